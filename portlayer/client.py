@@ -1,0 +1,146 @@
+"""Channels to other facets: mTLS, deadlines, traces, and errors turned back into domain errors."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from portlayer.errors import from_rpc_error
+from portlayer.identity import Credentials, Role, server_name
+from portlayer.server import MAX_MESSAGE_BYTES
+from portlayer.telemetry import inject
+
+# A peer that is being restarted is back within this; its callers needn't notice.
+RESTART_SECONDS = 3.0
+# For unary calls whose caller named no deadline.
+DEFAULT_TIMEOUT = 60.0
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A restarted service is back within a second or two; its callers shouldn't wait for a minute.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    # In spite of its name it is how long one attempt to connect may take.
+    ("grpc.min_reconnect_backoff_ms", 5000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class FacetChannel(grpc.aio.Channel):
+    """A channel whose calls carry the trace, and whose unary calls have deadlines.
+
+    Unary calls raise :class:`~portlayer.errors.VicError`; for streams read within
+    :func:`~portlayer.errors.domain_errors`. It connects on first use and reconnects by itself; a
+    unary call that finds no connection waits a moment for the peer's restart.
+
+    It wraps a channel rather than intercept its calls: gRPC's own interceptors cost each call tasks
+    of their own, and leave some of them behind where a stream is cancelled.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Return the callable of a unary call; awaiting its call returns or raises."""
+        inner = self._channel.unary_unary(method, *args, **kwargs)
+
+        async def call(request: Any, **options: Any) -> Any:
+            options["metadata"] = _traced(options.get("metadata"))
+            if options.get("timeout") is None:
+                options["timeout"] = DEFAULT_TIMEOUT
+            try:
+                try:
+                    return await inner(request, **options)
+                except grpc.aio.AioRpcError as error:
+                    if not _never_sent(error) or not await self._back():
+                        raise
+                return await inner(request, **options)
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error) from error
+
+        return call
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Return the callable of a call that answers with a stream."""
+        return _traced_stream(self._channel.unary_stream(method, *args, **kwargs))
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Return the callable of a call that takes a stream."""
+        return _traced_stream(self._channel.stream_unary(method, *args, **kwargs))
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Return the callable of a call with streams both ways."""
+        return _traced_stream(self._channel.stream_stream(method, *args, **kwargs))
+
+    async def _back(self) -> bool:
+        """Wait a short time for the peer to come back; tell whether it did."""
+        try:
+            async with asyncio.timeout(RESTART_SECONDS):
+                await self._channel.channel_ready()
+        except TimeoutError:
+            return False
+        return True
+
+    async def __aenter__(self) -> Self:
+        """Open the channel."""
+        await self._channel.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Close it; calls in hand are cancelled."""
+        await self._channel.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close it; calls in hand have so many seconds to end."""
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """Return the state of the connection."""
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Return when the state is another one."""
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Return when there is a connection."""
+        await self._channel.channel_ready()
+
+
+def _traced(metadata: Metadata | None) -> Metadata:
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return (*(metadata or ()), *carrier.items())
+
+
+def _traced_stream(inner: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        return inner(*args, **{**options, "metadata": _traced(options.get("metadata"))})
+
+    return call
+
+
+def _never_sent(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether a call failed before anything of it left: there was no connection."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and (error.details() or "").startswith(
+        "failed to connect"
+    )
+
+
+def open_channel(
+    target: str, role: Role, instance_id: str, credentials: Credentials
+) -> FacetChannel:
+    """Return a channel to the service that plays ``role``; close it at the end."""
+    options = [*_OPTIONS, ("grpc.ssl_target_name_override", server_name(role, instance_id))]
+    return FacetChannel(grpc.aio.secure_channel(target, credentials.channel(), options=options))

@@ -1,0 +1,46 @@
+"""Brings a facet's database up to date, as a process of its own.
+
+Alembic takes 12 MB that a service would keep for good, for work that is due once a release. The
+database's URL comes on standard input, since it may hold a password::
+
+    echo URL | python -m portlayer.migrate DIRECTORY
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import create_async_engine
+
+
+def upgrade(connection: sqlalchemy.Connection, migrations: Path) -> None:
+    """Apply the steps in ``migrations/versions`` that the database doesn't have."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+
+    def steps(revision: Any, _context: Any) -> Any:
+        return script._upgrade_revs("head", revision)
+
+    with EnvironmentContext(config, script, fn=steps, destination_rev="head") as environment:
+        environment.configure(connection=connection, target_metadata=None)
+        environment.run_migrations()
+
+
+async def _main(url: str, migrations: Path) -> None:
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(upgrade, migrations)
+    finally:
+        await engine.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.stdin.readline().strip(), Path(sys.argv[1])))

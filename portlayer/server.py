@@ -1,0 +1,110 @@
+"""Start-up and end of a gRPC server: TLS, limits, health, reflection, graceful stop."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from portlayer.identity import Credentials
+from portlayer.interceptors import Access, FacetInterceptor
+
+log = logging.getLogger("vic.server")
+
+# One chunk of bulk bytes is 1 MiB at most; a list of some thousand containers fits as well.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+STOP_GRACE = 5.0
+
+OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_concurrent_streams", 10_000),
+    ("grpc.max_metadata_size", 16 * 1024),
+    # A second server on the same port would take half of the calls, unnoticed.
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 5),
+)
+
+
+class FacetServer:
+    """A gRPC server that has all that every facet's server must have.
+
+    ``services`` are the descriptors of what is added to ``server`` before :meth:`start`. One
+    process may run several (interaction serves clients on one and tethers on another).
+    ``max_streams`` bounds the calls that one connection has open at a time.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        instance_id: str,
+        access: Access,
+        services: Sequence[ServiceDescriptor],
+        *,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_streams: int | None = None,
+        reflect: bool = True,
+    ) -> None:
+        options = {**dict(OPTIONS), "grpc.max_receive_message_length": max_message_bytes}
+        if max_streams is not None:
+            options["grpc.max_concurrent_streams"] = max_streams
+        self.server = grpc.aio.server(
+            interceptors=[FacetInterceptor(instance_id, access)], options=list(options.items())
+        )
+        self._credentials = credentials.server()
+        self._names = [service.full_name for service in services]
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        if reflect:
+            names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self.server)
+
+    async def start(self, addresses: Sequence[str]) -> None:
+        """Listen on all addresses and report SERVING.
+
+        A socket file that nobody listens on any more is replaced; its mode becomes 0660, so that
+        the suite's group can reach it. Raises OSError when an address can't be had.
+        """
+        for address in addresses:
+            path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
+            if path is not None:
+                path.unlink(missing_ok=True)
+            try:
+                self.server.add_secure_port(address, self._credentials)
+            except RuntimeError as error:
+                raise OSError(f"cannot listen on {address}: {error}") from error
+            if path is not None:
+                os.chmod(path, 0o660)
+        await self.server.start()
+        for name in (*self._names, ""):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        log.info("serving", extra={"addresses": list(addresses), "services": self._names})
+
+    async def stop(self) -> None:
+        """Report NOT_SERVING, refuse new calls, and give those in hand a bounded time to end."""
+        await self._health.enter_graceful_shutdown()
+        await self.server.stop(STOP_GRACE)
+
+
+def stop_requested() -> asyncio.Event:
+    """Return an event that SIGTERM or SIGINT sets."""
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, event.set)
+    return event
+
+
+def rpc_names(service: ServiceDescriptor) -> list[str]:
+    """Return the full names of a service's methods, as access tables have them."""
+    return [f"/{service.full_name}/{method.name}" for method in service.methods]

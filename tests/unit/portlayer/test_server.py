@@ -1,0 +1,209 @@
+"""What every facet's server promises: identity, roles, typed errors, deadlines, health."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from vic.exec.v1 import exec_pb2, exec_pb2_grpc
+
+from portlayer.client import open_channel
+from portlayer.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    NotFound,
+    NotImplementedYet,
+    PermissionDenied,
+    Reason,
+    Unavailable,
+    VicError,
+    domain_errors,
+)
+from portlayer.identity import Role, current_peer
+from portlayer.interceptors import Access
+from portlayer.server import FacetServer, rpc_names
+from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
+
+SERVICE = exec_pb2.DESCRIPTOR.services_by_name["ExecService"]
+ACCESS: Access = {name: frozenset({Role.GATEWAY}) for name in rpc_names(SERVICE)}
+
+
+class Servicer(exec_pb2_grpc.ExecServiceServicer):
+    """Answers as the test asks through the request."""
+
+    async def Get(self, request: exec_pb2.GetRequest, context: Any) -> exec_pb2.GetResponse:
+        match request.reference:
+            case "missing":
+                raise NotFound(
+                    "No such container: missing", Reason.CONTAINER_NOT_FOUND, reference="missing"
+                )
+            case "bug":
+                raise RuntimeError("secret detail")
+            case "group":
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._refuse())
+            case "slow":
+                await asyncio.Event().wait()
+        return exec_pb2.GetResponse(container={"id": current_peer.get().role.value})
+
+    async def _refuse(self) -> None:
+        raise FailedPrecondition("cannot pause a container that is created", state="created")
+
+    async def Wait(
+        self, request: exec_pb2.WaitRequest, context: Any
+    ) -> AsyncIterator[exec_pb2.WaitResponse]:
+        yield exec_pb2.WaitResponse(waiting={"container_id": request.reference})
+        raise NotFound("gone", Reason.CONTAINER_NOT_FOUND)
+
+
+@pytest.fixture
+async def address(authority: TestAuthority, tmp_path: Path) -> AsyncIterator[str]:
+    """A running server's address."""
+    server = FacetServer(authority.issue(Role.EXEC), INSTANCE, ACCESS, [SERVICE])
+    exec_pb2_grpc.add_ExecServiceServicer_to_server(Servicer(), server.server)
+    address = f"unix:{tmp_path}/exec.sock"
+    await server.start([address])
+    yield address
+    await server.stop()
+
+
+@pytest.fixture
+async def channel(authority: TestAuthority, address: str) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel with the gateway's certificate."""
+    async with open_channel(address, Role.EXEC, INSTANCE, authority.issue(Role.GATEWAY)) as channel:
+        yield channel
+
+
+def stub(channel: grpc.aio.Channel) -> "exec_pb2_grpc.ExecServiceAsyncStub":
+    """Return the service's stub."""
+    return exec_pb2_grpc.ExecServiceStub(channel)
+
+
+async def test_the_peer_of_a_call_is_known(channel: grpc.aio.Channel) -> None:
+    response = await stub(channel).Get(exec_pb2.GetRequest(reference="x"))
+    assert response.container.id == "gateway"
+
+
+async def test_a_domain_error_arrives_as_itself(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(NotFound) as caught:
+        await stub(channel).Get(exec_pb2.GetRequest(reference="missing"))
+    assert caught.value.message == "No such container: missing"
+    assert caught.value.reason is Reason.CONTAINER_NOT_FOUND
+    assert caught.value.metadata == {"reference": "missing"}
+
+
+async def test_an_error_in_a_task_group_arrives_as_itself(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(FailedPrecondition) as caught:
+        await stub(channel).Get(exec_pb2.GetRequest(reference="group"))
+    assert caught.value.metadata == {"state": "created"}
+
+
+async def test_a_fault_of_ours_tells_nothing(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(Internal) as caught:
+        await stub(channel).Get(exec_pb2.GetRequest(reference="bug"))
+    assert "secret" not in caught.value.message
+
+
+async def test_a_method_that_is_missing_is_named(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(NotImplementedYet, match="ExecService/Prune is not implemented"):
+        await stub(channel).Prune(exec_pb2.PruneRequest())
+
+
+async def test_a_deadline_ends_a_call(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await stub(channel).Get(exec_pb2.GetRequest(reference="slow"), timeout=0.2)
+
+
+async def test_an_error_in_a_stream_arrives_as_itself(channel: grpc.aio.Channel) -> None:
+    responses = []
+    with pytest.raises(NotFound) as caught, domain_errors():
+        async for response in stub(channel).Wait(exec_pb2.WaitRequest(reference="x")):
+            responses.append(response)
+    assert caught.value.reason is Reason.CONTAINER_NOT_FOUND
+    assert [r.waiting.container_id for r in responses] == ["x"]
+
+
+@pytest.mark.parametrize("role", [Role.TETHER, Role.NETWORK, Role.VIEWER])
+async def test_a_role_that_is_not_listed_is_refused(
+    authority: TestAuthority, address: str, role: Role
+) -> None:
+    async with open_channel(address, Role.EXEC, INSTANCE, authority.issue(role)) as channel:
+        with pytest.raises(PermissionDenied):
+            await stub(channel).Get(exec_pb2.GetRequest(reference="x"))
+
+
+async def test_another_instance_is_refused(authority: TestAuthority, address: str) -> None:
+    other = authority.issue(Role.GATEWAY, instance="deadbeef")
+    async with open_channel(address, Role.EXEC, INSTANCE, other) as channel:
+        with pytest.raises(PermissionDenied):
+            await stub(channel).Get(exec_pb2.GetRequest(reference="x"))
+
+
+async def test_another_authority_is_refused(address: str) -> None:
+    foreign = TestAuthority().issue(Role.GATEWAY)
+    async with open_channel(address, Role.EXEC, INSTANCE, foreign) as channel:
+        with pytest.raises(Unavailable):
+            await stub(channel).Get(exec_pb2.GetRequest(reference="x"), timeout=5)
+
+
+async def test_a_server_of_another_role_is_refused(authority: TestAuthority, address: str) -> None:
+    credentials = authority.issue(Role.GATEWAY)
+    async with open_channel(address, Role.STORAGE, INSTANCE, credentials) as channel:
+        with pytest.raises(VicError):
+            await stub(channel).Get(exec_pb2.GetRequest(reference="x"), timeout=5)
+
+
+async def test_health_is_served(channel: grpc.aio.Channel) -> None:
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    response = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE.full_name))
+    assert response.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_call_outlasts_a_restart_of_its_server(
+    authority: TestAuthority, tmp_path: Path
+) -> None:
+    address = f"unix:{tmp_path}/exec.sock"
+
+    async def serve() -> FacetServer:
+        server = FacetServer(authority.issue(Role.EXEC), INSTANCE, ACCESS, [SERVICE])
+        exec_pb2_grpc.add_ExecServiceServicer_to_server(Servicer(), server.server)
+        await server.start([address])
+        return server
+
+    credentials = authority.issue(Role.GATEWAY)
+    async with open_channel(address, Role.EXEC, INSTANCE, credentials) as channel:
+        first = await serve()
+        await stub(channel).Get(exec_pb2.GetRequest(reference="x"))
+        await first.stop()
+        call = asyncio.ensure_future(stub(channel).Get(exec_pb2.GetRequest(reference="x")))
+        await asyncio.wait({call}, timeout=0.3)
+        second = await serve()
+        assert (await call).container.id == "gateway"
+        await second.stop()
+
+
+async def test_a_stale_socket_is_replaced(authority: TestAuthority, tmp_path: Path) -> None:
+    path = tmp_path / "exec.sock"
+    path.touch()
+    server = FacetServer(authority.issue(Role.EXEC), INSTANCE, ACCESS, [SERVICE])
+    await server.start([f"unix:{path}"])
+    assert path.stat().st_mode & 0o777 == 0o660
+    await server.stop()
+
+
+async def test_a_cancelled_stream_leaves_no_task(channel: grpc.aio.Channel) -> None:
+    before = asyncio.all_tasks()
+    for _ in range(20):
+        call = stub(channel).Wait(exec_pb2.WaitRequest(reference="x"))
+        await call.read()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call.read()
+    left = asyncio.all_tasks() - before
+    _, pending = await asyncio.wait(left, timeout=2) if left else (set(), set())
+    # The server in this process always has one task that waits for the next call.
+    assert len(pending) <= 1
