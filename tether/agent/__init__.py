@@ -1,0 +1,1 @@
+"""The tether's second process: speaks gRPC with interaction on behalf of the supervisor."""

@@ -1,0 +1,103 @@
+"""The control stream: events go up to interaction, commands come down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+from vic.tether.v1.tether_pb2 import (
+    ConnectRequest,
+    ConnectResponse,
+    Hello,
+    ProcessState,
+)
+
+if TYPE_CHECKING:
+    # Exists for type checkers alone.
+    from vic.tether.v1.tether_pb2_grpc import TetherServiceAsyncStub
+
+from tether import VERSION
+from tether.agent.backoff import Backoff
+
+# Events waiting for a stream. States are told again by each Hello, so that only answers to
+# commands of a stream wait here: as many as interaction may have sent without reading.
+_MOST_WAITING = 1024
+
+
+class ControlStream:
+    """One control stream after the other, for the life of the VM."""
+
+    def __init__(
+        self,
+        boot_id: str,
+        states: Callable[[], Iterable[ProcessState]],
+        obey: Callable[[ConnectResponse], None],
+    ) -> None:
+        """``states`` gives what a Hello tells, ``obey`` is called with each command."""
+        self._boot_id = boot_id
+        self._states = states
+        self._obey = obey
+        self._events: asyncio.Queue[ConnectRequest] = asyncio.Queue(_MOST_WAITING)
+        self.connected = asyncio.Event()
+        self.disconnected = asyncio.Event()
+        self.disconnected.set()
+
+    def tell(self, event: ConnectRequest) -> None:
+        """Send an event on the present stream; without one it is left to the next Hello."""
+        if self.connected.is_set():
+            self._events.put_nowait(event)
+
+    async def serve(self, stub: TetherServiceAsyncStub) -> None:
+        """Keep a stream open for ever."""
+        backoff = Backoff()
+        while True:
+            call = stub.Connect(wait_for_ready=True)
+            try:
+                await self._stream(call, backoff)
+            finally:
+                self.connected.clear()
+                self.disconnected.set()
+                call.cancel()
+            await asyncio.sleep(backoff.delay())
+
+    async def _stream(
+        self, call: grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse], backoff: Backoff
+    ) -> None:
+        hello = Hello(
+            boot_id=self._boot_id,
+            kernel_release=os.uname().release,
+            tether_version=VERSION,
+            processes=self._states(),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            sending = tasks.create_task(self._send(call, ConnectRequest(hello=hello)))
+            try:
+                async for response in call:
+                    if response.WhichOneof("message") == "welcome":
+                        backoff.reset()
+                        self.disconnected.clear()
+                        self.connected.set()
+                    else:
+                        self._obey(response)
+            except grpc.aio.AioRpcError:
+                return  # whatever the end was, a new stream follows after the back-off
+            finally:
+                sending.cancel()
+
+    async def _send(
+        self,
+        call: grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse],
+        hello: ConnectRequest,
+    ) -> None:
+        while not self._events.empty():
+            self._events.get_nowait()  # answers to a former stream's commands
+        try:
+            await call.write(hello)
+            while True:
+                await call.write(await self._events.get())
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return  # the stream has ended, as its reader is told

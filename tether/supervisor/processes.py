@@ -1,0 +1,268 @@
+"""The processes of the workload: launched, known, reaped."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tether.link import Link, LinkClosedError, pair
+from tether.supervisor import syscalls
+from tether.supervisor.boot import WORKLOAD_CGROUP
+from tether.supervisor.failures import LaunchFailure
+from tether.supervisor.launch import become
+from tether.supervisor.loop import Loop
+from tether.supervisor.request import ProcessRequest
+from tether.supervisor.sandbox import wait_as_init
+
+_OWN_PID_NAMESPACE = "/proc/self/ns/pid"
+# Room for a burst of output, so that writer and agent need not take turns for each 64 KiB.
+_PIPE_BYTES = 256 * 1024
+_F_SETPIPE_SZ = 1031
+
+
+class State(Enum):
+    """Where a process is in its life."""
+
+    LAUNCHING = auto()
+    RUNNING = auto()
+    FAILED = auto()
+    EXITED = auto()
+
+
+@dataclass
+class Process:
+    """A process that was asked for; ``streams`` are our ends of its pipes or terminal."""
+
+    process_id: str
+    init: bool
+    tty: bool
+    pid: int
+    report: Link
+    streams: dict[str, int] = field(default_factory=dict)
+    state: State = State.LAUNCHING
+    started_ns: int = 0
+    exit_code: int = 0
+    oom_killed: bool = False
+    finished_ns: int = 0
+    failure: LaunchFailure | None = None
+    message: str = ""
+
+
+class Sandbox:
+    """The init process in waiting, and with it the container's namespaces."""
+
+    def __init__(self, network: int) -> None:
+        """Fork it. ``network`` is a descriptor of the container's network namespace."""
+        self.link, theirs = pair()
+        self.pid = _fork_in_new_pid_namespace(lambda: wait_as_init(theirs, network))
+        theirs.close()
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def wait_until_prepared(self) -> None:
+        """Wait until the namespaces are complete. Raises LinkClosedError if they can't be made."""
+        self.link.receive()
+
+    def kill(self) -> None:
+        """Kill the init process, and so everything in the container."""
+        try:
+            syscalls.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+class ProcessTable:
+    """All processes of this VM's container, from launch to exit."""
+
+    def __init__(self, loop: Loop, sandbox: Sandbox, on_change: Callable[[Process], None]) -> None:
+        """``on_change`` is called whenever a process has started, failed or exited."""
+        self._loop = loop
+        self._sandbox = sandbox
+        self._on_change = on_change
+        self._processes: dict[str, Process] = {}
+        self._by_pid: dict[int, Process] = {}
+        loop.on_child(self.reap)
+
+    def all(self) -> list[Process]:
+        """Every process that was asked for."""
+        return list(self._processes.values())
+
+    def get(self, process_id: str) -> Process | None:
+        """The process with this ID."""
+        return self._processes.get(process_id)
+
+    def launch(self, process_id: str, request: ProcessRequest, *, init: bool) -> None:
+        """Start a process; what became of it is told by ``on_change``."""
+        ours, theirs = open_streams(request)
+        try:
+            if init:
+                report, pid = self._sandbox.link, self._sandbox.pid
+                message = {"order": "launch", "process": asdict(request)}
+                report.send(message, theirs)
+            else:
+                report, pid = self._fork(request, theirs)
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        process = Process(process_id, init, request.tty, pid, report, ours)
+        self._processes[process_id] = process
+        self._by_pid[pid] = process
+        self._loop.watch(report.fileno(), lambda: self._read_report(process))
+
+    def forget(self, process_id: str) -> None:
+        """The exit of a process is on record."""
+        process = self._processes.get(process_id)
+        if process is not None and process.state in (State.EXITED, State.FAILED):
+            del self._processes[process_id]
+
+    def signal(self, process_id: str, number: int) -> str:
+        """Send a signal; returns why that was impossible, or nothing."""
+        process = self._processes.get(process_id)
+        if process is None or process.state is not State.RUNNING:
+            return f"process {process_id} is not running"
+        try:
+            os.kill(process.pid, number)
+        except OSError as error:
+            return f"signal {number}: {error.strerror}"
+        return ""
+
+    def _fork(self, request: ProcessRequest, streams: list[int]) -> tuple[Link, int]:
+        report, theirs = pair()
+        sandbox = self._sandbox.pidfd
+
+        def child() -> NoReturn:
+            Path("/proc/self/oom_score_adj").write_text("0")
+            (WORKLOAD_CGROUP / "cgroup.procs").write_text("0")
+            os.setsid()
+            syscalls.setns(
+                sandbox,
+                syscalls.CLONE_NEWNS
+                | syscalls.CLONE_NEWIPC
+                | syscalls.CLONE_NEWUTS
+                | syscalls.CLONE_NEWNET
+                | syscalls.CLONE_NEWCGROUP,
+            )
+            become(request, streams, theirs, init=False)
+
+        pid = _fork_in_pid_namespace(sandbox, child)
+        theirs.close()
+        return report, pid
+
+    def _read_report(self, process: Process) -> None:
+        """Take in what a process that is about to be executed says; its silent end is success."""
+        while process.state is State.LAUNCHING:
+            try:
+                message, descriptors = process.report.receive(wait=False)
+            except BlockingIOError:
+                return
+            except LinkClosedError:
+                process.state = State.RUNNING
+                process.started_ns = time.time_ns()
+                break
+            self._take_report(process, message, descriptors)
+        self._loop.forget(process.report.fileno())
+        process.report.close()
+        self._on_change(process)
+
+    @staticmethod
+    def _take_report(process: Process, message: dict[str, Any], descriptors: list[int]) -> None:
+        if "failure" in message:
+            process.state = State.FAILED
+            process.failure = LaunchFailure(message["failure"])
+            process.message = message["message"]
+            process.finished_ns = time.time_ns()
+            process.exit_code = process.failure.exit_code
+        elif "terminal" in message:
+            process.streams["terminal"] = descriptors[0]
+
+    def reap(self) -> None:
+        """Collect the children that have ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            process = self._by_pid.pop(pid, None)
+            if process is None:
+                self.on_stranger(pid, status)
+                continue
+            if process.state is State.LAUNCHING:
+                self._read_report(process)
+            if process.state is State.RUNNING:
+                code = os.waitstatus_to_exitcode(status)
+                process.exit_code = code if code >= 0 else 128 - code
+                process.oom_killed = _oom_kills() > 0
+                process.finished_ns = time.time_ns()
+                process.state = State.EXITED
+                self._on_change(process)
+
+    def on_stranger(self, pid: int, status: int) -> None:
+        """A child ended that is no process of the workload; the supervisor sets this."""
+
+
+def _fork_in_new_pid_namespace(child: Callable[[], NoReturn]) -> int:
+    own = os.open(_OWN_PID_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    syscalls.unshare(syscalls.CLONE_NEWPID)
+    try:
+        return _fork(child)
+    finally:
+        syscalls.setns(own, syscalls.CLONE_NEWPID)
+        os.close(own)
+
+
+def _fork_in_pid_namespace(target: int, child: Callable[[], NoReturn]) -> int:
+    own = os.open(_OWN_PID_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    syscalls.setns(target, syscalls.CLONE_NEWPID)
+    try:
+        return _fork(child)
+    finally:
+        syscalls.setns(own, syscalls.CLONE_NEWPID)
+        os.close(own)
+
+
+def _fork(child: Callable[[], NoReturn]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        try:
+            child()
+        except BaseException as error:  # noqa: BLE001 — a child must never return into PID 1's code
+            os.write(2, f"tether: child {os.getpid()}: {error!r}\n".encode())
+        finally:
+            os._exit(LaunchFailure.SETUP.exit_code)
+    return pid
+
+
+def open_streams(request: ProcessRequest) -> tuple[dict[str, int], list[int]]:
+    """Our ends by name, and the process's 0, 1 and 2; with a terminal there are neither."""
+    if request.tty:
+        return {}, []
+    ours: dict[str, int] = {}
+    if request.stdin:
+        stdin, ours["stdin"] = os.pipe2(os.O_CLOEXEC)
+    else:
+        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    theirs = [stdin]
+    for name in ("stdout", "stderr"):
+        ours[name], writing = os.pipe2(os.O_CLOEXEC)
+        fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIPE_BYTES)
+        theirs.append(writing)
+    return ours, theirs
+
+
+def _oom_kills() -> int:
+    """Processes of the workload that the kernel killed for lack of memory."""
+    for line in (WORKLOAD_CGROUP / "memory.events").read_text().splitlines():
+        key, _, value = line.partition(" ")
+        if key == "oom_kill":
+            return int(value)
+    return 0

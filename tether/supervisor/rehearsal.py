@@ -1,0 +1,101 @@
+"""Goes through the motions of a start once, so that the emulator has translated what they run.
+
+Only in a clone that is kept ready: it has entropy of its own by then, but no identity yet. A
+scratch disk takes the place of the container's, addresses for documentation (RFC 5737) that of its
+own, and ``ld.so --version`` that of its program. Nothing of it stays.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from dataclasses import asdict
+from pathlib import Path
+
+from tether.guestconfig import Container, Root
+from tether.link import LinkClosedError
+from tether.supervisor import syscalls
+from tether.supervisor.disk import ContainerDisk, overlay_files
+from tether.supervisor.network import Networks
+from tether.supervisor.processes import Sandbox, open_streams
+from tether.supervisor.request import ProcessRequest
+from tether.supervisor.sandbox import EnterRoot
+
+_BLOCKS = Path("/usr/lib/tether/scratch")
+_IMAGE = Path("/run/scratch.img")
+_HEADER = struct.Struct("<Q")
+_BLOCK = 4096
+_LOOP_CTL_GET_FREE = 0x4C82
+_LOOP_SET_FD = 0x4C00
+_LOOP_CLR_FD = 0x4C01
+_REQUEST = ProcessRequest(["/bin/true", "--version"], env=["PATH=/bin", "HOME=/"], stdin=True)
+
+
+def rehearse(networks: Networks, disk: Root) -> None:
+    """Start and end a container that is none."""
+    networks.rehearse()
+    _touch_disk(disk)
+    with _ScratchDisk() as device:
+        scratch = ContainerDisk(Path("/run/rehearsal"))
+        root = scratch.mount(Root(device))
+        files = overlay_files(Container("rehearsal"), "0" * 32)
+        sandbox = Sandbox(networks.container_descriptor)
+        sandbox.wait_until_prepared()
+        order = EnterRoot("rehearsal", "", False, 1 << 20, list(files))
+        descriptors = [root, *files.values()]
+        sandbox.link.send(order.to_message(), descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _run(sandbox)
+        scratch.flush()
+        syscalls.unmount(str(scratch.mount_point), syscalls.MNT_DETACH)
+
+
+def _run(sandbox: Sandbox) -> None:
+    ours, theirs = open_streams(_REQUEST)
+    message = {"order": "launch", "process": asdict(_REQUEST)}
+    sandbox.link.send(message, theirs)
+    for descriptor in theirs:
+        os.close(descriptor)
+    try:
+        while True:
+            sandbox.link.receive()
+    except LinkClosedError:
+        pass  # executed, as every start ends here
+    while os.read(ours["stdout"], 65536):
+        continue
+    os.waitpid(sandbox.pid, 0)
+    for descriptor in (*ours.values(), sandbox.pidfd):
+        os.close(descriptor)
+    sandbox.link.close()
+
+
+def _touch_disk(root: Root) -> None:
+    """Read from the disk's place holder: the way to the host's block layer."""
+    with open(f"/dev/{root.device}", "rb", buffering=0) as file:
+        fcntl.ioctl(file, syscalls.BLKFLSBUF)
+        file.read(65536)
+
+
+class _ScratchDisk:
+    """A loop device on the scratch file system."""
+
+    def __enter__(self) -> str:
+        data = memoryview(_BLOCKS.read_bytes())
+        with _IMAGE.open("w+b") as image:
+            image.truncate(_HEADER.unpack_from(data)[0])
+            for start in range(_HEADER.size, len(data), _HEADER.size + _BLOCK):
+                image.seek(_HEADER.unpack_from(data, start)[0])
+                image.write(data[start + _HEADER.size : start + _HEADER.size + _BLOCK])
+            image.flush()
+            with open("/dev/loop-control", "rb", buffering=0) as control:
+                self._name = f"loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
+            with open(f"/dev/{self._name}", "r+b", buffering=0) as device:
+                fcntl.ioctl(device, _LOOP_SET_FD, image.fileno())
+        return self._name
+
+    def __exit__(self, *_exception: object) -> None:
+        with open(f"/dev/{self._name}", "r+b", buffering=0) as device:
+            fcntl.ioctl(device, _LOOP_CLR_FD)
+        _IMAGE.unlink()

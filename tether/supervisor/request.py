@@ -1,0 +1,26 @@
+"""What a process is asked to be, without protobuf; the agent makes it, the supervisor runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ProcessRequest:
+    """vic.tether.v1.ProcessSpec; fields without a comment are as there."""
+
+    args: list[str]
+    env: list[str] = field(default_factory=list)
+    cwd: str = ""
+    user: str = ""
+    additional_groups: list[str] = field(default_factory=list)
+    tty: bool = False
+    rows: int = 0
+    columns: int = 0
+    stdin: bool = False
+    capabilities_add: list[str] = field(default_factory=list)
+    capabilities_drop: list[str] = field(default_factory=list)
+    privileged: bool = False
+    no_new_privileges: bool = False
+    # Name, soft, hard.
+    rlimits: list[tuple[str, int, int]] = field(default_factory=list)

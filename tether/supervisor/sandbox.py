@@ -1,0 +1,237 @@
+"""The container's namespaces and mounts, made ahead of time by the process that becomes its init.
+
+All that needs neither the container's disk nor its identity is done before a parent VM is frozen:
+namespaces, /proc, /sys, /dev, cgroup, device filter. What is left for a clone is to put the disk
+under it and to execute the program.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tether.link import Link, LinkClosedError
+from tether.supervisor import syscalls
+from tether.supervisor.boot import WORKLOAD_CGROUP
+from tether.supervisor.disk import MACHINE_ID
+from tether.supervisor.failures import LaunchFailure
+from tether.supervisor.launch import become
+from tether.supervisor.request import ProcessRequest
+from tether.supervisor.syscalls import (
+    MS_BIND,
+    MS_MOVE,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    MS_STRICTATIME,
+    mount,
+)
+
+STAGE = Path("/container")
+_QUIET = MS_NOSUID | MS_NODEV | MS_NOEXEC
+_STAGED = ("/proc", "/sys", "/dev")
+# Docker's defaults (oci/defaults.go of moby): what would tell of, or change, the machine.
+_MASKED = (
+    *("/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys"),
+    *("/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug"),
+    *("/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"),
+)
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_NODES = {
+    "null": (1, 3),
+    "zero": (1, 5),
+    "full": (1, 7),
+    "random": (1, 8),
+    "urandom": (1, 9),
+    "tty": (5, 0),
+}
+_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "core": "/proc/kcore",
+    "ptmx": "pts/ptmx",
+}
+_TTY_GROUP = 5
+
+
+@dataclass(frozen=True)
+class EnterRoot:
+    """Order to the waiting init: live on this disk, with these files mounted over it.
+
+    The descriptors with the message are the disk's mount, then one mount for each of ``files``.
+    """
+
+    hostname: str
+    domainname: str
+    readonly: bool
+    shm_bytes: int
+    files: list[str]
+
+    def to_message(self) -> dict[str, Any]:
+        """As a message on the waiting init's link."""
+        return {"order": "root", "root": asdict(self)}
+
+
+def wait_as_init(link: Link, network: int) -> NoReturn:
+    """Be the init process to come: prepare, then follow orders from ``link`` until the exec.
+
+    The caller has just been forked as PID 1 of a new PID namespace; ``network`` is a descriptor
+    of the container's network namespace.
+    """
+    os.setsid()
+    Path("/proc/self/oom_score_adj").write_text("0")
+    (WORKLOAD_CGROUP / "cgroup.procs").write_text("0")
+    syscalls.unshare(
+        syscalls.CLONE_NEWNS
+        | syscalls.CLONE_NEWIPC
+        | syscalls.CLONE_NEWUTS
+        | syscalls.CLONE_NEWCGROUP
+    )
+    syscalls.setns(network, syscalls.CLONE_NEWNET)
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    _stage()
+    staged = [os.open(f"{STAGE}{path}", os.O_PATH | os.O_CLOEXEC) for path in _STAGED]
+    link.send({"event": "waiting"})
+    while True:
+        try:
+            message, descriptors = link.receive()
+        except LinkClosedError:
+            os._exit(0)
+        if message["order"] == "root":
+            _obey_root(link, EnterRoot(**message["root"]), descriptors, staged)
+        else:
+            request = ProcessRequest(**message["process"])
+            if request.privileged:
+                _lift_masks()
+            become(request, descriptors, link, init=True)
+
+
+def _obey_root(link: Link, order: EnterRoot, descriptors: list[int], staged: list[int]) -> None:
+    try:
+        enter_root(order, descriptors, staged)
+    except OSError as error:
+        link.send({"failure": LaunchFailure.SETUP.value, "message": str(error)})
+        os._exit(LaunchFailure.SETUP.exit_code)
+    link.send({"event": "rooted"})
+
+
+def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> None:
+    """Make the disk the root, with the staged mounts and the files over it.
+
+    The disk is moved over the initial file system, which can't be left by pivot_root: nothing
+    below it can be reached from then on, not even by ".." (it has no parent to go to).
+    """
+    socket.sethostname(order.hostname)
+    if order.domainname:
+        syscalls.set_domain_name(order.domainname)
+    mount(
+        "shm",
+        f"{STAGE}/dev/shm",  # noqa: S108 — a mount point
+        flags=MS_REMOUNT | _QUIET,
+        data=f"mode=1777,size={order.shm_bytes}",
+    )
+    disk, *files = descriptors
+    root = f"{STAGE}/root"
+    syscalls.move_mount(disk, root)
+    os.chdir(root)
+    mount(".", "/", flags=MS_MOVE)
+    os.chroot(".")
+    os.chdir("/")
+    for path, descriptor in zip(_STAGED, staged, strict=True):
+        _make_directory(path)
+        syscalls.move_mount(descriptor, path)
+    for path, descriptor in zip(order.files, files, strict=True):
+        if path == MACHINE_ID and not _leaves_machine_id_open(path):
+            continue
+        _make_file(path)
+        syscalls.move_mount(descriptor, path, follow=True)
+    if order.readonly:
+        mount("none", "/", flags=MS_REMOUNT | MS_BIND | MS_RDONLY)
+    for descriptor in (*descriptors, *staged):
+        os.close(descriptor)
+
+
+def _make_directory(path: str) -> None:
+    if not os.path.isdir(path):
+        os.mkdir(path, 0o755)
+
+
+def _leaves_machine_id_open(path: str) -> bool:
+    """Whether the image has an empty machine ID, or says "uninitialized" (machine-id(5))."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size in (0, len("uninitialized\n"))
+
+
+def _make_file(path: str) -> None:
+    """Make an empty mount point, as Docker does, where the image has nothing there."""
+    if not os.path.lexists(path):
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    if not os.path.exists(path):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+def _stage() -> None:
+    os.umask(0)
+    mount("proc", f"{STAGE}/proc", "proc", _QUIET)
+    mount("sysfs", f"{STAGE}/sys", "sysfs", _QUIET | MS_RDONLY)
+    mount("cgroup", f"{STAGE}/sys/fs/cgroup", "cgroup2", _QUIET | MS_RDONLY)
+    _stage_devices()
+    for path in _READ_ONLY:
+        if os.path.exists(f"{STAGE}{path}"):
+            _bind_read_only(f"{STAGE}{path}")
+    for path in _MASKED:
+        _mask(f"{STAGE}{path}")
+
+
+def _stage_devices() -> None:
+    devices = f"{STAGE}/dev"
+    mount("tmpfs", devices, "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k")
+    for name, (major, minor) in _NODES.items():
+        os.mknod(f"{devices}/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
+    for name, target in _LINKS.items():
+        os.symlink(target, f"{devices}/{name}")
+    for name in ("pts", "shm", "mqueue"):
+        os.mkdir(f"{devices}/{name}", 0o755)
+    mount(
+        "devpts",
+        f"{devices}/pts",
+        "devpts",
+        MS_NOSUID | MS_NOEXEC,
+        f"newinstance,ptmxmode=0666,mode=0620,gid={_TTY_GROUP}",
+    )
+    mount("shm", f"{devices}/shm", "tmpfs", _QUIET, "mode=1777,size=65536k")
+    mount("mqueue", f"{devices}/mqueue", "mqueue", _QUIET)
+
+
+def _bind_read_only(path: str) -> None:
+    mount(path, path, flags=MS_BIND | MS_REC)
+    mount("none", path, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | _QUIET)
+
+
+def _mask(path: str) -> None:
+    if os.path.isdir(path):
+        mount("tmpfs", path, "tmpfs", MS_RDONLY | _QUIET, "size=0k")
+    elif os.path.exists(path):
+        mount(f"{STAGE}/dev/null", path, flags=MS_BIND)
+
+
+def _lift_masks() -> None:
+    """Give a privileged process the machine's own /proc and /sys."""
+    for path in (*_MASKED, *_READ_ONLY):
+        if os.path.ismount(path):
+            syscalls.unmount(path, syscalls.MNT_DETACH)
+    for path in ("/sys", "/sys/fs/cgroup"):
+        mount("none", path, flags=MS_REMOUNT | MS_BIND | _QUIET)

@@ -1,0 +1,340 @@
+"""The life of a container VM, from power-on to power-off, as its PID 1 sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tether.guestconfig import (
+    CONFIG_PORT,
+    EXIT_PORT,
+    PROTOCOL_VERSION,
+    ConfigError,
+    Container,
+    FrameReader,
+    GuestConfig,
+    Identity,
+    Root,
+    WarmUp,
+)
+from tether.guestparse import parse_body
+from tether.link import Link, LinkClosedError, Message, pair
+from tether.supervisor import boot, identity, syscalls
+from tether.supervisor.devices import DeviceFilter
+from tether.supervisor.disk import ContainerDisk, overlay_files
+from tether.supervisor.limits import apply_limits
+from tether.supervisor.loop import Loop
+from tether.supervisor.network import Networks
+from tether.supervisor.ports import PortFinder
+from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
+from tether.supervisor.rehearsal import rehearse
+from tether.supervisor.request import ProcessRequest
+from tether.supervisor.sandbox import EnterRoot
+
+_PORT_TIMEOUT = 10.0
+# How long the VM stays up after its init process ended, for the agent to hand over the output. The
+# agent itself gives up earlier where interaction can't be reached; this bounds a broken agent.
+_LONGEST_FAREWELL = 90.0
+_AGENT_DESCRIPTOR = 3
+_INTERPRETER = "/usr/bin/python3.11"
+_AGENT = f"from tether.agent.__main__ import main; main({_AGENT_DESCRIPTOR})"
+_AGENT_ENVIRONMENT = {
+    "PATH": "/usr/bin",
+    # One heap instead of one for each thread: less private memory in each clone.
+    "MALLOC_ARENA_MAX": "1",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+    "GRPC_DNS_RESOLVER": "native",
+    "GRPC_VERBOSITY": "NONE",
+}
+
+
+class Supervisor:
+    """Boots, waits for an identity, runs what the agent asks for, and powers off at the end."""
+
+    def __init__(self) -> None:
+        """Do all that needs no identity: after this a parent VM can be frozen."""
+        boot.mount_kernel_file_systems()
+        boot.prepare_cgroups()
+        finder = PortFinder()
+        boot.ModuleLoader().load_all()
+        self._loop = Loop()
+        self._networks = Networks()
+        self._agent, self._agent_pid = _start_agent()
+        self._disk = ContainerDisk()
+        self._device_filter = DeviceFilter(boot.WORKLOAD_CGROUP)
+        self._config_port = finder.open(CONFIG_PORT, _PORT_TIMEOUT)
+        self._exit_port = finder.open(EXIT_PORT, _PORT_TIMEOUT)
+        os.set_blocking(self._exit_port, True)
+        finder.close()
+        self._sandbox = Sandbox(self._networks.container_descriptor)
+        self._sandbox.wait_until_prepared()
+        self._processes = ProcessTable(self._loop, self._sandbox, self._on_change)
+        self._processes.on_stranger = self._on_stranger  # type: ignore[method-assign]
+        self._frames = FrameReader()
+        self._identity: Identity | None = None
+        self._configured = False
+        self._waiting_launches: list[Message] = []
+        self._ending = False
+        self._ended = False
+        self._error = ""
+
+    def run(self) -> NoReturn:
+        """Serve until the VM is powered off."""
+        self._agent.receive()  # the agent says when everything it needs is imported
+        self._loop.watch(self._agent.fileno(), self._read_agent)
+        self._loop.watch(self._config_port, self._read_config)
+        self._say({"event": "ready", "protocol": PROTOCOL_VERSION})
+        self._loop.run()
+        raise AssertionError("the loop never ends")
+
+    def _say(self, message: Message) -> None:
+        os.write(self._config_port, json.dumps(message).encode() + b"\n")
+
+    # What the host says
+
+    def _read_config(self) -> None:
+        try:
+            while data := os.read(self._config_port, 65536):
+                for body in self._frames.feed(data):
+                    self._apply(parse_body(body))
+        except BlockingIOError:
+            return
+        except (ConfigError, OSError) as error:
+            boot.log(f"configuration: {error}")
+            self._say({"event": "failed", "error": str(error)})
+            self._power_off(error=str(error))
+
+    def _apply(self, config: GuestConfig) -> None:
+        """Carry out one frame; the order makes sure that the agent can dial as soon as may be."""
+        identity.reseed(config.entropy)
+        identity.set_clock(config.time_ns)
+        if config.warm_up is not None:
+            self._warm_up(config.warm_up)
+        if config.identity is not None:
+            self._take_identity(config.identity)
+        if config.container is not None:
+            self._take_container(config.container)
+
+    def _warm_up(self, certificates: WarmUp) -> None:
+        """Rehearse a start; the agent rehearses on its side, and says when it has done so."""
+        self._agent.send({"op": "rehearse", **asdict(certificates)})
+        rehearse(self._networks, Root())
+
+    def _take_identity(self, own: Identity) -> None:
+        self._identity = own
+        link = self._networks.management_link
+        if link is None:
+            raise ConfigError("management: the machine has no network interface")
+        identity.configure_management(self._networks.management, link, own.management)
+        self._agent.send(
+            {
+                "op": "identity",
+                "boot_id": own.boot_id,
+                "endpoint": own.management.endpoint,
+                "server_name": own.management.server_name,
+                "ca": own.tls.ca,
+                "cert": own.tls.cert,
+                "key": own.tls.key,
+            }
+        )
+
+    def _take_container(self, container: Container) -> None:
+        if self._identity is None:
+            raise ConfigError("container: the identity has to come before it")
+        disk = self._disk.mount(container.root)
+        files = overlay_files(container, self._identity.machine_id)
+        order = EnterRoot(
+            hostname=container.hostname,
+            domainname=container.domainname,
+            readonly=container.root.readonly,
+            shm_bytes=container.root.shm_bytes,
+            files=list(files),
+        )
+        descriptors = [disk, *files.values()]
+        self._sandbox.link.send(order.to_message(), descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self._networks.configure(container.nics)
+        self._configured = True
+        self._say({"event": "configured", "container_id": self._identity.container_id})
+        waiting, self._waiting_launches = self._waiting_launches, []
+        for message in waiting:
+            self._launch(message)
+
+    # What the agent says
+
+    def _read_agent(self) -> None:
+        while True:
+            try:
+                message, _ = self._agent.receive(wait=False)
+            except BlockingIOError:
+                return
+            except LinkClosedError:
+                self._loop.forget(self._agent.fileno())
+                return  # its exit status follows
+            self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        match message["op"]:
+            case "launch" if self._configured:
+                self._launch(message)
+            case "launch":
+                self._waiting_launches.append(message)
+            case "signal":
+                error = self._processes.signal(message["process_id"], message["signal"])
+                self._agent.send({"op": "result", "id": message["id"], "error": error})
+            case "rehearsed":
+                self._say({"event": "warm"})
+            case "forget":
+                self._processes.forget(message["process_id"])
+            case "power_off":
+                self._power_off()
+            case other:
+                boot.log(f"the agent asks for {other!r}, which nobody knows")
+
+    def _launch(self, message: Message) -> None:
+        process = self._processes.get(message["process_id"])
+        if process is not None:
+            self._tell(process)
+            return
+        request = ProcessRequest(**message["process"])
+        if message["init"]:
+            apply_limits(boot.WORKLOAD_CGROUP, message["limits"])
+            if request.privileged:
+                self._device_filter.lift()
+        self._processes.launch(message["process_id"], request, init=message["init"])
+
+    def _tell(self, process: Process) -> None:
+        answer: dict[str, Any] = {"process_id": process.process_id, "pid": process.pid}
+        match process.state:
+            case State.LAUNCHING:
+                return
+            case State.RUNNING:
+                names = list(process.streams)
+                answer |= {"op": "started", "at": process.started_ns, "streams": names}
+                self._agent.send(answer, list(process.streams.values()))
+                for descriptor in process.streams.values():
+                    os.close(descriptor)
+                process.streams.clear()
+            case State.FAILED:
+                assert process.failure is not None
+                answer |= {
+                    "op": "failed",
+                    "failure": process.failure.value,
+                    "message": process.message,
+                    "exit_code": process.exit_code,
+                }
+                self._agent.send(answer)
+            case State.EXITED:
+                answer |= {
+                    "op": "exited",
+                    "exit_code": process.exit_code,
+                    "oom_killed": process.oom_killed,
+                    "at": process.finished_ns,
+                }
+                self._agent.send(answer)
+
+    # What becomes of processes
+
+    def _on_change(self, process: Process) -> None:
+        if not self._ending:
+            self._tell(process)
+        if process.init and process.state in (State.EXITED, State.FAILED):
+            self._on_init_end(process)
+
+    def _on_init_end(self, process: Process) -> None:
+        """The container has ended: bring its disk to rest while the agent hands over the output."""
+        self._ended = True
+        # The agent first: it has the exit to tell, which somebody waits for.
+        os.sched_yield()
+        self._flush()
+        self._write_exit_record(process)
+        if self._ending:
+            _halt()
+        self._loop.after(_LONGEST_FAREWELL, _halt)
+
+    def _on_stranger(self, pid: int, status: int) -> None:
+        if pid == self._agent_pid:
+            boot.log(f"the agent ended with status {os.waitstatus_to_exitcode(status)}")
+            self._power_off(error="the agent in the VM has failed")
+        elif pid == self._sandbox.pid:
+            # It was never asked to run anything, so this is the end of a VM without a container.
+            self._flush()
+            self._write_exit_record(None)
+            _halt()
+
+    # The end
+
+    def _power_off(self, error: str = "") -> None:
+        """End what runs, and with it the VM."""
+        self._ending = True
+        self._error = error
+        self._sandbox.kill()
+        if self._ended:
+            _halt()
+
+    def _flush(self) -> None:
+        try:
+            self._disk.flush()
+        except OSError as error:
+            boot.log(f"the disk can't be made clean: {error}")
+
+    def _write_exit_record(self, process: Process | None) -> None:
+        record: dict[str, Any] = {"error": self._error}
+        if self._identity is not None:
+            record |= {
+                "container_id": self._identity.container_id,
+                "boot_id": self._identity.boot_id,
+            }
+        if process is not None:
+            record |= {
+                "exit_code": process.exit_code,
+                "oom_killed": process.oom_killed,
+                "finished_at_ns": process.finished_ns,
+            }
+            if process.state is State.FAILED:
+                record["error"] = process.message
+        os.write(self._exit_port, json.dumps(record).encode() + b"\n")
+
+
+def _start_agent() -> tuple[Link, int]:
+    ours, theirs = pair()
+    pid = os.posix_spawn(
+        _INTERPRETER,
+        [_INTERPRETER, "-IBSu", "-c", _AGENT],
+        _AGENT_ENVIRONMENT,
+        file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _AGENT_DESCRIPTOR)],
+    )
+    theirs.close()
+    return ours, pid
+
+
+def _halt() -> NoReturn:
+    syscalls.reboot(syscalls.RB_POWER_OFF)
+    raise AssertionError("the machine is off")
+
+
+def run() -> NoReturn:
+    """Be PID 1. What goes wrong before or in the loop is said on the console, and ends the VM."""
+    try:
+        Supervisor().run()
+    except BaseException as error:  # noqa: BLE001 — PID 1 has nobody above it to report to
+        boot.log(f"{type(error).__name__}: {error}")
+        for line in _trace(error):
+            boot.log(line)
+        if Path("/proc/self").exists():
+            os.sync()
+        _halt()
+
+
+def _trace(error: BaseException) -> list[str]:
+    lines = []
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        lines.append(f"  {code.co_filename}:{step.tb_lineno} in {code.co_name}")
+        step = step.tb_next
+    return lines
