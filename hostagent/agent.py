@@ -1,0 +1,320 @@
+"""The host agent's work: launch machines, know them, end them, and tell of their ends."""
+
+import asyncio
+import logging
+import os
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from time import time_ns
+from weakref import WeakValueDictionary
+
+from hostagent.accelerator import AcceleratorChoice, Verdict
+from hostagent.assembly import Assembled, Assembler, group_limits
+from hostagent.bootstrap import Bootstrap, BootstrapImages
+from hostagent.certificates import TetherAuthority
+from hostagent.cgroups import MachineGroups
+from hostagent.commandline import shape_key
+from hostagent.guestconfig import first_frame
+from hostagent.inventory import Inventory, LiveMachine
+from hostagent.journal import ExitCause
+from hostagent.launchpad import Launchpad
+from hostagent.machine import Machine, MachineKind, Shape, check_name
+from hostagent.parents import Parent, Parents, ParentState
+from hostagent.qemu import Qemu, host_cpu
+from hostagent.records import Record
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    Internal,
+    NotFound,
+    Reason,
+)
+
+log = logging.getLogger("vic.hostagent")
+
+# A parent's QEMU ends within milliseconds of QMP's quit.
+SEAL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Host:
+    """The parts of this host that machines are made with."""
+
+    instance_id: str
+    slot: int
+    qemu: Qemu
+    bootstraps: BootstrapImages
+    accelerator: AcceleratorChoice
+    authority: TetherAuthority
+    groups: MachineGroups
+    launchpad: Launchpad
+    assembler: Assembler
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A machine that may be launched, and with what."""
+
+    machine: Machine
+    fingerprint: str
+    image: Bootstrap
+    verdict: Verdict
+    shape_key: str
+    parent: Parent | None
+
+
+class HostAgent:
+    """All that the service offers, in terms of our own values."""
+
+    def __init__(
+        self, host: Host, inventory: Inventory, parents: Parents, tasks: asyncio.TaskGroup
+    ) -> None:
+        self.host = host
+        self.inventory = inventory
+        self.parents = parents
+        self._tasks = tasks
+        self._launches: set[asyncio.Task[Record]] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def shape_key(self, shape: Shape) -> str:
+        """Return the key of a shape. Raises InvalidArgument, NotFound (BOOTSTRAP_NOT_FOUND)."""
+        shape.check()
+        image = self.host.bootstraps.get(shape.bootstrap_digest)
+        return await self._shape_key(shape, image, await self.verdict(image))
+
+    async def verdict(self, image: Bootstrap) -> Verdict:
+        """Return the accelerator's verdict; the first call may try a kernel for some seconds."""
+        return await self.host.accelerator.decide(
+            lambda: self.host.bootstraps.open_kernel(image.digest)
+        )
+
+    async def launch(self, machine: Machine, fingerprint: str) -> Record:
+        """Start a machine. See HostAgentService.Launch for the errors.
+
+        A launch that was begun is brought to its end, also where the caller gives up meanwhile: it
+        may ask again, or kill.
+        """
+        machine.check(self.host.slot)
+        task = asyncio.create_task(self._launch(machine, fingerprint))
+        self._launches.add(task)
+        task.add_done_callback(self._launches.discard)
+        return await asyncio.shield(task)
+
+    async def finish_launches(self) -> None:
+        """Wait for the launches in hand."""
+        if self._launches:
+            await asyncio.wait(self._launches)
+
+    async def _launch(self, machine: Machine, fingerprint: str) -> Record:
+        async with self._turn(machine.machine_id):
+            known = self._known(machine, fingerprint)
+            if known is not None:
+                return known
+            image = self.host.bootstraps.get(machine.shape.bootstrap_digest)
+            verdict = await self.verdict(image)
+            key = await self._shape_key(machine.shape, image, verdict)
+            parent = self._parent_for(machine, key)
+            plan = Plan(machine, fingerprint, image, verdict, key, parent)
+            try:
+                with ExitStack() as closing:
+                    async with AsyncExitStack() as undo:
+                        live = await self._start(plan, closing, undo)
+                        undo.pop_all()
+            except OSError as error:
+                raise Internal(
+                    f"machine {machine.machine_id} could not be launched: {error}",
+                    Reason.LAUNCH_FAILED,
+                ) from error
+            if parent is not None and machine.kind is MachineKind.PARENT:
+                self.parents.boot(parent)
+            return live.record
+
+    async def _start(self, plan: Plan, closing: ExitStack, undo: AsyncExitStack) -> LiveMachine:
+        host, machine = self.host, plan.machine
+        memory, state = await self._memory(plan)
+        if memory is not None:
+            closing.callback(os.close, memory)
+        launcher = await host.launchpad.take()
+        undo.push_async_callback(host.launchpad.discard, launcher)
+        # A tap can take tens of milliseconds while the kernel takes other interfaces down.
+        assembled = await asyncio.to_thread(
+            host.assembler.assemble,
+            machine,
+            qemu=host.qemu.path,
+            verdict=plan.verdict,
+            image=plan.image,
+            frame=first_frame(machine, host.instance_id, host.authority),
+            memory=memory,
+            state=state,
+            closing=closing,
+            undo=undo,
+        )
+        self._check_disk_is_free(assembled)
+        host.groups.limit(launcher.group, group_limits(machine.shape, plan.verdict))
+        record = Record(
+            machine_id=machine.machine_id,
+            launch_id=machine.launch_id,
+            kind=machine.kind,
+            shape=machine.shape,
+            shape_key=plan.shape_key,
+            parent_id=machine.parent_id,
+            accelerator=plan.verdict.accelerator,
+            nics=machine.nics,
+            identity=machine.identity,
+            fingerprint=plan.fingerprint,
+            process=launcher.name,
+            uid=launcher.uid,
+            group=launcher.group,
+            qmp_path=str(assembled.qmp_path),
+            incoming_uri=assembled.incoming_uri,
+            config_peer=assembled.config_peer,
+            disk=assembled.disk,
+            launched_ns=time_ns(),
+        )
+        # Written first: whatever happens to us from here on, the next agent finds the machine.
+        undo.callback(self.inventory.records.delete, machine.machine_id)
+        self.inventory.records.save(record)
+        live = LiveMachine(record, launcher.process)
+        await launcher.become(assembled.order, partial(self.inventory.ended, live))
+        self.inventory.add(live, assembled.tether_port)
+        return live
+
+    async def _memory(self, plan: Plan) -> tuple[int | None, bytes | None]:
+        """Return what a parent gives: its memory, ours to close, and to a clone its state."""
+        if plan.parent is None:
+            return None, None
+        if plan.machine.kind is MachineKind.CLONE:
+            return await self.parents.clone(plan.parent)
+        return self.parents.memory_to_boot(plan.parent), None
+
+    async def kill(self, machine_id: str, launch_id: str) -> None:
+        """End a machine. Raises NotFound (MACHINE_NOT_FOUND) where none is known."""
+        check_name("machine_id", machine_id)
+        async with self._turn(machine_id):
+            live = self.inventory.find(machine_id)
+            if live is None or (launch_id and live.record.launch_id != launch_id):
+                if not self.inventory.journal.knows(machine_id, launch_id):
+                    raise machine_not_found(machine_id)
+                return
+            await self.inventory.end(live, ExitCause.KILLED)
+
+    def get(self, machine_id: str) -> Record:
+        """Return a running machine. Raises NotFound (MACHINE_NOT_FOUND)."""
+        live = self.inventory.find(machine_id)
+        if live is None:
+            raise machine_not_found(machine_id)
+        return live.record
+
+    async def create_parent(self, parent_id: str, shape: Shape) -> Parent:
+        """Make a parent's memory. See HostAgentService.CreateParent for the errors."""
+        check_name("parent_id", parent_id)
+        return self.parents.create(parent_id, shape, await self.shape_key(shape))
+
+    async def seal_parent(self, parent_id: str, device_state: bytes) -> Parent:
+        """Seal a parent whose machine is ending. See HostAgentService.SealParent."""
+        parent = self.parents.get(parent_id)
+        for live in self._machines_in(parent):
+            try:
+                async with asyncio.timeout(SEAL_SECONDS):
+                    await live.gone.wait()
+            except TimeoutError:
+                raise FailedPrecondition(
+                    f"machine {live.record.machine_id} of parent {parent_id} still runs"
+                ) from None
+        if parent.state is not ParentState.SEALED:
+            self.parents.seal(parent, device_state)
+            self._tasks.create_task(self._keep(parent))
+        return parent
+
+    async def remove_parent(self, parent_id: str) -> None:
+        """Forget a parent. Idempotent. Raises FailedPrecondition while its machine runs."""
+        check_name("parent_id", parent_id)
+        try:
+            parent = self.parents.get(parent_id)
+        except NotFound:
+            return
+        if self._machines_in(parent):
+            raise FailedPrecondition(f"the machine of parent {parent_id} runs")
+        await self.parents.remove(parent)
+
+    async def is_current(self, parent: Parent) -> bool:
+        """Tell whether clones can be made of a parent with what this host has now."""
+        try:
+            return await self.shape_key(parent.shape) == parent.shape_key
+        except NotFound:
+            return False
+
+    async def _keep(self, parent: Parent) -> None:
+        try:
+            await self.parents.keep(parent)
+        except OSError as error:
+            # It serves clones from memory; only a restart loses it.
+            log.warning("parent %s is not kept on disk: %s", parent.parent_id, error)
+
+    async def _shape_key(self, shape: Shape, image: Bootstrap, verdict: Verdict) -> str:
+        return shape_key(
+            shape,
+            verdict.accelerator,
+            verdict.cpu,
+            image.kernel_arguments,
+            await self.host.qemu.version(),
+            host_cpu(),
+        )
+
+    def _known(self, machine: Machine, fingerprint: str) -> Record | None:
+        """Return the record where this very launch runs. Raises where it can't be begun."""
+        live = self.inventory.find(machine.machine_id)
+        if live is not None:
+            if live.record.fingerprint == fingerprint:
+                return live.record
+            raise AlreadyExists(
+                f"machine {machine.machine_id} runs, launched as {live.record.launch_id}",
+                Reason.MACHINE_EXISTS,
+                machine_id=machine.machine_id,
+            )
+        if self.inventory.journal.has_ended(machine.machine_id, machine.launch_id):
+            raise FailedPrecondition(
+                f"launch {machine.launch_id} of machine {machine.machine_id} has ended"
+            )
+        return None
+
+    def _parent_for(self, machine: Machine, key: str) -> Parent | None:
+        if machine.kind is MachineKind.COLD:
+            return None
+        parent = self.parents.get(machine.parent_id)
+        if parent.shape_key != key:
+            raise FailedPrecondition(
+                f"parent {machine.parent_id} has another shape than this machine has now",
+                parent_id=machine.parent_id,
+            )
+        return parent
+
+    def _check_disk_is_free(self, assembled: Assembled) -> None:
+        for live in self.inventory.live():
+            if assembled.disk is not None and live.record.disk == assembled.disk:
+                raise FailedPrecondition(
+                    f"the disk is in use by machine {live.record.machine_id}",
+                    machine_id=live.record.machine_id,
+                )
+
+    def _machines_in(self, parent: Parent) -> list[LiveMachine]:
+        return [
+            live
+            for live in self.inventory.live()
+            if live.record.kind is MachineKind.PARENT and live.record.parent_id == parent.parent_id
+        ]
+
+    def _turn(self, machine_id: str) -> asyncio.Lock:
+        """Return the lock under which one machine's calls run one after another."""
+        lock = self._turns.get(machine_id)
+        if lock is None:
+            lock = self._turns[machine_id] = asyncio.Lock()
+        return lock
+
+
+def machine_not_found(machine_id: str) -> NotFound:
+    """Return the error for a machine that isn't there."""
+    return NotFound(
+        f"there is no machine {machine_id[:80]}", Reason.MACHINE_NOT_FOUND, machine_id=machine_id
+    )

@@ -1,0 +1,186 @@
+"""Puts together what a machine inherits: descriptors, numbers, limits, and the order for QEMU."""
+
+import os
+import socket
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostagent.accelerator import Verdict
+from hostagent.bootstrap import Bootstrap, BootstrapImages
+from hostagent.cgroups import Limits
+from hostagent.commandline import OVERHEAD_MIB, command_line, places_for
+from hostagent.files import open_disk
+from hostagent.launchpad import Order
+from hostagent.layout import Layout
+from hostagent.machine import NICS, Machine, MachineKind, Shape
+from hostagent.outputs import Outputs
+from hostagent.taps import create_tap
+from hostagent.tetherport import port_pair
+
+# QEMU's I/O threads (64 at most), its main, RCU, translation and worker threads, and reserve.
+THREADS = 128
+# A chain of 200 files, each known to QEMU twice, and the rest.
+OPEN_FILES = 1024
+# What a sparse VMDK of a size has beside its grains, and the files of console and exit record.
+FILE_RESERVE = 64 << 20
+QMP_BACKLOG = 4
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A machine that is ready to be ordered."""
+
+    order: Order
+    qmp_path: Path
+    config_peer: int
+    """Number of QEMU's copy of :attr:`tether_port`."""
+    tether_port: socket.socket
+    """Our end of the port ``vic.config``."""
+    incoming_uri: str
+    disk: tuple[int, int] | None
+    """Device and inode of the machine's own disk."""
+
+
+def resource_limits(shape: Shape) -> dict[str, int]:
+    """Return QEMU's resource limits. Source: getrlimit(2)."""
+    return {
+        "CORE": 0,
+        "FSIZE": shape.disk_size_bytes + shape.disk_size_bytes // 64 + FILE_RESERVE,
+        "MEMLOCK": 0,
+        "NOFILE": OPEN_FILES,
+        "NPROC": THREADS + shape.vcpus,
+    }
+
+
+def group_limits(shape: Shape, verdict: Verdict) -> Limits:
+    """Return the bounds of a machine's cgroup."""
+    return Limits(
+        memory_bytes=(shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20,
+        pids=THREADS + shape.vcpus,
+        cpu_weight=min(100 * shape.vcpus, 10_000),
+    )
+
+
+class Assembler:
+    """Opens and makes what machines inherit."""
+
+    def __init__(
+        self, layout: Layout, stores: list[Path], bootstraps: BootstrapImages, outputs: Outputs
+    ) -> None:
+        self._layout = layout
+        self._stores = stores
+        self._bootstraps = bootstraps
+        self._outputs = outputs
+
+    def assemble(
+        self,
+        machine: Machine,
+        *,
+        qemu: Path,
+        verdict: Verdict,
+        image: Bootstrap,
+        frame: bytes,
+        memory: int | None,
+        state: bytes | None,
+        closing: ExitStack,
+        undo: AsyncExitStack,
+    ) -> Assembled:
+        """Gather everything, in the order of :class:`~hostagent.commandline.Places`.
+
+        ``closing`` gets what must be closed when QEMU has its copies, ``undo`` what must be undone
+        when it never runs. Raises VicError and OSError.
+        """
+        given: list[int] = []
+
+        def give(descriptor: int) -> None:
+            closing.callback(os.close, descriptor)
+            given.append(descriptor)
+
+        # What can be refused comes first, before anything is made.
+        disks = self._open_chain(machine, closing)
+        disk = None
+        if disks:
+            status = os.fstat(disks[0])
+            disk = (status.st_dev, status.st_ino)
+        boot = self._open_boot_files(machine, image, closing)
+
+        give(self._outputs.open_console(machine.machine_id))
+        qmp_path = self._layout.qmp_socket(machine.machine_id)
+        qmp = closing.enter_context(listen(qmp_path, self._layout.exec_uid))
+        undo.callback(qmp_path.unlink, missing_ok=True)
+        given.append(qmp.fileno())
+        theirs, ours = port_pair(frame)
+        closing.enter_context(theirs)
+        undo.callback(ours.close)
+        given += [theirs.fileno(), ours.fileno()]
+        undo.callback(self._outputs.remove_exit, machine.machine_id)
+        give(self._outputs.open_exit(machine.machine_id))
+        given += boot
+        if memory is not None:
+            given.append(memory)
+        if state is not None:
+            give(_sealed_copy(state))
+        given += disks
+        for nic in machine.nics:
+            give(create_tap(nic.tap_name))
+
+        places = places_for(machine)
+        idle = NICS - len(machine.nics)
+        assert len(given) + idle == places.nics[-1] - places.console + 1
+        argv = command_line(
+            str(qemu), machine, verdict.accelerator, verdict.cpu, image.kernel_arguments, places
+        )
+        return Assembled(
+            order=Order(argv, given, idle, resource_limits(machine.shape)),
+            qmp_path=qmp_path,
+            config_peer=places.config_peer,
+            tether_port=ours,
+            incoming_uri="" if places.state is None else f"fd:{places.state}",
+            disk=disk,
+        )
+
+    def _open_boot_files(self, machine: Machine, image: Bootstrap, closing: ExitStack) -> list[int]:
+        if machine.kind is MachineKind.CLONE:
+            return []
+        opened = []
+        for open_file in (self._bootstraps.open_kernel, self._bootstraps.open_initrd):
+            opened.append(open_file(image.digest))
+            closing.callback(os.close, opened[-1])
+        return opened
+
+    def _open_chain(self, machine: Machine, closing: ExitStack) -> list[int]:
+        opened = []
+        for depth, path in enumerate(machine.disk_chain):
+            descriptor = open_disk(path, self._stores, writable=depth == 0)
+            closing.callback(os.close, descriptor)
+            opened.append(descriptor)
+        return opened
+
+
+def listen(path: Path, uid: int) -> socket.socket:
+    """Return a listening Unix socket that one user alone, and root, may connect to."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Bound under the agent's umask: until the next line it is root's alone.
+        listener.bind(str(path))
+        os.chown(path, uid, uid)
+        path.chmod(0o600)
+        listener.listen(QMP_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _sealed_copy(data: bytes) -> int:
+    """Return a file of some bytes with a position of its own, which one clone reads once."""
+    descriptor = os.memfd_create("vic-device-state", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -1,0 +1,250 @@
+"""QEMU's command line, built from a machine's description and nothing else.
+
+Everything a machine uses reaches QEMU as an inherited descriptor; the command line names numbers,
+not paths. A parent and its clones have the same devices in the same order and places; only the
+disk's backing, the direction of the memory's mapping, the kernel and ``-incoming`` differ.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from hostagent.confine import FIRST_DESCRIPTOR
+from hostagent.machine import NICS, Accelerator, Machine, MachineKind, Shape
+
+# QEMU's own limit on code it has translated. It is memory of the machine's cgroup, and the default
+# (1 GiB) is more than a small machine itself has.
+TRANSLATION_CACHE_MIB = 256
+
+# The part of QEMU's memory that isn't the guest's: 60 MB measured, and reserve for page cache.
+OVERHEAD_MIB = {Accelerator.KVM: 128, Accelerator.TCG: 128 + TRANSLATION_CACHE_MIB}
+
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+# What a container's VM never needs; less for the guest to probe, less to attack.
+_MACHINE = (
+    "q35,memory-backend=ram0,usb=off,sata=off,smbus=off,hpet=off,vmport=off,smm=off,i8042=off,"
+    "graphics=off,dump-guest-core=off,mem-merge=off"
+)
+# la57: a fifth level of page tables makes every miss of the emulated TLB dearer and serves nobody.
+# erms, fsrm: they tell a guest to copy memory by `rep movsb`, which is emulated byte by byte;
+# without them a MB of a container's output costs 53-67 ms of CPU instead of 76-97 (6 runs each).
+TCG_CPU = "max,la57=off,erms=off,fsrm=off"
+# Where QEMU can't set what the host itself claims to have (nested AMD: MSR 0x10a), it is left out.
+KVM_CPUS = ("host", "host,arch-capabilities=off")
+
+_SPARE_PORTS = 4
+"""Empty PCIe root ports, for devices that are plugged in while the machine runs."""
+
+_FIRST_NIC_SLOT = 8
+_NET_OPTIONS = "romfile=,rombar=0"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Numbers under which QEMU finds what it inherits, in the order of the launch."""
+
+    console: int
+    qmp: int
+    config: int
+    config_peer: int
+    exit: int
+    kernel: int | None
+    initrd: int | None
+    memory: int | None
+    state: int | None
+    disks: tuple[int, ...]
+    nics: tuple[int, ...]
+
+
+def places_for(machine: Machine) -> Places:
+    """Return the numbers for a machine's descriptors: one after the other, idle NICs last."""
+    numbers = iter(range(FIRST_DESCRIPTOR, 1024))
+    boots = machine.kind is not MachineKind.CLONE
+    return Places(
+        console=next(numbers),
+        qmp=next(numbers),
+        config=next(numbers),
+        config_peer=next(numbers),
+        exit=next(numbers),
+        kernel=next(numbers) if boots else None,
+        initrd=next(numbers) if boots else None,
+        memory=None if machine.kind is MachineKind.COLD else next(numbers),
+        state=None if boots else next(numbers),
+        disks=tuple(next(numbers) for _ in machine.disk_chain),
+        nics=tuple(next(numbers) for _ in range(NICS)),
+    )
+
+
+def command_line(
+    qemu: str,
+    machine: Machine,
+    accelerator: Accelerator,
+    cpu: str,
+    kernel_arguments: str,
+    places: Places,
+) -> list[str]:
+    """Return the arguments with which QEMU is run, the program's path first."""
+    shape = machine.shape
+    return [
+        *frame(qemu, machine.machine_id, accelerator),
+        *("-machine", _MACHINE),
+        *("-cpu", cpu),
+        *("-smp", f"cpus={shape.vcpus},sockets=1,cores={shape.vcpus},threads=1"),
+        *("-m", f"{shape.memory_mib}M"),
+        *("-object", _memory(machine, places)),
+        *("-rtc", "base=utc"),
+        # An incoming machine would announce its parent's MAC address to the new one's network.
+        *("-global", "migration.announce-rounds=0"),
+        *_kernel(kernel_arguments, places),
+        *("-chardev", f"socket,id=qmp,fd={places.qmp},server=on,wait=off"),
+        *("-mon", "chardev=qmp,mode=control"),
+        *_file_chardev("console", places.console, 1),
+        *("-serial", "chardev:console"),
+        *("-object", "rng-builtin,id=rng0"),
+        *("-device", "virtio-rng-pci-non-transitional,rng=rng0,addr=0x2"),
+        *("-device", "virtio-serial-pci-non-transitional,id=ports,max_ports=8,addr=0x3"),
+        *("-chardev", f"socket,id=config,fd={places.config},server=off"),
+        *("-device", "virtserialport,bus=ports.0,nr=1,chardev=config,name=vic.config"),
+        *_file_chardev("exit", places.exit, 2),
+        *("-device", "virtserialport,bus=ports.0,nr=2,chardev=exit,name=vic.exit"),
+        *("-device", "vmgenid,guid=auto"),
+        *_disk(machine, places),
+        *("-device", "virtio-blk-pci-non-transitional,id=root,drive=disk,addr=0x4"),
+        *_nics(machine, places),
+        *_spare_ports(),
+        *(("-incoming", "defer") if machine.kind is MachineKind.CLONE else ()),
+    ]
+
+
+def frame(qemu: str, name: str, accelerator: Accelerator) -> list[str]:
+    """Return the arguments that every QEMU of ours begins with, also in an accelerator's trial."""
+    options = {
+        Accelerator.KVM: "kvm",
+        Accelerator.TCG: f"tcg,thread=multi,tb-size={TRANSLATION_CACHE_MIB}",
+    }
+    return [
+        qemu,
+        *("-name", f"guest={name}"),
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        *("-sandbox", SANDBOX),
+        *("-display", "none"),
+        *("-accel", options[accelerator]),
+    ]
+
+
+def shape_key(
+    shape: Shape,
+    accelerator: Accelerator,
+    cpu: str,
+    kernel_arguments: str,
+    qemu_version: str,
+    host: str,
+) -> str:
+    """Return the digest of all that must be the same in a parent and its clones.
+
+    ``host`` identifies the host's CPU: with KVM the guest's is the host's.
+    """
+    nominal = Machine("shape", "shape", MachineKind.PARENT, shape)
+    places = places_for(nominal)
+    arguments = command_line("qemu", nominal, accelerator, cpu, kernel_arguments, places)
+    seen = [
+        qemu_version,
+        shape.bootstrap_digest,
+        host if accelerator is Accelerator.KVM else "",
+        arguments,
+    ]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def _kernel(arguments: str, places: Places) -> list[str]:
+    """Return what boots; a clone doesn't, and so is spared 8 ms and 14 MB of a kernel in memory."""
+    if places.kernel is None:
+        return []
+    return [
+        *("-kernel", f"/proc/self/fd/{places.kernel}"),
+        *("-initrd", f"/proc/self/fd/{places.initrd}"),
+        *("-append", arguments),
+    ]
+
+
+def _memory(machine: Machine, places: Places) -> str:
+    size = f"id=ram0,size={machine.shape.memory_mib}M"
+    if machine.kind is MachineKind.COLD:
+        return f"memory-backend-ram,{size}"
+    share = "on" if machine.kind is MachineKind.PARENT else "off"
+    return f"memory-backend-file,{size},mem-path=/proc/self/fd/{places.memory},share={share}"
+
+
+def _file_chardev(name: str, number: int, fdset: int) -> tuple[str, ...]:
+    path = f"/dev/fdset/{fdset}"
+    return (
+        *("-add-fd", f"fd={number},set={fdset}"),
+        *("-chardev", f"file,id={name},path={path},append=on"),
+    )
+
+
+def _disk(machine: Machine, places: Places) -> list[str]:
+    """Return the nodes of the root disk, the base first; the top one is named ``disk``.
+
+    Each names its backing explicitly, so that QEMU never looks a path up that a file contains.
+    """
+    if not places.disks:
+        size = machine.shape.disk_size_bytes
+        node = {"driver": "null-co", "node-name": "disk", "size": size, "read-zeroes": True}
+        return ["-blockdev", _json(node)]
+    arguments: list[str] = []
+    backing: str | None = None
+    for depth, number in enumerate(reversed(places.disks)):
+        top = depth == len(places.disks) - 1
+        fdset = 10 + depth
+        name = "disk" if top else f"layer{depth}"
+        node = {
+            "driver": "vmdk",
+            "node-name": name,
+            "read-only": not top,
+            "backing": backing,
+            "file": {
+                "driver": "file",
+                "filename": f"/dev/fdset/{fdset}",
+                "read-only": not top,
+                # Open file description locks: layers are shared, a machine's own disk is not.
+                "locking": "on",
+            },
+        }
+        arguments += ["-add-fd", f"fd={number},set={fdset}", "-blockdev", _json(node)]
+        backing = name
+    return arguments
+
+
+def _nics(machine: Machine, places: Places) -> list[str]:
+    arguments: list[str] = []
+    for index, number in enumerate(places.nics):
+        mac = f"52:54:00:00:00:{index:02x}"
+        if index < len(machine.nics):
+            mac = machine.nics[index].mac_address
+        port = f"nicport{index}"
+        address = f"addr={_FIRST_NIC_SLOT + index:#x}"
+        device = f"virtio-net-pci-non-transitional,id=nic{index},bus={port},netdev=net{index}"
+        arguments += [
+            *("-device", f"pcie-root-port,id={port},chassis={index + 1},{address}"),
+            *("-netdev", f"tap,id=net{index},fd={number},vhost=off"),
+            *("-device", f"{device},mac={mac},{_NET_OPTIONS}"),
+        ]
+    return arguments
+
+
+def _spare_ports() -> list[str]:
+    arguments: list[str] = []
+    for number in range(_SPARE_PORTS):
+        chassis = NICS + number + 1
+        address = f"addr={_FIRST_NIC_SLOT + NICS + number:#x}"
+        port = f"pcie-root-port,id=spare{number},chassis={chassis},{address}"
+        arguments += ["-device", port]
+    return arguments
+
+
+def _json(node: dict[str, object]) -> str:
+    return json.dumps(node, separators=(",", ":"))

@@ -1,0 +1,61 @@
+"""The frame that makes a waiting tether the tether of one container."""
+
+import secrets
+import time
+
+from hostagent.certificates import TetherAuthority
+from hostagent.machine import Machine
+from tether import guestconfig as frame
+
+ENTROPY_BYTES = 512
+
+
+def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) -> bytes:
+    """Return the whole configuration of a machine as one frame for its port ``vic.config``.
+
+    Time, entropy, key and certificate are made here, for this machine and this start alone.
+    """
+    guest = machine.guest
+    if guest is None:
+        return b""
+    identity = authority.issue(machine.machine_id)
+    return frame.format_frame(
+        frame.GuestConfig(
+            time_ns=time.time_ns(),
+            entropy=secrets.token_bytes(ENTROPY_BYTES),
+            identity=frame.Identity(
+                instance=instance_id,
+                container_id=machine.machine_id,
+                boot_id=machine.launch_id,
+                machine_id=guest.machine_id or secrets.token_hex(16),
+                management=frame.Management(
+                    mac=guest.management.mac_address,
+                    address=guest.management.address,
+                    endpoint=guest.management.endpoint,
+                    server_name=guest.management.server_name,
+                ),
+                tls=frame.Tls(ca=authority.pem, cert=identity.certificate, key=identity.key),
+            ),
+            container=frame.Container(
+                hostname=guest.hostname,
+                domainname=guest.domainname,
+                nics=tuple(
+                    frame.Nic(
+                        index=nic.index,
+                        mac=nic.mac_address,
+                        addresses=nic.addresses,
+                        gateway=nic.gateway,
+                        mtu=nic.mtu,
+                        name=nic.name,
+                    )
+                    for nic in guest.nics
+                ),
+                dns=frame.Dns(guest.dns_servers, guest.dns_search, guest.dns_options),
+                hosts=guest.hosts,
+                root=frame.Root(
+                    readonly=guest.root_readonly,
+                    shm_bytes=guest.shm_bytes or frame.Root.shm_bytes,
+                ),
+            ),
+        )
+    )

@@ -1,0 +1,232 @@
+"""What a virtual machine is made of, and what of it a caller may ask for."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address, ip_interface
+from typing import NoReturn
+
+from portlayer.errors import InvalidArgument, Reason
+
+NICS = 2
+SMALLEST_MEMORY_MIB = 128
+LARGEST_MEMORY_MIB = 1 << 20
+MOST_VCPUS = 32
+LONGEST_CHAIN = 200
+LARGEST_IDENTITY = 64 * 1024
+DISK_GRANULARITY = 64 * 1024  # grain of a sparse VMDK
+LARGEST_DISK = 2 << 40  # of a sparse VMDK
+
+_NAME = re.compile(r"[a-z0-9-]{1,64}")
+_DIGEST = re.compile(r"[0-9a-f]{12,64}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_MACHINE_ID = re.compile(r"([0-9a-f]{32})?")
+_ENDPOINT = re.compile(r"\d{1,3}(\.\d{1,3}){3}:\d{1,5}")
+_INTERFACE = re.compile(r"[a-z][a-z0-9_.-]{0,14}")
+
+
+class Accelerator(StrEnum):
+    """What runs the guest's instructions, by QEMU's own names."""
+
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class MachineKind(StrEnum):
+    """How a machine begins."""
+
+    COLD = "cold"
+    """Boots its kernel and keeps its memory to itself."""
+    PARENT = "parent"
+    """Boots its kernel in a parent's memory."""
+    CLONE = "clone"
+    """Waits for a parent's device state, on a private copy of its memory."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What must be the same in a parent and its clones."""
+
+    memory_mib: int
+    vcpus: int
+    bootstrap_digest: str
+    disk_size_bytes: int
+
+    def check(self) -> None:
+        """Raise InvalidArgument where the shape is none that we run."""
+        size = self.memory_mib
+        if not SMALLEST_MEMORY_MIB <= size <= LARGEST_MEMORY_MIB or size & (size - 1):
+            _refuse("shape.memory_mib", f"{size} is no power of two from {SMALLEST_MEMORY_MIB} up")
+        if not 1 <= self.vcpus <= MOST_VCPUS:
+            _refuse("shape.vcpus", f"{self.vcpus} is not between 1 and {MOST_VCPUS}")
+        if not _DIGEST.fullmatch(self.bootstrap_digest):
+            _refuse("shape.bootstrap_digest", "not 12 to 64 hexadecimal digits")
+        size = self.disk_size_bytes
+        if not DISK_GRANULARITY <= size <= LARGEST_DISK or size % DISK_GRANULARITY:
+            _refuse("shape.disk_size_bytes", f"{size} is no multiple of 64 KiB up to 2 TiB")
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A network interface: the tap to make for it, and its hardware address."""
+
+    tap_name: str
+    mac_address: str
+
+
+@dataclass(frozen=True)
+class GuestManagement:
+    """The management interface, and where interaction serves tethers."""
+
+    mac_address: str
+    address: str
+    endpoint: str
+    server_name: str
+
+
+@dataclass(frozen=True)
+class GuestNic:
+    """An interface of the workload; ``index`` is its place among the machine's NICs."""
+
+    index: int
+    mac_address: str
+    addresses: tuple[str, ...]
+    gateway: str
+    mtu: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What a tether is told, but for what the agent itself adds."""
+
+    hostname: str
+    domainname: str
+    machine_id: str
+    management: GuestManagement
+    nics: tuple[GuestNic, ...]
+    dns_servers: tuple[str, ...]
+    dns_search: tuple[str, ...]
+    dns_options: tuple[str, ...]
+    hosts: tuple[tuple[str, str], ...]
+    root_readonly: bool
+    shm_bytes: int
+
+    def check(self) -> None:
+        """Raise InvalidArgument where the tether would refuse it, or worse, believe it."""
+        if not _MACHINE_ID.fullmatch(self.machine_id):
+            _refuse("guest.guest_machine_id", "not 32 hexadecimal digits")
+        _match("guest.management.mac_address", _MAC, self.management.mac_address)
+        _match("guest.management.endpoint", _ENDPOINT, self.management.endpoint)
+        _interface_address("guest.management.address", self.management.address)
+        for nic in self.nics:
+            if not 1 <= nic.index < NICS:
+                _refuse("guest.nics.index", f"{nic.index} is no NIC of the workload")
+            _match("guest.nics.mac_address", _MAC, nic.mac_address)
+            _match("guest.nics.name", _INTERFACE, nic.name)
+            for address in nic.addresses:
+                _interface_address("guest.nics.addresses", address)
+            if nic.gateway:
+                _address("guest.nics.gateway", nic.gateway)
+            if not 576 <= nic.mtu <= 65535:
+                _refuse("guest.nics.mtu", f"{nic.mtu} is not between 576 and 65535")
+        for address, name in self.hosts:
+            _address("guest.hosts.address", address)
+            _one_line("guest.hosts.name", name)
+        for field, values in (
+            ("hostname", (self.hostname,)),
+            ("domainname", (self.domainname,)),
+            ("management.server_name", (self.management.server_name,)),
+            ("dns.servers", self.dns_servers),
+            ("dns.search", self.dns_search),
+            ("dns.options", self.dns_options),
+        ):
+            for value in values:
+                _one_line(f"guest.{field}", value)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A virtual machine as a caller asks for it. See hostagent.proto for the fields."""
+
+    machine_id: str
+    launch_id: str
+    kind: MachineKind
+    shape: Shape
+    parent_id: str = ""
+    disk_chain: tuple[str, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    guest: Guest | None = None
+    identity: bytes = b""
+
+    def check(self, slot: int) -> None:
+        """Raise InvalidArgument, naming the field, where an instance's slot can't have this."""
+        check_name("machine_id", self.machine_id)
+        check_name("launch_id", self.launch_id)
+        self.shape.check()
+        if len(self.identity) > LARGEST_IDENTITY:
+            _refuse("identity", f"longer than {LARGEST_IDENTITY} bytes")
+        tap = re.compile(rf"vt{slot}-[0-9a-f]{{6}}")
+        for nic in self.nics:
+            _match("nics.tap_name", tap, nic.tap_name)
+            _match("nics.mac_address", _MAC, nic.mac_address)
+            if int(nic.mac_address[:2], 16) & 1:
+                _refuse("nics.mac_address", f"{nic.mac_address} is a group's address")
+        if len(self.nics) > NICS or len({nic.tap_name for nic in self.nics}) < len(self.nics):
+            _refuse("nics", f"more than {NICS}, or one twice")
+        if self.kind is MachineKind.PARENT:
+            self._check_parent()
+        else:
+            self._check_container()
+        if (self.kind is MachineKind.COLD) != (self.parent_id == ""):
+            _refuse("parent_id", f"wrong for a {self.kind} machine")
+        if self.parent_id:
+            check_name("parent_id", self.parent_id)
+
+    def _check_parent(self) -> None:
+        if self.disk_chain or self.nics or self.guest is not None:
+            _refuse("kind", "a parent has neither disk nor NICs nor guest configuration")
+
+    def _check_container(self) -> None:
+        if not 1 <= len(self.disk_chain) <= LONGEST_CHAIN:
+            _refuse("disk_chain", f"not 1 to {LONGEST_CHAIN} files")
+        if len(set(self.disk_chain)) < len(self.disk_chain):
+            _refuse("disk_chain", "names a file twice")
+        if self.guest is None:
+            _refuse("guest", "missing")
+        self.guest.check()
+
+
+def check_name(field: str, value: str) -> None:
+    """Raise InvalidArgument where a name is not 1 to 64 of [a-z0-9-]: it becomes a file's name."""
+    _match(field, _NAME, value)
+
+
+def _refuse(field: str, why: str) -> NoReturn:
+    raise InvalidArgument(f"{field}: {why}", Reason.INVALID_MACHINE, field=field)
+
+
+def _match(field: str, pattern: re.Pattern[str], value: str) -> None:
+    if not pattern.fullmatch(value):
+        _refuse(field, f"{value[:80]!r} is malformed")
+
+
+def _one_line(field: str, value: str) -> None:
+    if len(value) > 255 or any(ord(char) < 32 or ord(char) == 127 for char in value):
+        _refuse(field, "too long, or with control characters")
+
+
+def _address(field: str, value: str) -> None:
+    try:
+        ip_address(value)
+    except ValueError:
+        _refuse(field, f"{value[:80]!r} is no address")
+
+
+def _interface_address(field: str, value: str) -> None:
+    try:
+        if "/" not in value:
+            raise ValueError(value)
+        ip_interface(value)
+    except ValueError:
+        _refuse(field, f"{value[:80]!r} is no address with a prefix length")

@@ -1,0 +1,31 @@
+"""Taps: one end on the host, under the name that the network service chose, the other in QEMU."""
+
+import fcntl
+import os
+import struct
+
+# <linux/if_tun.h>
+_TUNSETIFF = 0x400454CA
+_IFF_TAP = 0x0002
+_IFF_NO_PI = 0x1000
+_IFF_VNET_HDR = 0x4000
+_IFF_TUN_EXCL = 0x8000
+
+
+def create_tap(name: str) -> int:
+    """Make a tap and return its descriptor; with the last copy of that the tap ends.
+
+    It is down and on no bridge: binding it is the network service's work. One queue; vnet_hdr as in
+    every parent, since a machine's state says which it was. Raises FileExistsError where the name
+    is taken.
+    """
+    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR | _IFF_TUN_EXCL
+        fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (16, 17):  # EBUSY: it is there
+            raise FileExistsError(f"there is an interface {name} already") from error
+        raise
+    return descriptor

@@ -1,0 +1,110 @@
+"""The host's end of a machine's port ``vic.config``: one frame down, reports up."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from portlayer.errors import InvalidArgument, Reason
+
+# Linux keeps twice of it; a frame with a long list of hosts fits, and QEMU never has to wait.
+BUFFER_BYTES = 1 << 20
+# Not in Python's socket module: <asm-generic/socket.h>.
+_SO_SNDBUFFORCE = 32
+
+# A tether says three things in its life. What says more is no tether.
+MOST_REPORTS = 8
+LONGEST_LINE = 8192
+LONGEST_ERROR = 4096
+
+
+class TetherState(StrEnum):
+    """What a tether last reported."""
+
+    READY = "ready"
+    CONFIGURED = "configured"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A guest's own words: a hint, never a proof."""
+
+    state: TetherState
+    error: str = ""
+
+
+def port_pair(frame: bytes) -> tuple[socket.socket, socket.socket]:
+    """Return QEMU's end and ours, the frame already on its way.
+
+    QEMU inherits both: an end that nobody held would tell the guest that its port was unplugged.
+    Raises InvalidArgument where the frame is longer than a socket holds.
+    """
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        ours.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, BUFFER_BYTES)
+        ours.setblocking(False)
+        try:
+            sent = ours.send(frame) if frame else 0
+        except BlockingIOError:
+            sent = -1
+        if sent != len(frame):
+            raise InvalidArgument(
+                f"guest: {len(frame)} bytes are too long", Reason.INVALID_MACHINE, field="guest"
+            )
+    except BaseException:
+        theirs.close()
+        ours.close()
+        raise
+    return theirs, ours
+
+
+class TetherPort:
+    """Reads a tether's reports until it has said too much or too little sense."""
+
+    def __init__(self, ours: socket.socket, reported: Callable[[Report], None]) -> None:
+        """Take our end over; it is read on the running event loop."""
+        self._socket = ours
+        self._reported = reported
+        self._buffer = b""
+        self._left = MOST_REPORTS
+        self.closed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        ours.setblocking(False)
+        self._loop.add_reader(ours.fileno(), self._read)
+
+    def close(self) -> None:
+        """Stop reading. Idempotent."""
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+            self.closed.set()
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(LONGEST_LINE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._left -= 1
+            report = parse_report(line)
+            if report is not None and self._left >= 0:
+                self._reported(report)
+        if not data or self._left <= 0 or len(self._buffer) > LONGEST_LINE:
+            self.close()
+
+
+def parse_report(line: bytes) -> Report | None:
+    """Return what a line says, or None where it says nothing that we know."""
+    try:
+        fields = json.loads(line[:LONGEST_LINE])
+        state = TetherState(fields["event"])
+        error = str(fields.get("error", "")) if state is TetherState.FAILED else ""
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return Report(state, error[:LONGEST_ERROR])

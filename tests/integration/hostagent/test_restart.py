@@ -1,0 +1,137 @@
+"""The agent may be killed at any moment: machines run on, and nothing that happened is lost."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from vic.hostagent.v1 import hostagent_pb2 as pb
+
+from services.exec.drivers.qemu.qmp import connect
+from tests.integration.hostagent.suite import CGROUPS, Suite, gone
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_machines_survive_the_agent_and_are_found_again(
+    suite: Suite, number: signal.Signals
+) -> None:
+    machine = suite.machine("stay", identity=b"opaque")
+    before = await suite.launch(machine)
+    await suite.configured(machine.machine_id)
+    await suite.stop(number)
+    assert suite.processes() == [before.pid]
+    await suite.start()
+    (after,) = (await suite.stub.List(pb.ListRequest())).machines
+    assert after.tether.state == pb.TETHER_STATE_CONFIGURED
+    after.ClearField("tether")
+    before.ClearField("tether")
+    assert after == before
+    assert await suite.launch(machine) == (await get(suite, machine))
+    async with connect(after.qmp_path) as qmp:
+        assert (await qmp.execute("query-status"))["running"]
+    # Its uid stays its own.
+    second = await suite.launch(suite.machine("stay"))
+    assert second.uid != before.uid
+    await suite.stub.Kill(pb.KillRequest(machine_id=machine.machine_id))
+    exited = await suite.event(machine.machine_id, "exited")
+    assert exited.exited.cause == pb.EXIT_CAUSE_KILLED
+    assert suite.processes() == [second.pid]
+
+
+async def test_an_exit_while_the_agent_is_away_is_told_with_its_record(suite: Suite) -> None:
+    machine = suite.machine("record-stay")
+    running = await suite.launch(machine)
+    await suite.configured(machine.machine_id)
+    record = suite.data_dir / "hostagent" / "exits" / machine.machine_id
+    async with asyncio.timeout(10):
+        while not record.stat().st_size:
+            await suite.stub.List(pb.ListRequest())
+    await suite.stop(signal.SIGKILL)
+    async with connect(running.qmp_path) as qmp:
+        await qmp.execute("quit")
+    await gone(running.pid)
+    await suite.start()
+    exited = await suite.event(machine.machine_id, "exited")
+    assert exited.exited.exit_record == b"code 9\n"
+    assert exited.exited.cause == pb.EXIT_CAUSE_FOUND_DEAD
+    assert not exited.exited.HasField("exit_code")
+    # Told again after the next restart, and not twice, until it is acknowledged.
+    await suite.stop(signal.SIGKILL)
+    await suite.start()
+    assert await suite.event(machine.machine_id, "exited") == exited
+    events = []
+    async for response in suite.stub.Watch(pb.WatchRequest()):
+        events.append(response.event)
+        if response.event.sequence == exited.sequence:
+            break
+    assert [event.WhichOneof("kind") for event in events].count("exited") == 1
+
+
+async def test_a_tether_is_heard_after_a_restart(suite: Suite) -> None:
+    machine = suite.machine("stay")
+    await suite.launch(machine)
+    # It boots for two seconds: the agent is back before it reports.
+    await suite.stop(signal.SIGKILL)
+    await suite.start()
+    await suite.configured(machine.machine_id)
+
+
+async def test_the_agent_sweeps_only_what_is_provably_its_own(suite: Suite) -> None:
+    await suite.stop()
+    uid = suite.first_vm_uid + 7
+    stranger = await asyncio.create_subprocess_exec("sleep", "1000", user=uid, group=uid)
+    orphan = await asyncio.create_subprocess_exec("sleep", "1000")
+    try:
+        groups = [path for path in controllers() if (path / "cgroup.procs").exists()]
+        for controller in groups:
+            group = controller / f"vic-{suite.instance_id}" / "left-over"
+            group.mkdir(parents=True)
+            (group / "cgroup.procs").write_text(str(orphan.pid))
+            other = controller / f"vic-{suite.instance_id}-x"
+            other.mkdir()
+        state = suite.data_dir / "hostagent"
+        (state / "machines" / "damaged.json").write_text("{")
+        (state / "qmp" / "0123456789abcdef.sock").touch()
+        (state / "exits" / "nobody").touch()
+        (state / "parents" / "half").mkdir()
+        await suite.start()
+        assert await orphan.wait() == -signal.SIGKILL
+        assert stranger.returncode is None
+        assert all((c / f"vic-{suite.instance_id}-x").exists() for c in groups)
+        for name in ("machines", "qmp", "exits", "parents"):
+            assert os.listdir(state / name) == [], name
+    finally:
+        for process in (stranger, orphan):
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        for controller in groups:
+            (controller / f"vic-{suite.instance_id}-x").rmdir()
+
+
+async def test_a_record_of_an_earlier_boot_is_of_a_dead_machine(suite: Suite) -> None:
+    machine = suite.machine("stay")
+    running = await suite.launch(machine)
+    await suite.stop()
+    path = suite.data_dir / "hostagent" / "machines" / f"{machine.machine_id}.json"
+    fields = json.loads(path.read_text())
+    fields["process"]["boot_id"] = "another boot"
+    path.write_text(json.dumps(fields))
+    # Whoever has that process ID now is none of ours, were it not for the cgroup.
+    await suite.start()
+    exited = await suite.event(machine.machine_id, "exited")
+    assert exited.exited.cause == pb.EXIT_CAUSE_FOUND_DEAD
+    os.kill(running.pid, signal.SIGKILL)
+
+
+async def get(suite: Suite, machine: pb.Machine) -> pb.RunningMachine:
+    """Return a running machine."""
+    return (await suite.stub.Get(pb.GetRequest(machine_id=machine.machine_id))).machine
+
+
+def controllers() -> list[Path]:
+    """Return the roots of all cgroup hierarchies that the agent may use."""
+    return [CGROUPS / name for name in ("memory", "pids", "cpu")]

@@ -1,0 +1,169 @@
+"""QEMU's command line: the whole of it, and what must hold for any machine."""
+
+from dataclasses import replace
+
+from hostagent.commandline import command_line, places_for, shape_key
+from hostagent.machine import Accelerator, Machine, Shape
+from tests.unit.hostagent.machines import CLONE, COLD, PARENT, SHAPE
+
+GOLDEN = """\
+/usr/bin/qemu-system-x86_64
+-name guest=cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc
+-nodefaults
+-no-user-config
+-no-reboot
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-display none
+-accel tcg,thread=multi,tb-size=256
+-machine q35,memory-backend=ram0,usb=off,sata=off,smbus=off,hpet=off,vmport=off,smm=off,\
+i8042=off,graphics=off,dump-guest-core=off,mem-merge=off
+-cpu max,la57=off,erms=off,fsrm=off
+-smp cpus=2,sockets=1,cores=2,threads=1
+-m 512M
+-object memory-backend-file,id=ram0,size=512M,mem-path=/proc/self/fd/8,share=off
+-rtc base=utc
+-global migration.announce-rounds=0
+-chardev socket,id=qmp,fd=4,server=on,wait=off
+-mon chardev=qmp,mode=control
+-add-fd fd=3,set=1
+-chardev file,id=console,path=/dev/fdset/1,append=on
+-serial chardev:console
+-object rng-builtin,id=rng0
+-device virtio-rng-pci-non-transitional,rng=rng0,addr=0x2
+-device virtio-serial-pci-non-transitional,id=ports,max_ports=8,addr=0x3
+-chardev socket,id=config,fd=5,server=off
+-device virtserialport,bus=ports.0,nr=1,chardev=config,name=vic.config
+-add-fd fd=7,set=2
+-chardev file,id=exit,path=/dev/fdset/2,append=on
+-device virtserialport,bus=ports.0,nr=2,chardev=exit,name=vic.exit
+-device vmgenid,guid=auto
+-add-fd fd=12,set=10
+-blockdev {"driver":"vmdk","node-name":"layer0","read-only":true,"backing":null,"file":\
+{"driver":"file","filename":"/dev/fdset/10","read-only":true,"locking":"on"}}
+-add-fd fd=11,set=11
+-blockdev {"driver":"vmdk","node-name":"layer1","read-only":true,"backing":"layer0","file":\
+{"driver":"file","filename":"/dev/fdset/11","read-only":true,"locking":"on"}}
+-add-fd fd=10,set=12
+-blockdev {"driver":"vmdk","node-name":"disk","read-only":false,"backing":"layer1","file":\
+{"driver":"file","filename":"/dev/fdset/12","read-only":false,"locking":"on"}}
+-device virtio-blk-pci-non-transitional,id=root,drive=disk,addr=0x4
+-device pcie-root-port,id=nicport0,chassis=1,addr=0x8
+-netdev tap,id=net0,fd=13,vhost=off
+-device virtio-net-pci-non-transitional,id=nic0,bus=nicport0,netdev=net0,\
+mac=02:42:64:70:00:05,romfile=,rombar=0
+-device pcie-root-port,id=nicport1,chassis=2,addr=0x9
+-netdev tap,id=net1,fd=14,vhost=off
+-device virtio-net-pci-non-transitional,id=nic1,bus=nicport1,netdev=net1,\
+mac=02:42:ac:11:00:02,romfile=,rombar=0
+-device pcie-root-port,id=spare0,chassis=3,addr=0xa
+-device pcie-root-port,id=spare1,chassis=4,addr=0xb
+-device pcie-root-port,id=spare2,chassis=5,addr=0xc
+-device pcie-root-port,id=spare3,chassis=6,addr=0xd
+-incoming defer
+"""
+
+
+def arguments(machine: Machine, accelerator: Accelerator = Accelerator.TCG) -> list[str]:
+    return command_line(
+        "/usr/bin/qemu-system-x86_64",
+        machine,
+        accelerator,
+        "max,la57=off,erms=off,fsrm=off",
+        "console=ttyS0",
+        places_for(machine),
+    )
+
+
+def pairs(line: list[str]) -> list[tuple[str, str]]:
+    """Return options with their arguments, "" where there is none."""
+    found: list[tuple[str, str]] = []
+    for word in line[1:]:
+        if word.startswith("-"):
+            found.append((word, ""))
+        else:
+            found[-1] = (found[-1][0], word)
+    return found
+
+
+def test_a_clones_command_line_is_this() -> None:
+    line = arguments(CLONE)
+    text = "\n".join([line[0], *(" ".join(pair).strip() for pair in pairs(line))]) + "\n"
+    assert text == GOLDEN
+
+
+def test_parent_and_clone_have_the_same_devices_in_the_same_order() -> None:
+    def devices(machine: Machine) -> list[tuple[str, str]]:
+        options = ("-machine", "-cpu", "-smp", "-m", "-accel", "-device", "-rtc")
+        mine = [pair for pair in pairs(arguments(machine)) if pair[0] in options]
+        return [(option, argument.partition("mac=")[0]) for option, argument in mine]
+
+    assert devices(PARENT) == devices(CLONE) == devices(COLD)
+
+
+def test_a_parents_placeholder_has_the_size_of_the_clones_disks() -> None:
+    (node,) = [argument for option, argument in pairs(arguments(PARENT)) if option == "-blockdev"]
+    assert node == ('{"driver":"null-co","node-name":"disk","size":8589934592,"read-zeroes":true}')
+
+
+def test_only_a_parents_memory_is_shared_for_writing() -> None:
+    memory = {
+        machine.kind: next(a for o, a in pairs(arguments(machine)) if a.startswith("memory-"))
+        for machine in (COLD, PARENT, CLONE)
+    }
+    assert memory[COLD.kind] == "memory-backend-ram,id=ram0,size=512M"
+    assert memory[PARENT.kind].endswith(",share=on")
+    assert memory[CLONE.kind].endswith(",share=off")
+
+
+def test_no_path_of_the_host_and_no_secret_is_in_it() -> None:
+    for machine in (COLD, PARENT, CLONE):
+        line = " ".join(arguments(machine)[1:])
+        assert "/d/storage" not in line
+        assert "vt7-" not in line
+
+
+def test_every_descriptor_has_a_number_of_its_own_without_gaps() -> None:
+    for machine in (COLD, PARENT, CLONE, replace(COLD, nics=())):
+        places = places_for(machine)
+        numbers = [
+            places.console,
+            places.qmp,
+            places.config,
+            places.config_peer,
+            places.exit,
+            places.kernel,
+            places.initrd,
+            places.memory,
+            places.state,
+            *places.disks,
+            *places.nics,
+        ]
+        given = [number for number in numbers if number is not None]
+        assert given == list(range(3, 3 + len(given)))
+
+
+def test_everything_that_a_clone_depends_on_changes_the_key() -> None:
+    def key(
+        shape: Shape = SHAPE,
+        accelerator: Accelerator = Accelerator.TCG,
+        cpu: str = "max",
+        kernel: str = "quiet",
+        version: str = "7.2",
+        host: str = "epyc",
+    ) -> str:
+        return shape_key(shape, accelerator, cpu, kernel, version, host)
+
+    keys = [
+        key(),
+        key(replace(SHAPE, memory_mib=1024)),
+        key(replace(SHAPE, vcpus=1)),
+        key(replace(SHAPE, bootstrap_digest="ba9876543210")),
+        key(replace(SHAPE, disk_size_bytes=16 << 30)),
+        key(accelerator=Accelerator.KVM),
+        key(accelerator=Accelerator.KVM, host="xeon"),
+        key(cpu="host"),
+        key(kernel="debug"),
+        key(version="8.0"),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key() == key(host="xeon")

@@ -1,0 +1,84 @@
+"""What a tether is told, and its certificate."""
+
+import datetime
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from hostagent.certificates import TetherAuthority
+from hostagent.guestconfig import first_frame
+from installer.pki import Authority
+from tests.unit.hostagent.machines import COLD, PARENT
+from tether.guestconfig import FrameReader, GuestConfig
+from tether.guestparse import parse_body
+
+INSTANCE = "0badcafe"
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> TetherAuthority:
+    Authority.create(INSTANCE).write(tmp_path)
+    return TetherAuthority.load(INSTANCE, tmp_path)
+
+
+def told(frame: bytes) -> GuestConfig:
+    (body,) = FrameReader().feed(frame)
+    return parse_body(body)
+
+
+def test_the_tether_understands_it(authority: TetherAuthority) -> None:
+    config = told(first_frame(COLD, INSTANCE, authority))
+    assert config.identity is not None
+    assert config.container is not None
+    assert config.identity.instance == INSTANCE
+    assert config.identity.container_id == COLD.machine_id
+    assert config.identity.boot_id == COLD.launch_id
+    assert config.identity.management.endpoint == "100.112.0.1:7443"
+    assert config.container.hostname == "web"
+    assert config.container.hosts == (("172.17.0.2", "web"),)
+    assert config.container.nics[0].addresses == ("172.17.0.2/16",)
+    assert config.container.root.shm_bytes == 64 << 20
+    assert len(config.entropy) == 512
+
+
+def test_two_starts_share_no_secret(authority: TetherAuthority) -> None:
+    first, second = (told(first_frame(COLD, INSTANCE, authority)) for _ in range(2))
+    assert first.identity is not None
+    assert second.identity is not None
+    assert first.entropy != second.entropy
+    assert first.identity.tls.key != second.identity.tls.key
+    assert first.identity.machine_id != second.identity.machine_id
+    fixed = replace(COLD, guest=replace(COLD.guest, machine_id="ab" * 16))  # type: ignore[type-var]
+    identity = told(first_frame(fixed, INSTANCE, authority)).identity
+    assert identity is not None
+    assert identity.machine_id == "ab" * 16
+
+
+def test_a_parent_is_told_nothing(authority: TetherAuthority) -> None:
+    assert first_frame(PARENT, INSTANCE, authority) == b""
+
+
+def test_a_certificate_is_one_tethers_alone(authority: TetherAuthority, tmp_path: Path) -> None:
+    issued = authority.issue("c" * 64)
+    certificate = x509.load_pem_x509_certificate(issued.certificate.encode())
+    ca = x509.load_pem_x509_certificate((tmp_path / "ca.crt").read_bytes())
+    certificate.verify_directly_issued_by(ca)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(names) == [
+        x509.UniformResourceIdentifier(f"spiffe://{INSTANCE}.vic/tether/{'c' * 64}")
+    ]
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]
+    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert not constraints.ca
+    now = datetime.datetime.now(datetime.UTC)
+    assert certificate.not_valid_before_utc < now < certificate.not_valid_after_utc
+    assert certificate.not_valid_after_utc <= ca.not_valid_after_utc
+    key = serialization.load_pem_private_key(issued.key.encode(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert key.public_key() == certificate.public_key()
+    assert issued.key not in repr(issued)

@@ -1,0 +1,117 @@
+"""The journal of events."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hostagent import journal as module
+from hostagent.journal import EXITED, LAUNCHED, REPORTED, Event, Journal
+from portlayer.errors import OutOfRange
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.db"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    made = Journal(path)
+    yield made
+    made.close()
+
+
+async def take(journal: Journal, after: int, count: int) -> list[Event]:
+    found: list[Event] = []
+    async with asyncio.timeout(5):
+        async for event in journal.after(after):
+            found.append(event)
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_events_come_in_order_and_those_to_come_as_well(journal: Journal) -> None:
+    journal.append(LAUNCHED, "m", "1", {"pid": 5})
+    waiting = asyncio.create_task(take(journal, 0, 2))
+    await asyncio.sleep(0)
+    journal.append(EXITED, "m", "1", {"code": 0}, record=b"r", tail=b"t")
+    first, second = await waiting
+    assert (first.kind, first.fields) == (LAUNCHED, {"pid": 5})
+    assert (second.kind, second.record, second.tail) == (EXITED, b"r", b"t")
+    assert second.sequence == first.sequence + 1 == journal.last
+
+
+async def test_an_exit_is_told_once_however_often_it_is_found(journal: Journal) -> None:
+    for code in (0, 1):
+        journal.append(EXITED, "m", "1", {"code": code})
+    journal.append(REPORTED, "m", "2", {})
+    journal.append(REPORTED, "m", "2", {})
+    kinds = [event.kind for event in await take(journal, 0, 3)]
+    assert kinds == [EXITED, REPORTED, REPORTED]
+    assert journal.has_ended("m", "1")
+    assert not journal.has_ended("m", "2")
+
+
+async def test_what_is_not_acknowledged_outlives_the_process(path: Path) -> None:
+    first = Journal(path)
+    for number in range(3):
+        first.append(LAUNCHED, "m", str(number), {})
+    first.forget(first.last - 1)
+    last = first.last
+    second = Journal(path)
+    assert [event.launch_id for event in await take(second, 0, 1)] == ["2"]
+    assert second.last == last
+    second.forget(last)
+    third = Journal(path)
+    third.append(LAUNCHED, "m", "3", {})
+    assert third.last == last + 1
+    for made in (first, second, third):
+        made.close()
+
+
+async def test_who_asks_for_events_that_are_gone_is_told(journal: Journal) -> None:
+    for number in range(3):
+        journal.append(LAUNCHED, "m", str(number), {})
+    last = journal.last
+    journal.check(0)
+    journal.check(last - 3)
+    journal.forget(last - 1)
+    journal.check(last - 1)
+    journal.check(last)
+    journal.check(0)
+    for wrong in (1, last - 2, last + 1):
+        with pytest.raises(OutOfRange):
+            journal.check(wrong)
+
+
+def test_a_number_that_was_never_given_cannot_be_acknowledged(journal: Journal) -> None:
+    journal.append(LAUNCHED, "m", "1", {})
+    journal.forget(journal.last + 1000)
+    journal.append(EXITED, "m", "1", {})
+    assert journal.has_ended("m", "1")
+
+
+def test_a_new_journal_gives_no_number_that_an_old_one_gave(tmp_path: Path) -> None:
+    first, second = (Journal(tmp_path / name) for name in ("a", "b"))
+    first.append(LAUNCHED, "m", "1", {})
+    assert second.last > 10**12
+    first.close()
+    second.close()
+
+
+def test_it_is_bounded(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_EVENTS", 10)
+    for number in range(15):
+        journal.append(LAUNCHED, "m", str(number), {})
+    assert journal.last - journal.forgotten == 10
+
+
+def test_it_knows_machines_and_launches(journal: Journal) -> None:
+    journal.append(LAUNCHED, "m", "1", {})
+    assert journal.knows("m", "")
+    assert journal.knows("m", "1")
+    assert not journal.knows("m", "2")
+    assert not journal.knows("n", "")
