@@ -1,0 +1,84 @@
+"""Composition root of the storage service: the one place where its parts are wired."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from vic.storage.v1 import disk_pb2_grpc, image_pb2_grpc, volume_pb2_grpc
+
+from portlayer.identity import Credentials
+from portlayer.logs import configure_logs
+from portlayer.server import FacetServer, stop_requested
+from portlayer.telemetry import configure_telemetry
+from services.storage.compile_pool import CompilePool, LayerLimits
+from services.storage.disks import DiskStore
+from services.storage.image_store import ImageStore
+from services.storage.imagec.download import Downloader, DownloadPolicy
+from services.storage.imagec.endpoints import Endpoints
+from services.storage.imagec.layer_work import LayerWork
+from services.storage.imagec.pull import Puller
+from services.storage.imagec.registry import Registries
+from services.storage.imagec.transport import Transport
+from services.storage.images import Images
+from services.storage.roles import ACCESS, SERVICES
+from services.storage.server import DiskServicer, ImageServicer
+from services.storage.settings import StorageSettings
+from services.storage.threads import in_thread
+
+
+async def serve(settings: StorageSettings) -> None:
+    """Run the service until it is asked to stop."""
+    stop = stop_requested()
+    credentials = Credentials.load(settings.credentials_dir)
+    async with AsyncExitStack() as stack:
+        disks = await in_thread(DiskStore, settings.state_dir / "containers")
+        store = await in_thread(
+            ImageStore,
+            settings.state_dir / "images",
+            owner=settings.instance_id,
+            base_size=settings.base_size_bytes,
+            chains_in_use=disks.chains_in_use,
+        )
+        pool = CompilePool(
+            settings.compile_workers,
+            LayerLimits(
+                max_bytes=settings.max_layer_bytes,
+                max_entries=settings.max_layer_entries,
+                max_ratio=settings.max_layer_ratio,
+            ),
+        )
+        stack.push_async_callback(pool.close)
+        transport = Transport()
+        stack.push_async_callback(transport.close)
+        endpoints = Endpoints(settings.insecure_registries, settings.registry_mirrors)
+        downloader = Downloader(DownloadPolicy(concurrent=settings.max_concurrent_downloads))
+        puller = Puller(Registries(transport, endpoints), store, LayerWork(store, downloader, pool))
+        images = Images(store, disks.records)
+        server = FacetServer(credentials, settings.instance_id, ACCESS, SERVICES)
+        image_pb2_grpc.add_ImageServiceServicer_to_server(
+            ImageServicer(settings, store, images, disks, puller), server.server
+        )
+        disk_pb2_grpc.add_DiskServiceServicer_to_server(
+            DiskServicer(store, images, disks), server.server
+        )
+        volume_pb2_grpc.add_VolumeServiceServicer_to_server(
+            volume_pb2_grpc.VolumeServiceServicer(), server.server
+        )
+        try:
+            await server.start(settings.addresses)
+            await stop.wait()
+        finally:
+            await server.stop()
+
+
+def main() -> None:
+    """Entry point."""
+    settings = StorageSettings.from_command_line()
+    configure_logs(settings.role, settings.log_level)
+    configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

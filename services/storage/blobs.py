@@ -1,0 +1,69 @@
+"""Compressed layers as registries sent them; push and save need the very bytes.
+
+blobs/sha256/<digest>
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from services.storage.files import STAGING_PREFIX, move_aside, sweep_staged, sync_directory
+from services.storage.imagec.blob_feed import BlobFeed
+from services.storage.imagec.digest import Digest
+
+
+class BlobStore:
+    """Blobs by their digest."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open the directory, made if need be; sweep broken downloads."""
+        self.directory = directory / "sha256"
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sweep_staged(self.directory)
+        self._sizes = {
+            Digest(f"sha256:{entry.name}"): entry.stat().st_size
+            for entry in self.directory.iterdir()
+        }
+
+    def __contains__(self, digest: Digest) -> bool:
+        """Whether a blob is there."""
+        return digest in self._sizes
+
+    def all(self) -> list[Digest]:
+        """Every blob."""
+        return list(self._sizes)
+
+    def size(self, digest: Digest) -> int:
+        """Bytes of a blob. Raises KeyError."""
+        return self._sizes[digest]
+
+    def path(self, digest: Digest) -> Path:
+        """Where a blob lies, or would lie."""
+        return self.directory / digest.hex
+
+    def stored(self, digest: Digest) -> BlobFeed:
+        """A feed of a blob that is there. Raises KeyError."""
+        return BlobFeed.stored(self.path(digest), digest, self._sizes[digest])
+
+    def begin(self, digest: Digest, size: int) -> BlobFeed:
+        """A feed for a blob to come."""
+        name = f"{STAGING_PREFIX}{secrets.token_hex(8)}"
+        return BlobFeed(self.directory / name, digest, size, self.path(digest))
+
+    def publish(self, feed: BlobFeed) -> None:
+        """Give a complete feed's file its name, durably."""
+        assert feed.complete
+        feed.sync()
+        os.rename(feed.path, feed.final)
+        feed.path = feed.final
+        feed.close()
+        sync_directory(self.directory)
+        self._sizes[feed.digest] = feed.size
+
+    def detach(self, digest: Digest) -> list[Path]:
+        """Take a blob out of sight; what is returned is to be deleted."""
+        self._sizes.pop(digest, None)
+        doomed = move_aside(self.path(digest))
+        return [] if doomed is None else [doomed]

@@ -1,0 +1,79 @@
+"""The inode table's blocks that a layer changes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from services.storage.compiler.errors import DiskCorrupt
+from services.storage.compiler.ext4.inode import LINKS_OFFSET, Inode
+from services.storage.compiler.ext4.superblock import BLOCK, INODE_BYTES, INODES_PER_BLOCK
+from services.storage.compiler.ext4.volume import Volume
+
+_LINKS = struct.Struct("<H")
+_CLEAR = bytes(INODE_BYTES)
+
+
+class InodeTable:
+    """Inodes by number, kept as the blocks they will be written as."""
+
+    def __init__(self, volume: Volume) -> None:
+        """Show the volume's inodes as they are."""
+        self._volume = volume
+        self._per_group = volume.superblock.inodes_per_group
+        self._count = volume.superblock.inodes
+        self._blocks: dict[int, bytearray] = {}
+
+    def place(self, number: int) -> tuple[bytearray, int]:
+        """The block that holds an inode, to be changed, and where it lies in there.
+
+        Raises:
+            DiskCorrupt: there is no such inode.
+        """
+        if not 0 < number <= self._count:
+            raise DiskCorrupt(f"there is no inode {number}")
+        group, index = divmod(number - 1, self._per_group)
+        block = self._volume.groups[group].inode_table + index // INODES_PER_BLOCK
+        data = self._blocks.get(block)
+        if data is None:
+            data = self._blocks[block] = bytearray(self._volume.read_block(block))
+        return data, index % INODES_PER_BLOCK * INODE_BYTES
+
+    def get(self, number: int) -> Inode:
+        """An inode as it is now."""
+        offset = self._volume.inode_offset(number)
+        data = self._blocks.get(offset // BLOCK)
+        if data is None:
+            return self._volume.inode(number)
+        at = offset % BLOCK
+        return Inode.parse(bytes(data[at : at + INODE_BYTES]))
+
+    def put(self, number: int, inode: Inode) -> None:
+        """Set an inode."""
+        data, at = self.place(number)
+        data[at : at + INODE_BYTES] = inode.pack()
+
+    def clear(self, number: int) -> None:
+        """Make an inode as if it had never been used."""
+        data, at = self.place(number)
+        data[at : at + INODE_BYTES] = _CLEAR
+
+    def add_links(self, number: int, change: int) -> int:
+        """Count names of a file; how many it has then.
+
+        Raises:
+            DiskCorrupt: a file that already has none.
+        """
+        data, at = self.place(number)
+        links: int = _LINKS.unpack_from(data, at + LINKS_OFFSET)[0] + change
+        if not 0 <= links <= 0xFFFF:
+            raise DiskCorrupt(f"inode {number} has a wrong count of names")
+        _LINKS.pack_into(data, at + LINKS_OFFSET, links)
+        return links
+
+    def changed(self) -> Iterator[tuple[int, bytearray]]:
+        """All blocks that were touched, in order."""
+        for block in sorted(self._blocks):
+            data = self._blocks[block]
+            assert len(data) == BLOCK
+            yield block, data

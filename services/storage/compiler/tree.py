@@ -1,0 +1,212 @@
+"""The file system in memory: the parent's, loaded as it is looked at, with the layer's edits.
+
+A name in a directory belongs to the parent (*lower*) until this layer makes it or passes through
+it; whiteouts hide lower names only, whatever their place in the tar.
+"""
+
+from __future__ import annotations
+
+from services.storage.compiler.allocation import BlockAllocator, InodeAllocator
+from services.storage.compiler.errors import DiskCorrupt, LayerInvalid
+from services.storage.compiler.ext4 import extents
+from services.storage.compiler.ext4.directory import MAX_NAME, pack_entry
+from services.storage.compiler.ext4.inode import (
+    FLAG_EXTENTS,
+    MAX_LINKS,
+    TYPE_DIRECTORY,
+    TYPE_LINK,
+    Inode,
+)
+from services.storage.compiler.ext4.superblock import ROOT_INODE
+from services.storage.compiler.ext4.volume import Volume
+from services.storage.compiler.inodes import InodeTable
+from services.storage.compiler.output import BlockOutput
+
+
+class Directory:
+    """A directory that this layer has looked into."""
+
+    __slots__ = (
+        "changed",
+        "children",
+        "claimed",
+        "cleared",
+        "fresh",
+        "name",
+        "number",
+        "parent",
+        "upper",
+    )
+
+    def __init__(self, number: int, parent: Directory | None, name: bytes, *, fresh: bool) -> None:
+        """Begin empty."""
+        self.number = number
+        self.parent = self if parent is None else parent
+        self.name = name
+        self.children: dict[bytes, int] = {}
+        """Inode and type by name; see `directory.pack_entry`."""
+        self.fresh = fresh
+        """Made by this layer: all in it is this layer's."""
+        self.upper: set[bytes] = set()
+        """For a directory that isn't fresh: the names that this layer made or passed through."""
+        self.claimed = fresh
+        """Whether the names on the way here are marked as this layer's."""
+        self.cleared = fresh
+        """Whether all lower names are gone."""
+        self.changed = fresh
+
+
+class Tree:
+    """Directories, names and inodes, with the space they take."""
+
+    def __init__(self, volume: Volume, output: BlockOutput) -> None:
+        """Begin with the parent's tree."""
+        self.volume = volume
+        self.output = output
+        self.inodes = InodeTable(volume)
+        self.blocks = BlockAllocator(volume)
+        self.numbers = InodeAllocator(volume)
+        self.directories: dict[int, Directory] = {}
+        self.links: dict[int, bytes] = {}
+        """Targets of this layer's symbolic links that don't lie in their inodes."""
+        self.nodes: dict[int, bytes] = {}
+        """This layer's blocks of extent trees."""
+        self.generation = 0
+        """Counts what may change the meaning of a path that was looked up before."""
+        self.root = self._load(ROOT_INODE, None, b"")
+
+    def _load(self, number: int, parent: Directory | None, name: bytes) -> Directory:
+        found = Directory(number, parent, name, fresh=False)
+        inode = self.inodes.get(number)
+        if inode.kind != TYPE_DIRECTORY:
+            raise DiskCorrupt(f"inode {number} isn't a directory")
+        for child, target, kind in self.volume.entries(inode):
+            if child not in (b".", b".."):
+                found.children[child] = pack_entry(target, kind)
+        self.directories[number] = found
+        return found
+
+    def enter(self, parent: Directory, name: bytes, entry: int) -> Directory:
+        """The directory that an entry names."""
+        found = self.directories.get(entry >> 3)
+        return found if found is not None else self._load(entry >> 3, parent, name)
+
+    def link_target(self, number: int) -> bytes:
+        """What a symbolic link points to."""
+        target = self.links.get(number)
+        return target if target is not None else self.volume.link_target(self.inodes.get(number))
+
+    def claim(self, directory: Directory) -> None:
+        """Mark the way to a directory as this layer's, so that no whiteout takes it away."""
+        while not directory.claimed:
+            directory.claimed = True
+            if not directory.parent.fresh:
+                directory.parent.upper.add(directory.name)
+            directory = directory.parent
+
+    def attach(self, parent: Directory, name: bytes, number: int, kind: int) -> None:
+        """Give an inode a name that isn't taken."""
+        if len(name) > MAX_NAME:
+            raise LayerInvalid(f"a name of {len(name)} bytes, more than {MAX_NAME}")
+        parent.children[name] = pack_entry(number, kind)
+        parent.changed = True
+        if not parent.fresh:
+            parent.upper.add(name)
+            self.claim(parent)
+
+    def make_directory(self, parent: Directory, name: bytes, inode: Inode) -> Directory:
+        """Make an empty directory under a name that isn't taken."""
+        number = self.numbers.take(directory=True)
+        self.inodes.put(number, inode)
+        self.attach(parent, name, number, TYPE_DIRECTORY)
+        made = self.directories[number] = Directory(number, parent, name, fresh=True)
+        return made
+
+    def add_name(self, parent: Directory, name: bytes, entry: int) -> None:
+        """Give a file a further name."""
+        number = entry >> 3
+        if self.inodes.add_links(number, 1) > MAX_LINKS:
+            raise LayerInvalid(f"a file with more than {MAX_LINKS} names")
+        self.attach(parent, name, number, entry & 7)
+
+    def remove(self, parent: Directory, name: bytes) -> None:
+        """Take a name away, with everything below it."""
+        entry = parent.children.pop(name)
+        parent.changed = True
+        parent.upper.discard(name)
+        kind = entry & 7
+        if kind == TYPE_DIRECTORY:
+            self.generation += 1
+            self._remove_tree(self.enter(parent, name, entry))
+            return
+        if kind == TYPE_LINK:
+            self.generation += 1
+        self._release(entry >> 3)
+
+    def _remove_tree(self, top: Directory) -> None:
+        pending = [top]
+        while pending:
+            directory = pending.pop()
+            if self.directories.pop(directory.number, None) is None:
+                raise DiskCorrupt(f"directory {directory.number} has two names")
+            for name, entry in directory.children.items():
+                if entry & 7 == TYPE_DIRECTORY:
+                    pending.append(self.enter(directory, name, entry))
+                else:
+                    self._release(entry >> 3)
+            inode = self.inodes.get(directory.number)
+            self._free_content(inode)
+            self.inodes.clear(directory.number)
+            self.numbers.free(directory.number, directory=True)
+
+    def _release(self, number: int) -> None:
+        """Take one name off a file, and the file away with its last name."""
+        if self.inodes.add_links(number, -1) > 0:
+            return
+        self._free_content(self.inodes.get(number))
+        self.inodes.clear(number)
+        self.numbers.free(number, directory=False)
+        self.links.pop(number, None)
+
+    def _free_content(self, inode: Inode) -> None:
+        if inode.flags & FLAG_EXTENTS:
+            self.free_data(inode)
+        if inode.xattr_block:
+            self.blocks.free(inode.xattr_block, 1)
+
+    def free_data(self, inode: Inode) -> None:
+        """Give back the blocks of a file's or directory's data."""
+        found, nodes = extents.parse(inode.block, self._read_node, self.volume.superblock.blocks)
+        for extent in found:
+            self.blocks.free(extent.start, extent.count)
+        for node in nodes:
+            self.blocks.free(node, 1)
+            self.nodes.pop(node, None)
+
+    def _read_node(self, block: int) -> bytes:
+        node = self.nodes.get(block)
+        return node if node is not None else self.volume.read_block(block)
+
+    def build_extents(self, runs: list[extents.Extent]) -> tuple[bytes, int]:
+        """Make an extent tree; the root's 60 bytes, and how many blocks its nodes take."""
+
+        def write(block: int, node: bytes) -> None:
+            self.nodes[block] = node
+            self.output.put(block, node)
+
+        root, nodes = extents.build(runs, self.blocks.take_one, write)
+        return root, len(nodes)
+
+    def hide_lower(self, top: Directory) -> None:
+        """Take away everything below a directory that is the parent's alone."""
+        pending = [top]
+        while pending:
+            directory = pending.pop()
+            if directory.cleared:
+                continue
+            directory.cleared = True
+            for name, entry in list(directory.children.items()):
+                if name not in directory.upper:
+                    self.remove(directory, name)
+                elif entry & 7 == TYPE_DIRECTORY:
+                    pending.append(self.enter(directory, name, entry))

@@ -1,0 +1,126 @@
+"""Files that are there whole or not at all, also after a power cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+STAGING_PREFIX = ".new-"
+"""Beginning of the name of what isn't complete; a sweep removes what carries it."""
+
+
+def sync_directory(path: Path) -> None:
+    """Have a directory's entries on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a new file and have its bytes on the disk; its name isn't durable yet."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(path, flags, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Give a file new content in one step."""
+    staged = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(8)}")
+    try:
+        write_synced(staged, data, mode)
+        os.rename(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+@contextmanager
+def staged_directory(parent: Path) -> Iterator[Path]:
+    """A new directory beside where it shall be, gone at the end unless `publish` has moved it."""
+    staged = parent / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
+    staged.mkdir(mode=0o700)
+    try:
+        yield staged
+    finally:
+        if staged.exists():
+            shutil.rmtree(staged)
+
+
+def publish(staged: Path, final: Path) -> None:
+    """Give a staged directory its name, durably.
+
+    Raises:
+        OSError: there is something of that name (ENOTEMPTY), or the disk fails.
+    """
+    sync_directory(staged)
+    os.rename(staged, final)
+    sync_directory(final.parent)
+
+
+def move_aside(path: Path) -> Path | None:
+    """Take a file or directory out of sight in one step; None where there is none.
+
+    What is returned is to be deleted; after a crash a sweep does it.
+    """
+    doomed = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(8)}")
+    try:
+        os.rename(path, doomed)
+    except FileNotFoundError:
+        return None
+    return doomed
+
+
+def delete(path: Path) -> None:
+    """Delete a file or a directory with all in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Take a file or directory away, durably: out of sight in one step, then its content."""
+    doomed = move_aside(path)
+    if doomed is not None:
+        sync_directory(path.parent)
+        delete(doomed)
+
+
+def sweep_staged(directory: Path) -> int:
+    """Delete what a crash left half-made; returns how many entries."""
+    doomed = [entry for entry in directory.iterdir() if entry.name.startswith(STAGING_PREFIX)]
+    for entry in doomed:
+        delete(entry)
+    return len(doomed)
+
+
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """A record as it stands in the store."""
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def from_json(path: Path) -> dict[str, Any]:
+    """Read a record.
+
+    Raises:
+        ValueError: it isn't one.
+        OSError: it can't be read.
+    """
+    value = json.loads(path.read_bytes())
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not a record")
+    return value

@@ -1,0 +1,78 @@
+"""What can go wrong between a registry and the image store, in Docker's words."""
+
+from __future__ import annotations
+
+from portlayer.errors import (
+    DataLoss,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+
+
+class InvalidReference(InvalidArgument):
+    """The name of an image is no valid reference."""
+
+    default_reason = Reason.INVALID_REFERENCE
+
+
+class ManifestNotFound(NotFound):
+    """The registry has no such tag, digest or repository."""
+
+    default_reason = Reason.MANIFEST_NOT_FOUND
+
+
+class PullDenied(PermissionDenied):
+    """The registry refuses access; it doesn't tell whether the repository exists."""
+
+    default_reason = Reason.PULL_DENIED
+
+
+class RegistryUnauthorized(Unauthenticated):
+    """The registry wants credentials, or doesn't accept those it was given."""
+
+    default_reason = Reason.REGISTRY_UNAUTHORIZED
+
+
+class RegistryUnavailable(Unavailable):
+    """The registry can't be reached, or answers what it must not."""
+
+    default_reason = Reason.REGISTRY_UNAVAILABLE
+
+
+class RegistryMisbehaves(RegistryUnavailable):
+    """The registry answers against the specification; asking again wouldn't help."""
+
+
+class HostNotFound(RegistryUnavailable):
+    """The registry's name doesn't resolve."""
+
+    default_reason = Reason.HOST_NOT_FOUND
+
+
+class DigestMismatch(DataLoss):
+    """Bytes are not what their digest says."""
+
+    default_reason = Reason.DIGEST_MISMATCH
+
+
+class InvalidManifest(InvalidArgument):
+    """A manifest, an index or a configuration breaks the specification, or isn't an image's."""
+
+    default_reason = Reason.INVALID_MANIFEST
+
+
+class InvalidLayer(InvalidArgument):
+    """A layer is no tar that can be compiled, or is over a limit."""
+
+    default_reason = Reason.INVALID_LAYER
+
+
+class StoreFull(ResourceExhausted):
+    """No space is left for what was asked."""
+
+    default_reason = Reason.STORE_FULL

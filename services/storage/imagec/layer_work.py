@@ -1,0 +1,196 @@
+"""Bringing an image's layers into the store: downloads side by side, compiled bottom to top.
+
+A layer's compilation begins when the one below is there, while its own blob may still be
+arriving. What several pulls need is done once for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from portlayer.errors import Unauthenticated, leaf_error
+from services.storage.compile_pool import CompilePool
+from services.storage.faults import storage_faults
+from services.storage.image_store import ImageStore
+from services.storage.imagec.blob_feed import BlobFeed
+from services.storage.imagec.digest import Digest
+from services.storage.imagec.download import Downloader
+from services.storage.imagec.errors import (
+    InvalidManifest,
+    ManifestNotFound,
+    PullDenied,
+    RegistryUnavailable,
+)
+from services.storage.imagec.manifest import Descriptor
+from services.storage.imagec.progress import Progress, Report, Status, ignore_progress
+from services.storage.imagec.registry import Repository
+from services.storage.imagec.shared_work import SharedWork
+from services.storage.layers import LayerRecord
+from services.storage.threads import in_thread
+
+_OTHERS_FAULT = (RegistryUnavailable, ManifestNotFound, PullDenied, Unauthenticated)
+"""Errors of a registry or an account that need not be ours when another pull began the work."""
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """A layer of an image to bring."""
+
+    blob: Descriptor
+    diff_id: Digest
+    chain_id: Digest
+    parent: Digest | None
+
+    @property
+    def name(self) -> str:
+        """What progress lines call it."""
+        return self.blob.digest.short
+
+
+class LayerWork:
+    """Downloads and compilations going on, for all pulls."""
+
+    def __init__(self, store: ImageStore, downloader: Downloader, pool: CompilePool) -> None:
+        self._store = store
+        self._downloader = downloader
+        self._pool = pool
+        self._downloads: SharedWork[Digest, BlobFeed, None] = SharedWork()
+        self._compilations: SharedWork[Digest, Digest, None] = SharedWork()
+        self._bases: SharedWork[int, int, None] = SharedWork()
+
+    async def bring(
+        self, repository: Repository, plans: Sequence[LayerPlan], report: Report
+    ) -> None:
+        """Have all layers of an image in the store; they must be held by a lease.
+
+        Raises what `Puller.pull` names.
+        """
+        missing = [plan for plan in plans if plan.chain_id not in self._store.layers]
+        for plan in plans:
+            status = Status.PULLING_LAYER if plan in missing else Status.ALREADY_EXISTS
+            report(Progress(plan.name, status))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for digest, plan in {plan.blob.digest: plan for plan in missing}.items():
+                    if digest not in self._store.blobs:
+                        group.create_task(self._download(repository, plan, report))
+                await self.ensure_base()
+                for plan in missing:
+                    await self._ensure_layer(repository, plan, report)
+        except BaseExceptionGroup as group_error:
+            raise leaf_error(group_error) from group_error
+
+    async def ensure_base(self) -> None:
+        """Have the base disk of the store's size. Raises StoreFull."""
+        store = self._store.layers
+        if store.has_base():
+            return
+        size = store.base_size
+        start = lambda _report: (size, self._make_base())  # noqa: E731
+        async with self._bases.join(size, start, ignore_progress) as job:
+            await job.result()
+
+    async def _make_base(self) -> None:
+        store = self._store.layers
+        with storage_faults(), store.making_base() as out:
+            await self._pool.create_base(out, store.base_size)
+
+    async def _download(self, repository: Repository, plan: LayerPlan, report: Report) -> None:
+        """Have a layer's blob in the store."""
+        digest = plan.blob.digest
+        while digest not in self._store.blobs:
+            others = self._downloads.going_on(digest)
+            start = partial(self._start_download, repository, plan.blob)
+            try:
+                async with self._downloads.join(digest, start, report) as job:
+                    _check_size(job.subject, plan.blob)
+                    await job.result()
+            except _OTHERS_FAULT:
+                if not others:
+                    raise
+
+    def _start_download(
+        self, repository: Repository, blob: Descriptor, report: Report
+    ) -> tuple[BlobFeed, Coroutine[Any, Any, None]]:
+        with storage_faults():
+            feed = self._store.blobs.begin(blob.digest, blob.size)
+        return feed, self._fetch(repository, feed, report)
+
+    async def _fetch(self, repository: Repository, feed: BlobFeed, report: Report) -> None:
+        with storage_faults():
+            await self._downloader.fetch(repository, feed, report)
+            try:
+                await in_thread(self._store.blobs.publish, feed)
+            except BaseException:
+                feed.discard()
+                raise
+
+    async def _ensure_layer(self, repository: Repository, plan: LayerPlan, report: Report) -> None:
+        while plan.chain_id not in self._store.layers:
+            others = self._compilations.going_on(plan.chain_id) or self._downloads.going_on(
+                plan.blob.digest
+            )
+            start = partial(self._start_compilation, repository, plan)
+            try:
+                async with self._compilations.join(plan.chain_id, start, report) as job:
+                    await job.result()
+            except _OTHERS_FAULT:
+                if not others:
+                    raise
+        report(Progress(plan.name, Status.PULL_COMPLETE))
+
+    def _start_compilation(
+        self, repository: Repository, plan: LayerPlan, report: Report
+    ) -> tuple[Digest, Coroutine[Any, Any, None]]:
+        return plan.chain_id, self._compile(repository, plan, report)
+
+    async def _compile(self, repository: Repository, plan: LayerPlan, report: Report) -> None:
+        store = self._store
+        async with AsyncExitStack() as stack:
+            digest = plan.blob.digest
+            finished: Callable[[], Coroutine[Any, Any, None]] | None = None
+            if digest in store.blobs:
+                feed = store.blobs.stored(digest)
+            else:
+                start = partial(self._start_download, repository, plan.blob)
+                job = await stack.enter_async_context(
+                    self._downloads.join(digest, start, ignore_progress)
+                )
+                feed, finished = job.subject, job.result
+            _check_size(feed, plan.blob)
+            parent = store.layers.disk(plan.parent)
+            with storage_faults(), store.layers.making(plan.chain_id) as out:
+                made = await self._pool.compile(
+                    feed,
+                    parent=parent,
+                    out=out,
+                    chain_id=plan.chain_id,
+                    diff_id=plan.diff_id,
+                    on_progress=lambda _inflated, consumed: report(
+                        Progress(plan.name, Status.EXTRACTING, consumed, feed.size)
+                    ),
+                )
+                record = LayerRecord(
+                    chain_id=plan.chain_id,
+                    diff_id=plan.diff_id,
+                    parent=plan.parent,
+                    size_bytes=made.size_bytes,
+                    stored_bytes=made.stored_bytes,
+                    has_disk=made.has_disk,
+                )
+                if finished is not None:
+                    await finished()
+                report(Progress(plan.name, Status.EXTRACTING, feed.size, feed.size))
+                await in_thread(store.layers.publish, record)
+
+
+def _check_size(feed: BlobFeed, blob: Descriptor) -> None:
+    if feed.size != blob.size:
+        raise InvalidManifest(
+            f"invalid manifest: blob {blob.digest} has {feed.size} bytes, not {blob.size}"
+        )

@@ -1,0 +1,79 @@
+"""What a pull tells while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Status(Enum):
+    """Stages of a layer, in Docker's words."""
+
+    PULLING_FROM = "Pulling from"
+    PULLING_LAYER = "Pulling fs layer"
+    WAITING = "Waiting"
+    DOWNLOADING = "Downloading"
+    RETRYING = "Retrying"
+    VERIFYING_CHECKSUM = "Verifying Checksum"
+    DOWNLOAD_COMPLETE = "Download complete"
+    EXTRACTING = "Extracting"
+    PULL_COMPLETE = "Pull complete"
+    ALREADY_EXISTS = "Already exists"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of progress; `id` is a layer's short digest, or the tag for PULLING_FROM."""
+
+    id: str
+    status: Status
+    current: int = 0
+    total: int = 0
+    text: str = ""
+
+
+Report = Callable[[Progress], None]
+
+
+def ignore_progress(_line: Progress) -> None:
+    """A report for whom nobody listens."""
+
+
+class ProgressLines:
+    """Lines on their way to a reader that may be slower than the work.
+
+    A later line of the same layer and status replaces one that wasn't read yet, so at most one
+    line a layer and status is ever waiting.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[str, Status]] = deque()
+        self._latest: dict[tuple[str, Status], Progress] = {}
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    def put(self, line: Progress) -> None:
+        """Add a line."""
+        key = (line.id, line.status)
+        if key not in self._latest:
+            self._waiting.append(key)
+        self._latest[key] = line
+        self._changed.set()
+
+    def end(self) -> None:
+        """No further line will come."""
+        self._ended = True
+        self._changed.set()
+
+    async def __aiter__(self) -> AsyncIterator[Progress]:
+        """Lines in order, until the end."""
+        while True:
+            while self._waiting:
+                yield self._latest.pop(self._waiting.popleft())
+            if self._ended:
+                return
+            self._changed.clear()
+            await self._changed.wait()

@@ -1,0 +1,297 @@
+"""A repository in a registry: manifests and blobs.
+
+Source: OCI distribution specification 1.1, "Pull".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+
+from services.storage.imagec.authorization import Authorizer, Credentials, read_limited
+from services.storage.imagec.digest import Digest
+from services.storage.imagec.endpoints import Endpoint, Endpoints
+from services.storage.imagec.errors import (
+    DigestMismatch,
+    InvalidManifest,
+    ManifestNotFound,
+    PullDenied,
+    RegistryMisbehaves,
+    RegistryUnauthorized,
+    RegistryUnavailable,
+)
+from services.storage.imagec.manifest import ACCEPT, MAX_CONFIG, MAX_MANIFEST
+from services.storage.imagec.problems import problem_of
+from services.storage.imagec.reference import Reference
+from services.storage.imagec.transport import Transport, origin_of
+
+ENDPOINT_LIFE = 600.0
+"""Seconds for which an endpoint that answered a ping isn't pinged again."""
+
+_MAX_REMEMBERED = 256
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_DENIED = "denied: requested access to the resource is denied"
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class FetchedManifest:
+    """A manifest or index as a registry sent it, its digest checked."""
+
+    body: bytes
+    content_type: str
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class BlobBody:
+    """A blob's bytes from `start` on."""
+
+    start: int
+    chunks: AsyncIterator[bytes]
+
+
+class Repository:
+    """One repository at one endpoint, for one user."""
+
+    def __init__(
+        self, transport: Transport, endpoint: Endpoint, reference: Reference, auth: Authorizer
+    ) -> None:
+        self.endpoint = endpoint
+        self.reference = reference
+        self._transport = transport
+        self._auth = auth
+        self._base = f"{endpoint.url}/v2/{reference.path}"
+
+    async def manifest(self, target: str) -> FetchedManifest:
+        """Fetch the manifest or index of a tag or a digest.
+
+        Raises:
+            ManifestNotFound, PullDenied, RegistryUnauthorized, RegistryUnavailable: as Docker
+                says it.
+            DigestMismatch: the body isn't what was asked for.
+        """
+        url = f"{self._base}/manifests/{target}"
+        async with self._get(url, {"Accept": ACCEPT}) as response:
+            if response.status_code != 200:
+                raise await self._manifest_problem(response)
+            try:
+                body = await read_limited(response, MAX_MANIFEST)
+            except RegistryUnavailable as error:
+                if "larger than" in error.message:
+                    raise InvalidManifest(error.message) from error
+                raise
+            content_type = response.headers.get("Content-Type", "")
+            promised = response.headers.get("Docker-Content-Digest")
+        digest = Digest.of(body)
+        for wanted in (target if ":" in target else None, promised):
+            if wanted is not None and wanted.startswith("sha256:") and wanted != digest:
+                raise DigestMismatch(
+                    f"manifest verification failed for digest {wanted[:80]}: it is {digest}"
+                )
+        return FetchedManifest(body, content_type, digest)
+
+    async def config(self, digest: Digest, size: int) -> bytes:
+        """Fetch a configuration. Raises as `manifest` does."""
+        if size > MAX_CONFIG:
+            raise InvalidManifest(f"image configuration is larger than {MAX_CONFIG} bytes")
+        parts = bytearray()
+        async with self.blob(digest, 0, size) as body:
+            async for chunk in body.chunks:
+                parts += chunk
+        if Digest.of(bytes(parts)) != digest:
+            raise DigestMismatch(f"image config verification failed for digest {digest}")
+        return bytes(parts)
+
+    @asynccontextmanager
+    async def blob(self, digest: Digest, offset: int, size: int) -> AsyncIterator[BlobBody]:
+        """Open a blob of `size` bytes, from `offset` on where the registry can do that.
+
+        The chunks end after at most `size` bytes in all; whether they are the right ones is for
+        the caller to check.
+
+        Raises:
+            ManifestNotFound: the registry doesn't have it.
+            RegistryMisbehaves: it sends something else than was asked for.
+            RegistryUnavailable: the connection broke; asking again may help.
+        """
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        async with self._get(f"{self._base}/blobs/{digest}", headers) as response:
+            start = await self._blob_start(response, digest, offset, size)
+            length = response.headers.get("Content-Length")
+            if length is not None and length.isdecimal() and int(length) != size - start:
+                raise RegistryMisbehaves(
+                    f"blob {digest}: the registry sends {start + int(length)} bytes "
+                    f"where the manifest says {size}"
+                )
+            yield BlobBody(start, _at_most(response, size - start, digest))
+
+    async def _blob_start(
+        self, response: httpx.Response, digest: Digest, offset: int, size: int
+    ) -> int:
+        status = response.status_code
+        if status == 200:
+            return 0
+        if status == 206 and offset:
+            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if not found or int(found[1]) != offset or found[3] not in ("*", str(size)):
+                raise RegistryMisbehaves(
+                    f"blob {digest}: the registry answers a wrong range: "
+                    f"{response.headers.get('Content-Range', 'none')[:100]}"
+                )
+            return offset
+        if status == 404:
+            problem = await problem_of(response, "blob unknown: blob unknown to registry")
+            raise ManifestNotFound(f"blob {digest} not found: {problem.text}")
+        if status in (401, 403):
+            raise await self._denied(response)
+        raise await self._unexpected(response)
+
+    @asynccontextmanager
+    async def _get(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        """GET with authorization, answering one challenge."""
+        answered = False
+        while True:
+            async with self._transport.get(
+                url,
+                verify=self.endpoint.verify,
+                headers=headers,
+                authorization=self._auth.header(),
+            ) as response:
+                home = origin_of(str(response.request.url)) == origin_of(url)
+                if response.status_code != 401 or answered or not home:
+                    yield response
+                    return
+                await self._auth.answer(response)
+                answered = True
+
+    async def _manifest_problem(self, response: httpx.Response) -> Exception:
+        status = response.status_code
+        if status == 404:
+            problem = await problem_of(response, "manifest unknown: manifest unknown")
+            if problem.code == "NAME_UNKNOWN":
+                return ManifestNotFound(
+                    f"repository {self.reference.familiar_name} not found: {problem.text}"
+                )
+            return ManifestNotFound(
+                f"manifest for {self.reference.familiar} not found: {problem.text}"
+            )
+        if status in (401, 403):
+            return await self._denied(response)
+        return await self._unexpected(response)
+
+    async def _denied(self, response: httpx.Response) -> Exception:
+        problem = await problem_of(response, _DENIED)
+        if response.status_code == 401 and self._auth.uses_basic:
+            return RegistryUnauthorized(f'Get "{self.endpoint.url}/v2/": {problem.text}')
+        # Registries answer 401 for repositories that don't exist as well; Docker says denied.
+        text = problem.text if response.status_code == 403 else _DENIED
+        return PullDenied(
+            f"pull access denied for {self.reference.familiar_name}, "
+            f"repository does not exist or may require 'docker login': {text}"
+        )
+
+    async def _unexpected(self, response: httpx.Response) -> RegistryUnavailable:
+        status = f"{response.status_code} {response.reason_phrase}"
+        problem = await problem_of(response, f"received unexpected HTTP status: {status}")
+        gone = response.status_code != 429 and response.status_code < 500
+        return (RegistryMisbehaves if gone else RegistryUnavailable)(problem.text)
+
+
+async def _at_most(response: httpx.Response, limit: int, digest: Digest) -> AsyncIterator[bytes]:
+    left = limit
+    async for chunk in response.aiter_raw():
+        left -= len(chunk)
+        if left < 0:
+            raise RegistryMisbehaves(f"blob {digest}: more bytes than the manifest says")
+        yield chunk
+
+
+class Registries:
+    """Opens repositories: finds the endpoint that answers, and remembers it for a while."""
+
+    def __init__(self, transport: Transport, endpoints: Endpoints) -> None:
+        self._transport = transport
+        self._endpoints = endpoints
+        self._answered: dict[Endpoint, float] = {}
+        self._anonymous: dict[tuple[Endpoint, str], Authorizer] = {}
+
+    async def repositories(
+        self, reference: Reference, credentials: Credentials
+    ) -> AsyncGenerator[Repository, None]:
+        """The repository at each endpoint that answers for its registry, in the order to try.
+
+        Raises:
+            RegistryUnavailable: none of them answers.
+            RegistryUnauthorized: it wants credentials, or others.
+        """
+        failure: RegistryUnavailable | None = None
+        for endpoint in await self._candidates(reference.domain):
+            auth = self._authorizer(endpoint, reference, credentials)
+            try:
+                if not self._knows(endpoint):
+                    await self._ping(endpoint, auth)
+            except RegistryUnavailable as error:
+                failure = error
+                continue
+            except RegistryUnauthorized:
+                if not endpoint.mirror:
+                    raise
+                continue
+            yield Repository(self._transport, endpoint, reference, auth)
+            if not endpoint.mirror:
+                return
+        if failure is not None:
+            raise failure
+
+    async def _candidates(self, domain: str) -> list[Endpoint]:
+        """Endpoints of a domain; where HTTP is known to answer, HTTPS isn't tried first."""
+        endpoints = await self._endpoints.of(domain)
+        known = [entry for entry in endpoints if not entry.mirror and self._knows(entry)]
+        return [entry for entry in endpoints if entry.mirror or not known or entry in known]
+
+    def _knows(self, endpoint: Endpoint) -> bool:
+        return self._answered.get(endpoint, 0) > time.monotonic()
+
+    def _authorizer(
+        self, endpoint: Endpoint, reference: Reference, credentials: Credentials
+    ) -> Authorizer:
+        scope = f"repository:{reference.path}:pull"
+        auth = self._anonymous.get((endpoint, scope)) if credentials.empty else None
+        if auth is None:
+            auth = Authorizer(self._transport, endpoint, credentials, scope)
+            if credentials.empty:
+                _remember(self._anonymous, (endpoint, scope), auth)
+        return auth
+
+    async def _ping(self, endpoint: Endpoint, auth: Authorizer) -> None:
+        """See whether a registry answers at an endpoint, and take up its challenge."""
+        url = f"{endpoint.url}/v2/"
+        async with self._transport.get(
+            url, verify=endpoint.verify, headers={}, authorization=None
+        ) as response:
+            if response.status_code >= 500:
+                raise RegistryUnavailable(
+                    f'Get "{url}": received unexpected HTTP status: '
+                    f"{response.status_code} {response.reason_phrase}"
+                )
+            _remember(self._answered, endpoint, time.monotonic() + ENDPOINT_LIFE)
+            if response.status_code == 401 and auth.header() is None:
+                await auth.answer(response)
+
+
+def _remember(memory: dict[K, V], key: K, value: V) -> None:
+    """Keep a value, and the number of values bounded."""
+    memory.pop(key, None)
+    while len(memory) >= _MAX_REMEMBERED:
+        del memory[next(iter(memory))]
+    memory[key] = value

@@ -1,0 +1,180 @@
+"""Images as users name them: look-up, tags, removal, history."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from portlayer.errors import InvalidArgument, NotFound, Reason
+from services.storage.catalogue import ImageUse, StoredImage, with_tag
+from services.storage.disks import DiskRecord
+from services.storage.image_store import ImageStore
+from services.storage.imagec.digest import Digest
+from services.storage.imagec.errors import InvalidReference
+from services.storage.imagec.reference import Reference, parse_reference
+
+_MISSING = "<missing>"
+_PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
+
+
+class ImageNotFound(NotFound):
+    """The store has no such image."""
+
+    default_reason = Reason.IMAGE_NOT_FOUND
+
+
+@dataclass(frozen=True)
+class ImageSummary:
+    """An image in a list."""
+
+    image: StoredImage
+    use: ImageUse
+    containers: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
+class HistoryLine:
+    """A step that made an image."""
+
+    image_id: str
+    created: datetime | None
+    created_by: str
+    size_bytes: int
+    comment: str
+    tags: tuple[str, ...]
+
+
+class Images:
+    """What can be asked of the image store, and changed."""
+
+    def __init__(self, store: ImageStore, disks: Callable[[], Iterable[DiskRecord]]) -> None:
+        """`disks` tells the containers' disks."""
+        self._store = store
+        self._disks = disks
+
+    def find(self, text: str) -> StoredImage:
+        """The image that a reference, an ID or an unambiguous beginning of one names.
+
+        Raises:
+            ImageNotFound, InvalidReference.
+        """
+        image_id = self._find_id(text)
+        image = self._store.catalogue.get(image_id) if image_id is not None else None
+        if image is None:
+            raise _not_found(text)
+        return image
+
+    def usable(self, text: str) -> StoredImage:
+        """As `find`, but only an image that a disk can be made of.
+
+        One from before the base's size or format was changed isn't; a pull makes it so.
+        """
+        image = self.find(text)
+        if not self._store.complete(image):
+            raise _not_found(text)
+        return image
+
+    def _find_id(self, text: str) -> Digest | None:
+        catalogue = self._store.catalogue
+        prefix = _PREFIX.fullmatch(text)
+        if prefix is not None and len(prefix[1]) == 64:
+            return Digest(f"sha256:{prefix[1]}")
+        reference = parse_reference(text).with_default_tag()
+        if reference.digest is not None:
+            return catalogue.by_repository_digest(str(reference.with_digest(reference.digest)))
+        found = catalogue.tagged(str(reference))
+        if found is None and prefix is not None:
+            candidates = catalogue.by_prefix(prefix[1])
+            found = candidates[0] if len(candidates) == 1 else None
+        return found
+
+    def use(self, image: StoredImage) -> ImageUse:
+        """Names of an image."""
+        return self._store.catalogue.use(image.id)
+
+    def all(self) -> list[ImageSummary]:
+        """All images, newest first."""
+        entries = self._store.catalogue.all()
+        users = Counter(layer.chain_id for image, _use in entries for layer in image.layers)
+        containers = Counter(record.image_id for record in self._disks())
+        summaries = [
+            ImageSummary(
+                image,
+                use,
+                containers[image.id],
+                sum(layer.size_bytes for layer in image.layers if users[layer.chain_id] > 1),
+            )
+            for image, use in entries
+        ]
+        return sorted(summaries, key=lambda summary: _age(summary.image), reverse=True)
+
+    def layers_bytes(self) -> int:
+        """Bytes of all layers, uncompressed, each counted once."""
+        return sum(record.size_bytes for record in self._store.layers.all())
+
+    async def tag(self, source: str, target: str) -> None:
+        """Give an image one more name; idempotent.
+
+        Raises:
+            ImageNotFound, InvalidReference.
+        """
+        image = self.find(source)
+        reference = parse_reference(target)
+        if reference.digest is not None:
+            raise InvalidArgument("refusing to create a tag with a digest reference")
+        await self._store.rename(image.id, partial(_tagged, str(reference.with_default_tag())))
+
+    def history(self, text: str) -> list[HistoryLine]:
+        """The steps that made an image, newest first. Raises as `find`."""
+        image = self.find(text)
+        sizes = iter([layer.size_bytes for layer in image.layers])
+        lines = [
+            HistoryLine(
+                image_id=_MISSING,
+                created=step.created,
+                created_by=step.created_by,
+                size_bytes=0 if step.empty_layer else next(sizes, 0),
+                comment=step.comment,
+                tags=(),
+            )
+            for step in image.config.history
+        ]
+        lines.reverse()
+        if lines:
+            top = lines[0]
+            lines[0] = HistoryLine(
+                image.id, top.created, top.created_by, top.size_bytes, top.comment,
+                tuple(familiar_names(self.use(image).tags)),
+            )  # fmt: skip
+        return lines
+
+
+def familiar_names(names: Iterable[str]) -> list[str]:
+    """Names as Docker prints them."""
+    return sorted(parse_reference(name).familiar for name in names)
+
+
+def _age(image: StoredImage) -> float:
+    return image.config.created.timestamp() if image.config.created is not None else 0.0
+
+
+def _tagged(name: str, use: ImageUse) -> ImageUse:
+    return use if name in use.tags else with_tag(use, name)
+
+
+def _not_found(text: str) -> ImageNotFound:
+    shown = _shown(text)
+    return ImageNotFound(f"No such image: {shown}", image=shown)
+
+
+def _shown(text: str) -> str:
+    try:
+        reference: Reference = parse_reference(text)
+    except InvalidReference:
+        return text
+    return reference.with_default_tag().familiar

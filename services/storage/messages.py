@@ -1,0 +1,202 @@
+"""Values of this facet as messages of the contract."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from vic.storage.v1 import disk_pb2, image_pb2
+
+from portlayer.errors import InvalidArgument
+from services.storage.catalogue import ImageUse, StoredImage
+from services.storage.disks import Disk
+from services.storage.imagec.authorization import Credentials
+from services.storage.imagec.config import ContainerDefaults, HealthCheck
+from services.storage.imagec.manifest import Platform
+from services.storage.imagec.progress import Progress, Status
+from services.storage.imagec.pull import Pulled
+from services.storage.images import HistoryLine, ImageSummary, familiar_names
+from services.storage.removal import Removed, Untagged
+
+_COMPONENT = re.compile(r"[a-z0-9_-]+")
+
+_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+"""Other names of architectures, as Docker takes them."""
+
+_STATUS = {
+    Status.PULLING_FROM: image_pb2.PROGRESS_STATUS_PULLING_FROM,
+    Status.PULLING_LAYER: image_pb2.PROGRESS_STATUS_PULLING_LAYER,
+    Status.WAITING: image_pb2.PROGRESS_STATUS_WAITING,
+    Status.DOWNLOADING: image_pb2.PROGRESS_STATUS_DOWNLOADING,
+    Status.RETRYING: image_pb2.PROGRESS_STATUS_RETRYING,
+    Status.VERIFYING_CHECKSUM: image_pb2.PROGRESS_STATUS_VERIFYING_CHECKSUM,
+    Status.DOWNLOAD_COMPLETE: image_pb2.PROGRESS_STATUS_DOWNLOAD_COMPLETE,
+    Status.EXTRACTING: image_pb2.PROGRESS_STATUS_EXTRACTING,
+    Status.PULL_COMPLETE: image_pb2.PROGRESS_STATUS_PULL_COMPLETE,
+    Status.ALREADY_EXISTS: image_pb2.PROGRESS_STATUS_ALREADY_EXISTS,
+}
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A moment, None for none."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def credentials(message: image_pb2.RegistryCredentials) -> Credentials:
+    """Credentials that came with a call."""
+    return Credentials(
+        username=message.username,
+        password=message.password,
+        identity_token=message.identity_token,
+        registry_token=message.registry_token,
+    )
+
+
+def platform(text: str) -> Platform | None:
+    """A platform as users write it, "linux/arm64/v8"; None for none.
+
+    Raises:
+        InvalidArgument: it isn't one.
+    """
+    if not text:
+        return None
+    parts = text.lower().split("/")
+    if len(parts) not in (2, 3) or not all(_COMPONENT.fullmatch(part) for part in parts):
+        raise InvalidArgument(
+            f'"{text[:100]}" is an invalid platform: it has the form <os>/<arch>[/<variant>]'
+        )
+    parts[1] = _ARCHITECTURES.get(parts[1], parts[1])
+    return Platform(*parts)
+
+
+def progress(line: Progress) -> image_pb2.PullResponse:
+    """A line of progress."""
+    return image_pb2.PullResponse(
+        progress=image_pb2.Progress(
+            id=line.id,
+            status=_STATUS[line.status],
+            current_bytes=line.current,
+            total_bytes=line.total,
+            text=line.text,
+        )
+    )
+
+
+def pull_result(pulled: Pulled) -> image_pb2.PullResponse:
+    """What a pull ended with."""
+    return image_pb2.PullResponse(
+        result=image_pb2.PullResult(
+            digest=pulled.digest,
+            downloaded=pulled.downloaded,
+            canonical_reference=str(pulled.reference),
+            image_id=pulled.image_id,
+        )
+    )
+
+
+def image(stored: StoredImage, use: ImageUse) -> image_pb2.Image:
+    """An image."""
+    config = stored.config
+    return image_pb2.Image(
+        id=stored.id,
+        repository_tags=familiar_names(use.tags),
+        repository_digests=familiar_names(use.digests),
+        created_at=timestamp(config.created),
+        architecture=config.platform.architecture,
+        os=config.platform.os,
+        variant=config.platform.variant,
+        author=config.author,
+        comment=config.comment,
+        docker_version=config.docker_version,
+        size_bytes=stored.size_bytes,
+        diff_ids=config.diff_ids,
+        config=_container_defaults(config.defaults),
+        chain_id=stored.chain_id or "",
+        last_tagged_at=timestamp(use.last_tagged),
+    )
+
+
+def _container_defaults(defaults: ContainerDefaults) -> image_pb2.ImageConfig:
+    health = defaults.health_check
+    return image_pb2.ImageConfig(
+        env=defaults.env,
+        entrypoint=defaults.entrypoint,
+        command=defaults.command,
+        user=defaults.user,
+        working_directory=defaults.working_directory,
+        exposed_ports=defaults.exposed_ports,
+        labels=defaults.labels,
+        stop_signal=defaults.stop_signal,
+        volumes=defaults.volumes,
+        health_check=None if health is None else _health_check(health),
+        shell=defaults.shell,
+        on_build=defaults.on_build,
+        args_escaped=defaults.args_escaped,
+    )
+
+
+def _health_check(health: HealthCheck) -> image_pb2.ImageHealthCheck:
+    return image_pb2.ImageHealthCheck(
+        test=health.test,
+        interval=_duration(health.interval),
+        timeout=_duration(health.timeout),
+        start_period=_duration(health.start_period),
+        start_interval=_duration(health.start_interval),
+        retries=max(health.retries, 0),
+    )
+
+
+def _duration(nanoseconds: int) -> Duration | None:
+    if not nanoseconds:
+        return None
+    message = Duration()
+    message.FromNanoseconds(nanoseconds)
+    return message
+
+
+def summary(entry: ImageSummary) -> image_pb2.ImageSummary:
+    """An image in a list."""
+    return image_pb2.ImageSummary(
+        image=image(entry.image, entry.use),
+        containers=entry.containers,
+        shared_bytes=entry.shared_bytes,
+    )
+
+
+def history_entry(line: HistoryLine) -> image_pb2.HistoryEntry:
+    """A step that made an image."""
+    return image_pb2.HistoryEntry(
+        image_id=line.image_id,
+        created_at=timestamp(line.created),
+        created_by=line.created_by,
+        size_bytes=line.size_bytes,
+        comment=line.comment,
+        repository_tags=line.tags,
+    )
+
+
+def removed(entry: Removed) -> image_pb2.RemovedImage:
+    """A line of a removal."""
+    if isinstance(entry, Untagged):
+        return image_pb2.RemovedImage(untagged=entry.name)
+    return image_pb2.RemovedImage(deleted=entry.id)
+
+
+def disk(value: Disk) -> disk_pb2.Disk:
+    """A container's disk."""
+    record = value.record
+    return disk_pb2.Disk(
+        container_id=record.container_id,
+        image_id=record.image_id,
+        chain_id=record.chain_id or "",
+        chain=[str(path) for path in value.chain],
+        virtual_size_bytes=record.size_bytes,
+        specification=value.specification,
+        created_at=timestamp(record.created_at),
+    )

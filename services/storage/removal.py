@@ -1,0 +1,157 @@
+"""Removing images, by the rules that users of Docker know.
+
+A name goes first; the image goes with its last name, unless a container still needs it. An image
+without names, or with several, is only removed by its ID, the latter only with force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from portlayer.errors import FailedPrecondition, Reason
+from services.storage.catalogue import ImageUse, StoredImage, without
+from services.storage.disks import DiskStore
+from services.storage.image_store import ImageStore
+from services.storage.imagec.reference import Reference, parse_reference
+from services.storage.images import Images
+
+_SHORT = 12
+
+
+@dataclass(frozen=True)
+class Untagged:
+    """A name was taken away."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """An image or a layer was deleted."""
+
+    id: str
+
+
+Removed = Untagged | Deleted
+
+
+class ImageInUse(FailedPrecondition):
+    """A container was made of the image."""
+
+    default_reason = Reason.IMAGE_IN_USE
+
+
+class ImageHasReferences(FailedPrecondition):
+    """The image has more names than the one it would be removed by."""
+
+    default_reason = Reason.IMAGE_HAS_REFERENCES
+
+
+class Removal:
+    """Removes images."""
+
+    def __init__(self, store: ImageStore, images: Images, disks: DiskStore) -> None:
+        self._store = store
+        self._images = images
+        self._disks = disks
+
+    async def remove(self, text: str, *, force: bool) -> list[Removed]:
+        """Take a name away, and the image with its last one; or an image by its ID.
+
+        Raises:
+            ImageNotFound, InvalidReference.
+            ImageInUse: a container needs it, and `force` is off.
+            ImageHasReferences: it was given by ID, has several names, and `force` is off.
+        """
+        image = self._images.find(text)
+        name = self._name_of(image, text)
+        if name is not None:
+            return await self._by_name(image, text, name, force=force)
+        return await self._by_id(image, text, force=force)
+
+    def _name_of(self, image: StoredImage, text: str) -> str | None:
+        """The full name that `text` is, None when it is an ID."""
+        if image.id.removeprefix("sha256:").startswith(text.removeprefix("sha256:")):
+            return None
+        reference = parse_reference(text).with_default_tag()
+        if reference.digest is not None:
+            return str(reference.with_digest(reference.digest))
+        return str(reference)
+
+    async def _by_name(
+        self, image: StoredImage, text: str, name: str, *, force: bool
+    ) -> list[Removed]:
+        use = self._images.use(image)
+        container = self._container_of(image)
+        if _is_only_reference(use) and container is not None and not force:
+            raise ImageInUse(
+                f'conflict: unable to remove repository reference "{text}" (must force) - '
+                f"container {container[:_SHORT]} is using its referenced image {image.id.short}",
+                image=text,
+            )
+        gone = _going(use, name)
+        await self._store.rename(image.id, partial(without, names=gone))
+        removed: list[Removed] = [Untagged(parse_reference(entry).familiar) for entry in gone]
+        rest = self._images.use(image)
+        if rest.tags or rest.digests or (container is not None and not force):
+            return removed
+        return [*removed, *await self._delete(image)]
+
+    async def _by_id(self, image: StoredImage, text: str, *, force: bool) -> list[Removed]:
+        use = self._images.use(image)
+        container = self._container_of(image)
+        if not force and container is not None:
+            raise ImageInUse(
+                f"conflict: unable to delete {text} (must be forced) - "
+                f"image is being used by stopped container {container[:_SHORT]}",
+                image=text,
+            )
+        if not force and (use.tags or use.digests) and not _is_only_reference(use):
+            raise ImageHasReferences(
+                f"conflict: unable to delete {text} (must be forced) - "
+                "image is referenced in multiple repositories",
+                image=text,
+            )
+        names = [*use.tags, *use.digests]
+        return [
+            *(Untagged(parse_reference(name).familiar) for name in names),
+            *await self._delete(image),
+        ]
+
+    async def _delete(self, image: StoredImage) -> list[Removed]:
+        layers = await self._store.delete(image)
+        return [Deleted(image.id), *(Deleted(chain_id) for chain_id in layers)]
+
+    def _container_of(self, image: StoredImage) -> str | None:
+        return next(
+            (
+                record.container_id
+                for record in self._disks.records()
+                if record.image_id == image.id
+            ),
+            None,
+        )
+
+
+def _is_only_reference(use: ImageUse) -> bool:
+    """Whether an image has one tag, and no digest of another repository; or one digest."""
+    references = [parse_reference(name) for name in (*use.tags, *use.digests)]
+    repositories = {reference.name for reference in references}
+    return len(use.tags) <= 1 and len(repositories) == 1
+
+
+def _going(use: ImageUse, name: str) -> list[str]:
+    """A name, and digests of its repository when that has no other tag left."""
+    reference = parse_reference(name)
+    if reference.digest is not None:
+        return [name]
+    left = [tag for tag in use.tags if tag != name]
+    if _names_repository(left, reference):
+        return [name]
+    return [name, *(entry for entry in use.digests if _names_repository([entry], reference))]
+
+
+def _names_repository(names: Iterable[str], repository: Reference) -> bool:
+    return any(parse_reference(name).name == repository.name for name in names)

@@ -1,0 +1,189 @@
+"""The RPC shell of the storage facet: decode, call, encode; nothing else.
+
+What is not here answers UNIMPLEMENTED by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from vic.storage.v1 import disk_pb2, disk_pb2_grpc, image_pb2, image_pb2_grpc
+
+from portlayer.errors import NotImplementedYet
+from services.storage import messages
+from services.storage.disks import DiskStore
+from services.storage.image_store import ImageStore
+from services.storage.imagec.progress import ProgressLines
+from services.storage.imagec.pull import Pulled, Puller
+from services.storage.imagec.reference import parse_reference
+from services.storage.images import Images
+from services.storage.removal import Removal
+from services.storage.settings import StorageSettings
+from services.storage.watched import watched
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ImageServicer(image_pb2_grpc.ImageServiceServicer):
+    """Serves vic.storage.v1.ImageService."""
+
+    def __init__(
+        self,
+        settings: StorageSettings,
+        store: ImageStore,
+        images: Images,
+        disks: DiskStore,
+        puller: Puller,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._images = images
+        self._disks = disks
+        self._puller = puller
+        self._removal = Removal(store, images, disks)
+
+    async def Info(
+        self, request: image_pb2.ImageServiceInfoRequest, context: Context
+    ) -> image_pb2.ImageServiceInfoResponse:
+        """See the contract."""
+        return image_pb2.ImageServiceInfoResponse(
+            driver="vmdk",
+            image_store=str(self._store.root),
+            images=len(self._store.catalogue.all()),
+            insecure_registries=["127.0.0.0/8", "::1/128", *self._settings.insecure_registries],
+            registry_mirrors=self._settings.registry_mirrors,
+            free_bytes=self._store.free_bytes,
+            total_bytes=self._store.total_bytes,
+        )
+
+    async def Pull(
+        self, request: image_pb2.PullRequest, context: Context
+    ) -> AsyncIterator[image_pb2.PullResponse]:
+        """See the contract."""
+        if request.all_tags:
+            raise NotImplementedYet(
+                "pulling all tags of a repository is not implemented", option="all_tags"
+            )
+        reference = parse_reference(request.reference)
+        wanted = messages.platform(request.platform)
+        credentials = messages.credentials(request.credentials)
+
+        async def work(lines: ProgressLines) -> Pulled:
+            return await self._puller.pull(reference, credentials, wanted, lines.put)
+
+        async with aclosing(watched(work)) as items:
+            async for item in items:
+                if isinstance(item, Pulled):
+                    yield messages.pull_result(item)
+                else:
+                    yield messages.progress(item)
+
+    async def Get(
+        self, request: image_pb2.ImageServiceGetRequest, context: Context
+    ) -> image_pb2.ImageServiceGetResponse:
+        """See the contract."""
+        found = self._images.usable(request.reference)
+        return image_pb2.ImageServiceGetResponse(
+            image=messages.image(found, self._images.use(found))
+        )
+
+    async def List(
+        self, request: image_pb2.ImageServiceListRequest, context: Context
+    ) -> image_pb2.ImageServiceListResponse:
+        """See the contract."""
+        return image_pb2.ImageServiceListResponse(
+            images=[messages.summary(entry) for entry in self._images.all()]
+        )
+
+    async def Tag(self, request: image_pb2.TagRequest, context: Context) -> image_pb2.TagResponse:
+        """See the contract."""
+        await self._images.tag(request.source, request.target)
+        return image_pb2.TagResponse()
+
+    async def Remove(
+        self, request: image_pb2.ImageServiceRemoveRequest, context: Context
+    ) -> image_pb2.ImageServiceRemoveResponse:
+        """See the contract."""
+        removed = await self._removal.remove(request.reference, force=request.force)
+        return image_pb2.ImageServiceRemoveResponse(
+            removed=[messages.removed(entry) for entry in removed]
+        )
+
+    async def History(
+        self, request: image_pb2.HistoryRequest, context: Context
+    ) -> image_pb2.HistoryResponse:
+        """See the contract."""
+        lines = self._images.history(request.reference)
+        return image_pb2.HistoryResponse(entries=[messages.history_entry(line) for line in lines])
+
+    async def DiskUsage(
+        self, request: image_pb2.DiskUsageRequest, context: Context
+    ) -> image_pb2.DiskUsageResponse:
+        """See the contract."""
+        summaries = self._images.all()
+        sizes = {entry.image.id: entry.image.size_bytes for entry in summaries}
+        return image_pb2.DiskUsageResponse(
+            layers_bytes=self._images.layers_bytes(),
+            images=[messages.summary(entry) for entry in summaries],
+            containers=[
+                image_pb2.ContainerDiskUsage(
+                    container_id=record.container_id,
+                    writable_bytes=self._disks.writable_bytes(record.container_id),
+                    root_bytes=sizes.get(record.image_id, 0),
+                )
+                for record in self._disks.records()
+            ],
+        )
+
+
+class DiskServicer(disk_pb2_grpc.DiskServiceServicer):
+    """Serves vic.storage.v1.DiskService."""
+
+    def __init__(self, store: ImageStore, images: Images, disks: DiskStore) -> None:
+        self._store = store
+        self._images = images
+        self._disks = disks
+
+    async def Prepare(
+        self, request: disk_pb2.PrepareRequest, context: Context
+    ) -> disk_pb2.PrepareResponse:
+        """See the contract."""
+        disk = await self._disks.prepare(
+            self._store,
+            self._images.usable,
+            request.container_id,
+            request.image,
+            request.specification,
+        )
+        return disk_pb2.PrepareResponse(disk=messages.disk(disk))
+
+    async def Get(
+        self, request: disk_pb2.DiskServiceGetRequest, context: Context
+    ) -> disk_pb2.DiskServiceGetResponse:
+        """See the contract."""
+        disk = await self._disks.get(request.container_id)
+        return disk_pb2.DiskServiceGetResponse(disk=messages.disk(disk))
+
+    async def List(
+        self, request: disk_pb2.DiskServiceListRequest, context: Context
+    ) -> disk_pb2.DiskServiceListResponse:
+        """See the contract."""
+        disks = await self._disks.all()
+        return disk_pb2.DiskServiceListResponse(disks=[messages.disk(disk) for disk in disks])
+
+    async def PutSpecification(
+        self, request: disk_pb2.PutSpecificationRequest, context: Context
+    ) -> disk_pb2.PutSpecificationResponse:
+        """See the contract."""
+        await self._disks.put_specification(request.container_id, request.specification)
+        return disk_pb2.PutSpecificationResponse()
+
+    async def Remove(
+        self, request: disk_pb2.DiskServiceRemoveRequest, context: Context
+    ) -> disk_pb2.DiskServiceRemoveResponse:
+        """See the contract."""
+        await self._disks.remove(self._store, request.container_id)
+        return disk_pb2.DiskServiceRemoveResponse()

@@ -1,0 +1,65 @@
+"""Settings of the storage facet."""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from portlayer.identity import Role
+from portlayer.settings import FacetSettings
+from services.storage.compiler import DEFAULT_SIZE
+from services.storage.imagec.endpoints import Endpoints
+
+GRAIN = 64 << 10
+
+
+class StorageSettings(FacetSettings):
+    """What the storage service needs to know."""
+
+    role: ClassVar[Role] = Role.STORAGE
+
+    base_size_bytes: int = Field(
+        DEFAULT_SIZE,
+        ge=256 << 20,
+        multiple_of=GRAIN,
+        description="Size of containers' disks as their VMs see them.",
+    )
+    insecure_registries: list[str] = Field(
+        default_factory=list,
+        description="Registries (host:port or CIDR) that plain HTTP and any certificate will do "
+        "for; those on loopback always are.",
+    )
+    registry_mirrors: list[str] = Field(
+        default_factory=list, description="URLs to try before Docker Hub."
+    )
+    max_concurrent_downloads: int = Field(
+        3, ge=1, le=64, description="Blobs at once from one registry."
+    )
+    compile_workers: int = Field(
+        default_factory=lambda: max(os.cpu_count() or 1, 2),
+        ge=1,
+        description="Processes that compile layers.",
+    )
+    max_layer_bytes: int = Field(
+        64 << 30, ge=1 << 20, description="What a layer may inflate to, in bytes."
+    )
+    max_layer_entries: int = Field(
+        2_000_000, ge=1, description="How many members a layer's tar may have."
+    )
+    max_layer_ratio: int = Field(
+        200, ge=2, description="How many times its size a layer over 1 GiB may inflate to."
+    )
+
+    @field_validator("insecure_registries")
+    @classmethod
+    def _check_insecure(cls, value: list[str]) -> list[str]:
+        Endpoints(insecure=value)
+        return value
+
+    @field_validator("registry_mirrors")
+    @classmethod
+    def _check_mirrors(cls, value: list[str]) -> list[str]:
+        Endpoints(mirrors=value)
+        return value

@@ -1,0 +1,260 @@
+"""Writing sealed VMDK files, and making empty ones."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from array import array
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from services.storage.vmdk.errors import VmdkError
+from services.storage.vmdk.format import (
+    GRAIN,
+    GRAIN_SECTORS,
+    SECTOR,
+    TABLE_BYTES,
+    TABLE_ENTRIES,
+    Descriptor,
+    Layout,
+    content_id,
+)
+from services.storage.vmdk.reader import Chain, Extent
+
+_FLUSH_SECTORS = (16 << 20) // SECTOR
+
+PARTIAL_SUFFIX = ".partial"
+"""Ending of the name of a file that isn't complete; a sweep may remove what carries it."""
+
+
+class PartialFile:
+    """A file written under a temporary name that gets its own name only when it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the temporary file in the directory where the file shall be."""
+        self.path = path
+        self._partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}{PARTIAL_SUFFIX}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self.fd = os.open(self._partial, flags, 0o600)
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """Write all of `data`, in as many steps as the kernel takes it."""
+        rest = memoryview(data)
+        while len(rest):
+            written = os.pwrite(self.fd, rest, offset)
+            rest = rest[written:]
+            offset += written
+
+    def commit(self, mode: int, *, durable: bool) -> None:
+        """Give the file its name and mode; durable: it outlives a power cut from then on."""
+        os.fchmod(self.fd, mode)
+        if durable:
+            os.fsync(self.fd)
+        os.close(self.fd)
+        self.fd = -1
+        os.rename(self._partial, self.path)
+        if durable:
+            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+    def discard(self) -> None:
+        """Remove what was written; after a commit there is nothing to remove."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        self._partial.unlink(missing_ok=True)
+
+
+class SparseWriter:
+    """Writes one VMDK, alone or as the child of a chain, and seals it.
+
+    Grains are appended in the order of their first write. Where only a part of a grain is
+    written, the rest comes from the parent, as the format asks for.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size: int,
+        cid: int,
+        parent: Chain | None = None,
+        *,
+        durable: bool = True,
+    ) -> None:
+        """Begin the file. It is invisible under its name until `seal`.
+
+        Args:
+            path: the file to make; an older one of that name is replaced.
+            size: bytes of the disk.
+            cid: the content ID.
+            parent: the disk below, which stays open until `seal`.
+            durable: survive a power cut once it is sealed.
+        """
+        if parent is not None and (parent.size, parent.grain) != (size, GRAIN):
+            raise VmdkError(f"{path}: a child has the size and grain of its parent")
+        self._layout = Layout.of(size)
+        self._descriptor = _descriptor(path, cid, parent.extents[0] if parent else None)
+        self._parent = parent
+        self._tables: dict[int, array[int]] = {}
+        self._next = self._layout.first_grain
+        self._durable = durable
+        self._flushed = self._next
+        self.size = size
+        self._file = PartialFile(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.discard()
+
+    @property
+    def file_size(self) -> int:
+        """Length of the file so far, in bytes."""
+        return self._next * SECTOR
+
+    @property
+    def grain_bytes(self) -> int:
+        """Bytes of grains that this file holds."""
+        return (self._next - self._layout.first_grain) * SECTOR
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write bytes of the disk; offset and length are multiples of the sector."""
+        if offset % SECTOR or len(data) % SECTOR or offset + len(data) > self.size:
+            raise ValueError(f"{len(data)} bytes at {offset} of a disk of {self.size}")
+        position = 0
+        while position < len(data):
+            grain, inside = divmod(offset + position, GRAIN)
+            left = len(data) - position
+            if inside or left < GRAIN:
+                step = min(GRAIN - inside, left)
+                self._write_part(grain, inside, data[position : position + step])
+            else:
+                step = self._write_whole(grain, data[position:])
+            position += step
+
+    def _table(self, number: int) -> array[int]:
+        table = self._tables.get(number)
+        if table is None:
+            table = self._tables[number] = array("I", bytes(TABLE_BYTES))
+        return table
+
+    def _write_whole(self, grain: int, data: memoryview) -> int:
+        """Write as many whole grains as lie side by side in the file; how many bytes."""
+        number, index = divmod(grain, TABLE_ENTRIES)
+        table = self._table(number)
+        count = min(len(data) // GRAIN, TABLE_ENTRIES - index)
+        present = table[index : index + count]
+        if not any(present):
+            sector = self._next
+            self._next += count * GRAIN_SECTORS
+            table[index : index + count] = array("I", range(sector, self._next, GRAIN_SECTORS))
+        else:
+            count = 1
+            sector = present[0]
+            if not sector:
+                sector = self._append(table, index)
+        self._file.write(data[: count * GRAIN], sector * SECTOR)
+        if self._durable and self._next - self._flushed >= _FLUSH_SECTORS:
+            self._start_flush()
+        return count * GRAIN
+
+    def _start_flush(self) -> None:
+        """Send what is written on its way to the disk, so that the fsync at the end finds it there.
+
+        To drop dirty pages Linux begins to write them, doesn't wait, and so keeps them cached.
+        """
+        start, length = self._flushed * SECTOR, (self._next - self._flushed) * SECTOR
+        os.posix_fadvise(self._file.fd, start, length, os.POSIX_FADV_DONTNEED)
+        self._flushed = self._next
+
+    def _write_part(self, grain: int, inside: int, data: memoryview) -> None:
+        number, index = divmod(grain, TABLE_ENTRIES)
+        table = self._table(number)
+        sector = table[index]
+        if not sector:
+            sector = self._append(table, index)
+            if self._parent is not None and self._parent.holds(grain):
+                whole = bytearray(self._parent.read(grain * GRAIN, GRAIN))
+                whole[inside : inside + len(data)] = data
+                self._file.write(memoryview(whole), sector * SECTOR)
+                return
+        self._file.write(data, sector * SECTOR + inside)
+
+    def _append(self, table: array[int], index: int) -> int:
+        sector = table[index] = self._next
+        self._next += GRAIN_SECTORS
+        return sector
+
+    def seal(self, mode: int = 0o444) -> None:
+        """Write the tables, set the file's mode (read-only for a layer) and give it its name."""
+        layout = self._layout
+        os.ftruncate(self._file.fd, self.file_size)
+        for number, table in sorted(self._tables.items()):
+            raw = table.tobytes()
+            for directory in (layout.redundant_directory, layout.directory):
+                self._file.write(raw, layout.first_table(directory) * SECTOR + number * TABLE_BYTES)
+        _write_front(self._file, layout, self._descriptor)
+        self._file.commit(mode, durable=self._durable)
+
+
+def create_disk(
+    path: Path, *, parent: Path | None = None, size: int = 0, name: str, durable: bool = True
+) -> None:
+    """Make an empty disk that QEMU may write: a container's, or a volume's when it has no parent.
+
+    It holds nothing of its own: reads see the parent, or zeros.
+
+    Args:
+        path: the file to make; its directory exists. An older file of that name is replaced.
+        parent: the disk it shows until it is written.
+        size: bytes of a disk without a parent; ignored otherwise.
+        name: what the content ID is derived from, such as the container's ID.
+        durable: survive a power cut once this returns.
+
+    Raises:
+        OSError: the directory can't be written.
+        VmdkError: the size or a path isn't possible.
+    """
+    if parent is None:
+        _create(path, Layout.of(size), Descriptor(content_id(name)), durable)
+        return
+    # Only the direct parent is opened: this is on the way of every container's creation.
+    above = Extent(parent)
+    above.close()
+    descriptor = _descriptor(path, content_id(name), above)
+    _create(path, Layout.of(above.size), descriptor, durable)
+
+
+def _create(path: Path, layout: Layout, descriptor: Descriptor, durable: bool) -> None:
+    file = PartialFile(path)
+    try:
+        os.ftruncate(file.fd, layout.first_grain * SECTOR)
+        _write_front(file, layout, descriptor)
+        file.commit(0o600, durable=durable)
+    finally:
+        file.discard()
+
+
+def _write_front(file: PartialFile, layout: Layout, descriptor: Descriptor) -> None:
+    """Header, descriptor and both grain directories."""
+    redundant = layout.directory_bytes(layout.redundant_directory)
+    front = layout.header() + descriptor.text(file.path.name, layout.capacity) + redundant
+    file.write(front, 0)
+    file.write(layout.directory_bytes(layout.directory), layout.directory * SECTOR)
+
+
+def _descriptor(path: Path, cid: int, parent: Extent | None) -> Descriptor:
+    if parent is None:
+        return Descriptor(cid)
+    hint = os.path.relpath(parent.path.resolve(), path.parent.resolve())
+    return Descriptor(cid, parent.descriptor.cid, hint)

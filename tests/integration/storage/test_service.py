@@ -1,0 +1,351 @@
+"""The storage service, from a real registry to disks that QEMU and e2fsck accept."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from vic.storage.v1 import disk_pb2, image_pb2
+
+from portlayer.errors import (
+    AlreadyExists,
+    DataLoss,
+    FailedPrecondition,
+    NotFound,
+    NotImplementedYet,
+    PermissionDenied,
+    Reason,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    VicError,
+)
+from portlayer.identity import Role
+from tests.images import (
+    Compression,
+    Image,
+    Layer,
+    Registry,
+    busybox_image,
+    file,
+    make_tar,
+    multi_layer_image,
+    whiteout_image,
+    write_oci_layout,
+)
+from tests.integration.storage.service import (
+    UID,
+    Service,
+    small_disk,
+    storage_service,
+    storage_service_in,
+)
+
+ID = "cafe" * 16
+HTPASSWD = "me:$2b$04$jVICzRRKoOOx9YDcJrpFt.9OE.gBck0OQSE8hiKAvZJ95.a3jeeLa\n"  # "secret"
+
+
+def run(*command: str) -> bytes:
+    """Run a program that must end well; returns its output."""
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def check_disks(chain: list[str], work: Path) -> Path:
+    """Have every file of a chain checked; returns the topmost as a raw image."""
+    for path in chain:
+        run("qemu-img", "check", path)
+    info = json.loads(run("qemu-img", "info", "--backing-chain", "--output=json", chain[0]))
+    named = [os.path.realpath(entry["filename"]) for entry in info]
+    assert named == [os.path.realpath(path) for path in chain]
+    raw = work / "disk.raw"
+    run("qemu-img", "convert", "-O", "raw", chain[0], str(raw))
+    run("e2fsck", "-fn", str(raw))
+    return raw
+
+
+def read_file(raw: Path, path: str) -> bytes:
+    """A file's content, as debugfs reads it."""
+    found = subprocess.run(
+        ["debugfs", "-R", f"cat {path}", str(raw)], check=True, capture_output=True
+    )
+    assert b"File not found" not in found.stderr, path
+    return found.stdout
+
+
+def names(raw: Path, path: str) -> set[str]:
+    """A directory's entries, as debugfs lists them."""
+    listed = run("debugfs", "-R", f"ls -p {path}", str(raw)).decode().splitlines()
+    entries = {line.split("/")[5] for line in listed if line.startswith("/")}
+    return entries - {".", "..", ""}
+
+
+async def test_an_image_with_whiteouts_becomes_a_sound_chain(
+    service: Service, registry: Registry, tmp_path: Path
+) -> None:
+    image = whiteout_image()
+    reference = registry.push(image, "whiteouts")
+    pull = await service.pull(reference)
+    assert (pull.result.digest, pull.result.image_id) == (image.digest, image.id)
+    assert pull.result.downloaded
+    assert pull.result.canonical_reference == reference
+    disk = await service.disk(reference, ID)
+    assert disk.chain_id == image.chain_ids[-1]
+    assert len(disk.chain) == len(image.layers) + 2
+    raw = check_disks(list(disk.chain), tmp_path)
+    assert names(raw, "/data") == {"keep", "reborn", "opaque", "swapped", "link"}
+    assert names(raw, "/data/opaque") == {"after"}
+    assert read_file(raw, "/data/reborn") == b"new\n"
+    assert read_file(raw, "/data/swapped") == b"a file now\n"
+    assert read_file(raw, "/bin/busybox") == Path("/bin/busybox").read_bytes()
+
+
+async def test_progress_and_a_second_pull(service: Service, registry: Registry) -> None:
+    image = multi_layer_image(4)
+    reference = registry.push(image, "library/progress", "v1")
+    pull = await service.pull(reference)
+    first = pull.lines[0]
+    assert (first.id, first.text) == ("v1", "library/progress")
+    assert first.status == image_pb2.PROGRESS_STATUS_PULLING_FROM
+    counts = Counter(line.status for line in pull.lines)
+    assert counts[image_pb2.PROGRESS_STATUS_PULLING_LAYER] == 4
+    assert counts[image_pb2.PROGRESS_STATUS_PULL_COMPLETE] == 4
+    again = await service.pull(reference)
+    assert not again.result.downloaded
+    assert len(again.lines) == 1
+
+
+async def test_an_image_is_described_listed_tagged_and_removed(
+    service: Service, registry: Registry
+) -> None:
+    config = {"Cmd": ["sh"], "Env": ["A=b"], "Labels": {"k": "v"}, "ExposedPorts": {"80/tcp": {}}}
+    image = busybox_image(config=config)
+    reference = registry.push(image, "described")
+    await service.pull(reference)
+    got = (
+        await service.images.Get(image_pb2.ImageServiceGetRequest(reference=image.id[7:19]))
+    ).image
+    assert (got.id, got.os, got.architecture) == (image.id, "linux", "amd64")
+    assert list(got.repository_tags) == [reference]
+    assert list(got.repository_digests) == [f"{reference.rpartition(':')[0]}@{image.digest}"]
+    assert list(got.diff_ids) == [image.layers[0].diff_id]
+    assert (list(got.config.command), dict(got.config.labels)) == (["sh"], {"k": "v"})
+    assert list(got.config.exposed_ports) == ["80/tcp"]
+    assert got.size_bytes == len(image.layers[0].tar)
+    await service.images.Tag(image_pb2.TagRequest(source=reference, target="mine"))
+    listed = (await service.images.List(image_pb2.ImageServiceListRequest())).images
+    assert list(listed[0].image.repository_tags) == [reference, "mine:latest"]
+    history = await service.images.History(image_pb2.HistoryRequest(reference="mine"))
+    assert history.entries[0].created_by == "layer 0"
+    usage = await service.images.DiskUsage(image_pb2.DiskUsageRequest())
+    assert usage.layers_bytes == got.size_bytes
+    removed = await service.images.Remove(
+        image_pb2.ImageServiceRemoveRequest(reference=image.id, force=True)
+    )
+    assert [entry.WhichOneof("kind") for entry in removed.removed].count("untagged") == 3
+    assert service.files() == []
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+async def test_what_skopeo_pushed_comes_back_unharmed(
+    service: Service, registry: Registry, tmp_path: Path, compression: Compression
+) -> None:
+    if shutil.which("skopeo") is None:
+        pytest.skip("needs skopeo")
+    base = busybox_image(flavour="oci")
+    layers = tuple(replace(layer, compression=compression) for layer in base.layers)
+    image = replace(base, layers=layers)
+    layout = write_oci_layout(image, tmp_path / "layout")
+    reference = f"{registry.address}/skopeo-{compression}:latest"
+    run("skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", "--preserve-digests",
+        f"oci:{layout}:latest", f"docker://{reference}")  # fmt: skip
+    pull = await service.pull(reference)
+    assert (pull.result.digest, pull.result.image_id) == (image.digest, image.id)
+    disk = await service.disk(reference, ID)
+    raw = check_disks(list(disk.chain), tmp_path)
+    assert read_file(raw, "/etc/hostname") == b"image\n"
+
+
+async def test_an_index_gives_this_machines_image(service: Service, registry: Registry) -> None:
+    image = busybox_image(flavour="oci")
+    reference, digest = registry.push_index([replace(image, architecture="arm64"), image], "index")
+    pull = await service.pull(reference)
+    assert (pull.result.digest, pull.result.image_id) == (digest, image.id)
+
+
+async def test_many_pulls_at_once_all_end_well(service: Service, registry: Registry) -> None:
+    images = [multi_layer_image(count, flavour="oci") for count in (2, 3, 5)]
+    references = [registry.push(image, f"many/{n}") for n, image in enumerate(images)]
+    pulls = await asyncio.gather(*(service.pull(name) for name in references * 7))
+    assert {pull.result.image_id for pull in pulls} == {image.id for image in images}
+    layers = service.state / "images" / "layers"
+    assert len(list(layers.rglob("*.json"))) == 5
+
+
+async def test_a_long_chain(service: Service, registry: Registry, tmp_path: Path) -> None:
+    layers = tuple(Layer(make_tar([file("top", f"{n}\n"), file(f"n{n}")])) for n in range(127))
+    image = Image(layers)
+    reference = registry.push(image, "long")
+    await service.pull(reference)
+    disk = await service.disk(reference, ID)
+    assert len(disk.chain) == 129
+    raw = check_disks(list(disk.chain), tmp_path)
+    assert read_file(raw, "/top") == b"126\n"
+
+
+async def test_passwords(service: Service) -> None:
+    image = busybox_image()
+    with Registry(htpasswd=HTPASSWD) as locked:
+        reference = locked.push(image, "locked", login=("me", "secret"))
+        with pytest.raises(Unauthenticated, match="no basic auth credentials"):
+            await service.pull(reference)
+        with pytest.raises(Unauthenticated) as refused:
+            await service.pull(reference, username="me", password="wrong-one")
+        assert refused.value.reason is Reason.REGISTRY_UNAUTHORIZED
+        assert "wrong-one" not in refused.value.message
+        pull = await service.pull(reference, username="me", password="secret")
+    assert pull.result.image_id == image.id
+
+
+async def test_a_mirror_serves_docker_hubs_names(registry: Registry) -> None:
+    image = busybox_image()
+    registry.push(image, "library/mirrored")
+    async with storage_service(registry_mirrors=[f"http://{registry.address}"]) as service:
+        pull = await service.pull("mirrored")
+        assert pull.result.canonical_reference == "docker.io/library/mirrored:latest"
+        got = await service.images.Get(image_pb2.ImageServiceGetRequest(reference="mirrored"))
+        assert list(got.image.repository_tags) == ["mirrored:latest"]
+
+
+async def failed(service: Service, reference: str, kind: type[VicError]) -> VicError:
+    with pytest.raises(kind) as refused:
+        await service.pull(reference)
+    assert service.files() == []
+    return refused.value
+
+
+async def test_what_does_not_exist(service: Service, registry: Registry) -> None:
+    registry.push(busybox_image(), "exists")
+    for name in ("exists:nosuch", "nosuch:latest"):
+        reference = f"{registry.address}/{name}"
+        error = await failed(service, reference, NotFound)
+        assert error.reason is Reason.MANIFEST_NOT_FOUND
+        assert error.message == (
+            f"manifest for {reference} not found: manifest unknown: manifest unknown"
+        )
+    error = await failed(service, "nosuch.invalid/x", Unavailable)
+    assert error.reason is Reason.HOST_NOT_FOUND
+    assert error.message.endswith("no such host")
+
+
+async def test_a_corrupt_layer_leaves_nothing(service: Service) -> None:
+    image = multi_layer_image(3)
+    with Registry() as registry:
+        reference = registry.push(image, "corrupt")
+        digits = image.layers[1].digest[7:]
+        blob = registry.data / "blobs" / "sha256" / digits[:2] / digits / "data"
+        content = blob.read_bytes()
+        blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        error = await failed(service, reference, DataLoss)
+        assert error.reason is Reason.DIGEST_MISMATCH
+        blob.write_bytes(content)
+        assert (await service.pull(reference)).result.image_id == image.id
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small file system")
+@pytest.mark.parametrize("size", [1 << 20, 3 << 20], ids=["no room for a blob", "none for a disk"])
+async def test_a_full_disk_says_so_and_leaves_nothing(registry: Registry, size: int) -> None:
+    image = busybox_image()
+    reference = registry.push(image, "too/large")
+    with small_disk(size) as data:
+        async with storage_service_in(data) as service:
+            error = await failed(service, reference, ResourceExhausted)
+            assert error.reason is Reason.STORE_FULL
+            assert error.message.endswith("no space left on device")
+            run("mount", "-o", "remount,size=64m", str(data))
+            assert (await service.pull(reference)).result.image_id == image.id
+
+
+async def test_a_disks_life(service: Service, registry: Registry) -> None:
+    image = multi_layer_image(2)
+    reference = registry.push(image, "disks")
+    await service.pull(reference)
+    disk = await service.disk(reference, ID)
+    assert await service.disk(reference, ID) == disk
+    with pytest.raises(AlreadyExists):
+        await service.disk(reference, ID, b"other")
+    await service.disks.PutSpecification(
+        disk_pb2.PutSpecificationRequest(container_id=ID, specification=b"newer")
+    )
+    with pytest.raises(FailedPrecondition) as refused:
+        await service.images.Remove(image_pb2.ImageServiceRemoveRequest(reference=reference))
+    assert refused.value.reason is Reason.IMAGE_IN_USE
+    # Killed and started again it knows all of it.
+    await service.stop(signal.SIGKILL)
+    await service.start()
+    (listed,) = (await service.disks.List(disk_pb2.DiskServiceListRequest())).disks
+    assert listed.specification == b"newer"
+    assert list(listed.chain) == list(disk.chain)
+    for _ in range(2):
+        await service.disks.Remove(disk_pb2.DiskServiceRemoveRequest(container_id=ID))
+    with pytest.raises(NotFound):
+        await service.disks.Get(disk_pb2.DiskServiceGetRequest(container_id=ID))
+    await service.images.Remove(image_pb2.ImageServiceRemoveRequest(reference=reference))
+    assert service.files() == []
+
+
+async def test_killed_in_the_middle_of_a_pull_it_leaves_nothing_half_done(
+    service: Service, registry: Registry
+) -> None:
+    image = multi_layer_image(12)
+    reference = registry.push(image, "killed")
+    request = image_pb2.PullRequest(reference=reference)
+    async for response in service.images.Pull(request):
+        if response.progress.status == image_pb2.PROGRESS_STATUS_PULL_COMPLETE:
+            break
+    await service.stop(signal.SIGKILL)
+    assert service.files() != []
+    await service.start()
+    assert service.files() == []
+    assert (await service.pull(reference)).result.image_id == image.id
+
+
+async def test_a_client_that_leaves_ends_its_pull(service: Service, registry: Registry) -> None:
+    image = multi_layer_image(40)
+    reference = registry.push(image, "left")
+    call = service.images.Pull(image_pb2.PullRequest(reference=reference))
+    async for response in call:
+        if response.progress.status == image_pb2.PROGRESS_STATUS_PULL_COMPLETE:
+            break
+    call.cancel()
+    # Another pull of the same waits for whatever is left of the first one, and ends well.
+    assert (await service.pull(reference)).result.image_id == image.id
+
+
+async def test_roles_and_what_is_not_there(service: Service) -> None:
+    channel = service.channel(Role.VIEWER)
+    viewer = type(service.images)(channel)
+    await viewer.List(image_pb2.ImageServiceListRequest())
+    with pytest.raises(PermissionDenied):
+        await viewer.Remove(image_pb2.ImageServiceRemoveRequest(reference="x"))
+    await channel.close()
+    with pytest.raises(NotImplementedYet, match="ImageService/Search"):
+        await service.images.Search(image_pb2.SearchRequest(term="x"))
+
+
+async def test_it_needs_no_privilege_and_ends_at_once(service: Service, registry: Registry) -> None:
+    await service.pull(registry.push(busybox_image(), "plain"))
+    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+    assert children  # the worker that compiled it, kept for the next
+    if os.geteuid() == 0:
+        for pid in (service.pid, *children):
+            status = Path(f"/proc/{pid}/status").read_text()
+            assert f"Uid:\t{UID}\t{UID}\t{UID}\t{UID}\n" in status
+            assert "CapEff:\t0000000000000000\n" in status
+    assert await service.stop() == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)

@@ -1,0 +1,149 @@
+"""Containers' read-write disks."""
+
+import asyncio
+import errno
+
+import pytest
+import pytest_asyncio
+
+from portlayer.errors import InvalidArgument
+from services.storage import disks
+from services.storage.compile_pool import CompilePool
+from services.storage.disks import Disk, DiskExists, DiskNotFound
+from services.storage.imagec.errors import StoreFull
+from services.storage.imagec.transport import Transport
+from services.storage.images import ImageNotFound
+from services.storage.vmdk import Chain
+from tests.images import Image, Layer, file, make_tar
+from tests.unit.storage.conftest import BASE_SIZE, Storage, wire
+from tests.unit.storage.fake_registry import FakeRegistry
+
+IMAGE = Image(tuple(Layer(make_tar([file(name, name)])) for name in ("a", "b")))
+ID = "ab" * 32
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def name(storage: Storage, registry: FakeRegistry) -> str:
+    registry.add(IMAGE, "x", "latest")
+    await storage.pull(f"{registry.address}/x")
+    return f"{registry.address}/x"
+
+
+async def prepare(
+    storage: Storage, image: str, container_id: str = ID, spec: bytes = b"spec"
+) -> Disk:
+    return await storage.disks.prepare(
+        storage.store, storage.images.usable, container_id, image, spec
+    )
+
+
+async def test_a_disk_is_an_empty_child_of_the_images_top_layer(
+    storage: Storage, name: str
+) -> None:
+    disk = await prepare(storage, name)
+    assert disk.chain[0] == storage.root / "containers" / ID / "disk.vmdk"
+    assert list(disk.chain[1:]) == storage.store.layers.disks(storage.images.find(name).chain_id)
+    assert disk.record.size_bytes == BASE_SIZE
+    assert disk.specification == b"spec"
+    with Chain(disk.chain[0]) as chain:
+        assert chain.size == BASE_SIZE
+    assert disk.chain[0].stat().st_mode & 0o777 == 0o600
+    assert storage.disks.writable_bytes(ID) < 1 << 20
+
+
+async def test_the_same_request_again_gives_the_same_disk(storage: Storage, name: str) -> None:
+    first = await prepare(storage, name)
+    assert await prepare(storage, name) == first
+    await storage.removal.remove(name, force=True)
+    assert await prepare(storage, name) == first
+
+
+async def test_the_same_request_many_times_at_once_makes_one_disk(
+    storage: Storage, name: str
+) -> None:
+    made = await asyncio.gather(*(prepare(storage, name) for _ in range(8)))
+    assert len({disk.chain for disk in made}) == 1
+    assert [path.name for path in (storage.root / "containers").iterdir()] == [ID]
+
+
+async def test_another_request_of_that_id_is_refused(storage: Storage, name: str) -> None:
+    await prepare(storage, name)
+    with pytest.raises(DiskExists):
+        await prepare(storage, name, spec=b"other")
+    with pytest.raises(DiskExists):
+        await prepare(storage, IMAGE.id)
+
+
+@pytest.mark.parametrize("container_id", ["", "../x", ".new-1", "a/b", "x" * 129, "a\0b"])
+async def test_an_id_that_could_be_a_path_is_refused(
+    storage: Storage, name: str, container_id: str
+) -> None:
+    with pytest.raises(InvalidArgument):
+        await prepare(storage, name, container_id)
+
+
+async def test_an_unknown_image_is_refused(storage: Storage) -> None:
+    with pytest.raises(ImageNotFound, match="No such image: nosuch:latest"):
+        await prepare(storage, "nosuch")
+
+
+async def test_the_specification_can_be_replaced_and_outlives_a_restart(
+    storage: Storage, name: str, transport: Transport, pool: CompilePool
+) -> None:
+    await prepare(storage, name)
+    await storage.disks.put_specification(ID, b"newer")
+    again = wire(storage.root, transport, pool)
+    (disk,) = await again.disks.all()
+    assert disk.specification == b"newer"
+    assert disk.record == (await storage.disks.get(ID)).record
+    # What was asked for at first still counts as the request.
+    assert (await prepare(again, name)).specification == b"newer"
+
+
+async def test_removal_is_idempotent(storage: Storage, name: str) -> None:
+    await prepare(storage, name)
+    for _ in range(2):
+        await storage.disks.remove(storage.store, ID)
+    assert list((storage.root / "containers").iterdir()) == []
+    with pytest.raises(DiskNotFound):
+        await storage.disks.get(ID)
+    with pytest.raises(DiskNotFound):
+        await storage.disks.put_specification(ID, b"")
+
+
+async def test_a_removal_that_failed_can_be_repeated(
+    storage: Storage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await prepare(storage, name)
+
+    def fail(*_args: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disks, "move_aside", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            await storage.disks.remove(storage.store, ID)
+    await storage.disks.remove(storage.store, ID)
+    assert list((storage.root / "containers").iterdir()) == []
+
+
+async def test_a_full_disk_says_so_and_leaves_nothing(
+    storage: Storage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disks, "create_disk", full)
+    with pytest.raises(StoreFull, match="no space left on device"):
+        await prepare(storage, name)
+    assert list((storage.root / "containers").iterdir()) == []
+
+
+async def test_a_disk_without_a_record_is_kept_and_not_shown(
+    storage: Storage, name: str, transport: Transport, pool: CompilePool
+) -> None:
+    await prepare(storage, name)
+    (storage.root / "containers" / ID / "meta.json").write_text("{")
+    again = wire(storage.root, transport, pool)
+    assert await again.disks.all() == []
+    assert (storage.root / "containers" / ID / "disk.vmdk").exists()

@@ -1,0 +1,224 @@
+"""Images in the store: names, removal, what is in use."""
+
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from services.storage.compile_pool import CompilePool
+from services.storage.image_store import ImageStore
+from services.storage.imagec.digest import Digest
+from services.storage.imagec.errors import InvalidReference
+from services.storage.imagec.transport import Transport
+from services.storage.images import ImageNotFound
+from services.storage.removal import Deleted, ImageHasReferences, ImageInUse, Untagged
+from tests.images import Image, Layer, file, make_tar
+from tests.unit.storage.conftest import BASE_SIZE, Storage, wire
+from tests.unit.storage.fake_registry import FakeRegistry
+
+CONTAINER = "c0ffee" * 10 + "cafe"
+
+
+def image_of(*entries: str) -> Image:
+    return Image(tuple(Layer(make_tar([file(entry, entry)])) for entry in entries))
+
+
+ONE, TWO = image_of("base", "one"), image_of("base", "two")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def host(storage: Storage, registry: FakeRegistry) -> str:
+    """Two images that share a layer: x:latest and y:latest."""
+    registry.add(ONE, "x", "latest")
+    registry.add(TWO, "y", "latest")
+    await storage.pull(f"{registry.address}/x")
+    await storage.pull(f"{registry.address}/y")
+    return registry.address
+
+
+async def container(storage: Storage, image: str, container_id: str = CONTAINER) -> None:
+    await storage.disks.prepare(
+        storage.store, storage.images.usable, container_id, image, b"specification"
+    )
+
+
+async def test_an_image_is_found_by_tag_digest_and_id(storage: Storage, host: str) -> None:
+    for name in (
+        f"{host}/x",
+        f"{host}/x:latest",
+        f"{host}/x@{ONE.digest}",
+        f"{host}/x:other@{ONE.digest}",
+        ONE.id,
+        ONE.id[7:],
+        ONE.id[:20],
+        ONE.id[7:19],
+    ):
+        assert storage.images.find(name).id == ONE.id, name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("busybox", "No such image: busybox:latest"),
+        ("docker.io/library/busybox:1", "No such image: busybox:1"),
+        ("sha256:" + "0" * 64, "No such image: sha256:" + "0" * 64),
+        ("deadbeefdead", "No such image: deadbeefdead:latest"),
+    ],
+)
+async def test_an_unknown_image_is_told_by_its_familiar_name(
+    storage: Storage, name: str, message: str
+) -> None:
+    with pytest.raises(ImageNotFound) as refused:
+        storage.images.find(name)
+    assert refused.value.message == message
+
+
+async def test_the_list_tells_shared_bytes_and_containers(storage: Storage, host: str) -> None:
+    await container(storage, f"{host}/x")
+    summaries = {entry.image.id: entry for entry in storage.images.all()}
+    shared = len(ONE.layers[0].tar)
+    assert summaries[Digest(ONE.id)].shared_bytes == shared
+    assert summaries[Digest(ONE.id)].containers == 1
+    assert summaries[Digest(TWO.id)].containers == 0
+    assert summaries[Digest(ONE.id)].image.size_bytes == sum(len(layer.tar) for layer in ONE.layers)
+    assert storage.images.layers_bytes() == 3 * shared
+
+
+async def test_a_tag_is_one_more_name_and_moves(storage: Storage, host: str) -> None:
+    await storage.images.tag(f"{host}/x", "mine")
+    await storage.images.tag(f"{host}/x", "mine")
+    assert storage.images.find("mine").id == ONE.id
+    await storage.images.tag(TWO.id, "mine:latest")
+    assert storage.images.find("mine").id == TWO.id
+    assert (
+        "docker.io/library/mine:latest" not in storage.images.use(storage.images.find(ONE.id)).tags
+    )
+    with pytest.raises(ImageNotFound):
+        await storage.images.tag("nosuch", "other")
+    with pytest.raises(InvalidReference):
+        await storage.images.tag(ONE.id, "Not/Valid")
+
+
+async def test_the_last_name_takes_the_image_with_it(storage: Storage, host: str) -> None:
+    removed = await storage.removal.remove(f"{host}/x", force=False)
+    assert removed == [
+        Untagged(f"{host}/x:latest"),
+        Untagged(f"{host}/x@{ONE.digest}"),
+        Deleted(ONE.id),
+        Deleted(ONE.chain_ids[1]),
+    ]
+    assert len(storage.store.layers.all()) == 2
+    assert storage.images.find(f"{host}/y").id == TWO.id
+    await storage.removal.remove(TWO.id, force=False)
+    assert storage.files() == []
+
+
+async def test_a_further_name_only_goes(storage: Storage, host: str) -> None:
+    await storage.images.tag(f"{host}/x", "mine")
+    assert await storage.removal.remove("mine", force=False) == [Untagged("mine:latest")]
+    assert storage.images.find(f"{host}/x").id == ONE.id
+
+
+async def test_an_id_with_several_names_needs_force(storage: Storage, host: str) -> None:
+    await storage.images.tag(f"{host}/x", "mine")
+    with pytest.raises(ImageHasReferences) as refused:
+        await storage.removal.remove(ONE.id[7:19], force=False)
+    assert refused.value.message == (
+        f"conflict: unable to delete {ONE.id[7:19]} (must be forced) - "
+        "image is referenced in multiple repositories"
+    )
+    removed = await storage.removal.remove(ONE.id, force=True)
+    assert Untagged("mine:latest") in removed
+    assert Deleted(ONE.id) in removed
+
+
+async def test_an_image_in_use_is_kept(storage: Storage, host: str) -> None:
+    await container(storage, f"{host}/x")
+    with pytest.raises(ImageInUse) as refused:
+        await storage.removal.remove(f"{host}/x", force=False)
+    assert refused.value.message == (
+        f'conflict: unable to remove repository reference "{host}/x" (must force) - '
+        f"container {CONTAINER[:12]} is using its referenced image {ONE.id[7:19]}"
+    )
+    with pytest.raises(ImageInUse, match=r"must be forced.*used by stopped container"):
+        await storage.removal.remove(ONE.id, force=False)
+
+
+async def test_force_keeps_the_layers_that_a_container_stands_on(
+    storage: Storage, host: str
+) -> None:
+    await container(storage, f"{host}/x")
+    removed = await storage.removal.remove(f"{host}/x", force=True)
+    assert Deleted(ONE.id) in removed
+    assert Deleted(ONE.chain_ids[1]) not in removed
+    assert len((await storage.disks.get(CONTAINER)).chain) == 4
+    await storage.removal.remove(f"{host}/y", force=False)
+    await storage.disks.remove(storage.store, CONTAINER)
+    assert storage.files() == []
+
+
+async def test_pulling_again_after_removal_gives_the_same(storage: Storage, host: str) -> None:
+    before = storage.images.find(f"{host}/x")
+    await storage.removal.remove(f"{host}/x", force=False)
+    await storage.pull(f"{host}/x")
+    assert storage.images.find(f"{host}/x") == before
+
+
+async def test_a_layer_goes_only_when_no_owner_uses_it(storage: Storage, host: str) -> None:
+    def open_as(owner: str) -> ImageStore:
+        return ImageStore(storage.root / "images", owner=owner, base_size=BASE_SIZE)
+
+    other = open_as("11111111")
+    stored = other.catalogue.stored(Digest(ONE.id))
+    assert stored is not None
+    assert other.catalogue.all() == []
+    await other.rename(stored.id, lambda use: use)
+    await storage.removal.remove(f"{host}/x", force=False)
+    assert open_as("11111111").complete(stored)
+    await open_as("11111111").delete(stored)
+    assert not open_as("11111111").complete(stored)
+
+
+async def test_a_restart_sweeps_what_no_record_speaks_of(
+    storage: Storage, host: str, transport: Transport, pool: CompilePool
+) -> None:
+    before = storage.files()
+    images = storage.root / "images"
+    layers = storage.store.layers.directory
+    (layers / ".half.vmdk.0123.partial").write_bytes(b"half")
+    (layers / ("0" * 64 + ".vmdk")).write_bytes(b"without a record")
+    (layers / ("3" * 64 + ".json")).write_bytes(b"{}")
+    (images / "blobs" / "sha256" / ".new-1111").write_bytes(b"half")
+    (images / "blobs" / "sha256" / ("1" * 64)).write_bytes(b"nobody's")
+    (images / "images" / ("2" * 64)).mkdir()
+    (storage.root / "containers" / ".new-2222").mkdir()
+    assert wire(storage.root, transport, pool).files() == before
+
+
+async def test_a_layer_whose_parent_is_gone_is_swept(
+    storage: Storage, host: str, transport: Transport, pool: CompilePool
+) -> None:
+    layers = storage.store.layers.directory
+    (layers / f"{ONE.chain_ids[0][7:]}.json").unlink()
+    again = wire(storage.root, transport, pool)
+    assert again.store.layers.all() == []
+    with pytest.raises(ImageNotFound):
+        again.images.usable(f"{host}/x")
+    # The blobs are there still: a pull builds the layers again without fetching them.
+    await again.pull(f"{host}/x")
+    assert again.images.usable(f"{host}/x").id == ONE.id
+
+
+async def test_history_tells_the_steps_newest_first(storage: Storage, host: str) -> None:
+    lines = storage.images.history(f"{host}/x")
+    assert [line.image_id for line in lines] == [ONE.id, "<missing>"]
+    assert [line.created_by for line in lines] == ["layer 1", "layer 0"]
+    assert [line.size_bytes for line in lines] == [len(layer.tar) for layer in ONE.layers[::-1]]
+    assert lines[0].tags == (f"{host}/x:latest",)
+
+
+def test_an_empty_directory_becomes_a_store(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path / "deep" / "images", owner="0badcafe", base_size=BASE_SIZE)
+    assert store.catalogue.all() == []
+    assert 0 < store.free_bytes <= store.total_bytes
+    assert (tmp_path / "deep" / "images").stat().st_mode & 0o777 == 0o700
