@@ -1,0 +1,112 @@
+"""The network service: wiring, start and end."""
+
+import asyncio
+import logging
+import sys
+
+from vic.network.v1 import network_pb2_grpc
+
+from portlayer.errors import VicError
+from portlayer.identity import Credentials
+from portlayer.logs import configure_logs
+from portlayer.server import FacetServer, stop_requested
+from portlayer.telemetry import configure_telemetry
+from services.network.drivers.linux import Guards, LinuxDriver, Names
+from services.network.endpoints import Endpoints
+from services.network.networks import Networks
+from services.network.reconcile import Reconciler
+from services.network.resolvers import PUBLIC_SERVERS, Resolvers, for_containers
+from services.network.roles import ACCESS
+from services.network.server import SERVICE, NetworkServicer
+from services.network.settings import NetworkSettings
+from services.network.store import NetworkStore
+
+log = logging.getLogger("vic.network")
+
+
+def _driver(settings: NetworkSettings) -> LinuxDriver:
+    guards = Guards(settings.tether_port, tuple(settings.closed_ports))
+    return LinuxDriver(Names(settings.instance_id, settings.slot), guards)
+
+
+def _resolvers(settings: NetworkSettings) -> Resolvers:
+    if settings.dns_servers:
+        return Resolvers(tuple(settings.dns_servers))
+    return for_containers()
+
+
+async def serve(settings: NetworkSettings) -> None:
+    """Serve until SIGTERM. What is on the host then stays, for containers go on."""
+    stopping = stop_requested()
+    if _resolvers(settings).servers == PUBLIC_SERVERS:
+        log.warning("the host names no resolver that containers can reach; they get public ones")
+    store = await NetworkStore.open(settings.database)
+    driver = _driver(settings)
+    try:
+        networks = Networks(
+            store,
+            driver,
+            slot=settings.slot,
+            mtu=settings.mtu,
+            machine_lock=settings.machine_lock,
+        )
+        endpoints = Endpoints(store, networks, driver)
+        await networks.load()
+        moved = await networks.ensure_management()
+        await endpoints.load()
+        if moved:
+            await endpoints.move_management()
+        await networks.ensure_predefined(settings.default_subnet)
+        await driver.start(networks.segments(), endpoints.ports())
+        server = FacetServer(
+            Credentials.load(settings.credentials_dir), settings.instance_id, ACCESS, [SERVICE]
+        )
+        servicer = NetworkServicer(
+            networks,
+            endpoints,
+            driver_name=driver.name,
+            tether_port=settings.tether_port,
+            resolvers=lambda: _resolvers(settings),
+        )
+        network_pb2_grpc.add_NetworkServiceServicer_to_server(servicer, server.server)
+        async with asyncio.TaskGroup() as group:
+            reconciler = Reconciler(driver, settings.reconcile_seconds)
+            reconciling = group.create_task(reconciler.run())
+            await server.start(settings.addresses)
+            await stopping.wait()
+            await server.stop()
+            reconciling.cancel()
+    finally:
+        await driver.close()
+        await store.close()
+
+
+async def tear_down(settings: NetworkSettings) -> None:
+    """Remove all that the instance has on the host. Needs neither database nor certificate."""
+    driver = _driver(settings)
+    try:
+        await driver.teardown()
+    finally:
+        await driver.close()
+
+
+def main() -> None:
+    """Run the service, or with `--teardown` remove what it left on the host."""
+    settings = NetworkSettings.from_command_line()
+    configure_logs(settings.role, settings.log_level)
+    if settings.teardown:
+        try:
+            asyncio.run(tear_down(settings))
+        except VicError as error:
+            sys.exit(f"cannot remove the instance's networks: {error.message}")
+        return
+    configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
+    try:
+        asyncio.run(serve(settings))
+    except VicError as error:
+        log.exception("cannot go on")
+        sys.exit(error.message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What the network service asks of a platform.
+
+Words used here:
+
+*segment*
+    One L2 network: a bridge on Linux, a port group elsewhere. Its members reach one another unless
+    it is isolated, and reach no other segment.
+*port*
+    The place of one network card of one VM in a segment, with the only MAC and IP address from
+    which that card may send.
+*doubt*
+    The driver has reason to think that somebody changed the platform behind its back.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Protocol
+
+MANAGEMENT_ORDINAL = -1
+"""Of the management segment; the default network's is 0."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An L2 network as the platform has to provide it."""
+
+    ordinal: int
+    """Number of the network in this instance; the platform's name is made from it."""
+    subnet: IPv4Network
+    gateway: IPv4Address
+    """Address of the host in this segment."""
+    mtu: int
+    isolated: bool = False
+    """Members can't reach one another (Docker's enable_icc=false)."""
+    outward: bool = True
+    """Members have a way out (Docker's networks that are not internal)."""
+    masquerade: bool = True
+    """What goes out carries the host's address."""
+
+    @property
+    def management(self) -> bool:
+        """Tell whether members reach the gateway's tether port and nothing else at all."""
+        return self.ordinal == MANAGEMENT_ORDINAL
+
+
+@dataclass(frozen=True)
+class Port:
+    """One network card of one VM."""
+
+    name: str
+    """Name of its tap."""
+    ordinal: int
+    """The segment's."""
+    mac: str
+    address: IPv4Address
+
+
+class Driver(Protocol):
+    """A platform's networks.
+
+    Every method is idempotent and safe to call while others run; a failed call changes nothing
+    that `restore` would not put right. Failures of the platform raise portlayer's Unavailable.
+    """
+
+    name: str
+    """As the Info call tells it: "linux", "vsphere"."""
+
+    doubt: asyncio.Event
+    """Set when `restore` should run before its time; `restore` clears it."""
+
+    def port_name(self, endpoint_id: str) -> str:
+        """Return a name for the port of a new endpoint; not necessarily unique."""
+        ...
+
+    def segment_name(self, segment: Segment) -> str:
+        """Return the platform's name of a segment."""
+        ...
+
+    def attached(self, port_name: str) -> bool:
+        """Tell whether a port is connected now."""
+        ...
+
+    async def taken_subnets(self) -> list[IPv4Network]:
+        """Return what the platform routes to already, our own segments left out."""
+        ...
+
+    async def start(self, segments: Sequence[Segment], ports: Sequence[Port]) -> None:
+        """Make the platform what the database says; ports whose VM runs are connected again."""
+        ...
+
+    async def add_segment(self, segment: Segment) -> None:
+        """Make a segment."""
+        ...
+
+    async def remove_segment(self, ordinal: int) -> None:
+        """Remove a segment, which has no ports."""
+        ...
+
+    async def attach(self, ports: Sequence[Port]) -> None:
+        """Connect ports whose VM exists.
+
+        Raises FailedPrecondition (TAP_MISSING) when one has no card; none is connected then.
+        """
+        ...
+
+    async def detach(self, names: Sequence[str]) -> None:
+        """Disconnect ports. A port whose VM is gone already is no error."""
+        ...
+
+    async def restore(self) -> list[str]:
+        """Put right what differs from what the calls before have asked for; returns what it was."""
+        ...
+
+    async def teardown(self) -> None:
+        """Remove everything of this instance from the platform; needs no `start` before."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the platform; everything stays as it is."""
+        ...

@@ -1,0 +1,311 @@
+"""The driver: what should be, and the two threads that make it so."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import ParamSpec, TypeVar
+
+from pyroute2 import NetlinkError
+
+from portlayer.errors import FailedPrecondition, Reason, Unavailable
+from services.network.drivers import Port, Segment
+from services.network.drivers.linux import sysctls
+from services.network.drivers.linux.firewall import Firewall, Wanted, remove_tables
+from services.network.drivers.linux.links import Link, Links
+from services.network.drivers.linux.monitor import Monitor
+from services.network.drivers.linux.naming import Names
+from services.network.drivers.linux.ports import Ports, index_of
+from services.network.drivers.linux.rules import Guards
+
+log = logging.getLogger("vic.network.linux")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class _Attached:
+    """A port that should be connected."""
+
+    port: Port
+    moment: int
+    """Count of attach calls when it was asked for."""
+    index: int | None = None
+    """Of its tap, once it is on its bridge: a tap of the same name is another one."""
+
+
+class LinuxDriver:
+    """Bridges and taps by one thread, nftables by another.
+
+    What should be is kept in memory and changes on the event loop alone; each piece of work gets a
+    copy of it when it is queued, and each thread works its queue off in order. So a repair that was
+    queued before a port was attached can't undo it.
+    """
+
+    name = "linux"
+
+    def __init__(self, names: Names, guards: Guards) -> None:
+        self.doubt = asyncio.Event()
+        self._names = names
+        self._guards = guards
+        self._segments: dict[int, Segment] = {}
+        self._ports: dict[str, _Attached] = {}
+        self._moment = 0
+        self._link_thread = ThreadPoolExecutor(1, "links")
+        self._rule_thread = ThreadPoolExecutor(1, "rules")
+        self._links: Links
+        self._taps: Ports
+        self._firewall: Firewall
+        self._monitor: Monitor | None = None
+        self._open = False
+
+    def port_name(self, endpoint_id: str) -> str:
+        """Return the name of an endpoint's tap."""
+        return self._names.tap(endpoint_id)
+
+    def segment_name(self, segment: Segment) -> str:
+        """Return the name of a segment's bridge."""
+        if segment.management:
+            return self._names.management_bridge
+        return self._names.bridge(segment.ordinal)
+
+    def attached(self, port_name: str) -> bool:
+        """Tell whether a tap is on its bridge now."""
+        found = self._ports.get(port_name)
+        return found is not None and found.index is not None
+
+    async def taken_subnets(self) -> list[IPv4Network]:
+        """Return the host's routes and subnets, except those of our bridges."""
+        await self._ensure_open()
+        return await self._by_links(self._links.taken_subnets)
+
+    async def start(self, segments: Sequence[Segment], ports: Sequence[Port]) -> None:
+        """Put rules and bridges in place, and connect the ports whose tap is there."""
+        await self._ensure_open()
+        self._segments = {segment.ordinal: segment for segment in segments}
+        self._monitor = Monitor(
+            self._on_link_gone, self._on_port_left, self.doubt.set, self.doubt.set
+        )
+        present = await self._by_links(self._links.own)
+        running = [port for port in ports if port.name in present]
+        self._moment += 1
+        self._ports = {port.name: _Attached(port, self._moment) for port in running}
+        await self._by_rules(self._firewall.replace, self._wanted())
+        await self._by_links(self._ensure_bridges, self._bridges())
+        for port in running:
+            self._note(port, await self._by_links(self._attach, port, self._segments[port.ordinal]))
+
+    async def add_segment(self, segment: Segment) -> None:
+        """Make a bridge; its rules come first."""
+        self._segments[segment.ordinal] = segment
+        try:
+            await self._by_rules(self._firewall.replace, self._wanted())
+            name = self.segment_name(segment)
+            await self._by_links(self._links.ensure_bridge, name, segment)
+        except BaseException:
+            del self._segments[segment.ordinal]
+            self.doubt.set()
+            raise
+
+    async def remove_segment(self, ordinal: int) -> None:
+        """Remove a bridge and what the rules say of it."""
+        segment = self._segments.pop(ordinal, None)
+        name = self._names.bridge(ordinal) if segment is None else self.segment_name(segment)
+        await self._by_links(self._links.remove, name)
+        await self._by_rules(self._firewall.replace, self._wanted())
+
+    async def attach(self, ports: Sequence[Port]) -> None:
+        """Let taps send from their own addresses, put them on their bridges and set them up."""
+        self._moment += 1
+        before = {port.name: self._ports.get(port.name) for port in ports}
+        outdated = [
+            old.port
+            for port in ports
+            if (old := before[port.name]) is not None and old.port != port
+        ]
+        for port in ports:
+            self._ports[port.name] = _Attached(port, self._moment)
+        try:
+            _, indexes = await asyncio.gather(
+                self._by_rules(self._firewall.change, tuple(ports), outdated, self._wanted()),
+                self._by_links(self._attach_all, tuple(ports), dict(self._segments)),
+            )
+        except BaseException:
+            await asyncio.shield(self.detach([port.name for port in ports]))
+            raise
+        for port, index in zip(ports, indexes, strict=True):
+            self._note(port, index)
+
+    async def detach(self, names: Sequence[str]) -> None:
+        """Let taps send no more, and take them off their bridges."""
+        gone = [found.port for name in names if (found := self._ports.pop(name, None)) is not None]
+        await asyncio.gather(
+            self._by_rules(self._firewall.change, (), gone, self._wanted()),
+            self._by_links(self._detach_all, tuple(names)),
+        )
+
+    async def restore(self) -> list[str]:
+        """Compare the host with what should be, and put it right."""
+        self.doubt.clear()
+        moment, known = self._moment, set(self._ports)
+        repaired, present = await self._by_links(self._ensure_bridges, self._bridges())
+        masters = {name: link.index for name, link in present.items() if link.kind == "bridge"}
+        for name, found in list(self._ports.items()):
+            link = present.get(name)
+            if found.moment > moment or found.index is None:
+                continue
+            if link is None or link.index != found.index:
+                repaired.append(f"forgot {name}, which is gone")
+                del self._ports[name]
+            elif link.master != masters.get(self._bridge_of(found.port)) or not link.up:
+                repaired.append(f"connected {name} again")
+                with suppress(FailedPrecondition):  # It went away meanwhile.
+                    await self.attach([found.port])
+        bridges = set(masters.values())
+        strays = [
+            name
+            for name, link in present.items()
+            if link.master in bridges and name not in self._ports and name not in known
+        ]
+        if strays:
+            repaired += [f"took {name} off its bridge" for name in strays]
+            await self._by_links(self._detach_all, strays)
+        return repaired + await self._by_rules(self._firewall.restore, self._wanted())
+
+    async def teardown(self) -> None:
+        """Remove all bridges, taps and rules that carry this instance's names."""
+        await self._ensure_open()
+        self._segments.clear()
+        self._ports.clear()
+        removed = await self._by_links(self._remove_links)
+        removed += await self._by_rules(remove_tables, self._names)
+        log.info("removed the instance's networks from the host", extra={"removed": removed})
+
+    async def close(self) -> None:
+        """Stop listening and end both threads."""
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
+        if self._open:
+            self._open = False
+            await self._by_links(self._links.close)
+            await self._by_links(self._taps.close)
+            await self._by_rules(self._firewall.close)
+        self._link_thread.shutdown()
+        self._rule_thread.shutdown()
+
+    async def _ensure_open(self) -> None:
+        if self._open:
+            return
+
+        def open_links() -> tuple[Links, Ports]:
+            return Links(self._names), Ports()
+
+        self._links, self._taps = await self._by_links(open_links)
+        self._firewall = await self._by_rules(Firewall, self._names, self._guards)
+        self._open = True
+
+    def _bridge_of(self, port: Port) -> str:
+        return self.segment_name(self._segments[port.ordinal])
+
+    def _bridges(self) -> dict[str, Segment]:
+        return {self.segment_name(segment): segment for segment in self._segments.values()}
+
+    def _wanted(self) -> Wanted:
+        ports = tuple(found.port for found in self._ports.values())
+        return Wanted(tuple(self._segments.values()), ports)
+
+    def _note(self, port: Port, index: int | None) -> None:
+        found = self._ports.get(port.name)
+        if found is None or found.port != port:
+            return
+        if index is None:
+            del self._ports[port.name]
+            self.doubt.set()
+            return
+        found.index = index
+        if index_of(port.name) != index:
+            # It went away before its index was known, so the news of it were not understood.
+            self.doubt.set()
+
+    # What follows is done by the links' thread.
+
+    def _ensure_bridges(self, bridges: dict[str, Segment]) -> tuple[list[str], dict[str, Link]]:
+        sysctls.enable_forwarding()
+        changed = []
+        for name, segment in bridges.items():
+            changed += self._links.ensure_bridge(name, segment)
+        present = self._links.own()
+        for name in [name for name, link in present.items() if link.kind == "bridge"]:
+            if name not in bridges:
+                self._links.remove(name)
+                del present[name]
+                changed.append(f"removed bridge {name}")
+        return changed, present
+
+    def _attach(self, port: Port, segment: Segment) -> int | None:
+        return self._taps.attach(port.name, self.segment_name(segment), segment)
+
+    def _attach_all(
+        self, ports: tuple[Port, ...], segments: dict[int, Segment]
+    ) -> list[int | None]:
+        indexes = [self._attach(port, segments[port.ordinal]) for port in ports]
+        for port, index in zip(ports, indexes, strict=True):
+            if index is None:
+                raise FailedPrecondition(
+                    f"there is no tap {port.name}", Reason.TAP_MISSING, tap=port.name
+                )
+        for ordinal in {port.ordinal for port in ports}:
+            self._taps.await_bridge(self.segment_name(segments[ordinal]))
+        return indexes
+
+    def _detach_all(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._taps.detach(name)
+
+    def _remove_links(self) -> list[str]:
+        return [f"removed {name}" for name in self._links.own() if self._links.remove(name)]
+
+    # What follows is called by the monitor.
+
+    def _on_link_gone(self, name: str, index: int) -> None:
+        found = self._ports.get(name)
+        if found is not None and found.index == index:
+            del self._ports[name]
+            work = self._rule_thread.submit(self._firewall.change, (), [found.port], self._wanted())
+            work.add_done_callback(_report)
+        elif name in self._bridges():
+            self.doubt.set()
+
+    def _on_port_left(self, name: str) -> None:
+        # A tap that went with its VM leaves its bridge as well; then its own news follow.
+        if self.attached(name) and index_of(name) is not None:
+            self.doubt.set()
+
+    # How work gets to the threads.
+
+    async def _by_links(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await _run(self._link_thread, work, *args, **kwargs)
+
+    async def _by_rules(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await _run(self._rule_thread, work, *args, **kwargs)
+
+
+async def _run(
+    thread: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run work on a thread; the kernel's refusals become Unavailable."""
+    try:
+        return await asyncio.wrap_future(thread.submit(work, *args, **kwargs))
+    except (OSError, NetlinkError) as error:
+        raise Unavailable(f"the host's network refused: {error}") from error
+
+
+def _report(work: Future[None]) -> None:
+    error = work.exception()
+    if error is not None:
+        log.error("cannot take back a port's rule", exc_info=error)

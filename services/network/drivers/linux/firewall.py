@@ -1,0 +1,98 @@
+"""The instance's nftables tables in the kernel: put in place, changed, compared.
+
+All calls block and are made by one thread, one after the other: what a later call was told is
+newer than what an earlier one was told.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.network.drivers import Port, Segment
+from services.network.drivers.linux import foreign, nft, rules
+from services.network.drivers.linux.elements import ElementSocket, port_key
+from services.network.drivers.linux.naming import Names
+
+Table = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the tables should hold, as it was at one moment."""
+
+    segments: tuple[Segment, ...]
+    ports: tuple[Port, ...]
+
+
+class Firewall:
+    """Keeps both tables, and our rules in other programs' chains."""
+
+    def __init__(self, names: Names, guards: rules.Guards) -> None:
+        self._names = names
+        self._guards = guards
+        self._elements = ElementSocket(names.frame_table, rules.PORTS_SET)
+        self._in_place: tuple[Table | None, Table | None] = (None, None)
+
+    def close(self) -> None:
+        """Let go of the kernel; everything stays as it is."""
+        self._elements.close()
+
+    def replace(self, wanted: Wanted) -> list[str]:
+        """Put both tables in place in one transaction; returns what else had to be added."""
+        nft.apply(rules.ruleset(self._names, self._guards, wanted.segments, wanted.ports))
+        packets, frames, _elements = self._read()
+        self._in_place = (packets, frames)
+        return foreign.ensure(
+            self._names, foreign.accepts(self._names, self._guards, wanted.segments)
+        )
+
+    def change(self, add: Sequence[Port], remove: Sequence[Port], wanted: Wanted) -> None:
+        """Let ports send, and others no more; puts the tables back where somebody took them."""
+        try:
+            self._elements.change(
+                [port_key(port) for port in add], [port_key(port) for port in remove]
+            )
+        except FileNotFoundError:
+            self.replace(wanted)
+
+    def restore(self, wanted: Wanted) -> list[str]:
+        """Compare the kernel with what is wanted, and put it right; returns what was wrong."""
+        packets, frames, present = self._read()
+        if packets is None or frames is None or (packets, frames) != self._in_place:
+            return ["put the rules back", *self.replace(wanted)]
+        expected = {(port.name, port.mac, str(port.address)): port for port in wanted.ports}
+        repaired = []
+        if present != expected.keys():
+            # Strangers are not necessarily well-formed ports of ours: all are written anew.
+            self.replace(wanted)
+            repaired.append("put the addresses of ports back")
+        return repaired + foreign.ensure(
+            self._names, foreign.accepts(self._names, self._guards, wanted.segments)
+        )
+
+    def _read(self) -> tuple[Table | None, Table | None, set[tuple[str, ...]]]:
+        """Return both tables, the second without its ports, and these."""
+        packets = nft.table("inet", self._names.table)
+        frames = nft.table("bridge", self._names.frame_table)
+        present: set[tuple[str, ...]] = set()
+        for entry in frames or []:
+            found = entry.get("set", {})
+            if found.get("name") == rules.PORTS_SET:
+                present = {_port_of(element) for element in found.pop("elem", [])}
+        return packets, frames, present
+
+
+def _port_of(element: dict[str, Any]) -> tuple[str, ...]:
+    """Return name, MAC and IP address of an element, or something else where it is not ours."""
+    parts = element.get("concat")
+    return tuple(parts) if isinstance(parts, list) else (str(element),)
+
+
+def remove_tables(names: Names) -> list[str]:
+    """Remove everything of the instance from nftables; returns what was there."""
+    removed = foreign.remove(names)
+    ours = {("inet", names.table), ("bridge", names.frame_table)}
+    there = ours.intersection(nft.tables())
+    if there:
+        nft.apply(rules.removal(names))
+    return removed + [f"removed table {family} {name}" for family, name in sorted(there)]

@@ -1,0 +1,130 @@
+"""Our few rules in other programs' chains.
+
+A packet passes only when every base chain on its hook lets it pass, so an accept of ours can't help
+it past another program's drop. Where a chain of the host drops by default, a commented accept for
+our interfaces goes to its beginning (into DOCKER-USER where there is one, which Docker keeps for
+such rules). It opens nothing: our own tables still decide about every packet of these interfaces.
+
+Chains of iptables-legacy are not nftables' and are not seen here; docs/network.md names the rules
+that an administrator adds there.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from portlayer.errors import Unavailable
+from services.network.drivers import Segment
+from services.network.drivers.linux import nft
+from services.network.drivers.linux.naming import Names
+from services.network.drivers.linux.rules import Guards
+
+log = logging.getLogger("vic.network.foreign")
+
+FAMILIES = ("inet", "ip")
+DOCKER_USER = "DOCKER-USER"
+DROPS = ("drop", "reject")
+PASSED = frozenset({"counter", "log", "comment"})
+"""Statements without effect on which packets a rule catches."""
+
+
+@dataclass(frozen=True)
+class Accept:
+    """One rule that we need in a chain that drops by default."""
+
+    hook: str
+    match: str
+    """The rule without its verdict, as nft reads it."""
+    subject: str
+    """What it is for; part of its comment, by which it is found again."""
+
+
+def accepts(names: Names, guards: Guards, segments: Sequence[Segment]) -> list[Accept]:
+    """Return the rules that the instance needs."""
+    bridges = f'"{names.bridge_prefix}*"'
+    bridge = f'"{names.management_bridge}"'
+    found = [
+        Accept("forward", f"iifname {bridges}", "from containers"),
+        Accept("forward", f"oifname {bridges}", "to containers"),
+    ]
+    for segment in segments:
+        if segment.management:
+            gateway, port = segment.gateway, guards.tether_port
+            found += [
+                Accept(
+                    "input", f"iifname {bridge} ip daddr {gateway} tcp dport {port}", "from tethers"
+                ),
+                Accept(
+                    "output", f"oifname {bridge} ip saddr {gateway} tcp sport {port}", "to tethers"
+                ),
+            ]
+    return found
+
+
+def ensure(names: Names, wanted: Sequence[Accept]) -> list[str]:
+    """Add what is missing in chains that drop by default; returns what was added."""
+    added = []
+    chains = nft.chains()
+    for hook in sorted({accept.hook for accept in wanted}):
+        for family, table, chain in _dropping_chains(chains, hook):
+            present = _comments(nft.chain_rules(family, table, chain))
+            for accept in wanted:
+                comment = f"{names.comment_prefix} {accept.subject}"
+                if accept.hook != hook or comment in present:
+                    continue
+                nft.apply(
+                    f"insert rule {family} {table} {chain} "
+                    f'{accept.match} counter accept comment "{comment}"\n'
+                )
+                added.append(f"accepted traffic {accept.subject} in {family} {table} {chain}")
+    if added:
+        log.info("the host's firewall drops by default", extra={"added": added})
+    return added
+
+
+def remove(names: Names) -> list[str]:
+    """Remove all rules of ours from other programs' chains; returns what was removed."""
+    removed = []
+    for rule in nft.all_rules():
+        place = f"{rule['family']} {rule['table']} {rule['chain']}"
+        if rule["table"] in (names.table, names.frame_table):
+            continue
+        if str(rule.get("comment", "")).startswith(names.comment_prefix):
+            try:
+                nft.apply(f"delete rule {place} handle {rule['handle']}\n")
+            except Unavailable as error:
+                # Its owner may have flushed the chain meanwhile; the next run finds what stayed.
+                log.warning("cannot remove a rule of ours: %s", error.message)
+                continue
+            removed.append(f"removed rule from {place}")
+    return removed
+
+
+def _dropping_chains(
+    chains: Sequence[Mapping[str, Any]], hook: str
+) -> Iterator[tuple[str, str, str]]:
+    """Yield family, table and name of each chain that our rules must go into."""
+    known = {(chain["family"], chain["table"], chain["name"]) for chain in chains}
+    for chain in chains:
+        if chain.get("hook") != hook or chain.get("type") != "filter":
+            continue
+        if chain["family"] not in FAMILIES or chain["table"].startswith("vic_"):
+            continue
+        place = (chain["family"], chain["table"], chain["name"])
+        if chain.get("policy") != "drop" and not _ends_in_drop(nft.chain_rules(*place)):
+            continue
+        user = (chain["family"], chain["table"], DOCKER_USER)
+        yield user if hook == "forward" and user in known else place
+
+
+def _ends_in_drop(rules: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a chain drops what none of its rules has accepted, as firewalld's do."""
+    if not rules:
+        return False
+    kinds = {kind for statement in rules[-1].get("expr", []) for kind in statement}
+    return bool(kinds & set(DROPS)) and kinds <= PASSED | set(DROPS)
+
+
+def _comments(rules: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {str(rule.get("comment", "")) for rule in rules}

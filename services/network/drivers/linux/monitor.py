@@ -1,0 +1,105 @@
+"""News from the kernel: links that go away, and rules that others change.
+
+Source: rtnetlink(7), linux/netfilter/nfnetlink.h
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from services.network.drivers.linux import netlink
+from services.network.drivers.linux.elements import NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES
+from services.network.drivers.linux.ports import LINK_HEADER, NETLINK_ROUTE, RTMGRP_LINK
+
+log = logging.getLogger("vic.network.monitor")
+
+RTM_DELLINK = 17
+IFLA_IFNAME = 3
+
+NFNLGRP_NFTABLES = 7
+NFT_HEADER_BYTES = 4  # struct nfgenmsg
+NFTA_TABLE = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE
+NFT_MSG_DELTABLE = (NFNL_SUBSYS_NFTABLES << 8) | 2
+NFT_MSG_NEWCHAIN = (NFNL_SUBSYS_NFTABLES << 8) | 3
+NFT_MSG_DELCHAIN = (NFNL_SUBSYS_NFTABLES << 8) | 5
+NFT_MSG_DELRULE = (NFNL_SUBSYS_NFTABLES << 8) | 8
+NFT_MSG_DELSET = (NFNL_SUBSYS_NFTABLES << 8) | 11
+WATCHED_RULES = frozenset(
+    {NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET}
+)
+"""What can undo our rules or put new ones in our way; elements are compared on the period."""
+
+DATAGRAM_BYTES = 65536
+
+
+class Monitor:
+    """Listens to the kernel on the event loop and tells by callbacks.
+
+    `link_gone(name, index)` says that a link was deleted, `port_left(name)` that one was taken off
+    its bridge, `rules_changed()` that somebody changed tables or chains (we ourselves included),
+    and `overrun()` that news were lost.
+    """
+
+    def __init__(
+        self,
+        link_gone: Callable[[str, int], None],
+        port_left: Callable[[str], None],
+        rules_changed: Callable[[], None],
+        overrun: Callable[[], None],
+    ) -> None:
+        self._link_gone = link_gone
+        self._port_left = port_left
+        self._rules_changed = rules_changed
+        self._overrun = overrun
+        self._loop = asyncio.get_running_loop()
+        self._links = _open(NETLINK_ROUTE, RTMGRP_LINK)
+        self._rules = _open(NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1))
+        self._loop.add_reader(self._links, self._read, self._links, self._on_link)
+        self._loop.add_reader(self._rules, self._read, self._rules, self._on_rule)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for listener in (self._links, self._rules):
+            self._loop.remove_reader(listener)
+            listener.close()
+
+    def _read(self, listener: socket.socket, handle: Callable[[netlink.Message], None]) -> None:
+        while True:
+            try:
+                datagram = listener.recv(DATAGRAM_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                log.warning("the kernel's news came too fast: %s", os.strerror(errno.ENOBUFS))
+                self._overrun()
+                continue
+            for message in netlink.messages(datagram):
+                handle(message)
+
+    def _on_link(self, message: netlink.Message) -> None:
+        if message.kind != RTM_DELLINK:
+            return
+        family, _kind, index, _flags, _change = LINK_HEADER.unpack_from(message.payload)
+        found = netlink.attributes(message.payload, LINK_HEADER.size)
+        name = netlink.text(found.get(IFLA_IFNAME, b""))
+        # The bridge's own news about a port that left it have the same type.
+        if family == socket.AF_BRIDGE:
+            self._port_left(name)
+        else:
+            self._link_gone(name, index)
+
+    def _on_rule(self, message: netlink.Message) -> None:
+        if message.kind in WATCHED_RULES:
+            self._rules_changed()
+
+
+def _open(protocol: int, groups: int) -> socket.socket:
+    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    listener = socket.socket(socket.AF_NETLINK, flags, protocol)
+    listener.bind((0, groups))
+    return listener

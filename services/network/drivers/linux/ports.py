@@ -1,0 +1,160 @@
+"""Putting taps on bridges and taking them off; all calls block and are made by one thread.
+
+Source: linux/if_link.h, linux/rtnetlink.h; `bridge link set` of iproute2
+"""
+
+import errno
+import logging
+import socket
+import struct
+import time
+
+from services.network.drivers import Segment
+from services.network.drivers.linux import sysctls
+from services.network.drivers.linux.netlink import (
+    NLMSG_ERROR,
+    Message,
+    Request,
+    RequestSocket,
+    attribute,
+    attributes,
+    encode,
+    messages,
+)
+
+log = logging.getLogger("vic.network.ports")
+
+NETLINK_ROUTE = 0
+RTM_SETLINK = 19
+IFLA_MTU = 4
+IFLA_MASTER = 10
+IFLA_PROTINFO = 12
+IFLA_OPERSTATE = 16
+IFLA_BRPORT_ISOLATED = 33
+IFF_UP = 1
+IF_OPER_UP = 6
+RTM_NEWLINK = 16
+RTM_GETLINK = 18
+RTMGRP_LINK = 1
+LINK_HEADER = struct.Struct("=BxHiII")  # struct ifinfomsg
+
+WAKING_SECONDS = 2.0
+"""The kernel does it within milliseconds, or once a second where links change a lot."""
+
+
+class Ports:
+    """The bridge's side of the VMs' network cards."""
+
+    def __init__(self) -> None:
+        self._socket = RequestSocket(NETLINK_ROUTE)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def attach(self, tap: str, bridge: str, segment: Segment) -> int | None:
+        """Put a tap on its bridge and set it up; returns its index, or None where it is missing.
+
+        Raises OSError, also when the bridge is missing.
+        """
+        index = index_of(tap)
+        if index is None:
+            return None
+        master = index_of(bridge)
+        if master is None:
+            raise OSError(errno.ENODEV, "no such bridge", bridge)
+        # The host itself says nothing to a VM except through the bridge.
+        sysctls.disable_ipv6(tap)
+        isolated = segment.management or segment.isolated
+        port = attribute(IFLA_BRPORT_ISOLATED, struct.pack("=B", isolated))
+        try:
+            self._socket.run(
+                [
+                    _set_link(
+                        index,
+                        attribute(IFLA_MTU, struct.pack("=I", segment.mtu))
+                        + attribute(IFLA_MASTER, struct.pack("=I", master)),
+                    ),
+                    _set_link(
+                        index,
+                        attribute(IFLA_PROTINFO, port, nested=True),
+                        family=socket.AF_BRIDGE,
+                    ),
+                    # Last, so that it is isolated before the first frame passes.
+                    _set_link(index, flags=IFF_UP),
+                ],
+                tap,
+            )
+        except OSError:
+            if index_of(tap) != index:
+                return None
+            raise
+        return index
+
+    def await_bridge(self, bridge: str) -> None:
+        """Wait until a bridge sends.
+
+        The host's side of a bridge without ports is asleep. The first port wakes it, but only when
+        the kernel comes to it: until then the host's answers are lost, and a VM that is quick would
+        wait a second before it asks for the gateway's MAC address again.
+        """
+        index = index_of(bridge)
+        if index is None:
+            return
+        with socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE
+        ) as news:
+            news.bind((0, RTMGRP_LINK))
+            # The answer comes over the same socket as the news that follow it.
+            question = Request(RTM_GETLINK, LINK_HEADER.pack(0, 0, index, 0, 0))
+            news.send(encode(question, 1))
+            deadline = time.monotonic() + WAKING_SECONDS
+            while (left := deadline - time.monotonic()) > 0:
+                news.settimeout(left)
+                try:
+                    datagram = news.recv(65536)
+                except TimeoutError:
+                    break
+                if any(_says_awake(message, index) for message in messages(datagram)):
+                    return
+        log.warning("bridge %s does not wake up", bridge)
+
+    def detach(self, tap: str) -> None:
+        """Set a tap down and take it off its bridge, where it still is. Raises OSError."""
+        index = index_of(tap)
+        if index is None:
+            return
+        off = attribute(IFLA_MASTER, struct.pack("=I", 0))
+        try:
+            self._socket.run([_set_link(index, flags=0), _set_link(index, off)], tap)
+        except OSError:
+            if index_of(tap) == index:
+                raise
+
+
+def index_of(name: str) -> int | None:
+    """Return the index of a link, or None where there is none of that name."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return None
+
+
+def _says_awake(message: Message, index: int) -> bool:
+    """Tell whether a message says that a link passes packets, or that it is gone."""
+    if message.kind == NLMSG_ERROR:
+        return message.error != 0
+    if message.kind != RTM_NEWLINK:
+        return False
+    family, _kind, found, _flags, _change = LINK_HEADER.unpack_from(message.payload)
+    state = attributes(message.payload, LINK_HEADER.size).get(IFLA_OPERSTATE)
+    return family == 0 and found == index and state == bytes([IF_OPER_UP])
+
+
+def _set_link(
+    index: int, attributes: bytes = b"", *, flags: int | None = None, family: int = 0
+) -> Request:
+    """Return a request that changes a link; of its flags IFF_UP alone, where flags are given."""
+    mask = 0 if flags is None else IFF_UP
+    header = LINK_HEADER.pack(family, 0, index, flags or 0, mask)
+    return Request(RTM_SETLINK, header + attributes)

@@ -1,0 +1,152 @@
+"""The instance's rules, as text for nft(8).
+
+Two tables, each replaced as a whole in one transaction, so that there is no moment without rules.
+What belongs to one network or one port is an element of a set, so that adding a container adds no
+rule and slows no packet.
+
+The rules hold whether br_netfilter passes bridged frames through the inet hooks or not: a frame
+within one bridge then shows up in `forward` with the bridge as both interfaces.
+
+A frame or packet of an interface of ours passes only where a rule lets it: a tap without an
+element can send nothing, a bridge without an element can neither be reached nor get out.
+
+Source: nft(8) of 1.0.6; packet flow of
+https://wiki.nftables.org/wiki-nftables/index.php/Netfilter_hooks
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from services.network.drivers import Port, Segment
+from services.network.drivers.linux.naming import Names
+
+PORTS_SET = "sources"
+"""Set of the frame table: tap, MAC address, IPv4 address."""
+
+
+@dataclass(frozen=True)
+class Guards:
+    """What the host itself keeps open or closed."""
+
+    tether_port: int
+    """TCP port on the management gateway."""
+    closed_ports: Sequence[int] = ()
+    """TCP ports of the host that containers don't reach."""
+
+
+def ruleset(
+    names: Names, guards: Guards, segments: Iterable[Segment], ports: Iterable[Port]
+) -> str:
+    """Return the transaction that puts both tables in place, whatever was there before."""
+    known = sorted(segments, key=lambda segment: segment.ordinal)
+    tables = (
+        ("inet", names.table, _packet_table(names, guards, known)),
+        ("bridge", names.frame_table, _frame_table(names, ports)),
+    )
+    # "table" before "delete table": deleting what is not there would fail the transaction.
+    return "".join(
+        f"table {family} {name}\ndelete table {family} {name}\ntable {family} {name} {{\n{body}}}\n"
+        for family, name, body in tables
+    )
+
+
+def removal(names: Names) -> str:
+    """Return the transaction that removes both tables, whether they are there or not."""
+    return (
+        f"table inet {names.table}\ndelete table inet {names.table}\n"
+        f"table bridge {names.frame_table}\ndelete table bridge {names.frame_table}\n"
+    )
+
+
+def _packet_table(names: Names, guards: Guards, segments: Sequence[Segment]) -> str:
+    management = [segment for segment in segments if segment.management]
+    networks = [segment for segment in segments if not segment.management]
+    bridges = {segment.ordinal: f'"{names.bridge(segment.ordinal)}"' for segment in networks}
+    same = [
+        f"{bridges[segment.ordinal]} . {bridges[segment.ordinal]}"
+        for segment in networks
+        if not segment.isolated
+    ]
+    outward = [bridges[segment.ordinal] for segment in networks if segment.outward]
+    masqueraded = [str(s.subnet) for s in networks if s.outward and s.masquerade]
+    to_management = "".join(
+        f'\t\tip daddr {segment.subnet} iifname != "lo" drop\n' for segment in management
+    )
+    tether = "".join(
+        f"\t\tip daddr {segment.gateway} tcp dport {guards.tether_port} accept\n"
+        for segment in management
+    )
+    return f"""\
+{_set("same", "ifname . ifname", same)}\
+{_set("outward", "ifname", outward)}\
+{_set("masqueraded", "ipv4_addr", masqueraded, "interval")}\
+{_set("closed_ports", "inet_service", [str(port) for port in guards.closed_ports])}\
+	chain input {{
+		type filter hook input priority filter; policy accept;
+		iifname "{names.management_bridge}" goto from_management
+{to_management}\
+		iifname "{names.bridge_prefix}*" goto from_container
+	}}
+	chain from_management {{
+{tether}\
+		drop
+	}}
+	chain from_container {{
+		meta nfproto ipv6 drop
+		ip daddr 127.0.0.0/8 drop
+		tcp dport @closed_ports drop
+	}}
+	chain forward {{
+		type filter hook forward priority filter; policy accept;
+		iifname "{names.management_bridge}" drop
+		oifname "{names.management_bridge}" drop
+		oifname "{names.bridge_prefix}*" goto to_network
+		iifname "{names.bridge_prefix}*" goto from_network
+	}}
+	chain to_network {{
+		iifname . oifname @same accept
+		ct state established,related accept
+		drop
+	}}
+	chain from_network {{
+		ct state invalid drop
+		iifname @outward accept
+		drop
+	}}
+	chain postrouting {{
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr @masqueraded oifname != "{names.bridge_prefix}*" masquerade
+	}}
+"""
+
+
+def _frame_table(names: Names, ports: Iterable[Port]) -> str:
+    # The kind of frame is asked for by itself: what nft adds to a match on an address looks behind
+    # VLAN tags, which would then pass.
+    sources = [f'"{port.name}" . {port.mac} . {port.address}' for port in ports]
+    return f"""\
+{_set(PORTS_SET, "ifname . ether_addr . ipv4_addr", sources)}\
+	chain prerouting {{
+		type filter hook prerouting priority filter; policy accept;
+		iifname "{names.tap_prefix}*" goto from_tap
+	}}
+	chain from_tap {{
+		ether type != {{ arp, ip }} drop
+		iifname . ether saddr . arp saddr ip @{PORTS_SET} \
+iifname . arp saddr ether . arp saddr ip @{PORTS_SET} accept
+		iifname . ether saddr . ip saddr @{PORTS_SET} goto from_source
+		drop
+	}}
+	chain from_source {{
+		udp sport 67 drop
+	}}
+"""
+
+
+def _set(name: str, kind: str, elements: Sequence[str], flags: str = "") -> str:
+    lines = [f"\tset {name} {{", f"\t\ttype {kind}"]
+    if flags:
+        lines.append(f"\t\tflags {flags}")
+    if elements:
+        lines.append(f"\t\telements = {{ {', '.join(elements)} }}")
+    return "\n".join([*lines, "\t}\n"])

@@ -1,0 +1,47 @@
+"""Kernel parameters under /proc/sys/net.
+
+Whoever has CAP_NET_ADMIN over the network namespace may write them, whatever its user ID
+(net_ctl_permissions in the kernel's net/sysctl_net.c). Which namespace's they are is decided by
+the thread that opens the file.
+"""
+
+import logging
+from pathlib import Path
+
+from portlayer.errors import Unavailable
+
+log = logging.getLogger("vic.network.sysctls")
+
+NET = Path("/proc/sys/net")
+
+
+def enable_forwarding() -> None:
+    """Let the host route IPv4, which NAT needs. Raises Unavailable where that can't be.
+
+    It stays on when the instance goes: by then others may count on it.
+    """
+    path = NET / "ipv4/ip_forward"
+    if path.read_text().strip() == "1":
+        return
+    try:
+        path.write_text("1\n")
+    except OSError as error:
+        raise Unavailable(
+            f"cannot turn on net.ipv4.ip_forward, which containers need to reach the outside: "
+            f"{error.strerror}"
+        ) from error
+    log.warning("turned on net.ipv4.ip_forward: this host now routes between its networks")
+
+
+def disable_ipv6(interface: str) -> None:
+    """Keep the host from using IPv6 on a link of ours, which may be gone already."""
+    try:
+        (NET / "ipv6/conf" / interface / "disable_ipv6").write_text("1\n")
+    except FileNotFoundError:
+        # No such link, or a kernel without IPv6.
+        return
+
+
+def answer_own_addresses_only(interface: str) -> None:
+    """Let the host answer ARP on a link for the addresses of that link alone."""
+    (NET / "ipv4/conf" / interface / "arp_ignore").write_text("1\n")

@@ -1,0 +1,280 @@
+"""Endpoints: the addresses of containers, from Reserve to Release, and their taps on bridges."""
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+
+from portlayer.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    Reason,
+)
+from services.network.drivers import Driver, Port
+from services.network.finish import finish
+from services.network.ipam import mac_of, parse_ipv4, parse_mac
+from services.network.model import Endpoint, Kind, Network, Reservation, Wish
+from services.network.networks import Networks
+from services.network.store import NetworkStore
+from services.network.turns import Turns
+
+log = logging.getLogger("vic.network.endpoints")
+
+
+class Endpoints:
+    """All reservations. The database is the record; what is here is read from it at start.
+
+    Work on one container goes one after the other; containers never wait for one another.
+    """
+
+    def __init__(self, store: NetworkStore, networks: Networks, driver: Driver) -> None:
+        self._store = store
+        self._networks = networks
+        self._driver = driver
+        self._reservations: dict[str, Reservation] = {}
+        self._port_names: set[str] = set()
+        self._macs: set[tuple[str, str]] = set()
+        self._turns = Turns()
+
+    async def load(self) -> None:
+        """Read all reservations from the database; the networks must have been read before."""
+        for reservation in await self._store.reservations():
+            for endpoint in reservation.endpoints:
+                if endpoint.ipv4 is not None:
+                    pool = self._networks.addresses(self._networks.get(endpoint.network_id))
+                    assert pool is not None
+                    pool.hold(endpoint.ipv4)
+            self._keep(reservation)
+
+    async def move_management(self) -> None:
+        """Give all endpoints names and management addresses that fit the instance's new slot.
+
+        Only while no container runs, which a change of the slot implies.
+        """
+        management = self._networks.management()
+        pool = self._networks.addresses(management)
+        assert pool is not None
+        for reservation in list(self._reservations.values()):
+            moved = []
+            for endpoint in reservation.endpoints:
+                name = None if endpoint.port_name is None else self._driver.port_name(endpoint.id)
+                changed = replace(endpoint, port_name=name)
+                if endpoint.network_id == management.id and endpoint.ipv4 is not None:
+                    pool.give_back(endpoint.ipv4)
+                    address = pool.take()
+                    changed = replace(changed, ipv4=address, mac=mac_of(address))
+                moved.append(changed)
+            self._forget(reservation)
+            self._keep(replace(reservation, endpoints=tuple(moved)))
+        await self._store.change_endpoints(
+            endpoint
+            for reservation in self._reservations.values()
+            for endpoint in reservation.endpoints
+        )
+
+    async def reserve(
+        self, container_id: str, container_name: str, hostname: str, wishes: Sequence[Wish]
+    ) -> Reservation:
+        """Give a container an endpoint on the management network and one for each wish.
+
+        Idempotent on the container's ID with the same wishes; with others AlreadyExists
+        (CONTAINER_EXISTS). See the contract for the other errors; nothing is given then.
+        """
+        async with self._turns.of(container_id):
+            known = self._reservations.get(container_id)
+            if known is not None:
+                if known.wishes != tuple(wishes):
+                    raise AlreadyExists(
+                        f"container {container_id} has other endpoints", Reason.CONTAINER_EXISTS
+                    )
+                return known
+            with ExitStack() as undo:
+                endpoints = self._make(container_id, wishes, undo)
+                reservation = Reservation(
+                    container_id=container_id,
+                    container_name=container_name,
+                    hostname=hostname,
+                    wishes=tuple(wishes),
+                    endpoints=endpoints,
+                    created_at=datetime.now(UTC),
+                )
+                await finish(self._record(reservation, undo))
+            return reservation
+
+    def get(self, container_id: str) -> Reservation:
+        """Return a container's reservation. Raises NotFound (ENDPOINT_NOT_FOUND)."""
+        try:
+            return self._reservations[container_id]
+        except KeyError:
+            raise NotFound(
+                f"container {container_id} has no endpoints", Reason.ENDPOINT_NOT_FOUND
+            ) from None
+
+    def container_ids(self) -> list[str]:
+        """Return the IDs of all containers that have endpoints."""
+        return list(self._reservations)
+
+    def of_network(self, network: Network) -> list[Endpoint]:
+        """Return the endpoints in a network."""
+        return [
+            endpoint
+            for reservation in self._reservations.values()
+            for endpoint in reservation.endpoints
+            if endpoint.network_id == network.id
+        ]
+
+    async def bind(self, container_id: str) -> Reservation:
+        """Connect a container's taps to their networks. Idempotent.
+
+        Raises NotFound (ENDPOINT_NOT_FOUND), FailedPrecondition (TAP_MISSING); nothing is connected
+        then.
+        """
+        async with self._turns.of(container_id):
+            reservation = self.get(container_id)
+            await self._driver.attach(self.ports([reservation]))
+            return reservation
+
+    async def unbind(self, container_id: str) -> None:
+        """Disconnect a container's taps, which may be gone already. Idempotent."""
+        async with self._turns.of(container_id):
+            await self._detach(container_id)
+
+    async def release(self, container_id: str) -> None:
+        """Give a container's addresses back. Idempotent."""
+        async with self._turns.of(container_id):
+            reservation = self._reservations.get(container_id)
+            if reservation is None:
+                return
+            await self._detach(container_id)
+            await finish(self._erase(reservation))
+
+    def ports(self, reservations: Sequence[Reservation] | None = None) -> list[Port]:
+        """Return what the platform has to provide for reservations, by default for all."""
+        chosen = self._reservations.values() if reservations is None else reservations
+        found = []
+        for endpoint in (e for reservation in chosen for e in reservation.endpoints):
+            ordinal = self._networks.get(endpoint.network_id).ordinal
+            if endpoint.port_name and endpoint.mac and endpoint.ipv4 and ordinal is not None:
+                found.append(Port(endpoint.port_name, ordinal, endpoint.mac, endpoint.ipv4))
+        return found
+
+    def bound(self, endpoint: Endpoint) -> bool:
+        """Tell whether an endpoint's tap is connected now."""
+        return endpoint.port_name is not None and self._driver.attached(endpoint.port_name)
+
+    async def _record(self, reservation: Reservation, undo: ExitStack) -> None:
+        await self._store.add_reservation(reservation, self._cursors(reservation.endpoints))
+        undo.pop_all()
+        self._keep(reservation)
+
+    async def _erase(self, reservation: Reservation) -> None:
+        await self._store.remove_reservation(reservation.container_id)
+        self._forget(reservation)
+        for endpoint in reservation.endpoints:
+            pool = self._networks.addresses(self._networks.get(endpoint.network_id))
+            if pool is not None and endpoint.ipv4 is not None:
+                pool.give_back(endpoint.ipv4)
+
+    async def _detach(self, container_id: str) -> None:
+        reservation = self._reservations.get(container_id)
+        if reservation is not None:
+            await self._driver.detach([port.name for port in self.ports([reservation])])
+
+    def _make(
+        self, container_id: str, wishes: Sequence[Wish], undo: ExitStack
+    ) -> tuple[Endpoint, ...]:
+        """Take names and addresses for all endpoints; `undo` gives them back."""
+        networks = [self._networks.find(wish.network) for wish in wishes]
+        if len({network.id for network in networks}) != len(networks):
+            raise InvalidArgument("a container joins each network once", Reason.INVALID_NETWORK)
+        pairs = [(self._networks.management(), Wish("")), *zip(networks, wishes, strict=True)]
+        return tuple(self._endpoint(container_id, network, wish, undo) for network, wish in pairs)
+
+    def _endpoint(
+        self, container_id: str, network: Network, wish: Wish, undo: ExitStack
+    ) -> Endpoint:
+        if network.kind is Kind.NONE:
+            _check_none(wish)
+            return Endpoint(secrets.token_hex(32), container_id, network.id, None, None, None)
+        _check_wish(network, wish)
+        pool = self._networks.addresses(network)
+        assert pool is not None
+        address = pool.take(parse_ipv4(wish.ipv4) if wish.ipv4 else None)
+        undo.callback(pool.give_back, address)
+        mac = self._take_mac(network, parse_mac(wish.mac) if wish.mac else mac_of(address))
+        undo.callback(self._macs.discard, (network.id, mac))
+        endpoint_id, port_name = self._take_names()
+        undo.callback(self._port_names.discard, port_name)
+        return Endpoint(
+            endpoint_id, container_id, network.id, port_name, mac, address, wish.aliases
+        )
+
+    def _take_mac(self, network: Network, mac: str) -> str:
+        assert network.pool is not None
+        if (network.id, mac) in self._macs or mac == mac_of(network.pool.gateway):
+            raise AlreadyExists(f"MAC address {mac} is already in use", Reason.ADDRESS_IN_USE)
+        self._macs.add((network.id, mac))
+        return mac
+
+    def _take_names(self) -> tuple[str, str]:
+        while True:
+            endpoint_id = secrets.token_hex(32)
+            name = self._driver.port_name(endpoint_id)
+            if name not in self._port_names:
+                self._port_names.add(name)
+                return endpoint_id, name
+
+    def _cursors(self, endpoints: Sequence[Endpoint]) -> Mapping[str, IPv4Address]:
+        found = {}
+        for endpoint in endpoints:
+            pool = self._networks.addresses(self._networks.get(endpoint.network_id))
+            if pool is not None:
+                found[endpoint.network_id] = pool.cursor
+        return found
+
+    def _keep(self, reservation: Reservation) -> None:
+        self._reservations[reservation.container_id] = reservation
+        for endpoint in reservation.endpoints:
+            if endpoint.port_name is not None:
+                self._port_names.add(endpoint.port_name)
+            if endpoint.mac is not None:
+                self._macs.add((endpoint.network_id, endpoint.mac))
+
+    def _forget(self, reservation: Reservation) -> None:
+        del self._reservations[reservation.container_id]
+        for endpoint in reservation.endpoints:
+            if endpoint.port_name is not None:
+                self._port_names.discard(endpoint.port_name)
+            if endpoint.mac is not None:
+                self._macs.discard((endpoint.network_id, endpoint.mac))
+
+
+def _check_none(wish: Wish) -> None:
+    if wish.ipv4 or wish.mac or wish.aliases:
+        raise InvalidArgument(
+            "a container on network none has no address and no alias", Reason.INVALID_ADDRESS
+        )
+
+
+def _check_wish(network: Network, wish: Wish) -> None:
+    """Refuse what Docker refuses, in its words."""
+    if wish.ipv4 and network.predefined:
+        raise InvalidArgument(
+            "user specified IP address is supported on user defined networks only",
+            Reason.INVALID_ADDRESS,
+        )
+    if wish.ipv4 and not network.own_subnet:
+        raise InvalidArgument(
+            "user specified IP address is supported only when connecting to networks with user "
+            "configured subnets",
+            Reason.INVALID_ADDRESS,
+        )
+    if wish.aliases and network.predefined and not network.management:
+        raise InvalidArgument(
+            "network-scoped alias is supported only for containers in user defined networks",
+            Reason.INVALID_NETWORK,
+        )

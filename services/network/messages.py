@@ -1,0 +1,149 @@
+"""Between the contract's messages and the service's own values."""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from vic.network.v1 import network_pb2 as pb
+
+from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from services.network.endpoints import Endpoints
+from services.network.model import Endpoint, Kind, Network, Wish
+from services.network.networks import Networks
+from services.network.plans import Plan
+from services.network.resolvers import Resolvers
+
+_KINDS = {Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE, Kind.NONE: pb.NETWORK_KIND_NONE}
+
+
+class Encoder:
+    """Makes messages of networks and endpoints."""
+
+    def __init__(self, networks: Networks, endpoints: Endpoints) -> None:
+        self._networks = networks
+        self._endpoints = endpoints
+
+    def network(self, network: Network, *, with_endpoints: bool = False) -> pb.Network:
+        """Return a network's message."""
+        created = Timestamp()
+        created.FromDatetime(network.created_at)
+        message = pb.Network(
+            id=network.id,
+            name=network.name,
+            kind=_KINDS[network.kind],
+            internal=network.internal,
+            attachable=network.attachable,
+            labels=dict(network.labels),
+            options=dict(self._networks.shown_options(network)),
+            created_at=created,
+            predefined=network.predefined,
+        )
+        if network.pool is not None:
+            pool = network.pool
+            message.pools.add(
+                subnet=str(pool.subnet),
+                gateway=str(pool.gateway),
+                ip_range="" if pool.ip_range is None else str(pool.ip_range),
+                auxiliary_addresses={name: str(ip) for name, ip in pool.auxiliary.items()},
+            )
+        if with_endpoints:
+            found = self._endpoints.of_network(network)
+            message.endpoints.extend(self.endpoints(found, Resolvers()))
+        return message
+
+    def endpoints(self, endpoints: Iterable[Endpoint], resolvers: Resolvers) -> list[pb.Endpoint]:
+        """Return endpoints' messages."""
+        return [self._endpoint(endpoint, resolvers) for endpoint in endpoints]
+
+    def _endpoint(self, endpoint: Endpoint, resolvers: Resolvers) -> pb.Endpoint:
+        network = self._networks.get(endpoint.network_id)
+        message = pb.Endpoint(
+            id=endpoint.id,
+            container_id=endpoint.container_id,
+            network_id=network.id,
+            network_name=network.name,
+            management=network.management,
+            mac_address=endpoint.mac or "",
+            tap_name=endpoint.port_name or "",
+            aliases=endpoint.aliases,
+            bound=self._endpoints.bound(endpoint),
+        )
+        if network.pool is not None:
+            message.ipv4_address = str(endpoint.ipv4)
+            message.ipv4_prefix_length = network.pool.subnet.prefixlen
+            message.mtu = self._networks.segment(network).mtu
+            # Nothing is behind the management gateway, and an internal network has no way out.
+            if not network.management and not network.internal:
+                message.ipv4_gateway = str(network.pool.gateway)
+        if not network.management and network.kind is not Kind.NONE:
+            message.dns_servers.extend(resolvers.servers)
+            message.dns_search.extend(resolvers.search)
+            message.dns_options.extend(resolvers.options)
+        return message
+
+
+def plan(request: pb.CreateRequest) -> Plan:
+    """Return what a request for a network asks for.
+
+    Raises InvalidArgument (INVALID_NETWORK) and NotImplementedYet.
+    """
+    if request.kind not in (pb.NETWORK_KIND_UNSPECIFIED, pb.NETWORK_KIND_BRIDGE):
+        raise NotImplementedYet(
+            f"networks of kind {pb.NetworkKind.Name(request.kind)} are not implemented"
+        )
+    if request.enable_ipv6:
+        raise NotImplementedYet("IPv6 networks are not implemented")
+    if len(request.pools) > 1:
+        raise NotImplementedYet("networks with more than one address pool are not implemented")
+    pool = request.pools[0] if request.pools else pb.AddressPool()
+    return Plan(
+        name=request.name,
+        network_id=request.network_id,
+        subnet=_subnet(pool.subnet, "subnet"),
+        gateway=_address(pool.gateway, "gateway"),
+        ip_range=_subnet(pool.ip_range, "ip-range"),
+        auxiliary={
+            name: found
+            for name, text in pool.auxiliary_addresses.items()
+            if (found := _address(text, "auxiliary address")) is not None
+        },
+        internal=request.internal,
+        attachable=request.attachable,
+        labels=dict(request.labels),
+        options=dict(request.options),
+    )
+
+
+def wishes(requests: Sequence[pb.EndpointRequest]) -> list[Wish]:
+    """Return what a container wants in its networks. Raises NotImplementedYet."""
+    for request in requests:
+        if request.ipv6_address:
+            raise NotImplementedYet("IPv6 addresses are not implemented")
+    return [
+        Wish(
+            network=request.network,
+            ipv4=request.ipv4_address,
+            mac=request.mac_address,
+            aliases=tuple(request.aliases),
+        )
+        for request in requests
+    ]
+
+
+def _subnet(text: str, what: str) -> IPv4Network | None:
+    if not text:
+        return None
+    try:
+        # As Docker: host bits that are set are cleared.
+        return IPv4Network(text, strict=False)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid {what} {text}: {error}", Reason.INVALID_NETWORK) from error
+
+
+def _address(text: str, what: str) -> IPv4Address | None:
+    if not text:
+        return None
+    try:
+        return IPv4Address(text)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid {what} {text}", Reason.INVALID_NETWORK) from error

@@ -1,0 +1,89 @@
+"""Networks, endpoints and reservations as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+
+from services.network.drivers import MANAGEMENT_ORDINAL
+
+
+class Kind(StrEnum):
+    """What a network is."""
+
+    BRIDGE = "bridge"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The addresses of a network."""
+
+    subnet: IPv4Network
+    gateway: IPv4Address
+    ip_range: IPv4Network | None = None
+    """Where addresses are taken from, when not from the whole subnet."""
+    auxiliary: Mapping[str, IPv4Address] = field(default_factory=dict)
+    """Addresses that belong to somebody else, by name."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that containers can join, or the management network."""
+
+    id: str
+    name: str
+    kind: Kind
+    ordinal: int | None
+    """Number of its segment; the network "none" has none."""
+    pool: Pool | None
+    created_at: datetime
+    internal: bool = False
+    attachable: bool = False
+    predefined: bool = False
+    own_subnet: bool = False
+    """Whether its creator named the subnet; only then may addresses be asked for by name."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def management(self) -> bool:
+        """Tell whether it is the network of the tethers."""
+        return self.ordinal == MANAGEMENT_ORDINAL
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a container wants in one network."""
+
+    network: str
+    """Name, ID or unambiguous prefix of an ID."""
+    ipv4: str = ""
+    mac: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A container's place in a network; in the network "none" it has no port and no address."""
+
+    id: str
+    container_id: str
+    network_id: str
+    port_name: str | None
+    mac: str | None
+    ipv4: IPv4Address | None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """All endpoints of a container: the management one first, then one for each wish."""
+
+    container_id: str
+    container_name: str
+    hostname: str
+    wishes: tuple[Wish, ...]
+    endpoints: tuple[Endpoint, ...]
+    created_at: datetime

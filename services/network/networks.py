@@ -1,0 +1,326 @@
+"""The networks of the instance: made, found, removed, and their addresses kept."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+)
+from services.network import pools
+from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment
+from services.network.finish import finish
+from services.network.ipam import AddressPool
+from services.network.model import Kind, Network, Pool
+from services.network.options import default_bridge_options, parse_options
+from services.network.plans import Plan, check, same
+from services.network.store import NetworkStore
+
+log = logging.getLogger("vic.network.networks")
+
+DEFAULT_NETWORK = "bridge"
+DEFAULT_ORDINAL = 0
+NO_NETWORK = "none"
+MANAGEMENT_NETWORK = "(management)"
+"""No user can give a network this name, nor find one by it."""
+
+
+class Networks:
+    """All networks. The database is the record; what is here is read from it at start."""
+
+    def __init__(
+        self, store: NetworkStore, driver: Driver, *, slot: int, mtu: int, machine_lock: Path
+    ) -> None:
+        self._store = store
+        self._driver = driver
+        self._slot = slot
+        self._mtu = mtu
+        self._machine_lock = machine_lock
+        self._networks: dict[str, Network] = {}
+        self._addresses: dict[str, AddressPool] = {}
+        # Ordinals and subnets are chosen by one caller at a time.
+        self._choosing = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Read all networks from the database."""
+        for network, cursor in await self._store.networks():
+            self._keep(network, cursor)
+
+    async def ensure_predefined(self, default_subnet: IPv4Network | None) -> None:
+        """Make the default bridge and "none" where they are not yet.
+
+        A default bridge that nobody uses moves when its subnet is no longer free on the host.
+        """
+        if self._by_name(NO_NETWORK) is None:
+            await self._record(_predefined(NO_NETWORK, Kind.NONE, None, None))
+        async with pools.machine_lock(self._machine_lock):
+            taken = await self._driver.taken_subnets()
+            await self._ensure_default(default_subnet, taken)
+        for network in self._networks.values():
+            if network.pool is not None and pools.conflicts(network.pool.subnet, taken):
+                log.warning(
+                    "the host has a route into the subnet of network %s",
+                    network.name,
+                    extra={"subnet": str(network.pool.subnet)},
+                )
+
+    async def ensure_management(self) -> bool:
+        """Make the management network where it is not yet.
+
+        Tells whether its subnet has changed, because the instance moved to another slot: then its
+        endpoints need other addresses.
+        """
+        subnet = pools.management_subnet(self._slot)
+        pool = Pool(subnet, subnet[1])
+        known = [network for network in self._networks.values() if network.management]
+        if not known:
+            network = _predefined(MANAGEMENT_NETWORK, Kind.BRIDGE, MANAGEMENT_ORDINAL, pool)
+            await self._record(network)
+            return False
+        (network,) = known
+        if network.pool == pool:
+            return False
+        log.info("the instance has another slot now", extra={"subnet": str(subnet)})
+        await self._move(network, pool)
+        return True
+
+    def management(self) -> Network:
+        """Return the network of the tethers."""
+        return next(network for network in self._networks.values() if network.management)
+
+    def all(self) -> list[Network]:
+        """Return all networks that containers can join, in the order of their making."""
+        return [network for network in self._networks.values() if not network.management]
+
+    def find(self, reference: str) -> Network:
+        """Return the network of a name, an ID, or an unambiguous prefix of an ID.
+
+        Raises NotFound (NETWORK_NOT_FOUND) or InvalidArgument (AMBIGUOUS_REFERENCE).
+        """
+        known = self.all()
+        for network in known:
+            if reference in (network.id, network.name):
+                return network
+        matching = [network for network in known if reference and network.id.startswith(reference)]
+        if len(matching) > 1:
+            raise InvalidArgument(
+                f"network {reference} is ambiguous ({len(matching)} matches found based on ID "
+                "prefix)",
+                Reason.AMBIGUOUS_REFERENCE,
+            )
+        if not matching:
+            raise NotFound(
+                f"network {reference} not found", Reason.NETWORK_NOT_FOUND, network=reference
+            )
+        return matching[0]
+
+    def get(self, network_id: str) -> Network:
+        """Return the network of an ID that is known to be right, the management one included."""
+        return self._networks[network_id]
+
+    def addresses(self, network: Network) -> AddressPool | None:
+        """Return who has which address in a network; None in one without addresses."""
+        return self._addresses.get(network.id)
+
+    def segment(self, network: Network) -> Segment:
+        """Return what the platform has to provide for a network that has a segment."""
+        assert network.pool is not None
+        assert network.ordinal is not None
+        subnet, gateway = network.pool.subnet, network.pool.gateway
+        if network.predefined:
+            return Segment(network.ordinal, subnet, gateway, self._mtu)
+        options = parse_options(network.options, self._mtu)
+        return Segment(
+            network.ordinal,
+            subnet,
+            gateway,
+            options.mtu,
+            isolated=not options.icc,
+            outward=not network.internal,
+            masquerade=options.masquerade,
+        )
+
+    def segments(self) -> list[Segment]:
+        """Return what the platform has to provide for all networks."""
+        return [
+            self.segment(network)
+            for network in self._networks.values()
+            if network.ordinal is not None
+        ]
+
+    def shown_options(self, network: Network) -> Mapping[str, str]:
+        """Return a network's options as `docker network inspect` shows them."""
+        if network.ordinal == DEFAULT_ORDINAL:
+            bridge = self._driver.segment_name(self.segment(network))
+            return default_bridge_options(bridge, self._mtu)
+        return network.options
+
+    async def create(self, plan: Plan) -> Network:
+        """Make a bridge network. Idempotent on its ID.
+
+        Raises AlreadyExists (NETWORK_EXISTS), InvalidArgument (INVALID_NETWORK, POOL_OVERLAPS),
+        ResourceExhausted (POOLS_EXHAUSTED), NotImplementedYet naming an option.
+        """
+        check(plan)
+        parse_options(plan.options, self._mtu)
+        async with self._choosing, AsyncExitStack() as undo:
+            known = self._networks.get(plan.network_id)
+            if known is not None:
+                return same(known, plan)
+            if self._by_name(plan.name) is not None:
+                raise AlreadyExists(
+                    f"network with name {plan.name} already exists", Reason.NETWORK_EXISTS
+                )
+            async with pools.machine_lock(self._machine_lock):
+                pool = await self._choose_pool(plan)
+                network = Network(
+                    id=plan.network_id or secrets.token_hex(32),
+                    name=plan.name,
+                    kind=Kind.BRIDGE,
+                    ordinal=self._free_ordinal(),
+                    pool=pool,
+                    created_at=datetime.now(UTC),
+                    internal=plan.internal,
+                    attachable=plan.attachable,
+                    own_subnet=plan.subnet is not None,
+                    labels=dict(plan.labels),
+                    options=dict(plan.options),
+                )
+                segment = self.segment(network)
+                undo.push_async_callback(self._driver.remove_segment, segment.ordinal)
+                await self._driver.add_segment(segment)
+            await finish(self._record(network, undo))
+            return network
+
+    async def remove(self, reference: str) -> Network:
+        """Remove a network that nobody uses; returns what it was.
+
+        Raises NotFound and FailedPrecondition (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK).
+        """
+        network = self.find(reference)
+        if network.predefined:
+            raise FailedPrecondition(
+                f"{network.name} is a pre-defined network and cannot be removed",
+                Reason.PREDEFINED_NETWORK,
+            )
+        async with self._choosing:
+            await finish(self._erase(network))
+        return network
+
+    async def _erase(self, network: Network) -> None:
+        if network.id not in self._networks:
+            return
+        if self._addresses[network.id].in_use:
+            raise FailedPrecondition(
+                f"error while removing network: network {network.name} id {network.id} has "
+                "active endpoints",
+                Reason.ACTIVE_ENDPOINTS,
+            )
+        # Gone for everybody from here on, so that nobody joins it meanwhile.
+        del self._networks[network.id]
+        addresses = self._addresses.pop(network.id)
+        try:
+            await self._store.remove_network(network.id)
+        except BaseException:
+            self._networks[network.id] = network
+            self._addresses[network.id] = addresses
+            raise
+        assert network.ordinal is not None
+        await self._driver.remove_segment(network.ordinal)
+
+    async def _ensure_default(
+        self, wanted: IPv4Network | None, taken: Sequence[IPv4Network]
+    ) -> None:
+        network = self._by_name(DEFAULT_NETWORK)
+        if network is not None:
+            assert network.pool is not None
+            free = not pools.conflicts(network.pool.subnet, taken)
+            if free or wanted is not None or self._addresses[network.id].in_use:
+                return
+        subnet = wanted or pools.choose([*taken, *self._own_subnets(but=network)])
+        pool = Pool(subnet, subnet[1])
+        if network is None:
+            network = _predefined(DEFAULT_NETWORK, Kind.BRIDGE, DEFAULT_ORDINAL, pool)
+            await self._record(network)
+        else:
+            log.warning("the default network moves", extra={"subnet": str(subnet)})
+            network = await self._move(network, pool)
+        # Within the lock, so that its route is there for other instances to see.
+        await self._driver.add_segment(self.segment(network))
+
+    async def _move(self, network: Network, pool: Pool) -> Network:
+        await self._store.change_pool(network.id, pool)
+        moved = replace(network, pool=pool)
+        self._keep(moved, None)
+        return moved
+
+    async def _choose_pool(self, plan: Plan) -> Pool:
+        taken = [*await self._driver.taken_subnets(), *self._own_subnets()]
+        if plan.subnet is None:
+            subnet = pools.choose(taken)
+            return Pool(subnet, subnet[1])
+        overlapping = pools.conflicts(plan.subnet, taken)
+        if overlapping:
+            raise InvalidArgument(
+                "invalid pool request: Pool overlaps with other one on this address space",
+                Reason.POOL_OVERLAPS,
+                subnet=str(plan.subnet),
+                other=str(overlapping[0]),
+            )
+        first = (plan.ip_range or plan.subnet).network_address
+        usual = first + 1 if first == plan.subnet.network_address else first
+        return Pool(plan.subnet, plan.gateway or usual, plan.ip_range, dict(plan.auxiliary))
+
+    def _own_subnets(self, but: Network | None = None) -> list[IPv4Network]:
+        """Return the subnets that networks of ours have or may get."""
+        own = [
+            network.pool.subnet
+            for network in self._networks.values()
+            if network.pool is not None and (but is None or network.id != but.id)
+        ]
+        return [*own, pools.MANAGEMENT_RANGE]
+
+    def _free_ordinal(self) -> int:
+        used = {network.ordinal for network in self._networks.values()}
+        return next(number for number in range(1, len(used) + 2) if number not in used)
+
+    async def _record(self, network: Network, undo: AsyncExitStack | None = None) -> None:
+        await self._store.add_network(network)
+        self._keep(network, None)
+        if undo is not None:
+            undo.pop_all()
+
+    def _keep(self, network: Network, cursor: IPv4Address | None) -> None:
+        self._networks[network.id] = network
+        if network.pool is not None:
+            self._addresses[network.id] = AddressPool(
+                network.pool.subnet,
+                ip_range=network.pool.ip_range,
+                reserved=[network.pool.gateway, *network.pool.auxiliary.values()],
+                cursor=cursor,
+            )
+
+    def _by_name(self, name: str) -> Network | None:
+        return next((n for n in self._networks.values() if n.name == name), None)
+
+
+def _predefined(name: str, kind: Kind, ordinal: int | None, pool: Pool | None) -> Network:
+    return Network(
+        id=secrets.token_hex(32),
+        name=name,
+        kind=kind,
+        ordinal=ordinal,
+        pool=pool,
+        created_at=datetime.now(UTC),
+        predefined=True,
+    )

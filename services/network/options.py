@@ -1,0 +1,75 @@
+"""Docker's options of bridge networks: which ones count here, and what their values mean.
+
+Source: https://docs.docker.com/engine/network/drivers/bridge/#options
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+
+MTU = "com.docker.network.driver.mtu"
+ICC = "com.docker.network.bridge.enable_icc"
+MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
+BRIDGE_NAME = "com.docker.network.bridge.name"
+HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+
+SMALLEST_MTU = 68
+LARGEST_MTU = 65535
+
+TRUE = frozenset({"1", "t", "true"})
+FALSE = frozenset({"0", "f", "false"})
+
+
+@dataclass(frozen=True)
+class BridgeOptions:
+    """What a bridge network's options say."""
+
+    mtu: int
+    icc: bool = True
+    """Whether members may talk to one another."""
+    masquerade: bool = True
+
+
+def parse_options(options: Mapping[str, str], default_mtu: int) -> BridgeOptions:
+    """Read a network's options.
+
+    Raises NotImplementedYet naming an option that isn't known here, and InvalidArgument
+    (INVALID_NETWORK) for a value that makes no sense.
+    """
+    unknown = sorted(options.keys() - {MTU, ICC, MASQUERADE})
+    if unknown:
+        raise NotImplementedYet(f"network option {unknown[0]} is not implemented")
+    return BridgeOptions(
+        mtu=_mtu(options[MTU]) if MTU in options else default_mtu,
+        icc=_flag(options, ICC),
+        masquerade=_flag(options, MASQUERADE),
+    )
+
+
+def default_bridge_options(bridge: str, mtu: int) -> dict[str, str]:
+    """Return the options that the default network shows, as Docker's does."""
+    return {
+        DEFAULT_BRIDGE: "true",
+        ICC: "true",
+        MASQUERADE: "true",
+        HOST_BINDING: "0.0.0.0",  # noqa: S104 - what Docker shows; nothing listens
+        BRIDGE_NAME: bridge,
+        MTU: str(mtu),
+    }
+
+
+def _mtu(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not SMALLEST_MTU <= int(text) <= LARGEST_MTU:
+        raise InvalidArgument(f"invalid value for {MTU}: {text!r}", Reason.INVALID_NETWORK)
+    return int(text)
+
+
+def _flag(options: Mapping[str, str], name: str) -> bool:
+    text = options.get(name, "true").lower()
+    if text not in TRUE | FALSE:
+        raise InvalidArgument(
+            f"invalid value for {name}: {options[name]!r}", Reason.INVALID_NETWORK
+        )
+    return text in TRUE

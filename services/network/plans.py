@@ -1,0 +1,96 @@
+"""Plans of networks: what may be asked for, and whether a network is what was asked for."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+
+from portlayer.errors import AlreadyExists, InvalidArgument, Reason
+from services.network.model import Network
+
+RESERVED_NAMES = frozenset({"bridge", "none", "host", "default"})
+
+# Docker's pattern for names of networks and containers.
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+NETWORK_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network as somebody asks for it."""
+
+    name: str
+    network_id: str = ""
+    subnet: IPv4Network | None = None
+    gateway: IPv4Address | None = None
+    ip_range: IPv4Network | None = None
+    auxiliary: Mapping[str, IPv4Address] = field(default_factory=dict)
+    internal: bool = False
+    attachable: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def check(plan: Plan) -> None:
+    """Refuse a plan that can't be right. Raises InvalidArgument (INVALID_NETWORK)."""
+    problems: Sequence[tuple[bool, str]] = (
+        (NAME.fullmatch(plan.name) is None, f"invalid network name: {plan.name!r}"),
+        (
+            plan.name in RESERVED_NAMES,
+            f"operation is not permitted on predefined {plan.name} network",
+        ),
+        (
+            bool(plan.network_id) and NETWORK_ID.fullmatch(plan.network_id) is None,
+            "a network's ID has 64 hexadecimal digits",
+        ),
+        (
+            plan.subnet is None and bool(plan.gateway or plan.ip_range or plan.auxiliary),
+            "gateway, IP range and auxiliary addresses need a subnet",
+        ),
+    )
+    found = [text for wrong, text in problems if wrong]
+    if plan.subnet is not None and not found:
+        found = _check_pool(plan, plan.subnet)
+    if found:
+        raise InvalidArgument(found[0], Reason.INVALID_NETWORK)
+
+
+def _check_pool(plan: Plan, subnet: IPv4Network) -> list[str]:
+    problems = []
+    if subnet.prefixlen > 30:
+        problems.append(f"subnet {subnet} has no room for a gateway and a container")
+    if subnet.is_multicast or subnet.is_loopback or subnet.is_link_local:
+        problems.append(f"subnet {subnet} is not one that hosts can have")
+    if plan.ip_range is not None and not plan.ip_range.subnet_of(subnet):
+        problems.append(f"invalid ip-range {plan.ip_range}: it is not within subnet {subnet}")
+    edges = (subnet.network_address, subnet.broadcast_address)
+    named = {"gateway": plan.gateway, **plan.auxiliary}
+    problems += [
+        f"no matching subnet for {name} {address}"
+        for name, address in named.items()
+        if address is not None and (address not in subnet or address in edges)
+    ]
+    return problems
+
+
+def same(known: Network, plan: Plan) -> Network:
+    """Return a network that was made by the same plan. Raises AlreadyExists (NETWORK_EXISTS)."""
+    pool = known.pool
+    assert pool is not None
+    asked = (plan.subnet, plan.gateway, plan.ip_range, dict(plan.auxiliary))
+    has = (
+        pool.subnet if known.own_subnet else None,
+        None if plan.gateway is None else pool.gateway,
+        pool.ip_range,
+        dict(pool.auxiliary),
+    )
+    traits = (plan.name, plan.internal, plan.attachable, plan.labels, plan.options)
+    if asked == has and traits == (
+        known.name,
+        known.internal,
+        known.attachable,
+        known.labels,
+        known.options,
+    ):
+        return known
+    raise AlreadyExists(f"network with id {known.id} already exists", Reason.NETWORK_EXISTS)

@@ -1,0 +1,74 @@
+"""Which name servers containers ask: the host's, as far as a container can reach them.
+
+Source: resolv.conf(5); the choice is Docker's for its default bridge
+(https://docs.docker.com/engine/network/#dns-services).
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+
+SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
+"""The servers behind systemd-resolved, whose own address 127.0.0.53 only the host can reach."""
+
+PUBLIC_SERVERS = ("8.8.8.8", "8.8.4.4")
+"""What Docker falls back to, and so do we: a container with no resolver at all helps nobody."""
+
+
+@dataclass(frozen=True)
+class Resolvers:
+    """Contents of a resolv.conf."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+def parse(text: str) -> Resolvers:
+    """Read a resolv.conf. Of several `search` or `domain` lines the last one counts."""
+    servers: list[str] = []
+    search: tuple[str, ...] = ()
+    options: list[str] = []
+    for line in text.splitlines():
+        words = line.split("#")[0].split(";")[0].split()
+        match words:
+            case ["nameserver", server, *_]:
+                servers.append(server)
+            case ["search" | "domain", *domains]:
+                search = tuple(domain for domain in domains if domain != ".")
+            case ["options", *found]:
+                options += found
+    return Resolvers(tuple(servers), search, tuple(options))
+
+
+def for_containers(
+    resolv_conf: Path = RESOLV_CONF, behind_systemd: Path = SYSTEMD_RESOLV_CONF
+) -> Resolvers:
+    """Return what a container's resolv.conf should hold.
+
+    Servers on loopback addresses and of IPv6 are left out, since container networks reach neither.
+    Where nothing is left, systemd-resolved's own servers are taken, else public ones.
+    """
+    host = parse(_read(resolv_conf))
+    for servers in (host.servers, parse(_read(behind_systemd)).servers):
+        reachable = tuple(server for server in servers if _is_reachable(server))
+        if reachable:
+            return Resolvers(reachable, host.search, host.options)
+    return Resolvers(PUBLIC_SERVERS, host.search, host.options)
+
+
+def _is_reachable(server: str) -> bool:
+    try:
+        address = ip_address(server.partition("%")[0])
+    except ValueError:
+        return False
+    return isinstance(address, IPv4Address) and not (address.is_loopback or address.is_unspecified)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,118 @@
+"""The RPC shell: decode, call, encode."""
+
+from collections.abc import Callable
+
+from vic.network.v1 import network_pb2 as pb
+from vic.network.v1 import network_pb2_grpc
+
+from portlayer.errors import InvalidArgument
+from portlayer.interceptors import Context
+from services.network import messages
+from services.network.endpoints import Endpoints
+from services.network.networks import DEFAULT_NETWORK, Networks
+from services.network.resolvers import Resolvers
+
+SERVICE = pb.DESCRIPTOR.services_by_name["NetworkService"]
+
+
+class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
+    """Serves vic.network.v1.NetworkService.
+
+    What is not here is answered with RPC_NOT_IMPLEMENTED, as the generated base class has it.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        endpoints: Endpoints,
+        *,
+        driver_name: str,
+        tether_port: int,
+        resolvers: Callable[[], Resolvers],
+    ) -> None:
+        self._networks = networks
+        self._endpoints = endpoints
+        self._driver_name = driver_name
+        self._tether_port = tether_port
+        # Asked each time: the host's resolvers change while we run.
+        self._resolvers = resolvers
+        self._encode = messages.Encoder(networks, endpoints)
+
+    async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
+        """Tell the management network."""
+        pool = self._networks.management().pool
+        assert pool is not None
+        return pb.InfoResponse(
+            driver=self._driver_name,
+            management_address=str(pool.gateway),
+            management_prefix_length=pool.subnet.prefixlen,
+            tether_port=self._tether_port,
+            default_network=DEFAULT_NETWORK,
+        )
+
+    async def Create(self, request: pb.CreateRequest, context: Context) -> pb.CreateResponse:
+        """Make a bridge network."""
+        network = await self._networks.create(messages.plan(request))
+        return pb.CreateResponse(network=self._encode.network(network))
+
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
+        """Return a network with its endpoints."""
+        network = self._networks.find(request.reference)
+        return pb.GetResponse(network=self._encode.network(network, with_endpoints=True))
+
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+        """Return all networks that containers can join."""
+        found = self._networks.all()
+        return pb.ListResponse(networks=[self._encode.network(network) for network in found])
+
+    async def Remove(self, request: pb.RemoveRequest, context: Context) -> pb.RemoveResponse:
+        """Remove a network."""
+        await self._networks.remove(request.reference)
+        return pb.RemoveResponse()
+
+    async def Reserve(self, request: pb.ReserveRequest, context: Context) -> pb.ReserveResponse:
+        """Give a container its addresses."""
+        reservation = await self._endpoints.reserve(
+            _named(request.container_id),
+            request.container_name,
+            request.hostname,
+            messages.wishes(request.endpoints),
+        )
+        found = self._encode.endpoints(reservation.endpoints, self._resolvers())
+        return pb.ReserveResponse(endpoints=found)
+
+    async def GetReservation(
+        self, request: pb.GetReservationRequest, context: Context
+    ) -> pb.GetReservationResponse:
+        """Return a container's endpoints."""
+        reservation = self._endpoints.get(_named(request.container_id))
+        found = self._encode.endpoints(reservation.endpoints, self._resolvers())
+        return pb.GetReservationResponse(endpoints=found)
+
+    async def ListReservations(
+        self, request: pb.ListReservationsRequest, context: Context
+    ) -> pb.ListReservationsResponse:
+        """Return the containers that have endpoints."""
+        return pb.ListReservationsResponse(container_ids=self._endpoints.container_ids())
+
+    async def Bind(self, request: pb.BindRequest, context: Context) -> pb.BindResponse:
+        """Connect a container's taps."""
+        reservation = await self._endpoints.bind(_named(request.container_id))
+        found = self._encode.endpoints(reservation.endpoints, self._resolvers())
+        return pb.BindResponse(endpoints=found)
+
+    async def Unbind(self, request: pb.UnbindRequest, context: Context) -> pb.UnbindResponse:
+        """Disconnect a container's taps."""
+        await self._endpoints.unbind(_named(request.container_id))
+        return pb.UnbindResponse()
+
+    async def Release(self, request: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
+        """Give a container's addresses back."""
+        await self._endpoints.release(_named(request.container_id))
+        return pb.ReleaseResponse()
+
+
+def _named(container_id: str) -> str:
+    if not container_id:
+        raise InvalidArgument("container_id is empty")
+    return container_id

@@ -1,0 +1,45 @@
+"""Settings of the network service."""
+
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from portlayer.identity import Role
+from portlayer.settings import FacetSettings
+
+
+class NetworkSettings(FacetSettings):
+    """What the network service needs to know beyond what every service does."""
+
+    model_config = SettingsConfigDict(cli_implicit_flags=True)
+
+    role: ClassVar[Role] = Role.NETWORK
+
+    teardown: bool = Field(
+        False, description="Remove all of the instance's bridges and rules from the host, and end."
+    )
+    tether_port: int = Field(
+        7443, ge=1, le=65535, description="TCP port of interaction on the management network."
+    )
+    closed_ports: list[int] = Field(
+        default_factory=list,
+        description="TCP ports of this host that containers must not reach: the Docker endpoint's.",
+    )
+    default_subnet: IPv4Network | None = Field(
+        None, description="Subnet of the default bridge; by default the first free one of Docker's."
+    )
+    dns_servers: list[str] = Field(
+        default_factory=list,
+        description="Name servers for containers; by default the host's own.",
+    )
+    mtu: int = Field(1500, ge=576, le=65535, description="MTU of networks that name none.")
+    reconcile_seconds: float = Field(
+        60.0, gt=0, description="Period of the comparison between the host and the database."
+    )
+    machine_lock: Path = Field(
+        Path("/run/vic"),
+        description="Directory that all instances lock while they choose a subnet.",
+    )

@@ -1,0 +1,276 @@
+"""The network service's tables: networks, pools, reservations, endpoints."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from portlayer.store import Store, open_store
+from services.network.model import Endpoint, Kind, Network, Pool, Reservation, Wish
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+IPV4 = 4
+
+_metadata = sa.MetaData()
+
+# As the migrations leave them; the constraints are theirs.
+_networks = sa.Table(
+    "networks",
+    _metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("name", sa.Text),
+    sa.Column("kind", sa.Text),
+    sa.Column("ordinal", sa.Integer),
+    sa.Column("internal", sa.Boolean),
+    sa.Column("attachable", sa.Boolean),
+    sa.Column("predefined", sa.Boolean),
+    sa.Column("own_subnet", sa.Boolean),
+    sa.Column("labels", sa.JSON),
+    sa.Column("options", sa.JSON),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
+)
+_pools = sa.Table(
+    "pools",
+    _metadata,
+    sa.Column("network_id", sa.String, primary_key=True),
+    sa.Column("family", sa.Integer, primary_key=True),
+    sa.Column("subnet", sa.Text),
+    sa.Column("gateway", sa.Text),
+    sa.Column("ip_range", sa.Text),
+    sa.Column("auxiliary", sa.JSON),
+    sa.Column("cursor", sa.Text),
+)
+_reservations = sa.Table(
+    "reservations",
+    _metadata,
+    sa.Column("container_id", sa.Text, primary_key=True),
+    sa.Column("container_name", sa.Text),
+    sa.Column("hostname", sa.Text),
+    sa.Column("wishes", sa.JSON),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
+)
+_endpoints = sa.Table(
+    "endpoints",
+    _metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("container_id", sa.Text),
+    sa.Column("network_id", sa.String),
+    sa.Column("position", sa.Integer),
+    sa.Column("port_name", sa.Text),
+    sa.Column("mac", sa.Text),
+    sa.Column("ipv4", sa.Text),
+    sa.Column("aliases", sa.JSON),
+)
+
+
+class NetworkStore:
+    """The service's database. Each method is one transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # A database has one writer at a time anyway. SQLite's other writers try again at intervals,
+        # which makes a hundred of them five times slower than waiting here.
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, url: str) -> "NetworkStore":
+        """Open the database and bring it up to date."""
+        return cls(await open_store(url, MIGRATIONS))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._store.close()
+
+    async def networks(self) -> list[tuple[Network, IPv4Address | None]]:
+        """Return all networks in the order of their making, each with the last address given."""
+        query = (
+            sa.select(_networks, _pools)
+            .outerjoin(_pools, _pools.c.network_id == _networks.c.id)
+            .order_by(_networks.c.created_at, _networks.c.name)
+        )
+        async with self._store.transaction() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [(_network(row), _address(row["cursor"])) for row in rows]
+
+    async def add_network(self, network: Network) -> None:
+        """Record a network. Raises sqlalchemy's IntegrityError when name or ID is taken."""
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(sa.insert(_networks).values(_network_row(network)))
+            if network.pool is not None:
+                row = {"network_id": network.id, "family": IPV4, **_pool_row(network.pool)}
+                await connection.execute(sa.insert(_pools).values(row))
+
+    async def change_pool(self, network_id: str, pool: Pool) -> None:
+        """Give a network other addresses."""
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(
+                sa.update(_pools)
+                .where(_pools.c.network_id == network_id, _pools.c.family == IPV4)
+                .values({**_pool_row(pool), "cursor": None})
+            )
+
+    async def remove_network(self, network_id: str) -> None:
+        """Forget a network and its pool."""
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(sa.delete(_pools).where(_pools.c.network_id == network_id))
+            await connection.execute(sa.delete(_networks).where(_networks.c.id == network_id))
+
+    async def reservations(self) -> list[Reservation]:
+        """Return all reservations."""
+        async with self._store.transaction() as connection:
+            heads = (await connection.execute(sa.select(_reservations))).mappings().all()
+            query = sa.select(_endpoints).order_by(_endpoints.c.position)
+            rows = (await connection.execute(query)).mappings().all()
+        endpoints: dict[str, list[Endpoint]] = {}
+        for row in rows:
+            endpoints.setdefault(row["container_id"], []).append(_endpoint(row))
+        return [_reservation(head, endpoints.get(head["container_id"], [])) for head in heads]
+
+    async def add_reservation(
+        self, reservation: Reservation, cursors: Mapping[str, IPv4Address]
+    ) -> None:
+        """Record a container's endpoints, and the last address given in each network."""
+        head = {
+            "container_id": reservation.container_id,
+            "container_name": reservation.container_name,
+            "hostname": reservation.hostname,
+            "wishes": [asdict(wish) for wish in reservation.wishes],
+            "created_at": reservation.created_at,
+        }
+        rows = [
+            {"position": position, **_endpoint_row(endpoint)}
+            for position, endpoint in enumerate(reservation.endpoints)
+        ]
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(sa.insert(_reservations).values(head))
+            await connection.execute(sa.insert(_endpoints), rows)
+            for network_id, cursor in cursors.items():
+                await connection.execute(
+                    sa.update(_pools)
+                    .where(_pools.c.network_id == network_id, _pools.c.family == IPV4)
+                    .values(cursor=str(cursor))
+                )
+
+    async def change_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
+        """Record other port names and addresses of endpoints."""
+        rows = [_endpoint_row(endpoint) for endpoint in endpoints]
+        async with self._writing, self._store.transaction() as connection:
+            # In two steps, since a new value may be another row's old one.
+            for row in rows:
+                by_id = sa.update(_endpoints).where(_endpoints.c.id == row["id"])
+                await connection.execute(by_id.values(port_name=None, mac=None, ipv4=None))
+            for row in rows:
+                by_id = sa.update(_endpoints).where(_endpoints.c.id == row["id"])
+                await connection.execute(by_id.values(row))
+
+    async def remove_reservation(self, container_id: str) -> None:
+        """Forget a container's endpoints."""
+        async with self._writing, self._store.transaction() as connection:
+            for table in (_endpoints, _reservations):
+                await connection.execute(
+                    sa.delete(table).where(table.c.container_id == container_id)
+                )
+
+
+Row = Mapping[Any, Any]
+
+
+def _network_row(network: Network) -> dict[str, Any]:
+    return {
+        "id": network.id,
+        "name": network.name,
+        "kind": network.kind.value,
+        "ordinal": network.ordinal,
+        "internal": network.internal,
+        "attachable": network.attachable,
+        "predefined": network.predefined,
+        "own_subnet": network.own_subnet,
+        "labels": dict(network.labels),
+        "options": dict(network.options),
+        "created_at": network.created_at,
+    }
+
+
+def _network(row: Row) -> Network:
+    return Network(
+        id=row["id"],
+        name=row["name"],
+        kind=Kind(row["kind"]),
+        ordinal=row["ordinal"],
+        pool=_pool(row) if row["subnet"] is not None else None,
+        created_at=_moment(row["created_at"]),
+        internal=row["internal"],
+        attachable=row["attachable"],
+        predefined=row["predefined"],
+        own_subnet=row["own_subnet"],
+        labels=row["labels"],
+        options=row["options"],
+    )
+
+
+def _pool_row(pool: Pool) -> dict[str, Any]:
+    return {
+        "subnet": str(pool.subnet),
+        "gateway": str(pool.gateway),
+        "ip_range": None if pool.ip_range is None else str(pool.ip_range),
+        "auxiliary": {name: str(address) for name, address in pool.auxiliary.items()},
+    }
+
+
+def _pool(row: Row) -> Pool:
+    return Pool(
+        subnet=IPv4Network(row["subnet"]),
+        gateway=IPv4Address(row["gateway"]),
+        ip_range=None if row["ip_range"] is None else IPv4Network(row["ip_range"]),
+        auxiliary={name: IPv4Address(text) for name, text in row["auxiliary"].items()},
+    )
+
+
+def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "id": endpoint.id,
+        "container_id": endpoint.container_id,
+        "network_id": endpoint.network_id,
+        "port_name": endpoint.port_name,
+        "mac": endpoint.mac,
+        "ipv4": None if endpoint.ipv4 is None else str(endpoint.ipv4),
+        "aliases": list(endpoint.aliases),
+    }
+
+
+def _endpoint(row: Row) -> Endpoint:
+    return Endpoint(
+        id=row["id"],
+        container_id=row["container_id"],
+        network_id=row["network_id"],
+        port_name=row["port_name"],
+        mac=row["mac"],
+        ipv4=_address(row["ipv4"]),
+        aliases=tuple(row["aliases"]),
+    )
+
+
+def _reservation(row: Row, endpoints: Iterable[Endpoint]) -> Reservation:
+    return Reservation(
+        container_id=row["container_id"],
+        container_name=row["container_name"],
+        hostname=row["hostname"],
+        wishes=tuple(Wish(**{**wish, "aliases": tuple(wish["aliases"])}) for wish in row["wishes"]),
+        endpoints=tuple(endpoints),
+        created_at=_moment(row["created_at"]),
+    )
+
+
+def _address(text: str | None) -> IPv4Address | None:
+    return None if text is None else IPv4Address(text)
+
+
+def _moment(value: datetime) -> datetime:
+    """Return a moment with its zone, which SQLite doesn't keep."""
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)

@@ -1,0 +1,126 @@
+"""A host of our own with the network facet on it, and a machine outside."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from services.network.drivers.linux import Guards, LinuxDriver, Names
+from services.network.endpoints import Endpoints
+from services.network.model import Wish
+from services.network.networks import Networks
+from services.network.store import MIGRATIONS, NetworkStore
+from tests.databases import place_database
+from tests.integration.network.guest import Guest
+from tests.integration.network.namespaces import Outside, fresh_namespace
+
+INSTANCE = "1a2b3c4d"
+CLOSED_PORT = 2375
+HOST_ADDRESS = "198.51.100.1"
+OUTSIDE_ADDRESS = "198.51.100.2"
+
+
+@pytest.fixture(params=[False, True], ids=["frames-alone", "br_netfilter"])
+def host(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Be on a host of our own, with bridged frames in the inet hooks or not."""
+    if os.geteuid() != 0 or not Path("/dev/net/tun").exists() or shutil.which("nft") is None:
+        pytest.skip("needs root, /dev/net/tun and nft")
+    switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    with fresh_namespace():
+        if switch.exists():
+            switch.write_text("1" if request.param else "0")
+        elif request.param:
+            pytest.skip("this kernel has no br_netfilter")
+        yield
+
+
+@pytest.fixture
+def outside(host: None) -> Iterator[Outside]:
+    """A machine that the host reaches over a cable, and that knows no route back to containers."""
+    machine = Outside("up0", HOST_ADDRESS, OUTSIDE_ADDRESS)
+    yield machine
+    machine.close()
+
+
+@dataclass
+class Facet:
+    """One run of the service on the host, and the guests of its containers."""
+
+    slot: int
+    instance_id: str
+    directory: Path
+    driver: LinuxDriver = field(init=False)
+    store: NetworkStore | None = None
+    networks: Networks = field(init=False)
+    endpoints: Endpoints = field(init=False)
+    guests: list[Guest] = field(default_factory=list)
+
+    async def open(self) -> None:
+        """Open the database; migrations of two can't run in one process at once."""
+        place_database(self.directory / "network.db", MIGRATIONS)
+        self.store = await NetworkStore.open(f"sqlite+aiosqlite:///{self.directory}/network.db")
+
+    async def start(self) -> None:
+        """Start the service as its composition root does."""
+        if self.store is None:
+            await self.open()
+        assert self.store is not None
+        self.driver = LinuxDriver(Names(self.instance_id, self.slot), Guards(7443, (CLOSED_PORT,)))
+        self.networks = Networks(
+            self.store, self.driver, slot=self.slot, mtu=1500, machine_lock=self.directory.parent
+        )
+        self.endpoints = Endpoints(self.store, self.networks, self.driver)
+        await self.networks.load()
+        await self.networks.ensure_management()
+        await self.endpoints.load()
+        await self.networks.ensure_predefined(None)
+        await self.driver.start(self.networks.segments(), self.endpoints.ports())
+
+    async def stop(self) -> None:
+        """End the service; everything on the host stays."""
+        await self.driver.close()
+        if self.store is not None:
+            await self.store.close()
+            self.store = None
+
+    async def container(self, container_id: str, network: str = "bridge") -> tuple[Guest, Guest]:
+        """Return the two cards of a new running container: management, network."""
+        reservation = await self.endpoints.reserve(container_id, "", "", [Wish(network)])
+        cards = []
+        for endpoint in reservation.endpoints:
+            pool = self.networks.get(endpoint.network_id).pool
+            assert pool is not None
+            cards.append(Guest.of(endpoint, pool.gateway))
+        self.guests += cards
+        await self.endpoints.bind(container_id)
+        management, card = cards
+        return management, card
+
+
+@pytest.fixture
+async def facet(host: None, tmp_path: Path) -> AsyncIterator[Facet]:
+    """The service, started."""
+    directory = tmp_path / "one"
+    directory.mkdir()
+    facet = Facet(0, INSTANCE, directory)
+    await facet.start()
+    yield facet
+    for guest in facet.guests:
+        guest.unplug()
+    await facet.stop()
+
+
+@pytest.fixture
+async def other(facet: Facet, tmp_path: Path) -> AsyncIterator[Facet]:
+    """Another instance on the same host."""
+    directory = tmp_path / "two"
+    directory.mkdir()
+    other = Facet(1, "deadbeef", directory)
+    await other.start()
+    yield other
+    for guest in other.guests:
+        guest.unplug()
+    await other.stop()
