@@ -1,0 +1,1 @@
+"""The interaction facet: streams, logs and signals between clients and the tethers of VMs."""

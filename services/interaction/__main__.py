@@ -1,0 +1,90 @@
+"""Runs the interaction service: ``python -m services.interaction``."""
+
+import asyncio
+import gc
+import resource
+from typing import ClassVar, Final
+
+from pydantic import Field
+from vic.network.v1 import network_pb2, network_pb2_grpc
+
+from portlayer.client import open_channel
+from portlayer.errors import DeadlineExceeded, Unavailable
+from portlayer.identity import Credentials, Role
+from portlayer.logs import configure_logs
+from portlayer.server import stop_requested
+from portlayer.settings import FacetSettings
+from portlayer.telemetry import configure_telemetry
+from services.interaction.service import InteractionService
+
+# A log, a stream and a connection for each of thousands of containers.
+DESCRIPTORS: Final = 65_536
+
+
+class InteractionSettings(FacetSettings):
+    """Settings of this service."""
+
+    role: ClassVar[Role] = Role.INTERACTION
+
+    tether_listen: list[str] = Field(
+        default_factory=list,
+        description="gRPC addresses to serve tethers; by default the management network's.",
+    )
+
+
+async def management_addresses(
+    settings: InteractionSettings, credentials: Credentials
+) -> list[str]:
+    """Return where tethers look for us; waits for the network service to say so."""
+    target = settings.target(Role.NETWORK)
+    async with open_channel(target, Role.NETWORK, settings.instance_id, credentials) as channel:
+        stub: network_pb2_grpc.NetworkServiceAsyncStub = network_pb2_grpc.NetworkServiceStub(
+            channel
+        )
+        while True:
+            try:
+                info = await stub.Info(network_pb2.InfoRequest(), wait_for_ready=True)
+            except (Unavailable, DeadlineExceeded):
+                # It came and went; the channel waits, with its own back-off, until it is back.
+                continue
+            return [f"{info.management_address}:{info.tether_port}"]
+
+
+async def run(settings: InteractionSettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = stop_requested()
+    credentials = Credentials.load(settings.credentials_dir)
+    service = await InteractionService.open(
+        credentials, settings.instance_id, settings.database, settings.state_dir
+    )
+    try:
+        await service.serve_clients(settings.addresses)
+        # What is here now stays: the collector need not look at it again while bytes flow.
+        gc.freeze()
+        async with asyncio.TaskGroup() as group:
+            tethers = group.create_task(_serve_tethers(service, settings, credentials))
+            await stop.wait()
+            tethers.cancel()
+    finally:
+        await service.close()
+
+
+async def _serve_tethers(
+    service: InteractionService, settings: InteractionSettings, credentials: Credentials
+) -> None:
+    addresses = settings.tether_listen or await management_addresses(settings, credentials)
+    await service.serve_tethers(addresses)
+
+
+def main() -> None:
+    """Start the process."""
+    settings = InteractionSettings.from_command_line()
+    configure_logs(settings.role, settings.log_level)
+    configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), most))
+    asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What happened to processes, numbered, kept until exec has acknowledged it."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from vic.interaction.v1 import process_pb2
+
+from portlayer.errors import OutOfRange
+from services.interaction.pulse import Pulse
+from services.interaction.store import InteractionStore, ProcessRow
+from services.interaction.timestamps import from_ns
+
+_BATCH: Final = 256
+
+
+class EventJournal:
+    """The events, in the database and in memory."""
+
+    def __init__(self, store: InteractionStore) -> None:
+        self._store = store
+        self._events: deque[process_pb2.ProcessEvent] = deque()
+        self._changed = Pulse()
+        # Numbers become visible in order, whatever the database does.
+        self._turn = asyncio.Lock()
+        self.newest = 0
+        """Number of the newest event that there ever was."""
+
+    async def load(self) -> None:
+        """Read what was not acknowledged before a restart."""
+        for sequence, serialized in await self._store.events():
+            event = process_pb2.ProcessEvent.FromString(serialized)
+            event.sequence = sequence
+            self._events.append(event)
+            self.newest = sequence
+
+    async def running(self, row: ProcessRow) -> None:
+        """Record that a process runs."""
+        event = _event(row)
+        event.running.pid = row.pid
+        event.running.started_at.CopyFrom(from_ns(row.started_ns))
+        await self._record(row, event)
+
+    async def ended(self, row: ProcessRow) -> None:
+        """Record that a process has ended."""
+        assert row.exit is not None
+        event = _event(row)
+        event.ended.exit_code = row.exit.exit_code
+        event.ended.oom_killed = row.exit.oom_killed
+        event.ended.finished_at.CopyFrom(from_ns(row.exit.finished_ns))
+        await self._record(row, event)
+
+    async def _record(self, row: ProcessRow, event: process_pb2.ProcessEvent) -> None:
+        async with self._turn:
+            event.sequence = await self._store.put_process(row, event.SerializeToString())
+            self._events.append(event)
+            self.newest = event.sequence
+        self._changed.beat()
+
+    async def acknowledge(self, sequence: int) -> None:
+        """Forget events up to a number."""
+        await self._store.remove_events(sequence)
+        while self._events and self._events[0].sequence <= sequence:
+            self._events.popleft()
+
+    def check(self, sequence: int) -> None:
+        """Raise OutOfRange when a number was never given: this facet's database was lost since."""
+        if sequence > self.newest:
+            raise OutOfRange(f"event {sequence} is not known; the newest is {self.newest}")
+
+    async def follow(self, sequence: int) -> AsyncGenerator[process_pb2.ProcessEvent, None]:
+        """Yield the events after a number, then new ones as they come."""
+        while True:
+            for event in await self._next(sequence):
+                yield event
+                sequence = event.sequence
+
+    async def _next(self, sequence: int) -> Sequence[process_pb2.ProcessEvent]:
+        """Return events after a number as soon as there are any."""
+        await self._changed.wait_for(
+            lambda: bool(self._events) and self._events[-1].sequence > sequence
+        )
+        # They are few, and who follows is seldom behind.
+        return [event for event in self._events if event.sequence > sequence][:_BATCH]
+
+
+def _event(row: ProcessRow) -> process_pb2.ProcessEvent:
+    return process_pb2.ProcessEvent(
+        container_id=row.container_id, boot_id=row.boot_id, process_id=row.process_id
+    )

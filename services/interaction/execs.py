@@ -1,0 +1,121 @@
+"""Additional processes that clients make, start and ask about."""
+
+import re
+import secrets
+import time
+from typing import Final
+
+from vic.tether.v1 import process_pb2
+
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+)
+from services.interaction.launch import Launcher
+from services.interaction.processes import Phase, Process
+from services.interaction.registry import Sessions
+from services.interaction.sessions import MAX_PROCESSES, Session, not_running
+from services.interaction.store import InteractionStore
+
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+# As long as dockerd remembers one that has ended, and as one that nobody starts may wait.
+KEPT_SECONDS: Final = 600
+# A tether answers within milliseconds; it has longer where its VM is short of CPU.
+LAUNCH_SECONDS: Final = 60.0
+
+
+class Execs:
+    """Additional processes of all containers."""
+
+    def __init__(self, sessions: Sessions, launcher: Launcher, store: InteractionStore) -> None:
+        self._sessions = sessions
+        self._launcher = launcher
+        self._store = store
+
+    def get(self, exec_id: str) -> tuple[Session, Process]:
+        """Return an additional process and its container. Raises NotFound (EXEC_NOT_FOUND)."""
+        for session in self._sessions:
+            process = session.execs.get(exec_id)
+            if process is not None:
+                return session, process
+        raise NotFound(f"No such exec instance: {exec_id}", Reason.EXEC_NOT_FOUND)
+
+    async def create(
+        self, container_id: str, exec_id: str, spec: process_pb2.ProcessSpec
+    ) -> Process:
+        """Make an additional process that is to be started later."""
+        session = self._sessions.get(container_id)
+        exec_id = exec_id or secrets.token_hex(32)
+        if not _ID.fullmatch(exec_id):
+            raise InvalidArgument("an exec's ID has 64 hexadecimal digits")
+        if not spec.args:
+            raise InvalidArgument("No exec command specified", Reason.NO_COMMAND)
+        serialized = spec.SerializeToString(deterministic=True)
+        known = self._known(exec_id)
+        if known is not None:
+            owner, process = known
+            if owner is session and process.spec == serialized:
+                return process
+            raise AlreadyExists(f"exec {exec_id} exists")
+        if not session.running:
+            raise not_running(container_id)
+        await self._forget_old(session)
+        if len(session.execs) >= MAX_PROCESSES:
+            raise FailedPrecondition(f"more than {MAX_PROCESSES} execs", Reason.LIMIT_EXCEEDED)
+        process = session.execs[exec_id] = Process(exec_id, serialized)
+        await self._store.put_process(process.row(container_id))
+        return process
+
+    def claim(self, exec_id: str) -> tuple[Session, Process]:
+        """Return an additional process that the caller alone starts.
+
+        Raises NotFound (EXEC_NOT_FOUND) and FailedPrecondition (WRONG_STATE, NOT_RUNNING).
+        """
+        session, process = self.get(exec_id)
+        if process.over:
+            raise FailedPrecondition(f"Error: Exec command {exec_id} has already run")
+        if process.claimed or process.phase is not Phase.NEW:
+            raise FailedPrecondition(f"Error: Exec command {exec_id} is already running")
+        if not session.running:
+            raise not_running(session.container_id)
+        process.claimed = True
+        return session, process
+
+    async def run(self, session: Session, process: Process) -> None:
+        """Start a claimed process. Raises what launching raises."""
+        assert process.spec is not None
+        await self._launcher.launch(
+            session,
+            session.boot_id,
+            process.process_id,
+            process_pb2.ProcessSpec.FromString(process.spec),
+            process_pb2.WorkloadLimits(),
+            LAUNCH_SECONDS,
+        )
+
+    async def ended(self, session: Session, process: Process) -> None:
+        """Return when a process's life has ended and that is on record."""
+        await session.changed.wait_for(lambda: process.over)
+
+    def _known(self, exec_id: str) -> tuple[Session, Process] | None:
+        try:
+            return self.get(exec_id)
+        except NotFound:
+            return None
+
+    async def _forget_old(self, session: Session) -> None:
+        now = time.monotonic()
+        old = [
+            exec_id
+            for exec_id, process in session.execs.items()
+            if not process.running and process.since + KEPT_SECONDS < now
+        ]
+        if not old:
+            return
+        for exec_id in old:
+            del session.execs[exec_id]
+            session.processes.pop(exec_id, None)
+        await self._store.remove_processes(session.container_id, old)

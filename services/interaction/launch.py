@@ -1,0 +1,147 @@
+"""Running a process in a VM through its tether, and telling what became of it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from vic.tether.v1 import process_pb2
+
+from portlayer.errors import VicError
+from services.interaction.control import ControlStream, tether_away
+from services.interaction.processes import INIT, Phase, Process
+from services.interaction.sessions import Session, not_running
+from services.interaction.store import InteractionStore
+
+log = logging.getLogger("vic.interaction.launch")
+
+# For a signal or a size: a tether that was cut off is back within two seconds.
+COMMAND_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A process that was started."""
+
+    pid: int
+    started_ns: int
+    kernel_release: str
+
+
+class Launcher:
+    """Starts processes and sends them commands."""
+
+    def __init__(self, store: InteractionStore) -> None:
+        self._store = store
+
+    async def launch(
+        self,
+        session: Session,
+        boot_id: str,
+        process_id: str,
+        spec: process_pb2.ProcessSpec,
+        limits: process_pb2.WorkloadLimits,
+        seconds: float,
+    ) -> Launched:
+        """Run a process, or return what became of it when that was asked before.
+
+        Raises FailedPrecondition (LAUNCH_FAILED, NOT_RUNNING) and Unavailable (TETHER_AWAY) when
+        nothing was heard of the tether of that boot in time.
+        """
+        async with _answered(session, seconds):
+            if process_id == INIT and boot_id != session.boot_id:
+                await session.retire(session.boot_id)
+                session.adopt(boot_id)
+                process = session.prepare(boot_id, process_id)
+                # Who restarts this service now must find the boot, or its tether is not believed.
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._store.set_boot(session.container_id, boot_id))
+                    running = group.create_task(self._run(session, process, spec, limits))
+                return running.result()
+            process = session.prepare(boot_id, process_id)
+            return await self._run(session, process, spec, limits)
+
+    async def _run(
+        self,
+        session: Session,
+        process: Process,
+        spec: process_pb2.ProcessSpec,
+        limits: process_pb2.WorkloadLimits,
+    ) -> Launched:
+        boot_id = process.boot_id
+        while True:
+            control = await session.tether(boot_id)
+            if process.phase is Phase.NEW:
+                init = process.process_id == INIT
+                control.launch(process.process_id, spec, limits, init=init)
+            await _settled(session, process, control)
+            if process.failure is not None:
+                raise process.failure.error()
+            if session.boot_id != boot_id and not process.started_ns:
+                raise not_running(session.container_id)
+            if process.phase is not Phase.NEW:
+                return Launched(process.pid, process.started_ns, control.kernel_release)
+
+    async def signal(self, session: Session, process_id: str, number: int) -> None:
+        """Send a signal. Raises FailedPrecondition (NOT_RUNNING), Unavailable (TETHER_AWAY)."""
+        process = running_process(session, process_id)
+        async with _answered(session, COMMAND_SECONDS):
+            control = await session.tether(process.boot_id)
+            error = await control.signal(process_id, number)
+        if error:
+            raise not_running(session.container_id)
+
+    async def resize(
+        self, session: Session, process_id: str, window: process_pb2.WindowSize
+    ) -> None:
+        """Set a terminal's size. Raises FailedPrecondition (NOT_RUNNING), Unavailable."""
+        process = running_process(session, process_id)
+        async with _answered(session, COMMAND_SECONDS):
+            control = await session.tether(process.boot_id)
+            error = await control.resize(process_id, window)
+        if error:
+            raise not_running(session.container_id)
+
+    async def power_off(self, session: Session) -> None:
+        """Ask to power the VM off. Raises Unavailable (TETHER_AWAY)."""
+        if not session.boot_id:
+            raise tether_away(session.container_id)
+        async with _answered(session, COMMAND_SECONDS):
+            (await session.tether(session.boot_id)).power_off()
+
+
+def running_process(session: Session, process_id: str) -> Process:
+    """Return a process that runs. Raises FailedPrecondition (NOT_RUNNING)."""
+    process = session.processes.get(process_id)
+    if process is None or not process.running:
+        raise not_running(session.container_id)
+    return process
+
+
+async def _settled(session: Session, process: Process, control: ControlStream) -> None:
+    """Return when a process has started or can't, or when it has to be asked for again."""
+    await session.changed.wait_for(
+        lambda: (
+            process.phase is not Phase.NEW
+            or session.boot_id != process.boot_id
+            or session.control(process.boot_id) is not control
+        )
+    )
+
+
+@asynccontextmanager
+async def _answered(session: Session, seconds: float) -> AsyncIterator[None]:
+    """Turn waiting in vain for a tether into its error."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise tether_away(session.container_id) from None
+    except BaseExceptionGroup as group:
+        # Of the tasks of a launch; the domain's own error says most.
+        domain, _ = group.split(VicError)
+        if domain is not None:
+            raise domain.exceptions[0] from None
+        raise

@@ -1,0 +1,185 @@
+"""The logs of all containers: what appends, what reads, and who is told of new output."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from services.interaction.logfiles import LogFiles, LogLimits, LogPosition
+from services.interaction.logreader import LogQuery, LogReader, LogRecord
+from services.interaction.output import Chunk
+from services.interaction.pulse import Pulse
+
+log = logging.getLogger("vic.interaction.logs")
+
+T = TypeVar("T")
+
+# A disk that hangs holds threads, never the event loop; readers never take a writer's thread.
+_WRITERS: Final = 4
+_READERS: Final = 4
+
+
+class ContainerLog:
+    """The log of one container."""
+
+    def __init__(
+        self, directory: Path, limits: LogLimits, writers: Executor, readers: Executor
+    ) -> None:
+        self._directory = directory
+        self._limits = limits
+        self._writers = writers
+        self._readers = readers
+        self._files: LogFiles | None = None
+        self._removed = False
+        self._lock = asyncio.Lock()
+        self._end = LogPosition(1, 0)
+        self._changed = Pulse()
+
+    def limit(self, limits: LogLimits) -> None:
+        """Set other limits; they hold for what is appended from now on."""
+        self._limits = limits
+        if self._files is not None:
+            self._files.limits = limits
+
+    @property
+    def end(self) -> LogPosition:
+        """Where the log ends, once :meth:`open` has returned."""
+        return self._end
+
+    async def open(self) -> None:
+        """Find out where the log ends; repairs it first after a crash."""
+        async with self._lock:
+            await self._open()
+
+    async def last_sequence(self, boot_id: str) -> int:
+        """Return the number of the last chunk of a boot that is stored, or 0."""
+        async with self._lock:
+            return (await self._open()).last_sequence(boot_id)
+
+    async def append(self, boot_id: str, chunks: Sequence[Chunk]) -> int:
+        """Store chunks in order; return how many of them.
+
+        Raises OSError when not even the first could be stored. Of a log that was removed meanwhile
+        nothing is stored, and all counts as stored.
+        """
+        async with self._lock:
+            if self._removed:
+                return len(chunks)
+            files = await self._open()
+            stored = await _run(self._writers, files.append, boot_id, chunks)
+            self._end = files.end
+        self._changed.beat()
+        return stored
+
+    async def read(
+        self,
+        query: LogQuery,
+        *,
+        until: LogPosition | None = None,
+        live: Callable[[], bool] = lambda: False,
+    ) -> AsyncGenerator[Sequence[LogRecord], None]:
+        """Yield batches of what is stored, up to a position or to the end.
+
+        At the end it goes on with what is added, for as long as ``live`` says so; whoever changes
+        what that says calls :meth:`tell`. A reader that is slow may miss files that rotation
+        removes; it never holds anybody back.
+        """
+        await self.open()
+        reader = LogReader(self._directory, query)
+        end = self._end if until is None else until
+        try:
+            await _run(self._readers, reader.seek, end)
+            while not reader.finished:
+                batch = await _run(self._readers, reader.read, end)
+                if batch:
+                    yield batch
+                elif until is None and end != self._end:
+                    end = self._end
+                elif live():
+                    await self._added(end, live)
+                else:
+                    return
+        finally:
+            reader.close()
+
+    async def _added(self, end: LogPosition, live: Callable[[], bool]) -> None:
+        await self._changed.wait_for(lambda: self._end != end or not live())
+
+    def tell(self) -> None:
+        """Let readers look again whether they should wait for more."""
+        self._changed.beat()
+
+    async def close(self) -> None:
+        """Give descriptors back; the log opens again by itself."""
+        async with self._lock:
+            if self._files is not None:
+                self._files.close()
+
+    async def remove(self) -> None:
+        """Delete the log for ever."""
+        async with self._lock:
+            self._removed = True
+            if self._files is not None:
+                self._files.close()
+            await _run(self._writers, _remove, self._directory)
+        self.tell()
+
+    async def _open(self) -> LogFiles:
+        if self._files is None:
+            self._files = await _run(self._writers, LogFiles, self._directory, self._limits)
+            self._end = self._files.end
+        return self._files
+
+
+class LogStore:
+    """A directory with the log of each container in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._writers = ThreadPoolExecutor(_WRITERS, "log-writer")
+        self._readers = ThreadPoolExecutor(_READERS, "log-reader")
+
+    def log(self, container_id: str, limits: LogLimits) -> ContainerLog:
+        """Return the log of a container; nothing is made before its first output."""
+        return ContainerLog(self._directory / container_id, limits, self._writers, self._readers)
+
+    async def keep_only(self, container_ids: set[str]) -> None:
+        """Remove logs of containers that are not known, as a crash within a removal leaves them."""
+
+        def remove_others() -> None:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in self._directory.iterdir():
+                if path.name not in container_ids:
+                    log.warning("removed a log without a container", extra={"path": str(path)})
+                    _remove(path)
+
+        await _run(self._writers, remove_others)
+
+    def close(self) -> None:
+        """Wait for what is being written and read."""
+        self._writers.shutdown()
+        self._readers.shutdown()
+
+
+def _remove(directory: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(directory)
+
+
+async def _run(executor: Executor, function: Callable[..., T], *args: Any) -> T:
+    """Call a function in a thread; when cancelled, end only after it has ended.
+
+    It works on descriptors and files that the caller closes or gives to the next one afterwards.
+    """
+    future = asyncio.get_running_loop().run_in_executor(executor, function, *args)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        raise

@@ -1,0 +1,77 @@
+"""All containers that are registered."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from portlayer.errors import InvalidArgument, NotFound, Reason
+from services.interaction.events import EventJournal
+from services.interaction.logfiles import LogLimits
+from services.interaction.logstore import LogStore
+from services.interaction.sessions import Session
+from services.interaction.store import ContainerRow, InteractionStore, Options, ProcessRow
+
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Sessions:
+    """All registered containers."""
+
+    def __init__(self, store: InteractionStore, journal: EventJournal, logs: LogStore) -> None:
+        self._store = store
+        self._journal = journal
+        self._logs = logs
+        self._sessions: dict[str, Session] = {}
+        self._turn = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Take in what was registered before a restart."""
+        await self._journal.load()
+        rows: dict[str, list[ProcessRow]] = {}
+        for row in await self._store.processes():
+            rows.setdefault(row.container_id, []).append(row)
+        for container in await self._store.containers():
+            session = self._session(container)
+            session.restore(rows.get(container.id, ()))
+            self._sessions[container.id] = session
+        await self._logs.keep_only(set(self._sessions))
+
+    def _session(self, row: ContainerRow) -> Session:
+        limits = LogLimits(row.options.log_max_size, row.options.log_max_files)
+        return Session(row, self._logs.log(row.id, limits), self._store, self._journal)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def find(self, container_id: str) -> Session | None:
+        """Return a container, or None when it isn't registered."""
+        return self._sessions.get(container_id)
+
+    def get(self, container_id: str) -> Session:
+        """Return a container. Raises NotFound (CONTAINER_NOT_FOUND)."""
+        session = self._sessions.get(container_id)
+        if session is None:
+            raise NotFound(f"No such container: {container_id}", Reason.CONTAINER_NOT_FOUND)
+        return session
+
+    async def register(self, container_id: str, options: Options) -> None:
+        """Make a container known, or change its options. Raises InvalidArgument."""
+        if not _ID.fullmatch(container_id):
+            raise InvalidArgument("a container's ID has 64 hexadecimal digits")
+        async with self._turn:
+            row = ContainerRow(container_id, options)
+            await self._store.put_container(row)
+            session = self._sessions.get(container_id)
+            if session is None:
+                self._sessions[container_id] = self._session(row)
+            else:
+                session.configure(options)
+
+    async def unregister(self, container_id: str) -> None:
+        """Forget a container, its processes and its log; nothing to do when it isn't known."""
+        async with self._turn:
+            await self._store.remove_container(container_id)
+            session = self._sessions.pop(container_id, None)
+        if session is not None:
+            await session.remove()

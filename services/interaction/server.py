@@ -1,0 +1,228 @@
+"""The RPC shell towards clients: decode, call, encode; nothing else."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import aclosing
+from typing import Any, Final
+
+import grpc
+from vic.interaction.v1 import interaction_pb2, interaction_pb2_grpc
+from vic.tether.v1 import process_pb2 as tether_process_pb2
+
+from portlayer.errors import FailedPrecondition, InvalidArgument, Reason
+from services.interaction.attach import (
+    Read,
+    Wish,
+    Write,
+    attach,
+    check_input,
+    feed_all,
+    logs_not_kept,
+    send_output,
+)
+from services.interaction.execs import Execs
+from services.interaction.launch import Launcher, running_process
+from services.interaction.logreader import ALL, LogQuery, LogRecord
+from services.interaction.output import Stream
+from services.interaction.processes import INIT, Process
+from services.interaction.race import Closing, until_first
+from services.interaction.registry import Sessions
+from services.interaction.sessions import Session
+from services.interaction.timestamps import from_ns, to_ns
+
+log = logging.getLogger("vic.interaction.server")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_NUMBERS: Final = {
+    Stream.STDOUT: tether_process_pb2.STD_STREAM_STDOUT,
+    Stream.STDERR: tether_process_pb2.STD_STREAM_STDERR,
+}
+
+
+class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
+    """Serves vic.interaction.v1.InteractionService."""
+
+    def __init__(
+        self, sessions: Sessions, execs: Execs, launcher: Launcher, closing: Closing
+    ) -> None:
+        self._sessions = sessions
+        self._execs = execs
+        self._launcher = launcher
+        self._closing = closing
+
+    async def Attach(  # type: ignore[override] # reads and writes the context
+        self, request_iterator: object, context: Context
+    ) -> None:
+        """See the contract."""
+        start = await _start(context)
+        session = self._sessions.get(start.container_id)
+        wish = Wish(
+            streams=_streams(start.stdout, start.stderr),
+            stdin=start.stdin,
+            logs=start.logs,
+            live=start.stream,
+        )
+        with await attach(session, wish) as attachment:
+            ready = interaction_pb2.AttachReady(tty=attachment.tty)
+            await context.write(interaction_pb2.AttachResponse(ready=ready))
+            await attachment.run(
+                _reader(context), _writer(context, interaction_pb2.AttachResponse), self._closing
+            )
+
+    async def CreateExec(
+        self, request: interaction_pb2.CreateExecRequest, context: Context
+    ) -> interaction_pb2.CreateExecResponse:
+        """See the contract."""
+        process = await self._execs.create(request.container_id, request.exec_id, request.process)
+        return interaction_pb2.CreateExecResponse(exec_id=process.process_id)
+
+    async def StartExec(  # type: ignore[override] # reads and writes the context
+        self, request_iterator: object, context: Context
+    ) -> None:
+        """See the contract."""
+        start = await _start(context)
+        session, process = self._execs.claim(start.exec_id)
+        ready = interaction_pb2.StartExecReady(tty=_spec(process).tty)
+        answer = interaction_pb2.StartExecResponse(ready=ready)
+        if start.detach:
+            await self._execs.run(session, process)
+            await context.write(answer)
+            return
+        queue = process.streams.subscribe(frozenset(Stream))
+        try:
+            await context.write(answer)
+            write = _writer(context, interaction_pb2.StartExecResponse)
+            await until_first(
+                self._carry(session, process, send_output(queue, write)),
+                feed_all(process, _reader(context)),
+                self._closing.watch(),
+            )
+        finally:
+            process.streams.unsubscribe(queue)
+
+    async def _carry(
+        self, session: Session, process: Process, sending: Coroutine[Any, Any, None]
+    ) -> None:
+        """Run an additional process to its end, and all that it writes to its client."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sending)
+            # A client that goes leaves the process running, also when it goes now.
+            await asyncio.shield(self._execs.run(session, process))
+            await self._execs.ended(session, process)
+
+    async def InspectExec(
+        self, request: interaction_pb2.InspectExecRequest, context: Context
+    ) -> interaction_pb2.InspectExecResponse:
+        """See the contract."""
+        session, process = self._execs.get(request.exec_id)
+        return interaction_pb2.InspectExecResponse(
+            exec_id=process.process_id,
+            container_id=session.container_id,
+            process=_spec(process),
+            running=process.running,
+            exit_code=None if process.exit is None else process.exit.exit_code,
+            pid=process.pid,
+        )
+
+    async def Resize(
+        self, request: interaction_pb2.ResizeRequest, context: Context
+    ) -> interaction_pb2.ResizeResponse:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+        process_id = request.exec_id or INIT
+        process = running_process(session, process_id)
+        tty = session.options.tty if process_id == INIT else _spec(process).tty
+        if not tty:
+            raise FailedPrecondition("the process has no terminal", Reason.NO_TTY)
+        await self._launcher.resize(session, process_id, request.window)
+        return interaction_pb2.ResizeResponse()
+
+    async def Logs(  # type: ignore[override] # writes the context
+        self, request: interaction_pb2.LogsRequest, context: Context
+    ) -> None:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+        if session.log is None:
+            raise logs_not_kept()
+        await until_first(self._send_logs(session, request, context), self._closing.watch())
+
+    async def _send_logs(
+        self, session: Session, request: interaction_pb2.LogsRequest, context: Context
+    ) -> None:
+        assert session.log is not None
+        query = LogQuery(
+            streams=_streams(request.stdout, request.stderr),
+            since_ns=to_ns(request.since),
+            until_ns=to_ns(request.until) if request.HasField("until") else None,
+            tail=max(ALL, request.tail),
+        )
+        process = session.init
+
+        def live() -> bool:
+            return request.follow and process.running
+
+        batches = session.log.read(query, live=live)
+        async with aclosing(batches):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_seconds_until(query.until_ns, follow=request.follow)):
+                    async for batch in batches:
+                        await context.write(_logs_response(batch))
+
+
+def _spec(process: Process) -> tether_process_pb2.ProcessSpec:
+    return tether_process_pb2.ProcessSpec.FromString(process.spec or b"")
+
+
+def _streams(stdout: bool, stderr: bool) -> frozenset[Stream]:
+    wanted = {Stream.STDOUT: stdout, Stream.STDERR: stderr}
+    return frozenset(stream for stream, want in wanted.items() if want)
+
+
+def _seconds_until(until_ns: int | None, *, follow: bool) -> float | None:
+    """Return how long output that is wanted may still come."""
+    if until_ns is None or not follow:
+        return None
+    return max(0.0, (until_ns - time.time_ns()) / 1e9)
+
+
+def _logs_response(records: Iterable[LogRecord]) -> interaction_pb2.LogsResponse:
+    return interaction_pb2.LogsResponse(
+        entries=[
+            interaction_pb2.LogEntry(
+                time=from_ns(record.time_ns),
+                stream=_NUMBERS[record.stream],
+                data=record.data,
+                line_start=record.line_start,
+            )
+            for record in records
+        ]
+    )
+
+
+async def _start(context: Context) -> Any:
+    """Return what a stream's first message says. Raises InvalidArgument when it isn't a start."""
+    message = await context.read()
+    if message is grpc.aio.EOF or message.WhichOneof("message") != "start":
+        raise InvalidArgument("the first message is not a start")
+    return message.start
+
+
+def _reader(context: Context) -> Read:
+    async def read() -> bytes | None:
+        message = await context.read()
+        return None if message is grpc.aio.EOF else check_input(message.stdin)
+
+    return read
+
+
+def _writer(context: Context, response: Callable[..., Any]) -> Write:
+    async def write(stream: Stream, data: bytes) -> None:
+        await context.write(
+            response(output=interaction_pb2.Output(stream=_NUMBERS[stream], data=data))
+        )
+
+    return write

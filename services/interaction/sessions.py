@@ -1,0 +1,277 @@
+"""What is known of each registered container: its boot, its tether, its processes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from portlayer.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    Reason,
+    ResourceExhausted,
+    VicError,
+)
+from services.interaction.control import ControlStream
+from services.interaction.events import EventJournal
+from services.interaction.logfiles import LogLimits
+from services.interaction.logstore import ContainerLog
+from services.interaction.pace import Pace
+from services.interaction.processes import INIT, KILLED, LaunchFailure, Phase, Process
+from services.interaction.pulse import Pulse
+from services.interaction.store import ContainerRow, Exit, InteractionStore, Options, ProcessRow
+
+log = logging.getLogger("vic.interaction.sessions")
+
+# More than any workload runs at once; a tether that claims more is not believed.
+MAX_PROCESSES: Final = 4096
+
+
+class Session:
+    """One container. All of it is used from the event loop alone."""
+
+    def __init__(
+        self,
+        row: ContainerRow,
+        container_log: ContainerLog,
+        store: InteractionStore,
+        journal: EventJournal,
+    ) -> None:
+        self.container_id = row.id
+        self.options = row.options
+        self.boot_id = row.boot_id
+        self.changed = Pulse()
+        self.pace = Pace()
+        self.open_streams = 0
+        """Streams that its tether has open."""
+        self.removed = False
+        self.processes: dict[str, Process] = {}
+        """Processes of the present boot that were asked for, by ID."""
+        self.execs: dict[str, Process] = {}
+        """Additional processes that clients made, by ID; also those of former boots."""
+        self._next_init = Process(INIT)
+        self._controls: dict[str, ControlStream] = {}
+        self._container_log = container_log
+        self._store = store
+        self._journal = journal
+
+    @property
+    def log(self) -> ContainerLog | None:
+        """The container's log, or None when none is to be kept."""
+        return None if self.options.discard_logs else self._container_log
+
+    @property
+    def init(self) -> Process:
+        """The init process that runs, or the one that will at the next start."""
+        current = self.processes.get(INIT)
+        return self._next_init if current is None or current.over else current
+
+    @property
+    def running(self) -> bool:
+        """Whether the init process runs."""
+        return self.init.running
+
+    def restore(self, rows: Iterable[ProcessRow]) -> None:
+        """Take in what is on record of its processes."""
+        for row in rows:
+            process = Process(row.process_id)
+            if row.boot_id:
+                process.begin(row.boot_id, self.log if row.process_id == INIT else None)
+            process.restore(row)
+            if row.spec is not None:
+                self.execs[row.process_id] = process
+            if row.boot_id and row.boot_id == self.boot_id:
+                self.processes[row.process_id] = process
+
+    def configure(self, options: Options) -> None:
+        """Take in other options."""
+        self.options = options
+        self._container_log.limit(LogLimits(options.log_max_size, options.log_max_files))
+
+    def tell(self) -> None:
+        """Wake who waits for a change, readers of the log among them."""
+        self.changed.beat()
+        self._container_log.tell()
+
+    # Boots and tethers.
+
+    def control(self, boot_id: str) -> ControlStream | None:
+        """Return the control stream of a boot's tether, if it is there."""
+        return self._controls.get(boot_id)
+
+    def connect(self, control: ControlStream) -> None:
+        """Take in a control stream.
+
+        One of another boot than the present one waits, alone, until exec names its boot.
+        """
+        for boot_id, older in list(self._controls.items()):
+            if boot_id == control.boot_id or boot_id != self.boot_id:
+                older.close(FailedPrecondition("a newer control stream has replaced this one"))
+                del self._controls[boot_id]
+        self._controls[control.boot_id] = control
+        self.tell()
+
+    def disconnect(self, control: ControlStream, error: VicError) -> None:
+        """Take in that a control stream has ended."""
+        control.close(error)
+        if self._controls.get(control.boot_id) is control:
+            del self._controls[control.boot_id]
+        self.tell()
+
+    async def tether(self, boot_id: str) -> ControlStream:
+        """Return the control stream of a boot's tether as soon as it is there."""
+        await self.changed.wait_for(lambda: boot_id in self._controls)
+        return self._controls[boot_id]
+
+    def adopt(self, boot_id: str) -> None:
+        """Make a boot the present one; the former one was retired."""
+        self.boot_id = boot_id
+        self.tell()
+
+    async def retire(self, boot_id: str) -> None:
+        """Take in that a boot's VM is gone; nothing to do for another one than the present."""
+        if not boot_id or boot_id != self.boot_id:
+            return
+        log.info("retired", extra={"container": self.container_id, "boot": boot_id})
+        self._drop_control(boot_id, "its virtual machine was ended")
+        processes, self.processes = self.processes, {}
+        self.boot_id = ""
+        killed = Exit(KILLED, oom_killed=False, finished_ns=time.time_ns())
+        lost = [p for p in processes.values() if p.exit is None and not p.over]
+        for process in lost:
+            process.exit = killed
+            process.end(Phase.ENDED)
+        self.tell()
+        for process in lost:
+            if process.process_id != INIT and process.recorded:
+                await self._journal.ended(process.row(self.container_id))
+        await self._store.set_boot(self.container_id, "")
+        await self._container_log.close()
+
+    def _drop_control(self, boot_id: str, why: str) -> None:
+        control = self._controls.pop(boot_id, None)
+        if control is not None:
+            control.close(FailedPrecondition(why))
+
+    async def remove(self) -> None:
+        """End everything and delete the log."""
+        self.removed = True
+        for boot_id in list(self._controls):
+            self._drop_control(boot_id, "the container was removed")
+        for process in (*self.processes.values(), self._next_init):
+            process.end(Phase.ENDED)
+        self.tell()
+        await self._container_log.remove()
+
+    # Processes.
+
+    def prepare(self, boot_id: str, process_id: str) -> Process:
+        """Return the process that is to run under the present boot.
+
+        Raises FailedPrecondition (NOT_RUNNING) when the boot is another one.
+        """
+        if boot_id != self.boot_id:
+            raise not_running(self.container_id)
+        process = self.processes.get(process_id)
+        if process is None:
+            if process_id == INIT:
+                process, self._next_init = self._next_init, Process(INIT)
+                process.begin(boot_id, self.log)
+            else:
+                process = self.execs.get(process_id) or Process(process_id)
+                process.begin(boot_id, None)
+            self.processes[process_id] = process
+        return process
+
+    def welcome(self, boot_id: str, process_ids: Sequence[str]) -> None:
+        """Take in which processes a tether has, after a restart of this service.
+
+        Raises InvalidArgument when there are too many.
+        """
+        if len(process_ids) + len(self.processes) > 2 * MAX_PROCESSES:
+            raise InvalidArgument("too many processes")
+        for process_id in process_ids:
+            if process_id and process_id not in self.processes:
+                self.prepare(boot_id, process_id)
+
+    async def started(self, boot_id: str, process_id: str, pid: int, started_ns: int) -> None:
+        """Take in that a process runs, as often as the tether says so."""
+        process = self._find(boot_id, process_id)
+        if process is None or process.over:
+            return
+        if process.phase is Phase.NEW:
+            process.phase = Phase.RUNNING
+            process.pid, process.started_ns = pid, started_ns or time.time_ns()
+            self.tell()
+            # Who waits for the launch goes on before the record is written.
+            await asyncio.sleep(0)
+        if not process.recorded:
+            await self._journal.running(process.row(self.container_id))
+            process.recorded = True
+
+    async def failed(self, boot_id: str, process_id: str, failure: LaunchFailure) -> None:
+        """Take in that a process could not be started."""
+        process = self._find(boot_id, process_id)
+        if process is None or process.phase is not Phase.NEW:
+            return
+        process.failure = failure
+        process.end(Phase.FAILED)
+        self.tell()
+        if process.spec is not None:
+            process.exit = Exit(failure.exit_code, oom_killed=False, finished_ns=time.time_ns())
+            await self._store.put_process(process.row(self.container_id))
+
+    async def exited(self, boot_id: str, process_id: str, how: Exit) -> None:
+        """Take in that a process has ended: record it after its last byte, and acknowledge it."""
+        process = self._find(boot_id, process_id)
+        if process is not None and not process.over:
+            if process.ending:
+                return
+            process.ending = True
+            try:
+                await self._end(process, how)
+            finally:
+                process.ending = False
+        control = self._controls.get(boot_id)
+        if control is not None:
+            control.acknowledge_exit(process_id)
+
+    async def _end(self, process: Process, how: Exit) -> None:
+        streams = process.streams
+        await streams.changed.wait_for(lambda: streams.ended or not streams.connections)
+        if process.exit is None and not self.removed:
+            process.exit = how
+            # The tether may go meanwhile; what it said is recorded all the same.
+            await asyncio.shield(self._record_end(process))
+
+    async def _record_end(self, process: Process) -> None:
+        try:
+            await self._journal.ended(process.row(self.container_id))
+        except BaseException:
+            process.exit = None
+            raise
+        process.end(Phase.ENDED)
+        self.tell()
+        if process.process_id == INIT:
+            await self._container_log.close()
+
+    def _find(self, boot_id: str, process_id: str) -> Process | None:
+        if boot_id != self.boot_id or self.removed:
+            return None
+        return self.processes.get(process_id)
+
+    def enter(self, limit: int) -> None:
+        """Count a stream of the tether. Raises ResourceExhausted when there are too many."""
+        if self.open_streams >= limit:
+            raise ResourceExhausted(f"more than {limit} streams of one virtual machine")
+        self.open_streams += 1
+
+    def leave(self) -> None:
+        """Count a stream of the tether as ended."""
+        self.open_streams -= 1
+
+
+def not_running(container_id: str) -> FailedPrecondition:
+    """Return the error of a call that needs a running process."""
+    return FailedPrecondition(f"container {container_id} is not running", Reason.NOT_RUNNING)

@@ -1,0 +1,211 @@
+"""The facet's tables: containers, processes, events."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from portlayer.store import Store
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+_metadata = sa.MetaData()
+_containers = sa.Table(
+    "containers",
+    _metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("discard_logs", sa.Boolean),
+    sa.Column("log_max_size", sa.BigInteger),
+    sa.Column("log_max_files", sa.BigInteger),
+    sa.Column("tty", sa.Boolean),
+    sa.Column("open_stdin", sa.Boolean),
+    sa.Column("stdin_once", sa.Boolean),
+    sa.Column("boot_id", sa.String),
+)
+_processes = sa.Table(
+    "processes",
+    _metadata,
+    sa.Column("container_id", sa.String, primary_key=True),
+    sa.Column("process_id", sa.String, primary_key=True),
+    sa.Column("boot_id", sa.String),
+    sa.Column("spec", sa.LargeBinary),
+    sa.Column("pid", sa.Integer),
+    sa.Column("started_ns", sa.BigInteger),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("oom_killed", sa.Boolean),
+    sa.Column("finished_ns", sa.BigInteger),
+)
+_events = sa.Table(
+    "events",
+    _metadata,
+    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("event", sa.LargeBinary),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What exec says of a container when it registers it."""
+
+    discard_logs: bool = False
+    log_max_size: int = 0
+    log_max_files: int = 1
+    tty: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended."""
+
+    exit_code: int
+    oom_killed: bool
+    finished_ns: int
+
+
+@dataclass(frozen=True)
+class ContainerRow:
+    """A container that is known."""
+
+    id: str
+    options: Options
+    boot_id: str = ""
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """What is known of a process through restarts."""
+
+    container_id: str
+    process_id: str
+    boot_id: str = ""
+    spec: bytes | None = None
+    pid: int = 0
+    started_ns: int = 0
+    exit: Exit | None = None
+
+
+class InteractionStore:
+    """The tables, as values."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def containers(self) -> list[ContainerRow]:
+        """Return all containers."""
+        async with self._store.transaction() as connection:
+            rows = (await connection.execute(sa.select(_containers))).mappings().all()
+        return [_container(dict(row)) for row in rows]
+
+    async def processes(self) -> list[ProcessRow]:
+        """Return all processes; those without a container are deleted."""
+        known = sa.select(_containers.c.id)
+        async with self._store.transaction() as connection:
+            await connection.execute(
+                _processes.delete().where(_processes.c.container_id.not_in(known))
+            )
+            rows = (await connection.execute(sa.select(_processes))).mappings().all()
+        return [_process(dict(row)) for row in rows]
+
+    async def put_container(self, row: ContainerRow) -> None:
+        """Insert a container, or replace its options; an existing one keeps its boot."""
+        values = asdict(row.options)
+        async with self._store.transaction() as connection:
+            result = await connection.execute(
+                _containers.update().where(_containers.c.id == row.id).values(**values)
+            )
+            if not result.rowcount:
+                await connection.execute(
+                    _containers.insert().values(id=row.id, boot_id=row.boot_id, **values)
+                )
+
+    async def set_boot(self, container_id: str, boot_id: str) -> None:
+        """Write a container's present boot, and forget the processes of former ones."""
+        async with self._store.transaction() as connection:
+            await connection.execute(
+                _containers.update().where(_containers.c.id == container_id).values(boot_id=boot_id)
+            )
+            await connection.execute(
+                _processes.delete().where(
+                    _processes.c.container_id == container_id,
+                    _processes.c.boot_id.not_in(["", boot_id]),
+                    _processes.c.spec.is_(None),
+                )
+            )
+
+    async def remove_container(self, container_id: str) -> None:
+        """Delete a container and its processes; no error when it isn't there."""
+        async with self._store.transaction() as connection:
+            await connection.execute(
+                _processes.delete().where(_processes.c.container_id == container_id)
+            )
+            await connection.execute(_containers.delete().where(_containers.c.id == container_id))
+
+    async def put_process(self, row: ProcessRow, event: bytes | None = None) -> int:
+        """Write a process, with the event that changed it; return the event's number or 0."""
+        key = sa.and_(
+            _processes.c.container_id == row.container_id,
+            _processes.c.process_id == row.process_id,
+        )
+        values = _process_values(row)
+        async with self._store.transaction() as connection:
+            result = await connection.execute(_processes.update().where(key).values(**values))
+            if not result.rowcount:
+                await connection.execute(_processes.insert().values(**values))
+            if event is None:
+                return 0
+            inserted = await connection.execute(_events.insert().values(event=event))
+        primary_key: Any = inserted.inserted_primary_key
+        return int(primary_key[0])
+
+    async def remove_processes(self, container_id: str, process_ids: Iterable[str]) -> None:
+        """Delete processes."""
+        async with self._store.transaction() as connection:
+            await connection.execute(
+                _processes.delete().where(
+                    _processes.c.container_id == container_id,
+                    _processes.c.process_id.in_(list(process_ids)),
+                )
+            )
+
+    async def events(self) -> list[tuple[int, bytes]]:
+        """Return the events there are with their numbers, oldest first."""
+        query = sa.select(_events).order_by(_events.c.sequence)
+        async with self._store.transaction() as connection:
+            rows = (await connection.execute(query)).all()
+        return [(row.sequence, row.event) for row in rows]
+
+    async def remove_events(self, sequence: int) -> None:
+        """Delete events up to a number; the newest stays, for its number is to be known."""
+        newest = sa.select(sa.func.max(_events.c.sequence)).scalar_subquery()
+        async with self._store.transaction() as connection:
+            await connection.execute(
+                _events.delete().where(_events.c.sequence <= sequence, _events.c.sequence < newest)
+            )
+
+
+def _container(row: dict[str, Any]) -> ContainerRow:
+    return ContainerRow(row.pop("id"), boot_id=row.pop("boot_id"), options=Options(**row))
+
+
+def _process(row: dict[str, Any]) -> ProcessRow:
+    how = Exit(row.pop("exit_code"), row.pop("oom_killed"), row.pop("finished_ns"))
+    return ProcessRow(**row, exit=None if how.exit_code is None else how)
+
+
+def _process_values(row: ProcessRow) -> dict[str, Any]:
+    how = row.exit
+    return {
+        "container_id": row.container_id,
+        "process_id": row.process_id,
+        "boot_id": row.boot_id,
+        "spec": row.spec,
+        "pid": row.pid,
+        "started_ns": row.started_ns,
+        "exit_code": None if how is None else how.exit_code,
+        "oom_killed": how is not None and how.oom_killed,
+        "finished_ns": 0 if how is None else how.finished_ns,
+    }

@@ -1,0 +1,168 @@
+"""The service and the real agent agree on their protocol."""
+
+import asyncio
+import hashlib
+import os
+from typing import Any
+
+import grpc
+import pytest
+from vic.interaction.v1 import interaction_pb2, process_pb2
+from vic.tether.v1 import process_pb2 as tether_process_pb2
+
+from tests.integration.interaction.conftest import TcpSuite
+from tests.unit.interaction.suite import BOOT, CONTAINER, ERR, INIT, OUT, Attached, soon
+
+CHUNK = 256 * 1024
+
+
+async def run(suite: TcpSuite, *args: str, process_id: str = INIT) -> process_pb2.LaunchResponse:
+    """Run a process."""
+    request = process_pb2.LaunchRequest(
+        container_id=CONTAINER,
+        boot_id=BOOT,
+        process_id=process_id,
+        process=tether_process_pb2.ProcessSpec(args=args, stdin=True),
+    )
+    return await suite.processes().Launch(request, timeout=20)
+
+
+async def exit_code(suite: TcpSuite) -> int:
+    """Return the init process's exit code when it has ended."""
+    call: Any = suite.processes().Watch(process_pb2.WatchRequest())
+    async with asyncio.timeout(30):
+        while True:
+            response = await call.read()
+            assert response is not grpc.aio.EOF
+            if response.event.WhichOneof("event") == "ended":
+                return int(response.event.ended.exit_code)
+
+
+async def test_streams_and_code_of_a_short_process(suite: TcpSuite) -> None:
+    await suite.register()
+    client = await suite.attach()
+    async with suite.supervisor() as supervisor:
+        response = await run(suite, "sh", "-c", "echo out; echo err >&2; exit 7")
+        assert response.kernel_release == os.uname().release
+        assert await client.read_all() == b"out\n"
+        assert client.output[ERR] == b"err\n"
+        assert await exit_code(suite) == 7
+        # On record, so that the VM may go.
+        await soon(supervisor.powered_off.wait())
+    assert sorted(entry.data for entry in await suite.logs()) == [b"err\n", b"out\n"]
+
+
+async def test_a_process_without_output_ends_its_client(suite: TcpSuite) -> None:
+    await suite.register()
+    client = await suite.attach()
+    async with suite.supervisor():
+        await run(suite, "true")
+        assert await client.read_all() == b""
+        assert await exit_code(suite) == 0
+
+
+async def test_input_and_its_end_reach_the_process(suite: TcpSuite) -> None:
+    await suite.register(open_stdin=True, stdin_once=True)
+    client = await suite.attach(stdin=True)
+    await client.write(b"a\nb\n")
+    await client.call.done_writing()
+    async with suite.supervisor():
+        await run(suite, "wc", "-l")
+        assert (await client.read_all()).strip() == b"2"
+
+
+async def test_many_bytes_go_through_and_come_back_equal(suite: TcpSuite) -> None:
+    await suite.register(open_stdin=True, stdin_once=True)
+    client = await suite.attach(stdin=True)
+    data = os.urandom(20 * 1024 * 1024)
+
+    async def produce() -> None:
+        for start in range(0, len(data), CHUNK):
+            await client.write(data[start : start + CHUNK])
+        await client.call.done_writing()
+
+    async with suite.supervisor():
+        await run(suite, "cat")
+        _, echoed = await asyncio.gather(produce(), client.read_all())
+        assert hashlib.sha256(echoed).digest() == hashlib.sha256(data).digest()
+        logged = await suite.log_text()
+        assert hashlib.sha256(logged).digest() == hashlib.sha256(data).digest()
+
+
+async def test_a_restart_in_the_middle_loses_and_doubles_nothing(suite: TcpSuite) -> None:
+    await suite.register()
+    script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 3"
+    async with suite.supervisor() as supervisor:
+        await run(suite, "sh", "-c", script)
+        for _ in range(2):
+            await _some_output(suite)
+            await suite.restart()
+        assert await exit_code(suite) == 3
+        await asyncio.wait_for(supervisor.powered_off.wait(), 20)
+    expected = b"".join(b"line %d\n" % n for n in range(20000))
+    assert await suite.log_text() == expected
+
+
+async def _some_output(suite: TcpSuite) -> None:
+    assert suite.service is not None
+    session = suite.service.sessions.get(CONTAINER)
+    streams = session.processes[INIT].streams
+    before = streams.stored
+    async with asyncio.timeout(20):
+        await streams.changed.wait_for(lambda: streams.stored > before)
+
+
+async def test_a_signal_ends_a_process(suite: TcpSuite) -> None:
+    await suite.register()
+    async with suite.supervisor():
+        await run(suite, "sleep", "1000")
+        request = process_pb2.SignalRequest(container_id=CONTAINER, process_id=INIT, signal=15)
+        await suite.processes().Signal(request)
+        assert await exit_code(suite) == 128 + 15
+
+
+@pytest.mark.parametrize("count", [10])
+async def test_execs_have_their_own_streams_and_codes(suite: TcpSuite, count: int) -> None:
+    await suite.register()
+    async with suite.supervisor():
+        await run(suite, "sleep", "1000")
+
+        async def one(number: int) -> tuple[bytes, int]:
+            args = ["sh", "-c", f"cat; exit {number}"]
+            created = await suite.interaction().CreateExec(
+                interaction_pb2.CreateExecRequest(
+                    container_id=CONTAINER,
+                    process=tether_process_pb2.ProcessSpec(args=args, stdin=True),
+                )
+            )
+            call: Any = suite.interaction().StartExec()
+            start = interaction_pb2.StartExecStart(exec_id=created.exec_id)
+            await call.write(interaction_pb2.StartExecRequest(start=start))
+            assert (await soon(call.read())).WhichOneof("message") == "ready"
+            await call.write(interaction_pb2.StartExecRequest(stdin=b"%d" % number))
+            await call.done_writing()
+            output = await Attached(call, tty=False).read_all()
+            state = await suite.interaction().InspectExec(
+                interaction_pb2.InspectExecRequest(exec_id=created.exec_id)
+            )
+            return output, state.exit_code
+
+        results = await asyncio.gather(*map(one, range(count)))
+        assert results == [(b"%d" % number, number) for number in range(count)]
+
+
+async def test_a_slow_client_holds_the_process(suite: TcpSuite) -> None:
+    await suite.register()
+    client = await suite.attach()
+    async with suite.supervisor():
+        await run(suite, "dd", "if=/dev/zero", "bs=65536", "count=640")
+        assert suite.service is not None
+        streams = suite.service.sessions.get(CONTAINER).processes[INIT].streams
+        queue = next(iter(streams._queues))
+        await asyncio.wait_for(streams.changed.wait_for(lambda: queue.full), 20)
+        assert not streams.ended
+        received = 0
+        while await client.read_some():
+            received += len(client.output[OUT])
+            client.output[OUT].clear()
+        assert received == 640 * 65536

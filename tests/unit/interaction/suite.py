@@ -1,0 +1,349 @@
+"""A running interaction service, its clients, and tethers that do as a test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+from vic.interaction.v1 import (
+    interaction_pb2,
+    interaction_pb2_grpc,
+    process_pb2,
+    process_pb2_grpc,
+)
+from vic.tether.v1 import process_pb2 as tether_process_pb2
+from vic.tether.v1 import tether_pb2, tether_pb2_grpc
+
+from portlayer.client import open_channel
+from portlayer.identity import Credentials, Role
+from services.interaction.service import InteractionService
+from services.interaction.store import MIGRATIONS
+from tests.databases import place_database
+from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
+
+CONTAINER = "c0" * 32
+OTHER = "0d" * 32
+BOOT = "b001"
+INIT = "init"
+OUT = tether_process_pb2.STD_STREAM_STDOUT
+ERR = tether_process_pb2.STD_STREAM_STDERR
+
+# Bound of every wait in a test.
+SOON = 10.0
+
+
+async def soon(awaitable: Any) -> Any:
+    """Await with a bound."""
+    async with asyncio.timeout(SOON):
+        return await awaitable
+
+
+class Suite:
+    """The service under test, which can be restarted, and what calls it."""
+
+    def __init__(self, authority: TestAuthority, directory: Path) -> None:
+        self.authority = authority
+        self.directory = directory
+        self._credentials: dict[tuple[Role, str], Credentials] = {}
+        self._channels: list[grpc.aio.Channel] = []
+        self._stubs: dict[Role, Any] = {}
+        self.service: InteractionService | None = None
+
+    @property
+    def address(self) -> str:
+        """Where clients go."""
+        return f"unix:{self.directory}/interaction.sock"
+
+    @property
+    def tether_address(self) -> str:
+        """Where tethers go; a socket file in place of the management network."""
+        return f"unix:{self.directory}/tether.sock"
+
+    def credentials(self, role: Role, subject: str = "") -> Credentials:
+        """Return a role's certificate."""
+        key = (role, subject)
+        if key not in self._credentials:
+            self._credentials[key] = self.authority.issue(role, subject)
+        return self._credentials[key]
+
+    async def start(self) -> None:
+        """Start the service on the state there is."""
+        place_database(self.directory / "interaction.db", MIGRATIONS)
+        self.service = await InteractionService.open(
+            self.credentials(Role.INTERACTION),
+            INSTANCE,
+            f"sqlite+aiosqlite:///{self.directory}/interaction.db",
+            self.directory,
+        )
+        await self.service.serve_clients([self.address])
+        await self.service.serve_tethers([self.tether_address])
+
+    async def stop(self) -> None:
+        """Stop the service."""
+        assert self.service is not None
+        await self.service.close()
+        self.service = None
+        # Their channels would wait before they connect again.
+        self._stubs.clear()
+
+    async def restart(self) -> None:
+        """Stop and start it."""
+        await self.stop()
+        await self.start()
+
+    async def close(self) -> None:
+        """End everything."""
+        for channel in self._channels:
+            await channel.close()
+        if self.service is not None:
+            await self.stop()
+
+    def channel(self, role: Role = Role.GATEWAY, subject: str = "") -> grpc.aio.Channel:
+        """Return a new channel."""
+        address = self.tether_address if role is Role.TETHER else self.address
+        channel = open_channel(address, Role.INTERACTION, INSTANCE, self.credentials(role, subject))
+        self._channels.append(channel)
+        return channel
+
+    def interaction(
+        self, role: Role = Role.GATEWAY
+    ) -> "interaction_pb2_grpc.InteractionServiceAsyncStub":
+        """Return a stub with the gateway's certificate."""
+        if role not in self._stubs:
+            self._stubs[role] = interaction_pb2_grpc.InteractionServiceStub(self.channel(role))
+        return self._stubs[role]  # type: ignore[no-any-return]
+
+    def processes(self) -> "process_pb2_grpc.ProcessServiceAsyncStub":
+        """Return a stub with exec's certificate."""
+        if Role.EXEC not in self._stubs:
+            self._stubs[Role.EXEC] = process_pb2_grpc.ProcessServiceStub(self.channel(Role.EXEC))
+        return self._stubs[Role.EXEC]  # type: ignore[no-any-return]
+
+    def tether(self, container_id: str = CONTAINER) -> "FakeTether":
+        """Return the tether of a container, not connected yet."""
+        return FakeTether(self.channel(Role.TETHER, container_id))
+
+    async def register(self, container_id: str = CONTAINER, **options: Any) -> None:
+        """Make a container known."""
+        request = process_pb2.RegisterRequest(container_id=container_id, **options)
+        await self.processes().Register(request)
+
+    async def launch(
+        self,
+        container_id: str = CONTAINER,
+        boot_id: str = BOOT,
+        process_id: str = INIT,
+        timeout: float = SOON,
+    ) -> process_pb2.LaunchResponse:
+        """Run a process."""
+        request = process_pb2.LaunchRequest(
+            container_id=container_id,
+            boot_id=boot_id,
+            process_id=process_id,
+            process={"args": ["true"], "stdin": True},
+            limits={"pids": 7},
+        )
+        return await self.processes().Launch(request, timeout=timeout)
+
+    @asynccontextmanager
+    async def running(self, **options: Any) -> AsyncIterator["FakeTether"]:
+        """Yield the tether of a container whose init process runs."""
+        await self.register(**options)
+        tether = self.tether()
+        await tether.connect()
+        await asyncio.gather(self.launch(), tether.take_launch())
+        yield tether
+
+    async def attach(self, container_id: str = CONTAINER, **wish: bool) -> "Attached":
+        """Attach a client to a container; it sees all live output unless told otherwise."""
+        wish = {"stdout": True, "stderr": True, "stream": True, **wish}
+        call: Any = self.interaction().Attach()
+        start = interaction_pb2.AttachStart(container_id=container_id, **wish)
+        await call.write(interaction_pb2.AttachRequest(start=start))
+        ready = await soon(call.read())
+        assert ready.WhichOneof("message") == "ready"
+        return Attached(call, ready.ready.tty)
+
+    async def logs(self, container_id: str = CONTAINER, **query: Any) -> "list[Any]":
+        """Return the entries of a container's log."""
+        query = {"stdout": True, "stderr": True, "tail": -1, **query}
+        request = interaction_pb2.LogsRequest(container_id=container_id, **query)
+        entries: list[Any] = []
+        async with asyncio.timeout(SOON):
+            async for response in self.interaction().Logs(request):
+                entries += response.entries
+        return entries
+
+    async def log_text(self, **query: Any) -> bytes:
+        """Return the bytes of a container's log."""
+        return b"".join(entry.data for entry in await self.logs(**query))
+
+
+@dataclass
+class Attached:
+    """A client on a container's streams."""
+
+    call: Any
+    tty: bool
+    output: dict[Any, bytearray] = field(
+        default_factory=lambda: {OUT: bytearray(), ERR: bytearray()}
+    )
+
+    async def read_some(self) -> bool:
+        """Read one message; return whether there was one."""
+        message = await soon(self.call.read())
+        if message is grpc.aio.EOF:
+            return False
+        self.output[message.output.stream] += message.output.data
+        return True
+
+    async def read_until(self, stream: Any, size: int) -> bytes:
+        """Read until a stream has given so many bytes."""
+        while len(self.output[stream]) < size:
+            assert await self.read_some()
+        return bytes(self.output[stream])
+
+    async def read_all(self) -> bytes:
+        """Read to the end; return standard output. Raises when the call failed."""
+        while await self.read_some():
+            pass
+        assert await self.call.code() is grpc.StatusCode.OK
+        return bytes(self.output[OUT])
+
+    async def write(self, data: bytes) -> None:
+        """Send input."""
+        await self.call.write(interaction_pb2.AttachRequest(stdin=data))
+
+
+class FakeTether:
+    """The agent in a VM, as a test plays it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub: tether_pb2_grpc.TetherServiceAsyncStub = tether_pb2_grpc.TetherServiceStub(
+            channel
+        )
+        self.control: Any = None
+
+    async def connect(
+        self, boot_id: str = BOOT, processes: Sequence[tether_pb2.ProcessState] = ()
+    ) -> None:
+        """Open the control stream; return after Welcome."""
+        self.control = self.stub.Connect(wait_for_ready=True)
+        hello = tether_pb2.Hello(
+            boot_id=boot_id, kernel_release="6.1-test", processes=list(processes)
+        )
+        await self.control.write(tether_pb2.ConnectRequest(hello=hello))
+        assert (await self.command()).WhichOneof("message") == "welcome"
+
+    async def command(self) -> Any:
+        """Return the next message from the service."""
+        message = await soon(self.control.read())
+        assert message is not grpc.aio.EOF, await self.control.code()
+        return message
+
+    async def say(self, **message: Any) -> None:
+        """Send a message on the control stream."""
+        await self.control.write(tether_pb2.ConnectRequest(**message))
+
+    async def take_launch(self, pid: int = 42) -> tether_pb2.LaunchCommand:
+        """Take the next command, which is to launch, and say that the process runs."""
+        command = await self.command()
+        assert command.WhichOneof("message") == "launch", command
+        await self.say(
+            started={
+                "process_id": command.launch.process_id,
+                "pid": pid,
+                "started_at": {"seconds": 1000, "nanos": 5},
+            }
+        )
+        launch: tether_pb2.LaunchCommand = command.launch
+        return launch
+
+    async def exit(self, code: int, process_id: str = INIT) -> None:
+        """Say that a process has ended; return when that was acknowledged."""
+        await self.say(
+            exited={
+                "process_id": process_id,
+                "exit_code": code,
+                "finished_at": {"seconds": 2000, "nanos": 7},
+            }
+        )
+        command = await self.command()
+        assert command.exit_acknowledged.process_id == process_id, command
+
+    async def stdio(
+        self,
+        process_id: str = INIT,
+        boot_id: str = BOOT,
+        stdin_offset: int = 0,
+        sequence: int = 1,
+    ) -> "FakeStdio":
+        """Open the stream of a process's output."""
+        call: Any = self.stub.Stdio(wait_for_ready=True)
+        opened = tether_pb2.StdioOpen(
+            process_id=process_id, boot_id=boot_id, stdin_offset=stdin_offset
+        )
+        await call.write(tether_pb2.StdioRequest(open=opened))
+        return FakeStdio(call, sequence)
+
+
+@dataclass
+class FakeStdio:
+    """A stream that carries a process's output and input."""
+
+    call: Any
+    sequence: int
+    acknowledged: int = 0
+
+    async def send(self, data: bytes, stream: Any = OUT, time_ns: int = 0) -> None:
+        """Send a chunk."""
+        chunk = tether_pb2.OutputChunk(stream=stream, sequence=self.sequence, data=data)
+        if time_ns:
+            chunk.time.FromNanoseconds(time_ns)
+        self.sequence += 1
+        await self.call.write(tether_pb2.StdioRequest(output=chunk))
+
+    async def read(self) -> Any:
+        """Return the next message from the service."""
+        message = await soon(self.call.read())
+        if message is not grpc.aio.EOF and message.WhichOneof("message") == "output_acknowledged":
+            self.acknowledged = message.output_acknowledged.sequence
+        return message
+
+    async def settle(self) -> None:
+        """Return when all that was sent is acknowledged."""
+        while self.acknowledged < self.sequence - 1:
+            assert await self.read() is not grpc.aio.EOF, await self.call.code()
+
+    async def end(self) -> None:
+        """Send the end of output."""
+        end = tether_pb2.OutputEnd(sequence=self.sequence)
+        await self.call.write(tether_pb2.StdioRequest(end=end))
+
+    async def close(self) -> None:
+        """End output and the stream; return when the service has ended it too."""
+        await self.end()
+        await self.call.done_writing()
+        while await self.read() is not grpc.aio.EOF:
+            pass
+        assert await self.call.code() is grpc.StatusCode.OK
+
+    async def take_input(self, size: int, acknowledge: bool = True) -> bytes:
+        """Return so many bytes of input, and say that the process has taken them."""
+        taken = bytearray()
+        while len(taken) < size:
+            message = await self.read()
+            if message.WhichOneof("message") != "stdin":
+                continue
+            taken += message.stdin.data
+            if acknowledge:
+                await self.take(message.stdin.offset + len(message.stdin.data))
+        return bytes(taken)
+
+    async def take(self, offset: int, closed: bool = False) -> None:
+        """Say that the process has taken input up to an offset."""
+        taken = tether_pb2.StdinAcknowledged(offset=offset, closed=closed)
+        await self.call.write(tether_pb2.StdioRequest(stdin_acknowledged=taken))
