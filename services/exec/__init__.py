@@ -1,0 +1,1 @@
+"""The exec facet: the life of container VMs."""

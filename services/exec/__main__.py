@@ -1,0 +1,119 @@
+"""Composition root of the exec service: the one place where its parts are wired."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+
+from vic.exec.v1 import exec_pb2_grpc
+from vic.hostagent.v1 import hostagent_pb2_grpc
+
+from portlayer.client import open_channel
+from portlayer.identity import Credentials, Role, server_name
+from portlayer.logs import configure_logs
+from portlayer.server import FacetServer, stop_requested
+from portlayer.store import open_store
+from portlayer.telemetry import configure_telemetry
+from services.exec.creation import Creator
+from services.exec.drivers.qemu.driver import QemuHypervisor
+from services.exec.eventlog import EventLog
+from services.exec.exits import Exits
+from services.exec.lifecycle import Lifecycle
+from services.exec.operations import Turns
+from services.exec.peers import open_peers
+from services.exec.reconcile import Reconciler
+from services.exec.roles import ACCESS, SERVICE
+from services.exec.server import ExecServicer
+from services.exec.settings import ExecSettings
+from services.exec.store import MIGRATIONS, Containers
+from services.exec.watching import Watching
+
+log = logging.getLogger("vic.exec")
+
+# For work in hand at the end, and again for its undoing; with the server's own grace of 5 s less
+# than the 15 s after which who stops us kills.
+DRAIN_SECONDS = 4.0
+
+
+async def serve(settings: ExecSettings) -> None:
+    """Run the service until it is asked to stop."""
+    stop = stop_requested()
+    credentials = Credentials.load(settings.credentials_dir)
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings.database, MIGRATIONS)
+        stack.push_async_callback(store.close)
+        peers = await open_peers(settings, credentials, stack)
+        agent_channel = await stack.enter_async_context(
+            open_channel(
+                settings.target(Role.HOSTAGENT), Role.HOSTAGENT, settings.instance_id, credentials
+            )
+        )
+        hypervisor = QemuHypervisor(
+            hostagent_pb2_grpc.HostAgentServiceStub(agent_channel),
+            bootstrap_digest=settings.bootstrap_digest,
+            default_disk_bytes=settings.base_size_bytes,
+        )
+        containers = Containers(store)
+        events, turns = EventLog(containers), Turns()
+        exits = Exits(containers, events, turns, peers, hypervisor)
+        creator = Creator(containers, events, turns, peers, hypervisor)
+        lifecycle = Lifecycle(
+            containers,
+            events,
+            turns,
+            peers,
+            hypervisor,
+            creator,
+            exits,
+            server_name(Role.INTERACTION, settings.instance_id),
+        )
+        reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
+        watching = Watching(containers, peers, hypervisor, exits, reconciler)
+        servicer = ExecServicer(
+            settings.instance_id,
+            version("vic"),
+            containers,
+            events,
+            creator,
+            lifecycle,
+            hypervisor,
+        )
+        await hypervisor.open()
+        stack.push_async_callback(hypervisor.close)
+        server = FacetServer(credentials, settings.instance_id, ACCESS, [SERVICE])
+        exec_pb2_grpc.add_ExecServiceServicer_to_server(servicer, server.server)
+        background = [
+            asyncio.create_task(reconciler.run(), name="reconciler"),
+            asyncio.create_task(watching.run(), name="watching"),
+        ]
+        try:
+            await server.start(settings.addresses)
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            # A background task that ends has failed: the process ends with it, and is started anew.
+            await asyncio.wait({stopping, *background}, return_when=asyncio.FIRST_COMPLETED)
+            for task in background:
+                if task.done():
+                    task.result()
+        finally:
+            events.end_streams()
+            await server.stop()
+            async with asyncio.TaskGroup() as group:
+                ended = group.create_task(servicer.requests.drain(DRAIN_SECONDS))
+                group.create_task(exits.drain(DRAIN_SECONDS))
+            if not ended.result():
+                log.warning("gave up work in hand")
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
+
+
+def main() -> None:
+    """Entry point."""
+    settings = ExecSettings.from_command_line()
+    configure_logs(settings.role, settings.log_level)
+    configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Create: a saga over storage, network and interaction, undone in reverse when a step fails."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from vic.exec.v1 import container_pb2, exec_pb2
+from vic.interaction.v1 import process_pb2
+from vic.network.v1 import network_pb2
+from vic.storage.v1 import disk_pb2, image_pb2
+
+from portlayer.errors import AlreadyExists, InvalidArgument, Reason, VicError
+from services.exec.drivers import Hypervisor
+from services.exec.eventlog import EventLog
+from services.exec.events import event
+from services.exec.names import is_container_id, new_container_id, random_name
+from services.exec.operations import Turns
+from services.exec.peers import Peers
+from services.exec.record import Record
+from services.exec.spec import complete, validate
+from services.exec.store import Containers
+
+log = logging.getLogger("vic.exec.creation")
+
+# Names are random; so many collisions in a row mean that something else is wrong.
+NAME_ATTEMPTS = 20
+
+
+class Creator:
+    """Makes containers: record, disk, addresses, and interaction's knowledge of them."""
+
+    def __init__(
+        self,
+        containers: Containers,
+        events: EventLog,
+        turns: Turns,
+        peers: Peers,
+        hypervisor: Hypervisor,
+    ) -> None:
+        self._containers = containers
+        self._events = events
+        self._turns = turns
+        self._peers = peers
+        self._hypervisor = hypervisor
+        self._cpus = 0
+
+    async def create(self, container_id: str, spec: container_pb2.ContainerSpec) -> Record:
+        """Make a container and return its record. Errors as ExecService.Create says."""
+        if container_id and not is_container_id(container_id):
+            raise InvalidArgument(
+                f"not a container ID: {container_id}: 64 hexadecimal digits are needed",
+                Reason.INVALID_SPEC,
+            )
+        validate(spec, cpus=await self._host_cpus())
+        request = image_pb2.ImageServiceGetRequest(reference=spec.image)
+        image = (await self._peers.images.Get(request)).image
+        container_id = container_id or new_container_id()
+        async with self._turns.turn(container_id):
+            try:
+                record = await self._reserve(container_id, spec, image)
+            except AlreadyExists as error:
+                if error.reason is not Reason.CONTAINER_EXISTS:
+                    raise
+                if (known := await self._known(container_id, spec, image)) is not None:
+                    return known
+                # A crash interrupted the call that this one repeats.
+                await self.dismantle(container_id)
+                await self._containers.delete(container_id)
+                record = await self._reserve(container_id, spec, image)
+            async with AsyncExitStack() as undo:
+                undo.push_async_callback(self._undo, container_id)
+                record = await self._furnish(record)
+                await self._containers.complete(record, [event(record, exec_pb2.EVENT_KIND_CREATE)])
+                undo.pop_all()
+        self._events.announce(record.id)
+        return record
+
+    async def _undo(self, container_id: str) -> None:
+        """Give back what a create took, the ID and name last.
+
+        Where that can't be, those are kept, so that the reconciler finds the rest and nobody takes
+        its disk for a container's whose record was lost.
+        """
+        try:
+            await self.dismantle(container_id)
+        except VicError:
+            return  # said by dismantle; why the create failed says more to its caller
+        await self._containers.delete(container_id)
+
+    async def _host_cpus(self) -> int:
+        if not self._cpus:
+            self._cpus = (await self._hypervisor.info()).cpus
+        return self._cpus
+
+    async def _known(
+        self, container_id: str, spec: container_pb2.ContainerSpec, image: image_pb2.Image
+    ) -> Record | None:
+        """Return the container that an earlier call of the same ID made."""
+        record = await self._containers.get(container_id)
+        if record is None:
+            return None
+        if complete(spec, image, container_id, spec.name or record.name) == record.spec:
+            return record
+        raise AlreadyExists(
+            f"container {container_id} exists and is not what was asked for",
+            Reason.CONTAINER_EXISTS,
+        )
+
+    async def _reserve(
+        self, container_id: str, spec: container_pb2.ContainerSpec, image: image_pb2.Image
+    ) -> Record:
+        """Take the ID and a name, which decides races: exactly one caller gets a name."""
+        for attempt in range(NAME_ATTEMPTS):
+            name = spec.name or random_name()
+            record = Record(
+                id=container_id,
+                name=name,
+                spec=complete(spec, image, container_id, name),
+                created_ns=time.time_ns(),
+            )
+            try:
+                await self._containers.reserve(record)
+            except AlreadyExists as error:
+                last = attempt == NAME_ATTEMPTS - 1
+                if spec.name or error.reason is not Reason.NAME_IN_USE or last:
+                    raise
+            else:
+                return record
+        raise AssertionError("unreachable")
+
+    async def _furnish(self, record: Record) -> Record:
+        """Prepare disk, addresses and streams at once; none needs another's result."""
+        container_id = record.id
+
+        async def disk() -> disk_pb2.Disk:
+            request = disk_pb2.PrepareRequest(
+                container_id=container_id,
+                image=record.spec.image_id,
+                specification=record.specification(),
+            )
+            return (await self._peers.disks.Prepare(request)).disk
+
+        async with asyncio.TaskGroup() as group:
+            prepared = group.create_task(disk())
+            reserved = group.create_task(self.reserve_endpoints(record))
+            group.create_task(self.register(record))
+        return replace(
+            record,
+            endpoints=reserved.result(),
+            disk_chain_length=len(prepared.result().chain),
+        )
+
+    async def reserve_endpoints(
+        self, record: Record
+    ) -> tuple[container_pb2.ContainerEndpoint, ...]:
+        """Give a container its addresses, or return those that it has."""
+        request = network_pb2.ReserveRequest(
+            container_id=record.id,
+            container_name=record.name,
+            hostname=record.spec.hostname,
+            endpoints=[
+                network_pb2.EndpointRequest(network=attachment.network)
+                for attachment in record.spec.networks
+            ],
+        )
+        reserved = await self._peers.network.Reserve(request)
+        return tuple(container_endpoints(list(reserved.endpoints)))
+
+    async def register(self, record: Record) -> None:
+        """Make a container known to interaction."""
+        spec = record.spec
+        await self._peers.processes.Register(
+            process_pb2.RegisterRequest(
+                container_id=record.id,
+                discard_logs=spec.log.driver == container_pb2.LOG_DRIVER_NONE,
+                log_max_size_bytes=spec.log.max_size_bytes,
+                log_max_files=spec.log.max_files,
+                tty=spec.process.tty,
+                open_stdin=spec.process.stdin,
+                stdin_once=spec.stdio.stdin_once,
+            )
+        )
+
+    async def dismantle(self, container_id: str) -> None:
+        """Give back what a container has in the other facets.
+
+        All three are tried; the first failure is raised when all have ended. Idempotent, also for
+        what was never made.
+        """
+        peers = self._peers
+        steps: list[Callable[[], Awaitable[object]]] = [
+            lambda: peers.disks.Remove(
+                disk_pb2.DiskServiceRemoveRequest(container_id=container_id)
+            ),
+            lambda: peers.network.Release(network_pb2.ReleaseRequest(container_id=container_id)),
+            lambda: peers.processes.Unregister(
+                process_pb2.UnregisterRequest(container_id=container_id)
+            ),
+        ]
+
+        async def attempt(step: Callable[[], Awaitable[object]]) -> VicError | None:
+            try:
+                await step()
+            except VicError as error:
+                log.warning("cannot dismantle %s: %s", container_id, error.message)
+                return error
+            return None
+
+        failures = [f for f in await asyncio.gather(*map(attempt, steps)) if f is not None]
+        if failures:
+            raise failures[0]
+
+
+def container_endpoints(
+    endpoints: list[network_pb2.Endpoint],
+) -> list[container_pb2.ContainerEndpoint]:
+    """Return what a container's inspection shows of its endpoints; the management one is hidden."""
+    return [
+        container_pb2.ContainerEndpoint(
+            network_id=endpoint.network_id,
+            network_name=endpoint.network_name,
+            endpoint_id=endpoint.id,
+            mac_address=endpoint.mac_address,
+            ipv4_address=endpoint.ipv4_address,
+            ipv4_prefix_length=endpoint.ipv4_prefix_length,
+            ipv4_gateway=endpoint.ipv4_gateway,
+            aliases=endpoint.aliases,
+        )
+        for endpoint in endpoints
+        if not endpoint.management
+    ]

@@ -1,0 +1,130 @@
+"""What a hypervisor must do for the exec facet. IDs of the platform never leave a driver."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, runtime_checkable
+
+from vic.exec.v1 import container_pb2
+from vic.network.v1 import network_pb2
+from vic.storage.v1 import disk_pb2
+
+
+class StartKind(Enum):
+    """How a VM came to life; the values are those of the contract."""
+
+    COLD_BOOT = container_pb2.START_KIND_COLD_BOOT
+    INSTANT_CLONE = container_pb2.START_KIND_INSTANT_CLONE
+
+
+@dataclass(frozen=True)
+class HypervisorInfo:
+    """What the platform is. ``memory_bytes`` and ``cpus`` are what VMs can be given in all."""
+
+    driver: str
+    hypervisor: str
+    accelerator: str
+    accelerator_reason: str
+    kernel_release: str
+    cpus: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """A container VM to be made."""
+
+    container_id: str
+    # Names this run; the guest's tether repeats it.
+    boot_id: str
+    spec: container_pb2.ContainerSpec
+    disk: disk_pb2.Disk
+    # Management first.
+    endpoints: Sequence[network_pb2.Endpoint]
+    tether_endpoint: str
+    tether_server_name: str
+    # Boot it, rather than clone it.
+    cold: bool = False
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """A VM that exists."""
+
+    container_id: str
+    boot_id: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class MachineExited:
+    """A VM that ended. ``exit_record`` is what its tether wrote at the end, where it could."""
+
+    container_id: str
+    boot_id: str
+    exit_record: bytes
+    # What the platform says of it, for the log.
+    detail: str
+
+
+@dataclass(frozen=True)
+class CreatedMachine:
+    """A VM that was made and doesn't run yet."""
+
+    pid: int
+    kind: StartKind
+
+
+class Hypervisor(Protocol):
+    """Makes, runs and ends container VMs.
+
+    A VM is *created* (its devices exist, its CPUs stand still), then *loaded* (its memory and
+    devices are where they'll run from), then *run*. In between, its NICs are connected.
+    """
+
+    async def open(self) -> None:
+        """Connect to the platform and prepare what starts will need, in the background."""
+
+    async def close(self) -> None:
+        """Let go of the platform; VMs run on."""
+
+    async def info(self) -> HypervisorInfo:
+        """Describe the platform."""
+
+    async def create(self, machine: MachineSpec) -> CreatedMachine:
+        """Make a VM. Idempotent on container and boot. Raises VicError; leaves nothing then."""
+
+    async def load(self, container_id: str, boot_id: str) -> None:
+        """Bring a created VM to where it'll run from.
+
+        Raises Unavailable: CLONE_FAILED when a cold boot may still work, or HYPERVISOR_FAILED.
+        """
+
+    async def run(self, container_id: str, boot_id: str) -> None:
+        """Let its CPUs run. Raises Unavailable (HYPERVISOR_FAILED)."""
+
+    async def destroy(self, container_id: str, boot_id: str = "") -> None:
+        """End a VM at once and return when it is gone. Idempotent."""
+
+    async def inventory(self) -> Sequence[MachineState]:
+        """Return all VMs of this VCH."""
+
+    def exits(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
+        """Yield the ends of VMs after a position, with their positions, then new ones.
+
+        None comes once, after the ends of all VMs that were gone before the call.
+        """
+
+    async def forget_exits(self, through: int) -> None:
+        """Let the platform forget the ends up to a position."""
+
+
+@runtime_checkable
+class CanPause(Protocol):
+    """A hypervisor that can hold a VM's CPUs."""
+
+    async def pause(self, container_id: str) -> None:
+        """Hold the CPUs."""
+
+    async def unpause(self, container_id: str) -> None:
+        """Let them go on."""

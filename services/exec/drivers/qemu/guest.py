@@ -1,0 +1,93 @@
+"""What a container's guest is told, out of its specification and its endpoints."""
+
+from collections.abc import Iterable
+
+from vic.exec.v1 import container_pb2
+from vic.hostagent.v1 import hostagent_pb2
+from vic.network.v1 import network_pb2
+
+from portlayer.errors import FailedPrecondition, Reason
+from services.exec.drivers import MachineSpec
+
+# Docker's word for the address of the host as a container sees it.
+HOST_GATEWAY = "host-gateway"
+
+
+def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
+    """Return the guest's configuration. Raises FailedPrecondition without a management endpoint."""
+    management = next((e for e in machine.endpoints if e.management), None)
+    if management is None:
+        raise FailedPrecondition(
+            f"container {machine.container_id} has no management endpoint", Reason.WRONG_STATE
+        )
+    # On network `none` there is an endpoint, and no NIC.
+    endpoints = [e for e in machine.endpoints if not e.management and e.tap_name]
+    spec = machine.spec
+    return hostagent_pb2.GuestConfig(
+        hostname=spec.hostname,
+        domainname=spec.domainname,
+        # The same after every start, and different for each container.
+        guest_machine_id=machine.container_id[:32],
+        management=hostagent_pb2.GuestManagement(
+            mac_address=management.mac_address,
+            address=f"{management.ipv4_address}/{management.ipv4_prefix_length}",
+            endpoint=machine.tether_endpoint,
+            server_name=machine.tether_server_name,
+        ),
+        nics=[_nic(index, e) for index, e in enumerate(endpoints, start=1)],
+        dns=_dns(spec.dns, endpoints),
+        hosts=[
+            hostagent_pb2.GuestHost(address=address, name=name)
+            for address, name in _hosts(spec, endpoints)
+        ],
+        root_readonly=spec.read_only_root,
+    )
+
+
+def nics(machine: MachineSpec) -> list[hostagent_pb2.Nic]:
+    """Return the taps to be made, management first."""
+    connected = [endpoint for endpoint in machine.endpoints if endpoint.tap_name]
+    ordered = sorted(connected, key=lambda endpoint: not endpoint.management)
+    return [hostagent_pb2.Nic(tap_name=e.tap_name, mac_address=e.mac_address) for e in ordered]
+
+
+def _nic(index: int, endpoint: network_pb2.Endpoint) -> hostagent_pb2.GuestNic:
+    addresses = [f"{endpoint.ipv4_address}/{endpoint.ipv4_prefix_length}"]
+    if endpoint.ipv6_address:
+        addresses.append(f"{endpoint.ipv6_address}/{endpoint.ipv6_prefix_length}")
+    return hostagent_pb2.GuestNic(
+        index=index,
+        mac_address=endpoint.mac_address,
+        addresses=addresses,
+        gateway=endpoint.ipv4_gateway,
+        mtu=endpoint.mtu,
+        name=f"eth{index - 1}",
+    )
+
+
+def _dns(
+    options: container_pb2.DnsOptions, endpoints: Iterable[network_pb2.Endpoint]
+) -> hostagent_pb2.GuestDns:
+    """What the container asked for wins over what its first network offers."""
+    first = next(iter(endpoints), network_pb2.Endpoint())
+    return hostagent_pb2.GuestDns(
+        servers=options.servers or first.dns_servers,
+        search=options.search or first.dns_search,
+        options=options.options or first.dns_options,
+    )
+
+
+def _hosts(
+    spec: container_pb2.ContainerSpec, endpoints: list[network_pb2.Endpoint]
+) -> Iterable[tuple[str, str]]:
+    """Lines of /etc/hosts beyond the loopback ones: the extra ones first, as Docker has them."""
+    gateway = endpoints[0].ipv4_gateway if endpoints else ""
+    for entry in spec.extra_hosts:
+        name, _, address = entry.partition(":")
+        yield (gateway if address == HOST_GATEWAY else address), name
+    names = [spec.hostname]
+    if spec.domainname:
+        names.insert(0, f"{spec.hostname}.{spec.domainname}")
+    for endpoint in endpoints:
+        for name in names:
+            yield endpoint.ipv4_address, name

@@ -1,0 +1,206 @@
+"""Parents for Instant Clone: one for each machine shape, built on first use and kept.
+
+A parent boots until its tether waits for an identity, is stopped, and its device state is saved
+while its memory stays in the file that all clones map privately. It contains no secret.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+
+from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+
+from portlayer.errors import NotFound, Reason, Unavailable, VicError, domain_errors
+from services.exec.drivers.qemu.qmp import connect
+
+log = logging.getLogger("vic.exec.qemu.parents")
+
+CAPABILITIES = [
+    # Memory stays in its file; only the devices' state is written.
+    {"capability": "x-ignore-shared", "state": True},
+    # MIGRATION events, so that nobody polls.
+    {"capability": "events", "state": True},
+]
+
+# A cold boot under emulation takes 10 s on an idle machine.
+BOOT_SECONDS = 120.0
+SAVE_SECONDS = 30.0
+# A shape whose parent can't be built is booted cold until then: each attempt costs a boot.
+RETRY_SECONDS = 300.0
+PREFIX = "parent-"
+MAX_STATE = 4 * 1024 * 1024
+
+
+class Parents:
+    """Finds the parent of a shape, or builds it; one build a shape at a time."""
+
+    def __init__(self, agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub") -> None:
+        self._agent = agent
+        self._builds: dict[str, asyncio.Task[str]] = {}
+        # Keys of shapes, by the shapes' bytes.
+        self._keys: dict[bytes, str] = {}
+        # When a shape whose parent could not be built is tried again, on the monotonic clock.
+        self._retry_at: dict[str, float] = {}
+        # Those that are being built; any other that isn't sealed was left by an exec before us.
+        self._unsealed: set[str] = set()
+
+    async def ready(self, shape: hostagent_pb2.Shape) -> str:
+        """Return the ID of a sealed parent, which is built where there is none.
+
+        Raises VicError when it can't be built; the caller boots cold then.
+        """
+        key = await self._key(shape)
+        build = self._builds.get(key)
+        failed = build is not None and build.done() and (build.cancelled() or build.exception())
+        if build is None or (failed and time.monotonic() >= self._retry_at.get(key, 0.0)):
+            build = asyncio.create_task(self._find_or_build(key, shape), name=f"parent {key[:12]}")
+            self._builds[key] = build
+            self._retry_at[key] = time.monotonic() + RETRY_SECONDS
+        # A start whose caller gives up must not end the build that others wait for.
+        return await asyncio.shield(build)
+
+    async def _key(self, shape: hostagent_pb2.Shape) -> str:
+        """Return a shape's key, asked for once: it changes with the host alone."""
+        name = shape.SerializeToString(deterministic=True)
+        if name not in self._keys:
+            request = hostagent_pb2.GetShapeRequest(shape=shape)
+            self._keys[name] = (await self._agent.GetShape(request)).shape_key
+        return self._keys[name]
+
+    def doubt(self) -> None:
+        """Ask for keys again, since a clone was refused: QEMU or the kernel may be others now."""
+        self._keys.clear()
+
+    async def discard(self, parent_id: str) -> None:
+        """Forget a parent that clones can't be made of."""
+        for key, build in list(self._builds.items()):
+            failed = not build.done() or build.cancelled() or build.exception()
+            if not failed and build.result() == parent_id:
+                del self._builds[key]
+        await self._remove(parent_id)
+
+    async def close(self) -> None:
+        """Give up builds in hand, with their machines."""
+        builds = list(self._builds.values())
+        for build in builds:
+            build.cancel()
+        if builds:
+            await asyncio.wait(builds)
+
+    async def _find_or_build(self, key: str, shape: hostagent_pb2.Shape) -> str:
+        request = hostagent_pb2.ListParentsRequest()
+        found = ""
+        for parent in (await self._agent.ListParents(request)).parents:
+            sealed = parent.state == hostagent_pb2.PARENT_STATE_SEALED
+            if sealed and parent.current and parent.shape_key == key and not found:
+                found = parent.parent_id
+            elif not sealed and parent.parent_id not in self._unsealed:
+                await self._kill(parent.parent_id)
+                await self._remove(parent.parent_id)
+            elif sealed and (not parent.current or parent.shape_key == key):
+                await self._remove(parent.parent_id)
+        return found or await self._build(shape)
+
+    async def _remove(self, parent_id: str) -> None:
+        try:
+            await self._agent.RemoveParent(hostagent_pb2.RemoveParentRequest(parent_id=parent_id))
+        except VicError as error:
+            log.warning("cannot remove parent %s: %s", parent_id, error.message)
+
+    async def _build(self, shape: hostagent_pb2.Shape) -> str:
+        parent_id = PREFIX + secrets.token_hex(8)
+        log.info(
+            "building a parent",
+            extra={"parent": parent_id, "memory_mib": shape.memory_mib, "vcpus": shape.vcpus},
+        )
+        self._unsealed.add(parent_id)
+        try:
+            await self._agent.CreateParent(
+                hostagent_pb2.CreateParentRequest(parent_id=parent_id, shape=shape)
+            )
+            state = await self._boot_and_save(parent_id, shape)
+            await self._agent.SealParent(
+                hostagent_pb2.SealParentRequest(parent_id=parent_id, device_state=state)
+            )
+        except BaseException:
+            await self._kill(parent_id)
+            await self._remove(parent_id)
+            raise
+        finally:
+            self._unsealed.discard(parent_id)
+        log.info("built a parent", extra={"parent": parent_id, "state_bytes": len(state)})
+        return parent_id
+
+    async def _boot_and_save(self, parent_id: str, shape: hostagent_pb2.Shape) -> bytes:
+        machine = hostagent_pb2.Machine(
+            machine_id=parent_id,
+            launch_id=parent_id,
+            kind=hostagent_pb2.MACHINE_KIND_PARENT,
+            shape=shape,
+            parent_id=parent_id,
+        )
+        launch = hostagent_pb2.LaunchRequest(machine=machine)
+        running = (await self._agent.Launch(launch)).machine
+        try:
+            async with asyncio.timeout(BOOT_SECONDS):
+                await self._tether_ready(parent_id)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"the parent's tether was not ready within {BOOT_SECONDS:.0f} s",
+                Reason.HYPERVISOR_FAILED,
+            ) from error
+        return await _save(running.qmp_path)
+
+    async def _tether_ready(self, parent_id: str) -> None:
+        """Return when the parent's tether waits for an identity.
+
+        The stream is opened first and the state asked then, so that nothing is missed.
+        """
+        with domain_errors():
+            async for response in self._agent.Watch(hostagent_pb2.WatchRequest()):
+                if response.WhichOneof("message") == "started":
+                    request = hostagent_pb2.GetRequest(machine_id=parent_id)
+                    machine = (await self._agent.Get(request)).machine
+                    if machine.tether.state == hostagent_pb2.TETHER_STATE_READY:
+                        return
+                    continue
+                event = response.event
+                if event.machine_id != parent_id:
+                    continue
+                if event.WhichOneof("kind") == "exited":
+                    tail = event.exited.console_tail.decode("utf-8", "replace")[-500:]
+                    raise Unavailable(f"the parent ended: {tail}", Reason.HYPERVISOR_FAILED)
+                if event.reported.state == hostagent_pb2.TETHER_STATE_READY:
+                    return
+        raise Unavailable("the host agent ended its stream of events")
+
+    async def _kill(self, parent_id: str) -> None:
+        try:
+            await self._agent.Kill(hostagent_pb2.KillRequest(machine_id=parent_id))
+        except NotFound:
+            return
+        except VicError as error:
+            log.warning("cannot end the parent %s: %s", parent_id, error.message)
+
+
+async def _save(qmp_path: str) -> bytes:
+    """Stop a machine, return its device state, and end it; its memory stays where it is."""
+    descriptor = os.memfd_create("device-state", os.MFD_CLOEXEC)
+    try:
+        async with asyncio.timeout(SAVE_SECONDS), connect(qmp_path) as qmp:
+            await qmp.execute("stop")
+            await qmp.execute("migrate-set-capabilities", {"capabilities": CAPABILITIES})
+            await qmp.execute("getfd", {"fdname": "state"}, descriptor=descriptor)
+            await qmp.execute("migrate", {"uri": "fd:state"})
+            await qmp.wait_for_migration()
+            await qmp.execute("quit")
+        size = os.fstat(descriptor).st_size
+        if not 0 < size <= MAX_STATE:
+            raise Unavailable(f"device state of {size} bytes", Reason.HYPERVISOR_FAILED)
+        return os.pread(descriptor, size, 0)
+    except TimeoutError as error:
+        raise Unavailable("saving the parent took too long", Reason.HYPERVISOR_FAILED) from error
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,81 @@
+"""The history of events, and those who wait for the next ones."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from portlayer.errors import Unavailable
+from services.exec.store import Containers, StoredEvent
+
+_ALL = ""
+
+
+class EventLog:
+    """Lets any number of watchers follow the stored events in their order, each at its own pace.
+
+    A watcher reads from the database, so a slow one costs no memory and loses nothing but what the
+    history no longer has. It is woken only by events that it wants: of a hundred who wait for the
+    end of their container, one looks when one ends.
+    """
+
+    def __init__(self, containers: Containers) -> None:
+        self._containers = containers
+        # Those who wait, by the container that they wait for.
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._ending = False
+
+    def announce(self, container_id: str) -> None:
+        """Wake the watchers of a container; called after a transaction that stored its events."""
+        for key in (container_id, _ALL):
+            for watcher in self._watchers.get(key, ()):
+                watcher.set()
+
+    def end_streams(self) -> None:
+        """Send all watchers away, for the service stops."""
+        self._ending = True
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.set()
+
+    async def newest(self) -> int:
+        """Return the number of the newest event."""
+        return (await self._containers.event_range())[1]
+
+    async def follow(
+        self, after: int, *, container_id: str = _ALL, since_ns: int = 0, until_ns: int = 0
+    ) -> AsyncGenerator[StoredEvent, None]:
+        """Yield the events after a number, then new ones as they come; close it at the end.
+
+        With ``container_id`` only that container's; with ``until_ns`` it ends at that moment.
+        Raises Unavailable when the service stops.
+        """
+        watcher = asyncio.Event()
+        watchers = self._watchers.setdefault(container_id, set())
+        watchers.add(watcher)
+        try:
+            while True:
+                watcher.clear()
+                batch = await self._containers.events_after(
+                    after, since_ns=since_ns, container_id=container_id
+                )
+                for event in batch:
+                    if until_ns and event.time_ns > until_ns:
+                        return
+                    after = event.sequence
+                    yield event
+                if batch:
+                    continue
+                left = (until_ns - time.time_ns()) / 1e9 if until_ns else None
+                if left is not None and left <= 0:
+                    return
+                if self._ending:
+                    raise Unavailable("the service is stopping")
+                try:
+                    async with asyncio.timeout(left):
+                        await watcher.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            watchers.discard(watcher)
+            if not watchers:
+                del self._watchers[container_id]

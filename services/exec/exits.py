@@ -1,0 +1,283 @@
+"""How an exit becomes known, is recorded once, and its VM is taken down.
+
+The tether reports the exit of the init process to interaction, whose Watch this facet follows. The
+hypervisor tells when a VM ends, with the exit record that the tether wrote before it powered off;
+that counts where the first way failed (interaction was away, QEMU was killed).
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from vic.exec.v1 import exec_pb2
+from vic.interaction.v1 import process_pb2
+from vic.network.v1 import network_pb2
+
+from portlayer.errors import VicError
+from services.exec.drivers import Hypervisor, MachineExited
+from services.exec.eventlog import EventLog
+from services.exec.events import event
+from services.exec.operations import Turns
+from services.exec.peers import Peers
+from services.exec.record import Record
+from services.exec.store import Containers, NewEvent
+
+log = logging.getLogger("vic.exec.exits")
+
+INIT = "init"
+# What Docker says of a container whose processes were killed.
+KILLED = 137
+# A guest that was asked to power off flushes its disk first; some 100 MB of dirty pages at most.
+POWER_OFF_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How an init process ended."""
+
+    exit_code: int
+    oom_killed: bool
+    finished_ns: int
+
+
+def parse_exit_record(record: bytes) -> Exit | None:
+    """Return what a tether wrote before its power-off, or None when it wrote nothing sound.
+
+    The guest is not trusted: anything that isn't of the right form counts as nothing.
+    """
+    try:
+        fields = json.loads(record.strip().splitlines()[-1]) if record.strip() else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict):
+        return None
+    code, oom, finished = (fields.get(k) for k in ("exit_code", "oom_killed", "finished_at_ns"))
+    if type(code) is not int or not 0 <= code <= 255:
+        return None
+    if type(finished) is not int or not 0 < finished < 2**63:
+        finished = time.time_ns()
+    return Exit(code, oom is True, finished)
+
+
+class _Boot:
+    """What is waited for of one boot, from its start to the retirement of its VM."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        """The VM is gone."""
+        self.ended = asyncio.Event()
+        """The end of the init process is on record."""
+        self.settled = asyncio.Event()
+        """No Start is at work on it."""
+        self.settled.set()
+
+
+class Exits:
+    """Records exits and takes VMs down."""
+
+    def __init__(
+        self,
+        containers: Containers,
+        events: EventLog,
+        turns: Turns,
+        peers: Peers,
+        hypervisor: Hypervisor,
+    ) -> None:
+        self._containers = containers
+        self._events = events
+        self._turns = turns
+        self._peers = peers
+        self._hypervisor = hypervisor
+        # Made where one is first asked for: VMs outlive this process.
+        self._boots: dict[str, _Boot] = {}
+        self._cleanups: set[asyncio.Task[None]] = set()
+        self.remove: Callable[[Record], Awaitable[None]] | None = None
+        """Removes a container whose turn we have; set by the composition root."""
+        self.caught_up = False
+        """Whether all ends of VMs that came to pass while nobody followed them are taken in."""
+
+    def expect(self, boot_id: str) -> None:
+        """Hold back what becomes of a boot until Start has settled it."""
+        self._boot(boot_id).settled.clear()
+
+    def settle(self, boot_id: str) -> None:
+        """Tell that Start has recorded that a boot's process runs."""
+        self._boot(boot_id).settled.set()
+
+    def gone(self, boot_id: str) -> asyncio.Event:
+        """Return the event that is set when the VM of an expected boot is gone."""
+        return self._boot(boot_id).gone
+
+    def forget(self, boot_id: str) -> None:
+        """Let go of a boot; whoever waits for something of it goes on."""
+        boot = self._boots.pop(boot_id, None)
+        if boot is not None:
+            boot.settled.set()
+            boot.ended.set()
+
+    async def ended(self, record: Record) -> None:
+        """Return when the init process of a record's boot has ended and that is on record."""
+        known = record.boot_id in self._boots
+        boot = self._boot(record.boot_id)
+        current = await self._containers.get(record.id)
+        if current is not None and current.boot_id == record.boot_id and current.state.has_vm:
+            await boot.ended.wait()
+        elif not known:
+            self.forget(record.boot_id)
+
+    async def process_ended(self, container_id: str, boot_id: str, how: Exit) -> None:
+        """Record that an init process ended; the VM is taken down in the background.
+
+        Of a boot that Start is at work on the end is taken in after Start's own record; what didn't
+        get that far has no end to tell.
+        """
+        if (boot := self._boots.get(boot_id)) is not None:
+            await boot.settled.wait()
+        record = await self._containers.get(container_id)
+        if record is None or record.boot_id != boot_id or not record.state.runs:
+            return
+        if not await self._record(record, how):
+            return
+        task = asyncio.create_task(self._clean_up(record), name=f"retire {container_id}")
+        self._cleanups.add(task)
+        task.add_done_callback(self._cleanups.discard)
+
+    async def machine_exited(self, exited: MachineExited) -> None:
+        """Take in that a VM is gone."""
+        if (boot := self._boots.get(exited.boot_id)) is not None:
+            boot.gone.set()
+        record = await self._containers.get(exited.container_id)
+        if record is None or record.boot_id != exited.boot_id or not record.state.has_vm:
+            return
+        self._boot(exited.boot_id).gone.set()
+        how = parse_exit_record(exited.exit_record)
+        if how is None:
+            log.warning(
+                "a VM ended without an exit record",
+                extra={"container": exited.container_id, "detail": exited.detail},
+            )
+            how = Exit(KILLED, False, time.time_ns())
+        await self.process_ended(exited.container_id, exited.boot_id, how)
+
+    def _boot(self, boot_id: str) -> _Boot:
+        return self._boots.setdefault(boot_id, _Boot())
+
+    async def _record(self, record: Record, how: Exit) -> bool:
+        """Put an exit on record; return whether it wasn't."""
+        ended = replace(
+            record,
+            exit_code=how.exit_code,
+            oom_killed=how.oom_killed,
+            finished_ns=how.finished_ns,
+        )
+        events: list[NewEvent] = []
+        if how.oom_killed:
+            events.append(event(record, exec_pb2.EVENT_KIND_OOM))
+        seconds = max(0, how.finished_ns - record.started_ns) // 10**9
+        events.append(
+            event(
+                record,
+                exec_pb2.EVENT_KIND_DIE,
+                exitCode=str(how.exit_code),
+                execDuration=str(seconds),
+            )
+        )
+        if not await self._containers.end(ended, events):
+            return False
+        self._boot(record.boot_id).ended.set()
+        self._events.announce(record.id)
+        return True
+
+    async def _clean_up(self, record: Record) -> None:
+        try:
+            async with self._turns.turn(record.id):
+                current = await self._containers.get(record.id)
+                # A boot that somebody else retired is named no more.
+                if current is not None and current.boot_id in (record.boot_id, ""):
+                    await self.finish(current)
+        except VicError as error:
+            # The reconciler does it again.
+            log.warning("cannot clean up after %s: %s", record.id, error.message)
+
+    async def finish(self, record: Record, *, vm_gone: bool = False) -> None:
+        """Do all that an exit, or the failure of a start, leaves to do. The caller has the turn."""
+        removed = record.spec.auto_remove and self.remove is not None
+        if record.boot_id:
+            if vm_gone:
+                self._boot(record.boot_id).gone.set()
+            # The removal itself tells network and interaction.
+            await self.retire(record, disconnect=not removed)
+        if removed and self.remove is not None:
+            await self.remove(replace(record, boot_id=""))
+
+    async def retire(self, record: Record, *, disconnect: bool = True) -> None:
+        """Take down the VM of a container whose process has ended, and disconnect its NICs.
+
+        The guest flushes its disk and powers off by itself; where it can't be asked or doesn't, it
+        is ended. A container that is removed next has nothing worth flushing. The caller has the
+        container's turn.
+        """
+        gone = self.gone(record.boot_id)
+        if not record.spec.auto_remove and not gone.is_set():
+            await self._power_off(record, gone)
+        await self._hypervisor.destroy(record.id, record.boot_id)
+        if disconnect:
+            await self._disconnect(record)
+            await self._containers.retire(record)
+        self.forget(record.boot_id)
+
+    async def _disconnect(self, record: Record) -> None:
+        """Tell network and interaction that the VM of a boot is gone.
+
+        Neither can keep the container from being stopped: what network knows of a tap that is gone
+        its own reconciler mends, and interaction hears of it again at the next start.
+        """
+        unbind = self._peers.network.Unbind(network_pb2.UnbindRequest(container_id=record.id))
+        retire = self._peers.processes.Retire(
+            process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
+        )
+        for result in await asyncio.gather(unbind, retire, return_exceptions=True):
+            if isinstance(result, VicError):
+                log.warning("cannot disconnect %s: %s", record.id, result.message)
+            elif isinstance(result, BaseException):
+                raise result
+
+    async def _power_off(self, record: Record, gone: asyncio.Event) -> None:
+        """Have the guest power off and wait until it is gone, which it may be before the answer."""
+
+        async def ask() -> None:
+            await self._peers.processes.PowerOff(
+                process_pb2.PowerOffRequest(container_id=record.id)
+            )
+            await gone.wait()
+
+        asking = asyncio.create_task(ask(), name=f"power off {record.id}")
+        going = asyncio.create_task(gone.wait(), name=f"end of {record.id}")
+        try:
+            async with asyncio.timeout(POWER_OFF_SECONDS):
+                await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
+            if not going.done():
+                asking.result()
+        except (VicError, TimeoutError) as error:
+            log.warning("the VM of %s did not power off by itself: %s", record.id, error)
+        finally:
+            asking.cancel()
+            going.cancel()
+            await asyncio.gather(asking, going, return_exceptions=True)
+
+    async def drain(self, within: float | None = None) -> None:
+        """Wait for the clean-ups in hand, and give those up that take longer than so many seconds.
+
+        The next reconciler brings them to their end.
+        """
+        try:
+            async with asyncio.timeout(within):
+                while self._cleanups:
+                    await asyncio.wait(set(self._cleanups))
+        except TimeoutError:
+            for task in self._cleanups:
+                task.cancel()
+            await asyncio.wait(set(self._cleanups))

@@ -1,0 +1,107 @@
+"""One operation on a container at a time, and retries that are safe."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+# A caller that retries does so within its deadline, which is far below this.
+REMEMBER_SECONDS = 600.0
+REMEMBER_REQUESTS = 10_000
+
+
+class Turns:
+    """Operations on one container run one after another; those on different ones never wait.
+
+    It remembers a container only while somebody works on it or waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def turn(self, container_id: str) -> AsyncIterator[None]:
+        """Wait for the container's turn and hold it."""
+        lock = self._locks.setdefault(container_id, asyncio.Lock())
+        self._users[container_id] = self._users.get(container_id, 0) + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._users[container_id] -= 1
+            if not self._users[container_id]:
+                del self._users[container_id], self._locks[container_id]
+
+    def busy(self, container_id: str) -> bool:
+        """Tell whether somebody works on a container."""
+        return container_id in self._users
+
+
+class Requests(Generic[T]):
+    """Remembers the results of requests by their IDs, so that a repeated one gets the first's.
+
+    A failure is not remembered: it left nothing, and what was away may be back. The work of a
+    request goes on when its caller goes away: a container that is half started because a client
+    closed its connection would help nobody.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[str, str], asyncio.Task[T]] = {}
+        self._anonymous: set[asyncio.Task[T]] = set()
+        # Results and when they came on the monotonic clock, oldest first.
+        self._results: OrderedDict[tuple[str, str], tuple[float, T]] = OrderedDict()
+
+    async def once(self, verb: str, request_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the work unless this request was seen, and return or raise its result."""
+        self._forget()
+        key = (verb, request_id)
+        if request_id and key in self._results:
+            return self._results[key][1]
+        task = self._running.get(key) if request_id else None
+        if task is None:
+            task = asyncio.create_task(_coroutine(work()), name=f"{verb} {request_id}")
+            if request_id:
+                self._running[key] = task
+                task.add_done_callback(lambda done: self._ended(key, done))
+            else:
+                self._anonymous.add(task)
+                task.add_done_callback(self._anonymous.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self, within: float) -> bool:
+        """Wait for all work in hand, and after so many seconds cancel it; tell whether it ended.
+
+        What is cancelled is undone, for which it gets the same time.
+        """
+        tasks = {*self._running.values(), *self._anonymous}
+        if not tasks:
+            return True
+        _, left = await asyncio.wait(tasks, timeout=within)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=within)
+        return not left
+
+    def _ended(self, key: tuple[str, str], task: asyncio.Task[T]) -> None:
+        del self._running[key]
+        if not task.cancelled() and task.exception() is None:
+            self._results[key] = (time.monotonic(), task.result())
+
+    def _forget(self) -> None:
+        horizon = time.monotonic() - REMEMBER_SECONDS
+        while self._results:
+            came, _ = next(iter(self._results.values()))
+            if came > horizon and len(self._results) <= REMEMBER_REQUESTS:
+                return
+            self._results.popitem(last=False)
+
+
+async def _coroutine(awaitable: Awaitable[T]) -> T:
+    """Await something as a coroutine, which is what a task is made of."""
+    return await awaitable

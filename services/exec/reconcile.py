@@ -1,0 +1,282 @@
+"""Lists what there is and compares: the only way in which the facet's state is repaired.
+
+It runs at start, on a period, and after any doubt. What has no owner is removed; what a lost
+database no longer knows is restored from the specifications beside the disks.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from google.protobuf.message import DecodeError
+from vic.interaction.v1 import process_pb2
+from vic.network.v1 import network_pb2
+from vic.storage.v1 import disk_pb2
+
+from portlayer.errors import NotFound, VicError
+from services.exec.creation import Creator
+from services.exec.drivers import Hypervisor, MachineState
+from services.exec.exits import KILLED, Exit, Exits
+from services.exec.operations import Turns
+from services.exec.peers import Peers
+from services.exec.record import Record, record_from_specification
+from services.exec.states import State
+from services.exec.store import Containers
+
+log = logging.getLogger("vic.exec.reconcile")
+
+PERIOD_SECONDS = 60.0
+# After a comparison that found no peer, or a VM missing whose end may be on its way.
+RETRY_SECONDS = 2.0
+# Containers mended at once: one may wait half a minute for its guest to power off.
+AT_A_TIME = 8
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What there is beside the records."""
+
+    disks: Mapping[str, disk_pb2.Disk]
+    # Containers with addresses or streams.
+    held: Collection[str]
+    machines: Mapping[str, MachineState]
+
+
+class Reconciler:
+    """Compares records, disks, addresses, streams and VMs, and mends what doesn't fit."""
+
+    def __init__(
+        self,
+        containers: Containers,
+        turns: Turns,
+        peers: Peers,
+        hypervisor: Hypervisor,
+        creator: Creator,
+        exits: Exits,
+    ) -> None:
+        self._containers = containers
+        self._turns = turns
+        self._peers = peers
+        self._hypervisor = hypervisor
+        self._creator = creator
+        self._exits = exits
+        self._doubt = asyncio.Event()
+        # Boots whose VM was missing, this time and the last.
+        self._missing: set[str] = set()
+        self._missed: set[str] = set()
+
+    def doubt(self) -> None:
+        """Ask for a comparison soon."""
+        self._doubt.set()
+
+    async def run(self) -> None:
+        """Compare now, on the period, and after doubts; never returns."""
+        retry = RETRY_SECONDS
+        while True:
+            self._doubt.clear()
+            try:
+                settled = await self.reconcile()
+            except VicError as error:
+                # A peer is away; the next round will find it.
+                log.warning("cannot reconcile: %s", error.message)
+                settled = False
+            pause = PERIOD_SECONDS if settled else retry
+            retry = RETRY_SECONDS if settled else min(PERIOD_SECONDS, retry * 2)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._doubt.wait()
+            except TimeoutError:
+                continue
+
+    async def reconcile(self) -> bool:
+        """Compare once; return whether all is right now.
+
+        What can't be mended keeps nothing else from it. Raises VicError when a facet can't be
+        asked.
+        """
+        # What is listed before the records can't be younger than they are: a container that is
+        # being created has its record first and loses it last.
+        there = await self._inventory()
+        records = {record.id: record for record in await self._containers.select()}
+        unfinished = await self._containers.reserved_ids()
+        self._missed, self._missing = self._missing, set()
+        owned = {*records, *unfinished}
+        lost = {i for i, disk in there.disks.items() if disk.specification} - owned
+        orphans = {*there.disks, *there.held} - owned - lost
+        machines = there.machines.values()
+        strange = [m for m in machines if not _is_of(m, records.get(m.container_id))]
+        unsound = [
+            record.id
+            for record in records.values()
+            if _needs_mending(record, runs=_is_of(there.machines.get(record.id), record))
+        ]
+        mended = await self._each(self._drop_unfinished, unfinished)
+        mended &= await self._each(self._restore, lost)
+        mended &= await self._each(self._drop_orphan, orphans)
+        mended &= await self._each(self._destroy_orphan, {m.container_id for m in strange})
+        mended &= await self._each(self._mend, unsound)
+        return mended and not self._missing
+
+    async def _inventory(self) -> Inventory:
+        disks = (await self._peers.disks.List(disk_pb2.DiskServiceListRequest())).disks
+        network = await self._peers.network.ListReservations(network_pb2.ListReservationsRequest())
+        streams = await self._peers.processes.ListRegistered(process_pb2.ListRegisteredRequest())
+        return Inventory(
+            disks={disk.container_id: disk for disk in disks},
+            held={*network.container_ids, *streams.container_ids},
+            machines={m.container_id: m for m in await self._hypervisor.inventory()},
+        )
+
+    async def _each(
+        self, mend: Callable[[str], Awaitable[None]], container_ids: Iterable[str]
+    ) -> bool:
+        """Mend containers, each in its turn, some at a time; return whether all went well."""
+        room = asyncio.Semaphore(AT_A_TIME)
+
+        async def attempt(container_id: str) -> bool:
+            if self._turns.busy(container_id):
+                return True  # Who works on it leaves it in order, or to the next round.
+            try:
+                async with room, self._turns.turn(container_id):
+                    await mend(container_id)
+            except VicError as error:
+                log.warning("cannot mend %s: %s", container_id, error.message)
+                return False
+            return True
+
+        return all(await asyncio.gather(*map(attempt, container_ids)))
+
+    async def _restore(self, container_id: str) -> None:
+        """Make the record again that a lost database had."""
+        if await self._containers.known(container_id):
+            return
+        try:
+            request = disk_pb2.DiskServiceGetRequest(container_id=container_id)
+            disk = (await self._peers.disks.Get(request)).disk
+        except NotFound:
+            return  # removed since it was listed
+        try:
+            record = record_from_specification(disk.specification)
+        except DecodeError:
+            log.error("the specification of %s can't be read", container_id)
+            return
+        if record.id != container_id:
+            log.error("the specification of %s names %s", container_id, record.id)
+            return
+        record = replace(
+            record,
+            endpoints=await self._creator.reserve_endpoints(record),
+            disk_chain_length=len(disk.chain),
+        )
+        await self._creator.register(record)
+        machine = await self._machine(container_id)
+        if machine is not None:
+            # The VM that runs for it is its own.
+            record = replace(
+                record,
+                state=State.RUNNING,
+                boot_id=machine.boot_id,
+                pid=machine.pid,
+                started_ns=time.time_ns(),
+            )
+        await self._containers.restore(record)
+        log.warning("restored a container from beside its disk", extra={"id": container_id})
+
+    async def _machine(self, container_id: str) -> MachineState | None:
+        machines = await self._hypervisor.inventory()
+        return next((m for m in machines if m.container_id == container_id), None)
+
+    async def _drop_unfinished(self, container_id: str) -> None:
+        """Undo a Create that a crash interrupted, or that could not be undone then."""
+        if container_id in await self._containers.reserved_ids():
+            await self._creator.dismantle(container_id)
+            await self._containers.delete(container_id)
+            log.warning("undid a create that was interrupted", extra={"id": container_id})
+
+    async def _drop_orphan(self, container_id: str) -> None:
+        """Remove disk, addresses and streams that no record owns."""
+        if not await self._containers.known(container_id):
+            await self._creator.dismantle(container_id)
+            log.warning("removed what nobody owned", extra={"id": container_id})
+
+    async def _destroy_orphan(self, container_id: str) -> None:
+        """End a VM that isn't that of its container's present boot."""
+        machine = await self._machine(container_id)
+        if machine is not None and not _is_of(machine, await self._containers.get(container_id)):
+            await self._hypervisor.destroy(container_id, machine.boot_id)
+            log.warning("ended a VM that nobody owned", extra={"id": container_id})
+
+    async def _mend(self, container_id: str) -> None:
+        """Bring a container out of a state that it can't stay in."""
+        record = await self._containers.get(container_id)
+        if record is None:
+            return
+        runs = _is_of(await self._machine(container_id), record)
+        if not _needs_mending(record, runs=runs):
+            return
+        if record.state is State.STARTING:
+            await self._undo_start(record)
+        elif record.state is State.STOPPING and runs:
+            # Its stop was interrupted: whoever asked for it got an error.
+            await self._containers.update(replace(record, state=State.RUNNING), expect=record)
+        elif record.state.has_vm:
+            await self._mend_missing(record)
+        elif record.state is State.REMOVING:
+            # Half of it is gone, and it was asked for.
+            await self._remove(record)
+        else:
+            await self._exits.finish(record, vm_gone=not runs)
+            log.warning("cleaned up after an exit", extra={"id": record.id})
+
+    async def _undo_start(self, record: Record) -> None:
+        """Undo a start that was interrupted: its caller got an error, so nothing may stay."""
+        await self._hypervisor.destroy(record.id, record.boot_id)
+        undone = replace(
+            record,
+            state=State.EXITED if record.started_ns else State.CREATED,
+            pid=0,
+            exit_code=128,
+            error="its start was interrupted",
+        )
+        await self._containers.update(undone)
+        await self._exits.finish(undone, vm_gone=True)
+
+    async def _mend_missing(self, record: Record) -> None:
+        """Record the end of a VM that isn't there any more, when nobody else can tell of it.
+
+        Only the second time that it is missing: the hypervisor keeps how it ended before it takes
+        it from its list, and that may be on its way.
+        """
+        if record.boot_id in self._missed and self._exits.caught_up:
+            how = Exit(KILLED, False, time.time_ns())
+            await self._exits.process_ended(record.id, record.boot_id, how)
+        else:
+            self._missing.add(record.boot_id)
+
+    async def _remove(self, record: Record) -> None:
+        if self._exits.remove is not None:
+            await self._exits.remove(record)
+
+
+def _is_of(machine: MachineState | None, record: Record | None) -> bool:
+    """Tell whether a VM is that of a container's present boot."""
+    return machine is not None and record is not None and machine.boot_id == record.boot_id
+
+
+def _needs_mending(record: Record, *, runs: bool) -> bool:
+    """Tell whether a container that nobody works on is in a state that it can't stay in.
+
+    ``runs`` tells whether the VM of its present boot is there.
+    """
+    match record.state:
+        case State.RUNNING | State.PAUSED:
+            return not runs
+        case State.STARTING | State.STOPPING | State.REMOVING:
+            return True
+        case State.CREATED:
+            # One that failed to start is removed as one that ended is.
+            return bool(record.boot_id or (record.spec.auto_remove and record.error))
+        case _:
+            return bool(record.boot_id or record.spec.auto_remove)

@@ -1,0 +1,96 @@
+"""The record of a container as the facet keeps it."""
+
+from dataclasses import dataclass, field
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from vic.exec.v1 import container_pb2
+
+from services.exec.states import State
+
+
+@dataclass(frozen=True)
+class Record:
+    """One container. Times are nanoseconds since the epoch, zero where it hasn't happened.
+
+    ``spec`` is the contract's message, since it is also what lies beside the container's disk; it
+    is never changed in place.
+    """
+
+    id: str
+    name: str
+    spec: container_pb2.ContainerSpec
+    created_ns: int
+    state: State = State.CREATED
+    # The run of the VM, new at every start; empty when nothing is left of one.
+    boot_id: str = ""
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_ns: int = 0
+    finished_ns: int = 0
+    restart_count: int = 0
+    start_kind: int = container_pb2.START_KIND_UNSPECIFIED
+    kernel_release: str = ""
+    endpoints: tuple[container_pb2.ContainerEndpoint, ...] = field(default=())
+    disk_chain_length: int = 0
+
+    def message(self) -> container_pb2.Container:
+        """Return the record as the contract's message."""
+        status = container_pb2.ContainerStatus(
+            state=self.state.value,
+            pid=self.pid,
+            exit_code=self.exit_code,
+            error=self.error,
+            oom_killed=self.oom_killed,
+            restart_count=self.restart_count,
+            start_kind=self.start_kind,  # type: ignore[arg-type]
+            kernel_release=self.kernel_release,
+        )
+        if self.started_ns:
+            status.started_at.CopyFrom(timestamp(self.started_ns))
+        if self.finished_ns:
+            status.finished_at.CopyFrom(timestamp(self.finished_ns))
+        return container_pb2.Container(
+            id=self.id,
+            spec=self.spec,
+            status=status,
+            created_at=timestamp(self.created_ns),
+            endpoints=self.endpoints,
+            disk_chain_length=self.disk_chain_length,
+        )
+
+    def specification(self) -> bytes:
+        """Return what lies beside the container's disk: enough to make the record again."""
+        container = container_pb2.Container(
+            id=self.id, spec=self.spec, created_at=timestamp(self.created_ns)
+        )
+        return container.SerializeToString(deterministic=True)
+
+
+def record_from_specification(data: bytes) -> Record:
+    """Make a record of what lies beside a container's disk.
+
+    Raises google.protobuf.message.DecodeError when the bytes are no specification.
+    """
+    container = container_pb2.Container.FromString(data)
+    return Record(
+        id=container.id,
+        name=container.spec.name,
+        spec=container.spec,
+        created_ns=container.created_at.ToNanoseconds(),
+        state=State.CREATED,
+    )
+
+
+def timestamp(nanoseconds: int) -> Timestamp:
+    """Return a time as the contract's message."""
+    message = Timestamp()
+    message.FromNanoseconds(nanoseconds)
+    return message
+
+
+def seconds(duration: Duration) -> float:
+    """Return a span of the contract in seconds, whatever its size."""
+    return duration.seconds + duration.nanos / 1e9

@@ -1,0 +1,230 @@
+"""The RPC shell of the exec facet: decode, call, encode; nothing else."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from vic.exec.v1 import exec_pb2, exec_pb2_grpc
+
+from portlayer.errors import InvalidArgument, OutOfRange, Reason
+from services.exec.creation import Creator
+from services.exec.drivers import Hypervisor, StartKind
+from services.exec.eventlog import EventLog
+from services.exec.lifecycle import Lifecycle
+from services.exec.operations import Requests
+from services.exec.record import Record, seconds, timestamp
+from services.exec.states import State
+from services.exec.store import Containers, StoredEvent
+from services.exec.waiting import wait
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_Verb = (
+    exec_pb2.StartRequest
+    | exec_pb2.StopRequest
+    | exec_pb2.RestartRequest
+    | exec_pb2.SignalRequest
+    | exec_pb2.PauseRequest
+    | exec_pb2.UnpauseRequest
+    | exec_pb2.RenameRequest
+    | exec_pb2.RemoveRequest
+)
+
+
+class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
+    """Serves vic.exec.v1.ExecService."""
+
+    def __init__(
+        self,
+        instance_id: str,
+        version: str,
+        containers: Containers,
+        events: EventLog,
+        creator: Creator,
+        lifecycle: Lifecycle,
+        hypervisor: Hypervisor,
+    ) -> None:
+        self._instance_id = instance_id
+        self._version = version
+        self._containers = containers
+        self._events = events
+        self._creator = creator
+        self._lifecycle = lifecycle
+        self._hypervisor = hypervisor
+        self.requests: Requests[Record | None] = Requests()
+
+    async def Info(self, request: exec_pb2.InfoRequest, context: Context) -> exec_pb2.InfoResponse:
+        """See the contract."""
+        platform = await self._hypervisor.info()
+        counts = await self._containers.counts()
+        paused = counts.get(State.PAUSED, 0)
+        running = sum(counts.get(state, 0) for state in State if state.has_vm) - paused
+        starts = self._lifecycle.starts
+        return exec_pb2.InfoResponse(
+            instance_id=self._instance_id,
+            driver=platform.driver,
+            hypervisor=platform.hypervisor,
+            accelerator=platform.accelerator,
+            accelerator_reason=platform.accelerator_reason,
+            kernel_release=platform.kernel_release,
+            cpus=platform.cpus,
+            memory_bytes=platform.memory_bytes,
+            containers=sum(counts.values()),
+            containers_running=running,
+            containers_paused=paused,
+            containers_stopped=sum(counts.values()) - running - paused,
+            cold_boots=starts[StartKind.COLD_BOOT],
+            instant_clones=starts[StartKind.INSTANT_CLONE],
+            version=self._version,
+        )
+
+    async def Create(
+        self, request: exec_pb2.CreateRequest, context: Context
+    ) -> exec_pb2.CreateResponse:
+        """See the contract."""
+        record = await self.requests.once(
+            "Create", "", lambda: self._creator.create(request.container_id, request.spec)
+        )
+        return exec_pb2.CreateResponse(container=_container(record))
+
+    async def Get(self, request: exec_pb2.GetRequest, context: Context) -> exec_pb2.GetResponse:
+        """See the contract."""
+        record = await self._containers.resolve(request.reference)
+        return exec_pb2.GetResponse(container=record.message())
+
+    async def List(self, request: exec_pb2.ListRequest, context: Context) -> exec_pb2.ListResponse:
+        """See the contract."""
+        records = await self._containers.select([_state(state) for state in request.states])
+        return exec_pb2.ListResponse(containers=[record.message() for record in records])
+
+    async def Start(
+        self, request: exec_pb2.StartRequest, context: Context
+    ) -> exec_pb2.StartResponse:
+        """See the contract."""
+        record = await self._once("Start", request, self._lifecycle.start)
+        return exec_pb2.StartResponse(container=_container(record))
+
+    async def Stop(self, request: exec_pb2.StopRequest, context: Context) -> exec_pb2.StopResponse:
+        """See the contract."""
+        timeout = seconds(request.timeout) if request.HasField("timeout") else None
+        record = await self._once(
+            "Stop", request, lambda id_: self._lifecycle.stop(id_, timeout, request.signal)
+        )
+        return exec_pb2.StopResponse(container=_container(record))
+
+    async def Restart(
+        self, request: exec_pb2.RestartRequest, context: Context
+    ) -> exec_pb2.RestartResponse:
+        """See the contract."""
+        timeout = seconds(request.timeout) if request.HasField("timeout") else None
+        record = await self._once(
+            "Restart", request, lambda id_: self._lifecycle.restart(id_, timeout, request.signal)
+        )
+        return exec_pb2.RestartResponse(container=_container(record))
+
+    async def Signal(
+        self, request: exec_pb2.SignalRequest, context: Context
+    ) -> exec_pb2.SignalResponse:
+        """See the contract."""
+        await self._once("Signal", request, lambda id_: self._lifecycle.signal(id_, request.signal))
+        return exec_pb2.SignalResponse()
+
+    async def Pause(
+        self, request: exec_pb2.PauseRequest, context: Context
+    ) -> exec_pb2.PauseResponse:
+        """See the contract."""
+        await self._once("Pause", request, self._lifecycle.pause)
+        return exec_pb2.PauseResponse()
+
+    async def Unpause(
+        self, request: exec_pb2.UnpauseRequest, context: Context
+    ) -> exec_pb2.UnpauseResponse:
+        """See the contract."""
+        await self._once("Unpause", request, self._lifecycle.unpause)
+        return exec_pb2.UnpauseResponse()
+
+    async def Rename(
+        self, request: exec_pb2.RenameRequest, context: Context
+    ) -> exec_pb2.RenameResponse:
+        """See the contract."""
+        record = await self._once(
+            "Rename", request, lambda id_: self._lifecycle.rename(id_, request.new_name)
+        )
+        return exec_pb2.RenameResponse(container=_container(record))
+
+    async def Remove(
+        self, request: exec_pb2.RemoveRequest, context: Context
+    ) -> exec_pb2.RemoveResponse:
+        """See the contract."""
+        await self._once(
+            "Remove",
+            request,
+            lambda id_: self._lifecycle.remove(id_, request.reference, force=request.force),
+        )
+        return exec_pb2.RemoveResponse()
+
+    async def Wait(
+        self, request: exec_pb2.WaitRequest, context: Context
+    ) -> AsyncIterator[exec_pb2.WaitResponse]:
+        """See the contract."""
+        waiting = wait(self._containers, self._events, request.reference, request.condition)
+        async with aclosing(waiting) as responses:
+            async for response in responses:
+                yield response
+
+    async def WatchEvents(
+        self, request: exec_pb2.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[exec_pb2.WatchEventsResponse]:
+        """See the contract."""
+        oldest, newest = await self._containers.event_range()
+        since = request.since.ToNanoseconds() if request.HasField("since") else 0
+        until = request.until.ToNanoseconds() if request.HasField("until") else 0
+        after = request.after_sequence
+        if after and (after + 1 < oldest or after > newest):
+            raise OutOfRange(
+                f"the history has events {oldest} to {newest}, not {after + 1}",
+                Reason.HISTORY_LOST,
+            )
+        if not after and not since:
+            after = newest
+        yield exec_pb2.WatchEventsResponse(started=exec_pb2.WatchEventsStarted(sequence=newest))
+        following = self._events.follow(after, since_ns=since, until_ns=until)
+        async with aclosing(following) as events:
+            async for event in events:
+                yield exec_pb2.WatchEventsResponse(event=_event(event))
+
+    async def _once(
+        self, verb: str, request: _Verb, work: Callable[[str], Awaitable[Record | None]]
+    ) -> Record | None:
+        """Do a verb once for each request ID, also when its container has got another name since.
+
+        The work gets the full ID, so that a rename in between doesn't lead to another container.
+        """
+
+        async def do() -> Record | None:
+            return await work((await self._containers.resolve(request.reference)).id)
+
+        return await self.requests.once(verb, request.request_id, do)
+
+
+def _container(record: Record | None) -> Any:
+    assert record is not None
+    return record.message()
+
+
+def _state(value: int) -> State:
+    try:
+        return State(value)
+    except ValueError:
+        raise InvalidArgument(f"no state of a container: {value}") from None
+
+
+def _event(event: StoredEvent) -> exec_pb2.Event:
+    return exec_pb2.Event(
+        sequence=event.sequence,
+        time=timestamp(event.time_ns),
+        kind=event.kind,  # type: ignore[arg-type]
+        container_id=event.container_id,
+        attributes=event.attributes,
+    )

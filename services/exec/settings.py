@@ -1,0 +1,24 @@
+"""Settings of the exec facet."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from portlayer.identity import Role
+from portlayer.settings import FacetSettings
+
+GIB = 1024**3
+
+
+class ExecSettings(FacetSettings):
+    """What the exec service needs to know."""
+
+    role: ClassVar[Role] = Role.EXEC
+
+    driver: Literal["qemu"] = Field("qemu", description="Hypervisor driver.")
+    bootstrap_digest: str = Field(
+        "", description="Bootstrap image to boot; empty means the only one there is."
+    )
+    base_size_bytes: int = Field(
+        8 * GIB, description="Size of containers' disks as their VMs see them."
+    )

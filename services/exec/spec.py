@@ -1,0 +1,175 @@
+"""What a container is asked to be: validation, and completion from the image's configuration."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from vic.exec.v1 import container_pb2
+from vic.storage.v1 import image_pb2
+
+from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from services.exec.names import validate_name
+from services.exec.signals import parse_signal
+
+SPEC_VERSION = 1
+# Docker's own minimum.
+MINIMUM_MEMORY = 6 * 1024 * 1024
+# RFC 1123 for each label; a host name has 64 bytes at most in Linux (sethostname(2)).
+_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?")
+MAX_HOSTNAME = 64
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
+    """Return when a specification can be honoured on a host of so many CPUs.
+
+    Raises InvalidArgument (INVALID_SPEC) in Docker's words, and NotImplementedYet
+    (OPTION_NOT_IMPLEMENTED) that names an option which isn't implemented.
+    """
+    if not spec.image:
+        raise _invalid("Config cannot be empty in order to create a container")
+    if spec.name:
+        validate_name(spec.name)
+    if spec.hostname and (
+        len(spec.hostname) > MAX_HOSTNAME or not _HOSTNAME.fullmatch(spec.hostname)
+    ):
+        raise _invalid(f"invalid hostname: {spec.hostname}")
+    parse_signal(spec.stop_signal)
+    _validate_process(spec)
+    _validate_resources(spec.resources, cpus)
+    _refuse_what_is_missing(spec)
+
+
+def _validate_process(spec: container_pb2.ContainerSpec) -> None:
+    process = spec.process
+    if process.cwd and not process.cwd.startswith("/"):
+        raise _invalid(
+            f"the working directory '{process.cwd}' is invalid, it needs to be an absolute path"
+        )
+    for variable in process.env:
+        if not variable or variable.startswith("="):
+            raise _invalid(f"invalid environment variable: {variable}")
+    texts: Iterable[str] = (*spec.entrypoint, *spec.command, *process.env, process.user)
+    if any("\0" in text for text in texts):
+        raise _invalid("a NUL byte can't be part of an argument, a variable or a user")
+
+
+def _validate_resources(resources: container_pb2.Resources, cpus: int) -> None:
+    memory = resources.memory_bytes
+    if 0 < memory < MINIMUM_MEMORY:
+        raise _invalid("Minimum memory limit allowed is 6MB")
+    if resources.memory_swap_bytes and not memory:
+        raise _invalid("You should always set the Memory limit when using Memoryswap limit")
+    if 0 < resources.memory_swap_bytes < memory:
+        raise _invalid("Minimum memoryswap limit should be larger than memory limit")
+    if resources.nano_cpus > cpus * 10**9:
+        raise _invalid(
+            f"range of CPUs is from 0.01 to {cpus:.2f}, as there are only {cpus} CPUs available"
+        )
+
+
+def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
+    """Refuse by name what the contract has and this service hasn't yet."""
+    resources, process = spec.resources, spec.process
+    restart = spec.restart_policy.condition
+    missing = {
+        "restart policy": restart
+        not in (
+            container_pb2.RESTART_CONDITION_UNSPECIFIED,
+            container_pb2.RESTART_CONDITION_NO,
+        ),
+        "mounts": bool(spec.mounts),
+        "published ports": bool(spec.port_bindings) or spec.publish_all_ports,
+        "read-only root file system": spec.read_only_root,
+        "kernel": bool(spec.kernel),
+        "health check": bool(spec.health_check.test) and spec.health_check.test[0] != "NONE",
+        "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
+        "memory reservation": bool(resources.memory_reservation_bytes),
+        "CPU shares": bool(resources.cpu_shares),
+        "CPU period and quota": bool(resources.cpu_period_us or resources.cpu_quota_us),
+        "cpuset": bool(resources.cpuset_cpus),
+        "OOM killer switched off": resources.oom_kill_disable,
+        "more than one network": len(spec.networks) > 1,
+        "fixed addresses, MAC addresses, aliases and links": any(
+            n.ipv4_address or n.ipv6_address or n.mac_address or n.aliases or n.links
+            for n in spec.networks
+        ),
+        "rlimits": bool(process.rlimits),
+        "tmpfs": False,
+    }
+    for option, wanted in missing.items():
+        if wanted:
+            raise NotImplementedYet(f"{option}: not implemented", option=option)
+
+
+def complete(
+    spec: container_pb2.ContainerSpec, image: image_pb2.Image, container_id: str, name: str
+) -> container_pb2.ContainerSpec:
+    """Return the specification with the image's defaults and ours filled in.
+
+    Raises InvalidArgument (NO_COMMAND) when neither says what to run.
+    """
+    full = container_pb2.ContainerSpec()
+    full.CopyFrom(spec)
+    config = image.config
+    full.version = SPEC_VERSION
+    full.image_id = image.id
+    full.name = name
+    full.hostname = spec.hostname or container_id[:12]
+    full.stop_signal = spec.stop_signal or config.stop_signal
+    full.network_mode = spec.network_mode or "default"
+    if not full.networks and full.network_mode != "none":
+        full.networks.add(network=_network_of(full.network_mode))
+    entrypoint, command = _entrypoint_and_command(spec, config)
+    _replace(full.entrypoint, entrypoint)
+    _replace(full.command, command)
+    _replace(full.process.args, [*entrypoint, *command])
+    if not full.process.args:
+        raise InvalidArgument("no command specified", Reason.NO_COMMAND)
+    _replace(full.process.env, _merge_env(config.env, spec.process.env))
+    full.process.user = spec.process.user or config.user
+    full.process.cwd = spec.process.cwd or config.working_directory
+    for key, value in config.labels.items():
+        if key not in full.labels:
+            full.labels[key] = value
+    _replace(full.exposed_ports, sorted({*config.exposed_ports, *spec.exposed_ports}))
+    _replace(full.volumes, sorted({*config.volumes, *spec.volumes}))
+    if full.volumes:
+        raise NotImplementedYet("volumes: not implemented", option="volumes")
+    return full
+
+
+def _network_of(mode: str) -> str:
+    return "bridge" if mode == "default" else mode
+
+
+def _entrypoint_and_command(
+    spec: container_pb2.ContainerSpec, config: image_pb2.ImageConfig
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Docker's rule: an entrypoint that was given takes the image's command away."""
+    if spec.entrypoint_set:
+        return spec.entrypoint, spec.command
+    return config.entrypoint, spec.command or config.command
+
+
+def _merge_env(image: Iterable[str], own: Iterable[str]) -> list[str]:
+    """Own variables win over the image's; "NAME" without "=" takes one away, as Docker has it."""
+    merged: dict[str, str] = {}
+    for variable in (DEFAULT_PATH, *image):
+        merged[variable.partition("=")[0]] = variable
+    for variable in own:
+        key, equals, _ = variable.partition("=")
+        if equals:
+            merged[key] = variable
+        else:
+            merged.pop(key, None)
+    return list(merged.values())
+
+
+def _replace(target: object, values: Iterable[str]) -> None:
+    items = list(values)
+    del target[:]  # type: ignore[attr-defined]
+    target.extend(items)  # type: ignore[attr-defined]
+
+
+def _invalid(message: str) -> InvalidArgument:
+    return InvalidArgument(message, Reason.INVALID_SPEC)

@@ -1,0 +1,222 @@
+"""One start of a container: its VM is made, connected and run, and the init process in it."""
+
+import asyncio
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TypeVar
+
+from vic.exec.v1 import exec_pb2
+from vic.interaction.v1 import process_pb2
+from vic.network.v1 import network_pb2
+from vic.storage.v1 import disk_pb2
+from vic.tether.v1 import process_pb2 as tether_process_pb2
+
+from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError, leaf_error
+from services.exec.creation import container_endpoints
+from services.exec.drivers import CreatedMachine, Hypervisor, MachineSpec, StartKind
+from services.exec.events import event
+from services.exec.exits import INIT, Exits
+from services.exec.peers import Peers
+from services.exec.record import Record
+from services.exec.states import State
+from services.exec.store import Containers
+
+log = logging.getLogger("vic.exec.starting")
+
+T = TypeVar("T")
+
+# A tether that was forked answers in 100 ms, one that cold-boots under emulation in 10 s, and
+# twenty at once on two cores take their turns.
+TETHER_SECONDS = 120.0
+# uname(2)'s own bound.
+KERNEL_RELEASE_CHARACTERS = 64
+
+
+class Starter:
+    """Brings containers to life. Its caller has the container's turn."""
+
+    def __init__(
+        self,
+        containers: Containers,
+        peers: Peers,
+        hypervisor: Hypervisor,
+        exits: Exits,
+        tether_server_name: str,
+    ) -> None:
+        self._containers = containers
+        self._peers = peers
+        self._hypervisor = hypervisor
+        self._exits = exits
+        self._tether_server_name = tether_server_name
+        self._management: network_pb2.InfoResponse | None = None
+        # Starts since the service came up; a cold boot is never silent.
+        self.starts: Counter[StartKind] = Counter()
+
+    async def start(self, former: Record) -> Record:
+        """Start a container and return its new record, which says that it runs.
+
+        Where it fails no VM is left, and the record says that it is starting.
+        """
+        self._exits.forget(former.boot_id)
+        fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
+        try:
+            return await self._boot(fresh)
+        except Exception as error:
+            leaf = leaf_error(error)
+            if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
+                raise
+            log.warning("%s is booted, since it could not be cloned", former.id)
+        return await self._boot(fresh, cold=True)
+
+    async def _boot(self, fresh: Record, *, cold: bool = False) -> Record:
+        """Try once, under a boot ID of its own: no hypervisor launches again what has ended."""
+        record = replace(fresh, boot_id=uuid.uuid4().hex)
+        self._exits.expect(record.boot_id)
+        try:
+            async with AsyncExitStack() as undo:
+                running = await self._launch(record, undo, cold=cold)
+                await self._containers.update(
+                    running, [event(running, exec_pb2.EVENT_KIND_START)], expect=record
+                )
+                undo.pop_all()
+        except BaseException:
+            self._exits.forget(record.boot_id)
+            raise
+        self._exits.settle(record.boot_id)
+        return running
+
+    async def _launch(self, record: Record, undo: AsyncExitStack, *, cold: bool) -> Record:
+        """Make the VM, connect it, let it run, and run the init process in it."""
+        disk_request = disk_pb2.DiskServiceGetRequest(container_id=record.id)
+        reservation_request = network_pb2.GetReservationRequest(container_id=record.id)
+        async with asyncio.TaskGroup() as group:
+            # On record before there is a VM, so that after a crash the reconciler knows of it.
+            group.create_task(self._containers.update(record))
+            disk = group.create_task(_response(self._peers.disks.Get(disk_request)))
+            reservation = group.create_task(
+                _response(self._peers.network.GetReservation(reservation_request))
+            )
+            management = group.create_task(self._management_network())
+        endpoints = list(reservation.result().endpoints)
+        info = management.result()
+        machine = MachineSpec(
+            container_id=record.id,
+            boot_id=record.boot_id,
+            spec=record.spec,
+            disk=disk.result().disk,
+            endpoints=endpoints,
+            tether_endpoint=f"{info.management_address}:{info.tether_port}",
+            tether_server_name=self._tether_server_name,
+            cold=cold,
+        )
+        undo.push_async_callback(self._undo_create, record)
+        created = await self._create(machine)
+        undo.push_async_callback(self._undo_bind, record)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hypervisor.load(record.id, record.boot_id))
+            group.create_task(
+                _response(self._peers.network.Bind(network_pb2.BindRequest(container_id=record.id)))
+            )
+        async with asyncio.TaskGroup() as group:
+            launched = group.create_task(self._launch_init(record))
+            group.create_task(self._hypervisor.run(record.id, record.boot_id))
+        response = launched.result()
+        self.starts[created.kind] += 1
+        return replace(
+            record,
+            state=State.RUNNING,
+            pid=created.pid,
+            started_ns=response.started_at.ToNanoseconds(),
+            finished_ns=0,
+            start_kind=created.kind.value,
+            # The guest's own word.
+            kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],
+            endpoints=tuple(container_endpoints(endpoints)),
+        )
+
+    async def _create(self, machine: MachineSpec) -> CreatedMachine:
+        try:
+            return await self._hypervisor.create(machine)
+        except AlreadyExists:
+            # The VM of a boot that could not be ended at its time. Nobody wants it: it's our turn.
+            await self._hypervisor.destroy(machine.container_id)
+            return await self._hypervisor.create(machine)
+
+    async def _undo_create(self, record: Record) -> None:
+        try:
+            await self._hypervisor.destroy(record.id, record.boot_id)
+        except VicError as error:
+            # Why the start failed says more. The reconciler ends a VM that nobody owns.
+            log.warning("the VM of %s may be left: %s", record.id, error.message)
+
+    async def _undo_bind(self, record: Record) -> None:
+        try:
+            await self._peers.network.Unbind(network_pb2.UnbindRequest(container_id=record.id))
+        except VicError as error:
+            # Its taps go with the VM, and network sees that by itself.
+            log.warning("%s may be bound still: %s", record.id, error.message)
+
+    async def _launch_init(self, record: Record) -> process_pb2.LaunchResponse:
+        """Ask interaction to run the init process; a VM that ends meanwhile ends the wait."""
+        resources = record.spec.resources
+        limits = tether_process_pb2.WorkloadLimits(
+            memory_bytes=resources.memory_bytes,
+            memory_swap_bytes=resources.memory_swap_bytes,
+            nano_cpus=resources.nano_cpus,
+            pids=max(0, resources.pids_limit),
+        )
+        request = process_pb2.LaunchRequest(
+            container_id=record.id,
+            boot_id=record.boot_id,
+            process_id=INIT,
+            process=record.spec.process,
+            limits=limits,
+        )
+        launch = asyncio.ensure_future(self._ask_to_launch(request))
+        gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())
+        try:
+            await asyncio.wait({launch, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not launch.done():
+                # A short process may have run and ended, with its VM, before we were told that it
+                # runs. Now interaction answers at once, one way or the other.
+                await self._peers.processes.Retire(
+                    process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
+                )
+            try:
+                return await launch
+            except VicError as error:
+                if not gone.done() or error.reason is Reason.LAUNCH_FAILED:
+                    raise
+                message = "the VM ended while it started"
+                raise Unavailable(message, Reason.HYPERVISOR_FAILED) from error
+        finally:
+            for future in (launch, gone):
+                future.cancel()
+
+    async def _ask_to_launch(
+        self, request: process_pb2.LaunchRequest
+    ) -> process_pb2.LaunchResponse:
+        try:
+            return await self._peers.processes.Launch(request, timeout=TETHER_SECONDS)
+        except Unavailable as error:
+            if error.reason is not Reason.SERVICE_UNAVAILABLE:
+                raise
+            # Interaction is being restarted; the same request again is the same launch.
+            log.info("asking again to launch %s: %s", request.container_id, error.message)
+        return await self._peers.processes.Launch(
+            request, timeout=TETHER_SECONDS, wait_for_ready=True
+        )
+
+    async def _management_network(self) -> network_pb2.InfoResponse:
+        if self._management is None:
+            self._management = await self._peers.network.Info(network_pb2.InfoRequest())
+        return self._management
+
+
+async def _response(call: Awaitable[T]) -> T:
+    """Await a call as a coroutine, which is what a task is made of."""
+    return await call

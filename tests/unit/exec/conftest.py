@@ -1,0 +1,322 @@
+"""The exec facet's domain over fakes of its peers, which only tests may have."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from vic.exec.v1 import container_pb2
+from vic.interaction.v1 import process_pb2
+from vic.network.v1 import network_pb2
+from vic.storage.v1 import disk_pb2, image_pb2
+
+from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason, VicError
+from portlayer.store import open_store
+from services.exec.creation import Creator
+from services.exec.drivers import (
+    CreatedMachine,
+    HypervisorInfo,
+    MachineExited,
+    MachineSpec,
+    MachineState,
+    StartKind,
+)
+from services.exec.eventlog import EventLog
+from services.exec.exits import Exit, Exits
+from services.exec.lifecycle import Lifecycle
+from services.exec.operations import Turns
+from services.exec.peers import Peers
+from services.exec.reconcile import Reconciler
+from services.exec.store import MIGRATIONS, Containers
+from tests.databases import place_database
+
+IMAGE = image_pb2.Image(
+    id="sha256:" + "ab" * 32,
+    config=image_pb2.ImageConfig(command=["sh"], env=["A=image", "B=image"], labels={"l": "image"}),
+)
+
+
+@dataclass
+class FakeFacets:
+    """Storage, network and interaction in memory. ``failing`` names calls that fail once."""
+
+    disks: dict[str, bytes] = field(default_factory=dict)
+    reservations: dict[str, list[network_pb2.Endpoint]] = field(default_factory=dict)
+    registered: set[str] = field(default_factory=set)
+    bound: set[str] = field(default_factory=set)
+    failing: dict[str, VicError] = field(default_factory=dict)
+    signals: list[tuple[str, int]] = field(default_factory=list)
+    signalled: asyncio.Event = field(default_factory=asyncio.Event)
+    # What a process does on a signal; None: it goes on.
+    exit_on: dict[int, int] = field(default_factory=lambda: {9: 137, 15: 143})
+    exits: "Exits | None" = None
+    boots: dict[str, str] = field(default_factory=dict)
+    retired: list[str] = field(default_factory=list)
+    powered_off: list[str] = field(default_factory=list)
+    # Cleared, it lets Launch wait for its answer, after `launched`.
+    answer_launch: asyncio.Event = field(default_factory=asyncio.Event)
+    launched: asyncio.Event = field(default_factory=asyncio.Event)
+    # Whether the process had begun when the VM of an unanswered Launch went.
+    ran: bool = False
+    kernel_release: str = "6.1"
+
+    def __post_init__(self) -> None:
+        self.answer_launch.set()
+
+    def _fail(self, call: str) -> None:
+        if call in self.failing:
+            raise self.failing.pop(call)
+
+    async def Get(self, request: Any, **_: Any) -> Any:
+        self._fail("Get")
+        if isinstance(request, image_pb2.ImageServiceGetRequest):
+            if request.reference == "missing":
+                raise NotFound("No such image: missing", Reason.IMAGE_NOT_FOUND)
+            return image_pb2.ImageServiceGetResponse(image=IMAGE)
+        if request.container_id not in self.disks:
+            raise NotFound("no disk", Reason.DISK_NOT_FOUND)
+        return disk_pb2.DiskServiceGetResponse(disk=self._disk(request.container_id))
+
+    def _disk(self, container_id: str) -> disk_pb2.Disk:
+        return disk_pb2.Disk(
+            container_id=container_id,
+            chain=["/top.vmdk", "/base.vmdk"],
+            virtual_size_bytes=2**33,
+            specification=self.disks[container_id],
+        )
+
+    async def Prepare(self, request: disk_pb2.PrepareRequest) -> disk_pb2.PrepareResponse:
+        self._fail("Prepare")
+        self.disks[request.container_id] = request.specification
+        return disk_pb2.PrepareResponse(disk=self._disk(request.container_id))
+
+    async def PutSpecification(self, request: disk_pb2.PutSpecificationRequest) -> None:
+        self._fail("PutSpecification")
+        self.disks[request.container_id] = request.specification
+
+    async def Remove(self, request: disk_pb2.DiskServiceRemoveRequest) -> None:
+        self._fail("Remove")
+        self.disks.pop(request.container_id, None)
+
+    async def List(self, request: Any) -> disk_pb2.DiskServiceListResponse:
+        return disk_pb2.DiskServiceListResponse(disks=[self._disk(i) for i in self.disks])
+
+    async def Info(self, request: Any) -> network_pb2.InfoResponse:
+        return network_pb2.InfoResponse(management_address="100.112.0.1", tether_port=7443)
+
+    async def Reserve(self, request: network_pb2.ReserveRequest) -> network_pb2.ReserveResponse:
+        self._fail("Reserve")
+        endpoints = [network_pb2.Endpoint(management=True, ipv4_address="100.112.0.2")]
+        endpoints += [
+            network_pb2.Endpoint(network_name=e.network, ipv4_address="172.17.0.2")
+            for e in request.endpoints
+        ]
+        self.reservations[request.container_id] = endpoints
+        return network_pb2.ReserveResponse(endpoints=endpoints)
+
+    async def GetReservation(
+        self, request: network_pb2.GetReservationRequest
+    ) -> network_pb2.GetReservationResponse:
+        if request.container_id not in self.reservations:
+            raise NotFound("no endpoints", Reason.ENDPOINT_NOT_FOUND)
+        endpoints = self.reservations[request.container_id]
+        return network_pb2.GetReservationResponse(endpoints=endpoints)
+
+    async def ListReservations(self, request: Any) -> network_pb2.ListReservationsResponse:
+        return network_pb2.ListReservationsResponse(container_ids=list(self.reservations))
+
+    async def Release(self, request: network_pb2.ReleaseRequest) -> None:
+        self.reservations.pop(request.container_id, None)
+        self.bound.discard(request.container_id)
+
+    async def Bind(self, request: network_pb2.BindRequest) -> None:
+        self._fail("Bind")
+        self.bound.add(request.container_id)
+
+    async def Unbind(self, request: network_pb2.UnbindRequest) -> None:
+        self.bound.discard(request.container_id)
+
+    async def Retire(self, request: process_pb2.RetireRequest) -> None:
+        self.retired.append(request.boot_id)
+        self.answer_launch.set()
+
+    async def Register(self, request: process_pb2.RegisterRequest) -> None:
+        self._fail("Register")
+        self.registered.add(request.container_id)
+
+    async def Unregister(self, request: process_pb2.UnregisterRequest) -> None:
+        self.registered.discard(request.container_id)
+
+    async def ListRegistered(self, request: Any) -> process_pb2.ListRegisteredResponse:
+        return process_pb2.ListRegisteredResponse(container_ids=list(self.registered))
+
+    async def Launch(
+        self, request: process_pb2.LaunchRequest, **_: Any
+    ) -> process_pb2.LaunchResponse:
+        self._fail("Launch")
+        self.boots[request.container_id] = request.boot_id
+        self.launched.set()
+        await self.answer_launch.wait()
+        if request.boot_id in self.retired and not self.ran:
+            raise FailedPrecondition("not running", Reason.NOT_RUNNING)
+        started = Timestamp()
+        started.GetCurrentTime()
+        return process_pb2.LaunchResponse(
+            pid=1, started_at=started, kernel_release=self.kernel_release
+        )
+
+    async def Signal(self, request: process_pb2.SignalRequest) -> None:
+        self._fail("Signal")
+        self.signals.append((request.container_id, request.signal))
+        self.signalled.set()
+        if request.container_id not in self.boots:
+            raise FailedPrecondition("not running", Reason.NOT_RUNNING)
+        code = self.exit_on.get(request.signal)
+        if code is not None:
+            await self.end(request.container_id, code)
+
+    async def PowerOff(self, request: process_pb2.PowerOffRequest) -> None:
+        self.powered_off.append(request.container_id)
+        assert self.exits is not None
+        boot = self.boots.get(request.container_id, "")
+        await self.exits.machine_exited(MachineExited(request.container_id, boot, b"", ""))
+
+    async def end(self, container_id: str, code: int) -> None:
+        """Let the init process of a container end."""
+        assert self.exits is not None
+        how = Exit(code, False, 1_800_000_000_000_000_000)
+        await self.exits.process_ended(container_id, self.boots[container_id], how)
+
+
+@dataclass
+class FakeHypervisor:
+    """VMs in memory."""
+
+    machines: dict[str, str] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
+    failing: dict[str, VicError] = field(default_factory=dict)
+    kinds: list[bool] = field(default_factory=list)
+    # Boots that there ever were: none is launched twice.
+    launched: set[str] = field(default_factory=set)
+    exits_to: "Exits | None" = None
+    telling: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def info(self) -> HypervisorInfo:
+        return HypervisorInfo("fake", "fake", "none", "a test", "6.1", 2, 2**34)
+
+    async def create(self, machine: MachineSpec) -> CreatedMachine:
+        self._fail("create")
+        if machine.boot_id in self.launched:
+            raise FailedPrecondition("this launch has ended")
+        if machine.container_id in self.machines:
+            raise AlreadyExists("it runs", Reason.MACHINE_EXISTS)
+        self.launched.add(machine.boot_id)
+        self.machines[machine.container_id] = machine.boot_id
+        self.kinds.append(machine.cold)
+        kind = StartKind.COLD_BOOT if machine.cold else StartKind.INSTANT_CLONE
+        return CreatedMachine(4242, kind)
+
+    async def load(self, container_id: str, boot_id: str) -> None:
+        self._fail("load")
+
+    async def run(self, container_id: str, boot_id: str) -> None:
+        self._fail("run")
+
+    async def destroy(self, container_id: str, boot_id: str = "") -> None:
+        self._fail("destroy")
+        if container_id in self.machines and boot_id in (self.machines[container_id], ""):
+            exited = MachineExited(container_id, self.machines.pop(container_id), b"", "killed")
+            if self.exits_to is not None:
+                # As its end is told by a stream of its own.
+                telling = asyncio.create_task(self.exits_to.machine_exited(exited))
+                self.telling.add(telling)
+                telling.add_done_callback(self.telling.discard)
+
+    async def inventory(self) -> Sequence[MachineState]:
+        return [MachineState(c, b, 4242) for c, b in self.machines.items()]
+
+    async def exits(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
+        yield after, None
+        await asyncio.Event().wait()
+
+    async def forget_exits(self, through: int) -> None: ...
+
+    async def pause(self, container_id: str) -> None:
+        self._fail("pause")
+        self.paused.add(container_id)
+
+    async def unpause(self, container_id: str) -> None:
+        self.paused.discard(container_id)
+
+    def _fail(self, call: str) -> None:
+        if call in self.failing:
+            raise self.failing.pop(call)
+
+
+@dataclass
+class Facet:
+    """All parts of the facet, wired as the composition root does."""
+
+    containers: Containers
+    events: EventLog
+    creator: Creator
+    lifecycle: Lifecycle
+    exits: Exits
+    reconciler: Reconciler
+    turns: Turns
+    peers: FakeFacets
+    hypervisor: FakeHypervisor
+
+    async def run(self, name: str = "", **fields: Any) -> str:
+        """Create and start a container; return its ID."""
+        spec = container_pb2.ContainerSpec(image="busybox", name=name, **fields)
+        record = await self.creator.create("", spec)
+        await self.lifecycle.start(record.id)
+        return record.id
+
+    def leftovers(self) -> list[str]:
+        """Return what is left in the peers."""
+        peers = self.peers
+        return [*peers.disks, *peers.reservations, *peers.registered, *self.hypervisor.machines]
+
+    def restarted(self) -> "Facet":
+        """Return the facet as it is after a SIGKILL: database and peers are all that is left."""
+        facet = wire(self.containers, self.peers, self.hypervisor)
+        facet.exits.caught_up = True
+        return facet
+
+
+def wire(containers: Containers, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
+    """Put a facet together."""
+    stubs = Peers(*(cast("Any", peers),) * 4)
+    events, turns = EventLog(containers), Turns()
+    exits = Exits(containers, events, turns, stubs, hypervisor)
+    peers.exits = hypervisor.exits_to = exits
+    creator = Creator(containers, events, turns, stubs, hypervisor)
+    lifecycle = Lifecycle(
+        containers, events, turns, stubs, hypervisor, creator, exits, "interaction.test.vic"
+    )
+    reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
+    return Facet(
+        containers, events, creator, lifecycle, exits, reconciler, turns, peers, hypervisor
+    )
+
+
+@pytest.fixture
+async def facet(tmp_path: Path) -> AsyncIterator[Facet]:
+    """A facet with an empty database."""
+    place_database(tmp_path / "exec.db", MIGRATIONS)
+    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/exec.db", MIGRATIONS)
+    facet = wire(Containers(store), FakeFacets(), FakeHypervisor())
+    yield facet
+    while facet.hypervisor.telling:
+        await asyncio.wait(facet.hypervisor.telling)
+    await facet.exits.drain()
+    await store.close()

@@ -1,0 +1,76 @@
+"""Listing and comparing repairs what a crash leaves."""
+
+from dataclasses import replace
+
+from vic.exec.v1 import container_pb2
+
+from services.exec.states import State
+from tests.unit.exec.conftest import Facet
+
+
+async def test_what_nobody_owns_is_removed(facet: Facet) -> None:
+    record = await facet.creator.create("", container_pb2.ContainerSpec(image="busybox"))
+    await facet.containers.delete(record.id)
+    facet.peers.disks[record.id] = b""
+    facet.hypervisor.machines["dd" * 32] = "boot"
+    await facet.reconciler.reconcile()
+    assert facet.leftovers() == []
+
+
+async def test_a_lost_database_is_rebuilt_from_beside_the_disks(facet: Facet) -> None:
+    running = await facet.run("web")
+    stopped = await facet.creator.create(
+        "", container_pb2.ContainerSpec(image="busybox", name="stopped")
+    )
+    before = await facet.containers.resolve("web")
+    await facet.containers.delete(running)
+    await facet.containers.delete(stopped.id)
+    await facet.reconciler.reconcile()
+    after = await facet.containers.resolve("web")
+    assert (after.id, after.state, after.boot_id) == (running, State.RUNNING, before.boot_id)
+    assert after.endpoints == before.endpoints
+    assert (await facet.containers.resolve("stopped")).state is State.CREATED
+    await facet.peers.end(running, 4)
+    await facet.exits.drain()
+    assert (await facet.containers.resolve("web")).exit_code == 4
+
+
+async def test_a_running_record_without_a_vm_has_exited(facet: Facet) -> None:
+    container_id = await facet.run()
+    facet.hypervisor.machines.clear()
+    facet.exits.caught_up = True
+    # How it ended may be on its way, the first time that it is missed.
+    assert not await facet.reconciler.reconcile()
+    assert (await facet.containers.resolve(container_id)).state is State.RUNNING
+    assert await facet.reconciler.reconcile()
+    await facet.exits.drain()
+    record = await facet.containers.resolve(container_id)
+    assert (record.state, record.exit_code) == (State.EXITED, 137)
+
+
+async def test_an_interrupted_create_is_undone(facet: Facet) -> None:
+    record = await facet.creator.create(
+        "", container_pb2.ContainerSpec(image="busybox", name="half")
+    )
+    await facet.containers.delete(record.id)
+    await facet.containers.reserve(record)
+    await facet.reconciler.reconcile()
+    assert facet.leftovers() == []
+    assert await facet.containers.reserved_ids() == set()
+
+
+async def test_an_interrupted_start_is_undone(facet: Facet) -> None:
+    record = await facet.creator.create("", container_pb2.ContainerSpec(image="busybox"))
+    await facet.containers.update(replace(record, state=State.STARTING, boot_id="b"))
+    facet.hypervisor.machines[record.id] = "b"
+    await facet.reconciler.reconcile()
+    assert not facet.hypervisor.machines
+    assert (await facet.containers.resolve(record.id)).state is State.CREATED
+
+
+async def test_what_is_right_stays(facet: Facet) -> None:
+    container_id = await facet.run()
+    for _ in range(2):
+        await facet.reconciler.reconcile()
+    assert (await facet.containers.resolve(container_id)).state is State.RUNNING
+    assert facet.peers.bound == {container_id}
