@@ -1,0 +1,23 @@
+"""The FastAPI application."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from gateway.facets import Facets
+from gateway.negotiation import DockerFrontDoor
+from gateway.origins import OriginPolicy
+from gateway.routes import all_routes
+
+
+class _EngineApi(FastAPI):
+    """FastAPI without its own middleware: errors and headers are the front door's."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self.router
+
+
+def build_app(facets: Facets, origins: OriginPolicy, version: str) -> ASGIApp:
+    """Return the ASGI application that speaks the Docker Engine API for these facets."""
+    api = _EngineApi(title="vic", openapi_url=None, redirect_slashes=False)
+    api.router.routes[:] = all_routes(facets)
+    return DockerFrontDoor(api, origins, f"vic/{version} (linux)")

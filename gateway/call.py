@@ -1,0 +1,151 @@
+"""One request to the Docker API: its version, its query as Docker reads it, its JSON body."""
+
+import json
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from gateway import API_VERSION
+from gateway.errors import ApiError, bad_parameter
+
+# The largest body of JSON: a create request with many labels and environment variables.
+MAX_JSON_BODY = 4 * 1024 * 1024
+MAX_JSON_DEPTH = 64
+
+# Source: httputils.BoolValue of moby.
+_FALSE = frozenset({"", "0", "no", "false", "none"})
+
+
+class Call:
+    """A request, read with Docker's conventions. Errors are :class:`~gateway.errors.ApiError`."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.version: tuple[int, int] = request.scope.get("vic.api_version", API_VERSION)
+        query = request.scope.get("query_string", b"")
+        self._query: dict[str, list[str]] = {}
+        if query:
+            self._read_query(query)
+
+    def _read_query(self, query: bytes) -> None:
+        try:
+            pairs = parse_qsl(
+                query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000
+            )
+        except ValueError as error:
+            raise bad_parameter(f"invalid query: {error}") from None
+        for name, value in pairs:
+            self._query.setdefault(name, []).append(value)
+
+    def path(self, name: str) -> str:
+        """A part of the path."""
+        value: str = self.request.path_params[name]
+        return value
+
+    def text(self, name: str, default: str = "") -> str:
+        """A query parameter; the first where it is repeated."""
+        values = self._query.get(name)
+        return values[0] if values else default
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a query parameter."""
+        return self._query.get(name, [])
+
+    def has(self, name: str) -> bool:
+        """Whether a query parameter was given at all."""
+        return name in self._query
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A boolean query parameter: everything is true but a few words and nothing."""
+        if name not in self._query:
+            return default
+        return self.text(name).strip().lower() not in _FALSE
+
+    def optional_number(self, name: str) -> int | None:
+        """A whole number, None where it is absent or empty."""
+        value = self.text(name)
+        if not value:
+            return None
+        digits = value.removeprefix("-").removeprefix("+")
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+            raise bad_parameter(f'invalid value for "{name}": {json.dumps(value)} is not a number')
+        return int(value)
+
+    def header(self, name: str) -> str:
+        """A header's value, empty where it is absent."""
+        return self.request.headers.get(name, "")
+
+    async def json(self) -> Any:
+        """The body as JSON; None where there is none."""
+        body = await self._body()
+        if not body.strip():
+            return None
+        kind = self.header("content-type").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise bad_parameter(
+                f"unsupported Content-Type header ({kind}): must be 'application/json'"
+            )
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise bad_parameter(f"invalid JSON: {_why(error)}") from None
+        _check_text(value)
+        return value
+
+    async def _body(self) -> bytes:
+        length = self.header("content-length")
+        if length and int(length) > MAX_JSON_BODY:
+            raise ApiError(413, "the request's body is too large")
+        body = bytearray()
+        try:
+            async for piece in self.request.stream():
+                body += piece
+                if len(body) > MAX_JSON_BODY:
+                    raise ApiError(413, "the request's body is too large")
+        except ClientDisconnect:
+            raise bad_parameter("the client went away before it had sent its request") from None
+        return bytes(body)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at offset {error.pos}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _check_text(value: Any, depth: int = 0) -> None:
+    """Refuse lone surrogates, which JSON can spell and nothing else can carry, and deep nesting."""
+    if depth > MAX_JSON_DEPTH:
+        raise bad_parameter("invalid JSON: it is nested too deeply")
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise bad_parameter("invalid JSON: a string is not valid Unicode") from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key, depth + 1)
+            _check_text(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item, depth + 1)
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """An answer in Docker's form: compact JSON and a newline."""
+    return Response(json_line(value), status, media_type="application/json")
+
+
+def json_line(value: object) -> bytes:
+    """One JSON value on a line of its own."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def no_content() -> Response:
+    """204."""
+    return Response(status_code=204)

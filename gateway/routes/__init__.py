@@ -1,0 +1,33 @@
+"""The Engine API's endpoints, a module a resource."""
+
+from starlette.routing import BaseRoute
+
+from gateway.facets import Facets
+from gateway.routes import (
+    attach,
+    containers,
+    events,
+    images,
+    logs,
+    networks,
+    refused,
+    system,
+    volumes,
+    waiting,
+)
+
+
+def all_routes(facets: Facets) -> list[BaseRoute]:
+    """Every endpoint; the ones that clients ask most come first, the refusals last."""
+    return [
+        *system.SystemRoutes(facets).routes(),
+        *containers.ContainerRoutes(facets).routes(),
+        *attach.AttachRoutes(facets).routes(),
+        *waiting.WaitRoutes(facets).routes(),
+        *logs.LogRoutes(facets).routes(),
+        *images.ImageRoutes(facets).routes(),
+        *networks.NetworkRoutes(facets).routes(),
+        *volumes.VolumeRoutes(facets).routes(),
+        *events.EventRoutes(facets).routes(),
+        *refused.routes(),
+    ]

@@ -1,0 +1,218 @@
+"""Containers: create, list, inspect, and the verbs that change their state."""
+
+import secrets
+
+from google.protobuf.duration_pb2 import Duration
+from starlette.responses import Response
+from starlette.routing import Route
+from vic.exec.v1.container_pb2 import Container
+from vic.exec.v1.exec_pb2 import (
+    CreateRequest,
+    GetRequest,
+    ListRequest,
+    RemoveRequest,
+    RenameRequest,
+    RestartRequest,
+    SignalRequest,
+    StartRequest,
+    StopRequest,
+)
+from vic.interaction.v1.interaction_pb2 import ResizeRequest
+from vic.storage.v1.image_pb2 import ImageServiceListRequest
+from vic.tether.v1.process_pb2 import WindowSize
+
+from gateway.call import Call, json_response, no_content
+from gateway.errors import bad_parameter, not_implemented
+from gateway.facets import Facets
+from gateway.routes.endpoint import endpoint
+from gateway.translate.containers import inspect_json, summary_json
+from gateway.translate.create import checked_name, read_create_request
+from gateway.translate.filters import Filters
+from gateway.translate.images import is_named
+from gateway.translate.listing import FILTERS, Selection
+
+# A start may have to build the parent VM first, under emulation.
+_START_SECONDS = 240.0
+# Beyond the time that the container is given to end by itself.
+_STOP_SLACK_SECONDS = 60.0
+# Where the container's own time-out, which isn't known here, decides; and for "without end".
+_STOP_AT_MOST_SECONDS = 24 * 3600.0
+
+
+class ContainerRoutes:
+    """Endpoints below /containers that answer at once."""
+
+    def __init__(self, facets: Facets) -> None:
+        self._facets = facets
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        one = "/containers/{container:path}"
+        return [
+            endpoint("GET", "/containers/json", self.list),
+            endpoint("POST", "/containers/create", self.create),
+            endpoint("GET", f"{one}/json", self.inspect),
+            endpoint("POST", f"{one}/start", self.start),
+            endpoint("POST", f"{one}/stop", self.stop),
+            endpoint("POST", f"{one}/restart", self.restart),
+            endpoint("POST", f"{one}/kill", self.kill),
+            endpoint("POST", f"{one}/rename", self.rename),
+            endpoint("POST", f"{one}/resize", self.resize),
+            endpoint("DELETE", "/containers/{container}", self.remove),
+        ]
+
+    async def list(self, call: Call) -> Response:
+        """GET /containers/json."""
+        if call.flag("size"):
+            raise not_implemented("The size of containers (size=1)")
+        filters = Filters.parse(call.text("filters"), FILTERS)
+        ancestors = await self._image_ids(filters) if "ancestor" in filters else set()
+        limit = call.optional_number("limit")
+        selection = Selection(filters, ancestors, call.flag("all"), limit or 0)
+        listed = await self._facets.exec.List(ListRequest())
+        return json_response([summary_json(c) for c in selection.of(listed.containers)])
+
+    async def create(self, call: Call) -> Response:
+        """POST /containers/create."""
+        body = await call.json()
+        spec = read_create_request(body, call.text("name"), call.text("platform"), call.version)
+        request = CreateRequest(container_id=new_container_id(), spec=spec)
+        created = await self._facets.exec.Create(request)
+        answer = {"Id": created.container.id, "Warnings": list(created.warnings)}
+        return json_response(answer, 201)
+
+    async def inspect(self, call: Call) -> Response:
+        """GET /containers/{id}/json."""
+        if call.flag("size"):
+            raise not_implemented("The size of containers (size=1)")
+        return json_response(inspect_json(await self._get(call), call.version))
+
+    async def start(self, call: Call) -> Response:
+        """POST /containers/{id}/start."""
+        if call.text("checkpoint") or call.text("checkpoint-dir"):
+            raise not_implemented("Starting from a checkpoint")
+        if int(call.header("content-length") or 0) > 7 or call.header("transfer-encoding"):
+            raise bad_parameter(
+                "starting container with non-empty request body was deprecated "
+                "since API v1.22 and removed in v1.24"
+            )
+        request = StartRequest(reference=reference(call), request_id=_request_id())
+        await self._facets.exec.Start(request, timeout=_START_SECONDS)
+        return no_content()
+
+    async def stop(self, call: Call) -> Response:
+        """POST /containers/{id}/stop."""
+        seconds = call.optional_number("t")
+        request = StopRequest(
+            reference=reference(call),
+            request_id=_request_id(),
+            timeout=_span(seconds),
+            signal=_stop_signal(call),
+        )
+        await self._facets.exec.Stop(request, timeout=_stop_deadline(seconds))
+        return no_content()
+
+    async def restart(self, call: Call) -> Response:
+        """POST /containers/{id}/restart."""
+        seconds = call.optional_number("t")
+        request = RestartRequest(
+            reference=reference(call),
+            request_id=_request_id(),
+            timeout=_span(seconds),
+            signal=_stop_signal(call),
+        )
+        await self._facets.exec.Restart(request, timeout=_stop_deadline(seconds) + _START_SECONDS)
+        return no_content()
+
+    async def kill(self, call: Call) -> Response:
+        """POST /containers/{id}/kill."""
+        await self._facets.exec.Signal(
+            SignalRequest(
+                reference=reference(call), request_id=_request_id(), signal=call.text("signal")
+            )
+        )
+        return no_content()
+
+    async def rename(self, call: Call) -> Response:
+        """POST /containers/{id}/rename."""
+        name = call.text("name")
+        if not name:
+            raise bad_parameter("Neither old nor new names may be empty")
+        await self._facets.exec.Rename(
+            RenameRequest(
+                reference=reference(call), request_id=_request_id(), new_name=checked_name(name)
+            )
+        )
+        return no_content()
+
+    async def resize(self, call: Call) -> Response:
+        """POST /containers/{id}/resize."""
+        rows, columns = call.optional_number("h"), call.optional_number("w")
+        for name, size in (("h", rows), ("w", columns)):
+            if size is None or not 0 <= size <= 65535:
+                raise bad_parameter(f"invalid resize {'height' if name == 'h' else 'width'}")
+        container = await self._get(call)
+        await self._facets.interaction.Resize(
+            ResizeRequest(container_id=container.id, window=WindowSize(rows=rows, columns=columns))
+        )
+        return Response(status_code=200)
+
+    async def remove(self, call: Call) -> Response:
+        """DELETE /containers/{id}."""
+        if call.flag("link"):
+            raise not_implemented("Removing a link (link=1)")
+        await self._facets.exec.Remove(
+            RemoveRequest(
+                reference=reference(call),
+                request_id=_request_id(),
+                force=call.flag("force"),
+                remove_volumes=call.flag("v"),
+            ),
+            timeout=_STOP_SLACK_SECONDS,
+        )
+        return no_content()
+
+    async def _get(self, call: Call) -> Container:
+        got = await self._facets.exec.Get(GetRequest(reference=reference(call)))
+        return got.container
+
+    async def _image_ids(self, filters: Filters) -> set[str]:
+        listed = await self._facets.images.List(ImageServiceListRequest())
+        return {
+            summary.image.id
+            for summary in listed.images
+            if any(is_named(summary.image, name) for name in filters.get("ancestor"))
+        }
+
+
+def reference(call: Call) -> str:
+    """How the client called a container; Docker shows names with a slash and takes them so."""
+    return call.path("container").removeprefix("/")
+
+
+def new_container_id() -> str:
+    """A random ID whose short form is no number, which command lines would mistake for a PID."""
+    while True:
+        container_id = secrets.token_hex(32)
+        if not container_id[:12].isdigit():
+            return container_id
+
+
+def _request_id() -> str:
+    return secrets.token_hex(16)
+
+
+def _stop_signal(call: Call) -> str:
+    return call.text("signal") if call.version >= (1, 42) else ""
+
+
+def _span(seconds: int | None) -> Duration | None:
+    if seconds is not None and abs(seconds) > 2**31:
+        raise bad_parameter('invalid value for "t": it is out of range')
+    return None if seconds is None else Duration(seconds=seconds)
+
+
+def _stop_deadline(seconds: int | None) -> float:
+    if seconds is None or seconds < 0:
+        return _STOP_AT_MOST_SECONDS
+    return seconds + _STOP_SLACK_SECONDS

@@ -1,0 +1,116 @@
+"""Images: pull, list, inspect, remove."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.responses import Response
+from starlette.routing import Route
+from vic.storage.v1.image_pb2 import (
+    ImageServiceGetRequest,
+    ImageServiceListRequest,
+    ImageServiceRemoveRequest,
+    PullRequest,
+    PullResponse,
+)
+
+from gateway.call import Call, json_line, json_response
+from gateway.errors import bad_parameter, describe, not_implemented
+from gateway.facets import Facets, read
+from gateway.routes.endpoint import endpoint
+from gateway.streams import StreamResponse
+from gateway.translate.credentials import from_header
+from gateway.translate.filters import Filters
+from gateway.translate.images import (
+    LIST_FILTERS,
+    inspect_json,
+    removed_json,
+    select,
+    summary_json,
+)
+from gateway.translate.progress import error_line, progress_line, result_lines
+from gateway.translate.references import is_name_only, with_tag_or_digest
+from portlayer.errors import VicError
+
+# Removing an image may wait for one that is being pulled on top of its layers.
+_REMOVE_SECONDS = 120.0
+
+
+class ImageRoutes:
+    """Endpoints below /images."""
+
+    def __init__(self, facets: Facets) -> None:
+        self._facets = facets
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            endpoint("GET", "/images/json", self.list),
+            endpoint("POST", "/images/create", self.create),
+            endpoint("GET", "/images/{image:path}/json", self.inspect),
+            endpoint("DELETE", "/images/{image:path}", self.remove),
+        ]
+
+    async def list(self, call: Call) -> Response:
+        """GET /images/json."""
+        filters = Filters.parse(call.text("filters"), LIST_FILTERS)
+        listed = await self._facets.images.List(ImageServiceListRequest())
+        shared = call.flag("shared-size")
+        chosen = select(listed.images, filters)
+        return json_response([summary_json(item, call.version, shared) for item in chosen])
+
+    async def inspect(self, call: Call) -> Response:
+        """GET /images/{name}/json."""
+        if call.text("platform"):
+            raise not_implemented("Inspecting an image of another platform (platform)")
+        request = ImageServiceGetRequest(reference=call.path("image"))
+        got = await self._facets.images.Get(request)
+        return json_response(inspect_json(got.image, call.version))
+
+    async def remove(self, call: Call) -> Response:
+        """DELETE /images/{name}."""
+        if call.texts("platforms"):
+            raise not_implemented("Removing an image's platforms (platforms)")
+        removed = await self._facets.images.Remove(
+            ImageServiceRemoveRequest(
+                reference=call.path("image"),
+                force=call.flag("force"),
+                no_prune=call.flag("noprune"),
+            ),
+            timeout=_REMOVE_SECONDS,
+        )
+        return json_response(removed_json(removed.removed))
+
+    async def create(self, call: Call) -> Response:
+        """POST /images/create: a pull; an import is refused by its name."""
+        if call.has("fromSrc"):
+            raise not_implemented("Importing an image (fromSrc)")
+        name = call.text("fromImage")
+        if not name:
+            raise bad_parameter("invalid reference format")
+        reference = with_tag_or_digest(name, call.text("tag"))
+        request = PullRequest(
+            reference=reference,
+            credentials=from_header(call.header("x-registry-auth")),
+            platform=call.text("platform"),
+            all_tags=is_name_only(reference),
+        )
+        messages = read(self._facets.images.Pull(request))
+        first = await anext(messages, None)  # a refusal before anything happened is a plain status
+        return StreamResponse(_lines(first, messages), "application/json")
+
+
+async def _lines(
+    first: PullResponse | None, messages: AsyncGenerator[PullResponse, None]
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(messages):
+        message = first
+        try:
+            while message is not None:
+                if message.HasField("result"):
+                    lines = result_lines(message.result)
+                else:
+                    lines = [progress_line(message.progress)]
+                yield b"".join(json_line(line) for line in lines)
+                message = await anext(messages, None)
+        except VicError as error:
+            yield json_line(error_line(describe(error, {}).message))

@@ -1,0 +1,139 @@
+"""Endpoints that Docker has and vic doesn't, each refused by its name.
+
+Plugins are looked at by clients that only look: there are none.
+"""
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.call import Call, json_response
+from gateway.errors import ApiError, not_found, not_implemented
+from gateway.routes.endpoint import Handler, endpoint
+
+_NO_MANAGER = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
+    "this node to swarm and try again."
+)
+_NO_PART = "This node is not part of a swarm"
+
+_SWARM = """
+GET /swarm
+POST /swarm/init
+POST /swarm/join
+POST /swarm/update
+GET /swarm/unlockkey
+POST /swarm/unlock
+GET /services
+GET /services/{id}
+POST /services/create
+POST /services/{id}/update
+DELETE /services/{id}
+GET /services/{id}/logs
+GET /nodes
+GET /nodes/{id}
+DELETE /nodes/{id}
+POST /nodes/{id}/update
+GET /tasks
+GET /tasks/{id}
+GET /tasks/{id}/logs
+GET /secrets
+POST /secrets/create
+GET /secrets/{id}
+DELETE /secrets/{id}
+POST /secrets/{id}/update
+GET /configs
+POST /configs/create
+GET /configs/{id}
+DELETE /configs/{id}
+POST /configs/{id}/update
+"""
+
+_NOT_YET = """
+GET /containers/{id:path}/attach/ws
+GET /containers/{id:path}/changes
+GET /containers/{id:path}/export
+GET /containers/{id:path}/stats
+GET /containers/{id:path}/top
+HEAD /containers/{id:path}/archive
+GET /containers/{id:path}/archive
+PUT /containers/{id:path}/archive
+POST /containers/{id:path}/exec
+POST /containers/{id:path}/pause
+POST /containers/{id:path}/unpause
+POST /containers/{id:path}/update
+GET /containers/{id:path}/checkpoints
+POST /containers/{id:path}/checkpoints
+DELETE /containers/{id:path}/checkpoints/{checkpoint}
+POST /containers/prune
+GET /exec/{id}/json
+POST /exec/{id}/start
+POST /exec/{id}/resize
+GET /images/get
+GET /images/search
+POST /images/load
+POST /images/prune
+GET /images/{name:path}/get
+GET /images/{name:path}/history
+GET /images/{name:path}/attestations
+POST /images/{name:path}/push
+POST /images/{name:path}/tag
+GET /distribution/{name:path}/json
+POST /commit
+POST /build
+POST /build/prune
+POST /build/cancel
+POST /networks/create
+POST /networks/prune
+POST /networks/{id}/connect
+POST /networks/{id}/disconnect
+DELETE /networks/{id}
+POST /volumes/create
+POST /volumes/prune
+PUT /volumes/{name}
+DELETE /volumes/{name}
+GET /system/df
+GET /plugins/privileges
+POST /plugins/pull
+POST /plugins/create
+DELETE /plugins/{name:path}
+POST /plugins/{name:path}/enable
+POST /plugins/{name:path}/disable
+POST /plugins/{name:path}/upgrade
+POST /plugins/{name:path}/push
+POST /plugins/{name:path}/set
+POST /session
+POST /grpc
+"""
+
+
+def routes() -> list[Route]:
+    """One route for each refusal, and the empty list of plugins that clients look at."""
+    return [
+        endpoint("GET", "/plugins", _no_plugins),
+        endpoint("GET", "/plugins/{name:path}/json", _no_plugin),
+        endpoint("POST", "/swarm/leave", _refusing(ApiError(503, _NO_PART))),
+        *(_route(line, ApiError(503, _NO_MANAGER)) for line in _SWARM.split("\n") if line),
+        *(_route(line, None) for line in _NOT_YET.split("\n") if line),
+    ]
+
+
+def _route(line: str, refusal: ApiError | None) -> Route:
+    method, path = line.split(" ")
+    if refusal is None:
+        refusal = not_implemented(f"{method} {path.replace(':path', '')}")
+    return endpoint(method, path, _refusing(refusal))
+
+
+def _refusing(refusal: ApiError) -> Handler:
+    async def refuse(call: Call) -> Response:
+        raise ApiError(refusal.status, refusal.message)
+
+    return refuse
+
+
+async def _no_plugins(call: Call) -> Response:
+    return json_response([])
+
+
+async def _no_plugin(call: Call) -> Response:
+    raise not_found(f'plugin "{call.path("name")}" not found')

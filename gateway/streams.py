@@ -1,0 +1,52 @@
+"""Answers that go on: their head goes out at once, and they end when the client does."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+
+async def until_first(*coroutines: Coroutine[None, None, None]) -> None:
+    """Run all until one ends, then cancel the others. Raises what the first to fail raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+
+            def stop(_: asyncio.Task[None]) -> None:
+                for task in tasks:
+                    task.cancel()
+
+            for task in tasks:
+                task.add_done_callback(stop)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+
+
+class StreamResponse(Response):
+    """Sends pieces as they come. The head is sent before the first piece exists.
+
+    When the client disconnects the generator is closed at once, which ends whatever it reads from.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], media_type: str) -> None:
+        super().__init__(media_type=media_type)
+        del self.headers["content-length"]
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await until_first(self._send(send), _disconnected(receive))
+        finally:
+            await self._pieces.aclose()
+
+    async def _send(self, send: Send) -> None:
+        async for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,1 @@
+"""Docker's JSON to protos and back; no input or output of their own."""

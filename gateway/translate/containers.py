@@ -1,0 +1,171 @@
+"""Containers in Docker's shapes: inspect, and the entries of a list."""
+
+from typing import Any
+
+from vic.exec.v1.container_pb2 import Container, ContainerEndpoint, MountKind
+
+from gateway.translate import states
+from gateway.translate.configs import config_json, host_config_json
+from gateway.translate.networks import endpoint_settings
+from gateway.translate.ports import network_ports, port_list
+from gateway.translate.times import rfc3339
+
+STORAGE_DRIVER = "vmdk"
+"""What Docker's GraphDriver is here."""
+
+_NO_ENDPOINT = ContainerEndpoint()
+
+
+def inspect_json(container: Container, version: tuple[int, int]) -> dict[str, Any]:
+    """A container as ``GET /containers/{id}/json`` gives it."""
+    spec = container.spec
+    args = list(spec.process.args)
+    return {
+        "Id": container.id,
+        "Created": rfc3339(container.created_at),
+        "Path": args[0] if args else "",
+        "Args": args[1:],
+        "State": _state(container),
+        "Image": spec.image_id,
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "LogPath": "",
+        "Name": f"/{spec.name}",
+        "RestartCount": container.status.restart_count,
+        "Driver": STORAGE_DRIVER,
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": host_config_json(spec),
+        "GraphDriver": {"Data": _disk(container), "Name": STORAGE_DRIVER},
+        "Mounts": _mounts(container),
+        "Config": _config(container, version),
+        "NetworkSettings": _network_settings(container),
+    }
+
+
+def summary_json(container: Container) -> dict[str, Any]:
+    """A container as an entry of ``GET /containers/json``."""
+    spec = container.spec
+    return {
+        "Id": container.id,
+        "Names": [f"/{spec.name}"],
+        "Image": spec.image,
+        "ImageID": spec.image_id,
+        "Command": _command_line(container),
+        "Created": container.created_at.seconds,
+        "Ports": port_list(container, states.is_running(container)),
+        "Labels": dict(spec.labels),
+        "State": states.word(container),
+        "Status": states.sentence(container),
+        "HostConfig": {
+            "NetworkMode": "bridge" if spec.network_mode in ("", "default") else spec.network_mode
+        },
+        "NetworkSettings": {"Networks": _networks(container)},
+        "Mounts": _mounts(container),
+    }
+
+
+def _state(container: Container) -> dict[str, Any]:
+    status = container.status
+    state = states.word(container)
+    return {
+        "Status": state,
+        "Running": states.is_running(container),
+        "Paused": state == "paused",
+        "Restarting": state == "restarting",
+        "OOMKilled": status.oom_killed,
+        "Dead": state == "dead",
+        "Pid": status.pid,
+        "ExitCode": status.exit_code,
+        "Error": status.error,
+        "StartedAt": rfc3339(status.started_at),
+        "FinishedAt": rfc3339(status.finished_at),
+    }
+
+
+def _config(container: Container, version: tuple[int, int]) -> dict[str, Any]:
+    config = config_json(container.spec)
+    if not config["Hostname"]:
+        config["Hostname"] = container.id[:12]
+    if version < (1, 52) and len(container.endpoints) == 1 and states.is_running(container):
+        config["MacAddress"] = container.endpoints[0].mac_address.lower()
+    return config
+
+
+def _disk(container: Container) -> dict[str, str]:
+    return {"ChainLength": str(container.disk_chain_length)}
+
+
+def _mounts(container: Container) -> list[dict[str, Any]]:
+    mounts = []
+    for mount in container.spec.mounts:
+        if mount.kind == MountKind.MOUNT_KIND_TMPFS:
+            continue
+        mounts.append(
+            {
+                "Type": "volume",
+                "Name": mount.source,
+                "Source": "",
+                "Destination": mount.target,
+                "Driver": "local",
+                "Mode": "",
+                "RW": not mount.read_only,
+                "Propagation": "",
+            }
+        )
+    return mounts
+
+
+def _network_settings(container: Container) -> dict[str, Any]:
+    running = states.is_running(container)
+    main = container.endpoints[0] if container.endpoints and running else _NO_ENDPOINT
+    networks = _networks(container)
+    on_bridge = endpoint_settings(main, container) if main.network_name == "bridge" else {}
+    return {
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": "",
+        "Ports": network_ports(container, running),
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "EndpointID": on_bridge.get("EndpointID", ""),
+        "Gateway": on_bridge.get("Gateway", ""),
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": on_bridge.get("IPAddress", ""),
+        "IPPrefixLen": on_bridge.get("IPPrefixLen", 0),
+        "IPv6Gateway": "",
+        "MacAddress": on_bridge.get("MacAddress", ""),
+        "Networks": networks,
+    }
+
+
+def _networks(container: Container) -> dict[str, Any]:
+    running = states.is_running(container)
+    networks = {}
+    for endpoint in container.endpoints:
+        # An address is shown while it is in use, as with dockerd.
+        shown = endpoint
+        if not running:
+            shown = ContainerEndpoint(
+                network_id=endpoint.network_id, aliases=list(endpoint.aliases)
+            )
+        networks[endpoint.network_name] = endpoint_settings(shown, container)
+    if not networks:
+        mode = container.spec.network_mode
+        name = "bridge" if mode in ("", "default") else mode
+        networks[name] = endpoint_settings(_NO_ENDPOINT, container)
+    return networks
+
+
+def _command_line(container: Container) -> str:
+    args = list(container.spec.process.args)
+    quoted = [f"'{arg}'" if " " in arg else arg for arg in args[1:]]
+    return " ".join([*args[:1], *quoted])

@@ -1,0 +1,176 @@
+"""A create request's body as a container's specification.
+
+Every field of Config, HostConfig and NetworkingConfig is honoured or refused by its name.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from vic.exec.v1.container_pb2 import (
+    ContainerSpec,
+    HealthCheck,
+    NetworkAttachment,
+    StdioOptions,
+)
+from vic.tether.v1.process_pb2 import ProcessSpec
+
+from gateway.errors import bad_parameter, not_implemented
+from gateway.fields import Fields
+from gateway.translate.host_config import HostConfig, read_host_config
+
+SPEC_VERSION = 1
+
+_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_PORT = re.compile(r"([0-9]{1,5})(?:/([a-z]+))?")
+_DEFAULT_NETWORKS = ("default", "bridge")
+
+
+def read_create_request(
+    body: object, name: str, platform: str, version: tuple[int, int]
+) -> ContainerSpec:
+    """Return the specification that a create request asks for.
+
+    Raises 400 for what can't be right, 501 naming an option that isn't implemented.
+    """
+    if body is None or body == {}:
+        raise bad_parameter("config cannot be empty in order to create a container")
+    fields = Fields(body)
+    host = read_host_config(fields.child("HostConfig"))
+    attachments = _networks(fields.child("NetworkingConfig"), host, version)
+    spec = _config(fields, host)
+    spec.name = checked_name(name) if name else ""
+    spec.platform = platform
+    spec.networks.extend(attachments)
+    fields.finish()
+    return spec
+
+
+def checked_name(name: str) -> str:
+    """Return a container's name without its slash. Raises a 400 for one that Docker refuses."""
+    if not _NAME.fullmatch(name):
+        raise bad_parameter(
+            f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        )
+    return name.removeprefix("/")
+
+
+def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
+    image = fields.text("Image")
+    if not image:
+        raise bad_parameter("no image specified")
+    entrypoint = fields.optional_texts("Entrypoint")
+    spec = ContainerSpec(
+        version=SPEC_VERSION,
+        image=image,
+        # ``--entrypoint ""`` arrives as [""] and clears the image's.
+        entrypoint=[] if entrypoint in (None, [""]) else entrypoint,
+        entrypoint_set=entrypoint is not None,
+        command=fields.optional_texts("Cmd") or [],
+        process=_process(fields, host),
+        hostname=fields.text("Hostname"),
+        domainname=fields.text("Domainname"),
+        labels=fields.text_mapping("Labels"),
+        stop_signal=fields.text("StopSignal"),
+        stop_timeout=_stop_timeout(fields.optional_number("StopTimeout")),
+        resources=host.resources,
+        auto_remove=host.auto_remove,
+        log=host.log,
+        network_mode=host.network_mode,
+        exposed_ports=_exposed_ports(fields.mapping("ExposedPorts")),
+        stdio=StdioOptions(
+            attach_stdin=fields.flag("AttachStdin"),
+            attach_stdout=fields.flag("AttachStdout"),
+            attach_stderr=fields.flag("AttachStderr"),
+            stdin_once=fields.flag("StdinOnce"),
+        ),
+        health_check=_health_check(fields.child("Healthcheck")),
+    )
+    # Written by docker commit and by old Windows builds; no part of what a container does.
+    fields.drop("ArgsEscaped")
+    return spec
+
+
+def _process(fields: Fields, host: HostConfig) -> ProcessSpec:
+    directory = fields.text("WorkingDir")
+    if directory and not directory.startswith("/"):
+        raise bad_parameter(
+            f"the working directory '{directory}' is invalid, it needs to be an absolute path"
+        )
+    environment = fields.texts("Env")
+    for variable in environment:
+        if variable.startswith("=") or not variable:
+            raise bad_parameter(f"invalid environment variable: {variable}")
+    process = ProcessSpec(
+        env=environment,
+        cwd=directory,
+        user=fields.text("User"),
+        tty=fields.flag("Tty"),
+        stdin=fields.flag("OpenStdin"),
+    )
+    if process.tty and host.window.rows and host.window.columns:
+        process.window.CopyFrom(host.window)
+    return process
+
+
+def _stop_timeout(seconds: int | None) -> Duration | None:
+    if seconds is None:
+        return None
+    if abs(seconds) > 2**31:
+        raise bad_parameter("StopTimeout is out of range")
+    return Duration(seconds=seconds)
+
+
+def _exposed_ports(ports: Mapping[str, Any]) -> list[str]:
+    exposed = []
+    for port in ports:
+        found = _PORT.fullmatch(port)
+        if found is None or int(found[1]) > 65535:
+            raise bad_parameter(f"invalid port specification: {port!r}")
+        protocol = found[2] or "tcp"
+        if protocol not in ("tcp", "udp", "sctp"):
+            raise bad_parameter(f"invalid protocol: {protocol}")
+        exposed.append(f"{int(found[1])}/{protocol}")
+    return exposed
+
+
+def _health_check(fields: Fields) -> HealthCheck | None:
+    test = fields.texts("Test")
+    if test in ([], ["NONE"]):
+        fields.finish()
+        return HealthCheck(test=test) if test else None
+    raise not_implemented("Healthcheck")
+
+
+def _networks(
+    fields: Fields, host: HostConfig, version: tuple[int, int]
+) -> list[NetworkAttachment]:
+    endpoints = fields.mapping("EndpointsConfig")
+    fields.finish()
+    if len(endpoints) > 1 and version < (1, 44):
+        raise bad_parameter(
+            "Container cannot be created with multiple network endpoints: " + ", ".join(endpoints)
+        )
+    attachments = []
+    for network, settings in endpoints.items():
+        path = f"NetworkingConfig.EndpointsConfig.{network}"
+        is_main = network == host.network_mode or (
+            network in _DEFAULT_NETWORKS and host.network_mode in _DEFAULT_NETWORKS
+        )
+        if not is_main:
+            raise not_implemented(f"{path} (a network beside HostConfig.NetworkMode)")
+        attachments.append(_attachment(network, Fields(settings, path)))
+    # The main network alone, with nothing asked of it, is what the network mode says already.
+    return [attachment for attachment in attachments if attachment.aliases]
+
+
+def _attachment(network: str, endpoint: Fields) -> NetworkAttachment:
+    aliases = endpoint.texts("Aliases")
+    if aliases and network in _DEFAULT_NETWORKS:
+        raise bad_parameter("network-scoped aliases are only supported for user-defined networks")
+    # What inspect told of a former endpoint, and compose sends back; the facet decides them anew.
+    endpoint.drop("NetworkID", "EndpointID", "DNSNames")
+    endpoint.child("IPAMConfig").finish()
+    endpoint.finish()
+    return NetworkAttachment(network=network, aliases=aliases)

@@ -1,0 +1,97 @@
+"""The ``filters`` parameter of list, prune and events."""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+
+from gateway.errors import bad_parameter
+
+# Docker matches in linear time (RE2), Python backtracks: what can take long is refused.
+_QUANTIFIED_GROUP = re.compile(r"\)[*+?{]|\\[0-9]|\(\?")
+_QUANTIFIER = re.compile(r"[*+{]")
+_MAX_QUANTIFIERS = 4
+
+
+class Filters:
+    """Values by key: keys must all hold, of a key's values one must."""
+
+    def __init__(self, values: Mapping[str, frozenset[str]]) -> None:
+        self._values = values
+
+    @classmethod
+    def parse(cls, text: str, known: Collection[str]) -> "Filters":
+        """Read both of Docker's forms, ``{"a":["b"]}`` and ``{"a":{"b":true}}``.
+
+        Raises a 400 for anything else, and for a key that isn't known.
+        """
+        if not text:
+            return cls({})
+        try:
+            decoded = json.loads(text)
+        except (ValueError, RecursionError):
+            raise bad_parameter("invalid filter") from None
+        if not isinstance(decoded, dict):
+            raise bad_parameter("invalid filter")
+        values = {}
+        for key, given in decoded.items():
+            if key not in known:
+                raise bad_parameter(f"invalid filter '{key}'")
+            values[key] = frozenset(_values_of(key, given))
+        return cls(values)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def get(self, key: str) -> frozenset[str]:
+        """All values of a key."""
+        return self._values.get(key, frozenset())
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """A key whose one value is a boolean."""
+        if key not in self._values:
+            return default
+        truths = {value in ("1", "true") for value in self._values[key]}
+        if len(truths) != 1 or not self._values[key] <= {"0", "1", "true", "false"}:
+            given = ", ".join(sorted(self._values[key]))
+            raise bad_parameter(f"invalid filter '{key}=[{given}]'")
+        return truths.pop()
+
+    def exact(self, key: str, candidate: str) -> bool:
+        """Whether the candidate is one of the values, or there are none."""
+        return not self.get(key) or candidate in self.get(key)
+
+    def prefix(self, key: str, candidate: str) -> bool:
+        """Whether the candidate begins with one of the values, or there are none."""
+        return not self.get(key) or any(candidate.startswith(value) for value in self.get(key))
+
+    def pattern(self, key: str, *candidates: str) -> bool:
+        """Whether a value is a candidate, or a regular expression found in one."""
+        values = self.get(key)
+        return not values or any(_found(value, text) for value in values for text in candidates)
+
+    def labels(self, labels: Mapping[str, str], key: str = "label") -> bool:
+        """Whether all of ``name`` and ``name=value`` hold."""
+        for wanted in self.get(key):
+            name, has_value, value = wanted.partition("=")
+            if name not in labels or (has_value and labels[name] != value):
+                return False
+        return True
+
+
+def _values_of(key: str, given: object) -> list[str]:
+    if isinstance(given, dict):
+        given = [value for value, wanted in given.items() if wanted]
+    if not isinstance(given, list) or not all(isinstance(value, str) for value in given):
+        raise bad_parameter(f"invalid filter '{key}'")
+    return given
+
+
+def _found(value: str, text: str) -> bool:
+    if value == text:
+        return True
+    if _QUANTIFIED_GROUP.search(value) or len(_QUANTIFIER.findall(value)) > _MAX_QUANTIFIERS:
+        raise bad_parameter("invalid filter: the pattern is too complex")
+    try:
+        return re.search(value, text) is not None
+    except re.error:
+        return False

@@ -1,0 +1,162 @@
+"""The part of a create request that depends on the host: what is honoured, what refused by name."""
+
+from dataclasses import dataclass, field
+
+from vic.exec.v1.container_pb2 import LogDriver, LogOptions, Resources
+from vic.tether.v1.process_pb2 import WindowSize
+
+from gateway.errors import bad_parameter, not_implemented
+from gateway.fields import Fields
+
+# The default that a client may spell out; a VM's /dev/shm has it as well.
+_DEFAULT_SHM_SIZE = 64 * 1024 * 1024
+
+_LOG_DRIVERS = {
+    "": LogDriver.LOG_DRIVER_UNSPECIFIED,
+    "json-file": LogDriver.LOG_DRIVER_JSON_FILE,
+    "local": LogDriver.LOG_DRIVER_LOCAL,
+    "none": LogDriver.LOG_DRIVER_NONE,
+}
+
+_SIZE_UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+RUNTIME = "vic"
+"""Name of the one runtime: a virtual machine."""
+
+
+@dataclass
+class HostConfig:
+    """What a create request's HostConfig asks for."""
+
+    resources: Resources = field(default_factory=Resources)
+    log: LogOptions = field(default_factory=LogOptions)
+    network_mode: str = "default"
+    auto_remove: bool = False
+    window: WindowSize = field(default_factory=WindowSize)
+
+
+def read_host_config(fields: Fields) -> HostConfig:
+    """Read and check every field. Raises 400 for nonsense, 501 naming what isn't implemented."""
+    config = HostConfig(
+        resources=_resources(fields),
+        log=_log(fields.child("LogConfig")),
+        network_mode=_network_mode(fields),
+        auto_remove=fields.flag("AutoRemove"),
+        window=_window(fields),
+    )
+    _check_restart_policy(fields.child("RestartPolicy"))
+    _refuse_the_rest(fields)
+    return config
+
+
+def _resources(fields: Fields) -> Resources:
+    memory = fields.number("Memory")
+    if memory < 0:
+        raise bad_parameter("Minimum memory limit allowed is 6MB")
+    nano_cpus = fields.number("NanoCpus")
+    if nano_cpus < 0:
+        raise bad_parameter("NanoCPUs must not be negative")
+    swap = fields.number("MemorySwap")
+    if swap > 0 and not memory:
+        raise bad_parameter("You should always set the Memory limit when using Memoryswap limit")
+    if 0 < swap < memory:
+        raise bad_parameter("Minimum memoryswap limit should be larger than memory limit")
+    # A container VM has no swap, so that every limit of it is kept; -1 asks for none.
+    fields.accept("MemorySwappiness", -1)
+    return Resources(
+        memory_bytes=memory,
+        memory_swap_bytes=max(swap, 0),
+        nano_cpus=nano_cpus,
+        # Docker takes zero and every negative number for "no limit".
+        pids_limit=max(fields.number("PidsLimit"), 0),
+    )
+
+
+def _log(fields: Fields) -> LogOptions:
+    name = fields.text("Type")
+    if name not in _LOG_DRIVERS:
+        raise not_implemented(f"logging driver {name!r}")
+    options = fields.text_mapping("Config")
+    unknown = sorted(set(options) - {"max-size", "max-file"})
+    if unknown:
+        raise not_implemented(f"log option {unknown[0]!r}")
+    if name == "none" and options:
+        raise bad_parameter("the none logging driver takes no options")
+    fields.finish()
+    return LogOptions(
+        driver=_LOG_DRIVERS[name],
+        max_size_bytes=_size(options.get("max-size", "")),
+        max_files=_count(options.get("max-file", "")),
+    )
+
+
+def _size(text: str) -> int:
+    """A size such as ``10m``; -1 and nothing mean no bound."""
+    if text in ("", "-1"):
+        return 0
+    number, unit = text, "b"
+    if text[-1:].lower() in _SIZE_UNITS:
+        number, unit = text[:-1], text[-1].lower()
+    if not (number.isascii() and number.isdigit()) or len(number) > 15:
+        raise bad_parameter(f"invalid size {text!r} of log option max-size")
+    return int(number) * _SIZE_UNITS[unit]
+
+
+def _count(text: str) -> int:
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:10]) < 10_000:
+        raise bad_parameter(f"invalid number {text!r} of log option max-file")
+    return int(text)
+
+
+def _network_mode(fields: Fields) -> str:
+    mode = fields.text("NetworkMode") or "default"
+    if mode == "host" or mode.startswith("container:"):
+        raise not_implemented(f"{fields.name_of('NetworkMode')} {mode!r}")
+    return mode
+
+
+def _window(fields: Fields) -> WindowSize:
+    size = fields.raw("ConsoleSize")
+    if size is None:
+        return WindowSize()
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(type(item) is int and 0 <= item <= 65535 for item in size)
+    ):
+        raise bad_parameter(f"invalid JSON: {fields.name_of('ConsoleSize')} must be two numbers")
+    return WindowSize(rows=size[0], columns=size[1])
+
+
+def _check_restart_policy(fields: Fields) -> None:
+    name = fields.text("Name")
+    retries = fields.number("MaximumRetryCount")
+    fields.finish()
+    if name in ("always", "unless-stopped", "on-failure"):
+        raise not_implemented(f"restart policy {name!r}")
+    if name not in ("", "no"):
+        raise bad_parameter(
+            f"invalid restart policy: unknown policy '{name}'; use one of "
+            "'no', 'always', 'on-failure', or 'unless-stopped'"
+        )
+    if retries:
+        raise bad_parameter(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
+        )
+
+
+def _refuse_the_rest(fields: Fields) -> None:
+    # Read by the CLI alone.
+    fields.drop("ContainerIDFile")
+    fields.accept("CgroupnsMode", "private")
+    fields.accept("IpcMode", "private")
+    fields.accept("Isolation", "default")
+    fields.accept("Runtime", RUNTIME)
+    fields.accept("ShmSize", _DEFAULT_SHM_SIZE)
+    for name in ("MaskedPaths", "ReadonlyPaths"):
+        # null is the default; an empty array asks for none, which is something else
+        if fields.raw(name) is not None:
+            raise not_implemented(fields.name_of(name))
+    fields.finish()

@@ -1,0 +1,184 @@
+"""Images in Docker's shapes."""
+
+import fnmatch
+from collections.abc import Iterable
+from typing import Any
+
+from vic.storage.v1.image_pb2 import Image, ImageConfig, ImageSummary, RemovedImage
+
+from gateway.errors import not_found
+from gateway.translate.containers import STORAGE_DRIVER
+from gateway.translate.filters import Filters
+from gateway.translate.times import from_query, nanoseconds, rfc3339
+
+LIST_FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
+
+# Config fields that belong to containers; images stopped showing them with 1.50.
+_CONTAINER_FIELDS: dict[str, Any] = {
+    "Hostname": "",
+    "Domainname": "",
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "AttachStderr": False,
+    "Tty": False,
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "Image": "",
+}
+
+
+def summary_json(
+    summary: ImageSummary, version: tuple[int, int], shared_size: bool
+) -> dict[str, Any]:
+    """An image as an entry of ``GET /images/json``."""
+    image = summary.image
+    tags, digests = list(image.repository_tags), list(image.repository_digests)
+    if version < (1, 43) and not tags:
+        tags, digests = ["<none>:<none>"], digests or ["<none>@<none>"]
+    entry = {
+        "Containers": -1,
+        "Created": image.created_at.seconds,
+        "Id": image.id,
+        "Labels": dict(image.config.labels) or None,
+        "ParentId": image.parent_id,
+        "RepoDigests": digests,
+        "RepoTags": tags,
+        "SharedSize": summary.shared_bytes if shared_size else -1,
+        "Size": image.size_bytes,
+    }
+    if version < (1, 44):
+        entry["VirtualSize"] = image.size_bytes
+    return entry
+
+
+def inspect_json(image: Image, version: tuple[int, int]) -> dict[str, Any]:
+    """An image as ``GET /images/{name}/json`` gives it."""
+    value: dict[str, Any] = {
+        "Id": image.id,
+        "RepoTags": list(image.repository_tags),
+        "RepoDigests": list(image.repository_digests),
+        "Parent": image.parent_id,
+        "Comment": image.comment,
+        "Created": rfc3339(image.created_at),
+        "DockerVersion": image.docker_version,
+        "Author": image.author,
+        "Config": _config(image.config, version),
+        "Architecture": image.architecture,
+        "Os": image.os,
+        "Size": image.size_bytes,
+        "GraphDriver": {"Data": {"ChainID": image.chain_id}, "Name": STORAGE_DRIVER},
+        "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
+        "Metadata": {"LastTagTime": rfc3339(image.last_tagged_at)},
+    }
+    if image.variant:
+        value["Variant"] = image.variant
+    if version < (1, 44):
+        value["VirtualSize"] = image.size_bytes
+    if version < (1, 45):
+        value |= {"Container": "", "ContainerConfig": {**_CONTAINER_FIELDS, "Cmd": None}}
+    return value
+
+
+def removed_json(removed: Iterable[RemovedImage]) -> list[dict[str, str]]:
+    """What a removal did."""
+    return [
+        {"Untagged": item.untagged}
+        if item.WhichOneof("kind") == "untagged"
+        else {"Deleted": item.deleted}
+        for item in removed
+    ]
+
+
+def select(summaries: Iterable[ImageSummary], filters: Filters) -> list[ImageSummary]:
+    """The images that fit, newest first."""
+    ordered = sorted(summaries, key=lambda s: nanoseconds(s.image.created_at), reverse=True)
+    newest = min((_moment(ordered, value) for value in filters.get("before")), default=None)
+    oldest = max((_moment(ordered, value) for value in filters.get("since")), default=None)
+    untils = [from_query("until", value) for value in filters.get("until")]
+    for until in untils:
+        if until is not None:
+            newest = min(nanoseconds(until), newest if newest is not None else 2**63)
+    chosen = []
+    for summary in ordered:
+        image = summary.image
+        created = nanoseconds(image.created_at)
+        dangling = not image.repository_tags
+        if (
+            (newest is None or created < newest)
+            and (oldest is None or created > oldest)
+            and ("dangling" not in filters or filters.flag("dangling") == dangling)
+            and filters.labels(image.config.labels)
+            and _reference_fits(image, filters)
+        ):
+            chosen.append(summary)
+    return chosen
+
+
+def is_named(image: Image, reference: str) -> bool:
+    """Whether a reference as people write it (name, tag, digest, ID or its start) is this image."""
+    digits = reference.removeprefix("sha256:")
+    return (
+        reference in image.repository_tags
+        or f"{reference}:latest" in image.repository_tags
+        or reference in image.repository_digests
+        or (len(digits) > 3 and image.id.removeprefix("sha256:").startswith(digits))
+    )
+
+
+def _moment(ordered: Iterable[ImageSummary], reference: str) -> int:
+    for summary in ordered:
+        if is_named(summary.image, reference):
+            return nanoseconds(summary.image.created_at)
+    raise not_found(f"No such image: {reference}")
+
+
+def _reference_fits(image: Image, filters: Filters) -> bool:
+    patterns = filters.get("reference")
+    if not patterns:
+        return True
+    names = set(image.repository_tags) | set(image.repository_digests)
+    names |= {tag.rpartition(":")[0] for tag in image.repository_tags}
+    names |= {digest.partition("@")[0] for digest in image.repository_digests}
+    return any(_glob(name, pattern) for name in names for pattern in patterns)
+
+
+def _glob(name: str, pattern: str) -> bool:
+    """Go's path.Match: a star stops at a slash."""
+    parts, patterns = name.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(
+        fnmatch.fnmatchcase(part, wanted) for part, wanted in zip(parts, patterns, strict=True)
+    )
+
+
+def _config(config: ImageConfig, version: tuple[int, int]) -> dict[str, Any]:
+    value: dict[str, Any] = {} if version >= (1, 50) else dict(_CONTAINER_FIELDS)
+    value |= {
+        "User": config.user,
+        "ExposedPorts": {port: {} for port in config.exposed_ports} or None,
+        "Env": list(config.env),
+        "Cmd": list(config.command) or None,
+        "Volumes": {path: {} for path in config.volumes} or None,
+        "WorkingDir": config.working_directory,
+        "Entrypoint": list(config.entrypoint) or None,
+        "OnBuild": list(config.on_build) or None,
+        "Labels": dict(config.labels) or None,
+    }
+    if config.stop_signal:
+        value["StopSignal"] = config.stop_signal
+    if config.shell:
+        value["Shell"] = list(config.shell)
+    if config.args_escaped:
+        value["ArgsEscaped"] = True
+    if config.HasField("health_check") and config.health_check.test:
+        check = config.health_check
+        value["Healthcheck"] = {
+            "Test": list(check.test),
+            "Interval": check.interval.ToNanoseconds(),
+            "Timeout": check.timeout.ToNanoseconds(),
+            "StartPeriod": check.start_period.ToNanoseconds(),
+            "StartInterval": check.start_interval.ToNanoseconds(),
+            "Retries": check.retries,
+        }
+    if value["ExposedPorts"] is None:
+        del value["ExposedPorts"]
+    return value

@@ -1,0 +1,117 @@
+"""Networks and endpoints in Docker's shape."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vic.exec.v1.container_pb2 import Container, ContainerEndpoint
+from vic.network.v1.network_pb2 import AddressPool, Endpoint, Network, NetworkKind
+
+from gateway.translate.filters import Filters
+from gateway.translate.times import rfc3339
+
+LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
+
+_DRIVERS = {
+    NetworkKind.NETWORK_KIND_BRIDGE: "bridge",
+    NetworkKind.NETWORK_KIND_NONE: "null",
+    NetworkKind.NETWORK_KIND_EXTERNAL: "external",
+}
+
+
+def network_json(network: Network, names: Mapping[str, str]) -> dict[str, Any]:
+    """A network as ``GET /networks/{id}`` gives it; ``names`` are the containers' by ID."""
+    return {
+        "Name": network.name,
+        "Id": network.id,
+        "Created": rfc3339(network.created_at),
+        "Scope": "local",
+        "Driver": driver_of(network),
+        "EnableIPv4": True,
+        "EnableIPv6": network.enable_ipv6,
+        "IPAM": {
+            "Driver": "default",
+            "Options": None,
+            "Config": [_pool(pool) for pool in network.pools] or None,
+        },
+        "Internal": network.internal,
+        "Attachable": network.attachable,
+        "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": {
+            endpoint.container_id: _member(endpoint, names) for endpoint in network.endpoints
+        },
+        "Options": dict(network.options),
+        "Labels": dict(network.labels),
+    }
+
+
+def driver_of(network: Network) -> str:
+    """Docker's name of the driver."""
+    return _DRIVERS.get(network.kind, "bridge")
+
+
+def select(networks: Iterable[Network], filters: Filters) -> list[Network]:
+    """The networks that fit. "dangling" holds for those without endpoints."""
+    chosen = []
+    for network in networks:
+        kind = "builtin" if network.predefined else "custom"
+        if not (
+            filters.pattern("name", network.name)
+            and filters.prefix("id", network.id)
+            and filters.exact("driver", driver_of(network))
+            and filters.exact("scope", "local")
+            and filters.exact("type", kind)
+            and filters.labels(network.labels)
+        ):
+            continue
+        dangling = not network.endpoints and not network.predefined
+        if "dangling" in filters and filters.flag("dangling") != dangling:
+            continue
+        chosen.append(network)
+    return chosen
+
+
+def endpoint_settings(endpoint: ContainerEndpoint, container: Container) -> dict[str, Any]:
+    """One of a container's networks, as inspect gives it."""
+    short = container.id[:12]
+    names = [container.spec.name, *endpoint.aliases, short] if endpoint.aliases else None
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": list(endpoint.aliases) or None,
+        "MacAddress": endpoint.mac_address.lower(),
+        "DriverOpts": None,
+        "GwPriority": 0,
+        "NetworkID": endpoint.network_id,
+        "EndpointID": endpoint.endpoint_id,
+        "Gateway": endpoint.ipv4_gateway,
+        "IPAddress": endpoint.ipv4_address.partition("/")[0],
+        "IPPrefixLen": endpoint.ipv4_prefix_length,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DNSNames": names,
+    }
+
+
+def _pool(pool: AddressPool) -> dict[str, Any]:
+    config: dict[str, Any] = {"Subnet": pool.subnet}
+    if pool.ip_range:
+        config["IPRange"] = pool.ip_range
+    if pool.gateway:
+        config["Gateway"] = pool.gateway
+    if pool.auxiliary_addresses:
+        config["AuxiliaryAddresses"] = dict(pool.auxiliary_addresses)
+    return config
+
+
+def _member(endpoint: Endpoint, names: Mapping[str, str]) -> dict[str, str]:
+    ipv4, ipv6 = endpoint.ipv4_address, endpoint.ipv6_address
+    return {
+        "Name": names.get(endpoint.container_id, ""),
+        "EndpointID": endpoint.id,
+        "MacAddress": endpoint.mac_address.lower(),
+        "IPv4Address": f"{ipv4}/{endpoint.ipv4_prefix_length}" if ipv4 else "",
+        "IPv6Address": f"{ipv6}/{endpoint.ipv6_prefix_length}" if ipv6 else "",
+    }

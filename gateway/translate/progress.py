@@ -1,0 +1,78 @@
+"""Progress of a pull as Docker's NDJSON lines."""
+
+from typing import Any
+
+from vic.storage.v1.image_pb2 import Progress, ProgressStatus, PullResult
+
+from gateway.translate.references import familiar
+
+_TEXT = {
+    ProgressStatus.PROGRESS_STATUS_PULLING_LAYER: "Pulling fs layer",
+    ProgressStatus.PROGRESS_STATUS_WAITING: "Waiting",
+    ProgressStatus.PROGRESS_STATUS_DOWNLOADING: "Downloading",
+    ProgressStatus.PROGRESS_STATUS_VERIFYING_CHECKSUM: "Verifying Checksum",
+    ProgressStatus.PROGRESS_STATUS_DOWNLOAD_COMPLETE: "Download complete",
+    ProgressStatus.PROGRESS_STATUS_EXTRACTING: "Extracting",
+    ProgressStatus.PROGRESS_STATUS_PULL_COMPLETE: "Pull complete",
+    ProgressStatus.PROGRESS_STATUS_ALREADY_EXISTS: "Already exists",
+    ProgressStatus.PROGRESS_STATUS_PUSHING: "Pushing",
+    ProgressStatus.PROGRESS_STATUS_PUSHED: "Pushed",
+    ProgressStatus.PROGRESS_STATUS_MOUNTED: "Mounted from",
+}
+
+_BAR = 50
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def progress_line(progress: Progress) -> dict[str, Any]:
+    """One line of progress."""
+    if progress.status == ProgressStatus.PROGRESS_STATUS_PULLING_FROM:
+        return {"status": f"Pulling from {progress.text}", "id": progress.id}
+    if progress.status == ProgressStatus.PROGRESS_STATUS_RETRYING:
+        status = f"Retrying in {progress.text}"
+    else:
+        status = _TEXT.get(progress.status, progress.text)
+    line: dict[str, Any] = {"status": status, "progressDetail": {}}
+    if progress.current_bytes or progress.total_bytes:
+        detail = {"current": progress.current_bytes}
+        if progress.total_bytes:
+            detail["total"] = progress.total_bytes
+        line["progressDetail"] = detail
+        line["progress"] = progress_bar(progress.current_bytes, progress.total_bytes)
+    line["id"] = progress.id
+    return line
+
+
+def result_lines(result: PullResult) -> list[dict[str, Any]]:
+    """The two lines that end a pull."""
+    reference = familiar(result.canonical_reference)
+    outcome = (
+        f"Downloaded newer image for {reference}"
+        if result.downloaded
+        else f"Image is up to date for {reference}"
+    )
+    return [{"status": f"Digest: {result.digest}"}, {"status": f"Status: {outcome}"}]
+
+
+def error_line(message: str) -> dict[str, Any]:
+    """How a pull fails that has already begun to answer."""
+    return {"errorDetail": {"message": message}, "error": message}
+
+
+def progress_bar(current: int, total: int) -> str:
+    """The bar that older clients print as it comes: ``[==>   ]  1.2MB/4.8MB``."""
+    if not total:
+        return f"{human_size(current):>8}"
+    done = min(current * _BAR // total, _BAR)
+    arrow = ">" if done < _BAR else ""
+    bar = "=" * done + arrow + " " * (_BAR - done - len(arrow))
+    return f"[{bar}] {human_size(current):>8}/{human_size(total)}"
+
+
+def human_size(size: float) -> str:
+    """A size with four significant digits, in powers of a thousand."""
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            return f"{size:.4g}{unit}"
+        size /= 1000
+    raise AssertionError("the last unit takes all")

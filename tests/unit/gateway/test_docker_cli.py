@@ -1,0 +1,246 @@
+"""What users do, with the real docker CLI against the gateway and facets in memory."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.unit.gateway.conftest import DOCKER, Endpoint, Eventually
+from tests.unit.gateway.fake_facets import OUT, FakeSuite
+
+pytestmark = pytest.mark.skipif(DOCKER is None, reason="needs the docker CLI")
+
+
+@pytest.fixture
+def busybox(suite: FakeSuite) -> None:
+    suite.pulled("busybox:latest")
+
+
+async def test_pull(engine: Endpoint, suite: FakeSuite) -> None:
+    output = await engine.output("pull", "busybox")
+    assert "latest: Pulling from library/busybox" in output
+    assert "a1b2c3d4e5f6: Pull complete" in output
+    assert "Digest: sha256:dddd" in output
+    assert "Status: Downloaded newer image for busybox:latest" in output
+    assert "Image is up to date for busybox:latest" in await engine.output("pull", "busybox")
+    assert suite.images.pulls[0].reference == "docker.io/library/busybox:latest"
+
+
+async def test_pull_of_an_unknown_tag(engine: Endpoint) -> None:
+    result = await engine.docker("pull", "busybox:nope")
+    assert result.code == 1
+    assert "manifest for busybox:nope not found" in result.err
+
+
+async def test_images_inspect_and_rmi(engine: Endpoint, busybox: None) -> None:
+    listed = await engine.output("images", "--format", "{{.Repository}}:{{.Tag}} {{.Size}}")
+    assert listed == "busybox:latest 4.26MB\n"
+    inspected = json.loads(await engine.output("image", "inspect", "busybox"))[0]
+    assert inspected["RepoTags"] == ["busybox:latest"]
+    assert inspected["Config"]["Cmd"] == ["true"]
+    removed = await engine.output("rmi", "busybox")
+    assert "Untagged: busybox:latest" in removed
+    missing = await engine.docker("rmi", "busybox")
+    assert missing.code == 1
+    assert "No such image: busybox" in missing.err
+
+
+async def test_run_keeps_streams_apart_and_passes_the_exit_code(
+    engine: Endpoint, busybox: None
+) -> None:
+    result = await engine.docker("run", "--rm", "busybox", "both", "7")
+    assert (result.code, result.out, result.err) == (7, "out\n", "err\n")
+
+
+async def test_run_pulls_what_is_missing(engine: Endpoint) -> None:
+    result = await engine.docker("run", "--rm", "busybox", "echo", "hello")
+    assert (result.code, result.out) == (0, "hello\n")
+    assert "Unable to find image 'busybox:latest' locally" in result.err
+
+
+async def test_run_rm_leaves_nothing(engine: Endpoint, suite: FakeSuite, busybox: None) -> None:
+    results = await asyncio.gather(
+        *(engine.docker("run", "--rm", "busybox", "echo", str(n)) for n in range(6))
+    )
+    assert [result.out for result in results] == [f"{n}\n" for n in range(6)]
+    assert not suite.exec.containers
+
+
+async def test_run_with_input(engine: Endpoint, busybox: None) -> None:
+    assert await engine.output("run", "--rm", "-i", "busybox", "cat", stdin=b"a\nb\n") == "a\nb\n"
+
+
+async def test_run_of_a_missing_program(engine: Endpoint, busybox: None) -> None:
+    result = await engine.docker("run", "busybox", "no-such-program")
+    assert result.code == 127
+    assert 'exec: "no-such-program": executable file not found in $PATH' in result.err
+
+
+async def test_detached_life(engine: Endpoint, suite: FakeSuite, busybox: None) -> None:
+    container = (await engine.output("run", "-d", "--name", "one", "busybox", "sleep")).strip()
+    assert len(container) == 64
+    row = await engine.output("ps", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Command}}")
+    assert row == f'{container} one "sleep"\n'
+    assert (await engine.output("ps", "--format", "{{.Status}}")).startswith("Up ")
+    assert await engine.output("logs", "one") == "sleeping\n"
+    assert await engine.output("stop", "-t", "3", "one") == "one\n"
+    assert suite.exec.requests[-1].timeout.seconds == 3
+    assert await engine.output("ps", "-q") == ""
+    assert (await engine.output("ps", "-a", "--format", "{{.Status}}")).startswith("Exited (143)")
+    assert await engine.output("wait", "one") == "143\n"
+    assert await engine.output("start", "one") == "one\n"
+    assert await engine.output("kill", "-s", "KILL", "one") == "one\n"
+    assert await engine.output("rename", "one", "two") == ""
+    assert await engine.output("rm", "two") == "two\n"
+    gone = await engine.docker("inspect", "two")
+    assert "no such object: two" in gone.err.lower()
+
+
+async def test_remove_of_a_running_container(engine: Endpoint, busybox: None) -> None:
+    await engine.output("run", "-d", "--name", "one", "busybox", "sleep")
+    refused = await engine.docker("rm", "one")
+    assert refused.code == 1
+    assert "container is running: stop the container before removing" in refused.err
+    assert await engine.output("rm", "-f", "one") == "one\n"
+
+
+async def test_start_attached(engine: Endpoint, busybox: None) -> None:
+    await engine.output("create", "--name", "one", "busybox", "both", "3")
+    for _ in range(3):
+        result = await engine.docker("start", "-a", "one")
+        assert (result.code, result.out, result.err) == (3, "out\n", "err\n")
+
+
+async def test_logs_with_times_and_tail(engine: Endpoint, busybox: None) -> None:
+    await engine.output("run", "--name", "one", "busybox", "both", "0")
+    assert await engine.output("logs", "--tail", "0", "one") == ""
+    stamped = await engine.output("logs", "-t", "one")
+    time, _, line = stamped.partition(" ")
+    assert line == "out\n"
+    assert len(time) == len("2006-01-02T15:04:05.000000000Z")
+
+
+async def test_follow_ends_with_the_container(
+    engine: Endpoint, suite: FakeSuite, busybox: None
+) -> None:
+    await engine.output("run", "-d", "--name", "one", "busybox", "sleep")
+    following = asyncio.create_task(engine.docker("logs", "-f", "one"))
+    await engine.output("kill", "one")
+    assert (await following).out == "sleeping\n"
+
+
+async def test_attach_sees_what_comes(
+    engine: Endpoint, suite: FakeSuite, busybox: None, eventually: Eventually
+) -> None:
+    await engine.output("run", "-d", "--name", "one", "busybox", "sleep")
+    attaching = asyncio.create_task(engine.docker("attach", "--no-stdin", "one"))
+    await eventually(lambda: suite.interaction.attached == 1)
+    suite.exec.find("one").write(OUT, b"late\n")
+    await engine.output("stop", "one")
+    result = await attaching
+    assert (result.code, result.out) == (143, "late\n")
+
+
+async def test_attach_to_a_stopped_container(engine: Endpoint, busybox: None) -> None:
+    await engine.output("run", "--name", "one", "busybox", "true")
+    result = await engine.docker("attach", "one")
+    assert "cannot attach to a stopped container, start it first" in result.err.lower()
+
+
+async def test_name_in_use(engine: Endpoint, busybox: None) -> None:
+    await engine.output("create", "--name", "one", "busybox")
+    result = await engine.docker("create", "--name", "one", "busybox")
+    assert result.code == 1
+    assert 'Conflict. The container name "/one" is already in use' in result.err
+
+
+async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: None) -> None:
+    options = (
+        "-e A=1 -w /srv --entrypoint echo -u 1000:1000 -l k=v -h host -m 64m --cpus 1.5 "
+        "--stop-signal SIGINT --stop-timeout 4 --name one --pull never --network bridge"
+    )
+    await engine.output("run", *options.split(), "busybox", "hello")
+    spec = suite.exec.find("one").proto.spec
+    assert list(spec.process.env) == ["A=1"]
+    assert (spec.process.cwd, spec.process.user, spec.hostname) == ("/srv", "1000:1000", "host")
+    assert (list(spec.entrypoint), list(spec.command)) == (["echo"], ["hello"])
+    assert dict(spec.labels) == {"k": "v"}
+    assert spec.resources.memory_bytes == 64 * 1024 * 1024
+    assert spec.resources.nano_cpus == 1_500_000_000
+    assert (spec.stop_signal, spec.stop_timeout.seconds) == ("SIGINT", 4)
+    assert spec.network_mode == "bridge"
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("--cpuset-cpus=0", "HostConfig.CpusetCpus"),
+        ("-v=/tmp:/tmp", "HostConfig.Binds"),
+        ("-p=80:80", "HostConfig.PortBindings"),
+        ("--privileged", "HostConfig.Privileged"),
+        ("--cap-add=NET_ADMIN", "HostConfig.CapAdd"),
+        ("--restart=always", "restart policy 'always'"),
+        ("--init", "HostConfig.Init"),
+        ("--tmpfs=/run", "HostConfig.Tmpfs"),
+        ("--dns=1.1.1.1", "HostConfig.Dns"),
+        ("--add-host=a:1.1.1.1", "HostConfig.ExtraHosts"),
+        ("--read-only", "HostConfig.ReadonlyRootfs"),
+        ("--ulimit=nofile=10", "HostConfig.Ulimits"),
+        ("--sysctl=net.core.somaxconn=1", "HostConfig.Sysctls"),
+        ("--health-cmd=true", "Healthcheck"),
+        ("--log-driver=gelf", "logging driver 'gelf'"),
+        ("--ipc=host", "HostConfig.IpcMode"),
+        ("--pid=host", "HostConfig.PidMode"),
+        ("--network=host", "HostConfig.NetworkMode 'host'"),
+        ("--shm-size=1g", "HostConfig.ShmSize"),
+        ("--device=/dev/null", "HostConfig.Devices"),
+        ("--security-opt=no-new-privileges", "HostConfig.SecurityOpt"),
+        ("--mac-address=02:42:ac:11:00:09", "MacAddress"),
+        ("--blkio-weight=10", "HostConfig.BlkioWeight"),
+        ("--oom-score-adj=5", "HostConfig.OomScoreAdj"),
+        ("--userns=host", "HostConfig.UsernsMode"),
+        ("--mount=type=tmpfs,dst=/x", "HostConfig.Mounts"),
+    ],
+)
+async def test_what_is_not_implemented_is_refused_by_name(
+    engine: Endpoint, busybox: None, option: str, name: str
+) -> None:
+    result = await engine.docker("create", option, "busybox")
+    assert result.code == 1
+    assert f"{name} is not implemented yet" in result.err
+
+
+async def test_version_and_info(engine: Endpoint) -> None:
+    version = await engine.output("version", "--format", "{{.Server.APIVersion}}")
+    assert version == "1.51\n"
+    info = json.loads(await engine.output("info", "--format", "{{json .}}"))
+    assert info["Swarm"]["LocalNodeState"] == "inactive"
+    assert info["NCPU"] == 2
+
+
+async def test_network_ls(engine: Endpoint) -> None:
+    rows = await engine.output("network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}")
+    assert rows == "bridge bridge local\nnone null local\n"
+    missing = await engine.docker("network", "inspect", "nowhere")
+    assert "network nowhere not found" in missing.err
+
+
+async def test_swarm_and_exec_are_refused(engine: Endpoint, busybox: None) -> None:
+    assert "This node is not a swarm manager" in (await engine.docker("service", "ls")).err
+    await engine.output("run", "-d", "--name", "one", "busybox", "sleep")
+    assert "is not implemented yet" in (await engine.docker("exec", "one", "true")).err
+
+
+async def test_events_of_a_life(engine: Endpoint, suite: FakeSuite, busybox: None) -> None:
+    await engine.output("run", "--rm", "--name", "one", "busybox", "true")
+    rows = await engine.output(
+        *("events", "--since", "1700000000", "--until", "0s"),
+        *("--filter", "container=one", "--format", "{{.Action}}"),
+    )
+    assert rows.split() == ["create", "start", "die", "destroy"]
+
+
+async def test_cidfile(engine: Endpoint, busybox: None) -> None:
+    path = engine.path.parent / "cid"
+    container = await engine.output("create", "--cidfile", str(path), "busybox")
+    assert path.read_text() == container.strip()

@@ -1,0 +1,150 @@
+"""Images over the API itself."""
+
+import base64
+import json
+
+import httpx
+import pytest
+
+from tests.unit.gateway.fake_facets import FakeSuite
+
+
+def auth(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+
+
+async def test_pull_lines_are_dockers(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/images/create?fromImage=busybox&tag=latest")
+    assert answer.headers["Content-Type"] == "application/json"
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert lines[0] == {"status": "Pulling from library/busybox", "id": "latest"}
+    assert lines[1] == {
+        "status": "Pulling fs layer",
+        "progressDetail": {},
+        "id": "a1b2c3d4e5f6",
+    }
+    assert lines[2] == {
+        "status": "Downloading",
+        "progressDetail": {"current": 1_000_000, "total": 2_000_000},
+        "progress": "[" + "=" * 25 + ">" + " " * 24 + "]      1MB/2MB",
+        "id": "a1b2c3d4e5f6",
+    }
+    assert lines[-2]["status"].startswith("Digest: sha256:")
+    assert lines[-1] == {"status": "Status: Downloaded newer image for busybox:latest"}
+
+
+@pytest.mark.parametrize(
+    ("query", "reference", "all_tags"),
+    [
+        ("fromImage=busybox&tag=latest", "busybox:latest", False),
+        ("fromImage=busybox:latest", "busybox:latest", False),
+        ("fromImage=busybox", "busybox", True),
+        ("fromImage=a/b&tag=sha256:00", "a/b@sha256:00", False),
+        ("fromImage=localhost:5000/a", "localhost:5000/a", True),
+        ("fromImage=localhost:5000/a:1", "localhost:5000/a:1", False),
+    ],
+)
+async def test_what_is_pulled(
+    client: httpx.AsyncClient, suite: FakeSuite, query: str, reference: str, all_tags: bool
+) -> None:
+    await client.post(f"/images/create?{query}&platform=linux/amd64")
+    request = suite.images.pulls[0]
+    assert (request.reference, request.all_tags) == (reference, all_tags)
+    assert request.platform == "linux/amd64"
+
+
+@pytest.mark.parametrize(
+    ("header", "username", "password"),
+    [
+        (auth({"username": "u", "password": "p", "serveraddress": "r"}), "u", "p"),
+        (auth({"auth": base64.b64encode(b"u:p").decode()}), "u", "p"),
+        (auth({"username": "u", "password": "p"}).rstrip("="), "u", "p"),
+        (auth({}), "", ""),
+        ("", "", ""),
+        ("%%%", "", ""),
+        (auth([1]), "", ""),
+    ],
+)
+async def test_credentials(
+    client: httpx.AsyncClient, suite: FakeSuite, header: str, username: str, password: str
+) -> None:
+    await client.post(
+        "/images/create?fromImage=busybox&tag=latest", headers={"X-Registry-Auth": header}
+    )
+    credentials = suite.images.pulls[0].credentials
+    assert (credentials.username, credentials.password) == (username, password)
+
+
+async def test_refused_pull_is_a_plain_status(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/images/create?fromImage=busybox&tag=nope")
+    assert answer.status_code == 404
+    assert answer.json()["message"].startswith("manifest for busybox:nope not found")
+    assert (await client.post("/images/create")).status_code == 400
+    imported = await client.post("/images/create?fromSrc=-&repo=x")
+    assert imported.status_code == 501
+
+
+async def test_image_names_hold_slashes(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    image = suite.pulled("registry.test:5000/team/app:1.2")
+    for name in ("registry.test:5000/team/app:1.2", image.id, image.id[7:19]):
+        answer = await client.get(f"/images/{name}/json")
+        assert answer.json()["Id"] == image.id
+    missing = await client.get("/images/a/b/c/json")
+    assert (missing.status_code, missing.json()) == (404, {"message": "No such image: a/b/c"})
+    removed = await client.delete("/images/registry.test:5000/team/app:1.2")
+    assert removed.json() == [
+        {"Untagged": "registry.test:5000/team/app:1.2"},
+        {"Deleted": image.id},
+    ]
+
+
+async def test_inspect_by_version(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    suite.pulled("busybox:latest")
+    newest = (await client.get("/images/busybox/json")).json()
+    assert newest["RootFS"] == {"Type": "layers", "Layers": ["sha256:" + "1" * 64]}
+    assert newest["Created"] == "2023-11-14T22:13:20Z"
+    assert "VirtualSize" not in newest
+    assert "Hostname" not in newest["Config"]
+    oldest = (await client.get("/v1.24/images/busybox/json")).json()
+    assert oldest["VirtualSize"] == oldest["Size"] == 4_261_550
+    assert oldest["Config"]["Hostname"] == ""
+    assert "ContainerConfig" in oldest
+
+
+async def test_list_filters(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    for name in suite.images.registry:
+        suite.pulled(name)
+
+    async def tags(**filters: list[str]) -> list[str]:
+        answer = await client.get("/images/json", params={"filters": json.dumps(filters)})
+        assert answer.status_code == 200, answer.text
+        return sorted(image["RepoTags"][0] for image in answer.json())
+
+    everything = ["busybox:latest", "registry.test:5000/team/app:1.2"]
+    assert await tags() == everything
+    assert await tags(reference=["busybox"]) == ["busybox:latest"]
+    assert await tags(reference=["busy*:l*"]) == ["busybox:latest"]
+    assert await tags(reference=["*/team/*"]) == ["registry.test:5000/team/app:1.2"]
+    assert await tags(dangling=["true"]) == []
+    assert await tags(dangling=["0"]) == everything
+    assert await tags(label=["made=here"]) == everything
+    assert await tags(label=["made=there"]) == []
+    assert await tags(until=["1600000000"]) == []
+    unknown = await client.get("/images/json", params={"filters": '{"before":["nope"]}'})
+    assert unknown.status_code == 404
+
+
+async def test_networks(client: httpx.AsyncClient) -> None:
+    for path in ("/networks", "/networks/"):
+        assert [n["Name"] for n in (await client.get(path)).json()] == ["bridge", "none"]
+    bridge = (await client.get("/networks/bridge")).json()
+    assert bridge["IPAM"]["Config"] == [{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]
+    custom = await client.get("/networks", params={"filters": '{"type":["custom"]}'})
+    assert custom.json() == []
+
+
+async def test_volumes_before_there_are_any(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/volumes")).json() == {"Volumes": [], "Warnings": None}
+    missing = await client.get("/volumes/v")
+    assert (missing.status_code, missing.json()) == (404, {"message": "get v: no such volume"})
+    assert (await client.post("/volumes/create", json={})).status_code == 501
