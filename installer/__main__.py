@@ -1,0 +1,180 @@
+"""The `vic` command."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from installer.errors import InstallerError
+from installer.instance import DEFAULT_DATA_DIR
+from installer.roles import CLIENT_ROLES, PROCESSES
+from portlayer.identity import Role
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except InstallerError as error:
+        print(f"vic: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("vic: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vic", description="A Docker endpoint where every container is a virtual machine."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="start the suite, or change the settings of a running one")
+    up.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        help="the Docker endpoint: unix:///PATH (default: docker.sock in DATA/run) or "
+        "tcp://127.0.0.1:PORT",
+    )
+    up.add_argument(
+        "--insecure-registry",
+        action="append",
+        metavar="HOST:PORT",
+        help="registry to speak plain HTTP to, or to trust with any certificate; can be repeated; "
+        "loopback always is one",
+    )
+    up.add_argument(
+        "--registry-mirror",
+        action="append",
+        metavar="URL",
+        help="registry to ask first for images named without one; can be repeated",
+    )
+    up.add_argument(
+        "--bootstrap", type=Path, metavar="DIR", help="bootstrap image of the container VMs"
+    )
+    up.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    up.add_argument("--otlp-endpoint", metavar="URL", help="OpenTelemetry collector")
+    up.set_defaults(command=_up)
+
+    down = commands.add_parser("down", help="stop all containers, then the suite")
+    down.set_defaults(command=_down)
+
+    restart = commands.add_parser(
+        "restart", help="restart the suite's processes; touches no container"
+    )
+    restart.add_argument(
+        "facet", nargs="?", choices=[kind.role.value for kind in PROCESSES], help="only this one"
+    )
+    restart.set_defaults(command=_restart)
+
+    status = commands.add_parser("status", help="show what runs, where and on which hypervisor")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.add_argument(
+        "--wait",
+        type=float,
+        metavar="SECONDS",
+        help="wait at most so long until every process serves",
+    )
+    status.set_defaults(command=_status)
+
+    bootstrap = commands.add_parser(
+        "bootstrap", help="build the container VMs' kernel and bootstrap image"
+    )
+    bootstrap.add_argument(
+        "--refresh", action="store_true", help="take newer Debian packages if apt lists any"
+    )
+    bootstrap.set_defaults(command=_bootstrap)
+
+    client = commands.add_parser("client", help="certificates for callers of the gRPC services")
+    actions = client.add_subparsers(required=True, metavar="ACTION")
+    issue = actions.add_parser("issue", help="make a certificate")
+    issue.add_argument("name")
+    issue.add_argument("--role", required=True, choices=[role.value for role in CLIENT_ROLES])
+    issue.add_argument("--out", type=Path, metavar="DIR", help="default: ./NAME")
+    issue.set_defaults(command=_issue)
+
+    for command in (up, down, restart, status, issue):
+        command.add_argument(
+            "--data-dir",
+            type=Path,
+            default=DEFAULT_DATA_DIR,
+            metavar="DIR",
+            help="the instance's directory (default: %(default)s)",
+        )
+    return parser
+
+
+def _up(options: argparse.Namespace) -> int:
+    from installer.up import Wishes, bring_up
+
+    wishes = Wishes(
+        data_dir=options.data_dir,
+        host=options.host,
+        insecure_registries=_tuple(options.insecure_registry),
+        registry_mirrors=_tuple(options.registry_mirror),
+        log_level=options.log_level,
+        otlp_endpoint=options.otlp_endpoint,
+        bootstrap=options.bootstrap,
+    )
+    instance = bring_up(wishes, say)
+    print(f"vic {instance.id} is up at {instance.options.host}")
+    print(f"  export DOCKER_HOST={instance.options.host}")
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    from installer.down import take_down
+
+    take_down(options.data_dir, say)
+    print("down: nothing of it is left on this host but its data")
+    return 0
+
+
+def _restart(options: argparse.Namespace) -> int:
+    from installer.restart import restart
+
+    restart(options.data_dir, options.facet)
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from installer.status import read_status
+
+    status = read_status(options.data_dir, options.wait)
+    print(status.to_json() if options.json else status.to_text())
+    return status.exit_code
+
+
+def _bootstrap(options: argparse.Namespace) -> int:
+    from installer.bootstrap import build_bootstrap
+    from installer.checks import require_root
+
+    require_root("bootstrap")
+    print(build_bootstrap(refresh=options.refresh))
+    return 0
+
+
+def _issue(options: argparse.Namespace) -> int:
+    from installer.clients import issue_client
+
+    out = options.out if options.out is not None else Path(options.name)
+    directory = issue_client(options.data_dir, options.name, Role(options.role), out)
+    print(f"{directory}: ca.crt, tls.crt, tls.key")
+    return 0
+
+
+def say(sentence: str) -> None:
+    """Tell the user how the work goes on."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

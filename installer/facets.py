@@ -1,0 +1,113 @@
+"""Calls of the `vic` command to the suite's own services, with the installer's certificate."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from vic.exec.v1 import container_pb2, exec_pb2, exec_pb2_grpc
+from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+
+from installer.instance import Instance
+from portlayer.client import open_channel
+from portlayer.errors import FailedPrecondition, NotFound, VicError
+from portlayer.identity import Credentials, Role
+
+Say = Callable[[str], None]
+
+DEFAULT_STOP_SECONDS = 10.0
+"""Docker's, for a container that names no time-out of its own."""
+
+LIST_SECONDS = 30.0
+# The first question makes the host agent try KVM, which takes five seconds where it does not work.
+INFO_SECONDS = 20.0
+# What comes on top of a container's own time-out: the kill, the power-off, and the other stops
+# that a machine of two cores does at the same time.
+STOP_MARGIN_SECONDS = 120.0
+
+RUNNING = (
+    container_pb2.CONTAINER_STATE_STARTING,
+    container_pb2.CONTAINER_STATE_RUNNING,
+    container_pb2.CONTAINER_STATE_PAUSED,
+    container_pb2.CONTAINER_STATE_STOPPING,
+    container_pb2.CONTAINER_STATE_RESTARTING,
+)
+
+
+@asynccontextmanager
+async def facet_channel(instance: Instance, role: Role) -> AsyncIterator[grpc.aio.Channel]:
+    """Give a channel to a process of the suite."""
+    credentials = Credentials.load(instance.pki_dir / Role.INSTALLER)
+    target = f"unix:{instance.socket(role)}"
+    async with open_channel(target, role, instance.id, credentials) as channel:
+        yield channel
+
+
+async def stop_containers(instance: Instance, say: Say) -> None:
+    """Have exec stop every container within its own time-out, all at once.
+
+    One that can't be stopped is told and does not keep the others. Raises VicError when exec can't
+    be asked.
+    """
+    async with facet_channel(instance, Role.EXEC) as channel:
+        stub = exec_pb2_grpc.ExecServiceStub(channel)
+        listed = await stub.List(exec_pb2.ListRequest(states=RUNNING), timeout=LIST_SECONDS)
+        if listed.containers:
+            say(f"stopping {_count(len(listed.containers), 'container')}")
+        async with asyncio.TaskGroup() as stops:
+            for container in listed.containers:
+                stops.create_task(_stop_container(stub, container, say))
+
+
+async def _stop_container(
+    stub: "exec_pb2_grpc.ExecServiceAsyncStub", container: container_pb2.Container, say: Say
+) -> None:
+    spec = container.spec
+    own = spec.stop_timeout.ToTimedelta().total_seconds()
+    seconds = own if spec.HasField("stop_timeout") and own >= 0 else DEFAULT_STOP_SECONDS
+    timeout = Duration()
+    timeout.FromMilliseconds(int(seconds * 1000))
+    request = exec_pb2.StopRequest(
+        reference=container.id, request_id=f"down-{container.id}", timeout=timeout
+    )
+    try:
+        await stub.Stop(request, timeout=seconds + STOP_MARGIN_SECONDS)
+    except (NotFound, FailedPrecondition):
+        return  # ended, or removed, by itself
+    except VicError as error:
+        say(f"{spec.name} could not be stopped in order: {error}")
+
+
+async def kill_machines(instance: Instance) -> None:
+    """Have the host agent end every virtual machine: ready clones, parents, what did not stop.
+
+    Raises VicError when it can't be asked.
+    """
+    async with facet_channel(instance, Role.HOSTAGENT) as channel:
+        stub = hostagent_pb2_grpc.HostAgentServiceStub(channel)
+        listed = await stub.List(hostagent_pb2.ListRequest(), timeout=LIST_SECONDS)
+        async with asyncio.TaskGroup() as kills:
+            for machine in listed.machines:
+                request = hostagent_pb2.KillRequest(machine_id=machine.machine_id)
+                kills.create_task(_kill_machine(stub, request))
+
+
+async def _kill_machine(
+    stub: "hostagent_pb2_grpc.HostAgentServiceAsyncStub", request: hostagent_pb2.KillRequest
+) -> None:
+    try:
+        await stub.Kill(request, timeout=LIST_SECONDS)
+    except NotFound:
+        return
+
+
+async def host_info(instance: Instance) -> hostagent_pb2.InfoResponse:
+    """Return what the host agent says of hypervisor and accelerator. Raises VicError."""
+    async with facet_channel(instance, Role.HOSTAGENT) as channel:
+        stub = hostagent_pb2_grpc.HostAgentServiceStub(channel)
+        return await stub.Info(hostagent_pb2.InfoRequest(), timeout=INFO_SECONDS)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,176 @@
+"""An instance: one data directory with its identity and the paths inside it."""
+
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from installer.endpoint import TcpEndpoint, parse_endpoint
+from installer.errors import InstallerError, UsageError
+from portlayer.identity import Role
+
+DEFAULT_DATA_DIR = Path("/var/lib/vic")
+VOLATILE_DIR = Path("/run/vic/instances")
+
+# sun_path holds 108 bytes with its NUL; the longest socket below the data directory is
+# "hostagent/qmp/<16 hex>.sock", to which we add a reserve.
+LONGEST_DATA_DIR = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `vic up` was told; remembered until it is told otherwise.
+
+    The names are those of the facets' settings, which read the same file.
+    """
+
+    host: str
+    """The Docker endpoint, ``unix:///PATH`` or ``tcp://127.0.0.1:PORT``."""
+    insecure_registries: tuple[str, ...] = ()
+    """Registries, ``HOST:PORT``, that are spoken to over plain HTTP or with any certificate."""
+    registry_mirrors: tuple[str, ...] = ()
+    """Base URLs that are asked first for images without a registry's name."""
+    log_level: str = "info"
+    otlp_endpoint: str = ""
+    """OpenTelemetry collector; empty turns export off."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance's identity and options; ``DATA/instance.json`` is their record."""
+
+    data_dir: Path
+    id: str
+    """Eight hexadecimal digits, chosen at the first start."""
+    slot: int
+    """0 to 255: decides the user IDs, the management subnet and the interfaces' names."""
+    options: Options
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets of the suite, and the records of its processes."""
+        return self.data_dir / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        """One log file a process, with its predecessors."""
+        return self.data_dir / "log"
+
+    @property
+    def pki_dir(self) -> Path:
+        """The authority, and one directory a role."""
+        return self.data_dir / "pki"
+
+    @property
+    def bootstrap_dir(self) -> Path:
+        """Kernels and bootstrap images of the container VMs, by digest."""
+        return self.data_dir / "bootstrap"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the watcher listens."""
+        return self.run_dir / "watcher.sock"
+
+    @property
+    def volatile_dir(self) -> Path:
+        """What must not outlive a reboot, in memory."""
+        return VOLATILE_DIR / self.id
+
+    @property
+    def processes_file(self) -> Path:
+        """Record of the processes that the watcher started."""
+        return self.volatile_dir / "processes.json"
+
+    def socket(self, role: Role) -> Path:
+        """Return the gRPC socket of a process."""
+        return self.run_dir / f"{role}.sock"
+
+    def log_file(self, name: str) -> Path:
+        """Return the log file of a process."""
+        return self.log_dir / f"{name}.log"
+
+
+def check_data_dir(path: Path) -> Path:
+    """Return a data directory as an absolute path without links.
+
+    Raises UsageError where its sockets' paths would be longer than a socket address can hold.
+    """
+    resolved = Path(os.path.realpath(path))
+    if len(os.fsencode(resolved)) > LONGEST_DATA_DIR:
+        raise UsageError(
+            f"the data directory's path is too long: {resolved} has "
+            f"{len(os.fsencode(resolved))} bytes, a socket below it allows {LONGEST_DATA_DIR}"
+        )
+    return resolved
+
+
+def load_instance(data_dir: Path) -> Instance | None:
+    """Return the instance of a data directory, or None where `vic up` has never been run on it.
+
+    Raises InstallerError when the record is there and cannot be read.
+    """
+    path = data_dir / "instance.json"
+    try:
+        fields = json.loads(path.read_text())
+        options = Options(
+            host=str(fields["host"]),
+            insecure_registries=tuple(fields["insecure_registries"]),
+            registry_mirrors=tuple(fields["registry_mirrors"]),
+            log_level=str(fields["log_level"]),
+            otlp_endpoint=str(fields["otlp_endpoint"]),
+        )
+        return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InstallerError(f"{path} is damaged ({error!r}); restore it from a copy") from error
+
+
+def default_options(data_dir: Path) -> Options:
+    """Return the options of an instance that was told nothing.
+
+    The machine's default instance has the endpoint that users are told of; any other keeps its own
+    beside its data.
+    """
+    if data_dir == DEFAULT_DATA_DIR:
+        return Options(host="unix:///run/vic/docker.sock")
+    return Options(host=f"unix://{data_dir}/run/docker.sock")
+
+
+def new_instance_id() -> str:
+    """Return an identity for a new instance."""
+    return secrets.token_hex(4)
+
+
+def save_instance(instance: Instance) -> None:
+    """Write the record of an instance, in one step."""
+    endpoint = parse_endpoint(instance.options.host)
+    fields = {
+        "instance_id": instance.id,
+        "slot": instance.slot,
+        **asdict(instance.options),
+        # A setting of the network service: what containers must not reach on this host.
+        "closed_ports": [endpoint.port] if isinstance(endpoint, TcpEndpoint) else [],
+    }
+    write_file(instance.data_dir / "instance.json", json.dumps(fields, indent=2).encode() + b"\n")
+
+
+def write_file(
+    path: Path, content: bytes, *, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
+    """Put a file in place in one step: readers see the old one or the new one, never a part."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,121 @@
+"""The data directory's tree, each part owned by who writes it."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.instance import Instance
+from installer.pki import Authority, needs_renewal
+from installer.roles import PROCESSES, SERVICES, first_uid, uid_of
+from portlayer.identity import Role, peer_uri, server_name
+
+
+@dataclass(frozen=True)
+class OwnedDirectory:
+    """A directory of the tree, with who owns it."""
+
+    path: Path
+    uid: int
+    gid: int
+    mode: int
+
+    def ensure(self) -> None:
+        """Make the directory, or mend its owner and mode."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chown(self.path, self.uid, self.gid)
+        self.path.chmod(self.mode)
+
+
+def directories(instance: Instance) -> Iterator[OwnedDirectory]:
+    """Yield the directories of an instance, parents first."""
+    suite = first_uid(instance.slot)
+    yield OwnedDirectory(instance.data_dir, 0, 0, 0o711)
+    # Sockets made here get the suite's group (setgid), and none can remove another's (sticky).
+    yield OwnedDirectory(instance.run_dir, 0, suite, 0o3771)
+    yield OwnedDirectory(instance.log_dir, 0, 0, 0o700)
+    yield OwnedDirectory(instance.pki_dir, 0, 0, 0o711)
+    yield OwnedDirectory(instance.bootstrap_dir, 0, 0, 0o755)
+    # exec connects to the QMP sockets below it, which are its own by their owner.
+    yield OwnedDirectory(instance.data_dir / Role.HOSTAGENT, 0, 0, 0o711)
+    for kind in SERVICES:
+        uid = uid_of(kind, instance.slot)
+        yield OwnedDirectory(instance.data_dir / kind.role, uid, uid, 0o700)
+
+
+def lay_out(instance: Instance) -> None:
+    """Make the tree, and give each facet what is its own.
+
+    After a change of slot the facets' files belong to other users than before: they are handed
+    over, by user and group, each ID moved by the distance between the slots.
+    """
+    former = _former_slot(instance)
+    for directory in directories(instance):
+        directory.ensure()
+    if former is not None and former != instance.slot:
+        hand_over(instance, first_uid(former), first_uid(instance.slot))
+
+
+def hand_over(instance: Instance, former_first: int, first: int) -> None:
+    """Move the owners of everything in the data directory from one slot's range to another's."""
+    for kind in PROCESSES:
+        for root, names, files in os.walk(instance.data_dir / kind.role, followlinks=False):
+            for name in (*names, *files):
+                _shift(Path(root) / name, former_first, first)
+
+
+def lay_out_identities(instance: Instance) -> set[Role]:
+    """Make the authority and a certificate for each role, or renew what expires soon.
+
+    Returns the roles that got a new certificate; their processes must be restarted to use it.
+    """
+    if (instance.pki_dir / "ca.key").exists():
+        authority = Authority.load(instance.pki_dir)
+    else:
+        authority = Authority.create(instance.id)
+        authority.write(instance.pki_dir)
+    renewed = set()
+    owners = {kind.role: uid_of(kind, instance.slot) for kind in PROCESSES}
+    for role, uid in {**owners, Role.INSTALLER: 0}.items():
+        directory = instance.pki_dir / role
+        if needs_renewal(directory, authority):
+            identity = authority.issue(
+                f"{role} of {instance.id}",
+                uri=peer_uri(role, instance.id),
+                dns_names=() if role is Role.INSTALLER else (server_name(role, instance.id),),
+            )
+            identity.write(directory, owner=(uid, uid))
+            renewed.add(role)
+        else:
+            _give(directory, uid)
+    return renewed
+
+
+def _former_slot(instance: Instance) -> int | None:
+    """Return the slot whose users own the tree at present; None for a new tree."""
+    try:
+        suite = instance.run_dir.stat().st_gid
+    except FileNotFoundError:
+        return None
+    slot, rest = divmod(suite - first_uid(0), first_uid(1) - first_uid(0))
+    return slot if rest == 0 and 0 <= slot < 256 else None
+
+
+def _give(directory: Path, uid: int) -> None:
+    for path in (directory, *directory.iterdir()):
+        os.chown(path, uid, uid, follow_symlinks=False)
+
+
+def _shift(path: Path, former_first: int, first: int) -> None:
+    status = path.lstat()
+    width = first_uid(1) - first_uid(0)
+    uid, gid = (
+        first + number - former_first if former_first <= number < former_first + width else number
+        for number in (status.st_uid, status.st_gid)
+    )
+    if (uid, gid) == (status.st_uid, status.st_gid):
+        return
+    os.chown(path, uid, gid, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        path.chmod(stat.S_IMODE(status.st_mode))  # chown clears setuid and setgid

@@ -1,0 +1,133 @@
+"""Slots: which of the 256 ranges of user IDs, subnets and interface names an instance has.
+
+A claim is an exclusive lock on ``/run/vic/slots/<n>``. The watcher and the host agent inherit the
+locked descriptor, so the claim lasts as long as either of them lives, and ends by itself with the
+last one.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.errors import PreconditionError
+from installer.processes import processes_of_slot
+
+SLOTS_DIR = Path("/run/vic/slots")
+SLOTS = 256
+
+
+@dataclass(frozen=True)
+class SlotClaim:
+    """A claimed slot; the claim lasts until every copy of the descriptor is closed."""
+
+    slot: int
+    path: Path
+    descriptor: int
+
+    def drop(self) -> None:
+        """Close this process's copy of the descriptor."""
+        os.close(self.descriptor)
+
+
+def claim_slot(
+    instance_id: str, data_dir: Path, remembered: int | None, slots_dir: Path = SLOTS_DIR
+) -> SlotClaim:
+    """Claim the slot an instance had before, or else the first free one.
+
+    A slot whose lock is free but where processes of another instance still run (its host agent
+    and watcher were killed, its VMs live on) is not free.
+
+    Where this instance's own host agent still holds the claim it is joined; see
+    :func:`lock_again`.
+
+    Raises PreconditionError when all 256 are taken, or when an instance of the same ID runs from
+    another data directory.
+    """
+    slots_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _refuse_copy(instance_id, data_dir, slots_dir)
+    for slot in _candidates(remembered):
+        claim = _try_claim(slots_dir, slot, instance_id, data_dir)
+        if claim is not None:
+            return claim
+    raise PreconditionError(f"all {SLOTS} instance slots of this machine are taken")
+
+
+def lock_again(descriptor: int) -> None:
+    """Take the lock of a claim for this descriptor, where the one that held it has gone."""
+    _lock(descriptor)
+
+
+def _candidates(remembered: int | None) -> Iterator[int]:
+    if remembered is not None:
+        yield remembered
+    yield from (slot for slot in range(SLOTS) if slot != remembered)
+
+
+def _refuse_copy(instance_id: str, data_dir: Path, slots_dir: Path) -> None:
+    """Raise PreconditionError where another data directory's instance has this ID."""
+    for path in slots_dir.iterdir():
+        owner = _read_owner(path)
+        if owner is None or owner.id != instance_id or owner.data_dir == data_dir:
+            continue
+        with path.open("rb") as file:
+            if not _lock(file.fileno()):
+                raise PreconditionError(
+                    f"{data_dir} is a copy of {owner.data_dir}, which is running: the same "
+                    f"instance ({instance_id}) can't run twice"
+                )
+
+
+def _try_claim(slots_dir: Path, slot: int, instance_id: str, data_dir: Path) -> SlotClaim | None:
+    path = slots_dir / str(slot)
+    claimant = _Owner(instance_id, data_dir)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        locked = _lock(descriptor)
+        if not locked and _read_owner(path) == claimant:
+            return SlotClaim(slot, path, descriptor)
+        if not locked:
+            os.close(descriptor)
+            return None
+        if _is_still(path, descriptor):
+            break
+        # Its former owner removed the file between our open and our lock.
+        os.close(descriptor)
+    if _read_owner(path) != claimant and processes_of_slot(slot):
+        os.close(descriptor)
+        return None
+    record = json.dumps({"id": instance_id, "data_dir": str(data_dir)}).encode() + b"\n"
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, record, 0)
+    return SlotClaim(slot, path, descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Owner:
+    id: str
+    data_dir: Path
+
+
+def _read_owner(path: Path) -> _Owner | None:
+    try:
+        fields = json.loads(path.read_text())
+        return _Owner(str(fields["id"]), Path(fields["data_dir"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,255 @@
+"""`vic up`: make what an instance needs, start it, and say how to use it."""
+
+import compileall
+import fcntl
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from installer.bootstrap import provide_bootstrap
+from installer.checks import require_machine, require_root
+from installer.control import ask
+from installer.endpoint import parse_endpoint
+from installer.errors import InstallerError, NotRunningError, PreconditionError, StartError
+from installer.instance import (
+    Instance,
+    Options,
+    check_data_dir,
+    default_options,
+    load_instance,
+    new_instance_id,
+    save_instance,
+)
+from installer.launch import service_environment
+from installer.layout import lay_out, lay_out_identities
+from installer.processes import processes_of_slot, stop_process
+from installer.records import WATCHER, load_processes
+from installer.slots import SlotClaim, claim_slot
+from installer.teardown import tear_down
+from installer.view import code_directories
+from portlayer.identity import Role
+
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+START_SECONDS = 180.0
+STALE_SECONDS = 20.0
+LOG_LINES = 15
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line of `vic up` says; None leaves what was remembered."""
+
+    data_dir: Path
+    host: str | None = None
+    insecure_registries: tuple[str, ...] | None = None
+    registry_mirrors: tuple[str, ...] | None = None
+    log_level: str | None = None
+    otlp_endpoint: str | None = None
+    bootstrap: Path | None = None
+
+    def options(self, remembered: Options) -> Options:
+        """Return the remembered options with what is wished for now."""
+        wished: dict[str, Any] = {
+            "host": None if self.host is None else str(parse_endpoint(self.host)),
+            "insecure_registries": self.insecure_registries,
+            "registry_mirrors": self.registry_mirrors,
+            "log_level": self.log_level,
+            "otlp_endpoint": self.otlp_endpoint,
+        }
+        return replace(remembered, **{k: v for k, v in wished.items() if v is not None})
+
+
+def bring_up(wishes: Wishes, say: Say) -> Instance:
+    """Start the suite, or mend and reconfigure the one that runs. Returns the instance.
+
+    Raises InstallerError; nothing is left running by a start that failed.
+    """
+    require_root("up")
+    data_dir = check_data_dir(wishes.data_dir)
+    known = load_instance(data_dir)
+    options = wishes.options(known.options if known else default_options(data_dir))
+    with lock_data_dir(data_dir):
+        known = load_instance(data_dir)
+        if known is not None and is_running(known):
+            return _reconfigure(known, options, say)
+        require_machine()
+        return _start(data_dir, known, options, wishes.bootstrap, say)
+
+
+def is_running(instance: Instance) -> bool:
+    """Tell whether the instance's watcher answers."""
+    try:
+        ask(instance.control_socket, "status")
+    except NotRunningError:
+        return False
+    return True
+
+
+@contextmanager
+def lock_data_dir(data_dir: Path) -> Iterator[None]:
+    """Keep other `vic up` and `vic down` of this data directory out.
+
+    Raises PreconditionError when one is at work.
+    """
+    data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with ExitStack() as undo:
+        undo.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PreconditionError(f"another vic command is at work on {data_dir}") from error
+        yield
+
+
+def _reconfigure(running: Instance, options: Options, say: Say) -> Instance:
+    if options.host != running.options.host:
+        raise PreconditionError(
+            f"the suite is up at {running.options.host}; run `vic down` before you move it to "
+            f"{options.host}"
+        )
+    if options == running.options:
+        say("already up")
+        return running
+    changed = replace(running, options=options)
+    save_instance(changed)
+    say("already up; restarting the services with the new settings")
+    ask(changed.control_socket, "restart", seconds=900, role=None)
+    return changed
+
+
+def _start(
+    data_dir: Path, known: Instance | None, options: Options, bootstrap: Path | None, say: Say
+) -> Instance:
+    instance_id = known.id if known else new_instance_id()
+    with ExitStack() as undo:
+        claim = claim_slot(instance_id, data_dir, known.slot if known else None)
+        undo.callback(claim.drop)
+        instance = Instance(data_dir, instance_id, claim.slot, options)
+        _end_stale_services(instance)
+        listener = undo.enter_context(parse_endpoint(options.host).listen())
+        lay_out(instance)
+        save_instance(instance)
+        lay_out_identities(instance)
+        provide_bootstrap(instance, bootstrap)
+        allow_forwarding()
+        compile_code()
+        try:
+            _run_watcher(instance, claim, listener, say)
+        except BaseException:
+            if not processes_of_slot(instance.slot):  # no machines of an earlier run
+                tear_down(instance, say)
+            raise
+    return instance
+
+
+def _end_stale_services(instance: Instance) -> None:
+    """End services whose watcher was killed; they were told to by the kernel already."""
+    for role, process in load_processes(instance.processes_file).items():
+        if role != Role.HOSTAGENT:
+            stop_process(process, STALE_SECONDS)
+
+
+def allow_forwarding() -> None:
+    """Have the kernel forward packets, as containers' way out needs.
+
+    It is left so by `vic down`, as Docker leaves it: others may have come to rely on it.
+    """
+    if IP_FORWARD.read_text().strip() != "1":
+        IP_FORWARD.write_text("1\n")
+
+
+def compile_code() -> None:
+    """Compile our packages, which the services' users could not write down."""
+    project = code_directories()[-1]
+    for package in ("portlayer", "services", "gateway", "hostagent", "installer", "tether"):
+        compileall.compile_dir(project / package, quiet=2)
+    compileall.compile_dir(project / "protos" / "vic", quiet=2)
+
+
+def _run_watcher(instance: Instance, claim: SlotClaim, listener: socket.socket, say: Say) -> None:
+    events, ready = os.pipe2(os.O_CLOEXEC)
+    command = [sys.executable, "-m", "installer.watcher", f"--data-dir={instance.data_dir}"]
+    command += [f"--listen-fd={listener.fileno()}", f"--slot-fd={claim.descriptor}"]
+    command += [f"--ready-fd={ready}"]
+    with instance.log_file(WATCHER).open("ab", buffering=0) as log:
+        watcher = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=service_environment(instance),
+            pass_fds=[listener.fileno(), claim.descriptor, ready],
+            start_new_session=True,
+        )
+    os.close(ready)
+    try:
+        _await_ready(instance, events, say)
+    except BaseException:
+        _end_watcher(instance, watcher)
+        raise
+    finally:
+        os.close(events)
+
+
+def _await_ready(instance: Instance, events: int, say: Say) -> None:
+    for event in _read_events(events, START_SECONDS):
+        match event:
+            case {"ready": True}:
+                return
+            case {"healthy": role}:
+                say(f"{role} is up")
+            case {"failed": role, "why": why}:
+                raise StartError(
+                    f"{role} does not start ({why}); the end of {instance.log_file(role)}:\n"
+                    + _last_lines(instance.log_file(role))
+                )
+    log = instance.log_file(WATCHER)
+    raise StartError(f"the watcher ended; the end of {log}:\n{_last_lines(log)}")
+
+
+def _read_events(descriptor: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield the watcher's events until it closes its end. Raises StartError past `seconds`."""
+    deadline = time.monotonic() + seconds
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    rest = b""
+    while True:
+        if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+            raise StartError(f"the suite is not up after {seconds:.0f} s; see its logs")
+        chunk = os.read(descriptor, 65_536)
+        if not chunk:
+            return
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from map(json.loads, lines)
+
+
+def _end_watcher(instance: Instance, watcher: "subprocess.Popen[bytes]") -> None:
+    """End what a failed start has started; with machines of an earlier run, not their agent."""
+    try:
+        ask(instance.control_socket, "shutdown", seconds=60)
+    except InstallerError:
+        watcher.kill()
+    watcher.wait()
+    for process in load_processes(instance.processes_file).values():
+        stop_process(process, STALE_SECONDS)
+
+
+def _last_lines(path: Path) -> str:
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        return str(error)
+    return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])

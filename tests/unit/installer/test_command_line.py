@@ -1,0 +1,182 @@
+"""The `vic` command's own messages."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from installer import checks, clients, up
+from installer.__main__ import main
+from installer.bootstrap import provide_bootstrap
+from installer.clients import issue_client
+from installer.errors import PreconditionError, UsageError
+from installer.instance import Instance, Options, default_options, save_instance
+from installer.pki import Authority
+from installer.status import Hypervisor, Status
+from installer.up import Wishes, lock_data_dir
+from portlayer.identity import Role
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A directory whose path leaves room for sockets below it, unlike tmp_path."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def instance(short_dir: Path) -> Instance:
+    made = Instance(short_dir, "0a1b2c3d", 0, default_options(short_dir))
+    save_instance(made)
+    for directory in (made.run_dir, made.pki_dir, made.bootstrap_dir):
+        directory.mkdir()
+    return made
+
+
+@pytest.fixture
+def _root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+@pytest.mark.parametrize("command", ["up", "down", "restart"])
+def test_who_is_not_root_is_told_so(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main([command, "--data-dir", str(tmp_path)]) == 1
+    assert f"vic {command} needs root" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_root")
+def test_an_endpoint_off_loopback_is_refused_before_anything_is_made(
+    short_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir = short_dir / "data"
+    assert main(["up", "--data-dir", str(data_dir), "--host", "tcp://0.0.0.0:2375"]) == 2
+    assert "refusing a plain TCP listener" in capsys.readouterr().err
+    assert not data_dir.exists()
+
+
+@pytest.mark.usefixtures("_root")
+def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "SAFE_PATH", "/nonexistent")
+    with pytest.raises(PreconditionError) as refusal:
+        checks.require_machine()
+    assert "apt-get install qemu-system-x86" in str(refusal.value)
+    assert "apt-get install nftables" in str(refusal.value)
+
+
+@pytest.mark.usefixtures("_root")
+def test_two_commands_at_once_on_one_directory_are_kept_apart(tmp_path: Path) -> None:
+    with (
+        lock_data_dir(tmp_path),
+        pytest.raises(PreconditionError, match="another vic command"),
+        lock_data_dir(tmp_path),
+    ):
+        pass
+
+
+def test_what_is_not_wished_for_stays_as_it_was() -> None:
+    remembered = Options("unix:///a", ("10.0.0.1:5000",), (), "debug")
+    assert Wishes(Path("/d")).options(remembered) == remembered
+    changed = Wishes(Path("/d"), insecure_registries=(), log_level="info").options(remembered)
+    assert changed == Options("unix:///a", (), (), "info")
+
+
+@pytest.mark.usefixtures("_root")
+def test_a_running_suite_is_not_moved_to_another_endpoint(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(up, "is_running", lambda instance: True)
+    arguments = ["up", "--data-dir", str(instance.data_dir), "--host", "unix:///run/other.sock"]
+    assert main(arguments) == 1
+    assert "run `vic down` before" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_root")
+def test_up_again_changes_nothing(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(up, "is_running", lambda instance: True)
+    assert main(["up", "--data-dir", str(instance.data_dir)]) == 0
+    assert instance.options.host in capsys.readouterr().out
+
+
+def test_status_of_nothing_says_how_to_begin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--data-dir", str(tmp_path)]) == 1
+    assert "vic up" in capsys.readouterr().err
+
+
+def test_status_of_a_stopped_suite_says_so(
+    instance: Instance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--data-dir", str(instance.data_dir)]) == 3
+    assert "the suite is not running" in capsys.readouterr().out
+
+
+def test_status_tells_accelerator_and_reason() -> None:
+    process = {
+        "role": "exec",
+        "state": "healthy",
+        "pid": 7,
+        "uptime_seconds": 90061.0,
+        "restarts": 1,
+        "last_exit": "exit code 1",
+    }
+    hypervisor = Hypervisor("QEMU", "7.2", "tcg", "/dev/kvm is not there", 2, ())
+    status = Status("0a1b2c3d", "/d", 0, "unix:///x", True, 6, [process], hypervisor)
+    assert "tcg: /dev/kvm is not there" in status.to_text()
+    assert "1d01h" in status.to_text()
+    assert json.loads(status.to_json())["hypervisor"]["accelerator"] == "tcg"
+    assert status.exit_code == 0
+
+
+@pytest.mark.usefixtures("_root")
+def test_a_client_gets_a_certificate_of_its_role(
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Authority.create(instance.id).write(instance.pki_dir)
+    monkeypatch.setattr(clients, "_asker", lambda: (os.getuid(), os.getgid()))
+    out = issue_client(instance.data_dir, "ops", Role.OPERATOR, tmp_path / "ops")
+    assert {path.name for path in out.iterdir()} == {"ca.crt", "tls.crt", "tls.key"}
+    with pytest.raises(UsageError, match="holds a client's certificate already"):
+        issue_client(instance.data_dir, "ops", Role.OPERATOR, out)
+
+
+@pytest.mark.usefixtures("_root")
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "-x", "n" * 65, "ü"])
+def test_a_clients_name_cannot_be_anything(instance: Instance, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="invalid client name"):
+        issue_client(instance.data_dir, name, Role.VIEWER, tmp_path / "out")
+
+
+def test_a_bootstrap_image_is_linked_and_the_former_one_unlinked(
+    instance: Instance, tmp_path: Path
+) -> None:
+    for digest in ("a" * 64, "b" * 64):
+        image = tmp_path / f"image-{digest[0]}"
+        image.mkdir()
+        (image / "vmlinuz").touch()
+        (image / "initrd.img").touch()
+        (image / "manifest.json").write_text(json.dumps({"digest": digest}))
+        assert provide_bootstrap(instance, image) == digest
+        assert [entry.name for entry in instance.bootstrap_dir.iterdir()] == [digest]
+        assert (instance.bootstrap_dir / digest / "vmlinuz").exists()
+
+
+def test_a_directory_that_is_no_bootstrap_image_is_refused(
+    instance: Instance, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        PreconditionError, match=re.escape("lacks vmlinuz, initrd.img, manifest.json")
+    ):
+        provide_bootstrap(instance, tmp_path)

@@ -1,0 +1,85 @@
+"""Claims to the machine's instance slots."""
+
+from pathlib import Path
+
+import pytest
+
+from installer import slots
+from installer.errors import PreconditionError
+from installer.processes import ProcessName
+from installer.slots import claim_slot, lock_again
+
+
+@pytest.fixture(autouse=True)
+def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "processes_of_slot", lambda slot: [])
+
+
+def test_instances_side_by_side_get_slots_of_their_own(tmp_path: Path) -> None:
+    first = claim_slot("aaaaaaaa", Path("/a"), None, tmp_path)
+    second = claim_slot("bbbbbbbb", Path("/b"), None, tmp_path)
+    assert (first.slot, second.slot) == (0, 1)
+    first.drop()
+    second.drop()
+
+
+def test_an_instance_gets_its_remembered_slot_again(tmp_path: Path) -> None:
+    claim = claim_slot("aaaaaaaa", Path("/a"), 9, tmp_path)
+    assert claim.slot == 9
+    claim.drop()
+
+
+def test_a_remembered_slot_that_is_taken_is_replaced(tmp_path: Path) -> None:
+    other = claim_slot("bbbbbbbb", Path("/b"), 9, tmp_path)
+    claim = claim_slot("aaaaaaaa", Path("/a"), 9, tmp_path)
+    assert claim.slot == 0
+    claim.drop()
+    other.drop()
+
+
+def test_a_slot_is_free_when_its_last_holder_is_gone(tmp_path: Path) -> None:
+    claim_slot("aaaaaaaa", Path("/a"), None, tmp_path).drop()
+    claim = claim_slot("bbbbbbbb", Path("/b"), None, tmp_path)
+    assert claim.slot == 0
+    claim.drop()
+
+
+def test_a_slot_with_anothers_processes_is_not_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_slot("aaaaaaaa", Path("/a"), None, tmp_path).drop()
+    left = {0: [ProcessName(1, 1)]}
+    monkeypatch.setattr(slots, "processes_of_slot", lambda slot: left.get(slot, []))
+    other = claim_slot("bbbbbbbb", Path("/b"), None, tmp_path)
+    own = claim_slot("aaaaaaaa", Path("/a"), 0, tmp_path)
+    assert (other.slot, own.slot) == (1, 0)
+    other.drop()
+    own.drop()
+
+
+def test_a_claim_that_the_own_host_agent_holds_is_joined(tmp_path: Path) -> None:
+    agent = claim_slot("aaaaaaaa", Path("/a"), None, tmp_path)
+    watcher = claim_slot("aaaaaaaa", Path("/a"), 0, tmp_path)
+    assert watcher.slot == 0
+    agent.drop()
+    lock_again(watcher.descriptor)
+    other = claim_slot("bbbbbbbb", Path("/b"), 0, tmp_path)
+    assert other.slot == 1
+    watcher.drop()
+    other.drop()
+
+
+def test_a_copied_data_directory_does_not_run_beside_its_original(tmp_path: Path) -> None:
+    original = claim_slot("aaaaaaaa", Path("/a"), None, tmp_path)
+    with pytest.raises(PreconditionError, match="/copy is a copy of /a"):
+        claim_slot("aaaaaaaa", Path("/copy"), 0, tmp_path)
+    original.drop()
+    claim_slot("aaaaaaaa", Path("/copy"), 0, tmp_path).drop()
+
+
+def test_all_slots_taken_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "SLOTS", 1)
+    only = claim_slot("aaaaaaaa", Path("/a"), None, tmp_path)
+    with pytest.raises(PreconditionError, match="slots of this machine are taken"):
+        claim_slot("bbbbbbbb", Path("/b"), None, tmp_path)
+    only.drop()
