@@ -1,0 +1,96 @@
+"""Create, start, log, stop and remove containers for hours, and count what grows.
+
+Every round runs some containers in parallel through all verbs; after each, what the suite holds is
+counted: processes, descriptors, taps, nft rules, files, memory. The figures of the last rounds are
+held against those after the first ones; whatever grew is named, and the exit code is 1.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.e2e.suite import Suite
+from tests.images import Registry, busybox_image
+
+# Memory of Python services settles over the first rounds; more growth than this is a leak.
+MEMORY_SLACK = 1.25
+SETTLING_ROUNDS = 5
+Counts = dict[str, int]
+
+
+def main() -> int:
+    """Run the soak. Returns 1 when something grew."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--parallel", type=int, default=4, help="containers at a time")
+    parser.add_argument("--out", type=Path, default=Path("soak.json"), help="JSON file to write")
+    arguments = parser.parse_args()
+    rounds: list[Counts] = []
+    with ExitStack() as stack:
+        registry = stack.enter_context(Registry())
+        suite = Suite()
+        stack.callback(suite.remove)
+        suite.up()
+        image = registry.push(busybox_image(), "busybox")
+        suite.ok("pull", image)
+        end = time.monotonic() + arguments.hours * 3600
+        while time.monotonic() < end or len(rounds) <= SETTLING_ROUNDS:
+            with ThreadPoolExecutor(arguments.parallel) as pool:
+                list(pool.map(lambda _: live(suite, image), range(arguments.parallel)))
+            rounds.append(count(suite))
+            print(f"round {len(rounds)}: {rounds[-1]}", flush=True)
+    arguments.out.write_text(json.dumps(rounds, indent=2) + "\n")
+    grown = growth(rounds[SETTLING_ROUNDS - 1], rounds[-1])
+    for line in grown:
+        print("grew:", line)
+    print(f"{len(rounds)} rounds; " + ("nothing grew" if not grown else f"{len(grown)} grew"))
+    return 1 if grown else 0
+
+
+def live(suite: Suite, image: str) -> None:
+    """Take one container through its life."""
+    script = "echo begun; exec sleep 1000"
+    container = suite.ok("run", "-d", image, "sh", "-c", script)
+    suite.await_output(container, "begun")
+    suite.ok("stop", "-t", "1", container)
+    suite.ok("start", container)
+    suite.ok("kill", container)
+    suite.ok("wait", container)
+    suite.ok("rm", container)
+
+
+def count(suite: Suite) -> Counts:
+    """Return what the suite holds at present."""
+    counts: Counts = {}
+    for process in suite.status()["processes"]:
+        role, pid = process["role"], process["pid"]
+        status = Path(f"/proc/{pid}/status").read_text()
+        counts[f"{role} memory KiB"] = int(status.partition("VmRSS:")[2].split()[0])
+        counts[f"{role} descriptors"] = len(os.listdir(f"/proc/{pid}/fd"))
+        counts[f"{role} restarts"] = process["restarts"]
+    counts["taps"] = sum(name.startswith("vt") for name in os.listdir("/sys/class/net"))
+    rules = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True).stdout
+    counts["nft lines"] = rules.count(b"\n")
+    for role in ("exec", "interaction", "network", "storage", "hostagent"):
+        files = sum(path.is_file() for path in (suite.data_dir / role).rglob("*"))
+        counts[f"{role} files"] = files
+    return counts
+
+
+def growth(early: Counts, late: Counts) -> list[str]:
+    """Return what is more late than early, memory beyond its slack only."""
+    return [
+        f"{name}: {early[name]} to {late[name]}"
+        for name in early
+        if late[name] > early[name] * (MEMORY_SLACK if "memory" in name else 1)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""How long `docker run --rm` of a tiny image takes, from start to exit, many times in a row.
+
+By default with a suite and a registry of its own; beside it, in the same run and turn by turn, any
+other Docker endpoint: ``--peer unix:///var/run/docker.sock``.
+"""
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vic.exec.v1 import exec_pb2, exec_pb2_grpc
+
+from bench.report import Series, cpu_seconds, report
+from installer.facets import facet_channel
+from installer.instance import load_instance
+from portlayer.identity import Role
+from tests.e2e.suite import Suite, docker_cli
+from tests.images import Registry, busybox_image
+
+
+@dataclass
+class Engine:
+    """A Docker endpoint that is measured."""
+
+    name: str
+    endpoint: str
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+
+    def docker(self, *arguments: str) -> str:
+        """Run a docker command that must succeed."""
+        done = subprocess.run(
+            [docker_cli(), "-H", self.endpoint, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"{self.name}: docker {' '.join(arguments)}: {done.stderr}")
+        return done.stdout.strip()
+
+    def measure(self, image: str) -> None:
+        """Run a container once, and add how long it took."""
+        cpu, begun = cpu_seconds(), time.perf_counter()
+        self.docker("run", "--rm", image, "true")
+        self.seconds.append(time.perf_counter() - begun)
+        self.cpu_seconds += cpu_seconds() - cpu
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=200, help="runs (default: %(default)s)")
+    parser.add_argument("--peer", metavar="DOCKER_HOST", help="another engine to run beside")
+    parser.add_argument("--out", type=Path, default=Path("start.json"), help="JSON file to write")
+    arguments = parser.parse_args()
+    with ExitStack() as stack:
+        registry = stack.enter_context(Registry())
+        suite = Suite()
+        stack.callback(suite.remove)
+        suite.up()
+        image = registry.push(busybox_image(), "busybox")
+        engines = [Engine("vic", suite.endpoint)]
+        if arguments.peer:
+            engines.append(Engine("peer", arguments.peer))
+        for engine in engines:
+            engine.docker("pull", image)
+            engine.docker("run", "--rm", image, "true")  # the parent is built, caches are warm
+        before = starts(suite)
+        for number in range(arguments.count):
+            for engine in engines:
+                engine.measure(image)
+            if number % 20 == 19:
+                print(f"{number + 1} of {arguments.count}", file=sys.stderr)
+        after = starts(suite)
+        facts: dict[str, object] = {
+            "cold boots": after.cold_boots - before.cold_boots,
+            "instant clones": after.instant_clones - before.instant_clones,
+            "accelerator": f"{after.accelerator}: {after.accelerator_reason}",
+            "hypervisor": after.hypervisor,
+            "docker CLI": engines[0].docker("version", "--format", "{{.Client.Version}}"),
+        }
+        for engine in engines:
+            facts[f"{engine.name}, CPU s a run"] = round(engine.cpu_seconds / arguments.count, 3)
+        if arguments.peer:
+            facts["peer"] = engines[1].docker("version", "--format", "{{.Server.Version}}")
+        series = [Series(engine.name, tuple(engine.seconds)) for engine in engines]
+    report("docker run --rm IMAGE true, start to exit", series, facts, arguments.out)
+
+
+def starts(suite: Suite) -> exec_pb2.InfoResponse:
+    """Return what exec counts."""
+    instance = load_instance(suite.data_dir)
+    assert instance is not None
+
+    async def ask() -> exec_pb2.InfoResponse:
+        async with facet_channel(instance, Role.EXEC) as channel:
+            stub = exec_pb2_grpc.ExecServiceStub(channel)
+            return await stub.Info(exec_pb2.InfoRequest(), timeout=10)
+
+    return asyncio.run(ask())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""`docker pull`, `images`, `inspect`, `rmi`."""
+
+import json
+
+import pytest
+
+from tests.e2e.suite import Suite
+from tests.images import Registry, busybox_image, multi_layer_image, whiteout_image
+
+pytestmark = pytest.mark.usefixtures("containers")
+
+
+def test_a_pull_shows_its_progress_and_its_end(suite: Suite, registry: Registry) -> None:
+    image = multi_layer_image(4)
+    reference = registry.push(image, "progress")
+    lines = suite.ok("pull", reference).splitlines()
+    assert lines[0] == "latest: Pulling from progress"
+    for layer in image.layers:
+        short = layer.digest.removeprefix("sha256:")[:12]
+        assert any(line == f"{short}: Pull complete" for line in lines) or (
+            f"{short}: Already exists" in lines
+        )
+    assert f"Digest: {image.digest}" in lines
+    assert f"Status: Downloaded newer image for {reference}" in lines
+    assert lines[-1] == reference
+
+
+def test_progress_comes_as_the_bytes_do(suite: Suite, registry: Registry) -> None:
+    reference = registry.push(whiteout_image(), "bars")
+    name, _, tag = reference.rpartition(":")
+    status, stream = suite.api_lines("POST", f"/images/create?fromImage={name}&tag={tag}")
+    assert status == 200
+    events = [json.loads(line) for line in stream]
+    bars = [event for event in events if event.get("status") == "Downloading"]
+    assert all({"current", "total"} <= event["progressDetail"].keys() for event in bars)
+    assert all(event["progress"].startswith("[") for event in bars)
+
+
+def test_a_pull_again_finds_it_up_to_date(suite: Suite, image: str) -> None:
+    assert f"Status: Image is up to date for {image}" in suite.ok("pull", image)
+
+
+def test_an_image_is_listed_and_inspected(suite: Suite, image: str) -> None:
+    name, _, tag = image.rpartition(":")
+    listed = suite.ok("images", "--format", "{{.Repository}} {{.Tag}}").splitlines()
+    assert f"{name} {tag}" in listed
+    found = suite.inspect(image)
+    expected = busybox_image()
+    assert found["Id"] == expected.id
+    assert found["RepoTags"] == [image]
+    assert found["RepoDigests"] == [f"{name}@{expected.digest}"]
+    assert found["RootFS"]["Layers"] == [layer.diff_id for layer in expected.layers]
+    assert (found["Os"], found["Architecture"]) == ("linux", "amd64")
+    assert found["Config"]["Cmd"] == ["sh"]
+
+
+def test_pull_after_rmi_gives_the_same_image(suite: Suite, registry: Registry) -> None:
+    reference = registry.push(multi_layer_image(3), "comes-back")
+    suite.ok("pull", reference)
+    first = suite.inspect(reference)
+    told = suite.ok("rmi", reference)
+    assert f"Untagged: {reference}" in told
+    assert f"Deleted: {first['Id']}" in told
+    suite.refused("inspect", "--type", "image", reference, code=1, message="o such image")
+    suite.ok("pull", reference)
+    again = suite.inspect(reference)
+    assert (again["Id"], again["Size"]) == (first["Id"], first["Size"])
+
+
+def test_an_image_in_use_is_not_removed(suite: Suite, registry: Registry) -> None:
+    reference = registry.push(multi_layer_image(2), "in-use")
+    suite.ok("pull", reference)
+    container = suite.ok("create", reference)
+    suite.refused("rmi", reference, code=1, message="conflict: unable to remove")
+    suite.ok("rm", container)
+    suite.ok("rmi", reference)
+
+
+def test_short_and_long_ids_and_digests_name_an_image(suite: Suite, image: str) -> None:
+    long = suite.inspect(image)["Id"]
+    for reference in (long, long.removeprefix("sha256:"), long[7:19], image.split(":latest")[0]):
+        assert suite.inspect(reference)["Id"] == long
+    digest = suite.inspect(image)["RepoDigests"][0]
+    assert suite.inspect(digest)["Id"] == long
+
+
+def test_layers_are_what_the_image_says(suite: Suite, registry: Registry) -> None:
+    reference = registry.push(whiteout_image(), "whiteouts")
+    suite.ok("pull", reference)
+    script = "cd /data && find . | sort && cat keep reborn opaque/after swapped && readlink link"
+    told = suite.ok("run", "--rm", reference, "sh", "-c", script).splitlines()
+    assert told == [
+        ".",
+        "./keep",
+        "./link",
+        "./opaque",
+        "./opaque/after",
+        "./reborn",
+        "./swapped",
+        "keep",
+        "new",
+        "after",
+        "a file now",
+        "keep",
+    ]

@@ -1,0 +1,128 @@
+"""The life of a container as the docker CLI shows it."""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.e2e.suite import Suite
+
+pytestmark = pytest.mark.usefixtures("containers")
+
+NUMBERS = "n=0; while :; do echo $n; n=$((n+1)); sleep 0.2; done"
+
+
+def test_run_ps_logs_stop_start_wait_rm(suite: Suite, image: str) -> None:
+    script = "echo begun >> /log; wc -l < /log; exec sleep 1000"
+    container = suite.ok("run", "-d", "--name", "life", image, "sh", "-c", script)
+    assert len(container) == 64
+    suite.await_output("life", "1")
+    assert suite.ok("ps", "--format", "{{.Names}} {{.State}}") == "life running"
+    suite.ok("stop", "-t", "1", "life")
+    assert suite.ok("ps", "--quiet") == ""
+    assert suite.ok("ps", "-a", "--format", "{{.Names}} {{.State}}") == "life exited"
+    assert suite.ok("start", "life") == "life"
+    # The file that the first start wrote is there at the second one.
+    suite.await_output("life", "2")
+    suite.ok("kill", "life")
+    assert suite.ok("wait", "life") == "137"
+    assert suite.ok("logs", "life").splitlines() == ["1", "2"]
+    assert suite.ok("rm", "life") == "life"
+    suite.refused("inspect", "life", code=1, message="o such object: life")
+
+
+def test_logs_keep_the_streams_apart(suite: Suite, image: str) -> None:
+    suite.ok("run", "--name", "streams", image, "sh", "-c", "echo out; echo err >&2")
+    logs = suite.docker("logs", "streams")
+    assert (logs.stdout, logs.stderr) == ("out\n", "err\n")
+
+
+def test_logs_by_tail_and_time(suite: Suite, image: str) -> None:
+    suite.ok("run", "--name", "tail", image, "seq", "1", "50")
+    assert suite.ok("logs", "--tail", "2", "tail").splitlines() == ["49", "50"]
+    assert suite.ok("logs", "--tail", "0", "tail") == ""
+    stamped = suite.ok("logs", "-t", "--tail", "1", "tail").split()
+    assert stamped[0].endswith("Z")
+    assert stamped[1] == "50"
+    assert suite.ok("logs", "--since", stamped[0], "tail").splitlines()[-1] == "50"
+
+
+def test_start_attached_gives_the_exact_output_each_time(suite: Suite, image: str) -> None:
+    suite.ok("create", "--name", "sorter", image, "sh", "-c", "printf 'b\\na\\n' | sort")
+    for _ in range(3):
+        assert suite.ok("start", "-a", "sorter") == "a\nb"
+
+
+def test_kill_sends_the_signal_that_is_named(suite: Suite, image: str) -> None:
+    script = "trap 'exit 9' HUP; echo ready; while :; do sleep 1 & wait; done"
+    suite.ok("run", "-d", "--name", "target", image, "sh", "-c", script)
+    suite.await_output("target", "ready")
+    suite.ok("kill", "-s", "HUP", "target")
+    assert suite.ok("wait", "target") == "9"
+
+
+def test_a_running_container_is_removed_by_force_only(suite: Suite, image: str) -> None:
+    suite.ok("run", "-d", "--name", "busy", image, "sleep", "1000")
+    suite.refused("rm", "busy", code=1, message="running")
+    assert suite.ok("rm", "-f", "busy") == "busy"
+    assert suite.ok("ps", "-aq") == ""
+
+
+def test_a_container_is_renamed(suite: Suite, image: str) -> None:
+    suite.ok("create", "--name", "before", image)
+    suite.ok("rename", "before", "after")
+    assert suite.inspect("after")["Name"] == "/after"
+    suite.refused("inspect", "before", code=1, message="o such object: before")
+
+
+def test_ps_filters_by_and_across_keys_and_or_within_one(suite: Suite, image: str) -> None:
+    suite.ok("create", "--name", "one", "-l", "tier=front", image)
+    suite.ok("create", "--name", "two", "-l", "tier=back", image)
+    listing = ("ps", "-a", "--format", "{{.Names}}")
+    assert suite.ok(*listing, "--filter", "label=tier=front") == "one"
+    both = suite.ok(*listing, "--filter", "name=one", "--filter", "name=two").split()
+    assert sorted(both) == ["one", "two"]
+    assert suite.ok(*listing, "--filter", "name=one", "--filter", "label=tier=back") == ""
+
+
+def test_inspect_has_dockers_shape(suite: Suite, image: str) -> None:
+    suite.ok("run", "-d", "--name", "shape", "-m", "64m", image, "sleep", "1000")
+    found = suite.inspect("shape")
+    assert found["State"]["Status"] == "running"
+    assert found["State"]["Running"] is True
+    assert found["State"]["Pid"] > 0
+    assert found["HostConfig"]["Memory"] == 64 * 1024 * 1024
+    assert found["Config"]["Cmd"] == ["sleep", "1000"]
+    network = found["NetworkSettings"]["Networks"]["bridge"]
+    assert network["IPAddress"]
+    assert network["Gateway"]
+    assert network["MacAddress"] == network["MacAddress"].lower()
+    for key in ("Created", "Path", "Args", "Image", "LogPath", "RestartCount", "Mounts"):
+        assert key in found
+
+
+def test_attach_to_a_running_container(suite: Suite, image: str) -> None:
+    suite.ok("run", "-d", "-i", "--name", "echo", image, "cat")
+    attached = suite.popen("attach", "echo", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert attached.stdin is not None
+    assert attached.stdout is not None
+    with attached.stdin, attached.stdout:
+        attached.stdin.write(b"over and out\n")
+        attached.stdin.flush()
+        assert attached.stdout.readline() == b"over and out\n"
+        suite.ok("kill", "echo")
+        assert attached.wait(30) == 137
+
+
+def test_a_stopped_container_is_not_attached_to(suite: Suite, image: str) -> None:
+    suite.ok("create", "--name", "still", image)
+    suite.refused("attach", "still", code=1, message="You cannot attach to a stopped container")
+
+
+def test_info_tells_the_driver_and_the_accelerator(suite: Suite) -> None:
+    info = json.loads(suite.ok("info", "--format", "{{json .}}"))
+    assert info["NCPU"] > 0
+    assert info["MemTotal"] > 0
+    text = json.dumps(info).lower()
+    assert "qemu" in text
+    assert "tcg" in text or "kvm" in text
