@@ -1,26 +1,40 @@
 """Answers that go on: their head goes out at once, and they end when the client does."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 
 async def until_first(*coroutines: Coroutine[None, None, None]) -> None:
-    """Run all until one ends, then cancel the others. Raises what the first to fail raised."""
+    """Run all until one ends, then cancel the others and see them end.
+
+    Raises what the first to fail raised. No TaskGroup: Python 3.11's forgets that it was cancelled
+    when that happens while a child fails.
+    """
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancelled(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
-            def stop(_: asyncio.Task[None]) -> None:
-                for task in tasks:
-                    task.cancel()
 
-            for task in tasks:
-                task.add_done_callback(stop)
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
+async def _cancelled(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Cancel tasks and wait for their ends, also when cancelled meanwhile."""
+    interrupted = False
+    for task in tasks:
+        task.cancel()
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            interrupted = True
+    if interrupted:
+        raise asyncio.CancelledError
 
 
 class StreamResponse(Response):

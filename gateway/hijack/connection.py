@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
@@ -16,10 +17,57 @@ _LINGER_SECONDS = 2.0
 # How much of the peer's input asyncio buffers before it stops reading the socket (twice this).
 READ_LIMIT = 128 * 1024
 
+# What a lost connection's socket is emptied of; the kernel buffers no more of TCP by default.
+_LEFT_AT_MOST = 8 * 1024 * 1024
+
 # Output the kernel hasn't taken yet, above which writers wait.
 WRITE_HIGH_WATER = 512 * 1024
 
 logger = logging.getLogger(__name__)
+
+
+class HijackedStreams(asyncio.StreamReaderProtocol):
+    """Streams that give all of the peer's input before its end, however the connection was lost.
+
+    asyncio's own forget it: what was read already hides behind the error of a peer that went with
+    output unread, and what the kernel still holds is closed unseen when a write fails.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(reader, loop=loop)
+        self._input = reader
+        self._input_ended = False
+        self._carrier: asyncio.BaseTransport | None = None
+        self.lost: Callable[[], None] = lambda: None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._carrier = transport
+        super().connection_made(transport)
+
+    def eof_received(self) -> bool | None:
+        """Take in the peer's half-close."""
+        self._input_ended = True
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End: input is at its end, whatever the reason; writers learn it from ``drain``."""
+        if not self._input_ended:
+            self._take_what_is_left()
+        super().connection_lost(None)
+        self.lost()
+
+    def _take_what_is_left(self) -> None:
+        assert self._carrier is not None
+        if self._carrier.get_extra_info("sslcontext") is not None:
+            return  # it couldn't be deciphered any more
+        descriptor = self._carrier.get_extra_info("socket").fileno()
+        with suppress(OSError):  # there is nothing more, or the reset is met again
+            for _ in range(_LEFT_AT_MOST // READ_LIMIT):
+                data = os.read(descriptor, READ_LIMIT)
+                if not data:
+                    return
+                self._input.feed_data(data)
 
 
 class HijackedConnection:
@@ -45,11 +93,7 @@ class HijackedConnection:
 
     async def read(self, limit: int = 64 * 1024) -> bytes:
         """Up to ``limit`` bytes of the peer's input; empty at its end, also if it was cut off."""
-        try:
-            return await self._reader.read(limit)
-        except ConnectionError:
-            self.gone.set()
-            return b""
+        return await self._reader.read(limit)
 
     async def write(self, data: bytes) -> None:
         """Send, and wait while the peer is slower than we are. Does nothing once it has gone."""

@@ -17,7 +17,12 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from gateway.hijack.connection import READ_LIMIT, WRITE_HIGH_WATER, HijackedConnection
+from gateway.hijack.connection import (
+    READ_LIMIT,
+    WRITE_HIGH_WATER,
+    HijackedConnection,
+    HijackedStreams,
+)
 from gateway.hijack.hangup import keep_alive
 from gateway.hijack.tls import hold_shutdown
 
@@ -223,7 +228,7 @@ class HijackProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
 
         reader = asyncio.StreamReader(limit=READ_LIMIT, loop=self.loop)
-        streams = asyncio.StreamReaderProtocol(reader, loop=self.loop)
+        streams = HijackedStreams(reader, self.loop)
         writer = asyncio.StreamWriter(self.transport, streams, reader, self.loop)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.transport.set_protocol(streams)
@@ -234,6 +239,7 @@ class HijackProtocol(HttpToolsProtocol):
         if capture.ended:
             reader.feed_eof()
         connection = HijackedConnection(reader, writer, self._given_back)
+        streams.lost = connection.gone.set
         self.connections.discard(self)
         self.connections.add(connection)  # type: ignore[arg-type]  # it has shutdown(), all that is asked of it
         return connection

@@ -18,6 +18,8 @@ Read = Callable[[], Awaitable[bytes | None]]
 """Returns a client's next input, or None at its end."""
 Write = Callable[[Stream, bytes], Awaitable[None]]
 """Sends a piece of output to a client."""
+Confirm = Callable[[], Awaitable[None]]
+"""Tells a client that all of its input and its end were handed over."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Attachment:
         """Whether the end of a client's input is the end of the process's."""
         return self._options.stdin_once and not self._options.tty
 
-    async def run(self, read: Read, write: Write, closing: Closing) -> None:
+    async def run(self, read: Read, write: Write, confirm: Confirm, closing: Closing) -> None:
         """Carry bytes until the output ends or the client's input detaches it."""
         if self._logged is not None and self._log is not None:
             query = LogQuery(streams=self._wish.streams)
@@ -81,15 +83,16 @@ class Attachment:
             return
         parts = [send_output(self._queue, write), closing.watch()]
         if self._takes_input:
-            parts.append(self._feed(read))
+            parts.append(self._feed(read, confirm))
         await until_first(*parts)
 
-    async def _feed(self, read: Read) -> None:
+    async def _feed(self, read: Read, confirm: Confirm) -> None:
         stdin = self._process.streams.stdin
         while (data := await read()) is not None:
             await stdin.write(data)
         if self._ends_input:
             stdin.finish()
+            await confirm()
             await _for_ever()
 
 
@@ -102,15 +105,21 @@ async def attach(session: Session, wish: Wish) -> Attachment:
     return Attachment(session, wish)
 
 
-async def feed_all(process: Process, read: Read) -> None:
-    """Give a process a client's input and its end; never returns."""
+async def feed_all(process: Process, read: Read, confirm: Confirm, *, tty: bool) -> None:
+    """Give a process a client's input and its end, and never return.
+
+    A terminal's input has no end: there the client is detached, which is to return.
+    """
     stdin = process.streams.stdin
     try:
         while (data := await read()) is not None:
             await stdin.write(data)
     finally:
-        stdin.finish()
-    await _for_ever()
+        if not tty:
+            stdin.finish()
+    if not tty:
+        await confirm()
+        await _for_ever()
 
 
 async def send_output(queue: OutputQueue, write: Write) -> None:

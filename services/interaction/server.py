@@ -16,7 +16,6 @@ from portlayer.errors import FailedPrecondition, InvalidArgument, Reason
 from services.interaction.attach import (
     Read,
     Wish,
-    Write,
     attach,
     check_input,
     feed_all,
@@ -69,8 +68,9 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         with await attach(session, wish) as attachment:
             ready = interaction_pb2.AttachReady(tty=attachment.tty)
             await context.write(interaction_pb2.AttachResponse(ready=ready))
+            answers = _Answers(context, interaction_pb2.AttachResponse)
             await attachment.run(
-                _reader(context), _writer(context, interaction_pb2.AttachResponse), self._closing
+                _reader(context), answers.output, answers.input_ended, self._closing
             )
 
     async def CreateExec(
@@ -86,7 +86,8 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         """See the contract."""
         start = await _start(context)
         session, process = self._execs.claim(start.exec_id)
-        ready = interaction_pb2.StartExecReady(tty=_spec(process).tty)
+        spec = _spec(process)
+        ready = interaction_pb2.StartExecReady(tty=spec.tty)
         answer = interaction_pb2.StartExecResponse(ready=ready)
         if start.detach:
             await self._execs.run(session, process)
@@ -95,12 +96,15 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         queue = process.streams.subscribe(frozenset(Stream))
         try:
             await context.write(answer)
-            write = _writer(context, interaction_pb2.StartExecResponse)
-            await until_first(
-                self._carry(session, process, send_output(queue, write)),
-                feed_all(process, _reader(context)),
+            answers = _Answers(context, interaction_pb2.StartExecResponse)
+            parts = [
+                self._carry(session, process, send_output(queue, answers.output)),
                 self._closing.watch(),
-            )
+            ]
+            if spec.stdin:
+                read, confirm = _reader(context), answers.input_ended
+                parts.append(feed_all(process, read, confirm, tty=spec.tty))
+            await until_first(*parts)
         finally:
             process.streams.unsubscribe(queue)
 
@@ -219,10 +223,23 @@ def _reader(context: Context) -> Read:
     return read
 
 
-def _writer(context: Context, response: Callable[..., Any]) -> Write:
-    async def write(stream: Stream, data: bytes) -> None:
-        await context.write(
-            response(output=interaction_pb2.Output(stream=_NUMBERS[stream], data=data))
-        )
+class _Answers:
+    """What one client is sent, by several tasks: gRPC takes one message of a stream at a time."""
 
-    return write
+    def __init__(self, context: Context, response: Callable[..., Any]) -> None:
+        self._context = context
+        self._response = response
+        self._turn = asyncio.Lock()
+
+    async def output(self, stream: Stream, data: bytes) -> None:
+        """Send a piece of output."""
+        output = interaction_pb2.Output(stream=_NUMBERS[stream], data=data)
+        await self._send(self._response(output=output))
+
+    async def input_ended(self) -> None:
+        """Tell that all input was handed over."""
+        await self._send(self._response(input_ended=interaction_pb2.InputEnded()))
+
+    async def _send(self, message: Any) -> None:
+        async with self._turn:
+            await self._context.write(message)

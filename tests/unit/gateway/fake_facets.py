@@ -53,7 +53,7 @@ class Running:
 
     proto: container_pb2.Container
     output: list[interaction_pb2.LogEntry] = field(default_factory=list)
-    listeners: list[asyncio.Queue[interaction_pb2.Output | None]] = field(default_factory=list)
+    listeners: list[asyncio.Queue[Any]] = field(default_factory=list)
     stdin: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     signals: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     task: asyncio.Task[None] | None = None
@@ -342,13 +342,15 @@ class FakeInteraction(interaction_pb2_grpc.InteractionServiceServicer):
     def __init__(self, containers: FakeExec) -> None:
         self.containers = containers
         self.attached = 0
+        self.taking_input = asyncio.Event()
+        self.taking_input.set()
 
     async def Attach(
         self, request_iterator: AsyncIterator[interaction_pb2.AttachRequest], context: Any
     ) -> AsyncIterator[interaction_pb2.AttachResponse]:
         start = (await anext(request_iterator)).start
         container = self.containers.find(start.container_id)
-        queue: asyncio.Queue[interaction_pb2.Output | None] = asyncio.Queue()
+        queue: asyncio.Queue[Any] = asyncio.Queue()
         if start.logs:
             for entry in container.output:
                 queue.put_nowait(interaction_pb2.Output(stream=entry.stream, data=entry.data))
@@ -361,17 +363,23 @@ class FakeInteraction(interaction_pb2_grpc.InteractionServiceServicer):
         yield interaction_pb2.AttachResponse(ready=interaction_pb2.AttachReady(tty=tty))
 
         async def feed() -> None:
+            await self.taking_input.wait()
             async for message in request_iterator:
                 container.stdin.put_nowait(message.stdin)
-            container.stdin.put_nowait(b"")
+            if tty:
+                queue.put_nowait(None)
+            else:
+                container.stdin.put_nowait(b"")
+                queue.put_nowait(interaction_pb2.InputEnded())
 
         feeding = asyncio.create_task(feed()) if start.stdin else None
+        wanted = [OUT] * start.stdout + [ERR] * start.stderr
         try:
-            while (output := await queue.get()) is not None:
-                if (start.stdout and output.stream == OUT) or (
-                    start.stderr and output.stream == ERR
-                ):
-                    yield interaction_pb2.AttachResponse(output=output)
+            while (said := await queue.get()) is not None:
+                if isinstance(said, interaction_pb2.InputEnded):
+                    yield interaction_pb2.AttachResponse(input_ended=said)
+                elif said.stream in wanted:
+                    yield interaction_pb2.AttachResponse(output=said)
         finally:
             self.attached -= 1
             if feeding is not None:

@@ -8,7 +8,7 @@ import docker
 import docker.errors
 import pytest
 
-from tests.unit.gateway.conftest import Endpoint
+from tests.unit.gateway.conftest import Endpoint, Eventually
 from tests.unit.gateway.fake_facets import FakeSuite
 
 T = TypeVar("T")
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 @pytest.fixture
 def sdk(engine: Endpoint) -> Iterator[Any]:
-    client = docker.DockerClient(base_url=f"unix://{engine.path}", version="1.51", timeout=10)
+    client = docker.DockerClient(base_url=f"unix://{engine.path}", version="1.51", timeout=60)
     yield client
     client.close()
 
 
 async def blocking(function: Callable[[], T]) -> T:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await asyncio.to_thread(function)
 
 
@@ -82,6 +82,31 @@ async def test_attach_socket_send_and_close(sdk: Any, suite: FakeSuite) -> None:
         return logs
 
     assert await blocking(feed) == b"make this test pass\n"
+
+
+async def test_input_of_a_client_that_left_waits_for_a_facet_that_is_slow(
+    sdk: Any, suite: FakeSuite, eventually: Eventually
+) -> None:
+    suite.pulled("busybox:latest")
+    suite.interaction.taking_input.clear()
+
+    def feed() -> Any:
+        container = sdk.containers.run("busybox", ["cat"], stdin_open=True, detach=True)
+        # Its output is attached as well, and nobody reads it.
+        attached = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
+        attached._sock.sendall(b"first\n")
+        attached._sock.sendall(b"last\n")
+        attached._sock.close()
+        attached.close()
+        return container
+
+    container = await blocking(feed)
+    # Long enough for a gateway that doesn't wait to give up; never too long for one that does.
+    await asyncio.sleep(0.3)
+    suite.interaction.taking_input.set()
+    assert (await blocking(container.wait))["StatusCode"] == 0
+    assert await blocking(container.logs) == b"first\nlast\n"
+    await eventually(lambda: suite.interaction.attached == 0)
 
 
 async def test_attach_streams(sdk: Any, suite: FakeSuite) -> None:

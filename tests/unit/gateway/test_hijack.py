@@ -31,17 +31,17 @@ def socket_path(tmp_path: Path) -> Path:
 
 
 async def head_of(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await reader.readuntil(b"\r\n\r\n")
 
 
 async def rest_of(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await reader.read(-1)
 
 
 async def happens(event: asyncio.Event) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await event.wait()
 
 
@@ -229,6 +229,61 @@ async def test_input_sent_before_the_client_left_still_arrives(socket_path: Path
     assert b"".join(received) == b"make this test pass\n"
 
 
+async def test_input_survives_the_reset_of_a_client_that_left_output_unread(
+    socket_path: Path,
+) -> None:
+    received: list[bytes] = []
+
+    async def late_reader(connection: HijackedConnection, body: bytes) -> None:
+        await connection.write(b"nobody reads this")
+        await connection.gone.wait()
+        while data := await connection.read():
+            received.append(data)
+
+    engine = TinyEngine(late_reader)
+    async with serving(engine.application(), unix=socket_path):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(socket_path))
+        sock.sendall(ATTACH)
+        await happens(engine.attached)
+        sock.sendall(b"make this test pass\n")
+        sock.close()
+        await happens(engine.finished)
+    assert b"".join(received) == b"make this test pass\n"
+
+
+async def test_input_that_the_kernel_holds_survives_a_write_that_fails(socket_path: Path) -> None:
+    go_on = asyncio.Event()
+    received = 0
+
+    async def writer_before_reader(connection: HijackedConnection, body: bytes) -> None:
+        nonlocal received
+        await go_on.wait()
+        await connection.write(b"nobody reads this")
+        while data := await connection.read():
+            received += len(data)
+
+    engine = TinyEngine(writer_before_reader)
+    async with serving(engine.application(), unix=socket_path):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(socket_path))
+        sock.sendall(ATTACH)
+        await happens(engine.attached)
+        sock.setblocking(False)
+        sent = 0
+        # More than asyncio takes in before it stops reading.
+        async with asyncio.timeout(60):
+            while sent < 300 * 1024:
+                try:
+                    sent += sock.send(bytes(16 * 1024))
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+        sock.close()
+        go_on.set()
+        await happens(engine.finished)
+    assert received == sent
+
+
 async def test_stalled_reader_costs_no_memory(socket_path: Path) -> None:
     written = 0
 
@@ -279,7 +334,7 @@ async def test_large_streams_pass_both_ways(socket_path: Path) -> None:
 
         sending = asyncio.create_task(send())
         count = 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while data := await reader.read(1024 * 1024):
                 count += len(data)
             await sending

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from vic.interaction.v1 import (
     interaction_pb2,
     interaction_pb2_grpc,
@@ -19,6 +20,7 @@ from vic.tether.v1 import tether_pb2, tether_pb2_grpc
 
 from portlayer.client import open_channel
 from portlayer.identity import Credentials, Role
+from services.interaction.launch import Launcher
 from services.interaction.service import InteractionService
 from services.interaction.store import MIGRATIONS
 from tests.databases import place_database
@@ -32,13 +34,23 @@ OUT = tether_process_pb2.STD_STREAM_STDOUT
 ERR = tether_process_pb2.STD_STREAM_STDERR
 
 # Bound of every wait in a test.
-SOON = 10.0
+SOON = 60.0
 
 
 async def soon(awaitable: Any) -> Any:
     """Await with a bound."""
     async with asyncio.timeout(SOON):
         return await awaitable
+
+
+def give_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have launches give up on a tether soon, long before their callers' deadlines."""
+    launch: Any = Launcher.launch
+
+    async def impatient(self: Launcher, *arguments: Any) -> Any:
+        return await launch(self, *arguments[:-1], 0.5)
+
+    monkeypatch.setattr(Launcher, "launch", impatient)
 
 
 class Suite:
@@ -191,14 +203,25 @@ class Attached:
     output: dict[Any, bytearray] = field(
         default_factory=lambda: {OUT: bytearray(), ERR: bytearray()}
     )
+    input_ended: bool = False
 
     async def read_some(self) -> bool:
         """Read one message; return whether there was one."""
         message = await soon(self.call.read())
         if message is grpc.aio.EOF:
             return False
-        self.output[message.output.stream] += message.output.data
+        if message.WhichOneof("message") == "input_ended":
+            assert not self.input_ended
+            self.input_ended = True
+        else:
+            self.output[message.output.stream] += message.output.data
         return True
+
+    async def finish_input(self) -> None:
+        """End the input; return when all of it was handed over."""
+        await self.call.done_writing()
+        while not self.input_ended:
+            assert await self.read_some()
 
     async def read_until(self, stream: Any, size: int) -> bytes:
         """Read until a stream has given so many bytes."""

@@ -21,12 +21,12 @@ from tests.unit.interaction.suite import CONTAINER, ERR, OUT, Attached, FakeTeth
 EXEC = "ec" * 32
 
 
-async def create(suite: Suite, exec_id: str = EXEC, **process: Any) -> str:
+async def create(suite: Suite, exec_id: str = EXEC, stdin: bool = True, **process: Any) -> str:
     """Make an exec."""
     request = interaction_pb2.CreateExecRequest(
         container_id=CONTAINER,
         exec_id=exec_id,
-        process=process_pb2.ProcessSpec(args=["cat"], stdin=True, **process),
+        process=process_pb2.ProcessSpec(args=["cat"], stdin=stdin, **process),
     )
     return (await suite.interaction().CreateExec(request)).exec_id
 
@@ -104,6 +104,49 @@ async def test_a_client_that_goes_leaves_the_exec_running(suite: Suite) -> None:
         await stdio.close()
         await tether.exit(3, EXEC)
         assert (await inspect(suite)).exit_code == 3
+
+
+async def test_the_end_of_an_execs_input_is_confirmed(suite: Suite) -> None:
+    async with suite.running() as tether:
+        await create(suite)
+        client = await start(suite)
+        await tether.take_launch()
+        await client.call.write(interaction_pb2.StartExecRequest(stdin=b"ping"))
+        await client.finish_input()
+        client.call.cancel()
+        stdio = await tether.stdio(EXEC)
+        assert await stdio.take_input(4) == b"ping"
+        assert (await stdio.read()).stdin_end.offset == 4
+
+
+async def test_the_end_of_input_detaches_a_client_from_an_execs_terminal(suite: Suite) -> None:
+    async with suite.running() as tether:
+        await create(suite, tty=True)
+        client = await start(suite)
+        await tether.take_launch()
+        await client.call.write(interaction_pb2.StartExecRequest(stdin=b"ls\n"))
+        await client.call.done_writing()
+        assert await client.read_all() == b""
+        assert (await inspect(suite)).running
+        stdio = await tether.stdio(EXEC)
+        assert await stdio.take_input(3) == b"ls\n"
+        # It would come before this acknowledgement.
+        await stdio.send(b"$ ")
+        assert (await stdio.read()).WhichOneof("message") == "output_acknowledged"
+
+
+async def test_input_of_an_exec_without_stdin_is_ignored(suite: Suite) -> None:
+    async with suite.running() as tether:
+        await create(suite, stdin=False)
+        client = await start(suite)
+        await tether.take_launch()
+        await client.call.done_writing()
+        stdio = await tether.stdio(EXEC)
+        await stdio.send(b"out")
+        await stdio.close()
+        await tether.exit(0, EXEC)
+        assert await client.read_all() == b"out"
+        assert not client.input_ended
 
 
 async def test_an_exec_that_cannot_start_has_code_and_reason(suite: Suite) -> None:

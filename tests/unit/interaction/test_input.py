@@ -41,6 +41,19 @@ async def test_the_end_of_input_closes_it_with_stdin_once(suite: Suite) -> None:
         await stdio.send(b"2\n")
         await stdio.close()
         assert await client.read_all() == b"2\n"
+        assert client.input_ended
+
+
+async def test_input_that_was_confirmed_arrives_although_the_client_goes(suite: Suite) -> None:
+    async with suite.running(open_stdin=True, stdin_once=True) as tether:
+        client = await suite.attach(stdin=True)
+        await client.write(b"all ")
+        await client.write(b"of it")
+        await client.finish_input()
+        client.call.cancel()
+        stdio = await tether.stdio()
+        assert await stdio.take_input(9) == b"all of it"
+        assert (await stdio.read()).stdin_end.offset == 9
 
 
 async def test_a_client_that_goes_closes_input_with_stdin_once(suite: Suite) -> None:

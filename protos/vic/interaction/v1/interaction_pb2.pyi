@@ -48,18 +48,24 @@ class AttachStart(_message.Message):
     def __init__(self, container_id: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., logs: _Optional[bool] = ..., stream: _Optional[bool] = ...) -> None: ...
 
 class AttachResponse(_message.Message):
-    __slots__ = ("ready", "output")
+    __slots__ = ("ready", "output", "input_ended")
     READY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_ENDED_FIELD_NUMBER: _ClassVar[int]
     ready: AttachReady
     output: Output
-    def __init__(self, ready: _Optional[_Union[AttachReady, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
+    input_ended: InputEnded
+    def __init__(self, ready: _Optional[_Union[AttachReady, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., input_ended: _Optional[_Union[InputEnded, _Mapping]] = ...) -> None: ...
 
 class AttachReady(_message.Message):
     __slots__ = ("tty",)
     TTY_FIELD_NUMBER: _ClassVar[int]
     tty: bool
     def __init__(self, tty: _Optional[bool] = ...) -> None: ...
+
+class InputEnded(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Output(_message.Message):
     __slots__ = ("stream", "data")
@@ -102,12 +108,14 @@ class StartExecStart(_message.Message):
     def __init__(self, exec_id: _Optional[str] = ..., detach: _Optional[bool] = ...) -> None: ...
 
 class StartExecResponse(_message.Message):
-    __slots__ = ("ready", "output")
+    __slots__ = ("ready", "output", "input_ended")
     READY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_ENDED_FIELD_NUMBER: _ClassVar[int]
     ready: StartExecReady
     output: Output
-    def __init__(self, ready: _Optional[_Union[StartExecReady, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
+    input_ended: InputEnded
+    def __init__(self, ready: _Optional[_Union[StartExecReady, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., input_ended: _Optional[_Union[InputEnded, _Mapping]] = ...) -> None: ...
 
 class StartExecReady(_message.Message):
     __slots__ = ("tty",)

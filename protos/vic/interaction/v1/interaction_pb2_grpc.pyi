@@ -43,6 +43,8 @@ class InteractionServiceStub:
     its VM is gone. A slow reader holds the process back, as a full pipe would.
     Half-closing ends this client's input: with stdin_once and without a terminal it is the end of
     the process's input; otherwise a client that attached standard input is detached by it.
+    A client that cancels the call takes back what was not handed over yet: who has sent input and
+    wants to go waits for InputEnded, or for the stream's end.
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (LOGS_NOT_KEPT) with logs.
     """
     CreateExec: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.CreateExecRequest, _interaction_pb2.CreateExecResponse]
@@ -53,8 +55,10 @@ class InteractionServiceStub:
     StartExec: _grpc.StreamStreamMultiCallable[_interaction_pb2.StartExecRequest, _interaction_pb2.StartExecResponse]
     """StartExec runs it and carries its streams; the first message is StartExecStart. The first answer
     is StartExecReady: attached and about to run, or, with detach, running, which ends the stream.
-    Half-closing ends the process's input. The stream ends when all output was sent and the exit
-    code is known; a client that goes leaves the process running.
+    Half-closing ends the process's input, and is answered by InputEnded; with a terminal, which
+    has no end, it ends the stream. Otherwise the stream ends when all output was sent and the exit
+    code is known. A client that goes leaves the process running, and takes back what input was not
+    handed over yet. Of a process without standard input (ProcessSpec.stdin) input is not read.
     Errors: NOT_FOUND (EXEC_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING; WRONG_STATE when it was
     started before; LAUNCH_FAILED, after StartExecReady unless detached, with metadata as in
     ProcessService.Launch), UNAVAILABLE (TETHER_AWAY).
@@ -99,6 +103,8 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     its VM is gone. A slow reader holds the process back, as a full pipe would.
     Half-closing ends this client's input: with stdin_once and without a terminal it is the end of
     the process's input; otherwise a client that attached standard input is detached by it.
+    A client that cancels the call takes back what was not handed over yet: who has sent input and
+    wants to go waits for InputEnded, or for the stream's end.
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (LOGS_NOT_KEPT) with logs.
     """
     CreateExec: _aio.UnaryUnaryMultiCallable[_interaction_pb2.CreateExecRequest, _interaction_pb2.CreateExecResponse]  # type: ignore[assignment]
@@ -109,8 +115,10 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     StartExec: _aio.StreamStreamMultiCallable[_interaction_pb2.StartExecRequest, _interaction_pb2.StartExecResponse]  # type: ignore[assignment]
     """StartExec runs it and carries its streams; the first message is StartExecStart. The first answer
     is StartExecReady: attached and about to run, or, with detach, running, which ends the stream.
-    Half-closing ends the process's input. The stream ends when all output was sent and the exit
-    code is known; a client that goes leaves the process running.
+    Half-closing ends the process's input, and is answered by InputEnded; with a terminal, which
+    has no end, it ends the stream. Otherwise the stream ends when all output was sent and the exit
+    code is known. A client that goes leaves the process running, and takes back what input was not
+    handed over yet. Of a process without standard input (ProcessSpec.stdin) input is not read.
     Errors: NOT_FOUND (EXEC_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING; WRONG_STATE when it was
     started before; LAUNCH_FAILED, after StartExecReady unless detached, with metadata as in
     ProcessService.Launch), UNAVAILABLE (TETHER_AWAY).
@@ -157,6 +165,8 @@ class InteractionServiceServicer:
         its VM is gone. A slow reader holds the process back, as a full pipe would.
         Half-closing ends this client's input: with stdin_once and without a terminal it is the end of
         the process's input; otherwise a client that attached standard input is detached by it.
+        A client that cancels the call takes back what was not handed over yet: who has sent input and
+        wants to go waits for InputEnded, or for the stream's end.
         Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (LOGS_NOT_KEPT) with logs.
         """
 
@@ -177,8 +187,10 @@ class InteractionServiceServicer:
     ) -> _typing.Union[_abc.Iterator[_interaction_pb2.StartExecResponse], _abc.AsyncIterator[_interaction_pb2.StartExecResponse]]:
         """StartExec runs it and carries its streams; the first message is StartExecStart. The first answer
         is StartExecReady: attached and about to run, or, with detach, running, which ends the stream.
-        Half-closing ends the process's input. The stream ends when all output was sent and the exit
-        code is known; a client that goes leaves the process running.
+        Half-closing ends the process's input, and is answered by InputEnded; with a terminal, which
+        has no end, it ends the stream. Otherwise the stream ends when all output was sent and the exit
+        code is known. A client that goes leaves the process running, and takes back what input was not
+        handed over yet. Of a process without standard input (ProcessSpec.stdin) input is not read.
         Errors: NOT_FOUND (EXEC_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING; WRONG_STATE when it was
         started before; LAUNCH_FAILED, after StartExecReady unless detached, with metadata as in
         ProcessService.Launch), UNAVAILABLE (TETHER_AWAY).

@@ -1,0 +1,105 @@
+"""A client on the streams of a process, over a hijacked connection: what attach and exec share."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from vic.interaction.v1.interaction_pb2 import AttachResponse, Output, StartExecResponse
+
+from gateway.hijack import HijackedConnection
+from gateway.streams import until_first
+from gateway.translate.detach import DetachKeys
+from gateway.translate.framing import frame
+
+Request = TypeVar("Request")
+Answers = AsyncGenerator[AttachResponse, None] | AsyncGenerator[StartExecResponse, None]
+
+# How long a process may take over what a client sent before it went away or detached.
+_LEFT_OVER_INPUT_SECONDS = 10.0
+
+
+class ProcessClient(Generic[Request]):
+    """Carries a client's input to the facet, and the facet's output to the client.
+
+    ``request`` makes a message of ``start`` or of a piece of ``stdin``; ``takes_input`` is whether
+    the process is to get the client's input; ``keys`` are those by which it detaches.
+    """
+
+    def __init__(
+        self,
+        request: Callable[..., Request],
+        *,
+        tty: bool,
+        takes_input: bool,
+        keys: DetachKeys | None,
+    ) -> None:
+        self.tty = tty
+        self._request = request
+        self._takes_input = takes_input
+        self._keys = keys
+        self._connection: asyncio.Future[HijackedConnection] = (
+            asyncio.get_running_loop().create_future()
+        )
+        # That input is safe only the facet knows: gRPC takes it long before it has sent it.
+        self._handed_over = asyncio.Event()
+        self._detached = asyncio.Event()
+
+    async def requests(self, start: object) -> AsyncIterator[Request]:
+        """What the facet reads: the start, then input; its end is the client's half-close.
+
+        Detaching is an end as well: with a terminal, the facet leaves the process's input open.
+        """
+        yield self._request(start=start)
+        if not self._takes_input:
+            return
+        connection = await self._connection
+        while data := await connection.read():
+            detached = False
+            if self._keys is not None:
+                data, detached = self._keys.scan(data)
+            if data:
+                yield self._request(stdin=data)
+            if detached:
+                self._detached.set()
+                return
+
+    async def carry(self, connection: HijackedConnection, answers: Answers) -> None:
+        """Carry bytes both ways until the output ends, the client goes or detaches.
+
+        Raises what the facet ends the stream with.
+        """
+        self._connection.set_result(connection)
+        try:
+            await until_first(
+                self._output(connection, answers),
+                self._until_gone(connection),
+                self._until_detached(),
+            )
+        finally:
+            await answers.aclose()
+
+    def form(self, output: Output) -> bytes:
+        """A piece of output as the client takes it: framed, or raw from a terminal."""
+        return output.data if self.tty else frame(output.stream, output.data)
+
+    async def _output(self, connection: HijackedConnection, answers: Answers) -> None:
+        """Write the output; once the client has gone it is read all the same, and dropped."""
+        async for answer in answers:
+            if answer.HasField("output"):
+                await connection.write(self.form(answer.output))
+            elif answer.HasField("input_ended"):
+                self._handed_over.set()
+
+    async def _until_gone(self, connection: HijackedConnection) -> None:
+        """Until nobody reads the output any more and the process has what the client had sent."""
+        await connection.gone.wait()
+        if self._takes_input:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LEFT_OVER_INPUT_SECONDS):
+                    await self._handed_over.wait()
+
+    async def _until_detached(self) -> None:
+        """Until a client that has detached should long be let go; the facet does that itself."""
+        await self._detached.wait()
+        await asyncio.sleep(_LEFT_OVER_INPUT_SECONDS)
