@@ -476,7 +476,7 @@ class Registry:
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        if not self._listening.wait(30) or not self.address:
+        if not self._listening.wait(120) or not self.address:
             raise RuntimeError("the registry does not start:\n" + "".join(self._log))
 
     def _config(self) -> dict[str, Any]:

@@ -94,7 +94,10 @@ def _processes() -> list[str]:
         elif uid == 0 and "installer.watcher" in command:
             ours.append(f"root {pid} {' '.join(command)}")
         elif uid == 0 and "hostagent" in command:
-            environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+            try:
+                environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
             ours.append(f"root {pid} hostagent {' '.join(environment)}")
     return ours
 

@@ -12,7 +12,7 @@ class Monitor:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(30)
+        self._socket.settimeout(120)
         self._socket.connect(str(path))
         self._lines = self._socket.makefile("rb")
 

@@ -20,8 +20,8 @@ VIC = Path(sys.executable).parent / "vic"
 UNPACKED = "/var/cache/vic/tools/usr/bin"
 # Logs of suites that are gone, to look into a failure.
 KEPT_LOGS = Path(__file__).resolve().parents[2] / ".cache" / "e2e-logs"
-UP_SECONDS = 240
-COMMAND_SECONDS = 120
+UP_SECONDS = 600
+COMMAND_SECONDS = 300
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -106,7 +106,7 @@ class Suite:
 
     def settle(self) -> None:
         """Wait until every process of the suite serves."""
-        settled = self.vic("status", "--wait", "60")
+        settled = self.vic("status", "--wait", "300")
         assert settled.returncode == 0, settled.stdout + settled.stderr + self.logs()
 
     def kill(self, role: str) -> None:
@@ -223,10 +223,10 @@ class Suite:
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=30)
+        super().__init__("localhost", timeout=120)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
+        self.sock.settimeout(120)
         self.sock.connect(self._path)

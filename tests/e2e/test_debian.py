@@ -14,7 +14,8 @@ import pytest
 from tests.e2e.suite import Suite
 from tests.images import Image, Layer, Registry, file, make_tar, whiteout
 
-pytestmark = pytest.mark.usefixtures("containers")
+# A busy machine takes minutes to make the image, and again to read it all in a VM.
+pytestmark = [pytest.mark.usefixtures("containers"), pytest.mark.timeout(2400)]
 
 # Kept between runs: it takes minutes to make.
 CACHE = Path("/var/cache/vic/tests")
@@ -77,7 +78,7 @@ def debian(suite: Suite, registry: Registry, root: Path) -> str:
         Layer(make_tar([file("etc/greeting", "hello\n", mode=0o640)])),
     )
     reference = registry.push(Image(layers, {"Cmd": ["bash"]}), "debian")
-    suite.ok("pull", reference, seconds=280)
+    suite.ok("pull", reference, seconds=900)
     return reference
 
 
@@ -90,7 +91,7 @@ def test_python_of_debian_runs(suite: Suite, debian: str) -> None:
 def test_the_tree_is_what_tar_and_overlay_would_show(suite: Suite, debian: str, root: Path) -> None:
     script = TREE.format(ours=sorted(OURS))
     run = ("run", "--rm", "-i", debian, "python3", "-")
-    seen = json.loads(suite.ok(*run, stdin=script, seconds=280))
+    seen = json.loads(suite.ok(*run, stdin=script, seconds=900))
     expected = expected_tree(root)
     different = {
         path: (expected.get(path), seen.get(path))

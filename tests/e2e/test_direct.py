@@ -71,9 +71,9 @@ def test_a_reflection_client_finds_every_service_and_its_calls(
 def test_a_viewer_may_look_and_not_touch(suite: Suite, identity: Path) -> None:
     with connect("exec", identity, suite.data_dir) as channel:
         stub = exec_pb2_grpc.ExecServiceStub(channel)
-        assert stub.Info(exec_pb2.InfoRequest(), timeout=10).driver == "qemu"
+        assert stub.Info(exec_pb2.InfoRequest(), timeout=60).driver == "qemu"
         with pytest.raises(grpc.RpcError) as refusal:
-            stub.Create(exec_pb2.CreateRequest(), timeout=10)
+            stub.Create(exec_pb2.CreateRequest(), timeout=60)
         assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -84,7 +84,7 @@ def test_not_even_an_admin_reaches_the_host_agent(suite: Suite, identity: Path) 
     with connect("hostagent", identity, suite.data_dir) as channel:
         stub = hostagent_pb2_grpc.HostAgentServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refusal:
-            stub.List(hostagent_pb2.ListRequest(), timeout=10)
+            stub.List(hostagent_pb2.ListRequest(), timeout=60)
         assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -97,7 +97,7 @@ def test_without_a_certificate_there_is_no_call(suite: Suite) -> None:
     ) as channel:
         stub = exec_pb2_grpc.ExecServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refusal:
-            stub.Info(exec_pb2.InfoRequest(), timeout=10)
+            stub.Info(exec_pb2.InfoRequest(), timeout=60)
         assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -113,5 +113,5 @@ def test_a_certificate_of_another_instance_is_worth_nothing(suite: Suite, tmp_pa
     with connect("exec", tmp_path / "evil", suite.data_dir) as channel:
         stub = exec_pb2_grpc.ExecServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refusal:
-            stub.Info(exec_pb2.InfoRequest(), timeout=10)
+            stub.Info(exec_pb2.InfoRequest(), timeout=60)
         assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -111,7 +111,7 @@ def test_attach_to_a_running_container(suite: Suite, image: str) -> None:
         attached.stdin.flush()
         assert attached.stdout.readline() == b"over and out\n"
         suite.ok("kill", "echo")
-        assert attached.wait(30) == 137
+        assert attached.wait(300) == 137
 
 
 def test_a_stopped_container_is_not_attached_to(suite: Suite, image: str) -> None:

@@ -32,7 +32,7 @@ def machines(instance: Instance) -> dict[str, hostagent_pb2.RunningMachine]:
     async def ask() -> hostagent_pb2.ListResponse:
         async with facet_channel(instance, Role.HOSTAGENT) as channel:
             stub = hostagent_pb2_grpc.HostAgentServiceStub(channel)
-            return await stub.List(hostagent_pb2.ListRequest(), timeout=10)
+            return await stub.List(hostagent_pb2.ListRequest(), timeout=60)
 
     return {machine.machine_id: machine for machine in asyncio.run(ask()).machines}
 
@@ -43,7 +43,7 @@ def exec_info(instance: Instance) -> exec_pb2.InfoResponse:
     async def ask() -> exec_pb2.InfoResponse:
         async with facet_channel(instance, Role.EXEC) as channel:
             stub = exec_pb2_grpc.ExecServiceStub(channel)
-            return await stub.Info(exec_pb2.InfoRequest(), timeout=10)
+            return await stub.Info(exec_pb2.InfoRequest(), timeout=60)
 
     return asyncio.run(ask())
 

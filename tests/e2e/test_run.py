@@ -60,7 +60,7 @@ def test_a_hundred_megabytes_come_back_as_they_went_in(
         while part := process.stdout.read(MEBIBYTE):
             received.update(part)
             size += len(part)
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     assert size == 100 * MEBIBYTE
     assert received.digest() == sent.digest()
 

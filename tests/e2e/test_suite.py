@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_a_restart_of_everything_touches_no_container(suite: Suite) -> None:
     machine = suite.inspect("counter")["State"]["Pid"]
     started = suite.inspect("counter")["State"]["StartedAt"]
     before = {role: suite.pid(role) for role in ROLES}
-    restarted = suite.vic("restart", seconds=900)
+    restarted = suite.vic("restart", seconds=800)
     assert restarted.returncode == 0, restarted.stderr + suite.logs()
     assert not set(before.values()) & {suite.pid(role) for role in ROLES}
     reached = numbers_logged(suite)[-1]
@@ -160,7 +161,7 @@ def test_without_qemu_up_says_what_to_install(other: Suite) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert refused.returncode == 1
     assert "apt-get install qemu-system-x86" in refused.stderr
@@ -181,14 +182,15 @@ def test_who_is_not_root_is_told_so(other: Suite) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert refused.returncode == 1
     assert "needs root" in refused.stderr
 
 
 def test_a_loopback_port_as_endpoint(other: Suite, registry: Registry) -> None:
-    other.endpoint = "tcp://127.0.0.1:23754"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        other.endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     other.up()
     assert other.ok("version", "--format", "{{.Server.APIVersion}}")
 

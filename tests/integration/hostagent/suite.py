@@ -26,7 +26,7 @@ from portlayer.identity import Credentials, Role, peer_uri, server_name
 
 ROOT = Path(__file__).resolve().parents[3]
 DISK_BYTES = 1 << 30
-BOOT_SECONDS = 90.0
+BOOT_SECONDS = 240.0
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -67,7 +67,7 @@ class Suite:
         )
         log.close()
         self.channel = self.open_channel(Role.EXEC)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.stub.List(pb.ListRequest(), wait_for_ready=True)
 
     def open_channel(self, role: Role) -> grpc.aio.Channel:
@@ -86,7 +86,7 @@ class Suite:
             await self.channel.close()
         if self.agent.returncode is None:
             self.agent.send_signal(number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.agent.wait()
 
     def shape(self, **changes: int) -> pb.Shape:
@@ -214,7 +214,7 @@ def img(*arguments: str, cwd: Path | None = None) -> None:
     subprocess.run(["qemu-img", *arguments], check=True, capture_output=True, cwd=cwd)
 
 
-async def gone(pid: int, seconds: float = 10.0) -> None:
+async def gone(pid: int, seconds: float = 60.0) -> None:
     """Wait until a process has ended."""
     try:
         pidfd = os.pidfd_open(pid)

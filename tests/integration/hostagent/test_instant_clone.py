@@ -108,7 +108,7 @@ async def test_a_machines_user_reaches_no_other_machines_process_or_files(suite:
 async def test_a_parent_outlives_the_agent(suite: Suite) -> None:
     parent_id = await make_parent(suite)
     kept = suite.data_dir / "hostagent" / "parents" / parent_id / "parent.json"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not kept.exists():
             await suite.stub.Info(pb.InfoRequest())
     ram = kept.with_name("ram").stat()

@@ -46,7 +46,7 @@ async def test_an_exit_while_the_agent_is_away_is_told_with_its_record(suite: Su
     running = await suite.launch(machine)
     await suite.configured(machine.machine_id)
     record = suite.data_dir / "hostagent" / "exits" / machine.machine_id
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not record.stat().st_size:
             await suite.stub.List(pb.ListRequest())
     await suite.stop(signal.SIGKILL)

@@ -24,13 +24,13 @@ async def run(suite: TcpSuite, *args: str, process_id: str = INIT) -> process_pb
         process_id=process_id,
         process=tether_process_pb2.ProcessSpec(args=args, stdin=True),
     )
-    return await suite.processes().Launch(request, timeout=20)
+    return await suite.processes().Launch(request, timeout=60)
 
 
 async def exit_code(suite: TcpSuite) -> int:
     """Return the init process's exit code when it has ended."""
     call: Any = suite.processes().Watch(process_pb2.WatchRequest())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             response = await call.read()
             assert response is not grpc.aio.EOF
@@ -98,7 +98,7 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing(suite: TcpSuite
             await _some_output(suite)
             await suite.restart()
         assert await exit_code(suite) == 3
-        await asyncio.wait_for(supervisor.powered_off.wait(), 20)
+        await asyncio.wait_for(supervisor.powered_off.wait(), 60)
     expected = b"".join(b"line %d\n" % n for n in range(20000))
     assert await suite.log_text() == expected
 
@@ -108,7 +108,7 @@ async def _some_output(suite: TcpSuite) -> None:
     session = suite.service.sessions.get(CONTAINER)
     streams = session.processes[INIT].streams
     before = streams.stored
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await streams.changed.wait_for(lambda: streams.stored > before)
 
 
@@ -159,7 +159,7 @@ async def test_a_slow_client_holds_the_process(suite: TcpSuite) -> None:
         assert suite.service is not None
         streams = suite.service.sessions.get(CONTAINER).processes[INIT].streams
         queue = next(iter(streams._queues))
-        await asyncio.wait_for(streams.changed.wait_for(lambda: queue.full), 20)
+        await asyncio.wait_for(streams.changed.wait_for(lambda: queue.full), 60)
         assert not streams.ended
         received = 0
         while await client.read_some():

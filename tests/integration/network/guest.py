@@ -15,7 +15,7 @@ from tests.integration.network.frames import Seen
 TUNSETIFF = 0x400454CA
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
-BOUND_SECONDS = 10.0
+BOUND_SECONDS = 60.0
 
 
 class NothingArrivedError(AssertionError):

@@ -125,7 +125,7 @@ class Service:
         process, self._process = self._process, None
         if process.returncode is None:
             process.send_signal(number)
-        return await asyncio.wait_for(process.wait(), 30)
+        return await asyncio.wait_for(process.wait(), 60)
 
     @property
     def images(self) -> image_pb2_grpc.ImageServiceAsyncStub:

@@ -31,7 +31,7 @@ class Qmp:
     @classmethod
     async def connect(cls, path: Path) -> Qmp:
         """Connect and leave negotiation mode; the socket is there once QEMU has started."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     reader, writer = await asyncio.open_unix_connection(path)

@@ -38,7 +38,7 @@ from tether.guestconfig import (
 DISK_BYTES = 256 * 1024 * 1024
 MAC = "02:42:ac:11:00:00"
 MACHINE_ID = "0123456789abcdef0123456789abcde0"
-_BOOT_BOUND = 90.0
+_BOOT_BOUND = 240.0
 _MACHINE = (
     "q35,memory-backend=ram0,usb=off,sata=off,smbus=off,hpet=off,vmport=off,smm=off,i8042=off,"
     "graphics=off"

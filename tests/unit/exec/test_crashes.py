@@ -32,7 +32,7 @@ async def test_a_stop_gives_a_container_of_before_the_restart_its_time(facet: Fa
     assert not early
     assert not facet.peers.powered_off
     await facet.peers.end(container_id, 0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await stopping).exit_code == 0
     await facet.exits.drain()
     assert facet.peers.powered_off == [container_id]

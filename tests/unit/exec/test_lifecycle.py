@@ -186,7 +186,7 @@ async def test_a_kill_does_not_wait_for_a_stop(facet: Facet) -> None:
     stop = asyncio.create_task(facet.lifecycle.stop(container_id, 60, ""))
     await facet.peers.signalled.wait()
     await facet.lifecycle.signal(container_id, "KILL")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         record = await stop
     assert record.exit_code == 137
 
@@ -219,7 +219,7 @@ async def test_auto_remove_happens_at_the_end(facet: Facet) -> None:
     waiting = wait(facet.containers, facet.events, container_id, exec_pb2.WAIT_CONDITION_REMOVED)
     assert (await anext(waiting)).HasField("waiting")
     await facet.peers.end(container_id, 5)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await anext(waiting)).result.exit_code == 5
     assert facet.leftovers() == []
 
@@ -232,7 +232,7 @@ async def test_wait_for_the_next_exit_does_not_see_the_last_one(facet: Facet) ->
     await anext(waiting)
     await facet.lifecycle.start(container_id)
     await facet.peers.end(container_id, 2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await anext(waiting)).result.exit_code == 2
 
 
@@ -285,7 +285,7 @@ async def test_a_process_shorter_than_its_launch_has_run(facet: Facet) -> None:
     boot_id = facet.peers.boots[record.id]
     exited = MachineExited(record.id, boot_id, b'{"exit_code": 5}', "")
     ending = asyncio.create_task(facet.exits.machine_exited(exited))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await starting).state is State.RUNNING
         await ending
     await facet.exits.drain()
@@ -299,7 +299,7 @@ async def test_a_vm_that_ends_while_it_starts_ends_the_start(facet: Facet) -> No
     await facet.peers.launched.wait()
     exited = MachineExited(record.id, facet.peers.boots[record.id], b"", "signal 9")
     ending = asyncio.create_task(facet.exits.machine_exited(exited))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(ExceptionGroup) as caught:
             await starting
         await ending
@@ -398,7 +398,7 @@ async def test_a_forced_removal_waits_for_no_stop(facet: Facet) -> None:
     facet.peers.exit_on = {}
     stopping = asyncio.create_task(facet.lifecycle.stop(container_id, 60, ""))
     await facet.peers.signalled.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await facet.lifecycle.remove(container_id, container_id, force=True)
         await stopping
     assert facet.leftovers() == []
@@ -409,7 +409,7 @@ async def test_a_forced_removal_waits_for_no_guest_that_hangs(facet: Facet) -> N
     facet.peers.answer_launch.clear()
     starting = asyncio.create_task(facet.lifecycle.start(record.id))
     await facet.peers.launched.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await facet.lifecycle.remove(record.id, record.id, force=True)
         with pytest.raises(ExceptionGroup):
             await starting

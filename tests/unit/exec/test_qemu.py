@@ -66,7 +66,7 @@ async def told(agent: FakeAgent, after: int) -> list[tuple[int, str | None]]:
     def name(how: MachineExited | None) -> str | None:
         return None if how is None else how.container_id
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return [(sequence, name(how)) async for sequence, how in driver(agent).exits(after)]
 
 

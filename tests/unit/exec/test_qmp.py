@@ -50,6 +50,6 @@ async def test_a_command_is_answered_and_events_are_kept(tmp_path: Path) -> None
 )
 async def test_nonsense_ends_the_connection(tmp_path: Path, line: bytes) -> None:
     async with qemu(tmp_path / "qmp", line + b"\n"), connect(str(tmp_path / "qmp")) as qmp:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(QmpError):
                 await qmp.execute("cont")

@@ -91,7 +91,7 @@ class Endpoint:
     def http(self) -> httpx.AsyncClient:
         """A client on the socket."""
         transport = httpx.AsyncHTTPTransport(uds=str(self.path))
-        return httpx.AsyncClient(transport=transport, base_url="http://docker", timeout=10)
+        return httpx.AsyncClient(transport=transport, base_url="http://docker", timeout=60)
 
 
 @asynccontextmanager
@@ -103,7 +103,7 @@ async def serving(app: ASGIApp, path: Path) -> AsyncIterator[Endpoint]:
         yield Endpoint(path)
     finally:
         stop.set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await task
 
 
@@ -119,11 +119,11 @@ Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """Let the loop run until a condition holds, which must be within five seconds."""
+    """Let the loop run until a condition holds, with a bound."""
 
     async def wait(condition: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():
                 await loop.run_in_executor(None, lambda: None)
 

@@ -157,5 +157,5 @@ async def serving(
         yield Served(server, address)
     finally:
         server.should_exit = True
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await task

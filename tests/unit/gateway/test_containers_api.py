@@ -253,12 +253,14 @@ async def test_wait_sends_its_head_at_once(engine: Endpoint, suite: FakeSuite) -
             assert json.loads(await answer.aread()) == {"StatusCode": 137}
 
 
-async def test_wait_conditions(client: httpx.AsyncClient) -> None:
+async def test_wait_conditions(
+    client: httpx.AsyncClient, suite: FakeSuite, eventually: Eventually
+) -> None:
     await create(client, "one", Cmd=["both", "4"])
     assert (await client.post("/containers/one/wait")).json() == {"StatusCode": 0}
     waiting = asyncio.create_task(client.post("/containers/one/wait?condition=next-exit"))
     removal = asyncio.create_task(client.post("/containers/one/wait?condition=removed"))
-    await asyncio.wait({waiting, removal}, timeout=0.05)
+    await eventually(lambda: len(suite.exec.changed._waiters) == 2)
     await client.post("/containers/one/start")
     assert (await waiting).json() == {"StatusCode": 4}
     await client.delete("/containers/one")

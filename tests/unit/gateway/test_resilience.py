@@ -117,7 +117,7 @@ async def test_restart_on_an_inherited_socket_refuses_nobody(instance: Path) -> 
             async with Endpoint(path).http() as client:
                 assert (await client.get("/_ping")).text == "OK"
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 _, log = await process.communicate()
             assert process.returncode == 0, log.decode()
             assert all(json.loads(line) for line in log.splitlines())

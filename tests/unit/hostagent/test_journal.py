@@ -25,7 +25,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 async def take(journal: Journal, after: int, count: int) -> list[Event]:
     found: list[Event] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async for event in journal.after(after):
             found.append(event)
             if len(found) == count:

@@ -82,7 +82,7 @@ async def test_the_end_of_a_process_calls_back_once(command: str, status: ExitSt
     ended: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
     pid = spawn("sh", "-c", command)
     watched = WatchedProcess(os.pidfd_open(pid), ended.set_result)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await ended == status
     assert watched.ended.is_set()
     watched.kill()

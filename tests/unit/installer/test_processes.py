@@ -26,7 +26,7 @@ def test_a_process_has_a_lasting_name(child: "subprocess.Popen[bytes]") -> None:
     name = name_of(child.pid)
     assert name is not None
     assert name.is_alive()
-    stop_process(name, seconds=10)
+    stop_process(name, seconds=60)
     assert not name.is_alive()
     assert child.wait() == -signal.SIGTERM
 

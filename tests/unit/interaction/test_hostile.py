@@ -31,6 +31,7 @@ from tests.unit.interaction.suite import (
     FakeStdio,
     FakeTether,
     Suite,
+    give_up_soon,
     soon,
 )
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
@@ -44,7 +45,9 @@ async def refusal(call: Any) -> VicError:
     return caught.value
 
 
-async def test_a_certificate_speaks_for_its_own_container_alone(suite: Suite) -> None:
+async def test_a_certificate_speaks_for_its_own_container_alone(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with suite.running():
         await suite.register(OTHER)
         client = await suite.attach()
@@ -54,8 +57,9 @@ async def test_a_certificate_speaks_for_its_own_container_alone(suite: Suite) ->
         stdio = await stranger.stdio(INIT, BOOT)
         assert isinstance(await refusal(stdio.call), FailedPrecondition)
         await stranger.say(exited={"process_id": INIT, "exit_code": 0})
+        give_up_soon(monkeypatch)
         with pytest.raises(Unavailable):
-            await suite.launch(OTHER, "b002", timeout=0.5)
+            await suite.launch(OTHER, "b002")
         assert suite.service is not None
         assert suite.service.sessions.get(CONTAINER).running
         assert client.output[OUT] == b""
@@ -100,7 +104,7 @@ async def _call(channel: grpc.aio.Channel, method: str) -> None:
 async def test_another_authority_s_certificate_is_refused(suite: Suite) -> None:
     foreign = TestAuthority().issue(Role.TETHER, CONTAINER)
     async with open_channel(suite.tether_address, Role.INTERACTION, INSTANCE, foreign) as channel:
-        call: Any = FakeTether(channel).stub.Connect(timeout=5)
+        call: Any = FakeTether(channel).stub.Connect(timeout=60)
         assert isinstance(await refusal(call), VicError)
 
 

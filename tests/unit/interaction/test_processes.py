@@ -16,7 +16,16 @@ from portlayer.errors import (
     Unavailable,
     domain_errors,
 )
-from tests.unit.interaction.suite import BOOT, CONTAINER, INIT, OTHER, OUT, Suite, soon
+from tests.unit.interaction.suite import (
+    BOOT,
+    CONTAINER,
+    INIT,
+    OTHER,
+    OUT,
+    Suite,
+    give_up_soon,
+    soon,
+)
 
 
 async def watch(suite: Suite, after: int = 0) -> Any:
@@ -44,12 +53,15 @@ async def test_launch_waits_for_the_tether_and_returns_what_it_says(suite: Suite
     assert response.started_at.ToNanoseconds() == 1000 * 10**9 + 5
 
 
-async def test_launch_of_a_boot_that_never_comes_says_so(suite: Suite) -> None:
+async def test_launch_of_a_boot_that_never_comes_says_so(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await suite.register()
     tether = suite.tether()
     await tether.connect(boot_id="another")
+    give_up_soon(monkeypatch)
     with pytest.raises(Unavailable) as caught:
-        await suite.launch(timeout=0.5)
+        await suite.launch()
     assert caught.value.reason is Reason.TETHER_AWAY
 
 

@@ -28,6 +28,12 @@ class KeepingTether:
         self._chunks = chunks
         self._acknowledged = 0
         self._progress = Pulse()
+        self._allowed = len(chunks)
+
+    def allow(self, count: int) -> None:
+        """Hold back all but so many chunks, until more are allowed."""
+        self._allowed = count
+        self._progress.beat()
 
     async def reached(self, sequence: int) -> None:
         """Return when so many chunks are acknowledged."""
@@ -48,14 +54,21 @@ class KeepingTether:
         stdio = await self.tether.stdio(sequence=self._acknowledged + 1)
         acknowledging = asyncio.create_task(self._acknowledge(stdio))
         try:
-            for chunk in self._chunks[self._acknowledged :]:
-                await stdio.send(chunk)
+            for number in range(self._acknowledged, len(self._chunks)):
+                await self._hold_back(number, acknowledging)
+                await stdio.send(self._chunks[number])
             await stdio.end()
             await stdio.call.done_writing()
-        except asyncio.InvalidStateError:
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
             # The stream is over; its status says why.
             pass
         await acknowledging
+
+    async def _hold_back(self, number: int, stream: "asyncio.Task[None]") -> None:
+        """Return when a chunk may be sent, or the stream is over."""
+        allowed = asyncio.create_task(self._progress.wait_for(lambda: number < self._allowed))
+        await asyncio.wait({allowed, stream}, return_when=asyncio.FIRST_COMPLETED)
+        allowed.cancel()
 
     async def _acknowledge(self, stdio: FakeStdio) -> None:
         while await stdio.read() is not grpc.aio.EOF:
@@ -186,13 +199,16 @@ async def test_a_kill_loses_and_doubles_nothing(killable: tuple[Suite, KilledSer
     chunks = [os.urandom(200_000) for _ in range(300)]
     keeping = KeepingTether(suite, chunks)
     sending = asyncio.create_task(keeping.run())
-    for share in (0.3, 0.6):
-        await keeping.reached(int(len(chunks) * share))
+    for reached, allowed in ((30, 120), (150, 240)):
+        # It has more to send, or the kill might come after the end.
+        keeping.allow(allowed)
+        await keeping.reached(reached)
         assert not sending.done()
         await service.kill()
         suite._stubs.clear()
         await service.start()
-    await asyncio.wait_for(sending, 60)
+    keeping.allow(len(chunks))
+    await soon(sending)
     again = suite.tether()
     await again.connect(processes=[tether_pb2.ProcessState(process_id=INIT, pid=42)])
     await again.exit(12)

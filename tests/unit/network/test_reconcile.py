@@ -38,7 +38,7 @@ async def running(platform: Restoring, period: float, runs: int) -> list[bool]:
     """Return how the first runs of a reconciler went."""
     task = asyncio.create_task(Reconciler(platform, period).run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return [await platform.restored.get() for _ in range(runs)]
     finally:
         task.cancel()

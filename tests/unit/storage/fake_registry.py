@@ -232,4 +232,4 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeRegist
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
-        await asyncio.wait_for(server.wait_closed(), 10)
+        await asyncio.wait_for(server.wait_closed(), 60)

@@ -46,7 +46,7 @@ async def test_full_pipe_is_continued_when_there_is_room() -> None:
     assert progress.pipe.offset < len(data)
     loop = asyncio.get_running_loop()
     received = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while piece := await loop.run_in_executor(None, os.read, progress.reader, 65536):
             received += piece
     assert received == data

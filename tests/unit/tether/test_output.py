@@ -12,7 +12,7 @@ from vic.tether.v1.tether_pb2 import StdioRequest
 
 from tether.agent.output import CHUNK_BYTES, WINDOW_BYTES, OutputBuffer
 
-BOUND = 10
+BOUND = 60
 
 
 class Pipes:
