@@ -1,10 +1,13 @@
 """Additional processes that clients make, start and ask about."""
 
+import asyncio
 import re
 import secrets
 import time
+from contextlib import suppress
 from typing import Final
 
+from vic.interaction.v1 import interaction_pb2
 from vic.tether.v1 import process_pb2
 
 from portlayer.errors import (
@@ -43,17 +46,16 @@ class Execs:
                 return session, process
         raise NotFound(f"No such exec instance: {exec_id}", Reason.EXEC_NOT_FOUND)
 
-    async def create(
-        self, container_id: str, exec_id: str, spec: process_pb2.ProcessSpec
-    ) -> Process:
+    async def create(self, request: interaction_pb2.CreateExecRequest) -> Process:
         """Make an additional process that is to be started later."""
+        container_id = request.container_id
         session = self._sessions.get(container_id)
-        exec_id = exec_id or secrets.token_hex(32)
+        exec_id = request.exec_id or secrets.token_hex(32)
         if not _ID.fullmatch(exec_id):
             raise InvalidArgument("an exec's ID has 64 hexadecimal digits")
-        if not spec.args:
+        if not request.process.args:
             raise InvalidArgument("No exec command specified", Reason.NO_COMMAND)
-        serialized = spec.SerializeToString(deterministic=True)
+        serialized = _stored(request)
         known = self._known(exec_id)
         if known is not None:
             owner, process = known
@@ -84,17 +86,34 @@ class Execs:
         process.claimed = True
         return session, process
 
-    async def run(self, session: Session, process: Process) -> None:
+    async def run(
+        self, session: Session, process: Process, window: process_pb2.WindowSize | None = None
+    ) -> None:
         """Start a claimed process. Raises what launching raises."""
-        assert process.spec is not None
+        spec = asked(process).process
+        if window is not None:
+            spec.window.CopyFrom(window)
         await self._launcher.launch(
             session,
             session.boot_id,
             process.process_id,
-            process_pb2.ProcessSpec.FromString(process.spec),
+            spec,
             process_pb2.WorkloadLimits(),
             LAUNCH_SECONDS,
         )
+
+    def unended(self, container_id: str) -> list[str]:
+        """Return the IDs of a container's additional processes that have not ended."""
+        execs = self._sessions.get(container_id).execs
+        return [exec_id for exec_id, process in execs.items() if not process.over]
+
+    async def settled(self, session: Session, exec_id: str) -> None:
+        """Return when an additional process that is being started runs, or can't."""
+        process = session.execs.get(exec_id)
+        if process is not None and process.claimed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAUNCH_SECONDS):
+                    await session.changed.wait_for(lambda: process.phase is not Phase.NEW)
 
     async def ended(self, session: Session, process: Process) -> None:
         """Return when a process's life has ended and that is on record."""
@@ -119,3 +138,16 @@ class Execs:
             del session.execs[exec_id]
             session.processes.pop(exec_id, None)
         await self._store.remove_processes(session.container_id, old)
+
+
+def asked(process: Process) -> interaction_pb2.CreateExecRequest:
+    """Return what a client asked of an additional process, without the IDs."""
+    return interaction_pb2.CreateExecRequest.FromString(process.spec or b"")
+
+
+def _stored(request: interaction_pb2.CreateExecRequest) -> bytes:
+    kept = interaction_pb2.CreateExecRequest()
+    kept.CopyFrom(request)
+    kept.ClearField("container_id")
+    kept.ClearField("exec_id")
+    return kept.SerializeToString(deterministic=True)

@@ -52,6 +52,7 @@ class Process:
     def __init__(self, process_id: str, spec: bytes | None = None) -> None:
         self.process_id = process_id
         self.spec = spec
+        """What a client asked for when it made it; None when exec launched it."""
         self.boot_id = ""
         self.phase = Phase.NEW
         self.pid = 0
@@ -67,6 +68,11 @@ class Process:
         """Whether it is on record that it runs."""
         self.ending = False
         """Whether its exit is being taken in."""
+
+    @property
+    def of_a_client(self) -> bool:
+        """Whether a client made it, rather than exec."""
+        return self.spec is not None
 
     @property
     def running(self) -> bool:

@@ -1,22 +1,55 @@
-"""Doing several things until the first of them is done."""
+"""Doing several things at once, to the end of the first or of all.
+
+No TaskGroups: Python 3.11's forget that they were cancelled when that happens while a child fails,
+and what waited for their end goes on as if nobody had asked it to stop.
+"""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from portlayer.errors import Unavailable
 
 
 async def until_first(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run coroutines until one returns, and cancel the others.
+    """Run coroutines until one returns or fails, and cancel the others.
 
-    Raises a group with what one of them raised.
+    Raises what one of them raised.
     """
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(part) for part in parts]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
+    await _run(parts, asyncio.FIRST_COMPLETED)
+
+
+async def all_of(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run coroutines until all have returned; where one fails, cancel the others.
+
+    Raises what one of them raised.
+    """
+    await _run(parts, asyncio.FIRST_EXCEPTION)
+
+
+async def _run(parts: Sequence[Coroutine[Any, Any, None]], until: str) -> None:
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=until)
+    finally:
+        await _end(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Cancel tasks and see them end, also when cancelled meanwhile."""
+    interrupted = False
+    for task in tasks:
+        task.cancel()
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            interrupted = True
+    if interrupted:
+        raise asyncio.CancelledError
 
 
 class Closing:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from typing import Final
+from weakref import WeakValueDictionary
 
 from portlayer.errors import InvalidArgument, NotFound, Reason
 from services.interaction.events import EventJournal
@@ -23,7 +24,12 @@ class Sessions:
         self._journal = journal
         self._logs = logs
         self._sessions: dict[str, Session] = {}
-        self._turn = asyncio.Lock()
+        # Of containers that are being registered or forgotten; others don't wait for them.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def _turn(self, container_id: str) -> asyncio.Lock:
+        # Kept alive by those who hold it or wait for it.
+        return self._turns.setdefault(container_id, asyncio.Lock())
 
     async def load(self) -> None:
         """Take in what was registered before a restart."""
@@ -59,7 +65,7 @@ class Sessions:
         """Make a container known, or change its options. Raises InvalidArgument."""
         if not _ID.fullmatch(container_id):
             raise InvalidArgument("a container's ID has 64 hexadecimal digits")
-        async with self._turn:
+        async with self._turn(container_id):
             row = ContainerRow(container_id, options)
             await self._store.put_container(row)
             session = self._sessions.get(container_id)
@@ -70,7 +76,7 @@ class Sessions:
 
     async def unregister(self, container_id: str) -> None:
         """Forget a container, its processes and its log; nothing to do when it isn't known."""
-        async with self._turn:
+        async with self._turn(container_id):
             await self._store.remove_container(container_id)
             session = self._sessions.pop(container_id, None)
         if session is not None:

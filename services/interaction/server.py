@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -22,14 +22,15 @@ from services.interaction.attach import (
     logs_not_kept,
     send_output,
 )
-from services.interaction.execs import Execs
+from services.interaction.execs import Execs, asked
 from services.interaction.launch import Launcher, running_process
 from services.interaction.logreader import ALL, LogQuery, LogRecord
 from services.interaction.output import Stream
 from services.interaction.processes import INIT, Process
-from services.interaction.race import Closing, until_first
+from services.interaction.race import Closing, all_of, until_first
 from services.interaction.registry import Sessions
 from services.interaction.sessions import Session
+from services.interaction.streams import OutputQueue
 from services.interaction.timestamps import from_ns, to_ns
 
 log = logging.getLogger("vic.interaction.server")
@@ -52,6 +53,8 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         self._execs = execs
         self._launcher = launcher
         self._closing = closing
+        # The event loop itself keeps no task alive.
+        self._launching: set[asyncio.Task[None]] = set()
 
     async def Attach(  # type: ignore[override] # reads and writes the context
         self, request_iterator: object, context: Context
@@ -77,7 +80,7 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         self, request: interaction_pb2.CreateExecRequest, context: Context
     ) -> interaction_pb2.CreateExecResponse:
         """See the contract."""
-        process = await self._execs.create(request.container_id, request.exec_id, request.process)
+        process = await self._execs.create(request)
         return interaction_pb2.CreateExecResponse(exec_id=process.process_id)
 
     async def StartExec(  # type: ignore[override] # reads and writes the context
@@ -86,19 +89,25 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         """See the contract."""
         start = await _start(context)
         session, process = self._execs.claim(start.exec_id)
-        spec = _spec(process)
+        wish = asked(process)
+        spec = wish.process
         ready = interaction_pb2.StartExecReady(tty=spec.tty)
         answer = interaction_pb2.StartExecResponse(ready=ready)
+        window = start.window if start.HasField("window") else None
         if start.detach:
-            await self._execs.run(session, process)
+            await asyncio.shield(self._begin(session, process, window))
             await context.write(answer)
             return
-        queue = process.streams.subscribe(frozenset(Stream))
+        wanted = frozenset(Stream)
+        if wish.HasField("streams"):
+            wanted = _streams(wish.streams.stdout, wish.streams.stderr)
+        queue = process.streams.subscribe(wanted)
         try:
             await context.write(answer)
             answers = _Answers(context, interaction_pb2.StartExecResponse)
+            launching = self._begin(session, process, window)
             parts = [
-                self._carry(session, process, send_output(queue, answers.output)),
+                self._carry(session, process, launching, queue, answers),
                 self._closing.watch(),
             ]
             if spec.stdin:
@@ -108,29 +117,63 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         finally:
             process.streams.unsubscribe(queue)
 
+    def _begin(
+        self,
+        session: Session,
+        process: Process,
+        window: tether_process_pb2.WindowSize | None,
+    ) -> "asyncio.Task[None]":
+        """Start an additional process, whatever becomes of the client that asked for it."""
+        launching = asyncio.create_task(self._execs.run(session, process, window))
+        self._launching.add(launching)
+        launching.add_done_callback(self._launched)
+        return launching
+
+    def _launched(self, launching: "asyncio.Task[None]") -> None:
+        self._launching.discard(launching)
+        if not launching.cancelled() and (error := launching.exception()) is not None:
+            log.info("an exec could not be started: %s", error)
+
     async def _carry(
-        self, session: Session, process: Process, sending: Coroutine[Any, Any, None]
+        self,
+        session: Session,
+        process: Process,
+        launching: "asyncio.Task[None]",
+        queue: OutputQueue,
+        answers: "_Answers",
     ) -> None:
-        """Run an additional process to its end, and all that it writes to its client."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(sending)
-            # A client that goes leaves the process running, also when it goes now.
-            await asyncio.shield(self._execs.run(session, process))
+        """Return when an additional process has ended and its client has all of its output."""
+
+        async def ended() -> None:
+            await asyncio.shield(launching)
             await self._execs.ended(session, process)
+
+        await all_of(ended(), send_output(queue, answers.output))
 
     async def InspectExec(
         self, request: interaction_pb2.InspectExecRequest, context: Context
     ) -> interaction_pb2.InspectExecResponse:
         """See the contract."""
         session, process = self._execs.get(request.exec_id)
+        wish = asked(process)
+        if not wish.HasField("streams"):
+            wish.streams.stdout = wish.streams.stderr = True
         return interaction_pb2.InspectExecResponse(
             exec_id=process.process_id,
             container_id=session.container_id,
-            process=_spec(process),
+            process=wish.process,
+            streams=wish.streams,
             running=process.running,
             exit_code=None if process.exit is None else process.exit.exit_code,
             pid=process.pid,
         )
+
+    async def ListExecs(
+        self, request: interaction_pb2.ListExecsRequest, context: Context
+    ) -> interaction_pb2.ListExecsResponse:
+        """See the contract."""
+        exec_ids = self._execs.unended(request.container_id)
+        return interaction_pb2.ListExecsResponse(exec_ids=exec_ids)
 
     async def Resize(
         self, request: interaction_pb2.ResizeRequest, context: Context
@@ -138,8 +181,9 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         """See the contract."""
         session = self._sessions.get(request.container_id)
         process_id = request.exec_id or INIT
+        await self._execs.settled(session, process_id)
         process = running_process(session, process_id)
-        tty = session.options.tty if process_id == INIT else _spec(process).tty
+        tty = session.options.tty if process_id == INIT else asked(process).process.tty
         if not tty:
             raise FailedPrecondition("the process has no terminal", Reason.NO_TTY)
         await self._launcher.resize(session, process_id, request.window)
@@ -175,10 +219,6 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
                 async with asyncio.timeout(_seconds_until(query.until_ns, follow=request.follow)):
                     async for batch in batches:
                         await context.write(_logs_response(batch))
-
-
-def _spec(process: Process) -> tether_process_pb2.ProcessSpec:
-    return tether_process_pb2.ProcessSpec.FromString(process.spec or b"")
 
 
 def _streams(stdout: bool, stderr: bool) -> frozenset[Stream]:

@@ -145,7 +145,7 @@ class Session:
         self.tell()
         for process in lost:
             if process.process_id != INIT and process.recorded:
-                await self._journal.ended(process.row(self.container_id))
+                await self._put_end(process)
         await self._store.set_boot(self.container_id, "")
         await self._container_log.close()
 
@@ -207,7 +207,10 @@ class Session:
             # Who waits for the launch goes on before the record is written.
             await asyncio.sleep(0)
         if not process.recorded:
-            await self._journal.running(process.row(self.container_id))
+            if process.of_a_client:
+                await self._store.put_process(process.row(self.container_id))
+            else:
+                await self._journal.running(process.row(self.container_id))
             process.recorded = True
 
     async def failed(self, boot_id: str, process_id: str, failure: LaunchFailure) -> None:
@@ -218,7 +221,7 @@ class Session:
         process.failure = failure
         process.end(Phase.FAILED)
         self.tell()
-        if process.spec is not None:
+        if process.of_a_client:
             process.exit = Exit(failure.exit_code, oom_killed=False, finished_ns=time.time_ns())
             await self._store.put_process(process.row(self.container_id))
 
@@ -247,7 +250,7 @@ class Session:
 
     async def _record_end(self, process: Process) -> None:
         try:
-            await self._journal.ended(process.row(self.container_id))
+            await self._put_end(process)
         except BaseException:
             process.exit = None
             raise
@@ -255,6 +258,13 @@ class Session:
         self.tell()
         if process.process_id == INIT:
             await self._container_log.close()
+
+    async def _put_end(self, process: Process) -> None:
+        """Record an end; of what exec didn't launch it isn't told, as it has no use for it."""
+        if process.of_a_client:
+            await self._store.put_process(process.row(self.container_id))
+        else:
+            await self._journal.ended(process.row(self.container_id))
 
     def _find(self, boot_id: str, process_id: str) -> Process | None:
         if boot_id != self.boot_id or self.removed:

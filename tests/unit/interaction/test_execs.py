@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from vic.interaction.v1 import interaction_pb2
+from vic.interaction.v1 import process_pb2 as interaction_process_pb2
 from vic.tether.v1 import process_pb2, tether_pb2
 
 from portlayer.errors import (
@@ -287,6 +288,82 @@ async def test_what_is_not_there_yet_is_named(suite: Suite) -> None:
     stats: Any = suite.interaction().Stats(interaction_pb2.StatsRequest(container_id=CONTAINER))
     with pytest.raises(NotImplementedYet, match="InteractionService/Stats"), domain_errors():
         await soon(stats.read())
+
+
+async def test_execs_that_have_not_ended_are_listed(suite: Suite) -> None:
+    async def listed() -> list[str]:
+        request = interaction_pb2.ListExecsRequest(container_id=CONTAINER)
+        return list((await suite.interaction().ListExecs(request)).exec_ids)
+
+    async with suite.running() as tether:
+        assert await listed() == []
+        await create(suite)
+        assert await listed() == [EXEC]
+        await start(suite)
+        await tether.take_launch()
+        assert await listed() == [EXEC]
+        await tether.exit(0, EXEC)
+        assert await listed() == []
+
+
+async def test_an_exec_gives_the_streams_that_were_asked_for(suite: Suite) -> None:
+    async with suite.running() as tether:
+        request = interaction_pb2.CreateExecRequest(
+            container_id=CONTAINER,
+            exec_id=EXEC,
+            process={"args": ["cat"]},
+            streams={"stderr": True, "detach_keys": "ctrl-a"},
+        )
+        await suite.interaction().CreateExec(request)
+        client = await start(suite)
+        await tether.take_launch()
+        stdio = await tether.stdio(EXEC)
+        await stdio.send(b"out")
+        await stdio.send(b"err", ERR)
+        await stdio.close()
+        await tether.exit(0, EXEC)
+        assert await client.read_all() == b""
+        assert client.output[ERR] == b"err"
+        streams = (await inspect(suite)).streams
+        assert (streams.stdout, streams.stderr, streams.detach_keys) == (False, True, "ctrl-a")
+
+
+async def test_the_terminals_size_may_be_given_at_the_start_and_while_it_starts(
+    suite: Suite,
+) -> None:
+    async with suite.running() as tether:
+        await create(suite, tty=True, window={"rows": 1, "columns": 2})
+        call: Any = suite.interaction().StartExec()
+        begin = interaction_pb2.StartExecStart(exec_id=EXEC, window={"rows": 24, "columns": 80})
+        await call.write(interaction_pb2.StartExecRequest(start=begin))
+        await soon(call.read())
+        resizing = asyncio.ensure_future(
+            suite.interaction().Resize(
+                interaction_pb2.ResizeRequest(
+                    container_id=CONTAINER, exec_id=EXEC, window={"rows": 25, "columns": 90}
+                )
+            )
+        )
+        launch = await tether.take_launch()
+        assert (launch.process.window.rows, launch.process.window.columns) == (24, 80)
+        command = (await tether.command()).resize
+        assert (command.window.rows, command.window.columns) == (25, 90)
+        await tether.say(result={"command_id": command.command_id})
+        await soon(resizing)
+
+
+async def test_exec_the_facet_is_not_told_of_what_clients_run(suite: Suite) -> None:
+    async with suite.running() as tether:
+        await create(suite)
+        client = await start(suite)
+        await tether.take_launch()
+        await tether.exit(0, EXEC)
+        await client.read_all()
+        await tether.exit(1)
+        watch: Any = suite.processes().Watch(interaction_process_pb2.WatchRequest())
+        seen = [await soon(watch.read()) for _ in range(3)]
+        assert [response.event.process_id for response in seen[1:]] == ["init", "init"]
+        watch.cancel()
 
 
 async def test_execs_end_with_their_vm(suite: Suite) -> None:

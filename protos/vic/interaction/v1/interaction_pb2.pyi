@@ -76,14 +76,26 @@ class Output(_message.Message):
     def __init__(self, stream: _Optional[_Union[_process_pb2.StdStream, str]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class CreateExecRequest(_message.Message):
-    __slots__ = ("container_id", "exec_id", "process")
+    __slots__ = ("container_id", "exec_id", "process", "streams")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     EXEC_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     exec_id: str
     process: _process_pb2.ProcessSpec
-    def __init__(self, container_id: _Optional[str] = ..., exec_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ...) -> None: ...
+    streams: ExecStreams
+    def __init__(self, container_id: _Optional[str] = ..., exec_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., streams: _Optional[_Union[ExecStreams, _Mapping]] = ...) -> None: ...
+
+class ExecStreams(_message.Message):
+    __slots__ = ("stdout", "stderr", "detach_keys")
+    STDOUT_FIELD_NUMBER: _ClassVar[int]
+    STDERR_FIELD_NUMBER: _ClassVar[int]
+    DETACH_KEYS_FIELD_NUMBER: _ClassVar[int]
+    stdout: bool
+    stderr: bool
+    detach_keys: str
+    def __init__(self, stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., detach_keys: _Optional[str] = ...) -> None: ...
 
 class CreateExecResponse(_message.Message):
     __slots__ = ("exec_id",)
@@ -100,12 +112,14 @@ class StartExecRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[StartExecStart, _Mapping]] = ..., stdin: _Optional[bytes] = ...) -> None: ...
 
 class StartExecStart(_message.Message):
-    __slots__ = ("exec_id", "detach")
+    __slots__ = ("exec_id", "detach", "window")
     EXEC_ID_FIELD_NUMBER: _ClassVar[int]
     DETACH_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
     exec_id: str
     detach: bool
-    def __init__(self, exec_id: _Optional[str] = ..., detach: _Optional[bool] = ...) -> None: ...
+    window: _process_pb2.WindowSize
+    def __init__(self, exec_id: _Optional[str] = ..., detach: _Optional[bool] = ..., window: _Optional[_Union[_process_pb2.WindowSize, _Mapping]] = ...) -> None: ...
 
 class StartExecResponse(_message.Message):
     __slots__ = ("ready", "output", "input_ended")
@@ -130,20 +144,34 @@ class InspectExecRequest(_message.Message):
     def __init__(self, exec_id: _Optional[str] = ...) -> None: ...
 
 class InspectExecResponse(_message.Message):
-    __slots__ = ("exec_id", "container_id", "process", "running", "exit_code", "pid")
+    __slots__ = ("exec_id", "container_id", "process", "running", "exit_code", "pid", "streams")
     EXEC_ID_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
     exec_id: str
     container_id: str
     process: _process_pb2.ProcessSpec
     running: bool
     exit_code: int
     pid: int
-    def __init__(self, exec_id: _Optional[str] = ..., container_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., running: _Optional[bool] = ..., exit_code: _Optional[int] = ..., pid: _Optional[int] = ...) -> None: ...
+    streams: ExecStreams
+    def __init__(self, exec_id: _Optional[str] = ..., container_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., running: _Optional[bool] = ..., exit_code: _Optional[int] = ..., pid: _Optional[int] = ..., streams: _Optional[_Union[ExecStreams, _Mapping]] = ...) -> None: ...
+
+class ListExecsRequest(_message.Message):
+    __slots__ = ("container_id",)
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    def __init__(self, container_id: _Optional[str] = ...) -> None: ...
+
+class ListExecsResponse(_message.Message):
+    __slots__ = ("exec_ids",)
+    EXEC_IDS_FIELD_NUMBER: _ClassVar[int]
+    exec_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, exec_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ResizeRequest(_message.Message):
     __slots__ = ("container_id", "exec_id", "window")

@@ -57,6 +57,11 @@ class InteractionServiceStub:
                 request_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.InspectExecRequest.SerializeToString,
                 response_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.InspectExecResponse.FromString,
                 _registered_method=True)
+        self.ListExecs = channel.unary_unary(
+                '/vic.interaction.v1.InteractionService/ListExecs',
+                request_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.ListExecsRequest.SerializeToString,
+                response_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.ListExecsResponse.FromString,
+                _registered_method=True)
         self.Resize = channel.unary_unary(
                 '/vic.interaction.v1.InteractionService/Resize',
                 request_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.ResizeRequest.SerializeToString,
@@ -152,8 +157,17 @@ class InteractionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListExecs(self, request, context):
+        """ListExecs names the additional processes of a container that clients made and that have not
+        ended, started or not. Errors: NOT_FOUND (CONTAINER_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Resize(self, request, context):
-        """Resize sets the terminal size of a process. Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY).
+        """Resize sets the terminal size of a process; of one that is being started, as soon as it runs.
+        Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -233,6 +247,11 @@ def add_InteractionServiceServicer_to_server(servicer, server):
                     servicer.InspectExec,
                     request_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.InspectExecRequest.FromString,
                     response_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.InspectExecResponse.SerializeToString,
+            ),
+            'ListExecs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExecs,
+                    request_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.ListExecsRequest.FromString,
+                    response_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.ListExecsResponse.SerializeToString,
             ),
             'Resize': grpc.unary_unary_rpc_method_handler(
                     servicer.Resize,
@@ -386,6 +405,33 @@ class InteractionService:
             '/vic.interaction.v1.InteractionService/InspectExec',
             vic_dot_interaction_dot_v1_dot_interaction__pb2.InspectExecRequest.SerializeToString,
             vic_dot_interaction_dot_v1_dot_interaction__pb2.InspectExecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExecs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.interaction.v1.InteractionService/ListExecs',
+            vic_dot_interaction_dot_v1_dot_interaction__pb2.ListExecsRequest.SerializeToString,
+            vic_dot_interaction_dot_v1_dot_interaction__pb2.ListExecsResponse.FromString,
             options,
             channel_credentials,
             insecure,

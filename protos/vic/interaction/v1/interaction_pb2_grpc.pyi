@@ -67,8 +67,14 @@ class InteractionServiceStub:
     """InspectExec tells the state of an additional process. It is forgotten some minutes after its
     end. Errors: NOT_FOUND (EXEC_NOT_FOUND).
     """
+    ListExecs: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.ListExecsRequest, _interaction_pb2.ListExecsResponse]
+    """ListExecs names the additional processes of a container that clients made and that have not
+    ended, started or not. Errors: NOT_FOUND (CONTAINER_NOT_FOUND).
+    """
     Resize: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.ResizeRequest, _interaction_pb2.ResizeResponse]
-    """Resize sets the terminal size of a process. Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY)."""
+    """Resize sets the terminal size of a process; of one that is being started, as soon as it runs.
+    Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY).
+    """
     Logs: _grpc.UnaryStreamMultiCallable[_interaction_pb2.LogsRequest, _interaction_pb2.LogsResponse]
     """Logs sends what the container wrote, oldest first; with follow it goes on until the present run
     of the container ends. Lines are counted over both streams, as Docker does, and since and until
@@ -127,8 +133,14 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     """InspectExec tells the state of an additional process. It is forgotten some minutes after its
     end. Errors: NOT_FOUND (EXEC_NOT_FOUND).
     """
+    ListExecs: _aio.UnaryUnaryMultiCallable[_interaction_pb2.ListExecsRequest, _interaction_pb2.ListExecsResponse]  # type: ignore[assignment]
+    """ListExecs names the additional processes of a container that clients made and that have not
+    ended, started or not. Errors: NOT_FOUND (CONTAINER_NOT_FOUND).
+    """
     Resize: _aio.UnaryUnaryMultiCallable[_interaction_pb2.ResizeRequest, _interaction_pb2.ResizeResponse]  # type: ignore[assignment]
-    """Resize sets the terminal size of a process. Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY)."""
+    """Resize sets the terminal size of a process; of one that is being started, as soon as it runs.
+    Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY).
+    """
     Logs: _aio.UnaryStreamMultiCallable[_interaction_pb2.LogsRequest, _interaction_pb2.LogsResponse]  # type: ignore[assignment]
     """Logs sends what the container wrote, oldest first; with follow it goes on until the present run
     of the container ends. Lines are counted over both streams, as Docker does, and since and until
@@ -205,12 +217,23 @@ class InteractionServiceServicer:
         end. Errors: NOT_FOUND (EXEC_NOT_FOUND).
         """
 
+    def ListExecs(
+        self,
+        request: _interaction_pb2.ListExecsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interaction_pb2.ListExecsResponse, _abc.Awaitable[_interaction_pb2.ListExecsResponse]]:
+        """ListExecs names the additional processes of a container that clients made and that have not
+        ended, started or not. Errors: NOT_FOUND (CONTAINER_NOT_FOUND).
+        """
+
     def Resize(
         self,
         request: _interaction_pb2.ResizeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.ResizeResponse, _abc.Awaitable[_interaction_pb2.ResizeResponse]]:
-        """Resize sets the terminal size of a process. Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY)."""
+        """Resize sets the terminal size of a process; of one that is being started, as soon as it runs.
+        Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY).
+        """
 
     def Logs(
         self,

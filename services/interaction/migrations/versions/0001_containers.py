@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("process_id", sa.String(64), primary_key=True),
         # Empty for an additional process that was not started.
         sa.Column("boot_id", sa.String, nullable=False),
-        # vic.tether.v1.ProcessSpec of an additional process that a client made.
+        # vic.interaction.v1.CreateExecRequest of an additional process that a client made.
         sa.Column("spec", sa.LargeBinary),
         sa.Column("pid", sa.Integer, nullable=False),
         sa.Column("started_ns", sa.BigInteger, nullable=False),
