@@ -10,12 +10,14 @@ from vic.exec.v1.exec_pb2 import (
     CreateRequest,
     GetRequest,
     ListRequest,
+    PauseRequest,
     RemoveRequest,
     RenameRequest,
     RestartRequest,
     SignalRequest,
     StartRequest,
     StopRequest,
+    UnpauseRequest,
 )
 from vic.interaction.v1.interaction_pb2 import ResizeRequest
 from vic.storage.v1.image_pb2 import ImageServiceListRequest
@@ -56,6 +58,8 @@ class ContainerRoutes:
             endpoint("POST", f"{one}/stop", self.stop),
             endpoint("POST", f"{one}/restart", self.restart),
             endpoint("POST", f"{one}/kill", self.kill),
+            endpoint("POST", f"{one}/pause", self.pause),
+            endpoint("POST", f"{one}/unpause", self.unpause),
             endpoint("POST", f"{one}/rename", self.rename),
             endpoint("POST", f"{one}/resize", self.resize),
             endpoint("DELETE", "/containers/{container}", self.remove),
@@ -130,6 +134,20 @@ class ContainerRoutes:
             SignalRequest(
                 reference=reference(call), request_id=_request_id(), signal=call.text("signal")
             )
+        )
+        return no_content()
+
+    async def pause(self, call: Call) -> Response:
+        """POST /containers/{id}/pause."""
+        await self._facets.exec.Pause(
+            PauseRequest(reference=reference(call), request_id=_request_id())
+        )
+        return no_content()
+
+    async def unpause(self, call: Call) -> Response:
+        """POST /containers/{id}/unpause."""
+        await self._facets.exec.Unpause(
+            UnpauseRequest(reference=reference(call), request_id=_request_id())
         )
         return no_content()
 

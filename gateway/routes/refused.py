@@ -58,8 +58,6 @@ HEAD /containers/{id:path}/archive
 GET /containers/{id:path}/archive
 PUT /containers/{id:path}/archive
 POST /containers/{id:path}/exec
-POST /containers/{id:path}/pause
-POST /containers/{id:path}/unpause
 POST /containers/{id:path}/update
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
@@ -82,11 +80,8 @@ POST /commit
 POST /build
 POST /build/prune
 POST /build/cancel
-POST /networks/create
-POST /networks/prune
 POST /networks/{id}/connect
 POST /networks/{id}/disconnect
-DELETE /networks/{id}
 POST /volumes/create
 POST /volumes/prune
 PUT /volumes/{name}

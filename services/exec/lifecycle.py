@@ -116,14 +116,14 @@ class Lifecycle:
             return await self._stop(record, timeout, signal)
 
     async def _stop(self, record: Record, timeout: float | None, signal: str) -> Record:
-        number = parse_signal(signal or record.spec.stop_signal)
+        number = parse_signal(signal) if signal else _stop_signal(record)
         if timeout is None:
             own = record.spec.HasField("stop_timeout")
             timeout = seconds(record.spec.stop_timeout) if own else None
         if timeout is None:
             timeout = DEFAULT_STOP_SECONDS
         if record.state is State.PAUSED:
-            await self._pausing().unpause(record.id)
+            record = await self._go_on(record)
         stopping = replace(record, state=State.STOPPING)
         await self._containers.update(stopping, expect=record)
         try:
@@ -180,13 +180,20 @@ class Lifecycle:
     async def signal(self, container_id: str, signal: str) -> None:
         """Send a signal to the init process; with SIGKILL return when that has ended.
 
-        It takes no turn: a stop that waits for its time-out must not keep a kill waiting.
+        It takes no turn: a stop that waits for its time-out must not keep a kill waiting. A paused
+        container goes on where the signal is to end it; any other is kept until it goes on.
         """
         number = parse_signal(signal or "KILL")
         record = await self._current(container_id)
         _check(Verb.SIGNAL, record)
-        if record.state is State.PAUSED and number == SIGKILL:
-            await self._pausing().unpause(record.id)
+        if record.state is State.PAUSED and number not in (SIGKILL, _stop_signal(record)):
+            if await self._containers.hold_signal(record, number):
+                await self._announce(event(record, exec_pb2.EVENT_KIND_KILL, signal=str(number)))
+                return
+            record = await self._current(container_id)
+            _check(Verb.SIGNAL, record)
+        if record.state is State.PAUSED:
+            record = await self._go_on(record)
         try:
             await self._peers.processes.Signal(
                 process_pb2.SignalRequest(container_id=record.id, process_id=INIT, signal=number)
@@ -226,12 +233,19 @@ class Lifecycle:
         async with self._turns.turn(container_id):
             record = await self._current(container_id)
             _check(Verb.UNPAUSE, record)
-            await self._pausing().unpause(record.id)
-            running = replace(record, state=State.RUNNING)
-            await self._containers.update(
-                running, [event(record, exec_pb2.EVENT_KIND_UNPAUSE)], expect=record
-            )
+            await self._go_on(record)
+
+    async def _go_on(self, record: Record) -> Record:
+        """Let a paused container go on, and give it the signals that came meanwhile."""
+        await self._pausing().unpause(record.id)
+        running = replace(record, state=State.RUNNING)
+        if await self._containers.update(
+            running, [event(record, exec_pb2.EVENT_KIND_UNPAUSE)], expect=record
+        ):
             self._events.announce(record.id)
+        for number in await self._containers.take_signals(record.id):
+            await self._signal(running, number)
+        return running
 
     def _pausing(self) -> CanPause:
         if not isinstance(self._hypervisor, CanPause):
@@ -321,6 +335,10 @@ class Lifecycle:
     async def _announce(self, new_event: NewEvent) -> None:
         await self._containers.append(new_event)
         self._events.announce(new_event.container_id)
+
+
+def _stop_signal(record: Record) -> int:
+    return parse_signal(record.spec.stop_signal)
 
 
 def _check(verb: Verb, record: Record) -> None:

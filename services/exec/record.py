@@ -35,6 +35,11 @@ class Record:
     kernel_release: str = ""
     endpoints: tuple[container_pb2.ContainerEndpoint, ...] = field(default=())
     disk_chain_length: int = 0
+    # Somebody stopped or killed it: its restart policy leaves it alone until it is started again.
+    stopped_by_hand: bool = False
+    # When its restart policy starts it again, and the pause before that.
+    restart_at_ns: int = 0
+    restart_delay_ns: int = 0
 
     def message(self) -> container_pb2.Container:
         """Return the record as the contract's message."""

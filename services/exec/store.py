@@ -42,6 +42,10 @@ _containers = sa.Table(
     sa.Column("kernel_release", sa.String),
     sa.Column("endpoints", sa.LargeBinary),
     sa.Column("disk_chain_length", sa.Integer),
+    sa.Column("stopped_by_hand", sa.Boolean),
+    sa.Column("restart_at_ns", sa.BigInteger),
+    sa.Column("restart_delay_ns", sa.BigInteger),
+    sa.Column("held_signals", sa.Text),
 )
 _events = sa.Table(
     "events",
@@ -101,7 +105,9 @@ class Containers:
             ).scalars()
             owners = set(taken)
             if not owners:
-                await connection.execute(_containers.insert().values(ready=False, **_row(record)))
+                await connection.execute(
+                    _containers.insert().values(ready=False, **_new_row(record))
+                )
                 return
         if record.id in owners:
             raise AlreadyExists(f"container {record.id} exists", Reason.CONTAINER_EXISTS)
@@ -133,7 +139,7 @@ class Containers:
             if ids:
                 # Two disks claim one name: the younger container keeps its data under its ID.
                 record = replace(record, name=record.id[:12])
-            await connection.execute(_containers.insert().values(ready=True, **_row(record)))
+            await connection.execute(_containers.insert().values(ready=True, **_new_row(record)))
 
     async def resolve(self, reference: str) -> Record:
         """Return the container of an ID, a name or an unambiguous prefix of an ID.
@@ -236,12 +242,38 @@ class Containers:
                     exit_code=ended.exit_code,
                     oom_killed=ended.oom_killed,
                     finished_ns=ended.finished_ns,
+                    held_signals="",
                 )
             )
             if not result.rowcount:
                 return False
             await _append(connection, events)
         return True
+
+    async def hold_signal(self, record: Record, number: int) -> bool:
+        """Keep a signal for when a container goes on; return whether it is still held itself."""
+        held = _containers.c.held_signals
+        async with self._store.transaction() as connection:
+            result = await connection.execute(
+                _containers.update()
+                .where(
+                    _containers.c.id == record.id,
+                    _containers.c.boot_id == record.boot_id,
+                    _containers.c.state == State.PAUSED.value,
+                )
+                .values(held_signals=held + f"{number} ")
+            )
+            return bool(result.rowcount)
+
+    async def take_signals(self, container_id: str) -> list[int]:
+        """Return the signals that were kept, each once."""
+        this = _containers.c.id == container_id
+        async with self._store.transaction() as connection:
+            query = sa.select(_containers.c.held_signals).where(this)
+            held = (await connection.execute(query)).scalar() or ""
+            if held:
+                await connection.execute(_containers.update().where(this).values(held_signals=""))
+        return list(dict.fromkeys(map(int, held.split())))
 
     async def retire(self, record: Record) -> None:
         """Write that nothing is left of a boot: its record names none any more."""
@@ -385,12 +417,20 @@ def _row(record: Record) -> dict[str, Any]:
         "kernel_release": record.kernel_release,
         "endpoints": endpoints.SerializeToString(),
         "disk_chain_length": record.disk_chain_length,
+        "stopped_by_hand": record.stopped_by_hand,
+        "restart_at_ns": record.restart_at_ns,
+        "restart_delay_ns": record.restart_delay_ns,
     }
+
+
+def _new_row(record: Record) -> dict[str, Any]:
+    # Written by hold_signal alone, which comes between others' reading and writing.
+    return {**_row(record), "held_signals": ""}
 
 
 def _record(row: Any) -> Record:
     values = dict(row._mapping)
-    del values["ready"]
+    del values["ready"], values["held_signals"]
     values["state"] = State(values["state"])
     values["spec"] = container_pb2.ContainerSpec.FromString(values["spec"])
     values["endpoints"] = tuple(container_pb2.Container.FromString(values["endpoints"]).endpoints)

@@ -126,3 +126,33 @@ def test_info_tells_the_driver_and_the_accelerator(suite: Suite) -> None:
     text = json.dumps(info).lower()
     assert "qemu" in text
     assert "tcg" in text or "kvm" in text
+
+
+def test_pause_and_unpause(suite: Suite, image: str) -> None:
+    script = "trap 'exit 9' HUP; echo ready; while :; do sleep 1 & wait; done"
+    suite.ok("run", "-d", "--name", "held", image, "sh", "-c", script)
+    suite.await_output("held", "ready")
+    suite.ok("pause", "held")
+    assert suite.inspect("held")["State"]["Status"] == "paused"
+    assert "(Paused)" in suite.ok("ps", "--format", "{{.Status}}")
+    suite.refused("pause", "held", code=1, message="already paused")
+    suite.refused("attach", "held", code=1, message="paused")
+    suite.refused("start", "held", code=1, message="try unpause instead")
+    suite.ok("kill", "-s", "HUP", "held")
+    assert suite.inspect("held")["State"]["Status"] == "paused"
+    suite.ok("unpause", "held")
+    assert suite.ok("wait", "held") == "9"
+    suite.refused("unpause", "held", code=1, message="is not paused")
+
+
+def test_a_paused_container_is_killed_and_stopped(suite: Suite, image: str) -> None:
+    script = "trap 'exit 3' TERM; echo ready; while :; do sleep 1 & wait; done"
+    suite.ok("run", "-d", "--name", "held", image, "sh", "-c", script)
+    suite.await_output("held", "ready")
+    suite.ok("pause", "held")
+    suite.ok("stop", "-t", "300", "held")
+    assert suite.inspect("held")["State"]["ExitCode"] == 3
+    suite.ok("start", "held")
+    suite.ok("pause", "held")
+    suite.ok("kill", "held")
+    assert suite.ok("wait", "held") == "137"
