@@ -42,6 +42,11 @@ def not_implemented(what: str) -> ApiError:
     return ApiError(501, f"{what} is not implemented yet")
 
 
+def not_possible(what: str, why: str) -> ApiError:
+    """501: an option that a container that is a virtual machine can't have, and the reason."""
+    return ApiError(501, f"{what} is not supported: {why}")
+
+
 @dataclass(frozen=True)
 class _Answer:
     """Status, and the sentence where it can be better than the facet's own.
@@ -91,6 +96,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.ADDRESS_IN_USE: _Answer(403),
     Reason.INVALID_ADDRESS: _Answer(400),
     Reason.ENDPOINT_NOT_FOUND: _Answer(404),
+    Reason.RESERVATION_EXISTS: _Answer(409),
     Reason.ACTIVE_ENDPOINTS: _Answer(403),
     Reason.PREDEFINED_NETWORK: _Answer(403),
     Reason.TAP_MISSING: _Answer(500),

@@ -25,6 +25,7 @@ SPEC_VERSION = 1
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PORT = re.compile(r"([0-9]{1,5})(?:/([a-z]+))?")
 _DEFAULT_NETWORKS = ("default", "bridge")
+_NO_NETWORK = "none"
 
 
 def read_create_request(
@@ -40,6 +41,7 @@ def read_create_request(
     host = read_host_config(fields.child("HostConfig"))
     attachments = _networks(fields.child("NetworkingConfig"), host, version)
     spec = _config(fields, host)
+    _place_mac_address(fields.text("MacAddress"), attachments, host)
     spec.name = checked_name(name) if name else ""
     spec.platform = platform
     spec.networks.extend(attachments)
@@ -146,23 +148,47 @@ def _health_check(fields: Fields) -> HealthCheck | None:
 def _networks(
     fields: Fields, host: HostConfig, version: tuple[int, int]
 ) -> list[NetworkAttachment]:
+    """Return the networks to join, the one of the network mode first."""
     endpoints = fields.mapping("EndpointsConfig")
     fields.finish()
     if len(endpoints) > 1 and version < (1, 44):
         raise bad_parameter(
             "Container cannot be created with multiple network endpoints: " + ", ".join(endpoints)
         )
-    attachments = []
-    for network, settings in endpoints.items():
-        path = f"NetworkingConfig.EndpointsConfig.{network}"
-        is_main = network == host.network_mode or (
-            network in _DEFAULT_NETWORKS and host.network_mode in _DEFAULT_NETWORKS
+    attachments = [
+        _attachment(network, Fields(settings, f"NetworkingConfig.EndpointsConfig.{network}"))
+        for network, settings in endpoints.items()
+    ]
+    main = _network_name(host.network_mode)
+    others = [attachment for attachment in attachments if attachment.network != main]
+    if others and main == _NO_NETWORK:
+        raise bad_parameter(
+            "container cannot be connected to multiple networks with one of the networks in "
+            "private (none) mode"
         )
-        if not is_main:
-            raise not_implemented(f"{path} (a network beside HostConfig.NetworkMode)")
-        attachments.append(_attachment(network, Fields(settings, path)))
-    # The main network alone, with nothing asked of it, is what the network mode says already.
-    return [attachment for attachment in attachments if attachment.aliases]
+    asked = next((a for a in attachments if a.network == main), NetworkAttachment(network=main))
+    if not others and asked == NetworkAttachment(network=main):
+        # What the network mode says already.
+        return []
+    return [asked, *others]
+
+
+def _place_mac_address(mac: str, attachments: list[NetworkAttachment], host: HostConfig) -> None:
+    """Give the main network the MAC address that clients before 1.44 ask for container-wide."""
+    if not mac:
+        return
+    if not attachments:
+        attachments.append(NetworkAttachment(network=_network_name(host.network_mode)))
+    if attachments[0].mac_address not in ("", mac):
+        raise bad_parameter(
+            "the container-wide MAC address must match the endpoint-specific MAC address for the "
+            "main network, or be left empty"
+        )
+    attachments[0].mac_address = mac
+
+
+def _network_name(name: str) -> str:
+    return _DEFAULT_NETWORKS[1] if name in _DEFAULT_NETWORKS else name
 
 
 def _attachment(network: str, endpoint: Fields) -> NetworkAttachment:
@@ -171,6 +197,13 @@ def _attachment(network: str, endpoint: Fields) -> NetworkAttachment:
         raise bad_parameter("network-scoped aliases are only supported for user-defined networks")
     # What inspect told of a former endpoint, and compose sends back; the facet decides them anew.
     endpoint.drop("NetworkID", "EndpointID", "DNSNames")
-    endpoint.child("IPAMConfig").finish()
+    addresses = endpoint.child("IPAMConfig")
+    attachment = NetworkAttachment(
+        network=_network_name(network),
+        aliases=aliases,
+        ipv4_address=addresses.text("IPv4Address"),
+        mac_address=endpoint.text("MacAddress"),
+    )
+    addresses.finish()
     endpoint.finish()
-    return NetworkAttachment(network=network, aliases=aliases)
+    return attachment

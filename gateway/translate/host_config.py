@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from vic.exec.v1.container_pb2 import LogDriver, LogOptions, Resources
 from vic.tether.v1.process_pb2 import WindowSize
 
-from gateway.errors import bad_parameter, not_implemented
+from gateway.errors import bad_parameter, not_implemented, not_possible
 from gateway.fields import Fields
 
 # The default that a client may spell out; a VM's /dev/shm has it as well.
@@ -113,7 +113,10 @@ def _count(text: str) -> int:
 def _network_mode(fields: Fields) -> str:
     mode = fields.text("NetworkMode") or "default"
     if mode == "host" or mode.startswith("container:"):
-        raise not_implemented(f"{fields.name_of('NetworkMode')} {mode!r}")
+        raise not_possible(
+            f"{fields.name_of('NetworkMode')} {mode!r}",
+            "each container is a virtual machine with a network stack of its own",
+        )
     return mode
 
 

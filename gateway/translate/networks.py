@@ -38,8 +38,11 @@ def network_json(network: Network, names: Mapping[str, str]) -> dict[str, Any]:
         "Ingress": False,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
+        # Those that run, as with dockerd.
         "Containers": {
-            endpoint.container_id: _member(endpoint, names) for endpoint in network.endpoints
+            endpoint.container_id: _member(endpoint, names)
+            for endpoint in network.endpoints
+            if endpoint.bound
         },
         "Options": dict(network.options),
         "Labels": dict(network.labels),

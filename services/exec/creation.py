@@ -162,7 +162,12 @@ class Creator:
             container_name=record.name,
             hostname=record.spec.hostname,
             endpoints=[
-                network_pb2.EndpointRequest(network=attachment.network)
+                network_pb2.EndpointRequest(
+                    network=attachment.network,
+                    ipv4_address=attachment.ipv4_address,
+                    mac_address=attachment.mac_address,
+                    aliases=attachment.aliases,
+                )
                 for attachment in record.spec.networks
             ],
         )

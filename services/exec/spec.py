@@ -89,10 +89,7 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
         "cpuset": bool(resources.cpuset_cpus),
         "OOM killer switched off": resources.oom_kill_disable,
         "more than one network": len(spec.networks) > 1,
-        "fixed addresses, MAC addresses, aliases and links": any(
-            n.ipv4_address or n.ipv6_address or n.mac_address or n.aliases or n.links
-            for n in spec.networks
-        ),
+        "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
         "rlimits": bool(process.rlimits),
         "tmpfs": False,
     }

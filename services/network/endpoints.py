@@ -82,14 +82,14 @@ class Endpoints:
         """Give a container an endpoint on the management network and one for each wish.
 
         Idempotent on the container's ID with the same wishes; with others AlreadyExists
-        (CONTAINER_EXISTS). See the contract for the other errors; nothing is given then.
+        (RESERVATION_EXISTS). See the contract for the other errors; nothing is given then.
         """
         async with self._turns.of(container_id):
             known = self._reservations.get(container_id)
             if known is not None:
                 if known.wishes != tuple(wishes):
                     raise AlreadyExists(
-                        f"container {container_id} has other endpoints", Reason.CONTAINER_EXISTS
+                        f"container {container_id} has other endpoints", Reason.RESERVATION_EXISTS
                     )
                 return known
             with ExitStack() as undo:
@@ -126,6 +126,14 @@ class Endpoints:
             for endpoint in reservation.endpoints
             if endpoint.network_id == network.id
         ]
+
+    def by_network(self) -> Mapping[str, Sequence[Endpoint]]:
+        """Return the endpoints of all networks that have any, by the network's ID."""
+        found: dict[str, list[Endpoint]] = {}
+        for reservation in self._reservations.values():
+            for endpoint in reservation.endpoints:
+                found.setdefault(endpoint.network_id, []).append(endpoint)
+        return found
 
     async def bind(self, container_id: str) -> Reservation:
         """Connect a container's taps to their networks. Idempotent.

@@ -23,8 +23,8 @@ class Encoder:
         self._networks = networks
         self._endpoints = endpoints
 
-    def network(self, network: Network, *, with_endpoints: bool = False) -> pb.Network:
-        """Return a network's message."""
+    def network(self, network: Network, endpoints: Iterable[Endpoint] = ()) -> pb.Network:
+        """Return a network's message, with those of its endpoints that are to be shown."""
         created = Timestamp()
         created.FromDatetime(network.created_at)
         message = pb.Network(
@@ -46,9 +46,7 @@ class Encoder:
                 ip_range="" if pool.ip_range is None else str(pool.ip_range),
                 auxiliary_addresses={name: str(ip) for name, ip in pool.auxiliary.items()},
             )
-        if with_endpoints:
-            found = self._endpoints.of_network(network)
-            message.endpoints.extend(self.endpoints(found, Resolvers()))
+        message.endpoints.extend(self.endpoints(endpoints, Resolvers()))
         return message
 
     def endpoints(self, endpoints: Iterable[Endpoint], resolvers: Resolvers) -> list[pb.Endpoint]:

@@ -54,6 +54,27 @@ class Network:
 
 
 @dataclass(frozen=True)
+class LabelRule:
+    """A label that a network must have, or must not have."""
+
+    name: str
+    value: str | None = None
+    """None means any."""
+    wanted: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> "LabelRule":
+        """Read "name" or "name=value", with "!" before it for what must not be."""
+        name, has_value, value = text.removeprefix("!").partition("=")
+        return cls(name, value if has_value else None, not text.startswith("!"))
+
+    def holds(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether it holds for a network's labels."""
+        has = self.name in labels and self.value in (None, labels[self.name])
+        return has is self.wanted
+
+
+@dataclass(frozen=True)
 class Wish:
     """What a container wants in one network."""
 

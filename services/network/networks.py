@@ -21,7 +21,7 @@ from services.network import pools
 from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment
 from services.network.finish import finish
 from services.network.ipam import AddressPool
-from services.network.model import Kind, Network, Pool
+from services.network.model import Kind, LabelRule, Network, Pool
 from services.network.options import default_bridge_options, parse_options
 from services.network.plans import Plan, check, same
 from services.network.store import NetworkStore
@@ -201,6 +201,22 @@ class Networks:
                 await self._driver.add_segment(segment)
             await finish(self._record(network, undo))
             return network
+
+    async def prune(self, until: datetime | None, labels: Sequence[LabelRule]) -> list[Network]:
+        """Remove the networks that nobody uses and that fit; returns what they were."""
+        removed = []
+        for network in self.all():
+            fits = (until is None or network.created_at < until) and all(
+                rule.holds(network.labels) for rule in labels
+            )
+            if network.predefined or not fits or self._addresses[network.id].in_use:
+                continue
+            try:
+                removed.append(await self.remove(network.id))
+            except (NotFound, FailedPrecondition):
+                # Somebody else removed or joined it meanwhile.
+                continue
+        return removed
 
     async def remove(self, reference: str) -> Network:
         """Remove a network that nobody uses; returns what it was.

@@ -5,6 +5,7 @@ Source: https://docs.docker.com/engine/network/drivers/bridge/#options
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
 
@@ -14,6 +15,8 @@ MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
 BRIDGE_NAME = "com.docker.network.bridge.name"
 HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+
+ANY_ADDRESS = IPv4Address(0)
 
 SMALLEST_MTU = 68
 LARGEST_MTU = 65535
@@ -30,6 +33,8 @@ class BridgeOptions:
     icc: bool = True
     """Whether members may talk to one another."""
     masquerade: bool = True
+    host_address: IPv4Address = ANY_ADDRESS
+    """Where ports are published that name no address of the host."""
 
 
 def parse_options(options: Mapping[str, str], default_mtu: int) -> BridgeOptions:
@@ -38,13 +43,14 @@ def parse_options(options: Mapping[str, str], default_mtu: int) -> BridgeOptions
     Raises NotImplementedYet naming an option that isn't known here, and InvalidArgument
     (INVALID_NETWORK) for a value that makes no sense.
     """
-    unknown = sorted(options.keys() - {MTU, ICC, MASQUERADE})
+    unknown = sorted(options.keys() - {MTU, ICC, MASQUERADE, HOST_BINDING})
     if unknown:
         raise NotImplementedYet(f"network option {unknown[0]} is not implemented")
     return BridgeOptions(
         mtu=_mtu(options[MTU]) if MTU in options else default_mtu,
         icc=_flag(options, ICC),
         masquerade=_flag(options, MASQUERADE),
+        host_address=_host_address(options.get(HOST_BINDING, "")),
     )
 
 
@@ -54,7 +60,7 @@ def default_bridge_options(bridge: str, mtu: int) -> dict[str, str]:
         DEFAULT_BRIDGE: "true",
         ICC: "true",
         MASQUERADE: "true",
-        HOST_BINDING: "0.0.0.0",  # noqa: S104 - what Docker shows; nothing listens
+        HOST_BINDING: str(ANY_ADDRESS),
         BRIDGE_NAME: bridge,
         MTU: str(mtu),
     }
@@ -64,6 +70,15 @@ def _mtu(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not SMALLEST_MTU <= int(text) <= LARGEST_MTU:
         raise InvalidArgument(f"invalid value for {MTU}: {text!r}", Reason.INVALID_NETWORK)
     return int(text)
+
+
+def _host_address(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text) if text else ANY_ADDRESS
+    except ValueError as error:
+        raise InvalidArgument(
+            f"invalid value for {HOST_BINDING}: {text!r}", Reason.INVALID_NETWORK
+        ) from error
 
 
 def _flag(options: Mapping[str, str], name: str) -> bool:

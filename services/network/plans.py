@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
-from portlayer.errors import AlreadyExists, InvalidArgument, Reason
+from portlayer.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Reason
 from services.network.model import Network
 
 RESERVED_NAMES = frozenset({"bridge", "none", "host", "default"})
@@ -32,13 +32,17 @@ class Plan:
 
 
 def check(plan: Plan) -> None:
-    """Refuse a plan that can't be right. Raises InvalidArgument (INVALID_NETWORK)."""
+    """Refuse a plan that can't be right.
+
+    Raises InvalidArgument (INVALID_NETWORK) or FailedPrecondition (PREDEFINED_NETWORK).
+    """
+    if plan.name in RESERVED_NAMES:
+        raise FailedPrecondition(
+            f"operation is not permitted on predefined {plan.name} network",
+            Reason.PREDEFINED_NETWORK,
+        )
     problems: Sequence[tuple[bool, str]] = (
         (NAME.fullmatch(plan.name) is None, f"invalid network name: {plan.name!r}"),
-        (
-            plan.name in RESERVED_NAMES,
-            f"operation is not permitted on predefined {plan.name} network",
-        ),
         (
             bool(plan.network_id) and NETWORK_ID.fullmatch(plan.network_id) is None,
             "a network's ID has 64 hexadecimal digits",

@@ -1,6 +1,7 @@
 """The RPC shell: decode, call, encode."""
 
 from collections.abc import Callable
+from datetime import UTC
 
 from vic.network.v1 import network_pb2 as pb
 from vic.network.v1 import network_pb2_grpc
@@ -9,6 +10,7 @@ from portlayer.errors import InvalidArgument
 from portlayer.interceptors import Context
 from services.network import messages
 from services.network.endpoints import Endpoints
+from services.network.model import LabelRule
 from services.network.networks import DEFAULT_NETWORK, Networks
 from services.network.resolvers import Resolvers
 
@@ -58,17 +60,30 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """Return a network with its endpoints."""
         network = self._networks.find(request.reference)
-        return pb.GetResponse(network=self._encode.network(network, with_endpoints=True))
+        endpoints = self._endpoints.of_network(network)
+        return pb.GetResponse(network=self._encode.network(network, endpoints))
 
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
         """Return all networks that containers can join."""
-        found = self._networks.all()
-        return pb.ListResponse(networks=[self._encode.network(network) for network in found])
+        endpoints = self._endpoints.by_network() if request.with_endpoints else {}
+        return pb.ListResponse(
+            networks=[
+                self._encode.network(network, endpoints.get(network.id, ()))
+                for network in self._networks.all()
+            ]
+        )
 
     async def Remove(self, request: pb.RemoveRequest, context: Context) -> pb.RemoveResponse:
         """Remove a network."""
         await self._networks.remove(request.reference)
         return pb.RemoveResponse()
+
+    async def Prune(self, request: pb.PruneRequest, context: Context) -> pb.PruneResponse:
+        """Remove networks that nobody uses."""
+        until = request.until.ToDatetime(UTC) if request.HasField("until") else None
+        rules = [LabelRule.parse(text) for text in request.label_filters]
+        removed = await self._networks.prune(until, rules)
+        return pb.PruneResponse(removed_names=[network.name for network in removed])
 
     async def Reserve(self, request: pb.ReserveRequest, context: Context) -> pb.ReserveResponse:
         """Give a container its addresses."""

@@ -93,3 +93,80 @@ def test_a_container_reaches_nothing_of_ours_over_the_management_network(
     gateway = ipaddress.ip_address("100.112.0.0") + instance.slot * 4096 + 1
     attempt = f"nc -w 3 {gateway} 7443 </dev/null && echo reached || echo kept out"
     assert suite.ok("run", "--rm", image, "sh", "-c", attempt) == "kept out"
+
+
+@pytest.fixture
+def networks(suite: Suite, containers: None) -> Iterator[None]:
+    """Remove what networks a test has left, after its containers."""
+    yield
+    left = suite.ok("ps", "--all", "--quiet").split()
+    if left:
+        suite.ok("rm", "--force", *left)
+    left = suite.ok("network", "ls", "--quiet", "--filter", "type=custom").split()
+    if left:
+        suite.ok("network", "rm", *left)
+
+
+@pytest.mark.usefixtures("networks")
+def test_a_network_is_made_as_asked_used_and_removed(suite: Suite, image: str) -> None:
+    options = (
+        "--subnet 10.211.0.0/24 --gateway 10.211.0.254 --ip-range 10.211.0.64/26 "
+        "--aux-address printer=10.211.0.64 --label team=a -o com.docker.network.driver.mtu=1400"
+    )
+    made = suite.ok("network", "create", *options.split(), "app")
+    fixed = "--network app --ip 10.211.0.9 --mac-address 02:42:00:00:00:99"
+    script = (
+        "ip -4 -o addr show eth0 | awk '{print $4}'; ip route | awk '/^default/{print $3}'; "
+        "cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu; echo ready; exec sleep 1000"
+    )
+    suite.ok("run", "-d", "--name", "one", *fixed.split(), image, "sh", "-c", script)
+    suite.await_output("one", "ready")
+    assert suite.ok("logs", "one").splitlines()[:4] == [
+        "10.211.0.9/24",
+        "10.211.0.254",
+        "02:42:00:00:00:99",
+        "1400",
+    ]
+    suite.ok("create", "--name", "two", "--network", "app", image, "true")
+    shown = suite.inspect("app")
+    assert (shown["Id"], shown["Labels"]) == (made, {"team": "a"})
+    # As with dockerd, of its containers those that run.
+    assert [member["Name"] for member in shown["Containers"].values()] == ["one"]
+    taken = ("create", "--network", "app", "--ip", "10.211.0.9", image, "true")
+    suite.refused(*taken, code=1, message="Address already in use")
+    suite.refused("network", "rm", "app", code=1, message="has active endpoints")
+    suite.ok("rm", "--force", "one", "two")
+    suite.ok("network", "rm", "app")
+    suite.refused("network", "inspect", "app", code=1, message="network app not found")
+
+
+@pytest.mark.usefixtures("networks")
+def test_networks_that_cannot_be_are_refused_in_docker_s_words(suite: Suite, image: str) -> None:
+    suite.ok("network", "create", "--subnet", "10.212.0.0/16", "app")
+    create = ("network", "create")
+    for arguments, message in (
+        (("app",), "network with name app already exists"),
+        (("bridge",), "operation is not permitted on predefined bridge network"),
+        (("--subnet", "10.212.9.0/24", "b"), "Pool overlaps with other one on this address space"),
+        (("--subnet", "10.213.0.0/16", "--gateway", "10.9.9.9", "b"), "no matching subnet"),
+        (("-d", "overlay", "b"), "network driver 'overlay'"),
+        (("-o", "parent=eth0", "b"), "network option parent is not implemented"),
+    ):
+        suite.refused(*create, *arguments, code=1, message=message)
+    suite.refused("network", "rm", "bridge", code=1, message="is a pre-defined network")
+    nowhere = ("run", "--rm", "--network", "nowhere", image, "true")
+    suite.refused(*nowhere, code=125, message="network nowhere not found")
+    on_default = ("run", "--rm", "--ip", "172.17.0.9", image, "true")
+    suite.refused(*on_default, code=125, message="user specified IP address is supported on user")
+    names = suite.ok("network", "ls", "--format", "{{.Name}}", "--filter", "driver=bridge")
+    assert names.split() == ["app", "bridge"]
+
+
+@pytest.mark.usefixtures("networks")
+def test_prune_leaves_networks_in_use(suite: Suite, image: str) -> None:
+    for name in ("used", "unused"):
+        suite.ok("network", "create", name)
+    suite.ok("run", "-d", "--network", "used", image, "sleep", "1000")
+    told = suite.ok("network", "prune", "--force")
+    assert told.split() == ["Deleted", "Networks:", "unused"]
+    assert suite.ok("network", "ls", "-q", "-f", "name=used").count("\n") == 0

@@ -191,11 +191,9 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
         ("--log-driver=gelf", "logging driver 'gelf'"),
         ("--ipc=host", "HostConfig.IpcMode"),
         ("--pid=host", "HostConfig.PidMode"),
-        ("--network=host", "HostConfig.NetworkMode 'host'"),
         ("--shm-size=1g", "HostConfig.ShmSize"),
         ("--device=/dev/null", "HostConfig.Devices"),
         ("--security-opt=no-new-privileges", "HostConfig.SecurityOpt"),
-        ("--mac-address=02:42:ac:11:00:09", "MacAddress"),
         ("--blkio-weight=10", "HostConfig.BlkioWeight"),
         ("--oom-score-adj=5", "HostConfig.OomScoreAdj"),
         ("--userns=host", "HostConfig.UsernsMode"),
@@ -208,6 +206,32 @@ async def test_what_is_not_implemented_is_refused_by_name(
     result = await engine.docker("create", option, "busybox")
     assert result.code == 1
     assert f"{name} is not implemented yet" in result.err
+
+
+@pytest.mark.parametrize("mode", ["host", "container:one"])
+async def test_a_network_stack_of_others_is_refused_with_the_reason(
+    engine: Endpoint, busybox: None, mode: str
+) -> None:
+    result = await engine.docker("create", f"--network={mode}", "busybox")
+    assert result.code == 1
+    assert f"HostConfig.NetworkMode '{mode}' is not supported: each container is a virtual" in (
+        result.err
+    )
+
+
+async def test_a_container_asks_for_its_place_in_networks(
+    engine: Endpoint, busybox: None, suite: FakeSuite
+) -> None:
+    options = (
+        "--network name=app,ip=10.1.0.9,alias=db,mac-address=02:42:0a:01:00:99 --network other"
+    )
+    await engine.output("create", "--name", "one", *options.split(), "busybox")
+    (spec,) = [c.proto.spec for c in suite.exec.containers.values()]
+    assert spec.network_mode == "app"
+    assert [(n.network, n.ipv4_address, n.mac_address, list(n.aliases)) for n in spec.networks] == [
+        ("app", "10.1.0.9", "02:42:0a:01:00:99", ["db"]),
+        ("other", "", "", []),
+    ]
 
 
 async def test_version_and_info(engine: Endpoint) -> None:

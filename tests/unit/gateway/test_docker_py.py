@@ -144,8 +144,12 @@ async def test_networks_info_and_refusals(sdk: Any) -> None:
         assert sdk.info()["OSType"] == "linux"
         with pytest.raises(docker.errors.APIError, match="not a swarm manager"):
             sdk.services.list()
-        with pytest.raises(docker.errors.APIError, match="is not implemented yet"):
-            sdk.networks.create("n")
+        network = sdk.networks.create("n", driver="bridge", labels={"a": "b"}, internal=True)
+        assert sdk.networks.get(network.id).attrs["Internal"]
+        with pytest.raises(docker.errors.APIError, match="network driver 'overlay' is not impl"):
+            sdk.networks.create("m", driver="overlay")
+        assert sdk.networks.prune() == {"NetworksDeleted": ["n"]}
+        assert sorted(n.name for n in sdk.networks.list()) == ["bridge", "none"]
 
     await blocking(look)
 

@@ -1,6 +1,7 @@
 """Making, finding and removing networks."""
 
 import asyncio
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -16,7 +17,7 @@ from portlayer.errors import (
     Unavailable,
     VicError,
 )
-from services.network.model import Kind, Wish
+from services.network.model import Kind, LabelRule, Wish
 from services.network.plans import Plan
 from tests.unit.network.conftest import Facet, Runs
 
@@ -156,8 +157,6 @@ async def test_two_networks_cannot_have_one_name(facet: Facet) -> None:
     [
         (Plan(""), Reason.INVALID_NETWORK),
         (Plan("a/b"), Reason.INVALID_NETWORK),
-        (Plan("bridge"), Reason.INVALID_NETWORK),
-        (Plan("host"), Reason.INVALID_NETWORK),
         (Plan("app", network_id="xyz"), Reason.INVALID_NETWORK),
         (Plan("app", gateway=IPv4Address("10.0.0.1")), Reason.INVALID_NETWORK),
         (Plan("app", subnet=IPv4Network("10.0.0.0/31")), Reason.INVALID_NETWORK),
@@ -215,3 +214,49 @@ async def test_a_network_in_use_stays(facet: Facet) -> None:
     assert made.ordinal not in facet.platform.segments
     with pytest.raises(NotFound):
         await facet.networks.remove("app")
+
+
+async def test_names_of_predefined_networks_are_taken_for_good(facet: Facet) -> None:
+    for name in ("bridge", "none", "host", "default"):
+        with pytest.raises(FailedPrecondition, match="predefined") as refusal:
+            await facet.networks.create(Plan(name))
+        assert refusal.value.reason is Reason.PREDEFINED_NETWORK
+
+
+async def test_prune_removes_what_nobody_uses_and_what_fits(facet: Facet) -> None:
+    await facet.networks.create(Plan("old", labels={"stage": "test"}))
+    await facet.networks.create(Plan("used", labels={"stage": "test"}))
+    await facet.networks.create(Plan("kept", labels={"stage": "test", "keep": ""}))
+    await facet.networks.create(Plan("plain"))
+    await facet.endpoints.reserve("c1", "", "", [Wish("used")])
+    rules = [LabelRule.parse("stage=test"), LabelRule.parse("!keep")]
+    before = datetime(2020, 1, 1, tzinfo=UTC)
+    assert await facet.networks.prune(before, rules) == []
+    assert [network.name for network in await facet.networks.prune(None, rules)] == ["old"]
+    assert [network.name for network in await facet.networks.prune(None, [])] == ["kept", "plain"]
+    assert {network.name for network in facet.networks.all()} == {"bridge", "none", "used"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "holds"),
+    [
+        ("a", True),
+        ("a=1", True),
+        ("a=2", False),
+        ("b", False),
+        ("!a", False),
+        ("!a=2", True),
+        ("!b", True),
+        ("e=", True),
+    ],
+)
+def test_rules_about_labels(rule: str, holds: bool) -> None:
+    assert LabelRule.parse(rule).holds({"a": "1", "e": ""}) is holds
+
+
+async def test_where_ports_are_published_by_default_may_be_named(facet: Facet) -> None:
+    option = "com.docker.network.bridge.host_binding_ipv4"
+    made = await facet.networks.create(Plan("app", options={option: "127.0.0.1"}))
+    assert facet.networks.shown_options(made) == {option: "127.0.0.1"}
+    with pytest.raises(InvalidArgument, match=option):
+        await facet.networks.create(Plan("bad", options={option: "localhost"}))

@@ -221,8 +221,10 @@ class GetResponse(_message.Message):
     def __init__(self, network: _Optional[_Union[Network, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("with_endpoints",)
+    WITH_ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    with_endpoints: bool
+    def __init__(self, with_endpoints: _Optional[bool] = ...) -> None: ...
 
 class ListResponse(_message.Message):
     __slots__ = ("networks",)

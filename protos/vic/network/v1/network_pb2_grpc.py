@@ -152,7 +152,8 @@ class NetworkServiceServicer:
 
     def Create(self, request, context):
         """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-        INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED).
+        INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
+        FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,7 +181,8 @@ class NetworkServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Prune(self, request, context):
-        """Prune removes networks without endpoints.
+        """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
+        that somebody joined meanwhile stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,7 +192,8 @@ class NetworkServiceServicer:
         """Reserve gives a container its addresses: one endpoint on the management network and one for each
         network asked for. They are its own until Release. Idempotent on container_id with the same
         networks. Errors: NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED),
-        ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
+        ALREADY_EXISTS (ADDRESS_IN_USE; RESERVATION_EXISTS where the container has other endpoints),
+        INVALID_ARGUMENT (INVALID_ADDRESS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

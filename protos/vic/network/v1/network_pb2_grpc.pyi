@@ -39,7 +39,8 @@ class NetworkServiceStub:
     """Info tells the management network and what the driver can do."""
     Create: _grpc.UnaryUnaryMultiCallable[_network_pb2.CreateRequest, _network_pb2.CreateResponse]
     """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-    INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED).
+    INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
+    FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
     """
     Get: _grpc.UnaryUnaryMultiCallable[_network_pb2.GetRequest, _network_pb2.GetResponse]
     """Get returns one network with its endpoints."""
@@ -48,12 +49,15 @@ class NetworkServiceStub:
     Remove: _grpc.UnaryUnaryMultiCallable[_network_pb2.RemoveRequest, _network_pb2.RemoveResponse]
     """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK)."""
     Prune: _grpc.UnaryUnaryMultiCallable[_network_pb2.PruneRequest, _network_pb2.PruneResponse]
-    """Prune removes networks without endpoints."""
+    """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
+    that somebody joined meanwhile stays.
+    """
     Reserve: _grpc.UnaryUnaryMultiCallable[_network_pb2.ReserveRequest, _network_pb2.ReserveResponse]
     """Reserve gives a container its addresses: one endpoint on the management network and one for each
     network asked for. They are its own until Release. Idempotent on container_id with the same
     networks. Errors: NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED),
-    ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
+    ALREADY_EXISTS (ADDRESS_IN_USE; RESERVATION_EXISTS where the container has other endpoints),
+    INVALID_ARGUMENT (INVALID_ADDRESS).
     """
     GetReservation: _grpc.UnaryUnaryMultiCallable[_network_pb2.GetReservationRequest, _network_pb2.GetReservationResponse]
     """GetReservation returns the endpoints of a container."""
@@ -97,7 +101,8 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     """Info tells the management network and what the driver can do."""
     Create: _aio.UnaryUnaryMultiCallable[_network_pb2.CreateRequest, _network_pb2.CreateResponse]  # type: ignore[assignment]
     """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-    INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED).
+    INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
+    FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
     """
     Get: _aio.UnaryUnaryMultiCallable[_network_pb2.GetRequest, _network_pb2.GetResponse]  # type: ignore[assignment]
     """Get returns one network with its endpoints."""
@@ -106,12 +111,15 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     Remove: _aio.UnaryUnaryMultiCallable[_network_pb2.RemoveRequest, _network_pb2.RemoveResponse]  # type: ignore[assignment]
     """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK)."""
     Prune: _aio.UnaryUnaryMultiCallable[_network_pb2.PruneRequest, _network_pb2.PruneResponse]  # type: ignore[assignment]
-    """Prune removes networks without endpoints."""
+    """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
+    that somebody joined meanwhile stays.
+    """
     Reserve: _aio.UnaryUnaryMultiCallable[_network_pb2.ReserveRequest, _network_pb2.ReserveResponse]  # type: ignore[assignment]
     """Reserve gives a container its addresses: one endpoint on the management network and one for each
     network asked for. They are its own until Release. Idempotent on container_id with the same
     networks. Errors: NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED),
-    ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
+    ALREADY_EXISTS (ADDRESS_IN_USE; RESERVATION_EXISTS where the container has other endpoints),
+    INVALID_ARGUMENT (INVALID_ADDRESS).
     """
     GetReservation: _aio.UnaryUnaryMultiCallable[_network_pb2.GetReservationRequest, _network_pb2.GetReservationResponse]  # type: ignore[assignment]
     """GetReservation returns the endpoints of a container."""
@@ -162,7 +170,8 @@ class NetworkServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.CreateResponse, _abc.Awaitable[_network_pb2.CreateResponse]]:
         """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-        INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED).
+        INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
+        FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
         """
 
     def Get(
@@ -191,7 +200,9 @@ class NetworkServiceServicer:
         request: _network_pb2.PruneRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.PruneResponse, _abc.Awaitable[_network_pb2.PruneResponse]]:
-        """Prune removes networks without endpoints."""
+        """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
+        that somebody joined meanwhile stays.
+        """
 
     def Reserve(
         self,
@@ -201,7 +212,8 @@ class NetworkServiceServicer:
         """Reserve gives a container its addresses: one endpoint on the management network and one for each
         network asked for. They are its own until Release. Idempotent on container_id with the same
         networks. Errors: NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED),
-        ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
+        ALREADY_EXISTS (ADDRESS_IN_USE; RESERVATION_EXISTS where the container has other endpoints),
+        INVALID_ARGUMENT (INVALID_ADDRESS).
         """
 
     def GetReservation(

@@ -22,6 +22,8 @@ def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
         )
     # On network `none` there is an endpoint, and no NIC.
     endpoints = [e for e in machine.endpoints if not e.management and e.tap_name]
+    # One default route, through the first network that has a way out.
+    way_out = next((e.id for e in endpoints if e.ipv4_gateway), "")
     spec = machine.spec
     return hostagent_pb2.GuestConfig(
         hostname=spec.hostname,
@@ -34,7 +36,7 @@ def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
             endpoint=machine.tether_endpoint,
             server_name=machine.tether_server_name,
         ),
-        nics=[_nic(index, e) for index, e in enumerate(endpoints, start=1)],
+        nics=[_nic(index, e, way_out) for index, e in enumerate(endpoints, start=1)],
         dns=_dns(spec.dns, endpoints),
         hosts=[
             hostagent_pb2.GuestHost(address=address, name=name)
@@ -51,7 +53,7 @@ def nics(machine: MachineSpec) -> list[hostagent_pb2.Nic]:
     return [hostagent_pb2.Nic(tap_name=e.tap_name, mac_address=e.mac_address) for e in ordered]
 
 
-def _nic(index: int, endpoint: network_pb2.Endpoint) -> hostagent_pb2.GuestNic:
+def _nic(index: int, endpoint: network_pb2.Endpoint, way_out: str) -> hostagent_pb2.GuestNic:
     addresses = [f"{endpoint.ipv4_address}/{endpoint.ipv4_prefix_length}"]
     if endpoint.ipv6_address:
         addresses.append(f"{endpoint.ipv6_address}/{endpoint.ipv6_prefix_length}")
@@ -59,7 +61,7 @@ def _nic(index: int, endpoint: network_pb2.Endpoint) -> hostagent_pb2.GuestNic:
         index=index,
         mac_address=endpoint.mac_address,
         addresses=addresses,
-        gateway=endpoint.ipv4_gateway,
+        gateway=endpoint.ipv4_gateway if endpoint.id == way_out else "",
         mtu=endpoint.mtu,
         name=f"eth{index - 1}",
     )
@@ -81,7 +83,7 @@ def _hosts(
     spec: container_pb2.ContainerSpec, endpoints: list[network_pb2.Endpoint]
 ) -> Iterable[tuple[str, str]]:
     """Lines of /etc/hosts beyond the loopback ones: the extra ones first, as Docker has them."""
-    gateway = endpoints[0].ipv4_gateway if endpoints else ""
+    gateway = next((e.ipv4_gateway for e in endpoints if e.ipv4_gateway), "")
     for entry in spec.extra_hosts:
         name, _, address = entry.partition(":")
         yield (gateway if address == HOST_GATEWAY else address), name
