@@ -109,7 +109,7 @@ unit: .venv/.made-dev ## The tests that need no virtual machine
 test: setup test-packages lint ## Everything: lint, unit, integration, security, end to end
 	$(SUDO) env "PATH=$$PATH" $(BIN)/pytest $(SUITES)
 
-bench: setup .venv/.made-dev ## Start to exit of a container; ARGS="--count 50 --peer unix:///…"
+bench: setup .venv/.made-dev ## Start to exit of a container; ARGS="--count 50 --peer" beside dockerd
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.start $(ARGS)
 
 soak: setup .venv/.made-dev ## Create, start, stop, remove for hours, counting what is left; ARGS

@@ -1,11 +1,13 @@
 """How long `docker run --rm` of a tiny image takes, from start to exit, many times in a row.
 
-By default with a suite and a registry of its own; beside it, in the same run and turn by turn, any
-other Docker endpoint: ``--peer unix:///var/run/docker.sock``.
+By default with a suite and a registry of its own. Beside it, in the same run and turn by turn,
+``--peer`` measures Debian's dockerd, run for that time alone, and ``--peer unix:///PATH`` any other
+Docker endpoint.
 """
 
 import argparse
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -15,12 +17,15 @@ from pathlib import Path
 
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
+from bench.peer import dockerd
 from bench.report import Series, cpu_seconds, report
 from installer.facets import facet_channel
 from installer.instance import load_instance
 from portlayer.identity import Role
 from tests.e2e.suite import Suite, docker_cli
 from tests.images import Registry, busybox_image
+
+DOCKERD = "dockerd"
 
 
 @dataclass
@@ -57,9 +62,16 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200, help="runs (default: %(default)s)")
-    parser.add_argument("--peer", metavar="DOCKER_HOST", help="another engine to run beside")
+    parser.add_argument(
+        "--peer",
+        nargs="?",
+        const=DOCKERD,
+        metavar="DOCKER_HOST",
+        help="another engine to run beside; without an address, a dockerd of Debian's",
+    )
     parser.add_argument("--out", type=Path, default=Path("start.json"), help="JSON file to write")
     arguments = parser.parse_args()
+    load = os.getloadavg()[0]
     with ExitStack() as stack:
         registry = stack.enter_context(Registry())
         suite = Suite()
@@ -67,7 +79,9 @@ def main() -> None:
         suite.up()
         image = registry.push(busybox_image(), "busybox")
         engines = [Engine("vic", suite.endpoint)]
-        if arguments.peer:
+        if arguments.peer == DOCKERD:
+            engines.append(Engine("dockerd", stack.enter_context(dockerd())))
+        elif arguments.peer:
             engines.append(Engine("peer", arguments.peer))
         for engine in engines:
             engine.docker("pull", image)
@@ -88,8 +102,13 @@ def main() -> None:
         }
         for engine in engines:
             facts[f"{engine.name}, CPU s a run"] = round(engine.cpu_seconds / arguments.count, 3)
-        if arguments.peer:
-            facts["peer"] = engines[1].docker("version", "--format", "{{.Server.Version}}")
+        facts["load before"] = round(load, 2)
+        for engine in engines[1:]:
+            version = engine.docker("version", "--format", "{{.Server.Version}}")
+            driver = engine.docker("info", "--format", "{{.Driver}}")
+            facts[engine.name] = f"{version}, {driver}"
+            if arguments.peer == DOCKERD:
+                facts[engine.name] = f"{version}, {driver}, containers without a network"
         series = [Series(engine.name, tuple(engine.seconds)) for engine in engines]
     report("docker run --rm IMAGE true, start to exit", series, facts, arguments.out)
 

@@ -124,9 +124,12 @@ def symlink(path: str, target: str) -> Entry:
     return Entry(info)
 
 
-def hardlink(path: str, target: str) -> Entry:
-    """A hard link to another member or to a file of a lower layer."""
-    info = _info(path, tarfile.LNKTYPE, 0o644, 0, 0, EPOCH)
+def hardlink(path: str, target: str, *, mode: int = 0o644) -> Entry:
+    """A hard link to another member or to a file of a lower layer.
+
+    Archives repeat the file's mode, which dockerd gives the file once more.
+    """
+    info = _info(path, tarfile.LNKTYPE, mode, 0, 0, EPOCH)
     info.linkname = target
     return Entry(info)
 
@@ -300,7 +303,10 @@ def busybox_entries() -> tuple[Entry, ...]:
         directory("usr/bin"),
         directory("var/tmp", mode=0o1777),
         file("bin/busybox", BUSYBOX.read_bytes(), mode=0o755),
-        *(hardlink(f"bin/{name}", "bin/busybox") for name in sorted({*applets} - {"busybox"})),
+        *(
+            hardlink(f"bin/{name}", "bin/busybox", mode=0o755)
+            for name in sorted({*applets} - {"busybox"})
+        ),
         symlink("usr/bin/env", "../../bin/env"),
         file("etc/passwd", users),
         file("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
