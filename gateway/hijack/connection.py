@@ -7,12 +7,16 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 from gateway.hijack.hangup import watching_for_hangup
+from gateway.hijack.taken import taken
 
 Handler = Callable[["HijackedConnection"], Coroutine[None, None, None]]
 
 # How long a peer that was told that no more output comes is given to close as well. Its input is
 # read meanwhile: a close with unread input makes the kernel send a reset, which overtakes output.
 _LINGER_SECONDS = 2.0
+
+# How long output waits for a peer that has not read the head yet.
+_HEAD_SECONDS = 1.0
 
 # How much of the peer's input asyncio buffers before it stops reading the socket (twice this).
 READ_LIMIT = 128 * 1024
@@ -89,6 +93,7 @@ class HijackedConnection:
         self._closed = closed
         self._handling: asyncio.Task[None] | None = None
         self._ending = False
+        self._head_taken = False
         self.gone = asyncio.Event()
 
     async def read(self, limit: int = 64 * 1024) -> bytes:
@@ -97,6 +102,9 @@ class HijackedConnection:
 
     async def write(self, data: bytes) -> None:
         """Send, and wait while the peer is slower than we are. Does nothing once it has gone."""
+        if not self._head_taken:
+            await taken(self._writer.get_extra_info("socket"), _HEAD_SECONDS)
+            self._head_taken = True
         if self.gone.is_set():
             return
         self._writer.write(data)

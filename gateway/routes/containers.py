@@ -1,6 +1,8 @@
 """Containers: create, list, inspect, and the verbs that change their state."""
 
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 
 from google.protobuf.duration_pb2 import Duration
 from starlette.responses import Response
@@ -19,20 +21,24 @@ from vic.exec.v1.exec_pb2 import (
     StopRequest,
     UnpauseRequest,
 )
-from vic.interaction.v1.interaction_pb2 import ResizeRequest
+from vic.interaction.v1.interaction_pb2 import ListExecsRequest, ResizeRequest
 from vic.storage.v1.image_pb2 import ImageServiceListRequest
-from vic.tether.v1.process_pb2 import WindowSize
 
 from gateway.call import Call, json_response, no_content
 from gateway.errors import bad_parameter, not_implemented
 from gateway.facets import Facets
 from gateway.routes.endpoint import endpoint
+from gateway.translate import states
 from gateway.translate.containers import inspect_json, summary_json
 from gateway.translate.create import checked_name, read_create_request
 from gateway.translate.filters import Filters
 from gateway.translate.images import is_named
 from gateway.translate.listing import FILTERS, Selection
+from gateway.translate.terminals import window_size
+from portlayer.errors import VicError
 
+# What an inspect may wait for its least part.
+_LOOK_SECONDS = 2.0
 # A start may have to build the parent VM first, under emulation.
 _START_SECONDS = 240.0
 # Beyond the time that the container is given to end by itself.
@@ -89,7 +95,14 @@ class ContainerRoutes:
         """GET /containers/{id}/json."""
         if call.flag("size"):
             raise not_implemented("The size of containers (size=1)")
-        return json_response(inspect_json(await self._get(call), call.version))
+        container = await self._get(call)
+        exec_ids: Sequence[str] = ()
+        if states.is_running(container):
+            with suppress(VicError):  # a container can be shown while interaction is away
+                request = ListExecsRequest(container_id=container.id)
+                listed = await self._facets.interaction.ListExecs(request, timeout=_LOOK_SECONDS)
+                exec_ids = listed.exec_ids
+        return json_response(inspect_json(container, exec_ids, call.version))
 
     async def start(self, call: Call) -> Response:
         """POST /containers/{id}/start."""
@@ -165,13 +178,10 @@ class ContainerRoutes:
 
     async def resize(self, call: Call) -> Response:
         """POST /containers/{id}/resize."""
-        rows, columns = call.optional_number("h"), call.optional_number("w")
-        for name, size in (("h", rows), ("w", columns)):
-            if size is None or not 0 <= size <= 65535:
-                raise bad_parameter(f"invalid resize {'height' if name == 'h' else 'width'}")
+        window = window_size(call.optional_number("h"), call.optional_number("w"))
         container = await self._get(call)
         await self._facets.interaction.Resize(
-            ResizeRequest(container_id=container.id, window=WindowSize(rows=rows, columns=columns))
+            ResizeRequest(container_id=container.id, window=window)
         )
         return Response(status_code=200)
 

@@ -57,15 +57,11 @@ GET /containers/{id:path}/top
 HEAD /containers/{id:path}/archive
 GET /containers/{id:path}/archive
 PUT /containers/{id:path}/archive
-POST /containers/{id:path}/exec
 POST /containers/{id:path}/update
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}
 POST /containers/prune
-GET /exec/{id}/json
-POST /exec/{id}/start
-POST /exec/{id}/resize
 GET /images/get
 GET /images/search
 POST /images/load

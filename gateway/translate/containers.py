@@ -1,5 +1,6 @@
 """Containers in Docker's shapes: inspect, and the entries of a list."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from vic.exec.v1.container_pb2 import Container, ContainerEndpoint, MountKind
@@ -16,7 +17,9 @@ STORAGE_DRIVER = "vmdk"
 _NO_ENDPOINT = ContainerEndpoint()
 
 
-def inspect_json(container: Container, version: tuple[int, int]) -> dict[str, Any]:
+def inspect_json(
+    container: Container, exec_ids: Sequence[str], version: tuple[int, int]
+) -> dict[str, Any]:
     """A container as ``GET /containers/{id}/json`` gives it."""
     spec = container.spec
     args = list(spec.process.args)
@@ -38,7 +41,7 @@ def inspect_json(container: Container, version: tuple[int, int]) -> dict[str, An
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
-        "ExecIDs": None,
+        "ExecIDs": list(exec_ids) or None,
         "HostConfig": host_config_json(spec),
         "GraphDriver": {"Data": _disk(container), "Name": STORAGE_DRIVER},
         "Mounts": _mounts(container),

@@ -34,6 +34,11 @@ class DetachKeys:
                 raise bad_parameter(f"Invalid detach keys ({text}) provided")
         return cls(bytes(sequence))
 
+    @property
+    def sequence(self) -> bytes:
+        """The bytes that it is."""
+        return self._sequence
+
     def scan(self, data: bytes) -> tuple[bytes, bool]:
         """Return what is to be passed on, and whether the sequence has come."""
         passed = bytearray()

@@ -32,6 +32,7 @@ from portlayer.errors import (
 )
 from portlayer.identity import Role
 from portlayer.server import FacetServer, rpc_names
+from tests.unit.gateway.fake_execs import FakeExecs
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
 
 S = container_pb2.ContainerState
@@ -336,10 +337,11 @@ class FakeExec(exec_pb2_grpc.ExecServiceServicer):
         return len(self.events) > count
 
 
-class FakeInteraction(interaction_pb2_grpc.InteractionServiceServicer):
+class FakeInteraction(FakeExecs):
     """Streams of the containers in FakeExec."""
 
     def __init__(self, containers: FakeExec) -> None:
+        super().__init__(PROGRAMS, Running)
         self.containers = containers
         self.attached = 0
         self.taking_input = asyncio.Event()
@@ -388,6 +390,9 @@ class FakeInteraction(interaction_pb2_grpc.InteractionServiceServicer):
     async def Resize(
         self, request: interaction_pb2.ResizeRequest, context: Any
     ) -> interaction_pb2.ResizeResponse:
+        if request.exec_id:
+            self._find(request.exec_id).window = (request.window.rows, request.window.columns)
+            return interaction_pb2.ResizeResponse()
         container = self.containers.find(request.container_id)
         container.window = (request.window.rows, request.window.columns)
         return interaction_pb2.ResizeResponse()
@@ -642,6 +647,7 @@ class FakeSuite:
 
     async def close(self) -> None:
         """End every container and every server."""
+        await self.interaction.close()
         for container in self.exec.containers.values():
             if container.task is not None:
                 container.task.cancel()

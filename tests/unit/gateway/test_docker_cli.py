@@ -249,10 +249,9 @@ async def test_network_ls(engine: Endpoint) -> None:
     assert "network nowhere not found" in missing.err
 
 
-async def test_swarm_and_exec_are_refused(engine: Endpoint, busybox: None) -> None:
+async def test_swarm_and_plugins_are_refused(engine: Endpoint) -> None:
     assert "This node is not a swarm manager" in (await engine.docker("service", "ls")).err
-    await engine.output("run", "-d", "--name", "one", "busybox", "sleep")
-    assert "is not implemented yet" in (await engine.docker("exec", "one", "true")).err
+    assert "is not implemented yet" in (await engine.docker("plugin", "enable", "one")).err
 
 
 async def test_events_of_a_life(engine: Endpoint, suite: FakeSuite, busybox: None) -> None:

@@ -83,9 +83,9 @@ async def test_swarm_is_refused_as_dockerd_does(client: httpx.AsyncClient) -> No
 
 
 async def test_what_is_missing_is_named(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1.45/containers/abc/exec", json={})
+    answer = await client.get("/v1.45/containers/abc/checkpoints")
     assert answer.status_code == 501
-    assert answer.json() == {"message": "POST /containers/{id}/exec is not implemented yet"}
+    assert answer.json() == {"message": "GET /containers/{id}/checkpoints is not implemented yet"}
     assert (await client.get("/plugins")).json() == []
 
 

@@ -1,0 +1,145 @@
+"""Additional processes in running containers: ``docker exec``."""
+
+from collections.abc import AsyncIterator
+
+from starlette.responses import Response
+from starlette.routing import Route
+from vic.exec.v1.container_pb2 import Container, ContainerState
+from vic.exec.v1.exec_pb2 import GetRequest
+from vic.interaction.v1.interaction_pb2 import (
+    InspectExecRequest,
+    InspectExecResponse,
+    Output,
+    ResizeRequest,
+    StartExecRequest,
+    StartExecStart,
+)
+from vic.tether.v1.process_pb2 import STD_STREAM_STDOUT
+
+from gateway.call import Call, json_response
+from gateway.errors import bad_parameter, conflict
+from gateway.facets import Facets, read
+from gateway.hijack import HijackedConnection, HijackResponse
+from gateway.hijack.protocol import EXTENSION
+from gateway.process_client import ProcessClient
+from gateway.routes.containers import reference
+from gateway.routes.endpoint import endpoint
+from gateway.translate import states
+from gateway.translate.detach import DetachKeys
+from gateway.translate.execs import (
+    exec_json,
+    failure_sentence,
+    read_exec_request,
+    read_start_request,
+)
+from gateway.translate.framing import media_type
+from gateway.translate.terminals import window_size
+from portlayer.errors import Internal, Reason, VicError
+
+
+class ExecRoutes:
+    """Endpoints below /exec, and /containers/{id}/exec."""
+
+    def __init__(self, facets: Facets) -> None:
+        self._facets = facets
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            endpoint("POST", "/containers/{container:path}/exec", self.create),
+            endpoint("POST", "/exec/{exec}/start", self.start),
+            endpoint("GET", "/exec/{exec}/json", self.inspect),
+            endpoint("POST", "/exec/{exec}/resize", self.resize),
+        ]
+
+    async def create(self, call: Call) -> Response:
+        """POST /containers/{id}/exec."""
+        body = await call.json()
+        container = await self._container(reference(call))
+        request = read_exec_request(body, container, call.version)
+        _check_running(container)
+        created = await self._facets.interaction.CreateExec(request)
+        return json_response({"Id": created.exec_id}, 201)
+
+    async def start(self, call: Call) -> Response:
+        """POST /exec/{id}/start: runs it, and carries its streams unless detached."""
+        detach, raw, window = read_start_request(await call.json(), call.version)
+        info = await self._inspect(call)
+        _check_running(await self._container(info.container_id))
+        start = StartExecStart(exec_id=info.exec_id, detach=detach, window=window)
+        if detach:
+            return await self._start_detached(start)
+        if EXTENSION not in call.request.scope.get("extensions", {}):
+            raise bad_parameter("exec start needs HTTP/1.1 on a connection of its own")
+        process = info.process
+        client = ProcessClient(
+            StartExecRequest,
+            tty=raw,
+            takes_input=process.stdin,
+            keys=DetachKeys.parse(info.streams.detach_keys) if process.tty else None,
+        )
+        answers = read(self._facets.interaction.StartExec(client.requests(start)))
+        first = await anext(answers, None)
+        if first is None or not first.HasField("ready"):
+            raise Internal("an exec began without its first message")
+
+        async def carry(connection: HijackedConnection) -> None:
+            try:
+                await client.carry(connection, answers)
+            except VicError as error:
+                # The head is out: the client learns it as output, and from the exit code.
+                told = Output(stream=STD_STREAM_STDOUT, data=_line(failure_sentence(error)))
+                await connection.write(client.form(told))
+
+        return HijackResponse(carry, media_type(call.version, raw), {})
+
+    async def _start_detached(self, start: StartExecStart) -> Response:
+        async def requests() -> AsyncIterator[StartExecRequest]:
+            yield StartExecRequest(start=start)
+
+        answers = read(self._facets.interaction.StartExec(requests()))
+        try:
+            async for _ in answers:
+                pass
+        except VicError as error:
+            if error.reason is not Reason.LAUNCH_FAILED:
+                raise
+            raise bad_parameter(failure_sentence(error)) from error
+        return Response(status_code=200)
+
+    async def inspect(self, call: Call) -> Response:
+        """GET /exec/{id}/json."""
+        return json_response(exec_json(await self._inspect(call)))
+
+    async def resize(self, call: Call) -> Response:
+        """POST /exec/{id}/resize."""
+        window = window_size(call.optional_number("h"), call.optional_number("w"))
+        info = await self._inspect(call)
+        request = ResizeRequest(container_id=info.container_id, exec_id=info.exec_id, window=window)
+        await self._facets.interaction.Resize(request)
+        return Response(status_code=200)
+
+    async def _inspect(self, call: Call) -> InspectExecResponse:
+        return await self._facets.interaction.InspectExec(
+            InspectExecRequest(exec_id=call.path("exec"))
+        )
+
+    async def _container(self, name: str) -> Container:
+        return (await self._facets.exec.Get(GetRequest(reference=name))).container
+
+
+def _check_running(container: Container) -> None:
+    """Refuse what can't run anything, in Docker's words."""
+    state = container.status.state
+    if state == ContainerState.CONTAINER_STATE_PAUSED:
+        raise conflict(f"Container {container.id} is paused, unpause the container before exec")
+    if state == ContainerState.CONTAINER_STATE_RESTARTING:
+        raise conflict(
+            f"Container {container.id} is restarting, wait until the container is running"
+        )
+    if not states.is_running(container):
+        raise conflict(f"container {container.id} is not running")
+
+
+def _line(sentence: str) -> bytes:
+    return sentence.encode() + b"\r\n"
