@@ -3,14 +3,18 @@
 import asyncio
 import logging
 import os
+import sqlite3
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from time import time_ns
 from weakref import WeakValueDictionary
 
+from hostagent import monitor
 from hostagent.accelerator import AcceleratorChoice, Verdict
-from hostagent.assembly import Assembled, Assembler, group_limits
+from hostagent.assembly import Assembler, file_identity, group_limits
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import MachineGroups
@@ -19,10 +23,13 @@ from hostagent.guestconfig import first_frame
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
 from hostagent.launchpad import Launchpad
-from hostagent.machine import Machine, MachineKind, Shape, check_name
+from hostagent.machine import NICS, Machine, MachineKind, Nic, Shape, check_name
 from hostagent.parents import Parent, Parents, ParentState
 from hostagent.qemu import Qemu, host_cpu
 from hostagent.records import Record
+from hostagent.taps import rename_tap, waiting_tap
+from hostagent.tetherport import TetherState
+from hostagent.users import first_uid
 from portlayer.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -35,6 +42,11 @@ log = logging.getLogger("vic.hostagent")
 
 # A parent's QEMU ends within milliseconds of QMP's quit.
 SEAL_SECONDS = 10.0
+# To put a disk into a machine that waits; some 10 ms, on a host that isn't busy.
+ATTACH_SECONDS = 30.0
+# When the host is short of memory, a machine that nobody uses yet goes first of all.
+READY_OOM_SCORE = 900
+OOM_SCORE = 500
 
 
 @dataclass(frozen=True)
@@ -89,14 +101,16 @@ class HostAgent:
             lambda: self.host.bootstraps.open_kernel(image.digest)
         )
 
-    async def launch(self, machine: Machine, fingerprint: str) -> Record:
-        """Start a machine. See HostAgentService.Launch for the errors.
+    async def launch(self, machine: Machine, fingerprint: str, ready_id: str = "") -> Record:
+        """Start a machine, or make one that waits this one. Errors: HostAgentService.Launch.
 
         A launch that was begun is brought to its end, also where the caller gives up meanwhile: it
         may ask again, or kill.
         """
         machine.check(self.host.slot)
-        task = asyncio.create_task(self._launch(machine, fingerprint))
+        if ready_id:
+            check_name("ready_id", ready_id)
+        task = asyncio.create_task(self._launch(machine, fingerprint, ready_id))
         self._launches.add(task)
         task.add_done_callback(self._launches.discard)
         return await asyncio.shield(task)
@@ -106,7 +120,7 @@ class HostAgent:
         if self._launches:
             await asyncio.wait(self._launches)
 
-    async def _launch(self, machine: Machine, fingerprint: str) -> Record:
+    async def _launch(self, machine: Machine, fingerprint: str, ready_id: str) -> Record:
         async with self._turn(machine.machine_id):
             known = self._known(machine, fingerprint)
             if known is not None:
@@ -119,9 +133,12 @@ class HostAgent:
             try:
                 with ExitStack() as closing:
                     async with AsyncExitStack() as undo:
-                        live = await self._start(plan, closing, undo)
+                        if ready_id:
+                            live = await self._use(ready_id, plan, closing, undo)
+                        else:
+                            live = await self._start(plan, closing, undo)
                         undo.pop_all()
-            except OSError as error:
+            except (OSError, sqlite3.Error) as error:
                 raise Internal(
                     f"machine {machine.machine_id} could not be launched: {error}",
                     Reason.LAUNCH_FAILED,
@@ -137,6 +154,8 @@ class HostAgent:
             closing.callback(os.close, memory)
         launcher = await host.launchpad.take()
         undo.push_async_callback(host.launchpad.discard, launcher)
+        if machine.kind is MachineKind.READY:
+            machine = replace(machine, nics=waiting_nics(host.slot, launcher.uid))
         # A tap can take tens of milliseconds while the kernel takes other interfaces down.
         assembled = await asyncio.to_thread(
             host.assembler.assemble,
@@ -150,8 +169,8 @@ class HostAgent:
             closing=closing,
             undo=undo,
         )
-        self._check_disk_is_free(assembled)
-        host.groups.limit(launcher.group, group_limits(machine.shape, plan.verdict))
+        self._check_disk_is_free(assembled.disk)
+        host.groups.limit(launcher.group, group_limits(machine, plan.verdict))
         record = Record(
             machine_id=machine.machine_id,
             launch_id=machine.launch_id,
@@ -177,14 +196,75 @@ class HostAgent:
         self.inventory.records.save(record)
         live = LiveMachine(record, launcher.process)
         await launcher.become(assembled.order, partial(self.inventory.ended, live))
+        if machine.kind is MachineKind.READY:
+            live.process.set_oom_score(record.process, READY_OOM_SCORE)
         self.inventory.add(live, assembled.tether_port)
+        return live
+
+    async def _use(
+        self, ready_id: str, plan: Plan, closing: ExitStack, undo: AsyncExitStack
+    ) -> LiveMachine:
+        """Make a machine that waits the one that is asked for; it stands still meanwhile."""
+        host, machine = self.host, plan.machine
+        async with self._turn(ready_id):
+            live = self._waiting(ready_id, plan)
+            chain = await asyncio.to_thread(host.assembler.open_chain, machine, closing)
+            disk = file_identity(chain[0])
+            self._check_disk_is_free(disk)
+            frame = first_frame(machine, host.instance_id, host.authority)
+            # From here on it is not what it was, and of no use if this fails.
+            undo.push_async_callback(self.inventory.end, live, ExitCause.KILLED)
+            former = live.record
+            renames = zip(former.nics, machine.nics, strict=False)
+            attach = monitor.attach_disk(chain)
+            results = await asyncio.gather(
+                asyncio.to_thread(monitor.run, Path(former.qmp_path), attach, ATTACH_SECONDS),
+                asyncio.to_thread(_rename, [(old.tap_name, new.tap_name) for old, new in renames]),
+                # Both have come to their end before a descriptor is closed.
+                return_exceptions=True,
+            )
+            for result in results:
+                if result is not None:
+                    raise result
+            host.groups.limit(former.group, group_limits(machine, plan.verdict))
+            live.process.set_oom_score(former.process, OOM_SCORE)
+            record = replace(
+                former,
+                machine_id=machine.machine_id,
+                launch_id=machine.launch_id,
+                kind=machine.kind,
+                nics=machine.nics,
+                identity=machine.identity,
+                fingerprint=plan.fingerprint,
+                incoming_uri="",
+                disk=disk,
+                launched_ns=time_ns(),
+                tether_state="",
+            )
+            if live.port is None or live.gone.is_set():
+                raise machine_not_found(ready_id)
+            self.inventory.become(live, record)
+            live.port.send(frame)
+            return live
+
+    def _waiting(self, ready_id: str, plan: Plan) -> LiveMachine:
+        """Return a machine that waits and can become what is asked for."""
+        live = self.inventory.find(ready_id)
+        if live is None or live.record.kind is not MachineKind.READY:
+            raise machine_not_found(ready_id)
+        if live.record.shape_key != plan.shape_key or plan.machine.kind is not MachineKind.CLONE:
+            raise FailedPrecondition(f"machine {ready_id} has another shape than is asked for")
+        if live.record.tether_state != TetherState.WARM:
+            raise FailedPrecondition(f"machine {ready_id} has not warmed up")
+        if len(plan.machine.nics) > len(live.record.nics):
+            raise FailedPrecondition(f"machine {ready_id} has too few NICs")
         return live
 
     async def _memory(self, plan: Plan) -> tuple[int | None, bytes | None]:
         """Return what a parent gives: its memory, ours to close, and to a clone its state."""
         if plan.parent is None:
             return None, None
-        if plan.machine.kind is MachineKind.CLONE:
+        if plan.machine.kind.is_clone:
             return await self.parents.clone(plan.parent)
         return self.parents.memory_to_boot(plan.parent), None
 
@@ -290,9 +370,9 @@ class HostAgent:
             )
         return parent
 
-    def _check_disk_is_free(self, assembled: Assembled) -> None:
+    def _check_disk_is_free(self, disk: tuple[int, int] | None) -> None:
         for live in self.inventory.live():
-            if assembled.disk is not None and live.record.disk == assembled.disk:
+            if disk is not None and live.record.disk == disk:
                 raise FailedPrecondition(
                     f"the disk is in use by machine {live.record.machine_id}",
                     machine_id=live.record.machine_id,
@@ -311,6 +391,20 @@ class HostAgent:
         if lock is None:
             lock = self._turns[machine_id] = asyncio.Lock()
         return lock
+
+
+def waiting_nics(slot: int, uid: int) -> tuple[Nic, ...]:
+    """Return the NICs of a machine that waits, as its parent has them, under taps of its own."""
+    number = uid - first_uid(slot)
+    return tuple(
+        Nic(waiting_tap(slot, number, index), f"52:54:00:00:00:{index:02x}")
+        for index in range(NICS)
+    )
+
+
+def _rename(taps: Iterable[tuple[str, str]]) -> None:
+    for name, wanted in taps:
+        rename_tap(name, wanted)
 
 
 def machine_not_found(machine_id: str) -> NotFound:

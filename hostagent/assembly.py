@@ -25,6 +25,7 @@ OPEN_FILES = 1024
 # What a sparse VMDK of a size has beside its grains, and the files of console and exit record.
 FILE_RESERVE = 64 << 20
 QMP_BACKLOG = 4
+READY_WEIGHT = 10
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,21 @@ def resource_limits(shape: Shape) -> dict[str, int]:
     }
 
 
-def group_limits(shape: Shape, verdict: Verdict) -> Limits:
-    """Return the bounds of a machine's cgroup."""
+def group_limits(machine: Machine, verdict: Verdict) -> Limits:
+    """Return the bounds of a machine's cgroup. One that warms up gives way to all that work."""
+    shape = machine.shape
+    weight = READY_WEIGHT if machine.kind is MachineKind.READY else 100 * shape.vcpus
     return Limits(
         memory_bytes=(shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20,
         pids=THREADS + shape.vcpus,
-        cpu_weight=min(100 * shape.vcpus, 10_000),
+        cpu_weight=min(weight, 10_000),
     )
+
+
+def file_identity(descriptor: int) -> tuple[int, int]:
+    """Return device and inode of a file."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 class Assembler:
@@ -98,11 +107,8 @@ class Assembler:
             given.append(descriptor)
 
         # What can be refused comes first, before anything is made.
-        disks = self._open_chain(machine, closing)
-        disk = None
-        if disks:
-            status = os.fstat(disks[0])
-            disk = (status.st_dev, status.st_ino)
+        disks = self.open_chain(machine, closing)
+        disk = file_identity(disks[0]) if disks else None
         boot = self._open_boot_files(machine, image, closing)
 
         give(self._outputs.open_console(machine.machine_id))
@@ -141,7 +147,7 @@ class Assembler:
         )
 
     def _open_boot_files(self, machine: Machine, image: Bootstrap, closing: ExitStack) -> list[int]:
-        if machine.kind is MachineKind.CLONE:
+        if machine.kind.is_clone:
             return []
         opened = []
         for open_file in (self._bootstraps.open_kernel, self._bootstraps.open_initrd):
@@ -149,7 +155,8 @@ class Assembler:
             closing.callback(os.close, opened[-1])
         return opened
 
-    def _open_chain(self, machine: Machine, closing: ExitStack) -> list[int]:
+    def open_chain(self, machine: Machine, closing: ExitStack) -> list[int]:
+        """Open the files of a machine's disk, its own first. Raises VicError."""
         opened = []
         for depth, path in enumerate(machine.disk_chain):
             descriptor = open_disk(path, self._stores, writable=depth == 0)

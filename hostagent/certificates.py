@@ -74,14 +74,41 @@ class TetherAuthority:
             .add_extension(self._key_identifier, critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        return TetherIdentity(
-            certificate.public_bytes(serialization.Encoding.PEM).decode(),
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ).decode(),
-        )
+        return _in_pem(certificate, key)
+
+
+def throwaway(server_name: str) -> TetherIdentity:
+    """Make a key and a certificate that only itself vouches for: good for nothing but a rehearsal.
+
+    It is for server and client at once, and its own authority.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, server_name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATE)
+        .not_valid_after(now + BACKDATE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(server_name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return _in_pem(certificate, key)
+
+
+def _in_pem(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> TetherIdentity:
+    return TetherIdentity(
+        certificate.public_bytes(serialization.Encoding.PEM).decode(),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode(),
+    )
 
 
 _SIGNATURES_ONLY = x509.KeyUsage(

@@ -36,6 +36,14 @@ KVM_CPUS = ("host", "host,arch-capabilities=off")
 _SPARE_PORTS = 4
 """Empty PCIe root ports, for devices that are plugged in while the machine runs."""
 
+ROOT_DEVICE = "root"
+DISK_NODE = "disk"
+"""Block node of a machine's own disk."""
+PLACEHOLDER_NODE = "placeholder"
+"""Block node in its place while there is none."""
+FIRST_DISK_FDSET = 10
+"""QEMU's number for the base of the chain; the others follow."""
+
 _FIRST_NIC_SLOT = 8
 _NET_OPTIONS = "romfile=,rombar=0"
 
@@ -60,7 +68,7 @@ class Places:
 def places_for(machine: Machine) -> Places:
     """Return the numbers for a machine's descriptors: one after the other, idle NICs last."""
     numbers = iter(range(FIRST_DESCRIPTOR, 1024))
-    boots = machine.kind is not MachineKind.CLONE
+    boots = not machine.kind.is_clone
     return Places(
         console=next(numbers),
         qmp=next(numbers),
@@ -86,6 +94,7 @@ def command_line(
 ) -> list[str]:
     """Return the arguments with which QEMU is run, the program's path first."""
     shape = machine.shape
+    drive = DISK_NODE if places.disks else PLACEHOLDER_NODE
     return [
         *frame(qemu, machine.machine_id, accelerator),
         *("-machine", _MACHINE),
@@ -110,10 +119,10 @@ def command_line(
         *("-device", "virtserialport,bus=ports.0,nr=2,chardev=exit,name=vic.exit"),
         *("-device", "vmgenid,guid=auto"),
         *_disk(machine, places),
-        *("-device", "virtio-blk-pci-non-transitional,id=root,drive=disk,addr=0x4"),
+        *("-device", f"virtio-blk-pci-non-transitional,id={ROOT_DEVICE},drive={drive},addr=0x4"),
         *_nics(machine, places),
         *_spare_ports(),
-        *(("-incoming", "defer") if machine.kind is MachineKind.CLONE else ()),
+        *(("-incoming", "defer") if machine.kind.is_clone else ()),
     ]
 
 
@@ -186,36 +195,47 @@ def _file_chardev(name: str, number: int, fdset: int) -> tuple[str, ...]:
     )
 
 
-def _disk(machine: Machine, places: Places) -> list[str]:
-    """Return the nodes of the root disk, the base first; the top one is named ``disk``.
+def disk_nodes(files: int) -> list[dict[str, object]]:
+    """Return the block nodes of a chain of so many files, the base first, each in an fdset.
 
     Each names its backing explicitly, so that QEMU never looks a path up that a file contains.
     """
+    nodes: list[dict[str, object]] = []
+    backing: str | None = None
+    for depth in range(files):
+        top = depth == files - 1
+        name = DISK_NODE if top else f"layer{depth}"
+        nodes.append(
+            {
+                "driver": "vmdk",
+                "node-name": name,
+                "read-only": not top,
+                "backing": backing,
+                "file": {
+                    "driver": "file",
+                    "filename": f"/dev/fdset/{FIRST_DISK_FDSET + depth}",
+                    "read-only": not top,
+                    # Open file description locks: layers are shared, a machine's own disk is not.
+                    "locking": "on",
+                },
+            }
+        )
+        backing = name
+    return nodes
+
+
+def _disk(machine: Machine, places: Places) -> list[str]:
+    """Return the root disk, or what takes its place."""
     if not places.disks:
         size = machine.shape.disk_size_bytes
-        node = {"driver": "null-co", "node-name": "disk", "size": size, "read-zeroes": True}
-        return ["-blockdev", _json(node)]
+        node = {"driver": "null-co", "node-name": PLACEHOLDER_NODE, "size": size}
+        return ["-blockdev", _json({**node, "read-zeroes": True})]
     arguments: list[str] = []
-    backing: str | None = None
-    for depth, number in enumerate(reversed(places.disks)):
-        top = depth == len(places.disks) - 1
-        fdset = 10 + depth
-        name = "disk" if top else f"layer{depth}"
-        node = {
-            "driver": "vmdk",
-            "node-name": name,
-            "read-only": not top,
-            "backing": backing,
-            "file": {
-                "driver": "file",
-                "filename": f"/dev/fdset/{fdset}",
-                "read-only": not top,
-                # Open file description locks: layers are shared, a machine's own disk is not.
-                "locking": "on",
-            },
-        }
+    nodes = disk_nodes(len(places.disks))
+    for fdset, (number, node) in enumerate(
+        zip(reversed(places.disks), nodes, strict=True), FIRST_DISK_FDSET
+    ):
         arguments += ["-add-fd", f"fd={number},set={fdset}", "-blockdev", _json(node)]
-        backing = name
     return arguments
 
 

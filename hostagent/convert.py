@@ -26,6 +26,7 @@ _KINDS = {
     pb.MACHINE_KIND_COLD: MachineKind.COLD,
     pb.MACHINE_KIND_PARENT: MachineKind.PARENT,
     pb.MACHINE_KIND_CLONE: MachineKind.CLONE,
+    pb.MACHINE_KIND_READY: MachineKind.READY,
 }
 _KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 _ACCELERATORS = {
@@ -37,6 +38,7 @@ _TETHER_STATES = {
     TetherState.READY: pb.TETHER_STATE_READY,
     TetherState.CONFIGURED: pb.TETHER_STATE_CONFIGURED,
     TetherState.FAILED: pb.TETHER_STATE_FAILED,
+    TetherState.WARM: pb.TETHER_STATE_WARM,
 }
 _PARENT_STATES = {
     ParentState.CREATED: pb.PARENT_STATE_CREATED,

@@ -3,18 +3,23 @@
 import secrets
 import time
 
-from hostagent.certificates import TetherAuthority
-from hostagent.machine import Machine
+from hostagent.certificates import TetherAuthority, throwaway
+from hostagent.machine import Machine, MachineKind
 from tether import guestconfig as frame
 
 ENTROPY_BYTES = 512
+REHEARSAL = "rehearsal"
 
 
 def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) -> bytes:
     """Return the whole configuration of a machine as one frame for its port ``vic.config``.
 
+    A machine that is kept ready is told nothing but to warm up.
+
     Time, entropy, key and certificate are made here, for this machine and this start alone.
     """
+    if machine.kind is MachineKind.READY:
+        return _warm_up()
     guest = machine.guest
     if guest is None:
         return b""
@@ -56,6 +61,22 @@ def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) 
                     readonly=guest.root_readonly,
                     shm_bytes=guest.shm_bytes or frame.Root.shm_bytes,
                 ),
+            ),
+        )
+    )
+
+
+def _warm_up() -> bytes:
+    identity = throwaway(REHEARSAL)
+    return frame.format_frame(
+        frame.GuestConfig(
+            time_ns=time.time_ns(),
+            entropy=secrets.token_bytes(ENTROPY_BYTES),
+            warm_up=frame.WarmUp(
+                ca=identity.certificate,
+                cert=identity.certificate,
+                key=identity.key,
+                server_name=REHEARSAL,
             ),
         )
     )

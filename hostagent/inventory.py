@@ -77,10 +77,20 @@ class Inventory:
 
     def recover(self) -> None:
         """Find the machines of the agent before us, report those that ended, sweep what is left."""
-        for record in self.records.load():
+        records = list(self.records.load())
+        renamed = {
+            record.process
+            for record in records
+            if isinstance(record, Record) and record.kind is not MachineKind.READY
+        }
+        for record in records:
             if isinstance(record, Path):
                 log.error("record %s can't be read; its machine will be ended", record)
                 record.unlink()
+                continue
+            if record.kind is MachineKind.READY and record.process in renamed:
+                # It had just become a container's.
+                self.records.delete(record.machine_id)
                 continue
             self._users.claim(record.uid)
             pidfd = record.process.open()
@@ -109,6 +119,22 @@ class Inventory:
         )
         live.port = TetherPort(port, partial(self._reported, live))
         self._live[record.machine_id] = live
+
+    def become(self, live: LiveMachine, record: Record) -> None:
+        """Know a machine by another name, and as another kind, from now on. Raises OSError.
+
+        Whatever happens to us meanwhile, the next agent finds it by one of the two records.
+        """
+        former = live.record.machine_id
+        self.records.save(record)
+        del self._live[former]
+        live.record = record
+        self._live[record.machine_id] = live
+        self.records.delete(former)
+        self._outputs.rename(former, record.machine_id)
+        self.journal.append(
+            journal.LAUNCHED, record.machine_id, record.launch_id, {"pid": record.process.pid}
+        )
 
     async def end(self, live: LiveMachine, cause: ExitCause) -> None:
         """Kill a machine and wait until nothing is left of it."""
@@ -170,8 +196,9 @@ class Inventory:
         live = LiveMachine(record, process)
         made.append(live)
         self._live[record.machine_id] = live
-        if record.kind is MachineKind.PARENT:
-            # The memory it boots in was the last agent's to seal.
+        if record.kind in (MachineKind.PARENT, MachineKind.READY):
+            # The memory a parent boots in was the last agent's to seal; and whether a ready machine
+            # was being made a container's nobody knows any more.
             self._kill(live, ExitCause.KILLED)
             return
         try:

@@ -78,6 +78,7 @@ class Journal:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(_SCHEMA)
+        self._events = self._number("SELECT count(*) FROM events")
         self._appended = asyncio.Event()
         self._ending = False
         if self._number("SELECT count(*) FROM forgotten") == 0:
@@ -118,13 +119,14 @@ class Journal:
         """Add an event. A second launch or exit of the same launch is left out."""
         text = json.dumps(fields)
         row = (time.time_ns(), machine_id, launch_id, kind, text, record, tail)
-        self._database.execute(
+        added = self._database.execute(
             "INSERT OR IGNORE INTO events"
             " (time_ns, machine_id, launch_id, kind, fields, record, tail)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             row,
         )
-        if self._number("SELECT count(*) FROM events") > MOST_EVENTS:
+        self._events += added.rowcount
+        if self._events > MOST_EVENTS:
             self.forget(self._number("SELECT min(sequence) FROM events"))
         self._appended.set()
         self._appended = asyncio.Event()
@@ -132,7 +134,8 @@ class Journal:
     def forget(self, through: int) -> None:
         """Drop events up to a number; one that is still to come is never dropped."""
         through = min(through, self.last)
-        self._database.execute("DELETE FROM events WHERE sequence <= ?", (through,))
+        deleted = self._database.execute("DELETE FROM events WHERE sequence <= ?", (through,))
+        self._events -= deleted.rowcount
         self._database.execute("UPDATE forgotten SET through = max(through, ?)", (through,))
 
     def has_ended(self, machine_id: str, launch_id: str) -> bool:

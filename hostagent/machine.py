@@ -41,6 +41,13 @@ class MachineKind(StrEnum):
     """Boots its kernel in a parent's memory."""
     CLONE = "clone"
     """Waits for a parent's device state, on a private copy of its memory."""
+    READY = "ready"
+    """A clone that warms up, and waits to become a container's."""
+
+    @property
+    def is_clone(self) -> bool:
+        """Whether it goes on from a parent's state."""
+        return self in (MachineKind.CLONE, MachineKind.READY)
 
 
 @dataclass(frozen=True)
@@ -174,8 +181,8 @@ class Machine:
                 _refuse("nics.mac_address", f"{nic.mac_address} is a group's address")
         if len(self.nics) > NICS or len({nic.tap_name for nic in self.nics}) < len(self.nics):
             _refuse("nics", f"more than {NICS}, or one twice")
-        if self.kind is MachineKind.PARENT:
-            self._check_parent()
+        if self.kind in (MachineKind.PARENT, MachineKind.READY):
+            self._check_nameless()
         else:
             self._check_container()
         if (self.kind is MachineKind.COLD) != (self.parent_id == ""):
@@ -183,9 +190,9 @@ class Machine:
         if self.parent_id:
             check_name("parent_id", self.parent_id)
 
-    def _check_parent(self) -> None:
+    def _check_nameless(self) -> None:
         if self.disk_chain or self.nics or self.guest is not None:
-            _refuse("kind", "a parent has neither disk nor NICs nor guest configuration")
+            _refuse("kind", f"a {self.kind} machine has no disk, NICs or guest configuration")
 
     def _check_container(self) -> None:
         if not 1 <= len(self.disk_chain) <= LONGEST_CHAIN:

@@ -124,6 +124,11 @@ class Outputs:
         except FileNotFoundError:
             return b""
 
+    def rename(self, machine_id: str, wanted: str) -> None:
+        """Keep a running machine's files under another name. Raises OSError."""
+        for directory in (self._consoles, self._exits):
+            os.replace(directory / machine_id, directory / wanted)
+
     def remove_exit(self, machine_id: str) -> None:
         """Remove a machine's exit record. Idempotent."""
         (self._exits / machine_id).unlink(missing_ok=True)

@@ -70,6 +70,12 @@ class WatchedProcess:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
+    def set_oom_score(self, name: ProcessName, score: int) -> None:
+        """Tell the kernel how soon to end it when memory is short: 0 to 1000. Raises OSError."""
+        if not self.ended.is_set():
+            # It isn't collected yet: the number is still its own.
+            Path(f"/proc/{name.pid}/oom_score_adj").write_text(str(score))
+
     def descriptor_of(self, number: int) -> int:
         """Return a copy of one of the process's descriptors (pidfd_getfd(2)). Raises OSError."""
         copy = _libc.syscall(_SYS_PIDFD_GETFD, self._pidfd, number, 0)

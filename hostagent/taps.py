@@ -1,9 +1,13 @@
 """Taps: one end on the host, under the name that the network service chose, the other in QEMU."""
 
+import errno
 import fcntl
 import os
+import socket
 import struct
 
+# <linux/sockios.h>
+_SIOCSIFNAME = 0x8923
 # <linux/if_tun.h>
 _TUNSETIFF = 0x400454CA
 _IFF_TAP = 0x0002
@@ -29,3 +33,26 @@ def create_tap(name: str) -> int:
             raise FileExistsError(f"there is an interface {name} already") from error
         raise
     return descriptor
+
+
+def waiting_tap(slot: int, number: int, index: int) -> str:
+    """Return the name of a tap of a machine that waits, which is the only one of its number.
+
+    It is none of those that the network service gives out.
+    """
+    return f"vr{slot}-{number:x}{index}"
+
+
+def rename_tap(name: str, wanted: str) -> None:
+    """Give a tap that is down another name.
+
+    Raises FileExistsError where that is taken, FileNotFoundError where there is no such tap.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        try:
+            request = struct.pack("16s16s8x", name.encode(), wanted.encode())
+            fcntl.ioctl(control, _SIOCSIFNAME, request)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                raise FileNotFoundError(f"there is no interface {name}") from error
+            raise

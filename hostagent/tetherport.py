@@ -14,7 +14,7 @@ BUFFER_BYTES = 1 << 20
 # Not in Python's socket module: <asm-generic/socket.h>.
 _SO_SNDBUFFORCE = 32
 
-# A tether says three things in its life. What says more is no tether.
+# A tether says four things in its life. What says more is no tether.
 MOST_REPORTS = 8
 LONGEST_LINE = 8192
 LONGEST_ERROR = 4096
@@ -26,6 +26,7 @@ class TetherState(StrEnum):
     READY = "ready"
     CONFIGURED = "configured"
     FAILED = "failed"
+    WARM = "warm"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ class TetherPort:
         self._loop = asyncio.get_running_loop()
         ours.setblocking(False)
         self._loop.add_reader(ours.fileno(), self._read)
+
+    def send(self, frame: bytes) -> None:
+        """Send another frame down. Raises OSError where the port is closed, or takes no more."""
+        if self._socket.send(frame) != len(frame):
+            raise OSError("the machine's port takes no more")
 
     def close(self) -> None:
         """Stop reading. Idempotent."""

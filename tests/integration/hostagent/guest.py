@@ -59,11 +59,19 @@ say() { echo "guest: $*" > /dev/ttyS0; }
 exec 3<>$config
 say ready
 echo '{"event": "ready", "protocol": 1}' >&3
-dd bs=1 count=4 of=/length <&3 2>/dev/null
-# No frame is as long as 64 KiB here: the last two bytes tell.
-high=$(dd if=/length bs=1 skip=2 count=1 2>/dev/null | hexdump -v -e '1/1 "%u"')
-low=$(dd if=/length bs=1 skip=3 count=1 2>/dev/null | hexdump -v -e '1/1 "%u"')
-head -c $((high * 256 + low)) <&3 > /frame
+read_frame() {
+    dd bs=1 count=4 of=/length <&3 2>/dev/null
+    # No frame is as long as 64 KiB here: the last two bytes tell.
+    high=$(dd if=/length bs=1 skip=2 count=1 2>/dev/null | hexdump -v -e '1/1 "%u"')
+    low=$(dd if=/length bs=1 skip=3 count=1 2>/dev/null | hexdump -v -e '1/1 "%u"')
+    head -c $((high * 256 + low)) <&3 > /frame
+}
+read_frame
+case $(cat /frame) in *warm_up*)
+    say warm
+    echo '{"event": "warm"}' >&3
+    read_frame ;;
+esac
 task=$(sed 's/.*"hostname":"\\([^"]*\\)".*/\\1/' /frame)
 say "task $task"
 echo '{"event": "configured"}' >&3
@@ -117,7 +125,7 @@ def _build(work: Path, package: Path, target: Path) -> None:
     (root / "init").chmod(0o755)
     listing = "\n".join(sorted(str(p.relative_to(root)) for p in root.rglob("*")))
     archive = subprocess.run(
-        ["cpio", "-o", "-H", "newc", "--quiet"],
+        [str(BUSYBOX), "cpio", "-o", "-H", "newc"],
         input=listing.encode(),
         cwd=root,
         capture_output=True,

@@ -186,7 +186,11 @@ class Suite:
         state = self.data_dir / "hostagent"
         for name in ("machines", "exits", "qmp"):
             found += [str(path) for path in (state / name).iterdir()]
-        found += [n for n in os.listdir("/sys/class/net") if n.startswith(f"vt{self.slot}-")]
+        found += [
+            n
+            for n in os.listdir("/sys/class/net")
+            if n.startswith((f"vt{self.slot}-", f"vr{self.slot}-"))
+        ]
         mounts = Path("/proc/self/mountinfo").read_text()
         found += [line for line in mounts.splitlines() if str(self.data_dir) in line]
         return found

@@ -43,3 +43,4 @@ COLD = Machine(
 )
 CLONE = replace(COLD, kind=MachineKind.CLONE, parent_id="p")
 PARENT = Machine("p", "first", MachineKind.PARENT, SHAPE, parent_id="p")
+READY = Machine("ready-1", "first", MachineKind.READY, SHAPE, parent_id="p")

@@ -1,10 +1,12 @@
 """QEMU's command line: the whole of it, and what must hold for any machine."""
 
+import json
 from dataclasses import replace
 
+from hostagent import monitor
 from hostagent.commandline import command_line, places_for, shape_key
 from hostagent.machine import Accelerator, Machine, Shape
-from tests.unit.hostagent.machines import CLONE, COLD, PARENT, SHAPE
+from tests.unit.hostagent.machines import CLONE, COLD, PARENT, READY, SHAPE
 
 GOLDEN = """\
 /usr/bin/qemu-system-x86_64
@@ -95,14 +97,30 @@ def test_parent_and_clone_have_the_same_devices_in_the_same_order() -> None:
     def devices(machine: Machine) -> list[tuple[str, str]]:
         options = ("-machine", "-cpu", "-smp", "-m", "-accel", "-device", "-rtc")
         mine = [pair for pair in pairs(arguments(machine)) if pair[0] in options]
-        return [(option, argument.partition("mac=")[0]) for option, argument in mine]
+        # A block node's name is no part of what the guest sees.
+        return [
+            (option, argument.partition("mac=")[0].replace("drive=placeholder", "drive=disk"))
+            for option, argument in mine
+        ]
 
-    assert devices(PARENT) == devices(CLONE) == devices(COLD)
+    assert devices(PARENT) == devices(READY) == devices(CLONE) == devices(COLD)
+
+
+def test_a_disk_that_comes_later_is_the_same_as_one_that_was_there() -> None:
+    nodes = [json.loads(a) for o, a in pairs(arguments(CLONE)) if o == "-blockdev"]
+    commands = monitor.attach_disk([30, 31, 32])
+    assert [c.arguments for c in commands if c.name == "blockdev-add"] == nodes
+    # QEMU's own numbers for the files: the base has the first.
+    added = {c.arguments["fdset-id"]: c.descriptor for c in commands if c.name == "add-fd"}
+    assert added == {10: 32, 11: 31, 12: 30}
+    assert [c.name for c in commands[-2:]] == ["qom-set", "blockdev-del"]
 
 
 def test_a_parents_placeholder_has_the_size_of_the_clones_disks() -> None:
     (node,) = [argument for option, argument in pairs(arguments(PARENT)) if option == "-blockdev"]
-    assert node == ('{"driver":"null-co","node-name":"disk","size":8589934592,"read-zeroes":true}')
+    assert node == (
+        '{"driver":"null-co","node-name":"placeholder","size":8589934592,"read-zeroes":true}'
+    )
 
 
 def test_only_a_parents_memory_is_shared_for_writing() -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from hostagent.machine import GuestManagement, Machine, MachineKind, Nic
 from portlayer.errors import InvalidArgument, Reason
-from tests.unit.hostagent.machines import CLONE, COLD, GUEST, PARENT, SHAPE, SLOT
+from tests.unit.hostagent.machines import CLONE, COLD, GUEST, PARENT, READY, SHAPE, SLOT
 
 
-@pytest.mark.parametrize("machine", [COLD, CLONE, PARENT])
+@pytest.mark.parametrize("machine", [COLD, CLONE, PARENT, READY])
 def test_good_machines_pass(machine: Machine) -> None:
     machine.check(SLOT)
 
@@ -33,6 +33,10 @@ def test_good_machines_pass(machine: Machine) -> None:
         (COLD, "guest", None),
         (PARENT, "kind", MachineKind.COLD),
         (COLD, "kind", MachineKind.PARENT),
+        (READY, "guest", GUEST),
+        (READY, "disk_chain", ("/d/storage/a",)),
+        (READY, "nics", COLD.nics),
+        (READY, "parent_id", ""),
     ],
 )
 def test_a_wrong_field_is_refused(machine: Machine, field: str, value: Any) -> None:

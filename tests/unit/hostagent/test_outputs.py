@@ -94,3 +94,15 @@ def test_a_sweep_leaves_the_newest_consoles_and_all_of_running_machines(
         os.close(outputs.open_console(name))
         outputs.end(name, {"running"})
     assert set(os.listdir(tmp_path / "consoles")) == {"running", "newer", "last"}
+
+
+def test_files_go_with_a_machine_that_gets_another_name(outputs: Outputs) -> None:
+    console, record = outputs.open_console("old"), outputs.open_exit("old")
+    outputs.rename("old", "new")
+    os.write(console, b"printed")
+    os.write(record, b"code 0")
+    assert outputs.console("new", 100) == b"printed"
+    assert outputs.exit_record("new") == b"code 0"
+    assert outputs.exit_record("old") == b""
+    os.close(console)
+    os.close(record)

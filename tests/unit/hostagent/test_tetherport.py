@@ -32,6 +32,19 @@ def test_the_frame_waits_in_the_socket() -> None:
     theirs.close()
 
 
+async def test_another_frame_follows_the_first() -> None:
+    theirs, ours = port_pair(b"first")
+    port = TetherPort(ours, lambda _: None)
+    port.send(b"second")
+    assert theirs.recv(100) == b"firstsecond"
+    with pytest.raises(OSError, match="no more"):
+        port.send(bytes(16 << 20))
+    port.close()
+    with pytest.raises(OSError, match="descriptor"):
+        port.send(b"third")
+    theirs.close()
+
+
 def test_a_frame_that_does_not_fit_is_refused() -> None:
     with pytest.raises(InvalidArgument):
         port_pair(bytes(16 << 20))

@@ -22,6 +22,7 @@ class MachineKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MACHINE_KIND_COLD: _ClassVar[MachineKind]
     MACHINE_KIND_PARENT: _ClassVar[MachineKind]
     MACHINE_KIND_CLONE: _ClassVar[MachineKind]
+    MACHINE_KIND_READY: _ClassVar[MachineKind]
 
 class TetherState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -29,6 +30,7 @@ class TetherState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TETHER_STATE_READY: _ClassVar[TetherState]
     TETHER_STATE_CONFIGURED: _ClassVar[TetherState]
     TETHER_STATE_FAILED: _ClassVar[TetherState]
+    TETHER_STATE_WARM: _ClassVar[TetherState]
 
 class ExitCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,10 +53,12 @@ MACHINE_KIND_UNSPECIFIED: MachineKind
 MACHINE_KIND_COLD: MachineKind
 MACHINE_KIND_PARENT: MachineKind
 MACHINE_KIND_CLONE: MachineKind
+MACHINE_KIND_READY: MachineKind
 TETHER_STATE_UNSPECIFIED: TetherState
 TETHER_STATE_READY: TetherState
 TETHER_STATE_CONFIGURED: TetherState
 TETHER_STATE_FAILED: TetherState
+TETHER_STATE_WARM: TetherState
 EXIT_CAUSE_UNSPECIFIED: ExitCause
 EXIT_CAUSE_ENDED: ExitCause
 EXIT_CAUSE_KILLED: ExitCause
@@ -226,10 +230,12 @@ class GetShapeResponse(_message.Message):
     def __init__(self, shape_key: _Optional[str] = ...) -> None: ...
 
 class LaunchRequest(_message.Message):
-    __slots__ = ("machine",)
+    __slots__ = ("machine", "ready_id")
     MACHINE_FIELD_NUMBER: _ClassVar[int]
+    READY_ID_FIELD_NUMBER: _ClassVar[int]
     machine: Machine
-    def __init__(self, machine: _Optional[_Union[Machine, _Mapping]] = ...) -> None: ...
+    ready_id: str
+    def __init__(self, machine: _Optional[_Union[Machine, _Mapping]] = ..., ready_id: _Optional[str] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
     __slots__ = ("machine",)

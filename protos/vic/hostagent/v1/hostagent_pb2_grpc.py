@@ -34,6 +34,9 @@ class HostAgentServiceStub:
     CreateParent, Launch(PARENT), over QMP stop, x-ignore-shared, getfd, migrate, quit, and then
     SealParent with the bytes that were migrated. From then on Launch(CLONE), over QMP
     x-ignore-shared, migrate-incoming with LaunchResponse.incoming_uri, cont.
+
+    A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
+    over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
     """
 
     def __init__(self, channel):
@@ -118,6 +121,9 @@ class HostAgentServiceServicer:
     CreateParent, Launch(PARENT), over QMP stop, x-ignore-shared, getfd, migrate, quit, and then
     SealParent with the bytes that were migrated. From then on Launch(CLONE), over QMP
     x-ignore-shared, migrate-incoming with LaunchResponse.incoming_uri, cont.
+
+    A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
+    over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
     """
 
     def Info(self, request, context):
@@ -145,7 +151,9 @@ class HostAgentServiceServicer:
         launch_id or body, FAILED_PRECONDITION (WRONG_STATE) when this launch has ended already or the
         parent is not in the state needed, INVALID_ARGUMENT (INVALID_MACHINE) naming the field,
         NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
-        (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left.
+        (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
+        NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
+        begun to change the ready machine, a failure ends that as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -321,6 +329,9 @@ class HostAgentService:
     CreateParent, Launch(PARENT), over QMP stop, x-ignore-shared, getfd, migrate, quit, and then
     SealParent with the bytes that were migrated. From then on Launch(CLONE), over QMP
     x-ignore-shared, migrate-incoming with LaunchResponse.incoming_uri, cont.
+
+    A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
+    over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
     """
 
     @staticmethod

@@ -35,6 +35,9 @@ class HostAgentServiceStub:
     CreateParent, Launch(PARENT), over QMP stop, x-ignore-shared, getfd, migrate, quit, and then
     SealParent with the bytes that were migrated. From then on Launch(CLONE), over QMP
     x-ignore-shared, migrate-incoming with LaunchResponse.incoming_uri, cont.
+
+    A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
+    over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
     """
 
     @_typing.overload
@@ -58,7 +61,9 @@ class HostAgentServiceStub:
     launch_id or body, FAILED_PRECONDITION (WRONG_STATE) when this launch has ended already or the
     parent is not in the state needed, INVALID_ARGUMENT (INVALID_MACHINE) naming the field,
     NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
-    (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left.
+    (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
+    NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
+    begun to change the ready machine, a failure ends that as well.
     """
     Kill: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.KillRequest, _hostagent_pb2.KillResponse]
     """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
@@ -113,6 +118,9 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     CreateParent, Launch(PARENT), over QMP stop, x-ignore-shared, getfd, migrate, quit, and then
     SealParent with the bytes that were migrated. From then on Launch(CLONE), over QMP
     x-ignore-shared, migrate-incoming with LaunchResponse.incoming_uri, cont.
+
+    A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
+    over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -133,7 +141,9 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     launch_id or body, FAILED_PRECONDITION (WRONG_STATE) when this launch has ended already or the
     parent is not in the state needed, INVALID_ARGUMENT (INVALID_MACHINE) naming the field,
     NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
-    (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left.
+    (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
+    NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
+    begun to change the ready machine, a failure ends that as well.
     """
     Kill: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.KillRequest, _hostagent_pb2.KillResponse]  # type: ignore[assignment]
     """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
@@ -187,6 +197,9 @@ class HostAgentServiceServicer:
     CreateParent, Launch(PARENT), over QMP stop, x-ignore-shared, getfd, migrate, quit, and then
     SealParent with the bytes that were migrated. From then on Launch(CLONE), over QMP
     x-ignore-shared, migrate-incoming with LaunchResponse.incoming_uri, cont.
+
+    A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
+    over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
     """
 
     def Info(
@@ -220,7 +233,9 @@ class HostAgentServiceServicer:
         launch_id or body, FAILED_PRECONDITION (WRONG_STATE) when this launch has ended already or the
         parent is not in the state needed, INVALID_ARGUMENT (INVALID_MACHINE) naming the field,
         NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
-        (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left.
+        (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
+        NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
+        begun to change the ready machine, a failure ends that as well.
         """
 
     def Kill(

@@ -1,0 +1,96 @@
+"""QEMU's monitor, as far as a machine that waits needs it to get its disk. exec does all the rest.
+
+It is spoken to before a container has ever run in the machine; still, what it says is bounded.
+Source: https://www.qemu.org/docs/master/interop/qmp-spec.html
+"""
+
+import json
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hostagent.commandline import (
+    DISK_NODE,
+    FIRST_DISK_FDSET,
+    PLACEHOLDER_NODE,
+    ROOT_DEVICE,
+    disk_nodes,
+)
+
+MOST_SAID = 256 * 1024
+
+
+class MonitorError(OSError):
+    """QEMU refused a command, or went away, or said what is no answer."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, and the descriptor that goes with it."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    descriptor: int | None = None
+
+
+def attach_disk(chain: Sequence[int]) -> list[Command]:
+    """Return what puts a disk in the place holder's stead; ``chain`` has the machine's own first.
+
+    The device stays: the guest sees other content on the disk that it has, of the same size.
+    """
+    commands = [
+        Command("add-fd", {"fdset-id": fdset}, descriptor)
+        for fdset, descriptor in enumerate(reversed(chain), FIRST_DISK_FDSET)
+    ]
+    commands += [Command("blockdev-add", node) for node in disk_nodes(len(chain))]
+    target = {"path": f"/machine/peripheral/{ROOT_DEVICE}", "property": "drive"}
+    commands.append(Command("qom-set", {**target, "value": DISK_NODE}))
+    commands.append(Command("blockdev-del", {"node-name": PLACEHOLDER_NODE}))
+    return commands
+
+
+def run(path: Path, commands: Sequence[Command], seconds: float) -> None:
+    """Have a QEMU carry out commands, one after the other. Blocks. Raises OSError.
+
+    All are sent at once and the answers read then: QEMU reads one at a time, and a descriptor stays
+    with the command that it was sent with.
+    """
+    deadline = time.monotonic() + seconds
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+        connection.settimeout(seconds)
+        connection.connect(str(path))
+        for command in (Command("qmp_capabilities"), *commands):
+            message = {"execute": command.name, "arguments": command.arguments}
+            data = json.dumps(message, separators=(",", ":")).encode()
+            given = [] if command.descriptor is None else [command.descriptor]
+            sent = socket.send_fds(connection, [data], given)
+            connection.sendall(data[sent:])
+        answers = _answers(connection, deadline)
+        for name in ("qmp_capabilities", *(command.name for command in commands)):
+            answer = next(answers)
+            if "error" in answer:
+                raise MonitorError(f"{name}: {str(answer['error'])[:500]}")
+
+
+def _answers(connection: socket.socket, deadline: float) -> Iterator[dict[str, Any]]:
+    """Yield answers; greeting and events are passed over."""
+    said, buffer = 0, b""
+    while True:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        data = connection.recv(65536)
+        said += len(data)
+        if not data or said > MOST_SAID:
+            raise MonitorError("QEMU closed its monitor, or says too much")
+        *lines, buffer = (buffer + data).split(b"\n")
+        for line in lines:
+            try:
+                answer = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise MonitorError("QEMU said what is no answer") from error
+            if not isinstance(answer, dict):
+                raise MonitorError("QEMU said what is no answer")
+            if "return" in answer or "error" in answer:
+                yield answer

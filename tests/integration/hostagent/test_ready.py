@@ -1,0 +1,173 @@
+"""Machines that are kept ready: warmed up without a name, a container's at the moment of use."""
+
+import asyncio
+import hashlib
+import os
+import signal
+
+import pytest
+from vic.hostagent.v1 import hostagent_pb2 as pb
+
+from portlayer.errors import FailedPrecondition, NotFound, VicError
+from services.exec.drivers.qemu.parents import CAPABILITIES
+from services.exec.drivers.qemu.qmp import connect
+from tests.integration.hostagent.suite import BOOT_SECONDS, Suite, img
+from tests.integration.hostagent.test_instant_clone import make_parent
+
+
+async def launch_ready(suite: Suite, parent_id: str, name: str = "ready-1") -> pb.RunningMachine:
+    """Launch a machine that will wait; its CPUs don't run yet."""
+    machine = pb.Machine(
+        machine_id=name,
+        launch_id="1",
+        kind=pb.MACHINE_KIND_READY,
+        shape=suite.shape(),
+        parent_id=parent_id,
+    )
+    return await suite.launch(machine)
+
+
+async def warm(suite: Suite, running: pb.RunningMachine) -> None:
+    """Let a machine warm up, and hold it then."""
+    async with connect(running.qmp_path) as qmp:
+        await qmp.execute("migrate-set-capabilities", {"capabilities": CAPABILITIES})
+        await qmp.execute("migrate-incoming", {"uri": running.incoming_uri})
+        await qmp.wait_for_migration()
+        await qmp.execute("cont")
+    async with asyncio.timeout(BOOT_SECONDS):
+        async for response in suite.stub.Watch(pb.WatchRequest()):
+            event = response.event
+            if event.machine_id != running.machine_id:
+                continue
+            assert event.WhichOneof("kind") != "exited", event
+            if event.reported.state == pb.TETHER_STATE_WARM:
+                break
+    async with connect(running.qmp_path) as qmp:
+        await qmp.execute("stop")
+
+
+async def use(suite: Suite, machine: pb.Machine, ready_id: str = "ready-1") -> pb.RunningMachine:
+    """Make a machine that waits a container's, and let it run."""
+    running = (
+        await suite.stub.Launch(pb.LaunchRequest(machine=machine, ready_id=ready_id))
+    ).machine
+    async with connect(running.qmp_path) as qmp:
+        await qmp.execute("cont")
+    return running
+
+
+async def test_a_ready_machine_becomes_a_containers_with_its_disk(suite: Suite) -> None:
+    parent_id = await make_parent(suite)
+    ready = await launch_ready(suite, parent_id)
+    await warm(suite, ready)
+    machine = suite.machine("disk", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id)
+    running = await use(suite, machine)
+    assert (running.pid, running.uid) == (ready.pid, ready.uid)
+    assert running.incoming_uri == ""
+    assert running.nics == machine.nics
+    exited = await suite.event(machine.machine_id, "exited")
+    assert (exited.launch_id, exited.exited.exit_code) == (machine.launch_id, 0)
+    # It has read what is in the base, and written to its own disk alone.
+    begin = b"A" * 65536 + bytes(63 * 65536)
+    digest = hashlib.md5(begin, usedforsecurity=False).hexdigest()
+    assert f"disk {digest}" in await suite.console(machine.machine_id)
+    own = suite.data_dir / "own.raw"
+    img("convert", "-f", "vmdk", "-O", "raw", machine.disk_chain[0], str(own))
+    with own.open("rb") as file:
+        file.seek(2048 * 512)
+        assert file.read(512).startswith(b"written by")
+
+
+async def test_a_containers_machine_has_its_own_tap_and_the_record_of_its_exit(
+    suite: Suite,
+) -> None:
+    parent_id = await make_parent(suite)
+    await warm(suite, await launch_ready(suite, parent_id))
+    assert taps(suite, "vt") == []
+    assert len(taps(suite, "vr")) == 2
+    machine = suite.machine("record-stay", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id)
+    running = await use(suite, machine)
+    await suite.configured(machine.machine_id)
+    assert taps(suite, "vt") == [nic.tap_name for nic in machine.nics]
+    (listed,) = (await suite.stub.List(pb.ListRequest())).machines
+    assert (listed.machine_id, listed.kind) == (machine.machine_id, pb.MACHINE_KIND_CLONE)
+    # The same call again is the same launch, as ever.
+    request = pb.LaunchRequest(machine=machine, ready_id="ready-1")
+    assert (await suite.stub.Launch(request)).machine.pid == running.pid
+    with pytest.raises(NotFound):
+        await use(suite, suite.machine("stay", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id))
+    record = suite.data_dir / "hostagent" / "exits" / machine.machine_id
+    async with asyncio.timeout(BOOT_SECONDS):
+        while not record.stat().st_size:
+            await suite.stub.List(pb.ListRequest())
+    # It survives the agent like any other.
+    await suite.stop(signal.SIGKILL)
+    await suite.start()
+    assert suite.processes() == [running.pid]
+    await suite.stub.Kill(pb.KillRequest(machine_id=machine.machine_id))
+    exited = await suite.event(machine.machine_id, "exited")
+    assert exited.exited.exit_record == b"code 9\n"
+    assert taps(suite, "v") == []
+
+
+async def test_a_ready_machine_ends_with_the_agent(suite: Suite) -> None:
+    parent_id = await make_parent(suite)
+    await warm(suite, await launch_ready(suite, parent_id))
+    kept = suite.data_dir / "hostagent" / "parents" / parent_id / "parent.json"
+    async with asyncio.timeout(60):
+        while not kept.exists():
+            await suite.stub.Info(pb.InfoRequest())
+    await suite.stop(signal.SIGKILL)
+    await suite.start()
+    exited = await suite.event("ready-1", "exited")
+    assert exited.exited.cause == pb.EXIT_CAUSE_KILLED
+    assert suite.processes() == []
+
+
+async def test_what_a_ready_machine_cannot_become_leaves_it_as_it_was(suite: Suite) -> None:
+    parent_id = await make_parent(suite)
+    ready = await launch_ready(suite, parent_id)
+    machine = suite.machine("record", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id)
+    with pytest.raises(FailedPrecondition, match="warmed"):
+        await use(suite, machine)
+    await warm(suite, ready)
+    cold = suite.machine("record")
+    with pytest.raises(FailedPrecondition, match="shape"):
+        await use(suite, cold)
+    lost = suite.machine(
+        "record",
+        kind=pb.MACHINE_KIND_CLONE,
+        parent_id=parent_id,
+        disk_chain=[str(suite.data_dir / "storage" / "missing.vmdk")],
+    )
+    with pytest.raises(NotFound):
+        await use(suite, lost)
+    await use(suite, machine)
+    exited = await suite.event(machine.machine_id, "exited")
+    assert exited.exited.exit_record == b"code 7\n"
+
+
+async def test_a_ready_machine_that_was_changed_half_way_is_ended(suite: Suite) -> None:
+    parent_id = await make_parent(suite)
+    await warm(suite, await launch_ready(suite, parent_id))
+    other = await suite.launch(suite.machine("stay"))
+    machine = suite.machine(
+        "record",
+        kind=pb.MACHINE_KIND_CLONE,
+        parent_id=parent_id,
+        nics=[pb.Nic(tap_name=other.nics[0].tap_name, mac_address="02:42:0a:00:00:06")],
+    )
+    with pytest.raises(VicError):
+        await use(suite, machine)
+    await suite.event("ready-1", "exited")
+    assert suite.processes() == [other.pid]
+    # What was asked for can be had the other way.
+    machine.nics[0].tap_name = suite.tap()
+    await suite.launch(machine)
+
+
+def taps(suite: Suite, prefix: str) -> list[str]:
+    """Return the taps of an instance."""
+    begins = (f"{prefix}{suite.slot}-", f"vt{suite.slot}-", f"vr{suite.slot}-")
+    wanted = begins[1:] if prefix == "v" else begins[0]
+    return [name for name in os.listdir("/sys/class/net") if name.startswith(wanted)]
