@@ -23,6 +23,20 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 async def uncancelled(future: asyncio.Future[T]) -> T:
     """Wait for a thread's work even when cancelled meanwhile, then raise what is due."""
+    try:
+        await ended(future)
+    except asyncio.CancelledError:
+        future.cancelled() or future.exception()  # seen; the cancellation goes before it
+        raise
+    return future.result()
+
+
+async def ended(future: asyncio.Future[T]) -> None:
+    """Wait for the end of something, whatever it is, even when cancelled meanwhile.
+
+    Raises:
+        CancelledError: it was, after the end.
+    """
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -30,6 +44,4 @@ async def uncancelled(future: asyncio.Future[T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        future.exception()  # seen; the cancellation goes before it
         raise cancelled
-    return future.result()

@@ -97,6 +97,8 @@ class LayerWork:
 
     async def _make_base(self) -> None:
         store = self._store.layers
+        if store.has_base():
+            return
         with storage_faults(), store.making_base() as out:
             await self._pool.create_base(out, store.base_size)
 
@@ -117,6 +119,8 @@ class LayerWork:
     def _start_download(
         self, repository: Repository, blob: Descriptor, report: Report
     ) -> tuple[BlobFeed, Coroutine[Any, Any, None]]:
+        if blob.digest in self._store.blobs:
+            return self._store.blobs.stored(blob.digest), _nothing()
         with storage_faults():
             feed = self._store.blobs.begin(blob.digest, blob.size)
         return feed, self._fetch(repository, feed, report)
@@ -127,7 +131,9 @@ class LayerWork:
             try:
                 await in_thread(self._store.blobs.publish, feed)
             except BaseException:
-                feed.discard()
+                # One that was cancelled too late is in the store, and somebody may use it already.
+                if feed.digest not in self._store.blobs:
+                    feed.discard()
                 raise
 
     async def _ensure_layer(self, repository: Repository, plan: LayerPlan, report: Report) -> None:
@@ -151,6 +157,8 @@ class LayerWork:
 
     async def _compile(self, repository: Repository, plan: LayerPlan, report: Report) -> None:
         store = self._store
+        if plan.chain_id in store.layers:
+            return
         async with AsyncExitStack() as stack:
             digest = plan.blob.digest
             finished: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -187,6 +195,10 @@ class LayerWork:
                     await finished()
                 report(Progress(plan.name, Status.EXTRACTING, feed.size, feed.size))
                 await in_thread(store.layers.publish, record)
+
+
+async def _nothing() -> None:
+    """There is nothing left to do."""
 
 
 def _check_size(feed: BlobFeed, blob: Descriptor) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from services.storage.imagec.progress import Progress, Report
+from services.storage.threads import ended
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
@@ -47,11 +48,14 @@ class Job(Generic[S, V]):
 class SharedWork(Generic[K, S, V]):
     """Does work once a key at a time; who asks while it goes on joins it.
 
-    The work is cancelled when the last of those who joined has left.
+    The work is cancelled when the last of those who joined has left. Work on a key never overlaps
+    with other work on it: who asks while cancelled work still ends waits for that, because what it
+    cleans up has the same names.
     """
 
     def __init__(self) -> None:
         self._jobs: dict[K, Job[S, V]] = {}
+        self._dying: dict[K, asyncio.Task[V]] = {}
 
     def going_on(self, key: K) -> bool:
         """Whether `join` would find work begun by somebody else."""
@@ -66,9 +70,12 @@ class SharedWork(Generic[K, S, V]):
     ) -> AsyncIterator[Job[S, V]]:
         """Join the work on `key`, begun by `start` unless it goes on already.
 
-        `start` gets where to report progress, and returns what the work is on and the work.
-        `watcher` gets the progress, beginning with the latest.
+        `start` gets where to report progress, and returns what the work is on and the work. It
+        must look whether there is still something to do: work that was cancelled too late to stop
+        may have done it. `watcher` gets the progress, beginning with the latest.
         """
+        while (dying := self._dying.get(key)) is not None:
+            await asyncio.wait([dying])
         job = self._jobs.get(key)
         if job is None:
             job = Job()
@@ -87,12 +94,16 @@ class SharedWork(Generic[K, S, V]):
                 await self._abandon(key, job)
 
     async def _abandon(self, key: K, job: Job[S, V]) -> None:
-        assert job._task is not None
+        task = job._task
+        assert task is not None
         # Forgotten before it has ended: who comes now must not join what is dying.
         self._forget(key, job)
-        if not job._task.done():
-            job._task.cancel()
-            await asyncio.wait([job._task])
+        if not task.done():
+            self._dying[key] = task
+            task.add_done_callback(lambda _task: self._dying.pop(key))
+            task.cancel()
+            # Even when cancelled once more: a lease on what the work makes ends after this.
+            await ended(task)
             self._forget(key, job)
 
     def _forget(self, key: K, job: Job[S, V]) -> None:

@@ -75,6 +75,46 @@ async def test_it_goes_on_while_anybody_waits_and_is_cancelled_with_the_last(
     assert not shared.going_on("key")
 
 
+async def test_who_asks_while_cancelled_work_still_ends_waits_for_its_end(work: Counted) -> None:
+    shared: SharedWork[str, str, int] = SharedWork()
+    clean, cleaned = asyncio.Event(), asyncio.Event()
+    going: list[int] = []
+
+    async def tidy(number: int) -> int:
+        going.append(number)
+        assert len(going) == 1
+        try:
+            work.going.set()
+            await work.go.wait()
+        finally:
+            clean.set()
+            await cleaned.wait()
+            going.remove(number)
+        return number
+
+    async def ask_tidy() -> int:
+        def start(_report: Report):  # type: ignore[no-untyped-def]
+            work.begun += 1
+            return "subject", tidy(work.begun)
+
+        async with shared.join("key", start, ignore_progress) as job:
+            return await job.result()
+
+    first = asyncio.create_task(ask_tidy())
+    await work.going.wait()
+    first.cancel()
+    await clean.wait()
+    first.cancel()  # a second time, as when a sibling fails while the first is under way
+    others = [asyncio.create_task(ask_tidy()) for _ in range(3)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (work.begun, first.done()) == (1, False)
+    cleaned.set()
+    work.go.set()
+    assert await asyncio.gather(*others) == [2] * 3
+    assert first.cancelled()
+
+
 async def test_an_error_reaches_all_and_is_not_kept(work: Counted) -> None:
     shared: SharedWork[str, None, int] = SharedWork()
 
