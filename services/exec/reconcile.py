@@ -120,7 +120,7 @@ class Reconciler:
         return mended and not self._missing
 
     async def _inventory(self) -> Inventory:
-        disks = (await self._peers.disks.List(disk_pb2.DiskServiceListRequest())).disks
+        disks = await self._disks()
         network = await self._peers.network.ListReservations(network_pb2.ListReservationsRequest())
         streams = await self._peers.processes.ListRegistered(process_pb2.ListRegisteredRequest())
         return Inventory(
@@ -128,6 +128,16 @@ class Reconciler:
             held={*network.container_ids, *streams.container_ids},
             machines={m.container_id: m for m in await self._hypervisor.inventory()},
         )
+
+    async def _disks(self) -> list[disk_pb2.Disk]:
+        found: list[disk_pb2.Disk] = []
+        request = disk_pb2.DiskServiceListRequest()
+        while True:
+            page = await self._peers.disks.List(request)
+            found += page.disks
+            if not page.next_page_token:
+                return found
+            request = disk_pb2.DiskServiceListRequest(page_token=page.next_page_token)
 
     async def _each(
         self, mend: Callable[[str], Awaitable[None]], container_ids: Iterable[str]

@@ -40,6 +40,11 @@ DISK = "disk.vmdk"
 SPECIFICATION = "spec.bin"
 RECORD = "meta.json"
 MAX_SPECIFICATION = 4 << 20
+PAGE_BYTES = 4 << 20
+"""Of a page of a list; one specification more still fits a message of 16 MiB."""
+
+_RECORD_BYTES = 512
+"""What a disk takes in a list besides its specification, at most."""
 
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 
@@ -83,6 +88,14 @@ class Disk:
     chain: tuple[Path, ...]
     """VMDK files, the container's own first."""
 
+    specification: bytes
+
+
+@dataclass(frozen=True)
+class ListedDisk:
+    """A container's disk in a list: its chain isn't looked at."""
+
+    record: DiskRecord
     specification: bytes
 
 
@@ -187,27 +200,41 @@ class DiskStore:
         except FileNotFoundError as error:
             raise DiskNotFound(f"the disk of container {container_id} is gone") from error
 
-    async def all(self) -> list[Disk]:
-        """Every container's disk."""
-        return await in_thread(self._read_all)
+    async def page(self, after: str, limit: int = PAGE_BYTES) -> tuple[list[ListedDisk], str]:
+        """Disks in the order of their containers' IDs, from behind `after` on.
 
-    def _read_all(self) -> list[Disk]:
-        found: list[Disk] = []
-        for record in self.records():
+        They end when their specifications pass `limit` bytes. Returns what to go on after as well,
+        empty when there is no more.
+        """
+        return await in_thread(self._read_page, after, limit)
+
+    def _read_page(self, after: str, limit: int) -> tuple[list[ListedDisk], str]:
+        found: list[ListedDisk] = []
+        room = limit
+        for record in sorted(self.records(), key=lambda record: record.container_id):
+            if record.container_id <= after:
+                continue
+            if room <= 0:
+                return found, found[-1].record.container_id
             try:
-                found.append(self._read(record))
+                specification = self._specification(record).read_bytes()
             except FileNotFoundError:
                 if record.container_id in self._records:
                     log.error("disk is gone", extra={"container_id": record.container_id})
-        return found
+                continue
+            found.append(ListedDisk(record, specification))
+            room -= len(specification) + _RECORD_BYTES
+        return found, ""
+
+    def _specification(self, record: DiskRecord) -> Path:
+        return self.directory / record.container_id / SPECIFICATION
 
     def _read(self, record: DiskRecord) -> Disk:
-        directory = self.directory / record.container_id
-        specification = (directory / SPECIFICATION).read_bytes()
+        specification = self._specification(record).read_bytes()
         paths = self._chains.get(record.container_id)
         if paths is None:
             # The files themselves say what they stand on; it takes 0.2 ms a level, so once.
-            with Chain(directory / DISK) as chain:
+            with Chain(self.directory / record.container_id / DISK) as chain:
                 paths = tuple(path.resolve() for path in chain.paths)
             self._chains[record.container_id] = paths
         return Disk(record, paths, specification)

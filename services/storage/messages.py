@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
@@ -11,7 +12,7 @@ from vic.storage.v1 import disk_pb2, image_pb2
 
 from portlayer.errors import InvalidArgument
 from services.storage.catalogue import ImageUse, StoredImage
-from services.storage.disks import Disk
+from services.storage.disks import Disk, DiskRecord, ListedDisk
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.config import ContainerDefaults, HealthCheck
 from services.storage.imagec.manifest import Platform
@@ -190,13 +191,21 @@ def removed(entry: Removed) -> image_pb2.RemovedImage:
 
 def disk(value: Disk) -> disk_pb2.Disk:
     """A container's disk."""
-    record = value.record
+    return _disk(value.record, value.specification, [str(path) for path in value.chain])
+
+
+def listed_disk(value: ListedDisk) -> disk_pb2.Disk:
+    """A container's disk in a list."""
+    return _disk(value.record, value.specification, [])
+
+
+def _disk(record: DiskRecord, specification: bytes, chain: Sequence[str]) -> disk_pb2.Disk:
     return disk_pb2.Disk(
         container_id=record.container_id,
         image_id=record.image_id,
         chain_id=record.chain_id or "",
-        chain=[str(path) for path in value.chain],
+        chain=chain,
         virtual_size_bytes=record.size_bytes,
-        specification=value.specification,
+        specification=specification,
         created_at=timestamp(record.created_at),
     )

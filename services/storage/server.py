@@ -171,8 +171,10 @@ class DiskServicer(disk_pb2_grpc.DiskServiceServicer):
         self, request: disk_pb2.DiskServiceListRequest, context: Context
     ) -> disk_pb2.DiskServiceListResponse:
         """See the contract."""
-        disks = await self._disks.all()
-        return disk_pb2.DiskServiceListResponse(disks=[messages.disk(disk) for disk in disks])
+        disks, following = await self._disks.page(request.page_token)
+        return disk_pb2.DiskServiceListResponse(
+            disks=[messages.listed_disk(disk) for disk in disks], next_page_token=following
+        )
 
     async def PutSpecification(
         self, request: disk_pb2.PutSpecificationRequest, context: Context

@@ -290,7 +290,9 @@ async def test_a_disks_life(service: Service, registry: Registry) -> None:
     await service.start()
     (listed,) = (await service.disks.List(disk_pb2.DiskServiceListRequest())).disks
     assert listed.specification == b"newer"
-    assert list(listed.chain) == list(disk.chain)
+    assert (listed.container_id, listed.image_id) == (ID, image.id)
+    got = await service.disks.Get(disk_pb2.DiskServiceGetRequest(container_id=ID))
+    assert list(got.disk.chain) == list(disk.chain)
     for _ in range(2):
         await service.disks.Remove(disk_pb2.DiskServiceRemoveRequest(container_id=ID))
     with pytest.raises(NotFound):

@@ -93,7 +93,7 @@ async def test_the_specification_can_be_replaced_and_outlives_a_restart(
     await prepare(storage, name)
     await storage.disks.put_specification(ID, b"newer")
     again = wire(storage.root, transport, pool)
-    (disk,) = await again.disks.all()
+    disk = await again.disks.get(ID)
     assert disk.specification == b"newer"
     assert disk.record == (await storage.disks.get(ID)).record
     # What was asked for at first still counts as the request.
@@ -145,5 +145,24 @@ async def test_a_disk_without_a_record_is_kept_and_not_shown(
     await prepare(storage, name)
     (storage.root / "containers" / ID / "meta.json").write_text("{")
     again = wire(storage.root, transport, pool)
-    assert await again.disks.all() == []
+    assert await again.disks.page("") == ([], "")
     assert (storage.root / "containers" / ID / "disk.vmdk").exists()
+
+
+async def test_disks_are_listed_a_page_at_a_time_without_opening_their_chains(
+    storage: Storage, name: str, transport: Transport, pool: CompilePool
+) -> None:
+    ids = [f"{number:064x}" for number in range(5)]
+    for container_id in reversed(ids):
+        await prepare(storage, name, container_id, b"x" * 2000)
+    again = wire(storage.root, transport, pool).disks
+    for record in again.records():
+        (again.directory / record.container_id / disks.DISK).unlink()
+    found: list[str] = []
+    pages, after = 0, ""
+    while pages == 0 or after:
+        page, after = await again.page(after, limit=3000)
+        assert all(disk.specification == b"x" * 2000 for disk in page)
+        found += [disk.record.container_id for disk in page]
+        pages += 1
+    assert (found, pages) == (ids, 3)

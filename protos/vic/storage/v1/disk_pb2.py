@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19vic/storage/v1/disk.proto\x12\x0evic.storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x01\n\x04\x44isk\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\x10\n\x08\x63hain_id\x18\x03 \x01(\t\x12\r\n\x05\x63hain\x18\x04 \x03(\t\x12\x1a\n\x12virtual_size_bytes\x18\x05 \x01(\x04\x12\x15\n\rspecification\x18\x06 \x01(\x0c\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x0ePrepareRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12\x15\n\rspecification\x18\x03 \x01(\x0c\"5\n\x0fPrepareResponse\x12\"\n\x04\x64isk\x18\x01 \x01(\x0b\x32\x14.vic.storage.v1.Disk\"-\n\x15\x44iskServiceGetRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"<\n\x16\x44iskServiceGetResponse\x12\"\n\x04\x64isk\x18\x01 \x01(\x0b\x32\x14.vic.storage.v1.Disk\"\x18\n\x16\x44iskServiceListRequest\">\n\x17\x44iskServiceListResponse\x12#\n\x05\x64isks\x18\x01 \x03(\x0b\x32\x14.vic.storage.v1.Disk\"F\n\x17PutSpecificationRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x15\n\rspecification\x18\x02 \x01(\x0c\"\x1a\n\x18PutSpecificationResponse\"0\n\x18\x44iskServiceRemoveRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x1b\n\x19\x44iskServiceRemoveResponse\"j\n\rCommitRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x05 \x03(\t\"\"\n\x0e\x43ommitResponse\x12\x10\n\x08image_id\x18\x01 \x01(\t\"%\n\rExportRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x1e\n\x0e\x45xportResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xe2\x04\n\x0b\x44iskService\x12J\n\x07Prepare\x12\x1e.vic.storage.v1.PrepareRequest\x1a\x1f.vic.storage.v1.PrepareResponse\x12T\n\x03Get\x12%.vic.storage.v1.DiskServiceGetRequest\x1a&.vic.storage.v1.DiskServiceGetResponse\x12W\n\x04List\x12&.vic.storage.v1.DiskServiceListRequest\x1a\'.vic.storage.v1.DiskServiceListResponse\x12\x65\n\x10PutSpecification\x12\'.vic.storage.v1.PutSpecificationRequest\x1a(.vic.storage.v1.PutSpecificationResponse\x12]\n\x06Remove\x12(.vic.storage.v1.DiskServiceRemoveRequest\x1a).vic.storage.v1.DiskServiceRemoveResponse\x12G\n\x06\x43ommit\x12\x1d.vic.storage.v1.CommitRequest\x1a\x1e.vic.storage.v1.CommitResponse\x12I\n\x06\x45xport\x12\x1d.vic.storage.v1.ExportRequest\x1a\x1e.vic.storage.v1.ExportResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19vic/storage/v1/disk.proto\x12\x0evic.storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x01\n\x04\x44isk\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\x10\n\x08\x63hain_id\x18\x03 \x01(\t\x12\r\n\x05\x63hain\x18\x04 \x03(\t\x12\x1a\n\x12virtual_size_bytes\x18\x05 \x01(\x04\x12\x15\n\rspecification\x18\x06 \x01(\x0c\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x0ePrepareRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12\x15\n\rspecification\x18\x03 \x01(\x0c\"5\n\x0fPrepareResponse\x12\"\n\x04\x64isk\x18\x01 \x01(\x0b\x32\x14.vic.storage.v1.Disk\"-\n\x15\x44iskServiceGetRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"<\n\x16\x44iskServiceGetResponse\x12\"\n\x04\x64isk\x18\x01 \x01(\x0b\x32\x14.vic.storage.v1.Disk\",\n\x16\x44iskServiceListRequest\x12\x12\n\npage_token\x18\x01 \x01(\t\"W\n\x17\x44iskServiceListResponse\x12#\n\x05\x64isks\x18\x01 \x03(\x0b\x32\x14.vic.storage.v1.Disk\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x17PutSpecificationRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x15\n\rspecification\x18\x02 \x01(\x0c\"\x1a\n\x18PutSpecificationResponse\"0\n\x18\x44iskServiceRemoveRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x1b\n\x19\x44iskServiceRemoveResponse\"j\n\rCommitRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x05 \x03(\t\"\"\n\x0e\x43ommitResponse\x12\x10\n\x08image_id\x18\x01 \x01(\t\"%\n\rExportRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x1e\n\x0e\x45xportResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xe2\x04\n\x0b\x44iskService\x12J\n\x07Prepare\x12\x1e.vic.storage.v1.PrepareRequest\x1a\x1f.vic.storage.v1.PrepareResponse\x12T\n\x03Get\x12%.vic.storage.v1.DiskServiceGetRequest\x1a&.vic.storage.v1.DiskServiceGetResponse\x12W\n\x04List\x12&.vic.storage.v1.DiskServiceListRequest\x1a\'.vic.storage.v1.DiskServiceListResponse\x12\x65\n\x10PutSpecification\x12\'.vic.storage.v1.PutSpecificationRequest\x1a(.vic.storage.v1.PutSpecificationResponse\x12]\n\x06Remove\x12(.vic.storage.v1.DiskServiceRemoveRequest\x1a).vic.storage.v1.DiskServiceRemoveResponse\x12G\n\x06\x43ommit\x12\x1d.vic.storage.v1.CommitRequest\x1a\x1e.vic.storage.v1.CommitResponse\x12I\n\x06\x45xport\x12\x1d.vic.storage.v1.ExportRequest\x1a\x1e.vic.storage.v1.ExportResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,25 +43,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISKSERVICEGETRESPONSE']._serialized_start=439
   _globals['_DISKSERVICEGETRESPONSE']._serialized_end=499
   _globals['_DISKSERVICELISTREQUEST']._serialized_start=501
-  _globals['_DISKSERVICELISTREQUEST']._serialized_end=525
-  _globals['_DISKSERVICELISTRESPONSE']._serialized_start=527
-  _globals['_DISKSERVICELISTRESPONSE']._serialized_end=589
-  _globals['_PUTSPECIFICATIONREQUEST']._serialized_start=591
-  _globals['_PUTSPECIFICATIONREQUEST']._serialized_end=661
-  _globals['_PUTSPECIFICATIONRESPONSE']._serialized_start=663
-  _globals['_PUTSPECIFICATIONRESPONSE']._serialized_end=689
-  _globals['_DISKSERVICEREMOVEREQUEST']._serialized_start=691
-  _globals['_DISKSERVICEREMOVEREQUEST']._serialized_end=739
-  _globals['_DISKSERVICEREMOVERESPONSE']._serialized_start=741
-  _globals['_DISKSERVICEREMOVERESPONSE']._serialized_end=768
-  _globals['_COMMITREQUEST']._serialized_start=770
-  _globals['_COMMITREQUEST']._serialized_end=876
-  _globals['_COMMITRESPONSE']._serialized_start=878
-  _globals['_COMMITRESPONSE']._serialized_end=912
-  _globals['_EXPORTREQUEST']._serialized_start=914
-  _globals['_EXPORTREQUEST']._serialized_end=951
-  _globals['_EXPORTRESPONSE']._serialized_start=953
-  _globals['_EXPORTRESPONSE']._serialized_end=983
-  _globals['_DISKSERVICE']._serialized_start=986
-  _globals['_DISKSERVICE']._serialized_end=1596
+  _globals['_DISKSERVICELISTREQUEST']._serialized_end=545
+  _globals['_DISKSERVICELISTRESPONSE']._serialized_start=547
+  _globals['_DISKSERVICELISTRESPONSE']._serialized_end=634
+  _globals['_PUTSPECIFICATIONREQUEST']._serialized_start=636
+  _globals['_PUTSPECIFICATIONREQUEST']._serialized_end=706
+  _globals['_PUTSPECIFICATIONRESPONSE']._serialized_start=708
+  _globals['_PUTSPECIFICATIONRESPONSE']._serialized_end=734
+  _globals['_DISKSERVICEREMOVEREQUEST']._serialized_start=736
+  _globals['_DISKSERVICEREMOVEREQUEST']._serialized_end=784
+  _globals['_DISKSERVICEREMOVERESPONSE']._serialized_start=786
+  _globals['_DISKSERVICEREMOVERESPONSE']._serialized_end=813
+  _globals['_COMMITREQUEST']._serialized_start=815
+  _globals['_COMMITREQUEST']._serialized_end=921
+  _globals['_COMMITRESPONSE']._serialized_start=923
+  _globals['_COMMITRESPONSE']._serialized_end=957
+  _globals['_EXPORTREQUEST']._serialized_start=959
+  _globals['_EXPORTREQUEST']._serialized_end=996
+  _globals['_EXPORTRESPONSE']._serialized_start=998
+  _globals['_EXPORTRESPONSE']._serialized_end=1028
+  _globals['_DISKSERVICE']._serialized_start=1031
+  _globals['_DISKSERVICE']._serialized_end=1641
 # @@protoc_insertion_point(module_scope)

@@ -56,14 +56,18 @@ class DiskServiceGetResponse(_message.Message):
     def __init__(self, disk: _Optional[_Union[Disk, _Mapping]] = ...) -> None: ...
 
 class DiskServiceListRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_token",)
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_token: str
+    def __init__(self, page_token: _Optional[str] = ...) -> None: ...
 
 class DiskServiceListResponse(_message.Message):
-    __slots__ = ("disks",)
+    __slots__ = ("disks", "next_page_token")
     DISKS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     disks: _containers.RepeatedCompositeFieldContainer[Disk]
-    def __init__(self, disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, disks: _Optional[_Iterable[_Union[Disk, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class PutSpecificationRequest(_message.Message):
     __slots__ = ("container_id", "specification")

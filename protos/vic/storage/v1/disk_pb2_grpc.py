@@ -93,7 +93,9 @@ class DiskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """List returns every container's disk with its specification.
+        """List returns the containers' disks with their specifications, a page at a time, ordered by
+        container ID; their chains are left out, Get tells them. A disk made or removed between two pages
+        may be in neither.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

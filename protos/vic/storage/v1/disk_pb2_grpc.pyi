@@ -41,7 +41,10 @@ class DiskServiceStub:
     Get: _grpc.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceGetRequest, _disk_pb2.DiskServiceGetResponse]
     """Get returns a container's disk. Errors: NOT_FOUND (DISK_NOT_FOUND)."""
     List: _grpc.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceListRequest, _disk_pb2.DiskServiceListResponse]
-    """List returns every container's disk with its specification."""
+    """List returns the containers' disks with their specifications, a page at a time, ordered by
+    container ID; their chains are left out, Get tells them. A disk made or removed between two pages
+    may be in neither.
+    """
     PutSpecification: _grpc.UnaryUnaryMultiCallable[_disk_pb2.PutSpecificationRequest, _disk_pb2.PutSpecificationResponse]
     """PutSpecification replaces the specification, in one step."""
     Remove: _grpc.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceRemoveRequest, _disk_pb2.DiskServiceRemoveResponse]
@@ -64,7 +67,10 @@ class DiskServiceAsyncStub(DiskServiceStub):
     Get: _aio.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceGetRequest, _disk_pb2.DiskServiceGetResponse]  # type: ignore[assignment]
     """Get returns a container's disk. Errors: NOT_FOUND (DISK_NOT_FOUND)."""
     List: _aio.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceListRequest, _disk_pb2.DiskServiceListResponse]  # type: ignore[assignment]
-    """List returns every container's disk with its specification."""
+    """List returns the containers' disks with their specifications, a page at a time, ordered by
+    container ID; their chains are left out, Get tells them. A disk made or removed between two pages
+    may be in neither.
+    """
     PutSpecification: _aio.UnaryUnaryMultiCallable[_disk_pb2.PutSpecificationRequest, _disk_pb2.PutSpecificationResponse]  # type: ignore[assignment]
     """PutSpecification replaces the specification, in one step."""
     Remove: _aio.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceRemoveRequest, _disk_pb2.DiskServiceRemoveResponse]  # type: ignore[assignment]
@@ -99,7 +105,10 @@ class DiskServiceServicer:
         request: _disk_pb2.DiskServiceListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_disk_pb2.DiskServiceListResponse, _abc.Awaitable[_disk_pb2.DiskServiceListResponse]]:
-        """List returns every container's disk with its specification."""
+        """List returns the containers' disks with their specifications, a page at a time, ordered by
+        container ID; their chains are left out, Get tells them. A disk made or removed between two pages
+        may be in neither.
+        """
 
     def PutSpecification(
         self,
