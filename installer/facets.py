@@ -52,6 +52,8 @@ async def stop_containers(instance: Instance, say: Say) -> None:
     """
     async with facet_channel(instance, Role.EXEC) as channel:
         stub = exec_pb2_grpc.ExecServiceStub(channel)
+        # Their restart policies start them again at the next `vic up`.
+        await stub.Close(exec_pb2.CloseRequest(), timeout=LIST_SECONDS)
         listed = await stub.List(exec_pb2.ListRequest(states=RUNNING), timeout=LIST_SECONDS)
         if listed.containers:
             say(f"stopping {_count(len(listed.containers), 'container')}")

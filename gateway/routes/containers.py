@@ -20,6 +20,7 @@ from vic.exec.v1.exec_pb2 import (
     StartRequest,
     StopRequest,
     UnpauseRequest,
+    UpdateRequest,
 )
 from vic.interaction.v1.interaction_pb2 import ListExecsRequest, ResizeRequest
 from vic.storage.v1.image_pb2 import ImageServiceListRequest
@@ -27,11 +28,13 @@ from vic.storage.v1.image_pb2 import ImageServiceListRequest
 from gateway.call import Call, json_response, no_content
 from gateway.errors import bad_parameter, not_implemented
 from gateway.facets import Facets
+from gateway.fields import Fields
 from gateway.routes.endpoint import endpoint
 from gateway.translate import states
 from gateway.translate.containers import inspect_json, summary_json
 from gateway.translate.create import checked_name, read_create_request
 from gateway.translate.filters import Filters
+from gateway.translate.host_config import read_restart_policy
 from gateway.translate.images import is_named
 from gateway.translate.listing import FILTERS, Selection
 from gateway.translate.terminals import window_size
@@ -66,6 +69,7 @@ class ContainerRoutes:
             endpoint("POST", f"{one}/kill", self.kill),
             endpoint("POST", f"{one}/pause", self.pause),
             endpoint("POST", f"{one}/unpause", self.unpause),
+            endpoint("POST", f"{one}/update", self.update),
             endpoint("POST", f"{one}/rename", self.rename),
             endpoint("POST", f"{one}/resize", self.resize),
             endpoint("DELETE", "/containers/{container}", self.remove),
@@ -163,6 +167,18 @@ class ContainerRoutes:
             UnpauseRequest(reference=reference(call), request_id=_request_id())
         )
         return no_content()
+
+    async def update(self, call: Call) -> Response:
+        """POST /containers/{id}/update."""
+        fields = Fields(await call.json())
+        policy = read_restart_policy(fields.child("RestartPolicy"))
+        fields.finish()
+        updated = await self._facets.exec.Update(
+            UpdateRequest(
+                reference=reference(call), request_id=_request_id(), restart_policy=policy
+            )
+        )
+        return json_response({"Warnings": list(updated.warnings) or None})
 
     async def rename(self, call: Call) -> Response:
         """POST /containers/{id}/rename."""

@@ -57,7 +57,6 @@ GET /containers/{id:path}/top
 HEAD /containers/{id:path}/archive
 GET /containers/{id:path}/archive
 PUT /containers/{id:path}/archive
-POST /containers/{id:path}/update
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}

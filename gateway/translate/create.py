@@ -77,6 +77,7 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         stop_signal=fields.text("StopSignal"),
         stop_timeout=_stop_timeout(fields.optional_number("StopTimeout")),
         resources=host.resources,
+        restart_policy=host.restart_policy,
         auto_remove=host.auto_remove,
         log=host.log,
         network_mode=host.network_mode,

@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from vic.exec.v1.container_pb2 import LogDriver, LogOptions, Resources
+from vic.exec.v1.container_pb2 import (
+    LogDriver,
+    LogOptions,
+    Resources,
+    RestartCondition,
+    RestartPolicy,
+)
 from vic.tether.v1.process_pb2 import WindowSize
 
 from gateway.errors import bad_parameter, not_implemented, not_possible
@@ -16,6 +22,14 @@ _LOG_DRIVERS = {
     "json-file": LogDriver.LOG_DRIVER_JSON_FILE,
     "local": LogDriver.LOG_DRIVER_LOCAL,
     "none": LogDriver.LOG_DRIVER_NONE,
+}
+
+_RESTART = {
+    "": RestartCondition.RESTART_CONDITION_UNSPECIFIED,
+    "no": RestartCondition.RESTART_CONDITION_NO,
+    "always": RestartCondition.RESTART_CONDITION_ALWAYS,
+    "unless-stopped": RestartCondition.RESTART_CONDITION_UNLESS_STOPPED,
+    "on-failure": RestartCondition.RESTART_CONDITION_ON_FAILURE,
 }
 
 _SIZE_UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -33,6 +47,7 @@ class HostConfig:
     network_mode: str = "default"
     auto_remove: bool = False
     window: WindowSize = field(default_factory=WindowSize)
+    restart_policy: RestartPolicy = field(default_factory=RestartPolicy)
 
 
 def read_host_config(fields: Fields) -> HostConfig:
@@ -43,8 +58,8 @@ def read_host_config(fields: Fields) -> HostConfig:
         network_mode=_network_mode(fields),
         auto_remove=fields.flag("AutoRemove"),
         window=_window(fields),
+        restart_policy=read_restart_policy(fields.child("RestartPolicy")),
     )
-    _check_restart_policy(fields.child("RestartPolicy"))
     _refuse_the_rest(fields)
     return config
 
@@ -133,21 +148,27 @@ def _window(fields: Fields) -> WindowSize:
     return WindowSize(rows=size[0], columns=size[1])
 
 
-def _check_restart_policy(fields: Fields) -> None:
+def read_restart_policy(fields: Fields) -> RestartPolicy:
+    """Read and check a restart policy. Raises a 400 in Docker's words."""
     name = fields.text("Name")
     retries = fields.number("MaximumRetryCount")
     fields.finish()
-    if name in ("always", "unless-stopped", "on-failure"):
-        raise not_implemented(f"restart policy {name!r}")
-    if name not in ("", "no"):
+    if name not in _RESTART:
         raise bad_parameter(
             f"invalid restart policy: unknown policy '{name}'; use one of "
             "'no', 'always', 'on-failure', or 'unless-stopped'"
         )
-    if retries:
+    if name == "on-failure" and retries < 0:
+        raise bad_parameter("invalid restart policy: maximum retry count cannot be negative")
+    if name not in ("", "on-failure") and retries:
+        negative = " and cannot be negative" if retries < 0 else ""
         raise bad_parameter(
             "invalid restart policy: maximum retry count can only be used with 'on-failure'"
+            + negative
         )
+    # Beyond what the contract holds there is no difference from no bound.
+    kept = retries if name == "on-failure" and retries < 2**32 else 0
+    return RestartPolicy(condition=_RESTART[name], maximum_retries=kept)
 
 
 def _refuse_the_rest(fields: Fields) -> None:

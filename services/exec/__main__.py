@@ -4,6 +4,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from pathlib import Path
 
 from vic.exec.v1 import exec_pb2_grpc
 from vic.hostagent.v1 import hostagent_pb2_grpc
@@ -22,6 +23,7 @@ from services.exec.lifecycle import Lifecycle
 from services.exec.operations import Turns
 from services.exec.peers import open_peers
 from services.exec.reconcile import Reconciler
+from services.exec.restarting import Restarts
 from services.exec.roles import ACCESS, SERVICE
 from services.exec.server import ExecServicer
 from services.exec.settings import ExecSettings
@@ -33,6 +35,8 @@ log = logging.getLogger("vic.exec")
 # For work in hand at the end, and again for its undoing; with the server's own grace of 5 s less
 # than the 15 s after which who stops us kills.
 DRAIN_SECONDS = 4.0
+# Another one after each boot of the host, random(4).
+HOST_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 async def serve(settings: ExecSettings) -> None:
@@ -68,6 +72,7 @@ async def serve(settings: ExecSettings) -> None:
             server_name(Role.INTERACTION, settings.instance_id),
         )
         reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
+        restarts = Restarts(containers, lifecycle, exits)
         watching = Watching(containers, peers, hypervisor, exits, reconciler)
         servicer = ExecServicer(
             settings.instance_id,
@@ -77,7 +82,9 @@ async def serve(settings: ExecSettings) -> None:
             creator,
             lifecycle,
             hypervisor,
+            restarts,
         )
+        await restarts.open(host_boot())
         await hypervisor.open()
         stack.push_async_callback(hypervisor.close)
         server = FacetServer(credentials, settings.instance_id, ACCESS, [SERVICE])
@@ -85,6 +92,7 @@ async def serve(settings: ExecSettings) -> None:
         background = [
             asyncio.create_task(reconciler.run(), name="reconciler"),
             asyncio.create_task(watching.run(), name="watching"),
+            asyncio.create_task(restarts.run(), name="restarts"),
         ]
         try:
             await server.start(settings.addresses)
@@ -100,11 +108,17 @@ async def serve(settings: ExecSettings) -> None:
             async with asyncio.TaskGroup() as group:
                 ended = group.create_task(servicer.requests.drain(DRAIN_SECONDS))
                 group.create_task(exits.drain(DRAIN_SECONDS))
+                group.create_task(restarts.drain(DRAIN_SECONDS))
             if not ended.result():
                 log.warning("gave up work in hand")
             for task in background:
                 task.cancel()
             await asyncio.wait(background)
+
+
+def host_boot() -> str:
+    """Return what names the present boot of the host."""
+    return HOST_BOOT.read_text().strip()
 
 
 def main() -> None:

@@ -22,7 +22,9 @@ from services.exec.eventlog import EventLog
 from services.exec.events import event
 from services.exec.operations import Turns
 from services.exec.peers import Peers
+from services.exec.policy import to_restart, wants_restart
 from services.exec.record import Record
+from services.exec.states import State
 from services.exec.store import Containers, NewEvent
 
 log = logging.getLogger("vic.exec.exits")
@@ -96,6 +98,10 @@ class Exits:
         self._cleanups: set[asyncio.Task[None]] = set()
         self.remove: Callable[[Record], Awaitable[None]] | None = None
         """Removes a container whose turn we have; set by the composition root."""
+        self.on_restart: Callable[[], None] = lambda: None
+        """Called when a container waits for its restart; set by who starts it."""
+        self.closing = False
+        """Whether the suite ends: no restart policy acts any more."""
         self.caught_up = False
         """Whether all ends of VMs that came to pass while nobody followed them are taken in."""
 
@@ -172,23 +178,29 @@ class Exits:
             exit_code=how.exit_code,
             oom_killed=how.oom_killed,
             finished_ns=how.finished_ns,
+            state=State.EXITED,
         )
+        ran_ns = max(0, how.finished_ns - record.started_ns)
+        if not self.closing and not record.stopped_by_hand and wants_restart(record, how.exit_code):
+            again = replace(ended, restart_count=record.restart_count + 1)
+            ended = to_restart(again, time.time_ns(), ran_ns)
         events: list[NewEvent] = []
         if how.oom_killed:
             events.append(event(record, exec_pb2.EVENT_KIND_OOM))
-        seconds = max(0, how.finished_ns - record.started_ns) // 10**9
         events.append(
             event(
                 record,
                 exec_pb2.EVENT_KIND_DIE,
                 exitCode=str(how.exit_code),
-                execDuration=str(seconds),
+                execDuration=str(ran_ns // 10**9),
             )
         )
         if not await self._containers.end(ended, events):
             return False
         self._boot(record.boot_id).ended.set()
         self._events.announce(record.id)
+        if ended.state is State.RESTARTING:
+            self.on_restart()
         return True
 
     async def _clean_up(self, record: Record) -> None:

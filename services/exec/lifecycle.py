@@ -14,6 +14,7 @@ from vic.storage.v1 import disk_pb2
 from portlayer.errors import (
     FailedPrecondition,
     InvalidArgument,
+    NotFound,
     NotImplementedYet,
     Reason,
     VicError,
@@ -27,6 +28,7 @@ from services.exec.exits import INIT, KILLED, Exit, Exits
 from services.exec.names import validate_name
 from services.exec.operations import Turns
 from services.exec.peers import Peers
+from services.exec.policy import to_restart, validate_policy
 from services.exec.record import Record, seconds
 from services.exec.signals import parse_signal
 from services.exec.starting import Starter
@@ -70,7 +72,25 @@ class Lifecycle:
         async with self._turns.turn(container_id):
             record = await self._current(container_id)
             _check(Verb.START, record)
-            return await self._start(record)
+            return await self._start_by_hand(record)
+
+    async def start_again(self, container_id: str) -> None:
+        """Start a container whose restart policy asks for it, unless that has been overtaken."""
+        async with self._turns.turn(container_id):
+            record = await self._containers.get(container_id)
+            if record is None or record.state is not State.RESTARTING:
+                return
+            if record.boot_id:
+                await self._exits.retire(record)
+                record = replace(record, boot_id="")
+            await self._start(record)
+
+    async def _start_by_hand(self, record: Record) -> Record:
+        """Start a container whatever became of it before; its restart policy begins anew."""
+        fresh = replace(record, restart_count=0, restart_at_ns=0, restart_delay_ns=0)
+        if record.stopped_by_hand:
+            await self._containers.update(fresh, by_hand=False)
+        return await self._start(fresh)
 
     @property
     def starts(self) -> Counter[StartKind]:
@@ -93,10 +113,15 @@ class Lifecycle:
         code = 128
         if isinstance(leaf, VicError) and leaf.metadata.get("exit_code", "").isdecimal():
             code = int(leaf.metadata["exit_code"]) & 0xFF
+        if former.state is State.RESTARTING and not _is_final(leaf):
+            # As after an exit: what was missing may be back by then.
+            waiting = to_restart(replace(former, error=message), time.time_ns(), 0)
+            await self._containers.update(waiting)
+            self._exits.on_restart()
+            return
         state = State.CREATED if not former.started_ns else State.EXITED
-        await self._containers.update(
-            replace(former, state=state, pid=0, exit_code=code, error=message)
-        )
+        failed = replace(former, state=state, pid=0, exit_code=code, error=message)
+        await self._containers.update(replace(failed, restart_at_ns=0))
         if former.spec.auto_remove:
             # Docker's: a container that was to be removed at its end and never ran is removed.
             try:
@@ -115,6 +140,14 @@ class Lifecycle:
             _check(Verb.STOP, record)
             return await self._stop(record, timeout, signal)
 
+    async def _give_up_restart(self, record: Record, *events: NewEvent) -> Record:
+        """Let a container that waits for its restart be one that has ended."""
+        by_hand = not self._exits.closing
+        ended = replace(record, state=State.EXITED, restart_at_ns=0, stopped_by_hand=by_hand)
+        await self._containers.update(ended, events, expect=record, by_hand=by_hand)
+        self._events.announce(record.id)
+        return ended
+
     async def _stop(self, record: Record, timeout: float | None, signal: str) -> Record:
         number = parse_signal(signal) if signal else _stop_signal(record)
         if timeout is None:
@@ -122,19 +155,32 @@ class Lifecycle:
             timeout = seconds(record.spec.stop_timeout) if own else None
         if timeout is None:
             timeout = DEFAULT_STOP_SECONDS
+        if record.state is State.RESTARTING:
+            if record.boot_id:
+                await self._exits.retire(record)
+                record = replace(record, boot_id="")
+            return await self._give_up_restart(record, event(record, exec_pb2.EVENT_KIND_STOP))
         if record.state is State.PAUSED:
             record = await self._go_on(record)
         stopping = replace(record, state=State.STOPPING)
-        await self._containers.update(stopping, expect=record)
+        by_hand = not self._exits.closing
+        await self._containers.update(stopping, expect=record, by_hand=by_hand)
         try:
             await self._end(stopping, number, None if timeout < 0 else timeout)
         except BaseException:
             # It runs on; one that has ended meanwhile stays ended.
-            await self._containers.update(replace(record, state=State.RUNNING), expect=stopping)
+            await self._containers.update(
+                replace(record, state=State.RUNNING), expect=stopping, by_hand=False
+            )
             raise
         await self._exits.retire(stopping)
-        await self._announce(event(record, exec_pb2.EVENT_KIND_STOP))
-        return await self._containers.get(record.id) or stopping
+        stopped = event(record, exec_pb2.EVENT_KIND_STOP)
+        current = await self._containers.get(record.id)
+        if current is not None and current.state is State.RESTARTING:
+            # It had ended by itself right before.
+            return await self._give_up_restart(current, stopped)
+        await self._announce(stopped)
+        return current or stopping
 
     async def _end(self, record: Record, number: int, timeout: float | None) -> None:
         """Signal the init process, kill it after the time-out, and return when it has ended."""
@@ -170,10 +216,10 @@ class Lifecycle:
         """Stop a container where it runs, and start it."""
         async with self._turns.turn(container_id):
             record = await self._current(container_id)
-            if record.state.has_vm:
+            if record.state.has_vm or record.state is State.RESTARTING:
                 record = await self._stop(record, timeout, signal)
             _check(Verb.START, record)
-            record = await self._start(record)
+            record = await self._start_by_hand(record)
             await self._announce(event(record, exec_pb2.EVENT_KIND_RESTART))
             return record
 
@@ -186,7 +232,16 @@ class Lifecycle:
         number = parse_signal(signal or "KILL")
         record = await self._current(container_id)
         _check(Verb.SIGNAL, record)
-        if record.state is State.PAUSED and number not in (SIGKILL, _stop_signal(record)):
+        ends = number in (SIGKILL, _stop_signal(record))
+        if ends and not await self._containers.stop_by_hand(record):
+            # It has ended meanwhile.
+            record = await self._current(container_id)
+            _check(Verb.SIGNAL, record)
+        if record.state is State.RESTARTING:
+            if ends:
+                await self._kill_restart(record, number)
+            return
+        if record.state is State.PAUSED and not ends:
             if await self._containers.hold_signal(record, number):
                 await self._announce(event(record, exec_pb2.EVENT_KIND_KILL, signal=str(number)))
                 return
@@ -199,6 +254,8 @@ class Lifecycle:
                 process_pb2.SignalRequest(container_id=record.id, process_id=INIT, signal=number)
             )
         except VicError as error:
+            if ends and number != SIGKILL:
+                await self._containers.stop_by_hand(record, False)
             if error.reason is Reason.NOT_RUNNING:
                 raise FailedPrecondition(
                     f"cannot kill container: {record.name}: container {record.id} is not running",
@@ -210,6 +267,13 @@ class Lifecycle:
         await self._announce(event(record, exec_pb2.EVENT_KIND_KILL, signal=str(number)))
         if number == SIGKILL and not await self._ends_within(record, KILL_SECONDS):
             await self._hypervisor.destroy(record.id, record.boot_id)
+
+    async def _kill_restart(self, record: Record, number: int) -> None:
+        """Let a container that waits for its restart, or is being started again, have ended."""
+        async with self._turns.turn(record.id):
+            record = await self._current(record.id)
+            if record.state.has_vm or record.state is State.RESTARTING:
+                await self._stop(record, None, str(number))
 
     async def pause(self, container_id: str) -> None:
         """Hold the VM's CPUs."""
@@ -251,6 +315,33 @@ class Lifecycle:
         if not isinstance(self._hypervisor, CanPause):
             raise NotImplementedYet("this hypervisor can't pause a VM", option="pause")
         return self._hypervisor
+
+    async def update(self, container_id: str, policy: container_pb2.RestartPolicy) -> Record:
+        """Give a container another restart policy. Errors as ExecService.Update says."""
+        validate_policy(policy, auto_remove=False)
+        async with self._turns.turn(container_id):
+            record = await self._current(container_id)
+            _check(Verb.UPDATE, record)
+            if record.spec.auto_remove and policy.condition:
+                raise FailedPrecondition(
+                    "Restart policy cannot be updated because AutoRemove is enabled "
+                    "for the container",
+                    state=record.state.word,
+                )
+            spec = container_pb2.ContainerSpec()
+            spec.CopyFrom(record.spec)
+            if policy.condition:
+                spec.restart_policy.CopyFrom(policy)
+            updated = replace(record, spec=spec)
+            await self._put_specification(updated)
+            try:
+                updating = event(updated, exec_pb2.EVENT_KIND_UPDATE)
+                await self._containers.respecify(updated, updating)
+            except BaseException:
+                await self._put_specification(record)
+                raise
+            self._events.announce(record.id)
+            return await self._current(container_id)
 
     async def rename(self, container_id: str, new_name: str) -> Record:
         """Give a container another name."""
@@ -335,6 +426,13 @@ class Lifecycle:
     async def _announce(self, new_event: NewEvent) -> None:
         await self._containers.append(new_event)
         self._events.announce(new_event.container_id)
+
+
+def _is_final(failure: BaseException) -> bool:
+    """Tell whether a start that failed so would fail again."""
+    return isinstance(failure, InvalidArgument | NotFound) or (
+        isinstance(failure, VicError) and failure.reason is Reason.LAUNCH_FAILED
+    )
 
 
 def _stop_signal(record: Record) -> int:

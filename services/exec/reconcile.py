@@ -230,7 +230,8 @@ class Reconciler:
             await self._undo_start(record)
         elif record.state is State.STOPPING and runs:
             # Its stop was interrupted: whoever asked for it got an error.
-            await self._containers.update(replace(record, state=State.RUNNING), expect=record)
+            running = replace(record, state=State.RUNNING)
+            await self._containers.update(running, expect=record, by_hand=False)
         elif record.state.has_vm:
             await self._mend_missing(record)
         elif record.state is State.REMOVING:
@@ -250,8 +251,12 @@ class Reconciler:
             exit_code=128,
             error="its start was interrupted",
         )
+        if record.restart_at_ns:
+            # Nobody got an error: its restart policy had asked for it, and asks still.
+            undone = replace(undone, state=State.RESTARTING)
         await self._containers.update(undone)
         await self._exits.finish(undone, vm_gone=True)
+        self._exits.on_restart()
 
     async def _mend_missing(self, record: Record) -> None:
         """Record the end of a VM that isn't there any more, when nobody else can tell of it.

@@ -7,13 +7,14 @@ from typing import Any
 import grpc
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
-from portlayer.errors import InvalidArgument, OutOfRange, Reason
+from portlayer.errors import InvalidArgument, NotImplementedYet, OutOfRange, Reason
 from services.exec.creation import Creator
 from services.exec.drivers import Hypervisor, StartKind
 from services.exec.eventlog import EventLog
 from services.exec.lifecycle import Lifecycle
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
+from services.exec.restarting import Restarts
 from services.exec.states import State
 from services.exec.store import Containers, StoredEvent
 from services.exec.waiting import wait
@@ -28,6 +29,7 @@ _Verb = (
     | exec_pb2.PauseRequest
     | exec_pb2.UnpauseRequest
     | exec_pb2.RenameRequest
+    | exec_pb2.UpdateRequest
     | exec_pb2.RemoveRequest
 )
 
@@ -44,6 +46,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         creator: Creator,
         lifecycle: Lifecycle,
         hypervisor: Hypervisor,
+        restarts: Restarts,
     ) -> None:
         self._instance_id = instance_id
         self._version = version
@@ -52,6 +55,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._creator = creator
         self._lifecycle = lifecycle
         self._hypervisor = hypervisor
+        self._restarts = restarts
         self.requests: Requests[Record | None] = Requests()
 
     async def Info(self, request: exec_pb2.InfoRequest, context: Context) -> exec_pb2.InfoResponse:
@@ -143,6 +147,25 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         """See the contract."""
         await self._once("Unpause", request, self._lifecycle.unpause)
         return exec_pb2.UnpauseResponse()
+
+    async def Update(
+        self, request: exec_pb2.UpdateRequest, context: Context
+    ) -> exec_pb2.UpdateResponse:
+        """See the contract."""
+        if request.resources.ByteSize():
+            message = "updates of limits are not implemented"
+            raise NotImplementedYet(message, option="update of limits")
+        record = await self._once(
+            "Update", request, lambda id_: self._lifecycle.update(id_, request.restart_policy)
+        )
+        return exec_pb2.UpdateResponse(container=_container(record))
+
+    async def Close(
+        self, request: exec_pb2.CloseRequest, context: Context
+    ) -> exec_pb2.CloseResponse:
+        """See the contract."""
+        await self._restarts.close()
+        return exec_pb2.CloseResponse()
 
     async def Rename(
         self, request: exec_pb2.RenameRequest, context: Context

@@ -8,6 +8,7 @@ from vic.storage.v1 import image_pb2
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
 from services.exec.names import validate_name
+from services.exec.policy import validate_policy
 from services.exec.signals import parse_signal
 
 SPEC_VERSION = 1
@@ -34,6 +35,7 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     ):
         raise _invalid(f"invalid hostname: {spec.hostname}")
     parse_signal(spec.stop_signal)
+    validate_policy(spec.restart_policy, auto_remove=spec.auto_remove)
     _validate_process(spec)
     _validate_resources(spec.resources, cpus)
     _refuse_what_is_missing(spec)
@@ -70,13 +72,7 @@ def _validate_resources(resources: container_pb2.Resources, cpus: int) -> None:
 def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
     resources, process = spec.resources, spec.process
-    restart = spec.restart_policy.condition
     missing = {
-        "restart policy": restart
-        not in (
-            container_pb2.RESTART_CONDITION_UNSPECIFIED,
-            container_pb2.RESTART_CONDITION_NO,
-        ),
         "mounts": bool(spec.mounts),
         "published ports": bool(spec.port_bindings) or spec.publish_all_ports,
         "read-only root file system": spec.read_only_root,

@@ -97,7 +97,7 @@ TABLE: Mapping[Verb, Mapping[State, Answer]] = {
         _S.RUNNING: Done(),
         # Nobody stops it while we have its turn: a stop was interrupted, and it runs.
         _S.STOPPING: Done(),
-        _S.RESTARTING: None,
+        _S.RESTARTING: Done(),
         _S.PAUSED: _UNPAUSE_FIRST,
         _S.REMOVING: Refused("container is marked for removal and cannot be started"),
         _S.DEAD: Refused("container is marked for removal and cannot be started"),
@@ -118,11 +118,11 @@ TABLE: Mapping[Verb, Mapping[State, Answer]] = {
         _S.STOPPING: None,
         _S.STARTING: None,
         _S.PAUSED: None,
+        _S.RESTARTING: None,
         _S.CREATED: _CANNOT_KILL,
         _S.EXITED: _CANNOT_KILL,
         _S.REMOVING: _CANNOT_KILL,
         _S.DEAD: _CANNOT_KILL,
-        _S.RESTARTING: _CANNOT_KILL,
     },
     Verb.PAUSE: {
         _S.RUNNING: None,

@@ -56,6 +56,12 @@ _events = sa.Table(
     sa.Column("container_id", sa.String),
     sa.Column("attributes", sa.JSON),
 )
+_facts = sa.Table(
+    "facts",
+    _metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.Text),
+)
 _positions = sa.Table(
     "watch_positions",
     _metadata,
@@ -201,12 +207,18 @@ class Containers:
             return {State(state): count for state, count in await connection.execute(query)}
 
     async def update(
-        self, record: Record, events: Iterable[NewEvent] = (), *, expect: Record | None = None
+        self,
+        record: Record,
+        events: Iterable[NewEvent] = (),
+        *,
+        expect: Record | None = None,
+        by_hand: bool | None = None,
     ) -> bool:
         """Write a record and its events in one step; return whether it was written.
 
-        With ``expect`` it is written only while state and boot are still what ``expect`` says. The
-        caller has the container's turn.
+        With ``expect`` it is written only while state and boot are still what ``expect`` says.
+        ``stopped_by_hand``, which a signal sets in between, is ``by_hand`` where that is given and
+        stays as it is otherwise. The caller has the container's turn.
         """
         where = [_containers.c.id == record.id]
         if expect is not None:
@@ -214,20 +226,38 @@ class Containers:
                 _containers.c.state == expect.state.value,
                 _containers.c.boot_id == expect.boot_id,
             ]
+        row = _row(record)
+        if by_hand is not None:
+            row["stopped_by_hand"] = by_hand
         async with self._store.transaction() as connection:
-            result = await connection.execute(
-                _containers.update().where(*where).values(**_row(record))
-            )
+            result = await connection.execute(_containers.update().where(*where).values(**row))
             if not result.rowcount:
                 return False
             await _append(connection, events)
         return True
 
+    async def stop_by_hand(self, record: Record, by_hand: bool = True) -> bool:
+        """Write that somebody ends a container; return whether its boot still runs."""
+        async with self._store.transaction() as connection:
+            result = await connection.execute(
+                _containers.update()
+                .where(
+                    _containers.c.id == record.id,
+                    _containers.c.boot_id == record.boot_id,
+                    _containers.c.state.in_([state.value for state in State if state.has_vm]),
+                )
+                .values(stopped_by_hand=by_hand)
+            )
+            return bool(result.rowcount)
+
     async def end(self, ended: Record, events: Iterable[NewEvent]) -> bool:
         """Write how a boot ended; return whether it ran until now, so that one exit counts once.
 
-        It needs no turn, and writes nothing else of the record than the exit.
+        It needs no turn, and writes nothing else of the record than the exit. Where the container
+        has been stopped meanwhile its restart policy has nothing to say any more.
         """
+        state = State.RESTARTING if ended.state is State.RESTARTING else State.EXITED
+        by_hand = sa.or_(_containers.c.stopped_by_hand, _containers.c.state == State.STOPPING.value)
         async with self._store.transaction() as connection:
             result = await connection.execute(
                 _containers.update()
@@ -237,7 +267,12 @@ class Containers:
                     _containers.c.state.in_([state.value for state in State if state.runs]),
                 )
                 .values(
-                    state=State.EXITED.value,
+                    state=sa.case((by_hand, State.EXITED.value), else_=state.value),
+                    restart_count=sa.case(
+                        (by_hand, _containers.c.restart_count), else_=ended.restart_count
+                    ),
+                    restart_at_ns=ended.restart_at_ns,
+                    restart_delay_ns=ended.restart_delay_ns,
                     pid=0,
                     exit_code=ended.exit_code,
                     oom_killed=ended.oom_killed,
@@ -304,6 +339,16 @@ class Containers:
             )
             await _append(connection, [new_event])
 
+    async def respecify(self, record: Record, new_event: NewEvent) -> None:
+        """Write a record's specification."""
+        async with self._store.transaction() as connection:
+            await connection.execute(
+                _containers.update()
+                .where(_containers.c.id == record.id)
+                .values(spec=_row(record)["spec"])
+            )
+            await _append(connection, [new_event])
+
     async def append(self, new_event: NewEvent) -> None:
         """Store an event that changes no record."""
         async with self._store.transaction() as connection:
@@ -344,6 +389,21 @@ class Containers:
         async with self._store.reading() as connection:
             oldest, newest = (await connection.execute(query)).one()
         return oldest or 0, newest or 0
+
+    async def fact(self, name: str) -> str | None:
+        """Return what is known under a name of the suite as a whole."""
+        query = sa.select(_facts.c.value).where(_facts.c.name == name)
+        async with self._store.reading() as connection:
+            return (await connection.execute(query)).scalar()
+
+    async def set_fact(self, name: str, value: str) -> None:
+        """Remember it."""
+        async with self._store.transaction() as connection:
+            result = await connection.execute(
+                _facts.update().where(_facts.c.name == name).values(value=value)
+            )
+            if not result.rowcount:
+                await connection.execute(_facts.insert().values(name=name, value=value))
 
     async def position(self, source: str) -> int:
         """Return how far another service's stream was taken in."""
@@ -417,15 +477,15 @@ def _row(record: Record) -> dict[str, Any]:
         "kernel_release": record.kernel_release,
         "endpoints": endpoints.SerializeToString(),
         "disk_chain_length": record.disk_chain_length,
-        "stopped_by_hand": record.stopped_by_hand,
         "restart_at_ns": record.restart_at_ns,
         "restart_delay_ns": record.restart_delay_ns,
     }
 
 
 def _new_row(record: Record) -> dict[str, Any]:
-    # Written by hold_signal alone, which comes between others' reading and writing.
-    return {**_row(record), "held_signals": ""}
+    # What is written without the container's turn comes between others' reading and writing, so
+    # that these don't write it.
+    return {**_row(record), "stopped_by_hand": False, "held_signals": ""}
 
 
 def _record(row: Any) -> Record:

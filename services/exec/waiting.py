@@ -37,6 +37,10 @@ async def wait(
                 code, error = int(event.attributes["exitCode"]), ""
                 if condition != exec_pb2.WAIT_CONDITION_REMOVED:
                     break
+            # Of a container that waited for its restart the end was told before.
+            given_up = event.kind == exec_pb2.EVENT_KIND_STOP and record.state is State.RESTARTING
+            if given_up and condition != exec_pb2.WAIT_CONDITION_REMOVED:
+                break
             if event.kind == exec_pb2.EVENT_KIND_DESTROY:
                 # Whoever waits for an exit of a container that is removed without one would wait
                 # for ever.

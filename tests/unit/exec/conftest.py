@@ -30,6 +30,7 @@ from services.exec.lifecycle import Lifecycle
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
+from services.exec.restarting import Restarts
 from services.exec.store import MIGRATIONS, Containers
 from tests.databases import place_database
 
@@ -270,6 +271,7 @@ class Facet:
     lifecycle: Lifecycle
     exits: Exits
     reconciler: Reconciler
+    restarts: Restarts
     turns: Turns
     peers: FakeFacets
     hypervisor: FakeHypervisor
@@ -304,8 +306,18 @@ def wire(containers: Containers, peers: FakeFacets, hypervisor: FakeHypervisor) 
         containers, events, turns, stubs, hypervisor, creator, exits, "interaction.test.vic"
     )
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
+    restarts = Restarts(containers, lifecycle, exits)
     return Facet(
-        containers, events, creator, lifecycle, exits, reconciler, turns, peers, hypervisor
+        containers,
+        events,
+        creator,
+        lifecycle,
+        exits,
+        reconciler,
+        restarts,
+        turns,
+        peers,
+        hypervisor,
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from vic.exec.v1 import container_pb2
 
 from tests.unit.gateway.conftest import DOCKER, Endpoint, Eventually
 from tests.unit.gateway.fake_facets import OUT, FakeSuite
@@ -157,7 +158,8 @@ async def test_name_in_use(engine: Endpoint, busybox: None) -> None:
 async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: None) -> None:
     options = (
         "-e A=1 -w /srv --entrypoint echo -u 1000:1000 -l k=v -h host -m 64m --cpus 1.5 "
-        "--stop-signal SIGINT --stop-timeout 4 --name one --pull never --network bridge"
+        "--stop-signal SIGINT --stop-timeout 4 --name one --pull never --network bridge "
+        "--restart on-failure:3"
     )
     await engine.output("run", *options.split(), "busybox", "hello")
     spec = suite.exec.find("one").proto.spec
@@ -168,6 +170,8 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
     assert spec.resources.memory_bytes == 64 * 1024 * 1024
     assert spec.resources.nano_cpus == 1_500_000_000
     assert (spec.stop_signal, spec.stop_timeout.seconds) == ("SIGINT", 4)
+    assert spec.restart_policy.condition == container_pb2.RESTART_CONDITION_ON_FAILURE
+    assert spec.restart_policy.maximum_retries == 3
     assert spec.network_mode == "bridge"
 
 
@@ -179,7 +183,6 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
         ("-p=80:80", "HostConfig.PortBindings"),
         ("--privileged", "HostConfig.Privileged"),
         ("--cap-add=NET_ADMIN", "HostConfig.CapAdd"),
-        ("--restart=always", "restart policy 'always'"),
         ("--init", "HostConfig.Init"),
         ("--tmpfs=/run", "HostConfig.Tmpfs"),
         ("--dns=1.1.1.1", "HostConfig.Dns"),

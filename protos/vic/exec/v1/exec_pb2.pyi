@@ -57,7 +57,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("instance_id", "driver", "hypervisor", "accelerator", "accelerator_reason", "kernel_release", "cpus", "memory_bytes", "containers", "containers_running", "containers_paused", "containers_stopped", "cold_boots", "instant_clones", "version")
+    __slots__ = ("instance_id", "driver", "hypervisor", "accelerator", "accelerator_reason", "kernel_release", "cpus", "memory_bytes", "containers", "containers_running", "containers_paused", "containers_stopped", "cold_boots", "instant_clones", "version", "ready_clones", "ready_clones_failed", "ready_clones_waiting")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     HYPERVISOR_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,9 @@ class InfoResponse(_message.Message):
     COLD_BOOTS_FIELD_NUMBER: _ClassVar[int]
     INSTANT_CLONES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    READY_CLONES_FIELD_NUMBER: _ClassVar[int]
+    READY_CLONES_FAILED_FIELD_NUMBER: _ClassVar[int]
+    READY_CLONES_WAITING_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     driver: str
     hypervisor: str
@@ -88,7 +91,10 @@ class InfoResponse(_message.Message):
     cold_boots: int
     instant_clones: int
     version: str
-    def __init__(self, instance_id: _Optional[str] = ..., driver: _Optional[str] = ..., hypervisor: _Optional[str] = ..., accelerator: _Optional[str] = ..., accelerator_reason: _Optional[str] = ..., kernel_release: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., containers: _Optional[int] = ..., containers_running: _Optional[int] = ..., containers_paused: _Optional[int] = ..., containers_stopped: _Optional[int] = ..., cold_boots: _Optional[int] = ..., instant_clones: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    ready_clones: int
+    ready_clones_failed: int
+    ready_clones_waiting: int
+    def __init__(self, instance_id: _Optional[str] = ..., driver: _Optional[str] = ..., hypervisor: _Optional[str] = ..., accelerator: _Optional[str] = ..., accelerator_reason: _Optional[str] = ..., kernel_release: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., containers: _Optional[int] = ..., containers_running: _Optional[int] = ..., containers_paused: _Optional[int] = ..., containers_stopped: _Optional[int] = ..., cold_boots: _Optional[int] = ..., instant_clones: _Optional[int] = ..., version: _Optional[str] = ..., ready_clones: _Optional[int] = ..., ready_clones_failed: _Optional[int] = ..., ready_clones_waiting: _Optional[int] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("container_id", "spec")
@@ -267,6 +273,14 @@ class RemoveRequest(_message.Message):
     def __init__(self, reference: _Optional[str] = ..., request_id: _Optional[str] = ..., force: _Optional[bool] = ..., remove_volumes: _Optional[bool] = ...) -> None: ...
 
 class RemoveResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CloseRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CloseResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -61,6 +61,11 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ListRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ListResponse.FromString,
                 _registered_method=True)
+        self.Close = channel.unary_unary(
+                '/vic.exec.v1.ExecService/Close',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.CloseRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.CloseResponse.FromString,
+                _registered_method=True)
         self.Start = channel.unary_unary(
                 '/vic.exec.v1.ExecService/Start',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.StartRequest.SerializeToString,
@@ -166,6 +171,15 @@ class ExecServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Close(self, request, context):
+        """Close tells that the suite is about to end. From then on no restart policy acts, and containers
+        that are stopped count as stopped by the suite: those whose policy says so are started when it
+        is up again. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Start(self, request, context):
         """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
         Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
@@ -212,7 +226,9 @@ class ExecServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Update(self, request, context):
-        """Update changes limits and the restart policy.
+        """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+        FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
+        (OPTION_NOT_IMPLEMENTED) for limits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -278,6 +294,11 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ListRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ListResponse.SerializeToString,
+            ),
+            'Close': grpc.unary_unary_rpc_method_handler(
+                    servicer.Close,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.CloseRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.CloseResponse.SerializeToString,
             ),
             'Start': grpc.unary_unary_rpc_method_handler(
                     servicer.Start,
@@ -455,6 +476,33 @@ class ExecService:
             '/vic.exec.v1.ExecService/List',
             vic_dot_exec_dot_v1_dot_exec__pb2.ListRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Close(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/Close',
+            vic_dot_exec_dot_v1_dot_exec__pb2.CloseRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.CloseResponse.FromString,
             options,
             channel_credentials,
             insecure,

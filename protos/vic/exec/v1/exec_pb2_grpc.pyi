@@ -54,6 +54,11 @@ class ExecServiceStub:
     """Get returns one container."""
     List: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ListRequest, _exec_pb2.ListResponse]
     """List returns all containers, newest first."""
+    Close: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CloseRequest, _exec_pb2.CloseResponse]
+    """Close tells that the suite is about to end. From then on no restart policy acts, and containers
+    that are stopped count as stopped by the suite: those whose policy says so are started when it
+    is up again. Idempotent.
+    """
     Start: _grpc.UnaryUnaryMultiCallable[_exec_pb2.StartRequest, _exec_pb2.StartResponse]
     """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
     Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
@@ -72,7 +77,10 @@ class ExecServiceStub:
     Unpause: _grpc.UnaryUnaryMultiCallable[_exec_pb2.UnpauseRequest, _exec_pb2.UnpauseResponse]
     """Unpause lets them go on."""
     Update: _grpc.UnaryUnaryMultiCallable[_exec_pb2.UpdateRequest, _exec_pb2.UpdateResponse]
-    """Update changes limits and the restart policy."""
+    """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+    FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
+    (OPTION_NOT_IMPLEMENTED) for limits.
+    """
     Rename: _grpc.UnaryUnaryMultiCallable[_exec_pb2.RenameRequest, _exec_pb2.RenameResponse]
     """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
     (INVALID_SPEC), FAILED_PRECONDITION (SAME_NAME).
@@ -116,6 +124,11 @@ class ExecServiceAsyncStub(ExecServiceStub):
     """Get returns one container."""
     List: _aio.UnaryUnaryMultiCallable[_exec_pb2.ListRequest, _exec_pb2.ListResponse]  # type: ignore[assignment]
     """List returns all containers, newest first."""
+    Close: _aio.UnaryUnaryMultiCallable[_exec_pb2.CloseRequest, _exec_pb2.CloseResponse]  # type: ignore[assignment]
+    """Close tells that the suite is about to end. From then on no restart policy acts, and containers
+    that are stopped count as stopped by the suite: those whose policy says so are started when it
+    is up again. Idempotent.
+    """
     Start: _aio.UnaryUnaryMultiCallable[_exec_pb2.StartRequest, _exec_pb2.StartResponse]  # type: ignore[assignment]
     """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
     Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
@@ -134,7 +147,10 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Unpause: _aio.UnaryUnaryMultiCallable[_exec_pb2.UnpauseRequest, _exec_pb2.UnpauseResponse]  # type: ignore[assignment]
     """Unpause lets them go on."""
     Update: _aio.UnaryUnaryMultiCallable[_exec_pb2.UpdateRequest, _exec_pb2.UpdateResponse]  # type: ignore[assignment]
-    """Update changes limits and the restart policy."""
+    """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+    FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
+    (OPTION_NOT_IMPLEMENTED) for limits.
+    """
     Rename: _aio.UnaryUnaryMultiCallable[_exec_pb2.RenameRequest, _exec_pb2.RenameResponse]  # type: ignore[assignment]
     """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
     (INVALID_SPEC), FAILED_PRECONDITION (SAME_NAME).
@@ -196,6 +212,16 @@ class ExecServiceServicer:
     ) -> _typing.Union[_exec_pb2.ListResponse, _abc.Awaitable[_exec_pb2.ListResponse]]:
         """List returns all containers, newest first."""
 
+    def Close(
+        self,
+        request: _exec_pb2.CloseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.CloseResponse, _abc.Awaitable[_exec_pb2.CloseResponse]]:
+        """Close tells that the suite is about to end. From then on no restart policy acts, and containers
+        that are stopped count as stopped by the suite: those whose policy says so are started when it
+        is up again. Idempotent.
+        """
+
     def Start(
         self,
         request: _exec_pb2.StartRequest,
@@ -248,7 +274,10 @@ class ExecServiceServicer:
         request: _exec_pb2.UpdateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.UpdateResponse, _abc.Awaitable[_exec_pb2.UpdateResponse]]:
-        """Update changes limits and the restart policy."""
+        """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+        FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
+        (OPTION_NOT_IMPLEMENTED) for limits.
+        """
 
     def Rename(
         self,
