@@ -5,10 +5,12 @@ import logging
 import signal as signals
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from vic.exec.v1 import container_pb2, exec_pb2
 from vic.interaction.v1 import process_pb2
+from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
 from portlayer.errors import (
@@ -361,8 +363,11 @@ class Lifecycle:
             spec.CopyFrom(record.spec)
             spec.name = new_name
             renamed = replace(record, name=new_name, spec=spec)
-            await self._put_specification(renamed)
-            try:
+            async with AsyncExitStack() as undo:
+                await self._put_specification(renamed)
+                undo.push_async_callback(self._put_specification, record)
+                undo.push_async_callback(self._name_in_networks, record)
+                await self._name_in_networks(renamed)
                 await self._containers.rename(
                     renamed, event(renamed, exec_pb2.EVENT_KIND_RENAME, oldName=f"/{record.name}")
                 )
@@ -371,6 +376,11 @@ class Lifecycle:
                 raise
             self._events.announce(record.id)
             return await self._current(container_id)
+
+    async def _name_in_networks(self, record: Record) -> None:
+        await self._peers.network.Rename(
+            network_pb2.RenameRequest(container_id=record.id, container_name=record.name)
+        )
 
     async def _put_specification(self, record: Record) -> None:
         await self._peers.disks.PutSpecification(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from ipaddress import IPv4Address, IPv6Address
 
 from vic.network.v1 import network_pb2_grpc
 
@@ -11,13 +12,17 @@ from portlayer.identity import Credentials
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
-from services.network.drivers.linux import Guards, LinuxDriver, Names
+from services.network.drivers.linux import Guards, LinuxDriver
+from services.network.drivers.linux import Names as PlatformNames
 from services.network.endpoints import Endpoints
+from services.network.names.answers import Answers
+from services.network.names.server import NameServer
+from services.network.names.upstream import Upstream
 from services.network.networks import Networks
 from services.network.reconcile import Reconciler
-from services.network.resolvers import PUBLIC_SERVERS, Resolvers, for_containers
+from services.network.resolvers import PUBLIC_SERVERS, Resolvers, for_containers, of_host
 from services.network.roles import ACCESS
-from services.network.server import SERVICE, NetworkServicer
+from services.network.server import SERVICE, Names, NetworkServicer
 from services.network.settings import NetworkSettings
 from services.network.store import NetworkStore
 
@@ -26,13 +31,21 @@ log = logging.getLogger("vic.network")
 
 def _driver(settings: NetworkSettings) -> LinuxDriver:
     guards = Guards(settings.tether_port, tuple(settings.closed_ports))
-    return LinuxDriver(Names(settings.instance_id, settings.slot), guards)
+    return LinuxDriver(PlatformNames(settings.instance_id, settings.slot), guards)
 
 
 def _resolvers(settings: NetworkSettings) -> Resolvers:
     if settings.dns_servers:
         return Resolvers(tuple(settings.dns_servers))
     return for_containers()
+
+
+def _names(settings: NetworkSettings, networks: Networks, endpoints: Endpoints) -> Names:
+    def servers() -> list[IPv4Address | IPv6Address]:
+        return of_host(settings.dns_servers, networks.subnets())
+
+    answers = Answers(endpoints.directory, endpoints.networks_of)
+    return Names(answers, NameServer(networks.all, answers, Upstream(servers)))
 
 
 async def serve(settings: NetworkSettings) -> None:
@@ -58,6 +71,9 @@ async def serve(settings: NetworkSettings) -> None:
             await endpoints.move_management()
         await networks.ensure_predefined(settings.default_subnet)
         await driver.start(networks.segments(), endpoints.ports())
+        names = _names(settings, networks, endpoints)
+        networks.followers.append(names.server.ensure)
+        await names.server.ensure()
         server = FacetServer(
             Credentials.load(settings.credentials_dir), settings.instance_id, ACCESS, [SERVICE]
         )
@@ -67,15 +83,17 @@ async def serve(settings: NetworkSettings) -> None:
             driver_name=driver.name,
             tether_port=settings.tether_port,
             resolvers=lambda: _resolvers(settings),
+            names=names,
         )
         network_pb2_grpc.add_NetworkServiceServicer_to_server(servicer, server.server)
         async with asyncio.TaskGroup() as group:
-            reconciler = Reconciler(driver, settings.reconcile_seconds)
+            reconciler = Reconciler(driver, settings.reconcile_seconds, names.server.ensure)
             reconciling = group.create_task(reconciler.run())
             await server.start(settings.addresses)
             await stopping.wait()
             await server.stop()
             reconciling.cancel()
+            await names.server.close()
     finally:
         await driver.close()
         await store.close()

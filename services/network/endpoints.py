@@ -18,6 +18,7 @@ from services.network.drivers import Driver, Port
 from services.network.finish import finish
 from services.network.ipam import mac_of, parse_ipv4, parse_mac
 from services.network.model import Endpoint, Kind, Network, Reservation, Wish
+from services.network.names.directory import Directory
 from services.network.networks import Networks
 from services.network.store import NetworkStore
 from services.network.turns import Turns
@@ -39,6 +40,7 @@ class Endpoints:
         self._port_names: set[str] = set()
         self._macs: set[tuple[str, str]] = set()
         self._turns = Turns()
+        self.directory = Directory(self.bound)
 
     async def load(self) -> None:
         """Read all reservations from the database; the networks must have been read before."""
@@ -151,6 +153,30 @@ class Endpoints:
         async with self._turns.of(container_id):
             await self._detach(container_id)
 
+    async def rename(self, container_id: str, name: str) -> None:
+        """Note a container's new name, which is found from now on. Idempotent.
+
+        Raises NotFound (ENDPOINT_NOT_FOUND).
+        """
+        async with self._turns.of(container_id):
+            reservation = self.get(container_id)
+            if reservation.container_name != name:
+                await finish(self._rename(reservation, name))
+
+    def networks_of(self, network: Network, address: IPv4Address) -> list[Network]:
+        """Return the networks that the owner of an address in one network is in.
+
+        That network comes first, and is the only one where the address is nobody's.
+        """
+        owner = self.directory.owner(network.id, address)
+        reservation = None if owner is None else self._reservations.get(owner.container_id)
+        endpoints = () if reservation is None else reservation.endpoints
+        others = [self._networks.get(endpoint.network_id) for endpoint in endpoints]
+        return [
+            network,
+            *(o for o in others if o.id != network.id and not o.predefined and not o.management),
+        ]
+
     async def release(self, container_id: str) -> None:
         """Give a container's addresses back. Idempotent."""
         async with self._turns.of(container_id):
@@ -178,6 +204,11 @@ class Endpoints:
         await self._store.add_reservation(reservation, self._cursors(reservation.endpoints))
         undo.pop_all()
         self._keep(reservation)
+
+    async def _rename(self, reservation: Reservation, name: str) -> None:
+        await self._store.rename(reservation.container_id, name)
+        self._forget(reservation)
+        self._keep(replace(reservation, container_name=name))
 
     async def _erase(self, reservation: Reservation) -> None:
         await self._store.remove_reservation(reservation.container_id)
@@ -246,6 +277,7 @@ class Endpoints:
 
     def _keep(self, reservation: Reservation) -> None:
         self._reservations[reservation.container_id] = reservation
+        self.directory.add(reservation)
         for endpoint in reservation.endpoints:
             if endpoint.port_name is not None:
                 self._port_names.add(endpoint.port_name)
@@ -254,6 +286,7 @@ class Endpoints:
 
     def _forget(self, reservation: Reservation) -> None:
         del self._reservations[reservation.container_id]
+        self.directory.remove(reservation)
         for endpoint in reservation.endpoints:
             if endpoint.port_name is not None:
                 self._port_names.discard(endpoint.port_name)

@@ -1,6 +1,6 @@
 """Between the contract's messages and the service's own values."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,9 +19,12 @@ _KINDS = {Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE, Kind.NONE: pb.NETWORK_KIND_NONE}
 class Encoder:
     """Makes messages of networks and endpoints."""
 
-    def __init__(self, networks: Networks, endpoints: Endpoints) -> None:
+    def __init__(
+        self, networks: Networks, endpoints: Endpoints, has_names: Callable[[Network], bool]
+    ) -> None:
         self._networks = networks
         self._endpoints = endpoints
+        self._has_names = has_names
 
     def network(self, network: Network, endpoints: Iterable[Endpoint] = ()) -> pb.Network:
         """Return a network's message, with those of its endpoints that are to be shown."""
@@ -74,6 +77,8 @@ class Encoder:
             if not network.management and not network.internal:
                 message.ipv4_gateway = str(network.pool.gateway)
         if not network.management and network.kind is not Kind.NONE:
+            if network.pool is not None and self._has_names(network):
+                resolvers = resolvers.behind(network.pool.gateway)
             message.dns_servers.extend(resolvers.servers)
             message.dns_search.extend(resolvers.search)
             message.dns_options.extend(resolvers.options)

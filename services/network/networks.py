@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -48,6 +48,8 @@ class Networks:
         self._machine_lock = machine_lock
         self._networks: dict[str, Network] = {}
         self._addresses: dict[str, AddressPool] = {}
+        self.followers: list[Callable[[], Awaitable[None]]] = []
+        """Called when a network has come or gone, before whoever asked for it is told."""
         # Ordinals and subnets are chosen by one caller at a time.
         self._choosing = asyncio.Lock()
 
@@ -200,6 +202,7 @@ class Networks:
                 undo.push_async_callback(self._driver.remove_segment, segment.ordinal)
                 await self._driver.add_segment(segment)
             await finish(self._record(network, undo))
+            await self._tell()
             return network
 
     async def prune(self, until: datetime | None, labels: Sequence[LabelRule]) -> list[Network]:
@@ -252,7 +255,12 @@ class Networks:
             self._addresses[network.id] = addresses
             raise
         assert network.ordinal is not None
+        await self._tell()
         await self._driver.remove_segment(network.ordinal)
+
+    async def _tell(self) -> None:
+        for follower in self.followers:
+            await follower()
 
     async def _ensure_default(
         self, wanted: IPv4Network | None, taken: Sequence[IPv4Network]
@@ -263,7 +271,7 @@ class Networks:
             free = not pools.conflicts(network.pool.subnet, taken)
             if free or wanted is not None or self._addresses[network.id].in_use:
                 return
-        subnet = wanted or pools.choose([*taken, *self._own_subnets(but=network)])
+        subnet = wanted or pools.choose([*taken, *self.subnets(but=network)])
         pool = Pool(subnet, subnet[1])
         if network is None:
             network = _predefined(DEFAULT_NETWORK, Kind.BRIDGE, DEFAULT_ORDINAL, pool)
@@ -281,7 +289,7 @@ class Networks:
         return moved
 
     async def _choose_pool(self, plan: Plan) -> Pool:
-        taken = [*await self._driver.taken_subnets(), *self._own_subnets()]
+        taken = [*await self._driver.taken_subnets(), *self.subnets()]
         if plan.subnet is None:
             subnet = pools.choose(taken)
             return Pool(subnet, subnet[1])
@@ -297,7 +305,7 @@ class Networks:
         usual = first + 1 if first == plan.subnet.network_address else first
         return Pool(plan.subnet, plan.gateway or usual, plan.ip_range, dict(plan.auxiliary))
 
-    def _own_subnets(self, but: Network | None = None) -> list[IPv4Network]:
+    def subnets(self, but: Network | None = None) -> list[IPv4Network]:
         """Return the subnets that networks of ours have or may get."""
         own = [
             network.pool.subnet

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from portlayer.errors import Unavailable
 from services.network.drivers import Driver
@@ -14,10 +15,13 @@ repairs) costs a bounded share of a core."""
 
 
 class Reconciler:
-    """Runs the driver's `restore`, and logs what it found."""
+    """Runs the driver's `restore`, logs what it found, and calls what else is to be done then."""
 
-    def __init__(self, driver: Driver, period: float) -> None:
+    def __init__(
+        self, driver: Driver, period: float, *others: Callable[[], Awaitable[None]]
+    ) -> None:
         self._driver = driver
+        self._others = others
         self._period = period
 
     async def run(self) -> None:
@@ -25,6 +29,8 @@ class Reconciler:
         while True:
             await self._doubt_or_period()
             await self.once()
+            for other in self._others:
+                await other()
             await asyncio.sleep(SHORTEST_PAUSE)
 
     async def once(self) -> list[str]:

@@ -4,8 +4,9 @@ Source: resolv.conf(5); the choice is Docker's for its default bridge
 (https://docs.docker.com/engine/network/#dns-services).
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -24,6 +25,15 @@ class Resolvers:
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+
+    def behind(self, server: IPv4Address) -> "Resolvers":
+        """Return what a container needs that asks a network's own name server for all.
+
+        Names of containers have no dots, and are to be asked for as they are before any search
+        domain is tried: that is `ndots:0`, as Docker has it.
+        """
+        options = (option for option in self.options if not option.startswith("ndots:"))
+        return Resolvers((str(server),), self.search, (*options, "ndots:0"))
 
 
 def parse(text: str) -> Resolvers:
@@ -57,6 +67,31 @@ def for_containers(
         if reachable:
             return Resolvers(reachable, host.search, host.options)
     return Resolvers(PUBLIC_SERVERS, host.search, host.options)
+
+
+def of_host(
+    configured: Sequence[str],
+    forbidden: Iterable[IPv4Network],
+    resolv_conf: Path = RESOLV_CONF,
+) -> list[IPv4Address | IPv6Address]:
+    """Return the servers that the name servers of our networks ask: the host's own.
+
+    From the host those on loopback are reachable, too. Those in a forbidden network, ours that is,
+    would make us ask ourselves, or send packets to where none of a container's must come.
+    """
+    servers = configured or parse(_read(resolv_conf)).servers
+    own = list(forbidden)
+    found = []
+    for server in servers:
+        try:
+            address = ip_address(server)
+        except ValueError:
+            continue
+        if isinstance(address, IPv4Address) and any(address in network for network in own):
+            continue
+        if not address.is_unspecified:
+            found.append(address)
+    return found or [IPv4Address(server) for server in PUBLIC_SERVERS]
 
 
 def _is_reachable(server: str) -> bool:

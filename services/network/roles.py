@@ -24,6 +24,7 @@ ACCESS: Access = {
                 "Bind",
                 "Unbind",
                 "Release",
+                "Rename",
                 "Connect",
                 "Disconnect",
                 "Publish",

@@ -1,6 +1,7 @@
 """The RPC shell: decode, call, encode."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC
 
 from vic.network.v1 import network_pb2 as pb
@@ -11,10 +12,20 @@ from portlayer.interceptors import Context
 from services.network import messages
 from services.network.endpoints import Endpoints
 from services.network.model import LabelRule
+from services.network.names.answers import Answers, serves
+from services.network.names.server import NameServer
 from services.network.networks import DEFAULT_NETWORK, Networks
 from services.network.resolvers import Resolvers
 
 SERVICE = pb.DESCRIPTOR.services_by_name["NetworkService"]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What knows containers' names, and what tells them to the networks."""
+
+    answers: Answers
+    server: NameServer
 
 
 class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
@@ -31,6 +42,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         driver_name: str,
         tether_port: int,
         resolvers: Callable[[], Resolvers],
+        names: Names,
     ) -> None:
         self._networks = networks
         self._endpoints = endpoints
@@ -38,7 +50,8 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         self._tether_port = tether_port
         # Asked each time: the host's resolvers change while we run.
         self._resolvers = resolvers
-        self._encode = messages.Encoder(networks, endpoints)
+        self._names = names
+        self._encode = messages.Encoder(networks, endpoints, names.server.listens)
 
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
         """Tell the management network."""
@@ -120,6 +133,17 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         """Disconnect a container's taps."""
         await self._endpoints.unbind(_named(request.container_id))
         return pb.UnbindResponse()
+
+    async def Rename(self, request: pb.RenameRequest, context: Context) -> pb.RenameResponse:
+        """Note a container's new name."""
+        await self._endpoints.rename(_named(request.container_id), request.container_name)
+        return pb.RenameResponse()
+
+    async def Resolve(self, request: pb.ResolveRequest, context: Context) -> pb.ResolveResponse:
+        """Answer a name as the network's name server would."""
+        network = self._networks.find(request.network)
+        found = self._names.answers.resolve([network], request.name) if serves(network) else []
+        return pb.ResolveResponse(addresses=[str(address) for address in found])
 
     async def Release(self, request: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
         """Give a container's addresses back."""

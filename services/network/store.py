@@ -157,6 +157,15 @@ class NetworkStore:
                     .values(cursor=str(cursor))
                 )
 
+    async def rename(self, container_id: str, name: str) -> None:
+        """Record another name of a container."""
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(
+                sa.update(_reservations)
+                .where(_reservations.c.container_id == container_id)
+                .values(container_name=name)
+            )
+
     async def change_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """Record other port names and addresses of endpoints."""
         rows = [_endpoint_row(endpoint) for endpoint in endpoints]

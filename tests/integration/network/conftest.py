@@ -86,9 +86,11 @@ class Facet:
             await self.store.close()
             self.store = None
 
-    async def container(self, container_id: str, network: str = "bridge") -> tuple[Guest, Guest]:
+    async def container(
+        self, container_id: str, network: str = "bridge", name: str = ""
+    ) -> tuple[Guest, Guest]:
         """Return the two cards of a new running container: management, network."""
-        reservation = await self.endpoints.reserve(container_id, "", "", [Wish(network)])
+        reservation = await self.endpoints.reserve(container_id, name, "", [Wish(network)])
         cards = []
         for endpoint in reservation.endpoints:
             pool = self.networks.get(endpoint.network_id).pool

@@ -48,6 +48,8 @@ class FakeFacets:
     reservations: dict[str, list[network_pb2.Endpoint]] = field(default_factory=dict)
     registered: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
+    # What containers are called in their networks since they were renamed.
+    names: dict[str, str] = field(default_factory=dict)
     failing: dict[str, VicError] = field(default_factory=dict)
     signals: list[tuple[str, int]] = field(default_factory=list)
     signalled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -132,6 +134,10 @@ class FakeFacets:
     async def Release(self, request: network_pb2.ReleaseRequest) -> None:
         self.reservations.pop(request.container_id, None)
         self.bound.discard(request.container_id)
+
+    async def Rename(self, request: network_pb2.RenameRequest) -> None:
+        self._fail("Rename")
+        self.names[request.container_id] = request.container_name
 
     async def Bind(self, request: network_pb2.BindRequest) -> None:
         self._fail("Bind")

@@ -381,10 +381,20 @@ async def test_a_rename_that_fails_changes_nothing(facet: Facet) -> None:
     facet.peers.failing["PutSpecification"] = Unavailable("storage is away")
     with pytest.raises(Unavailable):
         await facet.lifecycle.rename(container_id, "three")
+    facet.peers.failing["Rename"] = Unavailable("network is away")
+    with pytest.raises(Unavailable):
+        await facet.lifecycle.rename(container_id, "three")
     with pytest.raises(AlreadyExists):
         await facet.lifecycle.rename(container_id, "two")
     assert (await facet.containers.resolve("one")).id == container_id
     assert facet.peers.disks[container_id] == before
+    assert facet.peers.names[container_id] == "one"
+
+
+async def test_networks_know_a_renamed_container_by_its_new_name(facet: Facet) -> None:
+    container_id = (await facet.creator.create("", spec(name="one"))).id
+    await facet.lifecycle.rename(container_id, "two")
+    assert facet.peers.names == {container_id: "two"}
 
 
 async def test_what_a_guest_says_of_its_kernel_is_bounded(facet: Facet) -> None:

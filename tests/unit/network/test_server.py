@@ -8,9 +8,12 @@ from vic.network.v1 import network_pb2 as pb
 from portlayer.errors import InvalidArgument, NotImplementedYet
 from portlayer.identity import Role
 from services.network import messages
+from services.network.names.answers import Answers
+from services.network.names.server import NameServer
+from services.network.names.upstream import Upstream
 from services.network.resolvers import Resolvers
 from services.network.roles import ACCESS
-from services.network.server import SERVICE, NetworkServicer
+from services.network.server import SERVICE, Names, NetworkServicer
 from tests.unit.network.conftest import Facet
 
 NO_CONTEXT = cast(Any, None)
@@ -20,12 +23,14 @@ RESOLVERS = Resolvers(("10.0.0.53",), ("lan",), ("ndots:1",))
 @pytest.fixture
 def servicer(facet: Facet) -> NetworkServicer:
     """Return the shell over a started service."""
+    answers = Answers(facet.endpoints.directory, facet.endpoints.networks_of)
     return NetworkServicer(
         facet.networks,
         facet.endpoints,
         driver_name="linux",
         tether_port=7443,
         resolvers=lambda: RESOLVERS,
+        names=Names(answers, NameServer(facet.networks.all, answers, Upstream(list))),
     )
 
 

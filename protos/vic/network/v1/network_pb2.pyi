@@ -342,6 +342,18 @@ class ReleaseResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class RenameRequest(_message.Message):
+    __slots__ = ("container_id", "container_name")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_NAME_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    container_name: str
+    def __init__(self, container_id: _Optional[str] = ..., container_name: _Optional[str] = ...) -> None: ...
+
+class RenameResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ConnectRequest(_message.Message):
     __slots__ = ("container_id", "endpoint")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]

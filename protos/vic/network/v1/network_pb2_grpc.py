@@ -96,6 +96,11 @@ class NetworkServiceStub:
                 request_serializer=vic_dot_network_dot_v1_dot_network__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=vic_dot_network_dot_v1_dot_network__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.Rename = channel.unary_unary(
+                '/vic.network.v1.NetworkService/Rename',
+                request_serializer=vic_dot_network_dot_v1_dot_network__pb2.RenameRequest.SerializeToString,
+                response_deserializer=vic_dot_network_dot_v1_dot_network__pb2.RenameResponse.FromString,
+                _registered_method=True)
         self.Connect = channel.unary_unary(
                 '/vic.network.v1.NetworkService/Connect',
                 request_serializer=vic_dot_network_dot_v1_dot_network__pb2.ConnectRequest.SerializeToString,
@@ -235,6 +240,14 @@ class NetworkServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rename(self, request, context):
+        """Rename notes a container's new name, under which its networks' DNS knows it from then on.
+        Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Connect(self, request, context):
         """Connect adds an endpoint on one more network to a container. Idempotent on both names.
         """
@@ -265,7 +278,8 @@ class NetworkServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Resolve(self, request, context):
-        """Resolve answers a name as the network's DNS would.
+        """Resolve answers a name as the network's DNS would: the addresses of the running containers that
+        have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -354,6 +368,11 @@ def add_NetworkServiceServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=vic_dot_network_dot_v1_dot_network__pb2.ReleaseRequest.FromString,
                     response_serializer=vic_dot_network_dot_v1_dot_network__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Rename': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rename,
+                    request_deserializer=vic_dot_network_dot_v1_dot_network__pb2.RenameRequest.FromString,
+                    response_serializer=vic_dot_network_dot_v1_dot_network__pb2.RenameResponse.SerializeToString,
             ),
             'Connect': grpc.unary_unary_rpc_method_handler(
                     servicer.Connect,
@@ -722,6 +741,33 @@ class NetworkService:
             '/vic.network.v1.NetworkService/Release',
             vic_dot_network_dot_v1_dot_network__pb2.ReleaseRequest.SerializeToString,
             vic_dot_network_dot_v1_dot_network__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rename(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.network.v1.NetworkService/Rename',
+            vic_dot_network_dot_v1_dot_network__pb2.RenameRequest.SerializeToString,
+            vic_dot_network_dot_v1_dot_network__pb2.RenameResponse.FromString,
             options,
             channel_credentials,
             insecure,

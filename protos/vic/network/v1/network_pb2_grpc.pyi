@@ -71,6 +71,10 @@ class NetworkServiceStub:
     """Unbind takes what Bind did back; addresses stay. Idempotent."""
     Release: _grpc.UnaryUnaryMultiCallable[_network_pb2.ReleaseRequest, _network_pb2.ReleaseResponse]
     """Release gives a container's addresses back. Idempotent."""
+    Rename: _grpc.UnaryUnaryMultiCallable[_network_pb2.RenameRequest, _network_pb2.RenameResponse]
+    """Rename notes a container's new name, under which its networks' DNS knows it from then on.
+    Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND).
+    """
     Connect: _grpc.UnaryUnaryMultiCallable[_network_pb2.ConnectRequest, _network_pb2.ConnectResponse]
     """Connect adds an endpoint on one more network to a container. Idempotent on both names."""
     Disconnect: _grpc.UnaryUnaryMultiCallable[_network_pb2.DisconnectRequest, _network_pb2.DisconnectResponse]
@@ -82,7 +86,9 @@ class NetworkServiceStub:
     Unpublish: _grpc.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]
     """Unpublish closes a container's ports."""
     Resolve: _grpc.UnaryUnaryMultiCallable[_network_pb2.ResolveRequest, _network_pb2.ResolveResponse]
-    """Resolve answers a name as the network's DNS would."""
+    """Resolve answers a name as the network's DNS would: the addresses of the running containers that
+    have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
+    """
     SetOutsideAlias: _grpc.UnaryUnaryMultiCallable[_network_pb2.SetOutsideAliasRequest, _network_pb2.SetOutsideAliasResponse]
     """SetOutsideAlias gives an outside host a name in a network."""
     RemoveOutsideAlias: _grpc.UnaryUnaryMultiCallable[_network_pb2.RemoveOutsideAliasRequest, _network_pb2.RemoveOutsideAliasResponse]
@@ -133,6 +139,10 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     """Unbind takes what Bind did back; addresses stay. Idempotent."""
     Release: _aio.UnaryUnaryMultiCallable[_network_pb2.ReleaseRequest, _network_pb2.ReleaseResponse]  # type: ignore[assignment]
     """Release gives a container's addresses back. Idempotent."""
+    Rename: _aio.UnaryUnaryMultiCallable[_network_pb2.RenameRequest, _network_pb2.RenameResponse]  # type: ignore[assignment]
+    """Rename notes a container's new name, under which its networks' DNS knows it from then on.
+    Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND).
+    """
     Connect: _aio.UnaryUnaryMultiCallable[_network_pb2.ConnectRequest, _network_pb2.ConnectResponse]  # type: ignore[assignment]
     """Connect adds an endpoint on one more network to a container. Idempotent on both names."""
     Disconnect: _aio.UnaryUnaryMultiCallable[_network_pb2.DisconnectRequest, _network_pb2.DisconnectResponse]  # type: ignore[assignment]
@@ -144,7 +154,9 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     Unpublish: _aio.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]  # type: ignore[assignment]
     """Unpublish closes a container's ports."""
     Resolve: _aio.UnaryUnaryMultiCallable[_network_pb2.ResolveRequest, _network_pb2.ResolveResponse]  # type: ignore[assignment]
-    """Resolve answers a name as the network's DNS would."""
+    """Resolve answers a name as the network's DNS would: the addresses of the running containers that
+    have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
+    """
     SetOutsideAlias: _aio.UnaryUnaryMultiCallable[_network_pb2.SetOutsideAliasRequest, _network_pb2.SetOutsideAliasResponse]  # type: ignore[assignment]
     """SetOutsideAlias gives an outside host a name in a network."""
     RemoveOutsideAlias: _aio.UnaryUnaryMultiCallable[_network_pb2.RemoveOutsideAliasRequest, _network_pb2.RemoveOutsideAliasResponse]  # type: ignore[assignment]
@@ -253,6 +265,15 @@ class NetworkServiceServicer:
     ) -> _typing.Union[_network_pb2.ReleaseResponse, _abc.Awaitable[_network_pb2.ReleaseResponse]]:
         """Release gives a container's addresses back. Idempotent."""
 
+    def Rename(
+        self,
+        request: _network_pb2.RenameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_network_pb2.RenameResponse, _abc.Awaitable[_network_pb2.RenameResponse]]:
+        """Rename notes a container's new name, under which its networks' DNS knows it from then on.
+        Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND).
+        """
+
     def Connect(
         self,
         request: _network_pb2.ConnectRequest,
@@ -288,7 +309,9 @@ class NetworkServiceServicer:
         request: _network_pb2.ResolveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.ResolveResponse, _abc.Awaitable[_network_pb2.ResolveResponse]]:
-        """Resolve answers a name as the network's DNS would."""
+        """Resolve answers a name as the network's DNS would: the addresses of the running containers that
+        have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
+        """
 
     def SetOutsideAlias(
         self,

@@ -24,6 +24,7 @@ log = logging.getLogger("vic.network.foreign")
 
 FAMILIES = ("inet", "ip")
 DOCKER_USER = "DOCKER-USER"
+DNS_PORT = 53
 DROPS = ("drop", "reject")
 PASSED = frozenset({"counter", "log", "comment"})
 """Statements without effect on which packets a rule catches."""
@@ -47,6 +48,16 @@ def accepts(names: Names, guards: Guards, segments: Sequence[Segment]) -> list[A
     found = [
         Accept("forward", f"iifname {bridges}", "from containers"),
         Accept("forward", f"oifname {bridges}", "to containers"),
+        Accept(
+            "input",
+            f"iifname {bridges} meta l4proto {{ tcp, udp }} th dport {DNS_PORT}",
+            "from containers to our name servers",
+        ),
+        Accept(
+            "output",
+            f"oifname {bridges} meta l4proto {{ tcp, udp }} th sport {DNS_PORT}",
+            "from our name servers to containers",
+        ),
     ]
     for segment in segments:
         if segment.management:

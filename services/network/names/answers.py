@@ -1,0 +1,174 @@
+"""What the name server says to a question, or that somebody else has to be asked.
+
+Source: RFC 1035, RFC 2308 (no data), RFC 6891 (EDNS)
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from enum import Enum
+from ipaddress import IPv4Address
+from typing import Final
+
+import dns.edns
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.opcode
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.reversename
+import dns.rrset
+
+from services.network.model import Kind, Network
+from services.network.names.directory import Directory
+
+SECONDS_TO_LIVE = 5
+"""A renamed or restarted container is found anew within seconds, also by clients that keep
+answers; Docker has 600."""
+
+UDP_BYTES = 512
+"""What a client without EDNS takes (RFC 1035, 4.2.1)."""
+
+MOST_UDP_BYTES = 1232
+"""What passes everywhere in one packet (DNS flag day 2020)."""
+
+TRANSFERS = frozenset({dns.rdatatype.AXFR, dns.rdatatype.IXFR})
+
+NetworksOf = Callable[[Network, IPv4Address], Sequence[Network]]
+
+
+class Elsewhere(Enum):
+    """The question is not about our containers."""
+
+    ASK = "ask"
+
+
+ASK: Final = Elsewhere.ASK
+
+
+class Answers:
+    """Answers questions of containers about one another.
+
+    `networks_of` tells in which networks the asker is, given the one through which it asks: these
+    and no others are looked into.
+    """
+
+    def __init__(self, directory: Directory, networks_of: NetworksOf) -> None:
+        self._directory = directory
+        self._networks_of = networks_of
+
+    def answer(
+        self, query: dns.message.Message, network: Network, asker: IPv4Address
+    ) -> dns.message.Message | Elsewhere:
+        """Return the answer to a question, or ASK."""
+        refusal = _refusal(query)
+        if refusal is not None:
+            return refused(query, refusal)
+        (question,) = query.question
+        networks = self._networks_of(network, asker)
+        if question.rdtype == dns.rdatatype.PTR:
+            found = self._reverse(query, question.name, networks)
+        else:
+            found = self._forward(query, question.name, networks)
+        if found is not None:
+            return found
+        if all(member.internal for member in networks):
+            # No way out, not for questions either.
+            return refused(query, dns.rcode.NXDOMAIN)
+        return ASK
+
+    def resolve(self, networks: Sequence[Network], name: str) -> list[IPv4Address]:
+        """Return the addresses of a name in the first of the networks that has it."""
+        name = name.lower().rstrip(".")
+        for network in networks:
+            own_domain = f".{network.name.lower()}"
+            for called in (name, name.removesuffix(own_domain)):
+                addresses = self._directory.addresses(network.id, called)
+                if addresses:
+                    # So that clients that take the first one come to all of them.
+                    random.shuffle(addresses)
+                    return addresses
+        return []
+
+    def _forward(
+        self, query: dns.message.Message, name: dns.name.Name, networks: Sequence[Network]
+    ) -> dns.message.Message | None:
+        addresses = self.resolve(networks, name.to_text(omit_final_dot=True))
+        if not addresses:
+            return None
+        response = _response(query)
+        if query.question[0].rdtype in (dns.rdatatype.A, dns.rdatatype.ANY):
+            texts = [str(address) for address in addresses]
+            response.answer.append(dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", "A", *texts))
+        # Any other type: the name is known, and has no such data.
+        return response
+
+    def _reverse(
+        self, query: dns.message.Message, name: dns.name.Name, networks: Sequence[Network]
+    ) -> dns.message.Message | None:
+        try:
+            address = IPv4Address(dns.reversename.to_address(name))
+        except (dns.exception.DNSException, ValueError):
+            return None
+        for network in networks:
+            if network.pool is None or address not in network.pool.subnet:
+                continue
+            found = self._directory.name(network.id, address)
+            if found is None:
+                # Nobody elsewhere knows our addresses.
+                return refused(query, dns.rcode.NXDOMAIN)
+            response = _response(query)
+            target = dns.name.from_text(f"{found}.{network.name}.")
+            response.answer.append(
+                dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", "PTR", target.to_text())
+            )
+            return response
+        return None
+
+
+def serves(network: Network) -> bool:
+    """Tell whether a network has a name server: those that users made, as with Docker."""
+    return network.kind is Kind.BRIDGE and not network.predefined and not network.management
+
+
+def refused(query: dns.message.Message, code: dns.rcode.Rcode) -> dns.message.Message:
+    """Return an answer that says no more than a code."""
+    response = _response(query)
+    response.set_rcode(code)
+    return response
+
+
+def most_udp_bytes(query: dns.message.Message) -> int:
+    """Return how long an answer by UDP may be."""
+    if query.edns < 0:
+        return UDP_BYTES
+    return min(max(query.payload, UDP_BYTES), MOST_UDP_BYTES)
+
+
+def wire(response: dns.message.Message, most_bytes: int) -> bytes:
+    """Return an answer as it is sent; what is too long is cut, and says so."""
+    return response.to_wire(max_size=most_bytes, prefer_truncation=True)
+
+
+def _refusal(query: dns.message.Message) -> dns.rcode.Rcode | None:
+    if query.opcode() != dns.opcode.QUERY:
+        return dns.rcode.NOTIMP
+    if query.edns > 0:
+        return dns.rcode.BADVERS
+    if len(query.question) != 1:
+        return dns.rcode.FORMERR
+    (question,) = query.question
+    if question.rdclass != dns.rdataclass.IN or question.rdtype in TRANSFERS:
+        return dns.rcode.REFUSED
+    return None
+
+
+def _response(query: dns.message.Message) -> dns.message.Message:
+    response = dns.message.make_response(
+        query, recursion_available=True, our_payload=MOST_UDP_BYTES
+    )
+    if response.edns > 0:
+        response.use_edns(0, payload=MOST_UDP_BYTES)
+    return response
