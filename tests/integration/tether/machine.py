@@ -37,6 +37,7 @@ from tether.guestconfig import (
 
 DISK_BYTES = 256 * 1024 * 1024
 MAC = "02:42:ac:11:00:00"
+MANAGEMENT_MAC = "02:00:00:00:00:05"
 MACHINE_ID = "0123456789abcdef0123456789abcde0"
 _BOOT_BOUND = 240.0
 _MACHINE = (
@@ -90,7 +91,41 @@ def make_tree(tree: Path) -> Path:
     return tree
 
 
-def configuration(authority: Authority, port: int, number: int = 0, **root: bool) -> GuestConfig:
+@dataclass(frozen=True)
+class Hardware:
+    """Which devices a platform gives its machines, as QEMU names them."""
+
+    nic: str
+    """With all its options but bus and backend."""
+    disk: tuple[str, ...]
+    """The disk, and what it hangs on."""
+    disk_name: str
+    """What the guest calls the disk."""
+    macs: tuple[str, ...] = ()
+    """Of the interfaces, where the platform gives them: QEMU's vmxnet3 lets no guest change its."""
+
+
+VIRTIO = Hardware(
+    "virtio-net-pci-non-transitional,romfile=,rombar=0",
+    ("virtio-blk-pci-non-transitional,id=root,drive=disk,addr=0x4",),
+    "vda",
+)
+VMWARE = Hardware(
+    "vmxnet3,romfile=,rombar=0",
+    ("pvscsi,id=scsi,addr=0x4", "scsi-hd,id=root,bus=scsi.0,drive=disk"),
+    "sda",
+    (MANAGEMENT_MAC, MAC),
+)
+
+
+def configuration(
+    authority: Authority,
+    port: int,
+    number: int = 0,
+    *,
+    readonly: bool = False,
+    hardware: Hardware = VIRTIO,
+) -> GuestConfig:
     """What the host agent would tell the VM of the container with this number."""
     own = authority.for_tether(container_id(number))
     hostname = f"tethered{number or ''}"
@@ -103,7 +138,7 @@ def configuration(authority: Authority, port: int, number: int = 0, **root: bool
             boot_id="boot-1",
             machine_id=f"{MACHINE_ID[:-1]}{number}",
             management=Management(
-                mac="02:00:00:00:00:05",
+                mac=MANAGEMENT_MAC,
                 address="100.112.0.5/20",
                 endpoint=f"100.112.0.1:{port}",
                 server_name=f"interaction.{INSTANCE}.vic",
@@ -116,7 +151,7 @@ def configuration(authority: Authority, port: int, number: int = 0, **root: bool
             nics=(Nic(1, f"{MAC[:-1]}{number}", ("172.17.0.2/16",), "172.17.0.1"),),
             dns=Dns(("172.17.0.3",), ("example.org",)),
             hosts=(("172.17.0.2", hostname),),
-            root=Root(readonly=root.get("readonly", False)),
+            root=Root(device=hardware.disk_name, readonly=readonly),
         ),
     )
 
@@ -190,6 +225,7 @@ async def machine(
     pass_fds: tuple[int, ...] = (),
     snapshot: bool = True,
     vcpus: int = 1,
+    hardware: Hardware = VIRTIO,
     nets: tuple[str, str] = (
         "user,net=100.112.0.0/20,host=100.112.0.1,ipv6=off",
         "user,net=172.17.0.0/16,host=172.17.0.1,ipv6=off",
@@ -233,16 +269,16 @@ async def machine(
         *("-chardev", f"socket,id=exit,fd={exits_end.fileno()}"),
         *("-device", "virtserialport,bus=ports.0,nr=2,chardev=exit,name=vic.exit"),
         *("-blockdev", json.dumps(block)),
-        *("-device", "virtio-blk-pci-non-transitional,id=root,drive=disk,addr=0x4"),
+        *(word for device in hardware.disk for word in ("-device", device)),
         *extra,
     ]
     for index, net in enumerate(nets):
+        mac = f",mac={hardware.macs[index]}" if hardware.macs else ""
         command += [
             *("-device", f"pcie-root-port,id=port{index},chassis={index + 1},addr={8 + index:#x}"),
             *("-netdev", f"{net},id=net{index}"),
             "-device",
-            f"virtio-net-pci-non-transitional,id=nic{index},bus=port{index},netdev=net{index},"
-            "romfile=,rombar=0",
+            f"{hardware.nic},id=nic{index},bus=port{index},netdev=net{index}{mac}",
         ]
     descriptors = [config_end.fileno(), exits_end.fileno(), *pass_fds]
     process = subprocess.Popen(command, pass_fds=descriptors)  # noqa: ASYNC220

@@ -34,9 +34,11 @@ def content(disk: Path, path: str) -> bytes:
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 
-async def configured(vm: Machine, authority: Authority, port: int, **root: bool) -> None:
+async def configured(
+    vm: Machine, authority: Authority, port: int, *, readonly: bool = False
+) -> None:
     assert await vm.line() == {"event": "ready", "protocol": 1}
-    await vm.configure(configuration(authority, port, **root))
+    await vm.configure(configuration(authority, port, readonly=readonly))
     assert await vm.line() == {"event": "configured", "container_id": CONTAINER_ID}
 
 
