@@ -371,9 +371,7 @@ class Lifecycle:
                 await self._containers.rename(
                     renamed, event(renamed, exec_pb2.EVENT_KIND_RENAME, oldName=f"/{record.name}")
                 )
-            except BaseException:
-                await self._put_specification(record)
-                raise
+                undo.pop_all()
             self._events.announce(record.id)
             return await self._current(container_id)
 
