@@ -11,6 +11,7 @@ from vic.interaction.v1.interaction_pb2 import (
     InspectExecResponse,
 )
 from vic.tether.v1.process_pb2 import ProcessSpec, WindowSize
+from vic.tether.v1.tether_pb2 import LaunchFailure
 
 from gateway.errors import bad_parameter
 from gateway.fields import Fields
@@ -99,7 +100,9 @@ def failure_sentence(error: VicError) -> str:
     """Why a process could not be run, as ``docker exec`` prints it."""
     if error.reason is not Reason.LAUNCH_FAILED:
         return error.message
-    if error.metadata.get("failure") == "UNKNOWN_USER":
+    if error.metadata.get("failure") == LaunchFailure.Name(
+        LaunchFailure.LAUNCH_FAILURE_UNKNOWN_USER
+    ):
         return error.message
     return (
         "OCI runtime exec failed: exec failed: unable to start container process: "

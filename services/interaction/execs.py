@@ -67,8 +67,8 @@ class Execs:
         await self._forget_old(session)
         if len(session.execs) >= MAX_PROCESSES:
             raise FailedPrecondition(f"more than {MAX_PROCESSES} execs", Reason.LIMIT_EXCEEDED)
+        # On record when it runs; until then a restart forgets it, as dockerd does.
         process = session.execs[exec_id] = Process(exec_id, serialized)
-        await self._store.put_process(process.row(container_id))
         return process
 
     def claim(self, exec_id: str) -> tuple[Session, Process]:

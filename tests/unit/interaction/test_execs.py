@@ -48,6 +48,13 @@ async def inspect(suite: Suite, exec_id: str = EXEC) -> interaction_pb2.InspectE
     return await suite.interaction().InspectExec(request)
 
 
+async def runs(suite: Suite, exec_id: str = EXEC) -> None:
+    """Return when it is known that an exec runs."""
+    assert suite.service is not None
+    session = suite.service.sessions.get(CONTAINER)
+    await soon(session.changed.wait_for(lambda: session.execs[exec_id].running))
+
+
 async def test_an_exec_runs_with_all_its_streams_and_its_code(suite: Suite) -> None:
     async with suite.running() as tether:
         assert await create(suite) == EXEC
@@ -63,6 +70,7 @@ async def test_an_exec_runs_with_all_its_streams_and_its_code(suite: Suite) -> N
         assert await stdio.take_input(4) == b"ping"
         await client.call.done_writing()
         assert (await stdio.read()).stdin_end.offset == 4
+        await runs(suite)
         state = await inspect(suite)
         assert (state.running, state.pid, state.container_id) == (True, 55, CONTAINER)
         await stdio.send(b"pong")
@@ -128,7 +136,7 @@ async def test_the_end_of_input_detaches_a_client_from_an_execs_terminal(suite: 
         await client.call.write(interaction_pb2.StartExecRequest(stdin=b"ls\n"))
         await client.call.done_writing()
         assert await client.read_all() == b""
-        assert (await inspect(suite)).running
+        await runs(suite)
         stdio = await tether.stdio(EXEC)
         assert await stdio.take_input(3) == b"ls\n"
         # It would come before this acknowledgement.
@@ -371,10 +379,9 @@ async def test_execs_end_with_their_vm(suite: Suite) -> None:
         await create(suite)
         client = await start(suite)
         await tether.take_launch()
+        await runs(suite)
         assert suite.service is not None
-        session = suite.service.sessions.get(CONTAINER)
-        await soon(session.changed.wait_for(lambda: session.execs[EXEC].running))
-        await session.retire("b001")
+        await suite.service.sessions.get(CONTAINER).retire("b001")
         assert await client.read_all() == b""
         assert (await inspect(suite)).exit_code == 137
         with pytest.raises(VicError):

@@ -126,7 +126,8 @@ class InteractionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateExec(self, request, context):
-        """CreateExec prepares an additional process. Idempotent on exec_id. Errors: NOT_FOUND
+        """CreateExec prepares an additional process, which is kept through a restart of the service once
+        it was started, and for ten minutes without that. Idempotent on exec_id. Errors: NOT_FOUND
         (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING) when the init process doesn't run,
         ALREADY_EXISTS when the ID names another one.
         """

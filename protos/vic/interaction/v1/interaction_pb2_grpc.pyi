@@ -48,7 +48,8 @@ class InteractionServiceStub:
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (LOGS_NOT_KEPT) with logs.
     """
     CreateExec: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.CreateExecRequest, _interaction_pb2.CreateExecResponse]
-    """CreateExec prepares an additional process. Idempotent on exec_id. Errors: NOT_FOUND
+    """CreateExec prepares an additional process, which is kept through a restart of the service once
+    it was started, and for ten minutes without that. Idempotent on exec_id. Errors: NOT_FOUND
     (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING) when the init process doesn't run,
     ALREADY_EXISTS when the ID names another one.
     """
@@ -114,7 +115,8 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (LOGS_NOT_KEPT) with logs.
     """
     CreateExec: _aio.UnaryUnaryMultiCallable[_interaction_pb2.CreateExecRequest, _interaction_pb2.CreateExecResponse]  # type: ignore[assignment]
-    """CreateExec prepares an additional process. Idempotent on exec_id. Errors: NOT_FOUND
+    """CreateExec prepares an additional process, which is kept through a restart of the service once
+    it was started, and for ten minutes without that. Idempotent on exec_id. Errors: NOT_FOUND
     (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING) when the init process doesn't run,
     ALREADY_EXISTS when the ID names another one.
     """
@@ -187,7 +189,8 @@ class InteractionServiceServicer:
         request: _interaction_pb2.CreateExecRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.CreateExecResponse, _abc.Awaitable[_interaction_pb2.CreateExecResponse]]:
-        """CreateExec prepares an additional process. Idempotent on exec_id. Errors: NOT_FOUND
+        """CreateExec prepares an additional process, which is kept through a restart of the service once
+        it was started, and for ten minutes without that. Idempotent on exec_id. Errors: NOT_FOUND
         (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING) when the init process doesn't run,
         ALREADY_EXISTS when the ID names another one.
         """
