@@ -1,4 +1,4 @@
-"""Images: pull, list, inspect, remove."""
+"""Images: pull, list, inspect, tag, history, remove."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -6,11 +6,13 @@ from contextlib import aclosing
 from starlette.responses import Response
 from starlette.routing import Route
 from vic.storage.v1.image_pb2 import (
+    HistoryRequest,
     ImageServiceGetRequest,
     ImageServiceListRequest,
     ImageServiceRemoveRequest,
     PullRequest,
     PullResponse,
+    TagRequest,
 )
 
 from gateway.call import Call, json_line, json_response
@@ -22,13 +24,14 @@ from gateway.translate.credentials import from_header
 from gateway.translate.filters import Filters
 from gateway.translate.images import (
     LIST_FILTERS,
+    history_json,
     inspect_json,
     removed_json,
     select,
     summary_json,
 )
 from gateway.translate.progress import error_line, progress_line, result_lines
-from gateway.translate.references import is_name_only, with_tag_or_digest
+from gateway.translate.references import is_name_only, tag_target, with_tag_or_digest
 from portlayer.errors import VicError
 
 # Removing an image may wait for one that is being pulled on top of its layers.
@@ -47,6 +50,8 @@ class ImageRoutes:
             endpoint("GET", "/images/json", self.list),
             endpoint("POST", "/images/create", self.create),
             endpoint("GET", "/images/{image:path}/json", self.inspect),
+            endpoint("GET", "/images/{image:path}/history", self.history),
+            endpoint("POST", "/images/{image:path}/tag", self.tag),
             endpoint("DELETE", "/images/{image:path}", self.remove),
         ]
 
@@ -56,7 +61,9 @@ class ImageRoutes:
         listed = await self._facets.images.List(ImageServiceListRequest())
         shared = call.flag("shared-size")
         chosen = select(listed.images, filters)
-        return json_response([summary_json(item, call.version, shared) for item in chosen])
+        return json_response(
+            [summary_json(item, call.version, shared_size=shared) for item in chosen]
+        )
 
     async def inspect(self, call: Call) -> Response:
         """GET /images/{name}/json."""
@@ -65,6 +72,19 @@ class ImageRoutes:
         request = ImageServiceGetRequest(reference=call.path("image"))
         got = await self._facets.images.Get(request)
         return json_response(inspect_json(got.image, call.version))
+
+    async def history(self, call: Call) -> Response:
+        """GET /images/{name}/history."""
+        if call.text("platform"):
+            raise not_implemented("The history of an image of another platform (platform)")
+        told = await self._facets.images.History(HistoryRequest(reference=call.path("image")))
+        return json_response(history_json(told.entries))
+
+    async def tag(self, call: Call) -> Response:
+        """POST /images/{name}/tag."""
+        target = tag_target(call.text("repo"), call.text("tag"))
+        await self._facets.images.Tag(TagRequest(source=call.path("image"), target=target))
+        return Response(status_code=201)
 
     async def remove(self, call: Call) -> Response:
         """DELETE /images/{name}."""

@@ -60,16 +60,13 @@ PUT /containers/{id:path}/archive
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}
-POST /containers/prune
 GET /images/get
 GET /images/search
 POST /images/load
 POST /images/prune
 GET /images/{name:path}/get
-GET /images/{name:path}/history
 GET /images/{name:path}/attestations
 POST /images/{name:path}/push
-POST /images/{name:path}/tag
 GET /distribution/{name:path}/json
 POST /commit
 POST /build

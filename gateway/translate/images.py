@@ -1,15 +1,23 @@
 """Images in Docker's shapes."""
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from vic.storage.v1.image_pb2 import Image, ImageConfig, ImageSummary, RemovedImage
+from vic.storage.v1.image_pb2 import (
+    HistoryEntry,
+    Image,
+    ImageConfig,
+    ImageSummary,
+    RemovedImage,
+)
 
 from gateway.errors import not_found
 from gateway.translate.containers import STORAGE_DRIVER
 from gateway.translate.filters import Filters
-from gateway.translate.times import from_query, nanoseconds, rfc3339
+from gateway.translate.plans import until_of
+from gateway.translate.times import nanoseconds, rfc3339
 
 LIST_FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 
@@ -27,16 +35,25 @@ _CONTAINER_FIELDS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Selected:
+    """An image of a list, with the names of it that the list shows."""
+
+    summary: ImageSummary
+    tags: Sequence[str]
+    digests: Sequence[str]
+
+
 def summary_json(
-    summary: ImageSummary, version: tuple[int, int], shared_size: bool
+    selected: Selected, version: tuple[int, int], *, shared_size: bool, containers: bool = False
 ) -> dict[str, Any]:
-    """An image as an entry of ``GET /images/json``."""
+    """An image as an entry of ``GET /images/json``, or with ``containers`` of ``/system/df``."""
+    summary, tags, digests = selected.summary, list(selected.tags), list(selected.digests)
     image = summary.image
-    tags, digests = list(image.repository_tags), list(image.repository_digests)
     if version < (1, 43) and not tags:
         tags, digests = ["<none>:<none>"], digests or ["<none>@<none>"]
     entry = {
-        "Containers": -1,
+        "Containers": summary.containers if containers else -1,
         "Created": image.created_at.seconds,
         "Id": image.id,
         "Labels": dict(image.config.labels) or None,
@@ -79,6 +96,21 @@ def inspect_json(image: Image, version: tuple[int, int]) -> dict[str, Any]:
     return value
 
 
+def history_json(entries: Iterable[HistoryEntry]) -> list[dict[str, Any]]:
+    """The steps that made an image, newest first."""
+    return [
+        {
+            "Id": entry.image_id,
+            "Created": entry.created_at.seconds,
+            "CreatedBy": entry.created_by,
+            "Tags": list(entry.repository_tags) or None,
+            "Size": entry.size_bytes,
+            "Comment": entry.comment,
+        }
+        for entry in entries
+    ]
+
+
 def removed_json(removed: Iterable[RemovedImage]) -> list[dict[str, str]]:
     """What a removal did."""
     return [
@@ -89,29 +121,36 @@ def removed_json(removed: Iterable[RemovedImage]) -> list[dict[str, str]]:
     ]
 
 
-def select(summaries: Iterable[ImageSummary], filters: Filters) -> list[ImageSummary]:
-    """The images that fit, newest first."""
+def select(summaries: Iterable[ImageSummary], filters: Filters) -> list[Selected]:
+    """The images that fit, newest first; of their names those that the reference filter takes."""
     ordered = sorted(summaries, key=lambda s: nanoseconds(s.image.created_at), reverse=True)
     newest = min((_moment(ordered, value) for value in filters.get("before")), default=None)
     oldest = max((_moment(ordered, value) for value in filters.get("since")), default=None)
-    untils = [from_query("until", value) for value in filters.get("until")]
-    for until in untils:
-        if until is not None:
-            newest = min(nanoseconds(until), newest if newest is not None else 2**63)
+    until = until_of(filters)
+    if until is not None:
+        newest = min(nanoseconds(until), newest if newest is not None else 2**63)
     chosen = []
     for summary in ordered:
         image = summary.image
         created = nanoseconds(image.created_at)
-        dangling = not image.repository_tags
+        selected = _named(summary, filters.get("reference"))
         if (
             (newest is None or created < newest)
             and (oldest is None or created > oldest)
-            and ("dangling" not in filters or filters.flag("dangling") == dangling)
+            and _dangling_fits(selected, filters)
             and filters.labels(image.config.labels)
-            and _reference_fits(image, filters)
+            and (selected.tags or selected.digests or "reference" not in filters)
         ):
-            chosen.append(summary)
+            chosen.append(selected)
     return chosen
+
+
+def _dangling_fits(selected: Selected, filters: Filters) -> bool:
+    if "dangling" not in filters:
+        return True
+    if filters.flag("dangling"):
+        return not selected.tags
+    return bool(selected.tags or selected.digests)
 
 
 def is_named(image: Image, reference: str) -> bool:
@@ -132,19 +171,28 @@ def _moment(ordered: Iterable[ImageSummary], reference: str) -> int:
     raise not_found(f"No such image: {reference}")
 
 
-def _reference_fits(image: Image, filters: Filters) -> bool:
-    patterns = filters.get("reference")
+def _named(summary: ImageSummary, patterns: Collection[str]) -> Selected:
+    tags, digests = summary.image.repository_tags, summary.image.repository_digests
     if not patterns:
-        return True
-    names = set(image.repository_tags) | set(image.repository_digests)
-    names |= {tag.rpartition(":")[0] for tag in image.repository_tags}
-    names |= {digest.partition("@")[0] for digest in image.repository_digests}
-    return any(_glob(name, pattern) for name in names for pattern in patterns)
+        return Selected(summary, tags, digests)
+    return Selected(
+        summary,
+        [tag for tag in tags if _reference_fits(tag, tag.rpartition(":")[0], patterns)],
+        [
+            digest
+            for digest in digests
+            if _reference_fits(digest, digest.partition("@")[0], patterns)
+        ],
+    )
+
+
+def _reference_fits(reference: str, name: str, patterns: Collection[str]) -> bool:
+    return any(_glob(text, pattern) for text in (reference, name) for pattern in patterns)
 
 
 def _glob(name: str, pattern: str) -> bool:
-    """Go's path.Match: a star stops at a slash."""
-    parts, patterns = name.split("/"), pattern.split("/")
+    """Go's path.Match: a star stops at a slash, a set is negated by ^."""
+    parts, patterns = name.split("/"), pattern.replace("[^", "[!").split("/")
     return len(parts) == len(patterns) and all(
         fnmatch.fnmatchcase(part, wanted) for part, wanted in zip(parts, patterns, strict=True)
     )

@@ -4,6 +4,11 @@ Grammar: https://pkg.go.dev/github.com/distribution/reference. The storage facet
 whether a reference is valid; here they are only taken apart and shortened.
 """
 
+import re
+
+from gateway.errors import bad_parameter
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DEFAULT_DOMAINS = ("docker.io/", "index.docker.io/")
 
 
@@ -30,3 +35,19 @@ def familiar(reference: str) -> str:
         if reference.startswith(domain):
             return reference.removeprefix(domain).removeprefix("library/")
     return reference
+
+
+def tag_target(repository: str, tag: str) -> str:
+    """Join the ``repo`` and ``tag`` of a request that names an image: the latter goes before a tag
+    in the former.
+    """
+    if not repository:
+        raise bad_parameter("invalid reference format")
+    if "@" in repository:
+        raise bad_parameter("cannot import digest reference")
+    if not tag:
+        return repository
+    if not _TAG.fullmatch(tag):
+        raise bad_parameter("invalid tag format")
+    directory, slash, name = repository.rpartition("/")
+    return f"{directory}{slash}{name.partition(':')[0]}:{tag}"

@@ -127,6 +127,10 @@ class Images:
         reference = parse_reference(target)
         if reference.digest is not None:
             raise InvalidArgument("refusing to create a tag with a digest reference")
+        if reference.familiar_name == "sha256":
+            raise InvalidArgument(
+                "refusing to create an ambiguous tag using digest algorithm as name"
+            )
         await self._store.rename(image.id, partial(_tagged, str(reference.with_default_tag())))
 
     def history(self, text: str) -> list[HistoryLine]:

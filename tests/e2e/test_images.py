@@ -54,6 +54,26 @@ def test_an_image_is_listed_and_inspected(suite: Suite, image: str) -> None:
     assert found["Config"]["Cmd"] == ["sh"]
 
 
+def test_tags_are_given_filtered_by_and_taken_away(suite: Suite, image: str) -> None:
+    suite.ok("tag", image, "mine/tagged")
+    suite.ok("tag", suite.inspect(image)["Id"][7:19], "mine/tagged:two")
+    listed = suite.ok("images", "--filter", "reference=mine/*", "--format", "{{.Tag}}")
+    assert sorted(listed.splitlines()) == ["latest", "two"]
+    assert suite.ok("images", "--quiet", "--filter", f"since={image}", "mine/tagged") == ""
+    suite.refused("tag", "nosuch", "x", code=1, message="o such image")
+    suite.refused("tag", image, "Upper", code=1, message="invalid reference format")
+    assert suite.ok("rmi", "mine/tagged", "mine/tagged:two").splitlines() == [
+        "Untagged: mine/tagged:latest",
+        "Untagged: mine/tagged:two",
+    ]
+
+
+def test_history_tells_what_made_an_image(suite: Suite, image: str) -> None:
+    form = "{{.ID}} {{.CreatedBy}}"
+    (line,) = suite.ok("history", "--no-trunc", "--format", form, image).splitlines()
+    assert line == f"{busybox_image().id} layer 0"
+
+
 def test_pull_after_rmi_gives_the_same_image(suite: Suite, registry: Registry) -> None:
     reference = registry.push(multi_layer_image(3), "comes-back")
     suite.ok("pull", reference)

@@ -580,6 +580,31 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
         summaries = [image_pb2.ImageSummary(image=image) for image in self.images.values()]
         return image_pb2.ImageServiceListResponse(images=summaries)
 
+    async def Tag(self, request: image_pb2.TagRequest, context: Any) -> image_pb2.TagResponse:
+        image = self.find(request.source)
+        image.repository_tags.append(
+            request.target if ":" in request.target else f"{request.target}:latest"
+        )
+        return image_pb2.TagResponse()
+
+    async def History(
+        self, request: image_pb2.HistoryRequest, context: Any
+    ) -> image_pb2.HistoryResponse:
+        image = self.find(request.reference)
+        return image_pb2.HistoryResponse(
+            entries=[
+                image_pb2.HistoryEntry(
+                    image_id=image.id,
+                    created_at=image.created_at,
+                    created_by="CMD true",
+                    size_bytes=5,
+                    comment="why",
+                    repository_tags=image.repository_tags,
+                ),
+                image_pb2.HistoryEntry(image_id="<missing>", created_at=image.created_at),
+            ]
+        )
+
     async def Remove(
         self, request: image_pb2.ImageServiceRemoveRequest, context: Any
     ) -> image_pb2.ImageServiceRemoveResponse:

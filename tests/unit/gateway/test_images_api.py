@@ -134,6 +134,63 @@ async def test_list_filters(client: httpx.AsyncClient, suite: FakeSuite) -> None
     assert unknown.status_code == 404
 
 
+async def test_a_reference_filter_shows_the_names_that_fit_alone(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    image = suite.pulled("busybox:latest")
+    image.repository_tags.append("mine/box:1")
+    answer = await client.get("/images/json", params={"filters": '{"reference":["mine/*"]}'})
+    (listed,) = answer.json()
+    assert (listed["RepoTags"], listed["RepoDigests"]) == (["mine/box:1"], [])
+
+
+async def test_dangling_means_without_a_tag(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    image = suite.pulled("busybox:latest")
+
+    async def count(dangling: str) -> int:
+        filters = json.dumps({"dangling": [dangling]})
+        return len((await client.get("/images/json", params={"filters": filters})).json())
+
+    assert (await count("true"), await count("false")) == (0, 1)
+    del image.repository_tags[:]
+    assert (await count("true"), await count("false")) == (1, 1)
+    del image.repository_digests[:]
+    assert (await count("true"), await count("false")) == (1, 0)
+
+
+async def test_tags(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    image = suite.pulled("busybox:latest")
+    for query in ("repo=a/b", "repo=a/b:1", "repo=r:5000/a:1&tag=2"):
+        answer = await client.post(f"/images/busybox/tag?{query}")
+        assert (answer.status_code, answer.content) == (201, b"")
+    assert list(image.repository_tags)[1:] == ["a/b:latest", "a/b:1", "r:5000/a:2"]
+    missing = await client.post("/images/nosuch/tag?repo=a")
+    assert (missing.status_code, missing.json()) == (404, {"message": "No such image: nosuch"})
+    digest = "sha256:" + "0" * 64
+    for query, message in (
+        ("repo=a&tag=-", "invalid tag format"),
+        ("tag=1", "invalid reference format"),
+        (f"repo=a@{digest}", "cannot import digest reference"),
+    ):
+        refused = await client.post(f"/images/busybox/tag?{query}")
+        assert (refused.status_code, refused.json()) == (400, {"message": message})
+
+
+async def test_history(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    image = suite.pulled("busybox:latest")
+    first, second = (await client.get("/images/busybox:latest/history")).json()
+    assert first == {
+        "Id": image.id,
+        "Created": 1_700_000_000,
+        "CreatedBy": "CMD true",
+        "Tags": ["busybox:latest"],
+        "Size": 5,
+        "Comment": "why",
+    }
+    assert (second["Id"], second["Tags"]) == ("<missing>", None)
+    assert (await client.get("/images/nosuch/history")).status_code == 404
+
+
 async def test_networks(client: httpx.AsyncClient) -> None:
     for path in ("/networks", "/networks/"):
         assert [n["Name"] for n in (await client.get(path)).json()] == ["bridge", "none"]
