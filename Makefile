@@ -21,7 +21,7 @@ export PATH := $(PATH):/usr/sbin:/sbin:$(TOOLS)/usr/bin
 
 # What the suite runs with, and what its tests need besides.
 PACKAGES := qemu-system-x86 qemu-utils nftables iproute2 e2fsprogs busybox-static
-TEST_PACKAGES := skopeo debootstrap strace
+TEST_PACKAGES := skopeo umoci debootstrap strace
 
 # The quick ones first.
 SUITES := $(wildcard $(addprefix tests/,unit integration conformance security e2e))

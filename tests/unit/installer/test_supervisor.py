@@ -14,7 +14,7 @@ from installer import supervisor as module
 from installer.launch import Launched
 from installer.logfile import RotatingLog
 from installer.probe import Probe
-from installer.processes import name_of
+from installer.processes import ProcessName, name_of
 from installer.roles import ProcessKind
 from installer.supervisor import State, Supervisor
 from portlayer.errors import Unavailable
@@ -54,8 +54,8 @@ class Bench:
             start_new_session=True,
         )
         os.close(writing)
-        name = name_of(child.pid)
-        assert name is not None
+        # One that has ended already is a zombie, and no running process's name fits it.
+        name = name_of(child.pid) or ProcessName(child.pid, 0)
         self.pids.append(child.pid)
         return Launched(name, child, reading)
 
