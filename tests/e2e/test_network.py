@@ -170,3 +170,43 @@ def test_prune_leaves_networks_in_use(suite: Suite, image: str) -> None:
     told = suite.ok("network", "prune", "--force")
     assert told.split() == ["Deleted", "Networks:", "unused"]
     assert suite.ok("network", "ls", "-q", "-f", "name=used").count("\n") == 0
+
+
+def addresses_of(suite: Suite, container: str, name: str) -> set[str]:
+    """Return what a name resolves to inside a container."""
+    # The first address is the server's, and the exit code that of the AAAA question as well.
+    told = suite.docker("exec", container, "nslookup", name).stdout
+    answers = told.partition("Name:")[2]
+    return {line.split()[-1] for line in answers.splitlines() if line.startswith("Address")}
+
+
+def address_in(suite: Suite, container: str, network: str) -> str:
+    """Return a container's address in a network."""
+    found = suite.inspect(container)["NetworkSettings"]["Networks"][network]["IPAddress"]
+    return str(found)
+
+
+@pytest.mark.usefixtures("networks")
+def test_containers_find_one_another_by_name_in_their_network_alone(
+    suite: Suite, image: str
+) -> None:
+    for network in ("app", "other"):
+        suite.ok("network", "create", network)
+    for name in ("web", "db1", "db2"):
+        alias = "db" if name.startswith("db") else "www"
+        options = ("--network", "app", "--network-alias", alias, "--name", name)
+        suite.ok("run", "-d", *options, image, "sleep", "1000")
+    suite.ok("run", "-d", "--network", "other", "--name", "stranger", image, "sleep", "1000")
+    web = address_in(suite, "web", "app")
+    gateway = suite.inspect("app")["IPAM"]["Config"][0]["Gateway"]
+    assert f"nameserver {gateway}" in suite.ok("exec", "web", "cat", "/etc/resolv.conf")
+    assert addresses_of(suite, "db1", "web") == {web}
+    assert addresses_of(suite, "db1", "www") == {web}
+    assert addresses_of(suite, "web", "db") == {address_in(suite, n, "app") for n in ("db1", "db2")}
+    assert addresses_of(suite, "stranger", "web") == set()
+    assert addresses_of(suite, "stranger", "stranger") != set()
+    suite.ok("rename", "web", "front")
+    assert addresses_of(suite, "db1", "front") == {web}
+    assert addresses_of(suite, "db1", "web") == set()
+    suite.kill("network")
+    assert addresses_of(suite, "db1", "front") == {web}
