@@ -17,9 +17,6 @@ import pytest
 
 from services.storage.compiler import FileSystem, Stat, compile_layer, create_base
 
-IMAGES = Path("/var/tmp/vic-images")
-"""Real images, where the machine has them."""
-
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 

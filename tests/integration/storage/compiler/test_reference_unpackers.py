@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.storage.compiler.reference import (
-    IMAGES,
     build_chain,
     check,
     differences,
@@ -176,7 +175,7 @@ def change(path: Path, numbers: random.Random) -> None:
         path.chmod(0o641)
 
 
-def compare_image(layout: Path, tag: str, work: Path, size: int = 1 << 30) -> None:
+def compare_image(layout: Path, tag: str, work: Path) -> None:
     """Compile an OCI image's layers, and compare with what umoci unpacks."""
     import gzip
     import json
@@ -192,13 +191,8 @@ def compare_image(layout: Path, tag: str, work: Path, size: int = 1 << 30) -> No
         tars.append(work / f"layer-{number}.tar")
         with gzip.open(blobs / layer["digest"].split(":")[1]) as blob, tars[-1].open("wb") as file:
             shutil.copyfileobj(blob, file, 1 << 20)
-    disks = build_chain(work, tars, size)
+    disks = build_chain(work, tars, 1 << 30)
     for disk in disks[1:]:
         check(disk)
     run("umoci", "unpack", "--image", f"{layout}:{tag}", work / "reference")
     assert differences(of_host(work / "reference/rootfs"), of_disk(disks[-1])) == []
-
-
-@pytest.mark.skipif(not (IMAGES / "oci/index.json").exists(), reason="needs the Debian image")
-def test_debian_with_python_equals_umoci_s(tmp_path: Path) -> None:
-    compare_image(IMAGES / "oci", "debian", tmp_path, 8 << 30)
