@@ -13,6 +13,7 @@ from gateway.routes import (
     networks,
     refused,
     system,
+    usage,
     volumes,
     waiting,
 )
@@ -22,6 +23,7 @@ def all_routes(facets: Facets) -> list[BaseRoute]:
     """Every endpoint; the ones that clients ask most come first, the refusals last."""
     return [
         *system.SystemRoutes(facets).routes(),
+        *usage.UsageRoutes(facets).routes(),
         *containers.ContainerRoutes(facets).routes(),
         *attach.AttachRoutes(facets).routes(),
         *execs.ExecRoutes(facets).routes(),

@@ -1,4 +1,4 @@
-"""Images: pull, list, inspect, tag, history, remove."""
+"""Images: pull, list, inspect, tag, history, remove, prune."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -9,6 +9,7 @@ from vic.storage.v1.image_pb2 import (
     HistoryRequest,
     ImageServiceGetRequest,
     ImageServiceListRequest,
+    ImageServicePruneRequest,
     ImageServiceRemoveRequest,
     PullRequest,
     PullResponse,
@@ -30,12 +31,15 @@ from gateway.translate.images import (
     select,
     summary_json,
 )
+from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
 from gateway.translate.progress import error_line, progress_line, result_lines
 from gateway.translate.references import is_name_only, tag_target, with_tag_or_digest
 from portlayer.errors import VicError
 
 # Removing an image may wait for one that is being pulled on top of its layers.
 _REMOVE_SECONDS = 120.0
+# As many as there are.
+_PRUNE_SECONDS = 600.0
 
 
 class ImageRoutes:
@@ -49,6 +53,7 @@ class ImageRoutes:
         return [
             endpoint("GET", "/images/json", self.list),
             endpoint("POST", "/images/create", self.create),
+            endpoint("POST", "/images/prune", self.prune),
             endpoint("GET", "/images/{image:path}/json", self.inspect),
             endpoint("GET", "/images/{image:path}/history", self.history),
             endpoint("POST", "/images/{image:path}/tag", self.tag),
@@ -85,6 +90,24 @@ class ImageRoutes:
         target = tag_target(call.text("repo"), call.text("tag"))
         await self._facets.images.Tag(TagRequest(source=call.path("image"), target=target))
         return Response(status_code=201)
+
+    async def prune(self, call: Call) -> Response:
+        """POST /images/prune."""
+        filters = Filters.parse(call.text("filters"), PRUNE_FILTERS | {"dangling"})
+        pruned = await self._facets.images.Prune(
+            ImageServicePruneRequest(
+                all=not filters.flag("dangling", default=True),
+                until=until_of(filters),
+                label_filters=label_filters(filters),
+            ),
+            timeout=_PRUNE_SECONDS,
+        )
+        return json_response(
+            {
+                "ImagesDeleted": removed_json(pruned.removed) or None,
+                "SpaceReclaimed": pruned.reclaimed_bytes,
+            }
+        )
 
     async def remove(self, call: Call) -> Response:
         """DELETE /images/{name}."""

@@ -63,14 +63,12 @@ DELETE /containers/{id:path}/checkpoints/{checkpoint}
 GET /images/get
 GET /images/search
 POST /images/load
-POST /images/prune
 GET /images/{name:path}/get
 GET /images/{name:path}/attestations
 POST /images/{name:path}/push
 GET /distribution/{name:path}/json
 POST /commit
 POST /build
-POST /build/prune
 POST /build/cancel
 POST /networks/{id}/connect
 POST /networks/{id}/disconnect
@@ -78,7 +76,6 @@ POST /volumes/create
 POST /volumes/prune
 PUT /volumes/{name}
 DELETE /volumes/{name}
-GET /system/df
 GET /plugins/privileges
 POST /plugins/pull
 POST /plugins/create

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -47,6 +47,11 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     message = Timestamp()
     message.FromDatetime(moment)
     return message
+
+
+def moment(message: Timestamp) -> datetime:
+    """A moment, to the microsecond."""
+    return message.ToDatetime(UTC)
 
 
 def credentials(message: image_pb2.RegistryCredentials) -> Credentials:

@@ -114,6 +114,16 @@ class Removal:
                 "image is referenced in multiple repositories",
                 image=text,
             )
+        return await self._with_names(image)
+
+    async def discard(self, image: StoredImage) -> list[Removed]:
+        """Remove an image with all its names unless a container was made of it."""
+        if self._store.catalogue.get(image.id) is None or self._container_of(image) is not None:
+            return []
+        return await self._with_names(image)
+
+    async def _with_names(self, image: StoredImage) -> list[Removed]:
+        use = self._images.use(image)
         names = [*use.tags, *use.digests]
         return [
             *(Untagged(parse_reference(name).familiar) for name in names),

@@ -20,6 +20,7 @@ from services.storage.imagec.progress import ProgressLines
 from services.storage.imagec.pull import Pulled, Puller
 from services.storage.imagec.reference import parse_reference
 from services.storage.images import Images
+from services.storage.pruning import LabelRule, Pruning
 from services.storage.removal import Removal
 from services.storage.settings import StorageSettings
 from services.storage.watched import watched
@@ -44,6 +45,7 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         self._disks = disks
         self._puller = puller
         self._removal = Removal(store, images, disks)
+        self._pruning = Pruning(store, self._removal)
 
     async def Info(
         self, request: image_pb2.ImageServiceInfoRequest, context: Context
@@ -110,6 +112,20 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         removed = await self._removal.remove(request.reference, force=request.force)
         return image_pb2.ImageServiceRemoveResponse(
             removed=[messages.removed(entry) for entry in removed]
+        )
+
+    async def Prune(
+        self, request: image_pb2.ImageServicePruneRequest, context: Context
+    ) -> image_pb2.ImageServicePruneResponse:
+        """See the contract."""
+        pruned = await self._pruning.prune(
+            everything=request.all,
+            until=messages.moment(request.until) if request.HasField("until") else None,
+            rules=[LabelRule.parse(text) for text in request.label_filters],
+        )
+        return image_pb2.ImageServicePruneResponse(
+            removed=[messages.removed(entry) for entry in pruned.removed],
+            reclaimed_bytes=pruned.reclaimed_bytes,
         )
 
     async def History(

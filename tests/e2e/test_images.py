@@ -1,6 +1,7 @@
 """`docker pull`, `images`, `inspect`, `rmi`."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -72,6 +73,32 @@ def test_history_tells_what_made_an_image(suite: Suite, image: str) -> None:
     form = "{{.ID}} {{.CreatedBy}}"
     (line,) = suite.ok("history", "--no-trunc", "--format", form, image).splitlines()
     assert line == f"{busybox_image().id} layer 0"
+
+
+def test_a_prune_spares_what_is_named_or_in_use(
+    suite: Suite, registry: Registry, image: str
+) -> None:
+    labelled = replace(multi_layer_image(2), config={"Cmd": ["sh"], "Labels": {"e2e": "prune"}})
+    reference = registry.push(labelled, "pruned")
+    suite.ok("pull", reference)
+    assert "Total reclaimed space: 0B" in suite.ok("image", "prune", "--force")
+    chosen = ("image", "prune", "--all", "--force", "--filter", "label=e2e=prune")
+    container = suite.ok("create", reference)
+    assert labelled.id not in suite.ok(*chosen)
+    suite.ok("rm", container)
+    assert f"deleted: {labelled.id}" in suite.ok(*chosen)
+    suite.refused("inspect", "--type", "image", reference, code=1, message="o such image")
+    suite.inspect(image)
+
+
+def test_the_use_of_the_disk_is_told(suite: Suite, image: str) -> None:
+    container = suite.ok("create", "--name", "takes-space", image)
+    told = json.loads(suite.ok("system", "df", "--verbose", "--format", "{{json .}}"))
+    name, _, tag = image.rpartition(":")
+    (entry,) = [i for i in told["Images"] if (i["Repository"], i["Tag"]) == (name, tag)]
+    assert entry["Containers"] == "1"
+    assert [c["Names"] for c in told["Containers"] if c["ID"] == container[:12]] == ["takes-space"]
+    assert suite.ok("system", "df").splitlines()[1].startswith("Images")
 
 
 def test_pull_after_rmi_gives_the_same_image(suite: Suite, registry: Registry) -> None:

@@ -513,6 +513,7 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
         }
         self.images: dict[str, image_pb2.Image] = {}
         self.pulls: list[image_pb2.PullRequest] = []
+        self.prunes: list[image_pb2.ImageServicePruneRequest] = []
 
     def find(self, reference: str) -> image_pb2.Image:
         for image in self.images.values():
@@ -603,6 +604,28 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
                 ),
                 image_pb2.HistoryEntry(image_id="<missing>", created_at=image.created_at),
             ]
+        )
+
+    async def Prune(
+        self, request: image_pb2.ImageServicePruneRequest, context: Any
+    ) -> image_pb2.ImageServicePruneResponse:
+        self.prunes.append(request)
+        return image_pb2.ImageServicePruneResponse(
+            removed=[image_pb2.RemovedImage(deleted="sha256:1")], reclaimed_bytes=7
+        )
+
+    async def DiskUsage(
+        self, request: image_pb2.DiskUsageRequest, context: Any
+    ) -> image_pb2.DiskUsageResponse:
+        return image_pb2.DiskUsageResponse(
+            layers_bytes=100,
+            images=[
+                image_pb2.ImageSummary(image=image, containers=2, shared_bytes=3)
+                for image in self.images.values()
+            ],
+            containers=[
+                image_pb2.ContainerDiskUsage(container_id="c" * 64, writable_bytes=5, root_bytes=90)
+            ],
         )
 
     async def Remove(

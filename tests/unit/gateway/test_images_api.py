@@ -191,6 +191,36 @@ async def test_history(client: httpx.AsyncClient, suite: FakeSuite) -> None:
     assert (await client.get("/images/nosuch/history")).status_code == 404
 
 
+async def test_prune(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    answer = await client.post("/images/prune")
+    assert answer.json() == {"ImagesDeleted": [{"Deleted": "sha256:1"}], "SpaceReclaimed": 7}
+    filters = {"dangling": ["false"], "until": ["5"], "label": ["a=b"], "label!": ["c"]}
+    await client.post("/images/prune", params={"filters": json.dumps(filters)})
+    first, second = suite.images.prunes
+    assert (first.all, first.HasField("until"), list(first.label_filters)) == (False, False, [])
+    assert (second.all, second.until.seconds) == (True, 5)
+    assert list(second.label_filters) == ["a=b", "!c"]
+    for wrong in ({"dangling": ["maybe"]}, {"until": ["soon"]}, {"nosuch": ["x"]}):
+        refused = await client.post("/images/prune", params={"filters": json.dumps(wrong)})
+        assert refused.status_code == 400
+
+
+async def test_disk_usage(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    suite.pulled("busybox:latest")
+    usage = (await client.get("/system/df")).json()
+    assert usage["LayersSize"] == 100
+    (image,) = usage["Images"]
+    assert (image["Containers"], image["SharedSize"], image["Size"]) == (2, 3, 4_261_550)
+    assert (usage["Containers"], usage["Volumes"], usage["BuildCache"]) == ([], [], [])
+    images = (await client.get("/system/df?type=image")).json()
+    assert images["Images"]
+    assert (images["Containers"], images["Volumes"], images["BuildCache"]) == (None, None, None)
+    wrong = await client.get("/system/df?type=x")
+    assert (wrong.status_code, wrong.json()) == (400, {"message": "unknown object type: x"})
+    builds = await client.post("/build/prune")
+    assert builds.json() == {"CachesDeleted": None, "SpaceReclaimed": 0}
+
+
 async def test_networks(client: httpx.AsyncClient) -> None:
     for path in ("/networks", "/networks/"):
         assert [n["Name"] for n in (await client.get(path)).json()] == ["bridge", "none"]

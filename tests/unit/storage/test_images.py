@@ -1,5 +1,6 @@
 """Images in the store: names, removal, what is in use."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import InvalidReference
 from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound
+from services.storage.pruning import LabelRule, Pruning
 from services.storage.removal import Deleted, ImageHasReferences, ImageInUse, Untagged
 from tests.images import Image, Layer, file, make_tar
 from tests.unit.storage.conftest import BASE_SIZE, Storage, wire
@@ -215,6 +217,47 @@ async def test_history_tells_the_steps_newest_first(storage: Storage, host: str)
     assert [line.created_by for line in lines] == ["layer 1", "layer 0"]
     assert [line.size_bytes for line in lines] == [len(layer.tar) for layer in ONE.layers[::-1]]
     assert lines[0].tags == (f"{host}/x:latest",)
+
+
+async def test_a_prune_takes_what_has_no_tag_and_no_container(storage: Storage, host: str) -> None:
+    prune = Pruning(storage.store, storage.removal).prune
+    nothing = await prune(everything=False, until=None, rules=[])
+    assert (nothing.removed, nothing.reclaimed_bytes) == ([], 0)
+    await storage.removal.remove(f"{host}/x:latest", force=False)
+    await storage.pull(f"{host}/x@{ONE.digest}")
+    dangling = await prune(everything=False, until=None, rules=[])
+    assert dangling.removed == [
+        Untagged(f"{host}/x@{ONE.digest}"),
+        Deleted(ONE.id),
+        Deleted(ONE.chain_ids[1]),
+    ]
+    assert dangling.reclaimed_bytes == len(ONE.layers[1].tar)
+    await container(storage, f"{host}/y")
+    assert (await prune(everything=True, until=None, rules=[])).removed == []
+    await storage.disks.remove(storage.store, CONTAINER)
+    early = datetime(2019, 1, 1, tzinfo=UTC)
+    assert (await prune(everything=True, until=early, rules=[])).removed == []
+    assert (await prune(everything=True, until=None, rules=[LabelRule.parse("a")])).removed == []
+    rules = [LabelRule.parse("!a=b")]
+    every = await prune(everything=True, until=datetime.now(UTC), rules=rules)
+    assert Deleted(TWO.id) in every.removed
+    assert every.reclaimed_bytes == sum(len(layer.tar) for layer in TWO.layers)
+    assert storage.files() == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "labels", "holds"),
+    [
+        ("a", {"a": ""}, True),
+        ("a", {"b": ""}, False),
+        ("a=", {"a": "x"}, False),
+        ("a=x=y", {"a": "x=y"}, True),
+        ("!a", {"a": ""}, False),
+        ("!a=x", {"a": "y"}, True),
+    ],
+)
+def test_rules_about_labels(rule: str, labels: dict[str, str], holds: bool) -> None:
+    assert LabelRule.parse(rule).holds(labels) == holds
 
 
 def test_an_empty_directory_becomes_a_store(tmp_path: Path) -> None:

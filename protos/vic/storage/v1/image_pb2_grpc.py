@@ -236,7 +236,8 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Prune(self, request, context):
-        """Prune removes images that nothing uses.
+        """Prune removes images that no container was made of, each with its names: those without a tag, or
+        all. What can't be removed is left. Repeating it is safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

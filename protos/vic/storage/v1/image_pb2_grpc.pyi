@@ -73,7 +73,9 @@ class ImageServiceStub:
     Save: _grpc.UnaryStreamMultiCallable[_image_pb2.SaveRequest, _image_pb2.SaveResponse]
     """Save writes images as one tar."""
     Prune: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServicePruneRequest, _image_pb2.ImageServicePruneResponse]
-    """Prune removes images that nothing uses."""
+    """Prune removes images that no container was made of, each with its names: those without a tag, or
+    all. What can't be removed is left. Repeating it is safe.
+    """
     DiskUsage: _grpc.UnaryUnaryMultiCallable[_image_pb2.DiskUsageRequest, _image_pb2.DiskUsageResponse]
     """DiskUsage tells what images, containers and volumes take."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_image_pb2.ImageServiceWatchEventsRequest, _image_pb2.ImageServiceWatchEventsResponse]
@@ -124,7 +126,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     Save: _aio.UnaryStreamMultiCallable[_image_pb2.SaveRequest, _image_pb2.SaveResponse]  # type: ignore[assignment]
     """Save writes images as one tar."""
     Prune: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServicePruneRequest, _image_pb2.ImageServicePruneResponse]  # type: ignore[assignment]
-    """Prune removes images that nothing uses."""
+    """Prune removes images that no container was made of, each with its names: those without a tag, or
+    all. What can't be removed is left. Repeating it is safe.
+    """
     DiskUsage: _aio.UnaryUnaryMultiCallable[_image_pb2.DiskUsageRequest, _image_pb2.DiskUsageResponse]  # type: ignore[assignment]
     """DiskUsage tells what images, containers and volumes take."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_image_pb2.ImageServiceWatchEventsRequest, _image_pb2.ImageServiceWatchEventsResponse]  # type: ignore[assignment]
@@ -247,7 +251,9 @@ class ImageServiceServicer:
         request: _image_pb2.ImageServicePruneRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.ImageServicePruneResponse, _abc.Awaitable[_image_pb2.ImageServicePruneResponse]]:
-        """Prune removes images that nothing uses."""
+        """Prune removes images that no container was made of, each with its names: those without a tag, or
+        all. What can't be removed is left. Repeating it is safe.
+        """
 
     def DiskUsage(
         self,

@@ -1,0 +1,62 @@
+"""What is taken on the disk, in Docker's shape."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from vic.exec.v1.container_pb2 import Container
+from vic.storage.v1.image_pb2 import DiskUsageResponse
+from vic.storage.v1.volume_pb2 import Volume
+
+from gateway.translate import containers as container_shapes
+from gateway.translate import images as image_shapes
+from gateway.translate.filters import Filters
+from gateway.translate.volumes import volume_json
+
+KINDS = frozenset({"build-cache", "container", "image", "volume"})
+
+
+def usage_json(
+    kinds: Collection[str],
+    disk: DiskUsageResponse,
+    containers: Iterable[Container],
+    volumes: Iterable[Volume],
+    version: tuple[int, int],
+) -> dict[str, Any]:
+    """``GET /system/df``; null for the kinds that weren't asked for."""
+    value: dict[str, Any] = {
+        "LayersSize": disk.layers_bytes if "image" in kinds else 0,
+        "Images": None,
+        "Containers": None,
+        "Volumes": None,
+        "BuildCache": [] if "build-cache" in kinds else None,
+    }
+    if "image" in kinds:
+        value["Images"] = [
+            image_shapes.summary_json(entry, version, shared_size=True, containers=True)
+            for entry in image_shapes.select(disk.images, Filters({}))
+        ]
+    if "container" in kinds:
+        value["Containers"] = _containers(disk, containers)
+    if "volume" in kinds:
+        value["Volumes"] = [_volume(volume) for volume in volumes]
+    if version < (1, 42):
+        value["BuilderSize"] = 0
+    return value
+
+
+def _containers(disk: DiskUsageResponse, containers: Iterable[Container]) -> list[dict[str, Any]]:
+    taken = {entry.container_id: entry for entry in disk.containers}
+    entries = []
+    for container in containers:
+        entry = container_shapes.summary_json(container)
+        sizes = taken.get(container.id)
+        if sizes is not None:
+            entry["SizeRw"] = sizes.writable_bytes
+            entry["SizeRootFs"] = sizes.root_bytes + sizes.writable_bytes
+        entries.append(entry)
+    return entries
+
+
+def _volume(volume: Volume) -> dict[str, Any]:
+    usage = {"Size": volume.size_bytes, "RefCount": len(volume.container_ids)}
+    return {**volume_json(volume), "UsageData": usage}
