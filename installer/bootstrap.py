@@ -1,15 +1,24 @@
 """The container VMs' kernel and bootstrap image, as an instance finds them."""
 
+import contextlib
 import json
+import os
+import re
 import shutil
+import time
 from pathlib import Path
 
 from installer.errors import PreconditionError
 from installer.instance import Instance
+from installer.slots import SLOTS_DIR, data_dirs
 from tether.bootstrap.errors import BootstrapError
 from tether.bootstrap.image import DEFAULT_CACHE, build
 
 FILES = ("vmlinuz", "initrd.img", "manifest.json")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+# Longer than from finding an image to linking it, and long enough for who goes back and forth
+# between two versions.
+KEPT_SECONDS = 24 * 3600.0
 
 
 def provide_bootstrap(instance: Instance, directory: Path | None) -> str:
@@ -24,6 +33,7 @@ def provide_bootstrap(instance: Instance, directory: Path | None) -> str:
     if directory is None:
         directory = build_bootstrap()
     digest = _digest_of(directory)
+    os.utime(directory)  # taken now
     link = instance.bootstrap_dir / digest
     for entry in instance.bootstrap_dir.iterdir():
         if entry.name != digest:
@@ -32,6 +42,35 @@ def provide_bootstrap(instance: Instance, directory: Path | None) -> str:
         link.unlink(missing_ok=True)
         link.symlink_to(directory.resolve())
     return digest
+
+
+def prune_cache(keep: str, cache: Path = DEFAULT_CACHE, slots_dir: Path = SLOTS_DIR) -> None:
+    """Remove images from the machine's cache that no running instance has and nobody took lately.
+
+    An instance that is down gets its image again by its next `vic up`.
+    """
+    if not cache.is_dir():
+        return
+    linked = {keep, *(digest for data_dir in data_dirs(slots_dir) for digest in _linked(data_dir))}
+    oldest = time.time() - KEPT_SECONDS
+    for entry in cache.iterdir():
+        if not (DIGEST.fullmatch(entry.name) or entry.name.startswith(".build-")):
+            continue
+        with contextlib.suppress(OSError):  # another `vic up` may be at it
+            if entry.name not in linked and entry.stat().st_mtime < oldest:
+                shutil.rmtree(entry)
+    pointers = cache / "current"
+    for pointer in pointers.iterdir() if pointers.is_dir() else ():
+        with contextlib.suppress(OSError):
+            if not (cache / pointer.read_text().strip()).exists():
+                pointer.unlink()
+
+
+def _linked(data_dir: Path) -> list[str]:
+    try:
+        return os.listdir(data_dir / "bootstrap")
+    except OSError:
+        return []
 
 
 def build_bootstrap(*, refresh: bool = False) -> Path:

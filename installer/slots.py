@@ -55,6 +55,19 @@ def claim_slot(
     raise PreconditionError(f"all {SLOTS} instance slots of this machine are taken")
 
 
+def data_dirs(slots_dir: Path = SLOTS_DIR) -> list[Path]:
+    """Return the data directories of the instances that run."""
+    found = []
+    for path in slots_dir.iterdir() if slots_dir.is_dir() else ():
+        owner = _read_owner(path)
+        if owner is None:
+            continue
+        with path.open("rb") as file:
+            if not _lock(file.fileno()):
+                found.append(owner.data_dir)
+    return found
+
+
 def lock_again(descriptor: int) -> None:
     """Take the lock of a claim for this descriptor, where the one that held it has gone."""
     _lock(descriptor)

@@ -4,6 +4,7 @@ import compileall
 import fcntl
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -15,11 +16,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from installer.bootstrap import provide_bootstrap
+from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.checks import require_machine, require_root
 from installer.control import ask
 from installer.endpoint import parse_endpoint
-from installer.errors import InstallerError, NotRunningError, PreconditionError, StartError
+from installer.errors import (
+    InstallerError,
+    NotRunningError,
+    PreconditionError,
+    StartError,
+    UsageError,
+)
 from installer.instance import (
     Instance,
     Options,
@@ -42,6 +49,7 @@ IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 START_SECONDS = 180.0
 STALE_SECONDS = 20.0
 LOG_LINES = 15
+REGISTRY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?")
 
 Say = Callable[[str], None]
 
@@ -60,6 +68,7 @@ class Wishes:
 
     def options(self, remembered: Options) -> Options:
         """Return the remembered options with what is wished for now."""
+        self._check_registries()
         wished: dict[str, Any] = {
             "host": None if self.host is None else str(parse_endpoint(self.host)),
             "insecure_registries": self.insecure_registries,
@@ -68,6 +77,29 @@ class Wishes:
             "otlp_endpoint": self.otlp_endpoint,
         }
         return replace(remembered, **{k: v for k, v in wished.items() if v is not None})
+
+    def _check_registries(self) -> None:
+        """Raise UsageError for what the storage service could not start with."""
+        from services.storage.imagec.endpoints import Endpoints
+
+        for entry in self.insecure_registries or ():
+            try:
+                Endpoints(insecure=[entry])
+                valid = "/" in entry or bool(REGISTRY.fullmatch(entry))
+            except ValueError:
+                valid = False
+            if not valid:
+                raise UsageError(
+                    f"invalid --insecure-registry {entry!r}: expected HOST, HOST:PORT or a network "
+                    "such as 10.0.0.0/8"
+                )
+        for url in self.registry_mirrors or ():
+            try:
+                Endpoints(mirrors=[url])
+            except ValueError:
+                raise UsageError(
+                    f"invalid --registry-mirror {url!r}: expected https://HOST[:PORT]"
+                ) from None
 
 
 def bring_up(wishes: Wishes, say: Say) -> Instance:
@@ -142,7 +174,7 @@ def _start(
         lay_out(instance)
         save_instance(instance)
         lay_out_identities(instance)
-        provide_bootstrap(instance, bootstrap)
+        prune_cache(keep=provide_bootstrap(instance, bootstrap))
         allow_forwarding()
         compile_code()
         try:

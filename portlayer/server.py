@@ -1,9 +1,13 @@
 """Start-up and end of a gRPC server: TLS, limits, health, reflection, graceful stop."""
 
 import asyncio
+import contextlib
+import errno
 import logging
 import os
 import signal
+import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +24,8 @@ log = logging.getLogger("vic.server")
 # One chunk of bulk bytes is 1 MiB at most; a list of some thousand containers fits as well.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 STOP_GRACE = 5.0
+# A predecessor that is on its way out may hold its socket for so long.
+IN_USE_SECONDS = 10.0
 
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -73,12 +79,13 @@ class FacetServer:
         """Listen on all addresses and report SERVING.
 
         A socket file that nobody listens on any more is replaced; its mode becomes 0660, so that
-        the suite's group can reach it. Raises OSError when an address can't be had.
+        the suite's group can reach it. Raises OSError when an address can't be had, be it that
+        another process serves there.
         """
         for address in addresses:
             path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
             if path is not None:
-                path.unlink(missing_ok=True)
+                await _clear(path)
             try:
                 self.server.add_secure_port(address, self._credentials)
             except RuntimeError as error:
@@ -94,6 +101,31 @@ class FacetServer:
         """Report NOT_SERVING, refuse new calls, and give those in hand a bounded time to end."""
         await self._health.enter_graceful_shutdown()
         await self.server.stop(STOP_GRACE)
+
+
+async def _clear(path: Path) -> None:
+    """Remove a socket file that nobody listens on. Raises OSError while somebody does."""
+    deadline = time.monotonic() + IN_USE_SECONDS
+    while _listened_on(path):
+        if time.monotonic() > deadline:
+            raise OSError(errno.EADDRINUSE, "another process serves there", str(path))
+        await asyncio.sleep(0.1)  # the end of a foreign listener is announced to nobody
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _listened_on(path: Path) -> bool:
+    if not path.is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except BlockingIOError:
+            return True  # with a full backlog
+    return True
 
 
 def stop_requested() -> asyncio.Event:

@@ -5,7 +5,10 @@ The environment's names begin with ``VIC_`` (``VIC_DATA_DIR``); flags are the fi
 ``VIC_SETTINGS_FILE`` names.
 """
 
+import argparse
 import os
+import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -21,6 +24,9 @@ from pydantic_settings import (
 from portlayer.identity import Role
 
 DEFAULT_DATA_DIR = Path("/var/lib/vic")
+
+# Of the command line that is being read: the instance's file lies there.
+_flagged_data_dir: ContextVar[str | None] = ContextVar("flagged_data_dir", default=None)
 
 
 class FacetSettings(BaseSettings):
@@ -60,14 +66,21 @@ class FacetSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the instance's file below the environment."""
-        data_dir = Path(os.environ.get("VIC_DATA_DIR", DEFAULT_DATA_DIR))
+        told = _flagged_data_dir.get() or os.environ.get("VIC_DATA_DIR")
+        data_dir = Path(told or DEFAULT_DATA_DIR)
         path = Path(os.environ.get("VIC_SETTINGS_FILE", data_dir / "instance.json"))
         return init_settings, env_settings, JsonConfigSettingsSource(settings_cls, json_file=path)
 
     @classmethod
     def from_command_line(cls) -> Self:
         """Read flags, environment and file. Exits with a usage message on a wrong flag."""
-        return CliApp.run(cls)
+        flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        flags.add_argument("--data_dir")
+        token = _flagged_data_dir.set(flags.parse_known_args(sys.argv[1:])[0].data_dir)
+        try:
+            return CliApp.run(cls)
+        finally:
+            _flagged_data_dir.reset(token)
 
     @property
     def state_dir(self) -> Path:

@@ -11,11 +11,12 @@ import pytest
 
 from installer import checks, clients, up
 from installer.__main__ import main
-from installer.bootstrap import provide_bootstrap
+from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.clients import issue_client
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Instance, Options, default_options, save_instance
 from installer.pki import Authority
+from installer.slots import claim_slot
 from installer.status import Hypervisor, Status
 from installer.up import Wishes, lock_data_dir
 from portlayer.identity import Role
@@ -61,6 +62,27 @@ def test_an_endpoint_off_loopback_is_refused_before_anything_is_made(
     data_dir = short_dir / "data"
     assert main(["up", "--data-dir", str(data_dir), "--host", "tcp://0.0.0.0:2375"]) == 2
     assert "refusing a plain TCP listener" in capsys.readouterr().err
+    assert not data_dir.exists()
+
+
+@pytest.mark.usefixtures("_root")
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--insecure-registry", "http://10.0.0.5:5000"),
+        ("--insecure-registry", "10.0.0.0/99"),
+        ("--insecure-registry", "10.0.0.5:http"),
+        ("--insecure-registry", ""),
+        ("--registry-mirror", "mirror.example.org"),
+        ("--registry-mirror", "ftp://mirror.example.org"),
+    ],
+)
+def test_a_registry_that_cannot_be_is_refused_before_anything_is_made(
+    short_dir: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    data_dir = short_dir / "data"
+    assert main(["up", "--data-dir", str(data_dir), option, value]) == 2
+    assert f"invalid {option} {value!r}" in capsys.readouterr().err
     assert not data_dir.exists()
 
 
@@ -171,6 +193,30 @@ def test_a_bootstrap_image_is_linked_and_the_former_one_unlinked(
         assert provide_bootstrap(instance, image) == digest
         assert [entry.name for entry in instance.bootstrap_dir.iterdir()] == [digest]
         assert (instance.bootstrap_dir / digest / "vmlinuz").exists()
+
+
+def test_old_images_go_but_those_in_use_and_the_latest_stay(
+    instance: Instance, tmp_path: Path
+) -> None:
+    cache, slots = tmp_path / "cache", tmp_path / "slots"
+    in_use, unused, latest, new = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+    for name in (in_use, unused, latest, new, "downloads", ".build-killed"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "initrd.img").touch()
+        if name != new:
+            os.utime(cache / name, (0, 0))
+    (cache / "current").mkdir()
+    (cache / "current" / "old").write_text(unused)
+    (cache / "current" / "key").write_text(latest)
+    (instance.bootstrap_dir / in_use).symlink_to(cache / in_use)
+    claim = claim_slot(instance.id, instance.data_dir, 0, slots)
+    prune_cache(keep=latest, cache=cache, slots_dir=slots)
+    left = {entry.name for entry in cache.iterdir()}
+    assert left == {in_use, latest, new, "downloads", "current"}
+    assert os.listdir(cache / "current") == ["key"]
+    claim.drop()
+    prune_cache(keep=latest, cache=cache, slots_dir=slots)
+    assert not (cache / in_use).exists()
 
 
 def test_a_directory_that_is_no_bootstrap_image_is_refused(

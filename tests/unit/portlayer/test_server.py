@@ -1,6 +1,7 @@
 """What every facet's server promises: identity, roles, typed errors, deadlines, health."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
+from portlayer import server as server_module
 from portlayer.client import open_channel
 from portlayer.errors import (
     DeadlineExceeded,
@@ -192,6 +194,23 @@ async def test_a_stale_socket_is_replaced(authority: TestAuthority, tmp_path: Pa
     server = FacetServer(authority.issue(Role.EXEC), INSTANCE, ACCESS, [SERVICE])
     await server.start([f"unix:{path}"])
     assert path.stat().st_mode & 0o777 == 0o660
+    await server.stop()
+
+
+async def test_a_socket_that_somebody_serves_is_left_alone(
+    authority: TestAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "IN_USE_SECONDS", 0.0)
+    path = tmp_path / "exec.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen(1)
+        server = FacetServer(authority.issue(Role.EXEC), INSTANCE, ACCESS, [SERVICE])
+        with pytest.raises(OSError, match="another process serves there"):
+            await server.start([f"unix:{path}"])
+        assert path.is_socket()
+    # Nobody listens there any more.
+    await server.start([f"unix:{path}"])
     await server.stop()
 
 

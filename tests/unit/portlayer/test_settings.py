@@ -33,6 +33,20 @@ def test_file_environment_and_flags_in_their_order(monkeypatch: pytest.MonkeyPat
     assert ExampleSettings.from_command_line().log_level == "debug"
 
 
+def test_the_file_is_read_where_the_flag_says(
+    instance: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "instance.json").write_text(json.dumps({"instance_id": "beef0123", "slot": 7}))
+    monkeypatch.setattr(sys, "argv", ["exec", "--data_dir", str(other)])
+    settings = ExampleSettings.from_command_line()
+    assert (settings.instance_id, settings.slot, settings.data_dir) == ("beef0123", 7, other)
+    monkeypatch.delenv("VIC_DATA_DIR")
+    monkeypatch.setattr(sys, "argv", ["exec", f"--data_dir={other}"])
+    assert ExampleSettings.from_command_line().instance_id == "beef0123"
+
+
 def test_addresses_follow_the_data_directory(instance: Path) -> None:
     settings = ExampleSettings.from_command_line()
     assert settings.addresses == [f"unix:{instance}/run/exec.sock"]
