@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from vic.exec.v1.container_pb2 import Container
+from vic.exec.v1.exec_pb2 import ListRequest
 from vic.exec.v1.exec_pb2_grpc import ExecServiceStub
 from vic.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
 from vic.network.v1.network_pb2_grpc import NetworkServiceStub
@@ -59,6 +61,17 @@ class Facets:
     network: "NetworkServiceAsyncStub"
     images: "ImageServiceAsyncStub"
     volumes: "VolumeServiceAsyncStub"
+
+    async def containers(self) -> list[Container]:
+        """All containers, newest first."""
+        containers: list[Container] = []
+        request = ListRequest()
+        while True:
+            page = await self.exec.List(request)
+            containers += page.containers
+            if not page.next_page_token:
+                return containers
+            request.page_token = page.next_page_token
 
 
 @asynccontextmanager

@@ -54,12 +54,23 @@ async def stop_containers(instance: Instance, say: Say) -> None:
         stub = exec_pb2_grpc.ExecServiceStub(channel)
         # Their restart policies start them again at the next `vic up`.
         await stub.Close(exec_pb2.CloseRequest(), timeout=LIST_SECONDS)
-        listed = await stub.List(exec_pb2.ListRequest(states=RUNNING), timeout=LIST_SECONDS)
-        if listed.containers:
-            say(f"stopping {_count(len(listed.containers), 'container')}")
+        running = await _running(stub)
+        if running:
+            say(f"stopping {_count(len(running), 'container')}")
         async with asyncio.TaskGroup() as stops:
-            for container in listed.containers:
+            for container in running:
                 stops.create_task(_stop_container(stub, container, say))
+
+
+async def _running(stub: "exec_pb2_grpc.ExecServiceAsyncStub") -> list[container_pb2.Container]:
+    running: list[container_pb2.Container] = []
+    request = exec_pb2.ListRequest(states=RUNNING)
+    while True:
+        page = await stub.List(request, timeout=LIST_SECONDS)
+        running += page.containers
+        if not page.next_page_token:
+            return running
+        request.page_token = page.next_page_token
 
 
 async def _stop_container(

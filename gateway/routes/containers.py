@@ -11,8 +11,8 @@ from vic.exec.v1.container_pb2 import Container
 from vic.exec.v1.exec_pb2 import (
     CreateRequest,
     GetRequest,
-    ListRequest,
     PauseRequest,
+    PruneRequest,
     RemoveRequest,
     RenameRequest,
     RestartRequest,
@@ -37,6 +37,7 @@ from gateway.translate.filters import Filters
 from gateway.translate.host_config import read_restart_policy
 from gateway.translate.images import is_named
 from gateway.translate.listing import FILTERS, Selection
+from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
 from gateway.translate.terminals import window_size
 from portlayer.errors import VicError
 
@@ -48,6 +49,9 @@ _START_SECONDS = 240.0
 _STOP_SLACK_SECONDS = 60.0
 # Where the container's own time-out, which isn't known here, decides; and for "without end".
 _STOP_AT_MOST_SECONDS = 24 * 3600.0
+
+# For some thousands of containers, one after another.
+_PRUNE_SECONDS = 600.0
 
 
 class ContainerRoutes:
@@ -62,6 +66,7 @@ class ContainerRoutes:
         return [
             endpoint("GET", "/containers/json", self.list),
             endpoint("POST", "/containers/create", self.create),
+            endpoint("POST", "/containers/prune", self.prune),
             endpoint("GET", f"{one}/json", self.inspect),
             endpoint("POST", f"{one}/start", self.start),
             endpoint("POST", f"{one}/stop", self.stop),
@@ -83,8 +88,8 @@ class ContainerRoutes:
         ancestors = await self._image_ids(filters) if "ancestor" in filters else set()
         limit = call.optional_number("limit")
         selection = Selection(filters, ancestors, call.flag("all"), limit or 0)
-        listed = await self._facets.exec.List(ListRequest())
-        return json_response([summary_json(c) for c in selection.of(listed.containers)])
+        containers = selection.of(await self._facets.containers())
+        return json_response([summary_json(container) for container in containers])
 
     async def create(self, call: Call) -> Response:
         """POST /containers/create."""
@@ -94,6 +99,18 @@ class ContainerRoutes:
         created = await self._facets.exec.Create(request)
         answer = {"Id": created.container.id, "Warnings": list(created.warnings)}
         return json_response(answer, 201)
+
+    async def prune(self, call: Call) -> Response:
+        """POST /containers/prune."""
+        filters = Filters.parse(call.text("filters"), PRUNE_FILTERS)
+        request = PruneRequest(until=until_of(filters), label_filters=label_filters(filters))
+        pruned = await self._facets.exec.Prune(request, timeout=_PRUNE_SECONDS)
+        return json_response(
+            {
+                "ContainersDeleted": list(pruned.removed_ids) or None,
+                "SpaceReclaimed": pruned.reclaimed_bytes,
+            }
+        )
 
     async def inspect(self, call: Call) -> Response:
         """GET /containers/{id}/json."""

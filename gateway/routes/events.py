@@ -28,7 +28,7 @@ from gateway.translate.events import (
 )
 from gateway.translate.filters import Filters
 from gateway.translate.times import from_query
-from portlayer.errors import NotImplementedYet, OutOfRange, leaf_error
+from portlayer.errors import NotImplementedYet, leaf_error
 
 logger = logging.getLogger("vic.events")
 
@@ -104,7 +104,11 @@ class _Source:
             self._request.after_sequence = response.started.sequence
 
     async def events(self) -> AsyncGenerator[dict[str, Any], None]:
-        """Docker's events, until the moment asked for; none where the facet has no events yet."""
+        """Docker's events, until the moment asked for; none where the facet has no events yet.
+
+        Raises OutOfRange where the facet's history no longer reaches back to what comes next: a
+        client that goes on would never know what it has missed, so its stream is cut off.
+        """
         while True:
             responses = self._responses or read(self._watch(self._request))
             self._responses = None
@@ -118,9 +122,6 @@ class _Source:
             except AWAY as error:
                 logger.info("asking for events again: %s", error.message)
                 await asyncio.sleep(RETRY_SECONDS)
-            except OutOfRange:
-                logger.warning("events were missed: the facet's history does not reach back")
-                self._request.after_sequence = 0
             except NotImplementedYet:
                 return
             else:

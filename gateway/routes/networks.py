@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 from starlette.routing import Route
-from vic.exec.v1.exec_pb2 import ListRequest as ContainersRequest
 from vic.network.v1.network_pb2 import GetRequest, ListRequest, PruneRequest, RemoveRequest
 
 from gateway.call import Call, json_response, no_content
@@ -65,5 +64,5 @@ class NetworkRoutes:
         return json_response(network_json(network, names))
 
     async def _container_names(self) -> Mapping[str, str]:
-        listed = await self._facets.exec.List(ContainersRequest())
-        return {container.id: container.spec.name for container in listed.containers}
+        containers = await self._facets.containers()
+        return {container.id: container.spec.name for container in containers}

@@ -5,7 +5,6 @@ from collections.abc import Collection
 
 from starlette.responses import Response
 from starlette.routing import Route
-from vic.exec.v1.exec_pb2 import ListRequest
 from vic.storage.v1.image_pb2 import DiskUsageRequest
 from vic.storage.v1.volume_pb2 import VolumeServiceListRequest, VolumeServiceListResponse
 
@@ -45,11 +44,11 @@ class UsageRoutes:
             raise bad_parameter(f"unknown object type: {kind}")
         disk, containers, volumes = await asyncio.gather(
             self._facets.images.DiskUsage(DiskUsageRequest()),
-            self._facets.exec.List(ListRequest()),
+            self._facets.containers(),
             self._volumes(kinds),
         )
         return json_response(
-            usage_json(kinds, disk, containers.containers, volumes.volumes, call.version)
+            usage_json(kinds, disk, containers, volumes.volumes, call.version)
         )
 
     async def _volumes(self, kinds: Collection[str]) -> VolumeServiceListResponse:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 
-from portlayer.errors import Unavailable
+from portlayer.errors import OutOfRange, Reason, Unavailable
 from services.exec.store import Containers, StoredEvent
 
 _ALL = ""
@@ -47,7 +47,8 @@ class EventLog:
         """Yield the events after a number, then new ones as they come; close it at the end.
 
         With ``container_id`` only that container's; with ``until_ns`` it ends at that moment.
-        Raises Unavailable when the service stops.
+        Raises Unavailable when the service stops, and OutOfRange (HISTORY_LOST) when who follows
+        all was so slow that the history no longer has what comes next.
         """
         watcher = asyncio.Event()
         watchers = self._watchers.setdefault(container_id, set())
@@ -58,6 +59,8 @@ class EventLog:
                 batch = await self._containers.events_after(
                     after, since_ns=since_ns, container_id=container_id
                 )
+                if batch and container_id == _ALL:
+                    await self._check_unbroken(after, batch[0].sequence)
                 for event in batch:
                     if until_ns and event.time_ns > until_ns:
                         return
@@ -79,3 +82,13 @@ class EventLog:
             watchers.discard(watcher)
             if not watchers:
                 del self._watchers[container_id]
+
+    async def _check_unbroken(self, after: int, following: int) -> None:
+        """Raise when events between two numbers have been removed; a gap alone may be none."""
+        if after and following > after + 1:
+            oldest, newest = await self._containers.event_range()
+            if oldest > after + 1:
+                raise OutOfRange(
+                    f"the history has events {oldest} to {newest}, not {after + 1}",
+                    Reason.HISTORY_LOST,
+                )

@@ -5,6 +5,7 @@ import logging
 import signal as signals
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -186,9 +187,11 @@ class Lifecycle:
 
     async def _end(self, record: Record, number: int, timeout: float | None) -> None:
         """Signal the init process, kill it after the time-out, and return when it has ended."""
+        await self._announce_kill(record, number)
         await self._signal(record, number)
         if await self._ends_within(record, timeout):
             return
+        await self._announce_kill(record, SIGKILL)
         await self._signal(record, SIGKILL)
         if not await self._ends_within(record, KILL_SECONDS):
             await self._hypervisor.destroy(record.id, record.boot_id)
@@ -245,12 +248,13 @@ class Lifecycle:
             return
         if record.state is State.PAUSED and not ends:
             if await self._containers.hold_signal(record, number):
-                await self._announce(event(record, exec_pb2.EVENT_KIND_KILL, signal=str(number)))
+                await self._announce_kill(record, number)
                 return
             record = await self._current(container_id)
             _check(Verb.SIGNAL, record)
         if record.state is State.PAUSED:
             record = await self._go_on(record)
+        await self._announce_kill(record, number)
         try:
             await self._peers.processes.Signal(
                 process_pb2.SignalRequest(container_id=record.id, process_id=INIT, signal=number)
@@ -266,7 +270,6 @@ class Lifecycle:
             if error.reason is not Reason.TETHER_AWAY or number != SIGKILL:
                 raise
             await self._hypervisor.destroy(record.id, record.boot_id)
-        await self._announce(event(record, exec_pb2.EVENT_KIND_KILL, signal=str(number)))
         if number == SIGKILL and not await self._ends_within(record, KILL_SECONDS):
             await self._hypervisor.destroy(record.id, record.boot_id)
 
@@ -399,6 +402,24 @@ class Lifecycle:
                 record = await self._kill(record)
             await self._remove(record)
 
+    async def prune(self, until_ns: int | None, label_filters: Collection[str]) -> list[str]:
+        """Remove all containers that don't run and fit; return their IDs."""
+        removed = []
+        for record in await self._containers.select([State.CREATED, State.EXITED, State.DEAD]):
+            if until_ns is not None and record.created_ns >= until_ns:
+                continue
+            if not _labels_fit(record.spec.labels, label_filters):
+                continue
+            try:
+                await self.remove(record.id, record.id, force=False)
+            except VicError as error:
+                log.info("%s is not pruned: %s", record.id, error.message)
+            else:
+                removed.append(record.id)
+        # As Docker tells it; what the removed disks held is storage's knowledge.
+        await self._announce(NewEvent(exec_pb2.EVENT_KIND_PRUNE, "", {"reclaimed": "0"}))
+        return removed
+
     async def _hurry(self, record: Record) -> None:
         """Let nobody wait for the time-out of a stop, or for a guest that doesn't come up."""
         if record.state in (State.STARTING, State.STOPPING) and self._turns.busy(record.id):
@@ -406,6 +427,8 @@ class Lifecycle:
 
     async def _kill(self, record: Record) -> Record:
         """End a container's VM at once; nothing of its disk is wanted any more."""
+        await self._containers.stop_by_hand(record)
+        await self._announce_kill(record, SIGKILL)
         await self._hypervisor.destroy(record.id, record.boot_id)
         await self._exits.process_ended(
             record.id, record.boot_id, Exit(KILLED, False, time.time_ns())
@@ -431,9 +454,26 @@ class Lifecycle:
     async def _current(self, container_id: str) -> Record:
         return await self._containers.resolve(container_id)
 
+    async def _announce_kill(self, record: Record, number: int) -> None:
+        # Before the signal, lest the end that it brings is told first.
+        await self._announce(event(record, exec_pb2.EVENT_KIND_KILL, signal=str(number)))
+
     async def _announce(self, new_event: NewEvent) -> None:
         await self._containers.append(new_event)
         self._events.announce(new_event.container_id)
+
+
+def _labels_fit(labels: Mapping[str, str], filters: Collection[str]) -> bool:
+    """Tell whether labels fit all filters, and not all of those with a leading "!"."""
+
+    def fits(wanted: str) -> bool:
+        name, has_value, value = wanted.partition("=")
+        return name in labels and (not has_value or labels[name] == value)
+
+    reverse = [text[1:] for text in filters if text.startswith("!")]
+    if reverse and all(map(fits, reverse)):
+        return False
+    return all(fits(text) for text in filters if not text.startswith("!"))
 
 
 def _is_final(failure: BaseException) -> bool:

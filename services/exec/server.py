@@ -12,6 +12,7 @@ from services.exec.creation import Creator
 from services.exec.drivers import Hypervisor, StartKind
 from services.exec.eventlog import EventLog
 from services.exec.lifecycle import Lifecycle
+from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
 from services.exec.restarting import Restarts
@@ -20,6 +21,9 @@ from services.exec.store import Containers, StoredEvent
 from services.exec.waiting import wait
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+# Of a page of a list; a message may have 16 MiB, and one container's specification a few.
+PAGE_BYTES = 1024 * 1024
 
 _Verb = (
     exec_pb2.StartRequest
@@ -57,6 +61,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._hypervisor = hypervisor
         self._restarts = restarts
         self.requests: Requests[Record | None] = Requests()
+        self._prunes: Requests[list[str]] = Requests()
 
     async def Info(self, request: exec_pb2.InfoRequest, context: Context) -> exec_pb2.InfoResponse:
         """See the contract."""
@@ -99,8 +104,20 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
 
     async def List(self, request: exec_pb2.ListRequest, context: Context) -> exec_pb2.ListResponse:
         """See the contract."""
-        records = await self._containers.select([_state(state) for state in request.states])
-        return exec_pb2.ListResponse(containers=[record.message() for record in records])
+        states = [_state(state) for state in request.states]
+        page = exec_pb2.ListResponse()
+        size = 0
+        position = _position(request.page_token)
+        async with aclosing(self._containers.newest_first(states, after=position)) as records:
+            async for record in records:
+                message = record.message()
+                size += message.ByteSize()
+                if page.containers and size > PAGE_BYTES:
+                    last = page.containers[-1]
+                    page.next_page_token = f"{last.created_at.ToNanoseconds()} {last.id}"
+                    break
+                page.containers.append(message)
+        return page
 
     async def Start(
         self, request: exec_pb2.StartRequest, context: Context
@@ -187,6 +204,16 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         )
         return exec_pb2.RemoveResponse()
 
+    async def Prune(
+        self, request: exec_pb2.PruneRequest, context: Context
+    ) -> exec_pb2.PruneResponse:
+        """See the contract."""
+        until = request.until.ToNanoseconds() if request.HasField("until") else None
+        removed = await self._prunes.once(
+            "Prune", "", lambda: self._lifecycle.prune(until, request.label_filters)
+        )
+        return exec_pb2.PruneResponse(removed_ids=removed)
+
     async def Wait(
         self, request: exec_pb2.WaitRequest, context: Context
     ) -> AsyncIterator[exec_pb2.WaitResponse]:
@@ -234,6 +261,16 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
 def _container(record: Record | None) -> Any:
     assert record is not None
     return record.message()
+
+
+def _position(token: str) -> tuple[int, str] | None:
+    """Read where a page begins: the time and the ID of the last container before it."""
+    created, _, container_id = token.partition(" ")
+    if not token:
+        return None
+    if not created.isdecimal() or len(created) > 19 or not is_container_id(container_id):
+        raise InvalidArgument("not a page token of this service", Reason.INVALID_REQUEST)
+    return min(int(created), 2**63 - 1), container_id
 
 
 def _state(value: int) -> State:

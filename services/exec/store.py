@@ -1,7 +1,7 @@
 """What the facet keeps in its database: containers, events, and positions in others' streams."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 # Events kept; older ones are removed as new ones come.
 EVENT_HISTORY = 10_000
+# Records read from the database at a time by who may not want all.
+READ_AT_ONCE = 100
 
 _metadata = sa.MetaData()
 _containers = sa.Table(
@@ -183,6 +185,26 @@ class Containers:
             query = query.where(_containers.c.state.in_([state.value for state in states]))
         async with self._store.reading() as connection:
             return [_record(row) for row in await connection.execute(query)]
+
+    async def newest_first(
+        self, states: Collection[State] = (), *, after: tuple[int, str] | None = None
+    ) -> AsyncGenerator[Record, None]:
+        """Yield the containers, newest first; with ``after`` only those after that position."""
+        at = sa.tuple_(_containers.c.created_ns, _containers.c.id)
+        position = after
+        while True:
+            query = _visible().order_by(_containers.c.created_ns.desc(), _containers.c.id.desc())
+            if states:
+                query = query.where(_containers.c.state.in_([state.value for state in states]))
+            if position is not None:
+                query = query.where(at < sa.tuple_(*position))
+            async with self._store.reading() as connection:
+                rows = (await connection.execute(query.limit(READ_AT_ONCE))).all()
+            for row in rows:
+                yield _record(row)
+            if len(rows) < READ_AT_ONCE:
+                return
+            position = rows[-1].created_ns, rows[-1].id
 
     async def reserved_ids(self) -> set[str]:
         """Return the IDs whose Create has not completed."""

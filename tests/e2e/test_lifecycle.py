@@ -156,3 +156,46 @@ def test_a_paused_container_is_killed_and_stopped(suite: Suite, image: str) -> N
     suite.ok("pause", "held")
     suite.ok("kill", "held")
     assert suite.ok("wait", "held") == "137"
+
+
+def test_prune_removes_what_does_not_run_and_fits(suite: Suite, image: str) -> None:
+    suite.ok("run", "-d", "--name", "busy", image, "sleep", "1000")
+    suite.ok("create", "--name", "kept", "-l", "keep", image)
+    suite.ok("create", "--name", "gone", image)
+    suite.ok("container", "prune", "-f", "--filter", "until=1h")
+    pruned = suite.ok("container", "prune", "-f", "--filter", "label!=keep")
+    assert "Deleted Containers:" in pruned
+    listed = suite.ok("ps", "-a", "--format", "{{.Names}}").split()
+    assert sorted(listed) == ["busy", "kept"]
+    suite.refused("container", "prune", "-f", "--filter", "color=red", code=1, message="color")
+
+
+def test_ps_shows_what_is_asked_for(suite: Suite, image: str) -> None:
+    assert suite.docker("run", "--name", "failed", image, "sh", "-c", "exit 3").returncode == 3
+    suite.ok("run", "-d", "--name", "busy", "--expose", "8080", image, "sleep", "1000")
+    suite.ok("create", "--name", "fresh", image)
+
+    def shown(*options: str) -> list[str]:
+        return suite.ok("ps", "--format", "{{.Names}}", *options).split()
+
+    def chosen(*filters: str) -> list[str]:
+        return shown("-a", *(word for text in filters for word in ("--filter", text)))
+
+    assert shown() == ["busy"]
+    assert shown("-n", "2") == ["fresh", "busy"]
+    assert shown("-l") == ["fresh"]
+    assert shown("--filter", "status=exited") == ["failed"]
+    assert chosen("status=created", "status=running") == ["fresh", "busy"]
+    assert chosen("exited=3") == ["failed"]
+    assert chosen("exited=4") == []
+    assert chosen(f"ancestor={image}") == ["fresh", "busy", "failed"]
+    assert chosen("before=busy") == ["failed"]
+    assert chosen("since=busy") == ["fresh"]
+    assert chosen("expose=8000-9000/tcp") == ["busy"]
+    assert chosen("publish=80") == []
+    assert chosen("network=bridge", "name=^bus") == ["busy"]
+    assert chosen("volume=/data") == []
+    assert chosen("health=none", f"id={suite.inspect('busy')['Id'][:8]}") == ["busy"]
+    for wrong in ("status=asleep", "exited=x", "health=fine", "color=red", "publish=x"):
+        suite.refused("ps", "--filter", wrong, code=1, message=wrong.split("=")[0])
+    suite.refused("ps", "--filter", "before=nobody", code=1, message="nobody")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from vic.exec.v1 import exec_pb2
 
-from portlayer.errors import Unavailable
+from portlayer.errors import OutOfRange, Reason, Unavailable
+from services.exec import store
 from services.exec.store import NewEvent
 from services.exec.waiting import wait
 from tests.unit.exec.conftest import Facet
@@ -55,3 +56,69 @@ async def test_all_watchers_leave_when_the_service_stops(facet: Facet) -> None:
     async with asyncio.timeout(60):
         with pytest.raises(Unavailable, match="stopping"):
             await result
+
+
+async def test_who_fell_behind_the_history_is_told(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "EVENT_HISTORY", 50)
+    async with aclosing(facet.events.follow(0)) as following:
+        await happen(facet, "a")
+        first = await anext(following)
+        for _ in range(250):
+            await happen(facet, "a")
+        with pytest.raises(OutOfRange) as caught:
+            # Neither silence nor a gap that nobody knows of.
+            while True:
+                await anext(following)
+        assert caught.value.reason is Reason.HISTORY_LOST
+    assert (await facet.containers.event_range())[0] > first.sequence + 1
+
+
+async def told(facet: Facet) -> list[tuple[str, str]]:
+    stored = await facet.containers.events_after(0)
+    return [
+        (
+            exec_pb2.EventKind.Name(e.kind).removeprefix("EVENT_KIND_"),
+            e.attributes.get("signal", ""),
+        )
+        for e in stored
+    ]
+
+
+async def test_a_stop_tells_of_its_signals(facet: Facet) -> None:
+    facet.peers.exit_on = {9: 137}
+    container_id = await facet.run()
+    await facet.lifecycle.stop(container_id, 0.01, "INT")
+    assert await told(facet) == [
+        ("CREATE", ""),
+        ("START", ""),
+        ("KILL", "2"),
+        ("KILL", "9"),
+        ("DIE", ""),
+        ("STOP", ""),
+    ]
+
+
+async def test_a_forced_removal_tells_of_its_kill(facet: Facet) -> None:
+    container_id = await facet.run()
+    await facet.lifecycle.remove(container_id, container_id, force=True)
+    assert (await told(facet))[2:] == [("KILL", "9"), ("DIE", ""), ("DESTROY", "")]
+
+
+async def test_events_carry_what_docker_tells(facet: Facet) -> None:
+    container_id = await facet.run("web", labels={"tier": "front"})
+    await facet.peers.end(container_id, 7)
+    died = next(
+        e for e in await facet.containers.events_after(0) if e.kind == exec_pb2.EVENT_KIND_DIE
+    )
+    duration = died.attributes["execDuration"]
+    assert duration.isdecimal()
+    assert died.attributes == {
+        "image": "busybox",
+        "name": "web",
+        "tier": "front",
+        "l": "image",
+        "exitCode": "7",
+        "execDuration": duration,
+    }

@@ -34,6 +34,7 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_KIND_UPDATE: _ClassVar[EventKind]
     EVENT_KIND_DESTROY: _ClassVar[EventKind]
     EVENT_KIND_OOM: _ClassVar[EventKind]
+    EVENT_KIND_PRUNE: _ClassVar[EventKind]
 WAIT_CONDITION_UNSPECIFIED: WaitCondition
 WAIT_CONDITION_NOT_RUNNING: WaitCondition
 WAIT_CONDITION_NEXT_EXIT: WaitCondition
@@ -51,6 +52,7 @@ EVENT_KIND_RENAME: EventKind
 EVENT_KIND_UPDATE: EventKind
 EVENT_KIND_DESTROY: EventKind
 EVENT_KIND_OOM: EventKind
+EVENT_KIND_PRUNE: EventKind
 
 class InfoRequest(_message.Message):
     __slots__ = ()
@@ -125,16 +127,20 @@ class GetResponse(_message.Message):
     def __init__(self, container: _Optional[_Union[_container_pb2.Container, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("states",)
+    __slots__ = ("states", "page_token")
     STATES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     states: _containers.RepeatedScalarFieldContainer[_container_pb2.ContainerState]
-    def __init__(self, states: _Optional[_Iterable[_Union[_container_pb2.ContainerState, str]]] = ...) -> None: ...
+    page_token: str
+    def __init__(self, states: _Optional[_Iterable[_Union[_container_pb2.ContainerState, str]]] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListResponse(_message.Message):
-    __slots__ = ("containers",)
+    __slots__ = ("containers", "next_page_token")
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     containers: _containers.RepeatedCompositeFieldContainer[_container_pb2.Container]
-    def __init__(self, containers: _Optional[_Iterable[_Union[_container_pb2.Container, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, containers: _Optional[_Iterable[_Union[_container_pb2.Container, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StartRequest(_message.Message):
     __slots__ = ("reference", "request_id")

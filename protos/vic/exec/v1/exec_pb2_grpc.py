@@ -165,7 +165,8 @@ class ExecServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """List returns all containers, newest first.
+        """List returns all containers, newest first, a page at a time. One that is made or removed between
+        two pages may be in neither.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,7 +252,8 @@ class ExecServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Prune(self, request, context):
-        """Prune removes all containers that do not run and fit the filters.
+        """Prune removes all containers that do not run and fit the filters. One that can't be removed is
+        left out of the answer and keeps nothing else from it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,9 @@ class ExecServiceStub:
     Get: _grpc.UnaryUnaryMultiCallable[_exec_pb2.GetRequest, _exec_pb2.GetResponse]
     """Get returns one container."""
     List: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ListRequest, _exec_pb2.ListResponse]
-    """List returns all containers, newest first."""
+    """List returns all containers, newest first, a page at a time. One that is made or removed between
+    two pages may be in neither.
+    """
     Close: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CloseRequest, _exec_pb2.CloseResponse]
     """Close tells that the suite is about to end. From then on no restart policy acts, and containers
     that are stopped count as stopped by the suite: those whose policy says so are started when it
@@ -90,7 +92,9 @@ class ExecServiceStub:
     Errors: FAILED_PRECONDITION (WRONG_STATE) when it runs and force is not set.
     """
     Prune: _grpc.UnaryUnaryMultiCallable[_exec_pb2.PruneRequest, _exec_pb2.PruneResponse]
-    """Prune removes all containers that do not run and fit the filters."""
+    """Prune removes all containers that do not run and fit the filters. One that can't be removed is
+    left out of the answer and keeps nothing else from it.
+    """
     Wait: _grpc.UnaryStreamMultiCallable[_exec_pb2.WaitRequest, _exec_pb2.WaitResponse]
     """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_exec_pb2.WatchEventsRequest, _exec_pb2.WatchEventsResponse]
@@ -123,7 +127,9 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Get: _aio.UnaryUnaryMultiCallable[_exec_pb2.GetRequest, _exec_pb2.GetResponse]  # type: ignore[assignment]
     """Get returns one container."""
     List: _aio.UnaryUnaryMultiCallable[_exec_pb2.ListRequest, _exec_pb2.ListResponse]  # type: ignore[assignment]
-    """List returns all containers, newest first."""
+    """List returns all containers, newest first, a page at a time. One that is made or removed between
+    two pages may be in neither.
+    """
     Close: _aio.UnaryUnaryMultiCallable[_exec_pb2.CloseRequest, _exec_pb2.CloseResponse]  # type: ignore[assignment]
     """Close tells that the suite is about to end. From then on no restart policy acts, and containers
     that are stopped count as stopped by the suite: those whose policy says so are started when it
@@ -160,7 +166,9 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Errors: FAILED_PRECONDITION (WRONG_STATE) when it runs and force is not set.
     """
     Prune: _aio.UnaryUnaryMultiCallable[_exec_pb2.PruneRequest, _exec_pb2.PruneResponse]  # type: ignore[assignment]
-    """Prune removes all containers that do not run and fit the filters."""
+    """Prune removes all containers that do not run and fit the filters. One that can't be removed is
+    left out of the answer and keeps nothing else from it.
+    """
     Wait: _aio.UnaryStreamMultiCallable[_exec_pb2.WaitRequest, _exec_pb2.WaitResponse]  # type: ignore[assignment]
     """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_exec_pb2.WatchEventsRequest, _exec_pb2.WatchEventsResponse]  # type: ignore[assignment]
@@ -210,7 +218,9 @@ class ExecServiceServicer:
         request: _exec_pb2.ListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.ListResponse, _abc.Awaitable[_exec_pb2.ListResponse]]:
-        """List returns all containers, newest first."""
+        """List returns all containers, newest first, a page at a time. One that is made or removed between
+        two pages may be in neither.
+        """
 
     def Close(
         self,
@@ -302,7 +312,9 @@ class ExecServiceServicer:
         request: _exec_pb2.PruneRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.PruneResponse, _abc.Awaitable[_exec_pb2.PruneResponse]]:
-        """Prune removes all containers that do not run and fit the filters."""
+        """Prune removes all containers that do not run and fit the filters. One that can't be removed is
+        left out of the answer and keeps nothing else from it.
+        """
 
     def Wait(
         self,

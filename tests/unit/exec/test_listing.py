@@ -1,0 +1,102 @@
+"""Lists come in pages, and what is pruned is what doesn't run and fits."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from vic.exec.v1 import exec_pb2
+
+from portlayer.errors import InvalidArgument
+from services.exec import server, store
+from services.exec.drivers import Hypervisor
+from services.exec.server import ExecServicer
+from tests.unit.exec.conftest import Facet
+from tests.unit.exec.test_lifecycle import kinds, spec
+
+NO_CONTEXT: Any = SimpleNamespace()
+
+
+def servicer(facet: Facet) -> ExecServicer:
+    return ExecServicer(
+        "0" * 8,
+        "1",
+        facet.containers,
+        facet.events,
+        facet.creator,
+        facet.lifecycle,
+        cast("Hypervisor", facet.hypervisor),
+        facet.restarts,
+    )
+
+
+async def test_a_list_of_many_comes_in_pages(facet: Facet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "READ_AT_ONCE", 2)
+    made = [(await facet.creator.create("", spec())).id for _ in range(7)]
+    monkeypatch.setattr(server, "PAGE_BYTES", 1000)
+    listed: list[str] = []
+    request, pages = exec_pb2.ListRequest(), 0
+    while True:
+        page = await servicer(facet).List(request, NO_CONTEXT)
+        listed += [container.id for container in page.containers]
+        pages += 1
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+        # What was last on a page may be gone by the next.
+        await facet.lifecycle.remove(listed[-1], listed[-1], force=True)
+    assert listed == made[::-1]
+    assert pages > 1
+
+
+async def test_a_page_holds_one_container_however_large(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await facet.creator.create("", spec())
+    monkeypatch.setattr(server, "PAGE_BYTES", 1)
+    page = await servicer(facet).List(exec_pb2.ListRequest(), NO_CONTEXT)
+    assert len(page.containers) == 1
+    assert not page.next_page_token
+
+
+@pytest.mark.parametrize("token", ["x", "1 x", "-1 " + "a" * 64, "9" * 30 + " " + "a" * 64])
+async def test_what_is_no_page_is_refused(facet: Facet, token: str) -> None:
+    with pytest.raises(InvalidArgument):
+        await servicer(facet).List(exec_pb2.ListRequest(page_token=token), NO_CONTEXT)
+
+
+async def test_prune_removes_what_does_not_run(facet: Facet) -> None:
+    running = await facet.run("running")
+    created = (await facet.creator.create("", spec())).id
+    exited = await facet.run("exited")
+    await facet.peers.end(exited, 0)
+    await facet.exits.drain()
+    answer = await servicer(facet).Prune(exec_pb2.PruneRequest(), NO_CONTEXT)
+    assert set(answer.removed_ids) == {created, exited}
+    assert [record.id for record in await facet.containers.select()] == [running]
+    assert (await kinds(facet))[-3:] == ["destroy", "destroy", "prune"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "removed"),
+    [
+        (["tier"], {"a", "b"}),
+        (["tier=front"], {"a"}),
+        (["tier", "zone=1"], {"a"}),
+        (["!tier=front"], {"b", "c"}),
+        (["!tier"], {"c"}),
+        (["!tier", "!zone"], {"b", "c"}),
+    ],
+)
+async def test_prune_by_labels(facet: Facet, filters: list[str], removed: set[str]) -> None:
+    await facet.creator.create("", spec(name="aa", labels={"tier": "front", "zone": "1"}))
+    await facet.creator.create("", spec(name="bb", labels={"tier": "back"}))
+    await facet.creator.create("", spec(name="cc"))
+    before = {record.name[0] for record in await facet.containers.select()}
+    await facet.lifecycle.prune(None, filters)
+    assert before - {record.name[0] for record in await facet.containers.select()} == removed
+
+
+async def test_prune_until_a_moment(facet: Facet) -> None:
+    old = await facet.creator.create("", spec())
+    new = await facet.creator.create("", spec())
+    assert await facet.lifecycle.prune(new.created_ns, []) == [old.id]
