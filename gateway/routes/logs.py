@@ -1,6 +1,5 @@
 """What a container wrote."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -17,10 +16,7 @@ from gateway.routes.endpoint import endpoint
 from gateway.streams import StreamResponse
 from gateway.translate.framing import frame, media_type
 from gateway.translate.times import from_query, log_timestamp
-
-# A refusal (no such log) comes within this time; later the head is out, and a quiet container's
-# followers don't wait for its first line.
-_REFUSAL_SECONDS = 0.25
+from portlayer.errors import Internal
 
 
 class LogRoutes:
@@ -54,11 +50,10 @@ class LogRoutes:
         tty = got.container.spec.process.tty
         form = _Form(tty, call.flag("timestamps"), call.flag("details"))
         batches = read(self._facets.interaction.Logs(request))
-        first = asyncio.ensure_future(anext(batches, None))
-        await asyncio.wait({first}, timeout=_REFUSAL_SECONDS)
-        if first.done():
-            first.result()  # raises what the facet refused
-        return StreamResponse(_written(form, first, batches), media_type(call.version, tty))
+        # It tells that there is a log, which may be quiet for long, or raises the refusal.
+        if await anext(batches, None) is None:
+            raise Internal("the log began without its first message")
+        return StreamResponse(_written(form, batches), media_type(call.version, tty))
 
 
 class _Form:
@@ -95,18 +90,11 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 async def _written(
-    form: _Form,
-    first: "asyncio.Future[LogsResponse | None]",
-    batches: AsyncGenerator[LogsResponse, None],
+    form: _Form, batches: AsyncGenerator[LogsResponse, None]
 ) -> AsyncGenerator[bytes, None]:
-    try:
-        batch = await first
-        async with aclosing(batches):
-            while batch is not None:
-                yield b"".join(form.bytes_of(entry) for entry in batch.entries)
-                batch = await anext(batches, None)
-    finally:
-        first.cancel()
+    async with aclosing(batches):
+        async for batch in batches:
+            yield b"".join(form.bytes_of(entry) for entry in batch.entries)
 
 
 def _tail(value: str) -> int:

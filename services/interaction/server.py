@@ -196,6 +196,7 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         session = self._sessions.get(request.container_id)
         if session.log is None:
             raise logs_not_kept()
+        await context.write(interaction_pb2.LogsResponse())
         await until_first(self._send_logs(session, request, context), self._closing.watch())
 
     async def _send_logs(

@@ -403,6 +403,7 @@ class FakeInteraction(FakeExecs):
         container = self.containers.find(request.container_id)
         if container.proto.spec.log.driver == container_pb2.LOG_DRIVER_NONE:
             raise FailedPrecondition("none", Reason.LOGS_NOT_KEPT)
+        yield interaction_pb2.LogsResponse()
         wanted = [OUT] * request.stdout + [ERR] * request.stderr
         entries = [entry for entry in container.output if entry.stream in wanted]
         if request.tail >= 0:

@@ -188,6 +188,8 @@ async def test_follow_goes_on_until_the_run_ends(suite: Suite) -> None:
             container_id=CONTAINER, stdout=True, stderr=True, follow=True, tail=-1
         )
         follower: Any = suite.interaction().Logs(request)
+        # The first answer comes whatever was written: there is a log.
+        assert list((await soon(follower.read())).entries) == []
         assert [e.data for e in (await soon(follower.read())).entries] == [b"one\n"]
         for number in range(3):
             await stdio.send(b"%d\n" % number)

@@ -177,8 +177,9 @@ class InteractionServiceServicer:
     def Logs(self, request, context):
         """Logs sends what the container wrote, oldest first; with follow it goes on until the present run
         of the container ends. Lines are counted over both streams, as Docker does, and since and until
-        choose among the last ones. Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION
-        (LOGS_NOT_KEPT) with log driver none.
+        choose among the last ones. The first answer has no entries and comes at once: there is a log.
+        Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (LOGS_NOT_KEPT) with log driver
+        none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

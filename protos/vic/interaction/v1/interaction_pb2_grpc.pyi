@@ -79,8 +79,9 @@ class InteractionServiceStub:
     Logs: _grpc.UnaryStreamMultiCallable[_interaction_pb2.LogsRequest, _interaction_pb2.LogsResponse]
     """Logs sends what the container wrote, oldest first; with follow it goes on until the present run
     of the container ends. Lines are counted over both streams, as Docker does, and since and until
-    choose among the last ones. Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION
-    (LOGS_NOT_KEPT) with log driver none.
+    choose among the last ones. The first answer has no entries and comes at once: there is a log.
+    Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (LOGS_NOT_KEPT) with log driver
+    none.
     """
     Stats: _grpc.UnaryStreamMultiCallable[_interaction_pb2.StatsRequest, _interaction_pb2.StatsResponse]
     """Stats sends samples of the workload's use of resources."""
@@ -146,8 +147,9 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     Logs: _aio.UnaryStreamMultiCallable[_interaction_pb2.LogsRequest, _interaction_pb2.LogsResponse]  # type: ignore[assignment]
     """Logs sends what the container wrote, oldest first; with follow it goes on until the present run
     of the container ends. Lines are counted over both streams, as Docker does, and since and until
-    choose among the last ones. Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION
-    (LOGS_NOT_KEPT) with log driver none.
+    choose among the last ones. The first answer has no entries and comes at once: there is a log.
+    Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (LOGS_NOT_KEPT) with log driver
+    none.
     """
     Stats: _aio.UnaryStreamMultiCallable[_interaction_pb2.StatsRequest, _interaction_pb2.StatsResponse]  # type: ignore[assignment]
     """Stats sends samples of the workload's use of resources."""
@@ -245,8 +247,9 @@ class InteractionServiceServicer:
     ) -> _typing.Union[_abc.Iterator[_interaction_pb2.LogsResponse], _abc.AsyncIterator[_interaction_pb2.LogsResponse]]:
         """Logs sends what the container wrote, oldest first; with follow it goes on until the present run
         of the container ends. Lines are counted over both streams, as Docker does, and since and until
-        choose among the last ones. Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION
-        (LOGS_NOT_KEPT) with log driver none.
+        choose among the last ones. The first answer has no entries and comes at once: there is a log.
+        Errors: NOT_FOUND (CONTAINER_NOT_FOUND), FAILED_PRECONDITION (LOGS_NOT_KEPT) with log driver
+        none.
         """
 
     def Stats(
