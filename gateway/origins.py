@@ -30,10 +30,13 @@ class OriginPolicy:
     def check(self, scope: Scope) -> None:
         """Raise a 403 for a request that a foreign web page has caused."""
         over_tcp = scope.get("client") is not None
+        # Clients of WebSockets send the endpoint itself, which serves no page.
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        own = {scheme + host for host in hosts for scheme in (b"http://", b"https://")}
         for name, value in scope["headers"]:
             if name == b"host" and over_tcp:
                 self._check_host(value)
-            elif name == b"origin" and value not in self._origins:
+            elif name == b"origin" and value not in self._origins | own:
                 raise ApiError(403, f"requests from web origin {_printable(value)} are refused")
             elif name == b"sec-fetch-site" and value not in _SAME_SITE:
                 raise ApiError(403, "requests from other web sites are refused")

@@ -13,28 +13,61 @@ from gateway.errors import bad_parameter, conflict
 from gateway.facets import Facets, read
 from gateway.hijack import HijackedConnection, HijackResponse
 from gateway.hijack.protocol import EXTENSION
-from gateway.process_client import ProcessClient
+from gateway.hijack.websocket import HandshakeError, WebSocketConnection, handshake
+from gateway.process_client import Answers, Connection, ProcessClient
 from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
+from gateway.streams import until_first
 from gateway.translate.detach import DetachKeys
-from gateway.translate.framing import media_type
+from gateway.translate.framing import RAW, media_type
 from portlayer.errors import Internal, VicError
 
 logger = logging.getLogger("vic.attach")
 
 
 class AttachRoutes:
-    """POST /containers/{id}/attach."""
+    """POST /containers/{id}/attach, GET /containers/{id}/attach/ws."""
 
     def __init__(self, facets: Facets) -> None:
         self._facets = facets
 
     def routes(self) -> list[Route]:
         """The routes."""
-        return [endpoint("POST", "/containers/{container:path}/attach", self.attach)]
+        return [
+            endpoint("POST", "/containers/{container:path}/attach", self.attach),
+            endpoint("GET", "/containers/{container:path}/attach/ws", self.attach_websocket),
+        ]
 
     async def attach(self, call: Call) -> Response:
         """Join the client to the container; the head goes out once no byte can be missed."""
+        client, answers = await self._join(call)
+
+        async def carry(connection: HijackedConnection) -> None:
+            await _carry(client, connection, answers)
+
+        return HijackResponse(carry, media_type(call.version, client.raw), {})
+
+    async def attach_websocket(self, call: Call) -> Response:
+        """The same in a WebSocket's messages, both output streams raw in one."""
+        try:
+            headers = handshake(call.request.headers)
+        except HandshakeError as error:
+            raise bad_parameter(str(error)) from error
+        client, answers = await self._join(call)
+        client.raw = True
+
+        async def carry(connection: HijackedConnection) -> None:
+            websocket = WebSocketConnection(connection)
+            if client.takes_input:
+                await _carry(client, websocket, answers)
+            else:
+                # Somebody has to answer pings, and to see the peer close.
+                await until_first(_carry(client, websocket, answers), _drain(websocket))
+            await websocket.close()
+
+        return HijackResponse(carry, RAW, headers)
+
+    async def _join(self, call: Call) -> tuple[ProcessClient[AttachRequest], Answers]:
         if EXTENSION not in call.request.scope.get("extensions", {}):
             raise bad_parameter("attach needs HTTP/1.1 on a connection of its own")
         start = AttachStart(
@@ -55,18 +88,26 @@ class AttachRoutes:
         start.stdin = start.stdin and container.spec.process.stdin
         tty = container.spec.process.tty
         client = ProcessClient(
-            AttachRequest, tty=tty, takes_input=start.stdin, keys=keys if tty else None
+            AttachRequest, raw=tty, takes_input=start.stdin, keys=keys if tty else None
         )
         responses = read(self._facets.interaction.Attach(client.requests(start)))
         first = await anext(responses, None)
         if first is None or not first.HasField("ready"):
             raise Internal("attach began without its first message")
-        client.tty = first.ready.tty
+        client.raw = first.ready.tty
+        return client, responses
 
-        async def carry(connection: HijackedConnection) -> None:
-            try:
-                await client.carry(connection, responses)
-            except VicError as error:
-                logger.warning("an attached client was cut off: %s", error.message)
 
-        return HijackResponse(carry, media_type(call.version, client.tty), {})
+async def _carry(
+    client: ProcessClient[AttachRequest], connection: Connection, answers: Answers
+) -> None:
+    try:
+        await client.carry(connection, answers)
+    except VicError as error:
+        logger.warning("an attached client was cut off: %s", error.message)
+
+
+async def _drain(connection: Connection) -> None:
+    """Read to the end what nobody wants."""
+    while await connection.read():
+        pass

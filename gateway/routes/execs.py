@@ -74,7 +74,7 @@ class ExecRoutes:
         process = info.process
         client = ProcessClient(
             StartExecRequest,
-            tty=raw,
+            raw=raw,
             takes_input=process.stdin,
             keys=DetachKeys.parse(info.streams.detach_keys) if process.tty else None,
         )

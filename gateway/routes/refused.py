@@ -49,7 +49,6 @@ POST /configs/{id}/update
 """
 
 _NOT_YET = """
-GET /containers/{id:path}/attach/ws
 GET /containers/{id:path}/changes
 GET /containers/{id:path}/export
 GET /containers/{id:path}/stats
