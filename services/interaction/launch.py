@@ -9,9 +9,9 @@ from typing import Final
 
 from vic.tether.v1 import process_pb2
 
-from portlayer.errors import VicError
 from services.interaction.control import ControlStream, tether_away
 from services.interaction.processes import INIT, Phase, Process
+from services.interaction.race import all_of
 from services.interaction.sessions import Session, not_running
 from services.interaction.store import InteractionStore
 
@@ -56,10 +56,12 @@ class Launcher:
                 session.adopt(boot_id)
                 process = session.prepare(boot_id, process_id)
                 # Who restarts this service now must find the boot, or its tether is not believed.
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._store.set_boot(session.container_id, boot_id))
-                    running = group.create_task(self._run(session, process, spec, limits))
-                return running.result()
+                launched: Launched
+                _, launched = await all_of(
+                    self._store.set_boot(session.container_id, boot_id),
+                    self._run(session, process, spec, limits),
+                )
+                return launched
             process = session.prepare(boot_id, process_id)
             return await self._run(session, process, spec, limits)
 
@@ -139,9 +141,3 @@ async def _answered(session: Session, seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise tether_away(session.container_id) from None
-    except BaseExceptionGroup as group:
-        # Of the tasks of a launch; the domain's own error says most.
-        domain, _ = group.split(VicError)
-        if domain is not None:
-            raise domain.exceptions[0] from None
-        raise

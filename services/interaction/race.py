@@ -19,15 +19,18 @@ async def until_first(*parts: Coroutine[Any, Any, None]) -> None:
     await _run(parts, asyncio.FIRST_COMPLETED)
 
 
-async def all_of(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run coroutines until all have returned; where one fails, cancel the others.
+async def all_of(*parts: Coroutine[Any, Any, Any]) -> Sequence[Any]:
+    """Run coroutines until all have returned, and return what they did, in their order.
 
-    Raises what one of them raised.
+    Where one fails the others are cancelled. Raises what one of them raised.
     """
-    await _run(parts, asyncio.FIRST_EXCEPTION)
+    tasks = await _run(parts, asyncio.FIRST_EXCEPTION)
+    return [task.result() for task in tasks]
 
 
-async def _run(parts: Sequence[Coroutine[Any, Any, None]], until: str) -> None:
+async def _run(
+    parts: Sequence[Coroutine[Any, Any, Any]], until: str
+) -> Sequence["asyncio.Task[Any]"]:
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
         await asyncio.wait(tasks, return_when=until)
@@ -36,9 +39,10 @@ async def _run(parts: Sequence[Coroutine[Any, Any, None]], until: str) -> None:
     for task in tasks:
         if not task.cancelled():
             task.result()
+    return tasks
 
 
-async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+async def _end(tasks: Sequence["asyncio.Task[Any]"]) -> None:
     """Cancel tasks and see them end, also when cancelled meanwhile."""
     interrupted = False
     for task in tasks:

@@ -67,10 +67,11 @@ async def test_the_first_to_return_ends_the_others() -> None:
 async def test_all_are_waited_for() -> None:
     done = []
 
-    async def part(number: int) -> None:
+    async def part(number: int) -> int:
         for _ in range(number):
             await asyncio.sleep(0)
         done.append(number)
+        return number
 
-    await all_of(part(3), part(1))
+    assert await all_of(part(3), part(1)) == [3, 1]
     assert done == [1, 3]
