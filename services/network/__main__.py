@@ -19,6 +19,7 @@ from services.network.names.answers import Answers
 from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream
 from services.network.networks import Networks
+from services.network.publications import Publications
 from services.network.reconcile import Reconciler
 from services.network.resolvers import PUBLIC_SERVERS, Resolvers, for_containers, of_host
 from services.network.roles import ACCESS
@@ -70,7 +71,9 @@ async def serve(settings: NetworkSettings) -> None:
         if moved:
             await endpoints.move_management()
         await networks.ensure_predefined(settings.default_subnet)
-        await driver.start(networks.segments(), endpoints.ports())
+        publications = Publications(store, networks, endpoints, driver)
+        await publications.load()
+        await driver.start(networks.segments(), endpoints.ports(), publications.forwards())
         names = _names(settings, networks, endpoints)
         networks.followers.append(names.server.ensure)
         await names.server.ensure()
@@ -84,6 +87,7 @@ async def serve(settings: NetworkSettings) -> None:
             tether_port=settings.tether_port,
             resolvers=lambda: _resolvers(settings),
             names=names,
+            publications=publications,
         )
         network_pb2_grpc.add_NetworkServiceServicer_to_server(servicer, server.server)
         async with asyncio.TaskGroup() as group:

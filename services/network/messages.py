@@ -7,13 +7,20 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.network.v1 import network_pb2 as pb
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from services.network.drivers import Forward, Transport
 from services.network.endpoints import Endpoints
+from services.network.ipam import parse_ipv4
 from services.network.model import Endpoint, Kind, Network, Wish
 from services.network.networks import Networks
 from services.network.plans import Plan
+from services.network.publications import PortWish
 from services.network.resolvers import Resolvers
 
 _KINDS = {Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE, Kind.NONE: pb.NETWORK_KIND_NONE}
+_TRANSPORTS = {pb.PROTOCOL_TCP: Transport.TCP, pb.PROTOCOL_UDP: Transport.UDP}
+_PROTOCOLS = {transport: protocol for protocol, transport in _TRANSPORTS.items()}
+
+LAST_PORT = 65_535
 
 
 class Encoder:
@@ -131,6 +138,47 @@ def wishes(requests: Sequence[pb.EndpointRequest]) -> list[Wish]:
         )
         for request in requests
     ]
+
+
+def port_wishes(ports: Sequence[pb.PublishedPort]) -> list[PortWish]:
+    """Return which ports are to be published.
+
+    Raises InvalidArgument (INVALID_REQUEST, INVALID_ADDRESS) for what can't be.
+    """
+    return [_port_wish(port) for port in ports]
+
+
+def published(forwards: Iterable[Forward]) -> list[pb.PublishedPort]:
+    """Return published ports' messages."""
+    return [
+        pb.PublishedPort(
+            container_port=forward.port,
+            protocol=_PROTOCOLS[forward.transport],
+            host_address=str(forward.host_address),
+            host_port_start=forward.host_port,
+            host_port_end=forward.host_port,
+            host_port=forward.host_port,
+        )
+        for forward in forwards
+    ]
+
+
+def _port_wish(port: pb.PublishedPort) -> PortWish:
+    first = port.host_port_start
+    last = port.host_port_end or first
+    if port.protocol not in _TRANSPORTS:
+        raise InvalidArgument("a published port is of TCP or UDP")
+    if not 1 <= port.container_port <= LAST_PORT or not first <= last <= LAST_PORT:
+        raise InvalidArgument("a port is a number from 1 to 65535, and a range goes upwards")
+    if not first and last:
+        raise InvalidArgument("a range of host ports begins at 1 at the earliest")
+    return PortWish(
+        transport=_TRANSPORTS[port.protocol],
+        port=port.container_port,
+        host_address=parse_ipv4(port.host_address) if port.host_address else None,
+        first=first,
+        last=last,
+    )
 
 
 def _subnet(text: str, what: str) -> IPv4Network | None:

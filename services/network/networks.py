@@ -22,7 +22,7 @@ from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment
 from services.network.finish import finish
 from services.network.ipam import AddressPool
 from services.network.model import Kind, LabelRule, Network, Pool
-from services.network.options import default_bridge_options, parse_options
+from services.network.options import ANY_ADDRESS, default_bridge_options, parse_options
 from services.network.plans import Plan, check, same
 from services.network.store import NetworkStore
 
@@ -159,6 +159,12 @@ class Networks:
             for network in self._networks.values()
             if network.ordinal is not None
         ]
+
+    def host_address(self, network: Network) -> IPv4Address:
+        """Return where a network publishes ports that name no address of the host."""
+        if network.predefined:
+            return ANY_ADDRESS
+        return parse_options(network.options, self._mtu).host_address
 
     def shown_options(self, network: Network) -> Mapping[str, str]:
         """Return a network's options as `docker network inspect` shows them."""

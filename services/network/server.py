@@ -15,6 +15,7 @@ from services.network.model import LabelRule
 from services.network.names.answers import Answers, serves
 from services.network.names.server import NameServer
 from services.network.networks import DEFAULT_NETWORK, Networks
+from services.network.publications import Publications
 from services.network.resolvers import Resolvers
 
 SERVICE = pb.DESCRIPTOR.services_by_name["NetworkService"]
@@ -43,6 +44,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         tether_port: int,
         resolvers: Callable[[], Resolvers],
         names: Names,
+        publications: Publications,
     ) -> None:
         self._networks = networks
         self._endpoints = endpoints
@@ -51,6 +53,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         # Asked each time: the host's resolvers change while we run.
         self._resolvers = resolvers
         self._names = names
+        self._publications = publications
         self._encode = messages.Encoder(networks, endpoints, names.server.listens)
 
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
@@ -131,8 +134,22 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
 
     async def Unbind(self, request: pb.UnbindRequest, context: Context) -> pb.UnbindResponse:
         """Disconnect a container's taps."""
-        await self._endpoints.unbind(_named(request.container_id))
+        await self._publications.unpublish(_named(request.container_id))
+        await self._endpoints.unbind(request.container_id)
         return pb.UnbindResponse()
+
+    async def Publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
+        """Open ports of the host that lead to a container."""
+        wishes = messages.port_wishes(request.ports)
+        forwards = await self._publications.publish(_named(request.container_id), wishes)
+        return pb.PublishResponse(ports=messages.published(forwards))
+
+    async def Unpublish(
+        self, request: pb.UnpublishRequest, context: Context
+    ) -> pb.UnpublishResponse:
+        """Close a container's ports."""
+        await self._publications.unpublish(_named(request.container_id))
+        return pb.UnpublishResponse()
 
     async def Rename(self, request: pb.RenameRequest, context: Context) -> pb.RenameResponse:
         """Note a container's new name."""
@@ -147,7 +164,8 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
 
     async def Release(self, request: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
         """Give a container's addresses back."""
-        await self._endpoints.release(_named(request.container_id))
+        await self._publications.unpublish(_named(request.container_id))
+        await self._endpoints.release(request.container_id)
         return pb.ReleaseResponse()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from portlayer.store import Store, open_store
+from services.network.drivers import Forward, Transport
 from services.network.model import Endpoint, Kind, Network, Pool, Reservation, Wish
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -66,6 +67,19 @@ _endpoints = sa.Table(
     sa.Column("mac", sa.Text),
     sa.Column("ipv4", sa.Text),
     sa.Column("aliases", sa.JSON),
+)
+
+
+_published_ports = sa.Table(
+    "published_ports",
+    _metadata,
+    sa.Column("container_id", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("transport", sa.Text),
+    sa.Column("host_address", sa.Text),
+    sa.Column("host_port", sa.Integer),
+    sa.Column("address", sa.Text),
+    sa.Column("port", sa.Integer),
 )
 
 
@@ -181,10 +195,44 @@ class NetworkStore:
     async def remove_reservation(self, container_id: str) -> None:
         """Forget a container's endpoints."""
         async with self._writing, self._store.transaction() as connection:
-            for table in (_endpoints, _reservations):
+            for table in (_published_ports, _endpoints, _reservations):
                 await connection.execute(
                     sa.delete(table).where(table.c.container_id == container_id)
                 )
+
+    async def forwards(self) -> dict[str, tuple[Forward, ...]]:
+        """Return the published ports of all containers."""
+        query = sa.select(_published_ports).order_by(_published_ports.c.position)
+        async with self._store.transaction() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        found: dict[str, tuple[Forward, ...]] = {}
+        for row in rows:
+            found[row["container_id"]] = (*found.get(row["container_id"], ()), _forward(row))
+        return found
+
+    async def add_forwards(self, container_id: str, forwards: Iterable[Forward]) -> None:
+        """Record a container's published ports."""
+        rows = [
+            {
+                "container_id": container_id,
+                "position": position,
+                "transport": forward.transport.value,
+                "host_address": str(forward.host_address),
+                "host_port": forward.host_port,
+                "address": str(forward.address),
+                "port": forward.port,
+            }
+            for position, forward in enumerate(forwards)
+        ]
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(sa.insert(_published_ports), rows)
+
+    async def remove_forwards(self, container_id: str) -> None:
+        """Forget a container's published ports."""
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(
+                sa.delete(_published_ports).where(_published_ports.c.container_id == container_id)
+            )
 
 
 Row = Mapping[Any, Any]
@@ -273,6 +321,16 @@ def _reservation(row: Row, endpoints: Iterable[Endpoint]) -> Reservation:
         wishes=tuple(Wish(**{**wish, "aliases": tuple(wish["aliases"])}) for wish in row["wishes"]),
         endpoints=tuple(endpoints),
         created_at=_moment(row["created_at"]),
+    )
+
+
+def _forward(row: Row) -> Forward:
+    return Forward(
+        transport=Transport(row["transport"]),
+        host_address=IPv4Address(row["host_address"]),
+        host_port=row["host_port"],
+        address=IPv4Address(row["address"]),
+        port=row["port"],
     )
 
 

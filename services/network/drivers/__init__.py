@@ -15,6 +15,7 @@ Words used here:
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
@@ -57,6 +58,25 @@ class Port:
     address: IPv4Address
 
 
+class Transport(StrEnum):
+    """Of published ports."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A port of the host behind which a container's is."""
+
+    transport: Transport
+    host_address: IPv4Address
+    """0.0.0.0 means all of the host's."""
+    host_port: int
+    address: IPv4Address
+    port: int
+
+
 class Driver(Protocol):
     """A platform's networks.
 
@@ -86,7 +106,9 @@ class Driver(Protocol):
         """Return what the platform routes to already, our own segments left out."""
         ...
 
-    async def start(self, segments: Sequence[Segment], ports: Sequence[Port]) -> None:
+    async def start(
+        self, segments: Sequence[Segment], ports: Sequence[Port], forwards: Sequence[Forward] = ()
+    ) -> None:
         """Make the platform what the database says; ports whose VM runs are connected again."""
         ...
 
@@ -107,6 +129,10 @@ class Driver(Protocol):
 
     async def detach(self, names: Sequence[str]) -> None:
         """Disconnect ports. A port whose VM is gone already is no error."""
+        ...
+
+    async def forward(self, add: Sequence[Forward], remove: Sequence[Forward]) -> None:
+        """Take published ports back, then open others. No two have one host port."""
         ...
 
     async def restore(self) -> list[str]:

@@ -12,6 +12,7 @@ from services.network.drivers.linux import Guards, LinuxDriver, Names
 from services.network.endpoints import Endpoints
 from services.network.model import Wish
 from services.network.networks import Networks
+from services.network.publications import Publications
 from services.network.store import MIGRATIONS, NetworkStore
 from tests.databases import place_database
 from tests.integration.network.guest import Guest
@@ -56,6 +57,7 @@ class Facet:
     store: NetworkStore | None = None
     networks: Networks = field(init=False)
     endpoints: Endpoints = field(init=False)
+    publications: Publications = field(init=False)
     guests: list[Guest] = field(default_factory=list)
 
     async def open(self) -> None:
@@ -77,10 +79,15 @@ class Facet:
         await self.networks.ensure_management()
         await self.endpoints.load()
         await self.networks.ensure_predefined(None)
-        await self.driver.start(self.networks.segments(), self.endpoints.ports())
+        self.publications = Publications(self.store, self.networks, self.endpoints, self.driver)
+        await self.publications.load()
+        await self.driver.start(
+            self.networks.segments(), self.endpoints.ports(), self.publications.forwards()
+        )
 
     async def stop(self) -> None:
         """End the service; everything on the host stays."""
+        self.publications.close()
         await self.driver.close()
         if self.store is not None:
             await self.store.close()

@@ -116,7 +116,7 @@ async def test_nobody_outside_is_told_names(
         # The host itself is reached on that address; only the name server is silent.
         asking.sendto(b"knock", (card.gateway, 9000))
         echo.settimeout(BOUND_SECONDS)
-        data, sender = await asyncio.to_thread(echo.recvfrom, 100)
+        _, sender = await asyncio.to_thread(echo.recvfrom, 100)
         # Twice through the loop, so that the name server has had its turn.
         await ask(card, card.gateway, "aaaaaaaaaaaa", 2)
         assert (await answered(card, 2))[1] == [card.address]

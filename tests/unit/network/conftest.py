@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from portlayer.errors import FailedPrecondition, Reason, Unavailable
-from services.network.drivers import Port, Segment
+from services.network.drivers import Forward, Port, Segment
 from services.network.endpoints import Endpoints
 from services.network.networks import Networks
+from services.network.publications import Publications
 from services.network.store import MIGRATIONS, NetworkStore
 from tests.databases import place_database
 
@@ -26,6 +27,7 @@ class RememberedPlatform:
         self.slot = slot
         self.segments: dict[int, Segment] = {}
         self.ports: dict[str, Port] = {}
+        self.forwards: set[Forward] = set()
         self.taps: set[str] | None = None
         """Taps that are there; None means all."""
         self.taken: list[IPv4Network] = []
@@ -44,7 +46,10 @@ class RememberedPlatform:
     async def taken_subnets(self) -> list[IPv4Network]:
         return self.taken
 
-    async def start(self, segments: Sequence[Segment], ports: Sequence[Port]) -> None:
+    async def start(
+        self, segments: Sequence[Segment], ports: Sequence[Port], forwards: Sequence[Forward] = ()
+    ) -> None:
+        self.forwards = set(forwards)
         self.segments = {segment.ordinal: segment for segment in segments}
         self.ports = {port.name: port for port in ports if self._is_there(port)}
 
@@ -65,6 +70,11 @@ class RememberedPlatform:
     async def detach(self, names: Sequence[str]) -> None:
         for name in names:
             self.ports.pop(name, None)
+
+    async def forward(self, add: Sequence[Forward], remove: Sequence[Forward]) -> None:
+        if self.refusing:
+            raise Unavailable("the platform refuses")
+        self.forwards = (self.forwards - set(remove)) | set(add)
 
     async def restore(self) -> list[str]:
         self.doubt.clear()
@@ -89,6 +99,7 @@ class Facet:
     store: NetworkStore
     networks: Networks
     endpoints: Endpoints
+    publications: Publications
 
 
 class Runs:
@@ -97,6 +108,7 @@ class Runs:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._stores: list[NetworkStore] = []
+        self._publications: list[Publications] = []
 
     async def start(
         self,
@@ -120,11 +132,16 @@ class Runs:
         if moved:
             await endpoints.move_management()
         await networks.ensure_predefined(default_subnet)
-        await platform.start(networks.segments(), endpoints.ports())
-        return Facet(platform, store, networks, endpoints)
+        publications = Publications(store, networks, endpoints, platform)
+        await publications.load()
+        self._publications.append(publications)
+        await platform.start(networks.segments(), endpoints.ports(), publications.forwards())
+        return Facet(platform, store, networks, endpoints, publications)
 
     async def stop(self) -> None:
         """End the run."""
+        while self._publications:
+            self._publications.pop().close()
         while self._stores:
             await self._stores.pop().close()
 

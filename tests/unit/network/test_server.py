@@ -30,6 +30,7 @@ def servicer(facet: Facet) -> NetworkServicer:
         driver_name="linux",
         tether_port=7443,
         resolvers=lambda: RESOLVERS,
+        publications=facet.publications,
         names=Names(answers, NameServer(facet.networks.all, answers, Upstream(list))),
     )
 

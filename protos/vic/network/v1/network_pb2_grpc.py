@@ -263,15 +263,18 @@ class NetworkServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Publish(self, request, context):
-        """Publish opens ports of the VCH and forwards them to a container. Errors: ALREADY_EXISTS
-        (PORT_IN_USE).
+        """Publish opens ports of the VCH and forwards them to a container's first network that has a way
+        in. What the container had published before is closed. Idempotent: a repeated call finds the
+        same ports. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
+        NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
+        (WRONG_STATE) for a container in no such network; nothing is open then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unpublish(self, request, context):
-        """Unpublish closes a container's ports.
+        """Unpublish closes a container's ports. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -80,11 +80,14 @@ class NetworkServiceStub:
     Disconnect: _grpc.UnaryUnaryMultiCallable[_network_pb2.DisconnectRequest, _network_pb2.DisconnectResponse]
     """Disconnect removes a container's endpoint on a network."""
     Publish: _grpc.UnaryUnaryMultiCallable[_network_pb2.PublishRequest, _network_pb2.PublishResponse]
-    """Publish opens ports of the VCH and forwards them to a container. Errors: ALREADY_EXISTS
-    (PORT_IN_USE).
+    """Publish opens ports of the VCH and forwards them to a container's first network that has a way
+    in. What the container had published before is closed. Idempotent: a repeated call finds the
+    same ports. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
+    NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
+    (WRONG_STATE) for a container in no such network; nothing is open then.
     """
     Unpublish: _grpc.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]
-    """Unpublish closes a container's ports."""
+    """Unpublish closes a container's ports. Idempotent."""
     Resolve: _grpc.UnaryUnaryMultiCallable[_network_pb2.ResolveRequest, _network_pb2.ResolveResponse]
     """Resolve answers a name as the network's DNS would: the addresses of the running containers that
     have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
@@ -148,11 +151,14 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     Disconnect: _aio.UnaryUnaryMultiCallable[_network_pb2.DisconnectRequest, _network_pb2.DisconnectResponse]  # type: ignore[assignment]
     """Disconnect removes a container's endpoint on a network."""
     Publish: _aio.UnaryUnaryMultiCallable[_network_pb2.PublishRequest, _network_pb2.PublishResponse]  # type: ignore[assignment]
-    """Publish opens ports of the VCH and forwards them to a container. Errors: ALREADY_EXISTS
-    (PORT_IN_USE).
+    """Publish opens ports of the VCH and forwards them to a container's first network that has a way
+    in. What the container had published before is closed. Idempotent: a repeated call finds the
+    same ports. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
+    NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
+    (WRONG_STATE) for a container in no such network; nothing is open then.
     """
     Unpublish: _aio.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]  # type: ignore[assignment]
-    """Unpublish closes a container's ports."""
+    """Unpublish closes a container's ports. Idempotent."""
     Resolve: _aio.UnaryUnaryMultiCallable[_network_pb2.ResolveRequest, _network_pb2.ResolveResponse]  # type: ignore[assignment]
     """Resolve answers a name as the network's DNS would: the addresses of the running containers that
     have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
@@ -293,8 +299,11 @@ class NetworkServiceServicer:
         request: _network_pb2.PublishRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.PublishResponse, _abc.Awaitable[_network_pb2.PublishResponse]]:
-        """Publish opens ports of the VCH and forwards them to a container. Errors: ALREADY_EXISTS
-        (PORT_IN_USE).
+        """Publish opens ports of the VCH and forwards them to a container's first network that has a way
+        in. What the container had published before is closed. Idempotent: a repeated call finds the
+        same ports. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
+        NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
+        (WRONG_STATE) for a container in no such network; nothing is open then.
         """
 
     def Unpublish(
@@ -302,7 +311,7 @@ class NetworkServiceServicer:
         request: _network_pb2.UnpublishRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.UnpublishResponse, _abc.Awaitable[_network_pb2.UnpublishResponse]]:
-        """Unpublish closes a container's ports."""
+        """Unpublish closes a container's ports. Idempotent."""
 
     def Resolve(
         self,

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 from pyroute2 import NetlinkError
 
 from portlayer.errors import FailedPrecondition, Reason, Unavailable
-from services.network.drivers import Port, Segment
+from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux import sysctls
 from services.network.drivers.linux.firewall import Firewall, Wanted, remove_tables
 from services.network.drivers.linux.links import Link, Links
@@ -54,6 +54,7 @@ class LinuxDriver:
         self._guards = guards
         self._segments: dict[int, Segment] = {}
         self._ports: dict[str, _Attached] = {}
+        self._forwards: frozenset[Forward] = frozenset()
         self._moment = 0
         self._link_thread = ThreadPoolExecutor(1, "links")
         self._rule_thread = ThreadPoolExecutor(1, "rules")
@@ -83,9 +84,12 @@ class LinuxDriver:
         await self._ensure_open()
         return await self._by_links(self._links.taken_subnets)
 
-    async def start(self, segments: Sequence[Segment], ports: Sequence[Port]) -> None:
+    async def start(
+        self, segments: Sequence[Segment], ports: Sequence[Port], forwards: Sequence[Forward] = ()
+    ) -> None:
         """Put rules and bridges in place, and connect the ports whose tap is there."""
         await self._ensure_open()
+        self._forwards = frozenset(forwards)
         self._segments = {segment.ordinal: segment for segment in segments}
         self._monitor = Monitor(
             self._on_link_gone, self._on_port_left, self.doubt.set, self.doubt.set
@@ -147,6 +151,21 @@ class LinuxDriver:
             self._by_rules(self._firewall.change, (), gone, self._wanted()),
             self._by_links(self._detach_all, tuple(names)),
         )
+
+    async def forward(self, add: Sequence[Forward], remove: Sequence[Forward]) -> None:
+        """Take published ports back, then open others."""
+        before = self._forwards
+        gone = [forward for forward in remove if forward in before]
+        new = [forward for forward in add if forward not in before or forward in gone]
+        self._forwards = (before - frozenset(gone)) | frozenset(new)
+        if not gone and not new:
+            return
+        try:
+            await self._by_rules(self._firewall.forward, new, gone, self._wanted())
+        except BaseException:
+            self._forwards -= frozenset(new)
+            self.doubt.set()
+            raise
 
     async def restore(self) -> list[str]:
         """Compare the host with what should be, and put it right."""
@@ -217,7 +236,7 @@ class LinuxDriver:
 
     def _wanted(self) -> Wanted:
         ports = tuple(found.port for found in self._ports.values())
-        return Wanted(tuple(self._segments.values()), ports)
+        return Wanted(tuple(self._segments.values()), ports, tuple(self._forwards))
 
     def _note(self, port: Port, index: int | None) -> None:
         found = self._ports.get(port.name)

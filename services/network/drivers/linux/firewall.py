@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.network.drivers import Port, Segment
+from portlayer.errors import Unavailable
+from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux import foreign, nft, rules
 from services.network.drivers.linux.elements import ElementSocket, port_key
 from services.network.drivers.linux.naming import Names
@@ -22,6 +23,7 @@ class Wanted:
 
     segments: tuple[Segment, ...]
     ports: tuple[Port, ...]
+    forwards: tuple[Forward, ...] = ()
 
 
 class Firewall:
@@ -39,8 +41,10 @@ class Firewall:
 
     def replace(self, wanted: Wanted) -> list[str]:
         """Put both tables in place in one transaction; returns what else had to be added."""
-        nft.apply(rules.ruleset(self._names, self._guards, wanted.segments, wanted.ports))
-        packets, frames, _elements = self._read()
+        nft.apply(
+            rules.ruleset(self._names, self._guards, wanted.segments, wanted.ports, wanted.forwards)
+        )
+        packets, frames, _ports, _forwards = self._read()
         self._in_place = (packets, frames)
         return foreign.ensure(
             self._names, foreign.accepts(self._names, self._guards, wanted.segments)
@@ -55,9 +59,17 @@ class Firewall:
         except FileNotFoundError:
             self.replace(wanted)
 
+    def forward(self, add: Sequence[Forward], remove: Sequence[Forward], wanted: Wanted) -> None:
+        """Take published ports back and open others; writes all anew where that can't be done."""
+        try:
+            nft.apply(rules.forwarding(self._names, add, remove))
+        except Unavailable:
+            # Somebody took the table, or an element that was to be taken back.
+            self.replace(wanted)
+
     def restore(self, wanted: Wanted) -> list[str]:
         """Compare the kernel with what is wanted, and put it right; returns what was wrong."""
-        packets, frames, present = self._read()
+        packets, frames, present, forwarded = self._read()
         if packets is None or frames is None or (packets, frames) != self._in_place:
             return ["put the rules back", *self.replace(wanted)]
         expected = {(port.name, port.mac, str(port.address)): port for port in wanted.ports}
@@ -66,12 +78,17 @@ class Firewall:
             # Strangers are not necessarily well-formed ports of ours: all are written anew.
             self.replace(wanted)
             repaired.append("put the addresses of ports back")
+        elif forwarded != {_forward_key(forward) for forward in wanted.forwards}:
+            self.replace(wanted)
+            repaired.append("put the published ports back")
         return repaired + foreign.ensure(
             self._names, foreign.accepts(self._names, self._guards, wanted.segments)
         )
 
-    def _read(self) -> tuple[Table | None, Table | None, set[tuple[str, ...]]]:
-        """Return both tables, the second without its ports, and these."""
+    def _read(
+        self,
+    ) -> tuple[Table | None, Table | None, set[tuple[str, ...]], set[tuple[str, ...]]]:
+        """Return both tables without what belongs to one container, and that: ports, forwards."""
         packets = nft.table("inet", self._names.table)
         frames = nft.table("bridge", self._names.frame_table)
         present: set[tuple[str, ...]] = set()
@@ -79,7 +96,27 @@ class Firewall:
             found = entry.get("set", {})
             if found.get("name") == rules.PORTS_SET:
                 present = {_port_of(element) for element in found.pop("elem", [])}
-        return packets, frames, present
+        forwarded: set[tuple[str, ...]] = set()
+        for entry in packets or []:
+            found = entry.get("map", {})
+            if found.get("name") in (rules.PUBLISHED_ANYWHERE, rules.PUBLISHED_AT):
+                forwarded |= {_forward_of(element) for element in found.pop("elem", [])}
+        return packets, frames, present, forwarded
+
+
+def _forward_key(forward: Forward) -> tuple[str, ...]:
+    at = () if forward.host_address == rules.ANY_ADDRESS else (str(forward.host_address),)
+    target = (str(forward.address), str(forward.port))
+    return (*at, forward.transport.value, str(forward.host_port), *target)
+
+
+def _forward_of(element: Any) -> tuple[str, ...]:
+    """Return key and value of a map's element, or something else where it is not ours."""
+    try:
+        key, value = element
+        return tuple(str(part) for side in (key, value) for part in side["concat"])
+    except (TypeError, ValueError, KeyError):
+        return (str(element),)
 
 
 def _port_of(element: dict[str, Any]) -> tuple[str, ...]:

@@ -80,6 +80,8 @@ class Links:
             found = self._find(name)
             assert found is not None
             changed.append(f"made bridge {name}")
+        if not segment.management:
+            sysctls.route_loopback(name)
         if found.mtu != segment.mtu:
             self._route.link("set", index=found.index, mtu=segment.mtu)
             changed.append(f"set the MTU of {name}")

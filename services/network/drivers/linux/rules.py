@@ -7,6 +7,10 @@ rule and slows no packet.
 The rules hold whether br_netfilter passes bridged frames through the inet hooks or not: a frame
 within one bridge then shows up in `forward` with the bridge as both interfaces.
 
+A published port is an element of a map, so that a thousand of them slow no packet either. Whoever
+reaches a container by one comes from its own address, except where the answer would not come back
+through the host: from the container's own network, and from the host's loopback.
+
 A frame or packet of an interface of ours passes only where a rule lets it: a tap without an
 element can send nothing, a bridge without an element can neither be reached nor get out.
 
@@ -14,14 +18,23 @@ Source: nft(8) of 1.0.6; packet flow of
 https://wiki.nftables.org/wiki-nftables/index.php/Netfilter_hooks
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
-from services.network.drivers import Port, Segment
+from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux.naming import Names
 
 PORTS_SET = "sources"
 """Set of the frame table: tap, MAC address, IPv4 address."""
+
+
+PUBLISHED_ANYWHERE = "published_anywhere"
+PUBLISHED_AT = "published_at"
+"""Maps of the packet table: a port of all addresses of the host, or of one, to a container's."""
+
+ANY_ADDRESS = IPv4Address(0)
+_TARGET = "ipv4_addr . inet_service"
 
 
 @dataclass(frozen=True)
@@ -35,12 +48,16 @@ class Guards:
 
 
 def ruleset(
-    names: Names, guards: Guards, segments: Iterable[Segment], ports: Iterable[Port]
+    names: Names,
+    guards: Guards,
+    segments: Iterable[Segment],
+    ports: Iterable[Port],
+    forwards: Iterable[Forward] = (),
 ) -> str:
     """Return the transaction that puts both tables in place, whatever was there before."""
     known = sorted(segments, key=lambda segment: segment.ordinal)
     tables = (
-        ("inet", names.table, _packet_table(names, guards, known)),
+        ("inet", names.table, _packet_table(names, guards, known, forwards)),
         ("bridge", names.frame_table, _frame_table(names, ports)),
     )
     # "table" before "delete table": deleting what is not there would fail the transaction.
@@ -58,7 +75,28 @@ def removal(names: Names) -> str:
     )
 
 
-def _packet_table(names: Names, guards: Guards, segments: Sequence[Segment]) -> str:
+def forwarding(names: Names, add: Iterable[Forward], remove: Iterable[Forward]) -> str:
+    """Return the transaction that takes published ports back and opens others."""
+    lines = []
+    for verb, forwards in (("delete", remove), ("add", add)):
+        for forward in forwards:
+            name, element = forward_element(forward)
+            lines.append(f"{verb} element inet {names.table} {name} {{ {element} }}\n")
+    return "".join(lines)
+
+
+def forward_element(forward: Forward) -> tuple[str, str]:
+    """Return in which map a published port is, and its element there."""
+    key = f"{forward.transport} . {forward.host_port}"
+    target = f"{forward.address} . {forward.port}"
+    if forward.host_address == ANY_ADDRESS:
+        return PUBLISHED_ANYWHERE, f"{key} : {target}"
+    return PUBLISHED_AT, f"{forward.host_address} . {key} : {target}"
+
+
+def _packet_table(
+    names: Names, guards: Guards, segments: Sequence[Segment], forwards: Iterable[Forward]
+) -> str:
     management = [segment for segment in segments if segment.management]
     networks = [segment for segment in segments if not segment.management]
     bridges = {segment.ordinal: f'"{names.bridge(segment.ordinal)}"' for segment in networks}
@@ -69,6 +107,10 @@ def _packet_table(names: Names, guards: Guards, segments: Sequence[Segment]) -> 
     ]
     outward = [bridges[segment.ordinal] for segment in networks if segment.outward]
     masqueraded = [str(s.subnet) for s in networks if s.outward and s.masquerade]
+    published: dict[str, list[str]] = {PUBLISHED_ANYWHERE: [], PUBLISHED_AT: []}
+    for forward in forwards:
+        map_name, element = forward_element(forward)
+        published[map_name].append(element)
     to_management = "".join(
         f'\t\tip daddr {segment.subnet} iifname != "lo" drop\n' for segment in management
     )
@@ -81,6 +123,23 @@ def _packet_table(names: Names, guards: Guards, segments: Sequence[Segment]) -> 
 {_set("outward", "ifname", outward)}\
 {_set("masqueraded", "ipv4_addr", masqueraded, "interval")}\
 {_set("closed_ports", "inet_service", [str(port) for port in guards.closed_ports])}\
+{_set("members", "ipv4_addr", [str(segment.subnet) for segment in networks], "interval")}\
+{_map(PUBLISHED_ANYWHERE, f"inet_proto . inet_service : {_TARGET}", published)}\
+{_map(PUBLISHED_AT, f"ipv4_addr . inet_proto . inet_service : {_TARGET}", published)}\
+	chain prerouting {{
+		type nat hook prerouting priority dstnat; policy accept;
+		iifname "{names.management_bridge}" return
+		ip daddr 127.0.0.0/8 return
+		fib daddr type local jump published
+	}}
+	chain output {{
+		type nat hook output priority -100; policy accept;
+		fib daddr type local jump published
+	}}
+	chain published {{
+		dnat ip to ip daddr . meta l4proto . th dport map @{PUBLISHED_AT}
+		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @{PUBLISHED_ANYWHERE}
+	}}
 	chain input {{
 		type filter hook input priority filter; policy accept;
 		iifname "{names.management_bridge}" goto from_management
@@ -93,7 +152,7 @@ def _packet_table(names: Names, guards: Guards, segments: Sequence[Segment]) -> 
 	}}
 	chain from_container {{
 		meta nfproto ipv6 drop
-		ip daddr 127.0.0.0/8 drop
+		ip daddr 127.0.0.0/8 ct state != established drop
 		tcp dport @closed_ports drop
 	}}
 	chain forward {{
@@ -106,6 +165,8 @@ def _packet_table(names: Names, guards: Guards, segments: Sequence[Segment]) -> 
 	chain to_network {{
 		iifname . oifname @same accept
 		ct state established,related accept
+		iifname "{names.bridge_prefix}*" iifname != @outward drop
+		ct status dnat accept
 		drop
 	}}
 	chain from_network {{
@@ -115,6 +176,8 @@ def _packet_table(names: Names, guards: Guards, segments: Sequence[Segment]) -> 
 	}}
 	chain postrouting {{
 		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr 127.0.0.0/8 oifname "{names.bridge_prefix}*" masquerade
+		ip saddr @members oifname "{names.bridge_prefix}*" ct status dnat masquerade
 		ip saddr @masqueraded oifname != "{names.bridge_prefix}*" masquerade
 	}}
 """
@@ -141,6 +204,10 @@ iifname . arp saddr ether . arp saddr ip @{PORTS_SET} accept
 		udp sport 67 drop
 	}}
 """
+
+
+def _map(name: str, kind: str, elements: Mapping[str, Sequence[str]]) -> str:
+    return _set(name, kind, elements[name]).replace("\tset", "\tmap", 1)
 
 
 def _set(name: str, kind: str, elements: Sequence[str], flags: str = "") -> str:

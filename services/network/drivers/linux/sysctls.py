@@ -6,6 +6,7 @@ the thread that opens the file.
 """
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from portlayer.errors import Unavailable
@@ -45,3 +46,13 @@ def disable_ipv6(interface: str) -> None:
 def answer_own_addresses_only(interface: str) -> None:
     """Let the host answer ARP on a link for the addresses of that link alone."""
     (NET / "ipv4/conf" / interface / "arp_ignore").write_text("1\n")
+
+
+def route_loopback(interface: str) -> None:
+    """Let packets of 127.0.0.0/8 leave and come by a link, where they are martians else.
+
+    So the host reaches a port that is published on 127.0.0.1. What a container sends to that range
+    by itself is dropped by the rules. The link may be gone already.
+    """
+    with suppress(FileNotFoundError):
+        (NET / "ipv4/conf" / interface / "route_localnet").write_text("1\n")

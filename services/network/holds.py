@@ -1,0 +1,62 @@
+"""Holding ports of the host, so that no other program or instance has them meanwhile."""
+
+import errno
+import socket
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from services.network.drivers import Transport
+
+PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+USUAL_RANGE = (32_768, 60_999)
+
+Place = tuple[Transport, IPv4Address, int]
+"""Transport, address of the host (0.0.0.0 means all), port."""
+
+_KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
+
+
+class Holds:
+    """Sockets on published ports. Nothing ever comes to them, since the rules lead it away."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[Place, socket.socket] = {}
+
+    def take(self, place: Place) -> None:
+        """Hold a port. Raises OSError, with EADDRINUSE where another program has it."""
+        if place in self._sockets:
+            raise OSError(errno.EADDRINUSE, "port is already allocated")
+        transport, address, port = place
+        held = socket.socket(socket.AF_INET, _KINDS[transport] | socket.SOCK_CLOEXEC)
+        try:
+            if transport is Transport.TCP:
+                # Ended connections linger, and would keep the port from us. It has to listen then:
+                # two that don't may have one port.
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((str(address), port))
+            if transport is Transport.TCP:
+                held.listen(1)
+        except OSError:
+            held.close()
+            raise
+        self._sockets[place] = held
+
+    def give_back(self, place: Place) -> None:
+        """Let go of a port. Idempotent."""
+        held = self._sockets.pop(place, None)
+        if held is not None:
+            held.close()
+
+    def close(self) -> None:
+        """Let go of all."""
+        for place in list(self._sockets):
+            self.give_back(place)
+
+
+def free_ports(path: Path = PORT_RANGE) -> range:
+    """Return the ports from which one is given to who names none: those of the host's own."""
+    try:
+        first, last = (int(word) for word in path.read_text().split())
+    except (OSError, ValueError):
+        first, last = USUAL_RANGE
+    return range(first, last + 1)

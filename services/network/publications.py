@@ -1,0 +1,232 @@
+"""Published ports: which ports of the host lead to which container, from Publish to Unpublish."""
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from portlayer.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Reason
+from services.network.drivers import Driver, Forward, Transport
+from services.network.endpoints import Endpoints
+from services.network.finish import finish
+from services.network.holds import Holds, free_ports
+from services.network.model import Network, Reservation
+from services.network.networks import Networks
+from services.network.options import ANY_ADDRESS
+from services.network.store import NetworkStore
+from services.network.turns import Turns
+
+log = logging.getLogger("vic.network.publications")
+
+SHORT_ID_CHARACTERS = 12
+
+
+@dataclass(frozen=True)
+class PortWish:
+    """A port that a container wants to be reached by."""
+
+    transport: Transport
+    port: int
+    """The container's."""
+    host_address: IPv4Address | None = None
+    """None means where the network publishes."""
+    first: int = 0
+    last: int = 0
+    """Range of host ports; zeros mean any free one."""
+
+
+class Publications:
+    """All published ports. The database is the record; what is here is read from it at start."""
+
+    def __init__(
+        self,
+        store: NetworkStore,
+        networks: Networks,
+        endpoints: Endpoints,
+        driver: Driver,
+        ports: Callable[[], Sequence[int]] = free_ports,
+    ) -> None:
+        self._store = store
+        self._networks = networks
+        self._endpoints = endpoints
+        self._driver = driver
+        self._free_ports = ports
+        self._holds = Holds()
+        self._published: dict[str, tuple[Forward, ...]] = {}
+        # Where the next search for a free port begins, so that a port that was just given back
+        # rests for as long as possible.
+        self._next = 0
+        self._turns = Turns()
+
+    async def load(self) -> None:
+        """Read all published ports from the database, and hold them again."""
+        self._published = await self._store.forwards()
+        for forward in self.forwards():
+            try:
+                self._holds.take(_place(forward))
+            except OSError as error:
+                # It was ours, and what comes to it is still led to its container.
+                log.warning("port %s is another program's, too: %s", forward.host_port, error)
+
+    def forwards(self) -> list[Forward]:
+        """Return what the platform has to forward."""
+        return [forward for found in self._published.values() for forward in found]
+
+    def of(self, container_id: str) -> tuple[Forward, ...]:
+        """Return a container's published ports."""
+        return self._published.get(container_id, ())
+
+    async def publish(self, container_id: str, wishes: Sequence[PortWish]) -> tuple[Forward, ...]:
+        """Open ports of the host that lead to a container; what it had before is closed.
+
+        A repeated call finds its ports as they are. Raises NotFound (ENDPOINT_NOT_FOUND),
+        AlreadyExists (PORT_IN_USE), InvalidArgument (INVALID_ADDRESS), FailedPrecondition
+        (WRONG_STATE) for a container that no network leads to; nothing is opened then.
+        """
+        async with self._turns.of(container_id):
+            reservation = self._endpoints.get(container_id)
+            network, address = self._target(reservation)
+            host_address = self._networks.host_address(network)
+            known = self.of(container_id)
+            if known and _fit(known, wishes, address, host_address):
+                return known
+            await self._unpublish(container_id)
+            if not wishes:
+                return ()
+            async with AsyncExitStack() as undo:
+                forwards = []
+                for wish in wishes:
+                    forward = self._open(reservation, wish, address, host_address)
+                    undo.callback(self._holds.give_back, _place(forward))
+                    forwards.append(forward)
+                undo.push_async_callback(self._driver.forward, (), forwards)
+                await self._driver.forward(forwards, ())
+                await finish(self._record(container_id, tuple(forwards), undo))
+            return tuple(forwards)
+
+    async def unpublish(self, container_id: str) -> None:
+        """Close a container's ports. Idempotent."""
+        async with self._turns.of(container_id):
+            await self._unpublish(container_id)
+
+    def close(self) -> None:
+        """Let go of the ports; what comes to them is led to the containers as before."""
+        self._holds.close()
+
+    async def _record(
+        self, container_id: str, forwards: tuple[Forward, ...], undo: AsyncExitStack
+    ) -> None:
+        await self._store.add_forwards(container_id, forwards)
+        undo.pop_all()
+        self._published[container_id] = forwards
+
+    async def _unpublish(self, container_id: str) -> None:
+        forwards = self.of(container_id)
+        if forwards:
+            await finish(self._take_back(container_id, forwards))
+
+    async def _take_back(self, container_id: str, forwards: tuple[Forward, ...]) -> None:
+        await self._driver.forward((), forwards)
+        await self._store.remove_forwards(container_id)
+        del self._published[container_id]
+        for forward in forwards:
+            self._holds.give_back(_place(forward))
+
+    def _target(self, reservation: Reservation) -> tuple[Network, IPv4Address]:
+        """Return the first network of a container that has a way in, and its address there."""
+        for endpoint in reservation.endpoints:
+            network = self._networks.get(endpoint.network_id)
+            if endpoint.ipv4 is not None and not network.management and not network.internal:
+                return network, endpoint.ipv4
+        raise FailedPrecondition(
+            f"{_failure(reservation)}: it is in no network that can be reached from outside",
+            Reason.WRONG_STATE,
+        )
+
+    def _open(
+        self,
+        reservation: Reservation,
+        wish: PortWish,
+        address: IPv4Address,
+        network_address: IPv4Address,
+    ) -> Forward:
+        """Hold the first port that fits a wish. Raises what publish raises."""
+        host_address = network_address if wish.host_address is None else wish.host_address
+        anywhere = self._free_ports()
+        candidates: Sequence[int] = range(wish.first, wish.last + 1)
+        if not wish.first:
+            begin = self._next % len(anywhere)
+            candidates = [*anywhere[begin:], *anywhere[:begin]]
+        problem = ""
+        for host_port in candidates:
+            forward = Forward(wish.transport, host_address, host_port, address, wish.port)
+            problem = self._problem(forward)
+            if not problem:
+                if not wish.first:
+                    self._next = anywhere.index(host_port) + 1
+                return forward
+        raise AlreadyExists(f"{_failure(reservation)}: {problem}", Reason.PORT_IN_USE)
+
+    def _problem(self, forward: Forward) -> str:
+        """Hold a port; returns in Docker's words why it can't be had, or nothing."""
+        if any(_clash(forward, other) for other in self.forwards()):
+            return (
+                f"Bind for {forward.host_address}:{forward.host_port} failed: "
+                "port is already allocated"
+            )
+        try:
+            self._holds.take(_place(forward))
+        except OSError as error:
+            what = (
+                f"failed to bind host port for {forward.host_address}:{forward.host_port}:"
+                f"{forward.address}:{forward.port}/{forward.transport}"
+            )
+            reason = os.strerror(error.errno or 0).lower()
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise InvalidArgument(f"{what}: {reason}", Reason.INVALID_ADDRESS) from error
+            return f"{what}: {reason}"
+        return ""
+
+
+def _place(forward: Forward) -> tuple[Transport, IPv4Address, int]:
+    return forward.transport, forward.host_address, forward.host_port
+
+
+def _clash(one: Forward, other: Forward) -> bool:
+    """Tell whether two want one port of one address."""
+    return (
+        one.transport is other.transport
+        and one.host_port == other.host_port
+        and (
+            one.host_address == other.host_address
+            or ANY_ADDRESS in (one.host_address, other.host_address)
+        )
+    )
+
+
+def _fit(
+    known: Sequence[Forward],
+    wishes: Sequence[PortWish],
+    address: IPv4Address,
+    network_address: IPv4Address,
+) -> bool:
+    """Tell whether published ports are what is wished for."""
+    return len(known) == len(wishes) and all(
+        (forward.transport, forward.port, forward.address) == (wish.transport, wish.port, address)
+        and forward.host_address == (wish.host_address or network_address)
+        and (not wish.first or wish.first <= forward.host_port <= wish.last)
+        for forward, wish in zip(known, wishes, strict=True)
+    )
+
+
+def _failure(reservation: Reservation) -> str:
+    """Return how Docker's messages about ports that can't be published begin."""
+    name = reservation.container_name or reservation.container_id[:SHORT_ID_CHARACTERS]
+    endpoint = reservation.endpoints[-1].id
+    return (
+        "failed to set up container networking: driver failed programming external connectivity "
+        f"on endpoint {name} ({endpoint})"
+    )
