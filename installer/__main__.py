@@ -81,6 +81,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     status.set_defaults(command=_status)
 
+    configure = commands.add_parser(
+        "configure", help="change the limits of a running suite, effective at once"
+    )
+    configure.add_argument("--container-limit", metavar="N", help="containers, or none")
+    configure.add_argument(
+        "--memory-limit", metavar="SIZE", help="memory of the VMs that run, such as 4g, or none"
+    )
+    configure.add_argument(
+        "--cpu-limit", metavar="N", help="virtual CPUs of the VMs that run, or none"
+    )
+    configure.set_defaults(command=_configure)
+
     bootstrap = commands.add_parser(
         "bootstrap", help="build the container VMs' kernel and bootstrap image"
     )
@@ -97,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     issue.add_argument("--out", type=Path, metavar="DIR", help="default: ./NAME")
     issue.set_defaults(command=_issue)
 
-    for command in (up, down, restart, status, issue):
+    for command in (up, down, restart, status, configure, issue):
         command.add_argument(
             "--data-dir",
             type=Path,
@@ -147,6 +159,19 @@ def _status(options: argparse.Namespace) -> int:
     status = read_status(options.data_dir, options.wait)
     print(status.to_json() if options.json else status.to_text())
     return status.exit_code
+
+
+def _configure(options: argparse.Namespace) -> int:
+    from installer.configure import configure
+
+    limits = configure(
+        options.data_dir, options.container_limit, options.memory_limit, options.cpu_limit
+    )
+    print(f"containers: {limits.containers or 'no limit'}")
+    memory = f"{limits.memory_bytes // 1024**2} MiB" if limits.memory_bytes else "no limit"
+    print(f"memory of running VMs: {memory}")
+    print(f"CPUs of running VMs: {limits.cpus or 'no limit'}")
+    return 0
 
 
 def _bootstrap(options: argparse.Namespace) -> int:

@@ -130,11 +130,16 @@ def info_json(info: InfoResponse, images: ImageServiceInfoResponse) -> dict[str,
 
 def _driver_status(info: InfoResponse, images: ImageServiceInfoResponse) -> list[list[str]]:
     free, total = human_size(images.free_bytes), human_size(images.total_bytes)
+    limits = info.limits
+    memory = human_size(limits.memory_bytes) if limits.memory_bytes else "no limit"
     return [
         ["Image store", images.image_store],
         ["Space", f"{free} free of {total}"],
         ["Hypervisor", info.hypervisor],
         ["Accelerator", f"{info.accelerator} ({info.accelerator_reason})"],
+        ["Containers", f"{info.containers} of {limits.containers or 'no limit'}"],
+        ["Memory of VMs", f"{human_size(info.vm_memory_bytes)} of {memory}"],
+        ["CPUs of VMs", f"{info.vm_cpus} of {limits.cpus or 'no limit'}"],
         ["Starts", f"{info.instant_clones} instant clones, {info.cold_boots} cold boots"],
     ]
 

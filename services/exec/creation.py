@@ -55,6 +55,9 @@ class Creator:
                 Reason.INVALID_SPEC,
             )
         validate(spec, cpus=await self._host_cpus())
+        # What could never start is not made.
+        limits = await self._containers.limits()
+        limits.admit_vm(self._hypervisor.size(spec.resources))
         request = image_pb2.ImageServiceGetRequest(reference=spec.image)
         image = (await self._peers.images.Get(request)).image
         container_id = container_id or new_container_id()

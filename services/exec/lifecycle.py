@@ -28,6 +28,7 @@ from services.exec.drivers import CanPause, Hypervisor, StartKind
 from services.exec.eventlog import EventLog
 from services.exec.events import event
 from services.exec.exits import INIT, KILLED, Exit, Exits
+from services.exec.limits import Size
 from services.exec.names import validate_name
 from services.exec.operations import Turns
 from services.exec.peers import Peers
@@ -102,12 +103,16 @@ class Lifecycle:
 
     async def _start(self, former: Record) -> Record:
         try:
+            await self._containers.admit(former, self._size)
             running = await self._starter.start(former)
         except BaseException as error:
             await self._start_failed(former, error)
             raise
         self._events.announce(running.id)
         return running
+
+    def _size(self, record: Record) -> Size:
+        return self._hypervisor.size(record.spec.resources)
 
     async def _start_failed(self, former: Record, error: BaseException) -> None:
         """Put the record back as it was, with why the start failed."""

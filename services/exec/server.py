@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import grpc
-from vic.exec.v1 import exec_pb2, exec_pb2_grpc
+from vic.exec.v1 import container_pb2, exec_pb2, exec_pb2_grpc
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, OutOfRange, Reason
 from services.exec.creation import Creator
 from services.exec.drivers import Hypervisor, StartKind
 from services.exec.eventlog import EventLog
 from services.exec.lifecycle import Lifecycle
+from services.exec.limits import MIB
 from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
@@ -70,6 +72,11 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         paused = counts.get(State.PAUSED, 0)
         running = sum(counts.get(state, 0) for state in State if state.has_vm) - paused
         starts = self._lifecycle.starts
+        running_vms = [state for state in State if state.has_vm]
+        given = [
+            self._hypervisor.size(record.spec.resources)
+            for record in await self._containers.select(running_vms)
+        ]
         return exec_pb2.InfoResponse(
             instance_id=self._instance_id,
             driver=platform.driver,
@@ -86,7 +93,27 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             cold_boots=starts[StartKind.COLD_BOOT],
             instant_clones=starts[StartKind.INSTANT_CLONE],
             version=self._version,
+            limits=(await self._containers.limits()).message(),
+            vm_memory_bytes=sum(size.memory_bytes for size in given),
+            vm_cpus=sum(size.cpus for size in given),
         )
+
+    async def Configure(
+        self, request: exec_pb2.ConfigureRequest, context: Context
+    ) -> exec_pb2.ConfigureResponse:
+        """See the contract."""
+        given = {field.name: value for field, value in request.ListFields()}
+        platform = await self._hypervisor.info()
+        limits = replace(await self._containers.limits(), **given)
+        least = self._hypervisor.size(container_pb2.Resources(memory_bytes=1)).memory_bytes
+        if limits.memory_bytes and not least <= limits.memory_bytes <= platform.memory_bytes:
+            raise InvalidArgument(
+                f"the memory limit must be between {least // MIB} MiB, the least that a VM needs, "
+                f"and the {platform.memory_bytes // MIB} MiB of the host",
+                Reason.INVALID_REQUEST,
+            )
+        await self._containers.set_limits(limits)
+        return exec_pb2.ConfigureResponse(limits=limits.message())
 
     async def Create(
         self, request: exec_pb2.CreateRequest, context: Context

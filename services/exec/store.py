@@ -1,8 +1,9 @@
 """What the facet keeps in its database: containers, events, and positions in others' streams."""
 
+import json
 import time
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from vic.exec.v1 import container_pb2
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason
 from portlayer.store import Store
+from services.exec.limits import Limits, Size
 from services.exec.record import Record
 from services.exec.states import State
 
@@ -21,6 +23,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 EVENT_HISTORY = 10_000
 # Records read from the database at a time by who may not want all.
 READ_AT_ONCE = 100
+# Name of the fact that holds them.
+LIMITS = "limits"
 
 _metadata = sa.MetaData()
 _containers = sa.Table(
@@ -101,7 +105,8 @@ class Containers:
     async def reserve(self, record: Record) -> None:
         """Insert a record that only holds its ID and name until :meth:`complete`.
 
-        Raises AlreadyExists: CONTAINER_EXISTS for the ID, NAME_IN_USE for the name.
+        Raises AlreadyExists: CONTAINER_EXISTS for the ID, NAME_IN_USE for the name; and
+        ResourceExhausted (LIMIT_EXCEEDED) when there are as many containers as may be.
         """
         async with self._store.transaction() as connection:
             taken = (
@@ -113,6 +118,9 @@ class Containers:
             ).scalars()
             owners = set(taken)
             if not owners:
+                count = sa.select(sa.func.count()).select_from(_containers)
+                existing = (await connection.execute(count)).scalar() or 0
+                (await _limits(connection)).admit_container(existing)
                 await connection.execute(
                     _containers.insert().values(ready=False, **_new_row(record))
                 )
@@ -120,6 +128,34 @@ class Containers:
         if record.id in owners:
             raise AlreadyExists(f"container {record.id} exists", Reason.CONTAINER_EXISTS)
         raise _name_in_use(record.name, owners.pop())
+
+    async def admit(self, record: Record, size_of: Callable[[Record], Size]) -> None:
+        """Write that a container starts. Raises ResourceExhausted (LIMIT_EXCEEDED), leaving it.
+
+        Looking at what runs and writing are one step, lest two starts take the same room.
+        """
+        if await self.limits() == Limits():
+            return
+        running = [state.value for state in State if state.has_vm]
+        others = _visible().where(_containers.c.state.in_(running), _containers.c.id != record.id)
+        async with self._store.transaction() as connection:
+            limits = await _limits(connection)
+            sizes = [size_of(_record(row)) for row in await connection.execute(others)]
+            limits.admit_vm(size_of(record), sizes)
+            await connection.execute(
+                _containers.update()
+                .where(_containers.c.id == record.id)
+                .values(state=State.STARTING.value)
+            )
+
+    async def limits(self) -> Limits:
+        """Return the limits of the VCH."""
+        async with self._store.reading() as connection:
+            return await _limits(connection)
+
+    async def set_limits(self, limits: Limits) -> None:
+        """Write the limits of the VCH."""
+        await self.set_fact(LIMITS, json.dumps(asdict(limits)))
 
     async def complete(self, record: Record, events: Iterable[NewEvent]) -> None:
         """Make a reserved record visible."""
@@ -443,6 +479,12 @@ class Containers:
                 await connection.execute(
                     _positions.insert().values(source=source, sequence=sequence)
                 )
+
+
+async def _limits(connection: AsyncConnection) -> Limits:
+    query = sa.select(_facts.c.value).where(_facts.c.name == LIMITS)
+    value = (await connection.execute(query)).scalar()
+    return Limits(**json.loads(value)) if value else Limits()
 
 
 def _visible() -> sa.Select[Any]:

@@ -9,6 +9,8 @@ from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
+from services.exec.limits import Size
+
 
 class StartKind(Enum):
     """How a VM came to life; the values are those of the contract."""
@@ -90,6 +92,9 @@ class Hypervisor(Protocol):
 
     async def info(self) -> HypervisorInfo:
         """Describe the platform."""
+
+    def size(self, resources: container_pb2.Resources) -> Size:
+        """Return what the VM of a container with such limits is given."""
 
     async def create(self, machine: MachineSpec) -> CreatedMachine:
         """Make a VM. Idempotent on container and boot. Raises VicError; leaves nothing then."""

@@ -27,6 +27,7 @@ from services.exec.drivers import (
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exit, Exits
 from services.exec.lifecycle import Lifecycle
+from services.exec.limits import MIB, Size
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
@@ -217,6 +218,9 @@ class FakeHypervisor:
 
     async def info(self) -> HypervisorInfo:
         return HypervisorInfo("fake", "fake", "none", "a test", "6.1", 2, 2**34)
+
+    def size(self, resources: container_pb2.Resources) -> Size:
+        return Size(max(512 * MIB, resources.memory_bytes), max(1, resources.nano_cpus // 10**9))
 
     async def create(self, machine: MachineSpec) -> CreatedMachine:
         self._fail("create")

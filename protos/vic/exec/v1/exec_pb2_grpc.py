@@ -46,6 +46,11 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.InfoRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.InfoResponse.FromString,
                 _registered_method=True)
+        self.Configure = channel.unary_unary(
+                '/vic.exec.v1.ExecService/Configure',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.FromString,
+                _registered_method=True)
         self.Create = channel.unary_unary(
                 '/vic.exec.v1.ExecService/Create',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.CreateRequest.SerializeToString,
@@ -140,6 +145,15 @@ class ExecServiceServicer:
 
     def Info(self, request, context):
         """Info tells the hypervisor, the accelerator, the pool and how many containers there are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Configure(self, request, context):
+        """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
+        what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +296,11 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.InfoRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.InfoResponse.SerializeToString,
             ),
+            'Configure': grpc.unary_unary_rpc_method_handler(
+                    servicer.Configure,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.SerializeToString,
+            ),
             'Create': grpc.unary_unary_rpc_method_handler(
                     servicer.Create,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.CreateRequest.FromString,
@@ -397,6 +416,33 @@ class ExecService:
             '/vic.exec.v1.ExecService/Info',
             vic_dot_exec_dot_v1_dot_exec__pb2.InfoRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.InfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Configure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/Configure',
+            vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.FromString,
             options,
             channel_credentials,
             insecure,

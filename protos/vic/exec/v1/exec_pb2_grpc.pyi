@@ -42,6 +42,11 @@ class ExecServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ExecServiceAsyncStub: ...
     Info: _grpc.UnaryUnaryMultiCallable[_exec_pb2.InfoRequest, _exec_pb2.InfoResponse]
     """Info tells the hypervisor, the accelerator, the pool and how many containers there are."""
+    Configure: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]
+    """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
+    what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+    """
     Create: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
     Idempotent on container_id: the same call again returns the same container; another body answers
@@ -116,6 +121,11 @@ class ExecServiceAsyncStub(ExecServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Info: _aio.UnaryUnaryMultiCallable[_exec_pb2.InfoRequest, _exec_pb2.InfoResponse]  # type: ignore[assignment]
     """Info tells the hypervisor, the accelerator, the pool and how many containers there are."""
+    Configure: _aio.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]  # type: ignore[assignment]
+    """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
+    what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+    """
     Create: _aio.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]  # type: ignore[assignment]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
     Idempotent on container_id: the same call again returns the same container; another body answers
@@ -192,6 +202,16 @@ class ExecServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.InfoResponse, _abc.Awaitable[_exec_pb2.InfoResponse]]:
         """Info tells the hypervisor, the accelerator, the pool and how many containers there are."""
+
+    def Configure(
+        self,
+        request: _exec_pb2.ConfigureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.ConfigureResponse, _abc.Awaitable[_exec_pb2.ConfigureResponse]]:
+        """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
+        what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+        """
 
     def Create(
         self,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 
+from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import (
@@ -26,7 +27,8 @@ from services.exec.drivers import (
 from services.exec.drivers.qemu.guest import guest_config, nics
 from services.exec.drivers.qemu.parents import CAPABILITIES, PREFIX, Parents
 from services.exec.drivers.qemu.qmp import QmpError, connect
-from services.exec.drivers.qemu.shapes import DEFAULT_MEMORY_MIB, shape_class
+from services.exec.drivers.qemu.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
+from services.exec.limits import Size
 
 log = logging.getLogger("vic.exec.qemu")
 
@@ -96,6 +98,11 @@ class QemuHypervisor:
             cpus=info.host_cpus,
             memory_bytes=info.host_memory_bytes,
         )
+
+    def size(self, resources: container_pb2.Resources) -> Size:
+        """Return the size of the class that holds the limits."""
+        shape = shape_class(resources)
+        return Size(shape.memory_mib * MIB, shape.vcpus)
 
     async def create(self, machine: MachineSpec) -> CreatedMachine:
         """Launch a clone of the shape's parent, or a machine of its own where that can't be."""

@@ -1,0 +1,36 @@
+"""`vic configure`: limits of the VCH, effective at once, told with their figures."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.suite import Suite
+
+pytestmark = pytest.mark.usefixtures("containers")
+
+
+def configure(suite: Suite, *options: str) -> str:
+    done = suite.vic("configure", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def no_limits_left(suite: Suite) -> Iterator[None]:
+    yield
+    configure(suite, "--container-limit=none", "--memory-limit=none", "--cpu-limit=none")
+
+
+def test_limits_are_kept_and_shown(suite: Suite, image: str) -> None:
+    configure(suite, "--container-limit=2", "--memory-limit=1g")
+    suite.ok("run", "-d", image, "sleep", "1000")
+    suite.refused("run", "-m", "900m", image, "true", code=125, message="of 1024 MiB are taken")
+    suite.refused("create", image, code=1, message="2 containers of 2")
+    status = dict(json.loads(suite.ok("info", "--format", "{{json .DriverStatus}}")))
+    assert status["Containers"] == "2 of 2"
+    wrong = suite.vic("configure", "--memory-limit=1m")
+    assert wrong.returncode != 0
+    assert "the memory limit must be between" in wrong.stderr
+    configure(suite, "--container-limit=none")
+    suite.ok("create", image)

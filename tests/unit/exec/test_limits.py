@@ -1,0 +1,89 @@
+"""A VCH's limits are kept before anything is made, and told with their figures."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from vic.exec.v1 import exec_pb2
+
+from portlayer.errors import InvalidArgument, Reason, ResourceExhausted
+from services.exec.limits import MIB, Limits
+from services.exec.states import State
+from tests.unit.exec.conftest import Facet
+from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.test_listing import NO_CONTEXT, servicer
+
+
+async def configure(facet: Facet, **limits: int) -> exec_pb2.Limits:
+    request = exec_pb2.ConfigureRequest(**limits)
+    return (await servicer(facet).Configure(request, NO_CONTEXT)).limits
+
+
+async def test_the_container_limit_is_kept_also_by_many_at_once(facet: Facet) -> None:
+    await configure(facet, containers=3)
+    results: list[Any] = await asyncio.gather(
+        *(facet.creator.create("", spec()) for _ in range(8)), return_exceptions=True
+    )
+    refused = [r for r in results if isinstance(r, ResourceExhausted)]
+    assert len(refused) == 5
+    assert refused[0].reason is Reason.LIMIT_EXCEEDED
+    assert "3 containers of 3" in refused[0].message
+    assert len(facet.peers.disks) == 3
+    await configure(facet, containers=4)
+    await facet.creator.create("", spec())
+    await configure(facet, containers=0)
+    await facet.creator.create("", spec())
+
+
+async def test_the_memory_limit_is_kept_also_by_many_at_once(facet: Facet) -> None:
+    await configure(facet, memory_bytes=1100 * MIB)
+    made = [await facet.creator.create("", spec()) for _ in range(5)]
+    results: list[Any] = await asyncio.gather(
+        *(facet.lifecycle.start(record.id) for record in made), return_exceptions=True
+    )
+    refused = [r for r in results if isinstance(r, ResourceExhausted)]
+    assert len(refused) == 3
+    assert "needs 512 MiB, and 1024 MiB of 1100 MiB are taken" in refused[0].message
+    states = [record.state for record in await facet.containers.select()]
+    assert sorted(state.word for state in states) == ["created"] * 3 + ["running"] * 2
+    assert len(facet.hypervisor.machines) == 2
+    info = await servicer(facet).Info(exec_pb2.InfoRequest(), NO_CONTEXT)
+    assert (info.vm_memory_bytes, info.vm_cpus) == (1024 * MIB, 2)
+    assert info.limits.memory_bytes == 1100 * MIB
+
+
+async def test_what_ended_leaves_its_room(facet: Facet) -> None:
+    await configure(facet, cpus=1)
+    first = await facet.run()
+    second = await facet.creator.create("", spec())
+    with pytest.raises(ResourceExhausted, match="needs 1 CPUs, and 1 of 1 are taken"):
+        await facet.lifecycle.start(second.id)
+    await facet.peers.end(first, 0)
+    await facet.exits.drain()
+    await facet.lifecycle.start(second.id)
+    assert (await facet.containers.resolve(second.id)).state is State.RUNNING
+
+
+async def test_what_could_never_start_is_not_made(facet: Facet) -> None:
+    await configure(facet, memory_bytes=1024 * MIB)
+    with pytest.raises(ResourceExhausted, match="of 1024 MiB"):
+        await facet.creator.create("", spec(resources={"memory_bytes": 2048 * MIB}))
+    assert facet.leftovers() == []
+
+
+async def test_limits_that_are_absent_stay(facet: Facet) -> None:
+    await configure(facet, containers=3, cpus=4)
+    assert await configure(facet, memory_bytes=2048 * MIB) == exec_pb2.Limits(
+        containers=3, cpus=4, memory_bytes=2048 * MIB
+    )
+    await configure(facet, cpus=0)
+    # They are in the database, and nowhere else.
+    limits = await facet.restarted().containers.limits()
+    assert limits == Limits(containers=3, memory_bytes=2048 * MIB)
+
+
+@pytest.mark.parametrize("memory", [1, 2**60])
+async def test_a_memory_limit_that_cannot_be_is_refused(facet: Facet, memory: int) -> None:
+    with pytest.raises(InvalidArgument, match="must be between"):
+        await configure(facet, memory_bytes=memory)
+    assert await facet.containers.limits() == Limits()
