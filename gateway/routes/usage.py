@@ -47,9 +47,7 @@ class UsageRoutes:
             self._facets.containers(),
             self._volumes(kinds),
         )
-        return json_response(
-            usage_json(kinds, disk, containers, volumes.volumes, call.version)
-        )
+        return json_response(usage_json(kinds, disk, containers, volumes.volumes, call.version))
 
     async def _volumes(self, kinds: Collection[str]) -> VolumeServiceListResponse:
         if "volume" not in kinds:
