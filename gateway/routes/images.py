@@ -1,7 +1,8 @@
-"""Images: pull, list, inspect, tag, history, remove, prune."""
+"""Images: pull, push, list, inspect, tag, history, remove, prune."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import TypeVar
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,6 +14,8 @@ from vic.storage.v1.image_pb2 import (
     ImageServiceRemoveRequest,
     PullRequest,
     PullResponse,
+    PushRequest,
+    PushResponse,
     TagRequest,
 )
 
@@ -32,9 +35,11 @@ from gateway.translate.images import (
     summary_json,
 )
 from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
-from gateway.translate.progress import error_line, progress_line, result_lines
+from gateway.translate.progress import error_line, progress_line, pushed_lines, result_lines
 from gateway.translate.references import is_name_only, tag_target, with_tag_or_digest
 from portlayer.errors import VicError
+
+Message = TypeVar("Message")
 
 # Removing an image may wait for one that is being pulled on top of its layers.
 _REMOVE_SECONDS = 120.0
@@ -57,6 +62,7 @@ class ImageRoutes:
             endpoint("GET", "/images/{image:path}/json", self.inspect),
             endpoint("GET", "/images/{image:path}/history", self.history),
             endpoint("POST", "/images/{image:path}/tag", self.tag),
+            endpoint("POST", "/images/{image:path}/push", self.push),
             endpoint("DELETE", "/images/{image:path}", self.remove),
         ]
 
@@ -90,6 +96,23 @@ class ImageRoutes:
         target = tag_target(call.text("repo"), call.text("tag"))
         await self._facets.images.Tag(TagRequest(source=call.path("image"), target=target))
         return Response(status_code=201)
+
+    async def push(self, call: Call) -> Response:
+        """POST /images/{name}/push."""
+        if call.text("platform"):
+            raise not_implemented("Pushing an image of one platform (platform)")
+        name, tag = call.path("image"), call.text("tag")
+        if tag and not is_name_only(name):
+            raise bad_parameter("invalid reference format")
+        reference = with_tag_or_digest(name, tag)
+        request = PushRequest(
+            reference=reference,
+            credentials=from_header(call.header("x-registry-auth")),
+            all_tags=is_name_only(reference),
+        )
+        messages = read(self._facets.images.Push(request))
+        first = await anext(messages, None)  # a name that can't be one is a plain status
+        return StreamResponse(_push_lines(first, messages), "application/json")
 
     async def prune(self, call: Call) -> Response:
         """POST /images/prune."""
@@ -145,15 +168,40 @@ class ImageRoutes:
 async def _lines(
     first: PullResponse | None, messages: AsyncGenerator[PullResponse, None]
 ) -> AsyncGenerator[bytes, None]:
+    async with aclosing(_told(first, messages)) as told:
+        async for message in told:
+            if isinstance(message, VicError):
+                lines = [error_line(describe(message, {}).message)]
+            elif message.HasField("result"):
+                lines = result_lines(message.result)
+            else:
+                lines = [progress_line(message.progress)]
+            yield b"".join(json_line(line) for line in lines)
+
+
+async def _push_lines(
+    first: PushResponse | None, messages: AsyncGenerator[PushResponse, None]
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(_told(first, messages)) as told:
+        async for message in told:
+            if isinstance(message, VicError):
+                lines = [error_line(describe(message, {}).message)]
+            elif message.HasField("result"):
+                lines = pushed_lines(message.result)
+            else:
+                lines = [progress_line(message.progress)]
+            yield b"".join(json_line(line) for line in lines)
+
+
+async def _told(
+    first: Message | None, messages: AsyncGenerator[Message, None]
+) -> AsyncGenerator[Message | VicError, None]:
+    """What a facet says, its first message taken already; its error last, as one more message."""
     async with aclosing(messages):
         message = first
         try:
             while message is not None:
-                if message.HasField("result"):
-                    lines = result_lines(message.result)
-                else:
-                    lines = [progress_line(message.progress)]
-                yield b"".join(json_line(line) for line in lines)
+                yield message
                 message = await anext(messages, None)
         except VicError as error:
-            yield json_line(error_line(describe(error, {}).message))
+            yield error

@@ -64,7 +64,6 @@ GET /images/search
 POST /images/load
 GET /images/{name:path}/get
 GET /images/{name:path}/attestations
-POST /images/{name:path}/push
 GET /distribution/{name:path}/json
 POST /commit
 POST /build

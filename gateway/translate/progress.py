@@ -1,8 +1,8 @@
-"""Progress of a pull as Docker's NDJSON lines."""
+"""Progress of a pull or a push as Docker's NDJSON lines."""
 
 from typing import Any
 
-from vic.storage.v1.image_pb2 import Progress, ProgressStatus, PullResult
+from vic.storage.v1.image_pb2 import Progress, ProgressStatus, PullResult, PushResult
 
 from gateway.translate.references import familiar
 
@@ -17,7 +17,8 @@ _TEXT = {
     ProgressStatus.PROGRESS_STATUS_ALREADY_EXISTS: "Already exists",
     ProgressStatus.PROGRESS_STATUS_PUSHING: "Pushing",
     ProgressStatus.PROGRESS_STATUS_PUSHED: "Pushed",
-    ProgressStatus.PROGRESS_STATUS_MOUNTED: "Mounted from",
+    ProgressStatus.PROGRESS_STATUS_PREPARING: "Preparing",
+    ProgressStatus.PROGRESS_STATUS_LAYER_EXISTS: "Layer already exists",
 }
 
 _BAR = 50
@@ -28,8 +29,12 @@ def progress_line(progress: Progress) -> dict[str, Any]:
     """One line of progress."""
     if progress.status == ProgressStatus.PROGRESS_STATUS_PULLING_FROM:
         return {"status": f"Pulling from {progress.text}", "id": progress.id}
+    if progress.status == ProgressStatus.PROGRESS_STATUS_PUSHING_TO:
+        return {"status": f"The push refers to repository [{progress.text}]"}
     if progress.status == ProgressStatus.PROGRESS_STATUS_RETRYING:
         status = f"Retrying in {progress.text}"
+    elif progress.status == ProgressStatus.PROGRESS_STATUS_MOUNTED:
+        status = f"Mounted from {progress.text}"
     else:
         status = _TEXT.get(progress.status, progress.text)
     line: dict[str, Any] = {"status": status, "progressDetail": {}}
@@ -54,8 +59,20 @@ def result_lines(result: PullResult) -> list[dict[str, Any]]:
     return [{"status": f"Digest: {result.digest}"}, {"status": f"Status: {outcome}"}]
 
 
+def pushed_lines(result: PushResult) -> list[dict[str, Any]]:
+    """The two lines that end the push of a tag."""
+    size = result.size_bytes
+    return [
+        {"status": f"{result.tag}: digest: {result.digest} size: {size}"},
+        {
+            "progressDetail": {},
+            "aux": {"Tag": result.tag, "Digest": result.digest, "Size": size},
+        },
+    ]
+
+
 def error_line(message: str) -> dict[str, Any]:
-    """How a pull fails that has already begun to answer."""
+    """How work fails that has already begun to answer."""
     return {"errorDetail": {"message": message}, "error": message}
 
 

@@ -18,6 +18,7 @@ from services.storage.imagec.download import Downloader, DownloadPolicy
 from services.storage.imagec.endpoints import Endpoints
 from services.storage.imagec.layer_work import LayerWork
 from services.storage.imagec.pull import Puller
+from services.storage.imagec.push import Pusher
 from services.storage.imagec.registry import Registries
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images
@@ -53,11 +54,13 @@ async def serve(settings: StorageSettings) -> None:
         stack.push_async_callback(transport.close)
         endpoints = Endpoints(settings.insecure_registries, settings.registry_mirrors)
         downloader = Downloader(DownloadPolicy(concurrent=settings.max_concurrent_downloads))
-        puller = Puller(Registries(transport, endpoints), store, LayerWork(store, downloader, pool))
+        registries = Registries(transport, endpoints)
+        puller = Puller(registries, store, LayerWork(store, downloader, pool))
+        pusher = Pusher(registries, store)
         images = Images(store, disks.records)
         server = FacetServer(credentials, settings.instance_id, ACCESS, SERVICES)
         image_pb2_grpc.add_ImageServiceServicer_to_server(
-            ImageServicer(settings, store, images, disks, puller), server.server
+            ImageServicer(settings, store, images, disks, puller, pusher), server.server
         )
         disk_pb2_grpc.add_DiskServiceServicer_to_server(
             DiskServicer(store, images, disks), server.server

@@ -158,6 +158,10 @@ class Catalogue:
         """The image that a full reference with a tag names."""
         return self._by_tag.get(reference)
 
+    def tags(self) -> list[str]:
+        """Every full reference with a tag."""
+        return list(self._by_tag)
+
     def by_repository_digest(self, reference: str) -> Digest | None:
         """The image that a full reference with a digest names."""
         for image_id, use in self._uses.items():

@@ -120,6 +120,14 @@ class ImageStore:
         async with self._names:
             return await self._rename(image_id, rename)
 
+    async def add_names(self, image_id: Digest, rename: Callable[[ImageUse], ImageUse]) -> bool:
+        """As `rename`, but only for an image that the owner has; returns whether it still has."""
+        async with self._names:
+            if self.catalogue.get(image_id) is None:
+                return False
+            await self._rename(image_id, rename)
+            return True
+
     async def _rename(self, image_id: Digest, rename: Callable[[ImageUse], ImageUse]) -> bool:
         fresh = self.catalogue.get(image_id) is None
         before = self.catalogue.use(image_id)

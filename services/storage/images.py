@@ -131,7 +131,27 @@ class Images:
             raise InvalidArgument(
                 "refusing to create an ambiguous tag using digest algorithm as name"
             )
-        await self._store.rename(image.id, partial(_tagged, str(reference.with_default_tag())))
+        naming = partial(_tagged, str(reference.with_default_tag()))
+        if not await self._store.add_names(image.id, naming):
+            raise _not_found(source)  # removed since
+
+    def to_push(self, repository: Reference) -> list[Reference]:
+        """The references that a push sends: the one, or without a tag all of its repository.
+
+        Raises:
+            ImageNotFound: in Docker's words.
+        """
+        known = (parse_reference(tag) for tag in self._store.catalogue.tags())
+        there = [reference for reference in known if reference.name == repository.name]
+        if not there:
+            raise ImageNotFound(
+                "An image does not exist locally with the tag: " + repository.familiar_name
+            )
+        if repository.tag is None:
+            return sorted(there, key=str)
+        if repository not in there:
+            raise ImageNotFound(f"tag does not exist: {repository.familiar}")
+        return [repository]
 
     def history(self, text: str) -> list[HistoryLine]:
         """The steps that made an image, newest first. Raises as `find`."""
@@ -156,6 +176,22 @@ class Images:
                 tuple(familiar_names(self.use(image).tags)),
             )  # fmt: skip
         return lines
+
+
+def parse_push_reference(text: str, *, all_tags: bool) -> Reference:
+    """Read what is to be pushed; with `all_tags` it has no tag.
+
+    Raises:
+        InvalidReference, InvalidArgument.
+    """
+    reference = parse_reference(text)
+    if reference.digest is not None:
+        raise InvalidArgument("cannot push a digest reference")
+    if not all_tags:
+        return reference.with_default_tag()
+    if reference.tag is not None:
+        raise InvalidArgument("tag can't be used with --all-tags/-a")
+    return reference
 
 
 def familiar_names(names: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from services.storage.imagec.config import ContainerDefaults, HealthCheck
 from services.storage.imagec.manifest import Platform
 from services.storage.imagec.progress import Progress, Status
 from services.storage.imagec.pull import Pulled
+from services.storage.imagec.push import Pushed
 from services.storage.images import HistoryLine, ImageSummary, familiar_names
 from services.storage.removal import Removed, Untagged
 
@@ -37,6 +38,12 @@ _STATUS = {
     Status.EXTRACTING: image_pb2.PROGRESS_STATUS_EXTRACTING,
     Status.PULL_COMPLETE: image_pb2.PROGRESS_STATUS_PULL_COMPLETE,
     Status.ALREADY_EXISTS: image_pb2.PROGRESS_STATUS_ALREADY_EXISTS,
+    Status.PUSHING_TO: image_pb2.PROGRESS_STATUS_PUSHING_TO,
+    Status.PREPARING: image_pb2.PROGRESS_STATUS_PREPARING,
+    Status.PUSHING: image_pb2.PROGRESS_STATUS_PUSHING,
+    Status.PUSHED: image_pb2.PROGRESS_STATUS_PUSHED,
+    Status.MOUNTED: image_pb2.PROGRESS_STATUS_MOUNTED,
+    Status.LAYER_EXISTS: image_pb2.PROGRESS_STATUS_LAYER_EXISTS,
 }
 
 
@@ -81,17 +88,20 @@ def platform(text: str) -> Platform | None:
     return Platform(*parts)
 
 
-def progress(line: Progress) -> image_pb2.PullResponse:
+def progress(line: Progress) -> image_pb2.Progress:
     """A line of progress."""
-    return image_pb2.PullResponse(
-        progress=image_pb2.Progress(
-            id=line.id,
-            status=_STATUS[line.status],
-            current_bytes=line.current,
-            total_bytes=line.total,
-            text=line.text,
-        )
+    return image_pb2.Progress(
+        id=line.id,
+        status=_STATUS[line.status],
+        current_bytes=line.current,
+        total_bytes=line.total,
+        text=line.text,
     )
+
+
+def push_result(pushed: Pushed) -> image_pb2.PushResult:
+    """What a push of a tag ended with."""
+    return image_pb2.PushResult(tag=pushed.tag, digest=pushed.digest, size_bytes=pushed.size)
 
 
 def pull_result(pulled: Pulled) -> image_pb2.PullResponse:

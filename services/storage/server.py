@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -14,12 +15,15 @@ from vic.storage.v1 import disk_pb2, disk_pb2_grpc, image_pb2, image_pb2_grpc
 
 from portlayer.errors import NotImplementedYet
 from services.storage import messages
+from services.storage.catalogue import StoredImage
 from services.storage.disks import DiskStore
 from services.storage.image_store import ImageStore
-from services.storage.imagec.progress import ProgressLines
+from services.storage.imagec.authorization import Credentials
+from services.storage.imagec.progress import Progress, ProgressLines, Status
 from services.storage.imagec.pull import Pulled, Puller
-from services.storage.imagec.reference import parse_reference
-from services.storage.images import Images
+from services.storage.imagec.push import Pushed, Pusher
+from services.storage.imagec.reference import Reference, parse_reference
+from services.storage.images import Images, parse_push_reference
 from services.storage.pruning import LabelRule, Pruning
 from services.storage.removal import Removal
 from services.storage.settings import StorageSettings
@@ -38,12 +42,14 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         images: Images,
         disks: DiskStore,
         puller: Puller,
+        pusher: Pusher,
     ) -> None:
         self._settings = settings
         self._store = store
         self._images = images
         self._disks = disks
         self._puller = puller
+        self._pusher = pusher
         self._removal = Removal(store, images, disks)
         self._pruning = Pruning(store, self._removal)
 
@@ -81,7 +87,33 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
                 if isinstance(item, Pulled):
                     yield messages.pull_result(item)
                 else:
-                    yield messages.progress(item)
+                    yield image_pb2.PullResponse(progress=messages.progress(item))
+
+    async def Push(
+        self, request: image_pb2.PushRequest, context: Context
+    ) -> AsyncIterator[image_pb2.PushResponse]:
+        """See the contract."""
+        repository = parse_push_reference(request.reference, all_tags=request.all_tags)
+        credentials = messages.credentials(request.credentials)
+        refers = Progress("", Status.PUSHING_TO, text=repository.name)
+        yield image_pb2.PushResponse(progress=messages.progress(refers))
+        for reference in self._images.to_push(repository):
+            work = partial(self._push, self._images.find(str(reference)), reference, credentials)
+            async with aclosing(watched(work)) as items:
+                async for item in items:
+                    if isinstance(item, Pushed):
+                        yield image_pb2.PushResponse(result=messages.push_result(item))
+                    else:
+                        yield image_pb2.PushResponse(progress=messages.progress(item))
+
+    async def _push(
+        self,
+        image: StoredImage,
+        reference: Reference,
+        credentials: Credentials,
+        lines: ProgressLines,
+    ) -> Pushed:
+        return await self._pusher.push(image, reference, credentials, lines.put)
 
     async def Get(
         self, request: image_pb2.ImageServiceGetRequest, context: Context

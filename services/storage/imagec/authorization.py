@@ -58,19 +58,24 @@ class _Token:
 
 
 class Authorizer:
-    """Answers the challenges of one endpoint for one user and one scope.
+    """Answers the challenges of one endpoint for one user and what they want to do there.
 
     The header it makes is for that endpoint's origin alone; credentials go to the realm that the
     endpoint names, and over plain HTTP only where the endpoint itself may be used so.
     """
 
     def __init__(
-        self, transport: Transport, endpoint: Endpoint, credentials: Credentials, scope: str
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        credentials: Credentials,
+        scopes: Sequence[str],
     ) -> None:
+        """`scopes` are what a token is asked for, "repository:library/busybox:pull"."""
         self._transport = transport
         self._endpoint = endpoint
         self._credentials = Credentials() if endpoint.mirror else credentials
-        self._scope = scope
+        self._scopes = scopes
         self._bearer: _Token | None = None
         self._basic = False
         if self._credentials.registry_token:
@@ -125,11 +130,11 @@ class Authorizer:
         service = challenge.parameters.get("service", "")
         if self._credentials.identity_token:
             return await self._exchange(realm, service)
-        query = {"service": service} if service else {}
-        query["scope"] = self._scope
+        query = [("service", service)] if service else []
+        query += [("scope", scope) for scope in self._scopes]
         headers: dict[str, str] = {}
         if self._credentials.username:
-            query["account"] = self._credentials.username
+            query.append(("account", self._credentials.username))
             headers["Authorization"] = self._basic_header()
         url = realm + ("&" if parts.query else "?") + urlencode(query)
         return await self._ask("GET", url, headers=headers)
@@ -139,7 +144,7 @@ class Authorizer:
             "grant_type": "refresh_token",
             "service": service,
             "client_id": _CLIENT_ID,
-            "scope": self._scope,
+            "scope": " ".join(self._scopes),
             "refresh_token": self._credentials.identity_token,
         }
         return await self._ask("POST", realm, headers={}, form=form)

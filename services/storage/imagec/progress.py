@@ -1,4 +1,4 @@
-"""What a pull tells while it goes on."""
+"""What a pull or a push tells while it goes on."""
 
 from __future__ import annotations
 
@@ -22,11 +22,20 @@ class Status(Enum):
     EXTRACTING = "Extracting"
     PULL_COMPLETE = "Pull complete"
     ALREADY_EXISTS = "Already exists"
+    PUSHING_TO = "The push refers to repository"
+    PREPARING = "Preparing"
+    PUSHING = "Pushing"
+    PUSHED = "Pushed"
+    MOUNTED = "Mounted from"
+    LAYER_EXISTS = "Layer already exists"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One line of progress; `id` is a layer's short digest, or the tag for PULLING_FROM."""
+    """One line of progress.
+
+    `id` is a layer's short digest, the tag for PULLING_FROM, and empty for PUSHING_TO.
+    """
 
     id: str
     status: Status

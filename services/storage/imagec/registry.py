@@ -1,16 +1,24 @@
 """A repository in a registry: manifests and blobs.
 
-Source: OCI distribution specification 1.1, "Pull".
+Source: OCI distribution specification 1.1, "Pull", "Push".
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+)
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -29,7 +37,7 @@ from services.storage.imagec.errors import (
 from services.storage.imagec.manifest import ACCEPT, MAX_CONFIG, MAX_MANIFEST
 from services.storage.imagec.problems import problem_of
 from services.storage.imagec.reference import Reference
-from services.storage.imagec.transport import Transport, origin_of
+from services.storage.imagec.transport import Transport, next_url, origin_of
 
 ENDPOINT_LIFE = 600.0
 """Seconds for which an endpoint that answered a ping isn't pinged again."""
@@ -156,6 +164,82 @@ class Repository:
             raise await self._denied(response)
         raise await self._unexpected(response)
 
+    async def has_blob(self, digest: Digest) -> bool:
+        """Whether the repository has a blob. Raises RegistryUnauthorized, RegistryUnavailable."""
+        async with self._ask("HEAD", f"{self._base}/blobs/{digest}") as response:
+            if response.status_code == 404:
+                return False
+            await self._expect(response, 200)
+            return True
+
+    async def begin_upload(self, digest: Digest, mount_from: str | None) -> str | None:
+        """Begin to bring a blob, from another repository of the registry where that has it.
+
+        Returns where to send it, None where nothing is left to send. Raises as `has_blob`.
+        """
+        url = f"{self._base}/blobs/uploads/"
+        if mount_from is not None:
+            url += f"?{urlencode({'mount': digest, 'from': mount_from})}"
+        headers = {"Content-Length": "0"}
+        async with self._ask("POST", url, headers) as response:
+            if response.status_code == 201 and mount_from is not None:
+                return None
+            await self._expect(response, 202)
+            return next_url(url, response, allow_http=self.endpoint.insecure)
+
+    async def upload(
+        self, location: str, digest: Digest, size: int, body: Callable[[], AsyncIterable[bytes]]
+    ) -> None:
+        """Send a blob's bytes to where `begin_upload` said. Raises as `has_blob`."""
+        url = location + ("&" if urlsplit(location).query else "?") + urlencode({"digest": digest})
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        async with self._ask("PUT", url, headers, body) as response:
+            await self._expect(response, 201)
+
+    async def put_manifest(self, target: str, body: bytes, media_type: str) -> None:
+        """Give a manifest a name, or hold it under its digest. Raises as `has_blob`."""
+        url = f"{self._base}/manifests/{target}"
+        async with self._ask("PUT", url, {"Content-Type": media_type}, lambda: body) as response:
+            await self._expect(response, 201)
+
+    @asynccontextmanager
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: Callable[[], AsyncIterable[bytes] | bytes] | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request without following redirects, answering one challenge.
+
+        Authorization goes to the registry's own origin alone.
+        """
+        home = origin_of(url) == origin_of(self.endpoint.url)
+        answered = False
+        while True:
+            token = self._auth.header() if home else None
+            own = {"Authorization": token} if token is not None else {}
+            async with self._transport.send(
+                method,
+                url,
+                verify=self.endpoint.verify,
+                headers={**(headers or {}), **own},
+                content=None if body is None else body(),
+            ) as response:
+                if response.status_code != 401 or answered or not home:
+                    yield response
+                    return
+                await self._auth.answer(response)
+                answered = True
+
+    async def _expect(self, response: httpx.Response, status: int) -> None:
+        if response.status_code == status:
+            return
+        if response.status_code in (401, 403):
+            problem = await problem_of(response, _DENIED)
+            raise RegistryUnauthorized(problem.text)
+        raise await self._unexpected(response)
+
     @asynccontextmanager
     async def _get(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
         """GET with authorization, answering one challenge."""
@@ -223,7 +307,23 @@ class Registries:
         self._transport = transport
         self._endpoints = endpoints
         self._answered: dict[Endpoint, float] = {}
-        self._anonymous: dict[tuple[Endpoint, str], Authorizer] = {}
+        self._anonymous: dict[tuple[Endpoint, tuple[str, ...]], Authorizer] = {}
+
+    async def for_push(
+        self, reference: Reference, credentials: Credentials, sources: Iterable[str]
+    ) -> Repository:
+        """The repository to push to; blobs may be mounted from the `sources` beside it.
+
+        Raises as `repositories`.
+        """
+        scopes = (
+            f"repository:{reference.path}:pull,push",
+            *(f"repository:{path}:pull" for path in sources),
+        )
+        endpoints = await self._candidates(reference.domain)
+        own = [endpoint for endpoint in endpoints if not endpoint.mirror]
+        async with aclosing(self._open(own, reference, credentials, scopes)) as opened:
+            return await anext(opened)
 
     async def repositories(
         self, reference: Reference, credentials: Credentials
@@ -234,9 +334,22 @@ class Registries:
             RegistryUnavailable: none of them answers.
             RegistryUnauthorized: it wants credentials, or others.
         """
+        endpoints = await self._candidates(reference.domain)
+        scopes = (f"repository:{reference.path}:pull",)
+        async with aclosing(self._open(endpoints, reference, credentials, scopes)) as opened:
+            async for repository in opened:
+                yield repository
+
+    async def _open(
+        self,
+        endpoints: Iterable[Endpoint],
+        reference: Reference,
+        credentials: Credentials,
+        scopes: tuple[str, ...],
+    ) -> AsyncGenerator[Repository, None]:
         failure: RegistryUnavailable | None = None
-        for endpoint in await self._candidates(reference.domain):
-            auth = self._authorizer(endpoint, reference, credentials)
+        for endpoint in endpoints:
+            auth = self._authorizer(endpoint, credentials, scopes)
             try:
                 if not self._knows(endpoint):
                     await self._ping(endpoint, auth)
@@ -263,14 +376,13 @@ class Registries:
         return self._answered.get(endpoint, 0) > time.monotonic()
 
     def _authorizer(
-        self, endpoint: Endpoint, reference: Reference, credentials: Credentials
+        self, endpoint: Endpoint, credentials: Credentials, scopes: tuple[str, ...]
     ) -> Authorizer:
-        scope = f"repository:{reference.path}:pull"
-        auth = self._anonymous.get((endpoint, scope)) if credentials.empty else None
+        auth = self._anonymous.get((endpoint, scopes)) if credentials.empty else None
         if auth is None:
-            auth = Authorizer(self._transport, endpoint, credentials, scope)
+            auth = Authorizer(self._transport, endpoint, credentials, scopes)
             if credentials.empty:
-                _remember(self._anonymous, (endpoint, scope), auth)
+                _remember(self._anonymous, (endpoint, scopes), auth)
         return auth
 
     async def _ping(self, endpoint: Endpoint, auth: Authorizer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -79,8 +79,11 @@ class Transport:
         verify: bool,
         headers: Mapping[str, str],
         data: Mapping[str, str] | None = None,
+        content: AsyncIterable[bytes] | bytes | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """Send one request; yields the response with its body unread.
+
+        `data` is a form, `content` a body of any kind; a stream's length is for `headers` to tell.
 
         Raises:
             RegistryUnavailable: no connection, or it broke, also while the body is read.
@@ -89,7 +92,7 @@ class Transport:
         """
         client = self._client(verify=verify)
         with explained(method, url):
-            request = client.build_request(method, url, headers=headers, data=data)
+            request = client.build_request(method, url, headers=headers, data=data, content=content)
             response = await client.send(request, stream=True)
             try:
                 yield response
@@ -113,7 +116,7 @@ class Transport:
                 if response.status_code not in _REDIRECTS:
                     yield response
                     return
-                at = _next_url(at, response, allow_http=not verify)
+                at = next_url(at, response, allow_http=not verify)
         raise RegistryMisbehaves(f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
 
@@ -139,7 +142,8 @@ def _new_client(context: ssl.SSLContext) -> httpx.AsyncClient:
     return client
 
 
-def _next_url(at: str, response: httpx.Response, *, allow_http: bool) -> str:
+def next_url(at: str, response: httpx.Response, *, allow_http: bool) -> str:
+    """Where a response's Location leads. Raises RegistryMisbehaves where it may not."""
     location: str | None = response.headers.get("Location")
     if not location:
         raise RegistryMisbehaves(f'Get "{at}": {response.status_code} response without Location')

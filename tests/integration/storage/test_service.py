@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from vic.storage.v1 import disk_pb2, image_pb2
@@ -25,6 +26,7 @@ from portlayer.errors import (
     Unauthenticated,
     Unavailable,
     VicError,
+    domain_errors,
 )
 from portlayer.identity import Role
 from tests.images import (
@@ -220,6 +222,61 @@ async def test_a_mirror_serves_docker_hubs_names(registry: Registry) -> None:
         assert pull.result.canonical_reference == "docker.io/library/mirrored:latest"
         got = await service.images.Get(image_pb2.ImageServiceGetRequest(reference="mirrored"))
         assert list(got.image.repository_tags) == ["mirrored:latest"]
+
+
+async def push(service: Service, reference: str, **more: Any) -> list[image_pb2.PushResponse]:
+    with domain_errors():
+        return [
+            message
+            async for message in service.images.Push(
+                image_pb2.PushRequest(reference=reference, **more)
+            )
+        ]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+async def test_a_push_keeps_digests_and_sends_only_what_is_missing(
+    service: Service, registry: Registry, compression: Compression
+) -> None:
+    base = multi_layer_image(3, flavour="oci")
+    image = replace(
+        base, layers=tuple(replace(layer, compression=compression) for layer in base.layers)
+    )
+    source = registry.push(image, f"push-from/{compression}")
+    await service.pull(source)
+    with Registry() as other:
+        for address, status in (
+            (other.address, image_pb2.PROGRESS_STATUS_PUSHED),
+            (registry.address, image_pb2.PROGRESS_STATUS_MOUNTED),
+            (registry.address, image_pb2.PROGRESS_STATUS_LAYER_EXISTS),
+        ):
+            target = f"{address}/pushed/{compression}:new"
+            await service.images.Tag(image_pb2.TagRequest(source=image.id, target=target))
+            told = await push(service, target)
+            counts = Counter(message.progress.status for message in told)
+            assert counts[status] == 3
+            result = told[-1].result
+            assert (result.tag, result.digest) == ("new", image.digest)
+        await service.images.Remove(
+            image_pb2.ImageServiceRemoveRequest(reference=image.id, force=True)
+        )
+        pull = await service.pull(f"{other.address}/pushed/{compression}:new")
+        assert (pull.result.digest, pull.result.image_id) == (image.digest, image.id)
+
+
+async def test_a_push_needs_a_password_where_the_registry_wants_one(
+    service: Service, registry: Registry
+) -> None:
+    image = busybox_image()
+    await service.pull(registry.push(image, "push-locked"))
+    with Registry(htpasswd=HTPASSWD) as locked:
+        target = f"{locked.address}/mine:1"
+        await service.images.Tag(image_pb2.TagRequest(source=image.id, target=target))
+        with pytest.raises(Unauthenticated, match="no basic auth credentials"):
+            await push(service, target)
+        good = image_pb2.RegistryCredentials(username="me", password="secret")
+        told = await push(service, target, credentials=good)
+        assert told[-1].result.digest == image.digest
 
 
 async def failed(service: Service, reference: str, kind: type[VicError]) -> VicError:

@@ -514,6 +514,7 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
         }
         self.images: dict[str, image_pb2.Image] = {}
         self.pulls: list[image_pb2.PullRequest] = []
+        self.pushes: list[image_pb2.PushRequest] = []
         self.prunes: list[image_pb2.ImageServicePruneRequest] = []
 
     def find(self, reference: str) -> image_pb2.Image:
@@ -605,6 +606,26 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
                 ),
                 image_pb2.HistoryEntry(image_id="<missing>", created_at=image.created_at),
             ]
+        )
+
+    async def Push(
+        self, request: image_pb2.PushRequest, context: Any
+    ) -> AsyncIterator[image_pb2.PushResponse]:
+        self.pushes.append(request)
+        pushing = image_pb2.Progress(
+            status=image_pb2.PROGRESS_STATUS_PUSHING_TO, text=request.reference
+        )
+        yield image_pb2.PushResponse(progress=pushing)
+        if "nosuch" in request.reference:
+            raise NotFound(
+                "An image does not exist locally with the tag: nosuch", Reason.IMAGE_NOT_FOUND
+            )
+        mounted = image_pb2.Progress(
+            id="a1b2", status=image_pb2.PROGRESS_STATUS_MOUNTED, text="library/x"
+        )
+        yield image_pb2.PushResponse(progress=mounted)
+        yield image_pb2.PushResponse(
+            result=image_pb2.PushResult(tag="latest", digest=DIGEST, size_bytes=9)
         )
 
     async def Prune(

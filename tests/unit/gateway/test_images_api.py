@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from tests.unit.gateway.fake_facets import FakeSuite
+from tests.unit.gateway.fake_facets import DIGEST, FakeSuite
 
 
 def auth(value: object) -> str:
@@ -189,6 +189,25 @@ async def test_history(client: httpx.AsyncClient, suite: FakeSuite) -> None:
     }
     assert (second["Id"], second["Tags"]) == ("<missing>", None)
     assert (await client.get("/images/nosuch/history")).status_code == 404
+
+
+async def test_push_lines_are_dockers(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    header = {"X-Registry-Auth": auth({"username": "u", "password": "p"})}
+    answer = await client.post("/images/r:5000/a/b/push?tag=1", headers=header)
+    assert [json.loads(line) for line in answer.text.splitlines()] == [
+        {"status": "The push refers to repository [r:5000/a/b:1]"},
+        {"status": "Mounted from library/x", "progressDetail": {}, "id": "a1b2"},
+        {"status": f"latest: digest: {DIGEST} size: 9"},
+        {"progressDetail": {}, "aux": {"Tag": "latest", "Digest": DIGEST, "Size": 9}},
+    ]
+    await client.post("/images/r:5000/a/b/push")
+    one, every = suite.images.pushes
+    assert (one.all_tags, one.credentials.username) == (False, "u")
+    assert (every.reference, every.all_tags) == ("r:5000/a/b", True)
+    missing = await client.post("/images/nosuch/push?tag=1")
+    assert json.loads(missing.text.splitlines()[-1])["error"] == (
+        "An image does not exist locally with the tag: nosuch"
+    )
 
 
 async def test_prune(client: httpx.AsyncClient, suite: FakeSuite) -> None:

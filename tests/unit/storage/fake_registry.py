@@ -43,6 +43,12 @@ class Answer:
     hold: asyncio.Event | None = None
     """Send the body only once this is set."""
 
+    silent: bool = False
+    """Tell of a body without sending it, as the answer to HEAD does."""
+
+    hold_head: asyncio.Event | None = None
+    """Send anything at all only once this is set."""
+
     endless: bool = False
     """Repeat the body for ever, without a length."""
 
@@ -103,18 +109,42 @@ class FakeRegistry:
             return Answer(body=b"{}")
         kind = "manifests" if "/manifests/" in request.path else "blobs"
         repository, _, target = request.path.removeprefix("/v2/").partition(f"/{kind}/")
+        if request.method in ("POST", "PUT"):
+            return self.take(request, kind, repository, target)
         if kind == "manifests":
             found = self.manifests.get(f"{repository}/{target}")
             if found is None:
                 return problem(404, "MANIFEST_UNKNOWN", "manifest unknown")
             return Answer(headers={"Content-Type": found[0]}, body=found[1])
+        if target not in self.blobs and request.method == "HEAD":
+            return Answer(404, silent=True)
         if target not in self.blobs:
             return problem(404, "BLOB_UNKNOWN", "blob unknown to registry")
         return self.blob(request, target)
 
+    def take(self, request: Request, kind: str, repository: str, target: str) -> Answer:
+        """What a push sends: the beginning of an upload, a blob, a manifest."""
+        if kind == "manifests":
+            held = (request.headers["content-type"], request.body)
+            self.manifests[f"{repository}/{target}"] = held
+            self.manifests[f"{repository}/{sha256(request.body)}"] = held
+            return Answer(201)
+        if request.method == "POST":
+            mounted = request.query.get("mount", [""])[0]
+            if mounted in self.blobs:
+                return Answer(201)
+            return Answer(202, {"Location": f"/v2/{repository}/blobs/uploads/1?state=x"})
+        (digest,) = request.query["digest"]
+        if sha256(request.body) != digest:
+            return problem(400, "DIGEST_INVALID", "provided digest did not match")
+        self.blobs[digest] = request.body
+        return Answer(201)
+
     def blob(self, request: Request, digest: str) -> Answer:
         """A blob, or the range of it that was asked for."""
         content = self.blobs[digest]
+        if request.method == "HEAD":
+            return Answer(body=content, silent=True)
         asked = request.headers.get("range")
         if asked is None:
             return Answer(body=content)
@@ -160,6 +190,8 @@ async def _read(reader: asyncio.StreamReader, first: bytes) -> Request | None:
 
 async def _write(writer: asyncio.StreamWriter, answer: Answer) -> bool:
     """Send an answer; whether the connection goes on."""
+    if answer.hold_head is not None:
+        await answer.hold_head.wait()
     headers = dict(answer.headers)
     if not answer.endless:
         headers["Content-Length"] = str(
@@ -170,6 +202,8 @@ async def _write(writer: asyncio.StreamWriter, answer: Answer) -> bool:
     await writer.drain()
     if answer.hold is not None:
         await answer.hold.wait()
+    if answer.silent:
+        return True
     while answer.endless:
         writer.write(answer.body)
         await writer.drain()

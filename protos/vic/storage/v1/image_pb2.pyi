@@ -27,6 +27,9 @@ class ProgressStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROGRESS_STATUS_PUSHING: _ClassVar[ProgressStatus]
     PROGRESS_STATUS_PUSHED: _ClassVar[ProgressStatus]
     PROGRESS_STATUS_MOUNTED: _ClassVar[ProgressStatus]
+    PROGRESS_STATUS_PUSHING_TO: _ClassVar[ProgressStatus]
+    PROGRESS_STATUS_PREPARING: _ClassVar[ProgressStatus]
+    PROGRESS_STATUS_LAYER_EXISTS: _ClassVar[ProgressStatus]
 
 class ImageEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -52,6 +55,9 @@ PROGRESS_STATUS_RETRYING: ProgressStatus
 PROGRESS_STATUS_PUSHING: ProgressStatus
 PROGRESS_STATUS_PUSHED: ProgressStatus
 PROGRESS_STATUS_MOUNTED: ProgressStatus
+PROGRESS_STATUS_PUSHING_TO: ProgressStatus
+PROGRESS_STATUS_PREPARING: ProgressStatus
+PROGRESS_STATUS_LAYER_EXISTS: ProgressStatus
 IMAGE_EVENT_KIND_UNSPECIFIED: ImageEventKind
 IMAGE_EVENT_KIND_PULL: ImageEventKind
 IMAGE_EVENT_KIND_PUSH: ImageEventKind

@@ -151,7 +151,10 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Push(self, request, context):
-        """Push sends an image to a registry.
+        """Push sends an image to a registry under a tag, its manifest and its blobs as they came. The first
+        answer names the repository, a result follows for each tag. Repeating it is safe. Errors: NOT_FOUND
+        (IMAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_REFERENCE), UNAUTHENTICATED (REGISTRY_UNAUTHORIZED),
+        UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

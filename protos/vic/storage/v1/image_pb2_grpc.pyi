@@ -47,7 +47,11 @@ class ImageServiceStub:
     INVALID_LAYER), RESOURCE_EXHAUSTED (STORE_FULL). On failure nothing half-done is visible.
     """
     Push: _grpc.UnaryStreamMultiCallable[_image_pb2.PushRequest, _image_pb2.PushResponse]
-    """Push sends an image to a registry."""
+    """Push sends an image to a registry under a tag, its manifest and its blobs as they came. The first
+    answer names the repository, a result follows for each tag. Repeating it is safe. Errors: NOT_FOUND
+    (IMAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_REFERENCE), UNAUTHENTICATED (REGISTRY_UNAUTHORIZED),
+    UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND).
+    """
     Authenticate: _grpc.UnaryUnaryMultiCallable[_image_pb2.AuthenticateRequest, _image_pb2.AuthenticateResponse]
     """Authenticate tries credentials against a registry."""
     Search: _grpc.UnaryUnaryMultiCallable[_image_pb2.SearchRequest, _image_pb2.SearchResponse]
@@ -100,7 +104,11 @@ class ImageServiceAsyncStub(ImageServiceStub):
     INVALID_LAYER), RESOURCE_EXHAUSTED (STORE_FULL). On failure nothing half-done is visible.
     """
     Push: _aio.UnaryStreamMultiCallable[_image_pb2.PushRequest, _image_pb2.PushResponse]  # type: ignore[assignment]
-    """Push sends an image to a registry."""
+    """Push sends an image to a registry under a tag, its manifest and its blobs as they came. The first
+    answer names the repository, a result follows for each tag. Repeating it is safe. Errors: NOT_FOUND
+    (IMAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_REFERENCE), UNAUTHENTICATED (REGISTRY_UNAUTHORIZED),
+    UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND).
+    """
     Authenticate: _aio.UnaryUnaryMultiCallable[_image_pb2.AuthenticateRequest, _image_pb2.AuthenticateResponse]  # type: ignore[assignment]
     """Authenticate tries credentials against a registry."""
     Search: _aio.UnaryUnaryMultiCallable[_image_pb2.SearchRequest, _image_pb2.SearchResponse]  # type: ignore[assignment]
@@ -165,7 +173,11 @@ class ImageServiceServicer:
         request: _image_pb2.PushRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_image_pb2.PushResponse], _abc.AsyncIterator[_image_pb2.PushResponse]]:
-        """Push sends an image to a registry."""
+        """Push sends an image to a registry under a tag, its manifest and its blobs as they came. The first
+        answer names the repository, a result follows for each tag. Repeating it is safe. Errors: NOT_FOUND
+        (IMAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_REFERENCE), UNAUTHENTICATED (REGISTRY_UNAUTHORIZED),
+        UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND).
+        """
 
     def Authenticate(
         self,
