@@ -82,6 +82,8 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         log=host.log,
         network_mode=host.network_mode,
         exposed_ports=_exposed_ports(fields.mapping("ExposedPorts")),
+        port_bindings=host.port_bindings,
+        publish_all_ports=host.publish_all_ports,
         stdio=StdioOptions(
             attach_stdin=fields.flag("AttachStdin"),
             attach_stdout=fields.flag("AttachStdout"),

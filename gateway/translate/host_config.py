@@ -1,10 +1,15 @@
 """The part of a create request that depends on the host: what is honoured, what refused by name."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, ip_address
 
 from vic.exec.v1.container_pb2 import (
     LogDriver,
     LogOptions,
+    PortBinding,
+    Protocol,
     Resources,
     RestartCondition,
     RestartPolicy,
@@ -34,6 +39,11 @@ _RESTART = {
 
 _SIZE_UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
+_PORT = re.compile(r"([0-9]{1,5})(?:/([A-Za-z]+))?")
+_HOST_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+_LAST_PORT = 65535
+_PROTOCOLS = {"tcp": Protocol.PROTOCOL_TCP, "udp": Protocol.PROTOCOL_UDP}
+
 RUNTIME = "vic"
 """Name of the one runtime: a virtual machine."""
 
@@ -48,6 +58,8 @@ class HostConfig:
     auto_remove: bool = False
     window: WindowSize = field(default_factory=WindowSize)
     restart_policy: RestartPolicy = field(default_factory=RestartPolicy)
+    port_bindings: list[PortBinding] = field(default_factory=list)
+    publish_all_ports: bool = False
 
 
 def read_host_config(fields: Fields) -> HostConfig:
@@ -59,6 +71,8 @@ def read_host_config(fields: Fields) -> HostConfig:
         auto_remove=fields.flag("AutoRemove"),
         window=_window(fields),
         restart_policy=read_restart_policy(fields.child("RestartPolicy")),
+        port_bindings=list(_port_bindings(fields)),
+        publish_all_ports=fields.flag("PublishAllPorts"),
     )
     _refuse_the_rest(fields)
     return config
@@ -169,6 +183,56 @@ def read_restart_policy(fields: Fields) -> RestartPolicy:
     # Beyond what the contract holds there is no difference from no bound.
     kept = retries if name == "on-failure" and retries < 2**32 else 0
     return RestartPolicy(condition=_RESTART[name], maximum_retries=kept)
+
+
+def _port_bindings(fields: Fields) -> Iterator[PortBinding]:
+    name = fields.name_of("PortBindings")
+    for port, bindings in fields.mapping("PortBindings").items():
+        found = _PORT.fullmatch(port)
+        if found is None or not 1 <= int(found[1]) <= _LAST_PORT:
+            raise bad_parameter(f"invalid port specification: {port!r}")
+        protocol = (found[2] or "tcp").lower()
+        if protocol == "sctp":
+            raise not_implemented(f"protocol sctp in {name}")
+        if protocol not in _PROTOCOLS:
+            raise bad_parameter(f"invalid protocol: {protocol}")
+        if not isinstance(bindings, list | None):
+            raise bad_parameter(f"invalid JSON: {name}.{port} must be an array")
+        # As with dockerd, none is one that leaves everything open.
+        for binding in bindings or [{}]:
+            place = Fields(binding, f"{name}.{port}")
+            first, last = _host_ports(place.text("HostPort"))
+            yield PortBinding(
+                container_port=int(found[1]),
+                protocol=_PROTOCOLS[protocol],
+                host_address=_host_address(place.text("HostIp"), name),
+                host_port_start=first,
+                host_port_end=last,
+            )
+            place.finish()
+
+
+def _host_ports(text: str) -> tuple[int, int]:
+    """A port or a range of which one is given; zeros for any port."""
+    if not text:
+        return 0, 0
+    found = _HOST_PORTS.fullmatch(text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (-1, -1)
+    if not 0 <= first <= last <= _LAST_PORT or (last and not first):
+        raise bad_parameter(f"invalid port specification: {text!r}")
+    return first, last
+
+
+def _host_address(text: str, name: str) -> str:
+    if not text:
+        return ""
+    try:
+        address = ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise bad_parameter(f"invalid IP address: {text}") from None
+    if not isinstance(address, IPv4Address):
+        raise not_implemented(f"IPv6 address {text} in {name}")
+    return str(address)
 
 
 def _refuse_the_rest(fields: Fields) -> None:

@@ -1,10 +1,12 @@
 """Exposed and published ports in Docker's shapes."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from vic.exec.v1.container_pb2 import Container, ContainerSpec, PortBinding, Protocol
 
-_ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - how Docker shows it; nothing is bound here
+from gateway.translate import states
+
 _PROTOCOLS = {Protocol.PROTOCOL_TCP: "tcp", Protocol.PROTOCOL_UDP: "udp"}
 
 
@@ -20,43 +22,43 @@ def exposed_ports(spec: ContainerSpec) -> dict[str, Any]:
 
 def port_bindings(spec: ContainerSpec) -> dict[str, list[dict[str, str]]]:
     """HostConfig.PortBindings: what was asked for."""
-    bindings: dict[str, list[dict[str, str]]] = {}
-    for binding in spec.port_bindings:
-        bindings.setdefault(port_name(binding), []).append(
-            {"HostIp": binding.host_address, "HostPort": _host_ports(binding)}
-        )
-    return bindings
+    return _by_port(spec.port_bindings)
 
 
-def network_ports(container: Container, running: bool) -> dict[str, Any]:
+def network_ports(container: Container) -> dict[str, Any]:
     """NetworkSettings.Ports: only of a running container; null where exposed, not published."""
-    if not running:
+    # One that waits for its restart is a running one to Docker, but has no VM.
+    if not states.is_running(container) or states.word(container) == "restarting":
         return {}
     ports: dict[str, Any] = dict.fromkeys(container.spec.exposed_ports)
-    return {**ports, **port_bindings(container.spec)}
+    return {**ports, **_by_port(container.published_ports)}
 
 
-def port_list(container: Container, running: bool) -> list[dict[str, Any]]:
+def port_list(container: Container) -> list[dict[str, Any]]:
     """The ports in a list of containers."""
-    if not running:
-        return []
     ports = []
-    published = network_ports(container, running)
-    for name, bindings in published.items():
+    for name, bindings in network_ports(container).items():
         number, _, protocol = name.partition("/")
-        entry = {"PrivatePort": int(number), "Type": protocol}
+        if not (number.isascii() and number.isdigit()):
+            # An image may declare what is no port.
+            continue
+        entry = {"PrivatePort": int(number), "Type": protocol or "tcp"}
         if not bindings:
             ports.append(entry)
-        for binding in bindings or ():
-            host_port = binding["HostPort"].partition("-")[0]
-            ports.append(
-                {
-                    "IP": binding["HostIp"] or _ALL_ADDRESSES,
-                    **entry,
-                    **({"PublicPort": int(host_port)} if host_port else {}),
-                }
-            )
+        ports += [
+            {"IP": binding["HostIp"], **entry, "PublicPort": int(binding["HostPort"])}
+            for binding in bindings or ()
+        ]
     return ports
+
+
+def _by_port(bindings: Iterable[PortBinding]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for binding in bindings:
+        found.setdefault(port_name(binding), []).append(
+            {"HostIp": binding.host_address, "HostPort": _host_ports(binding)}
+        )
+    return found
 
 
 def _host_ports(binding: PortBinding) -> str:

@@ -11,16 +11,18 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
+from vic.exec.v1 import container_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
-from portlayer.errors import NotFound, VicError
+from portlayer.errors import AlreadyExists, NotFound, VicError
 from services.exec.creation import Creator
 from services.exec.drivers import Hypervisor, MachineState
 from services.exec.exits import KILLED, Exit, Exits
 from services.exec.operations import Turns
 from services.exec.peers import Peers
+from services.exec.ports import publish
 from services.exec.record import Record, record_from_specification
 from services.exec.states import State
 from services.exec.store import Containers
@@ -190,9 +192,18 @@ class Reconciler:
                 boot_id=machine.boot_id,
                 pid=machine.pid,
                 started_ns=time.time_ns(),
+                published_ports=await self._published(record),
             )
         await self._containers.restore(record)
         log.warning("restored a container from beside its disk", extra={"id": container_id})
+
+    async def _published(self, record: Record) -> tuple[container_pb2.PortBinding, ...]:
+        """Return the ports that lead to a container that runs; asking again finds them."""
+        try:
+            return await publish(self._peers, record)
+        except AlreadyExists as error:
+            log.warning("%s is without its ports: %s", record.id, error.message)
+            return ()
 
     async def _machine(self, container_id: str) -> MachineState | None:
         machines = await self._hypervisor.inventory()

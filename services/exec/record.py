@@ -34,6 +34,8 @@ class Record:
     start_kind: int = container_pb2.START_KIND_UNSPECIFIED
     kernel_release: str = ""
     endpoints: tuple[container_pb2.ContainerEndpoint, ...] = field(default=())
+    # Of the present run, or of the last one.
+    published_ports: tuple[container_pb2.PortBinding, ...] = ()
     disk_chain_length: int = 0
     # Somebody stopped or killed it: its restart policy leaves it alone until it is started again.
     stopped_by_hand: bool = False
@@ -64,6 +66,7 @@ class Record:
             created_at=timestamp(self.created_ns),
             endpoints=self.endpoints,
             disk_chain_length=self.disk_chain_length,
+            published_ports=self.published_ports,
         )
 
     def specification(self) -> bytes:

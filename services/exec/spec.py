@@ -9,6 +9,7 @@ from vic.storage.v1 import image_pb2
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
 from services.exec.names import validate_name
 from services.exec.policy import validate_policy
+from services.exec.ports import validate_ports
 from services.exec.signals import parse_signal
 
 SPEC_VERSION = 1
@@ -38,6 +39,7 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     validate_policy(spec.restart_policy, auto_remove=spec.auto_remove)
     _validate_process(spec)
     _validate_resources(spec.resources, cpus)
+    validate_ports(spec)
     _refuse_what_is_missing(spec)
 
 
@@ -74,7 +76,6 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     resources, process = spec.resources, spec.process
     missing = {
         "mounts": bool(spec.mounts),
-        "published ports": bool(spec.port_bindings) or spec.publish_all_ports,
         "read-only root file system": spec.read_only_root,
         "kernel": bool(spec.kernel),
         "health check": bool(spec.health_check.test) and spec.health_check.test[0] != "NONE",
@@ -99,7 +100,8 @@ def complete(
 ) -> container_pb2.ContainerSpec:
     """Return the specification with the image's defaults and ours filled in.
 
-    Raises InvalidArgument (NO_COMMAND) when neither says what to run.
+    Raises InvalidArgument (NO_COMMAND) when neither says what to run, and of the image's ports what
+    validate_ports raises.
     """
     full = container_pb2.ContainerSpec()
     full.CopyFrom(spec)
@@ -125,6 +127,8 @@ def complete(
         if key not in full.labels:
             full.labels[key] = value
     _replace(full.exposed_ports, sorted({*config.exposed_ports, *spec.exposed_ports}))
+    # The image's may be published, too.
+    validate_ports(full)
     _replace(full.volumes, sorted({*config.volumes, *spec.volumes}))
     if full.volumes:
         raise NotImplementedYet("volumes: not implemented", option="volumes")

@@ -21,6 +21,7 @@ from services.exec.drivers import CreatedMachine, Hypervisor, MachineSpec, Start
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
 from services.exec.peers import Peers
+from services.exec.ports import publish
 from services.exec.record import Record
 from services.exec.states import State
 from services.exec.store import Containers
@@ -113,9 +114,11 @@ class Starter:
             tether_server_name=self._tether_server_name,
             cold=cold,
         )
+        undo.push_async_callback(self._undo_bind, record)
+        # A port that somebody else has is told before there is a VM.
+        published = await publish(self._peers, record)
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
-        undo.push_async_callback(self._undo_bind, record)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hypervisor.load(record.id, record.boot_id))
             group.create_task(
@@ -136,6 +139,7 @@ class Starter:
             # The guest's own word.
             kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],
             endpoints=tuple(container_endpoints(endpoints)),
+            published_ports=published,
         )
 
     async def _create(self, machine: MachineSpec) -> CreatedMachine:
@@ -157,7 +161,7 @@ class Starter:
         try:
             await self._peers.network.Unbind(network_pb2.UnbindRequest(container_id=record.id))
         except VicError as error:
-            # Its taps go with the VM, and network sees that by itself.
+            # Its taps go with the VM, and network sees that by itself; its ports are kept for it.
             log.warning("%s may be bound still: %s", record.id, error.message)
 
     async def _launch_init(self, record: Record) -> process_pb2.LaunchResponse:

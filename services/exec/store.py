@@ -522,7 +522,10 @@ async def _append(connection: AsyncConnection, events: Iterable[NewEvent]) -> No
 
 
 def _row(record: Record) -> dict[str, Any]:
-    endpoints = container_pb2.Container(endpoints=record.endpoints)
+    # Both are what a container has of networks, and are read with its record alone.
+    network = container_pb2.Container(
+        endpoints=record.endpoints, published_ports=record.published_ports
+    )
     return {
         "id": record.id,
         "name": record.name,
@@ -539,7 +542,7 @@ def _row(record: Record) -> dict[str, Any]:
         "restart_count": record.restart_count,
         "start_kind": record.start_kind,
         "kernel_release": record.kernel_release,
-        "endpoints": endpoints.SerializeToString(),
+        "endpoints": network.SerializeToString(),
         "disk_chain_length": record.disk_chain_length,
         "restart_at_ns": record.restart_at_ns,
         "restart_delay_ns": record.restart_delay_ns,
@@ -557,5 +560,7 @@ def _record(row: Any) -> Record:
     del values["ready"], values["held_signals"]
     values["state"] = State(values["state"])
     values["spec"] = container_pb2.ContainerSpec.FromString(values["spec"])
-    values["endpoints"] = tuple(container_pb2.Container.FromString(values["endpoints"]).endpoints)
+    network = container_pb2.Container.FromString(values["endpoints"])
+    values["endpoints"] = tuple(network.endpoints)
+    values["published_ports"] = tuple(network.published_ports)
     return Record(**values)

@@ -1,9 +1,12 @@
 """The default bridge as a container sees it, and what it must not reach."""
 
+import http.client
 import http.server
 import ipaddress
+import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -210,3 +213,102 @@ def test_containers_find_one_another_by_name_in_their_network_alone(
     assert addresses_of(suite, "db1", "web") == set()
     suite.kill("network")
     assert addresses_of(suite, "db1", "front") == {web}
+
+
+def free_port() -> int:
+    """Return a port of this host's loopback that nobody has, nor gets without asking for it."""
+    for port in random.sample(range(20000, 32000), 1000):  # below the kernel's own choice
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("there is no free port")
+
+
+def fetched(port: int) -> bytes:
+    """Return what a server behind a port of this host's loopback serves, once it does."""
+    deadline = time.monotonic() + 60
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.request("GET", "/index.html")
+            return connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            # The port is open before its server is.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        finally:
+            connection.close()
+
+
+def closed(port: int) -> bool:
+    """Tell whether nobody answers at a port of this host's loopback."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+SERVE = "mkdir -p /www && echo hi $(hostname) > /www/index.html && exec httpd -f -p 8080 -h /www"
+
+
+def test_a_published_port_leads_to_the_container(suite: Suite, image: str) -> None:
+    port = free_port()
+    publish = ("-p", f"127.0.0.1:{port}:8080")
+    suite.ok("run", "-d", "--name", "web", "-h", "web", *publish, image, "sh", "-c", SERVE)
+    assert suite.ok("port", "web", "8080/tcp") == f"127.0.0.1:{port}"
+    assert fetched(port) == b"hi web\n"
+    shown = suite.inspect("web")
+    given = {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
+    assert shown["NetworkSettings"]["Ports"] == given
+    assert shown["HostConfig"]["PortBindings"] == given
+    assert suite.ok("ps", "--format", "{{.Ports}}") == f"127.0.0.1:{port}->8080/tcp"
+
+    # Another container can't have it, and says so as dockerd does; it stays, to be started later.
+    second = ("--name", "second", "-h", "second", *publish)
+    suite.refused(
+        *("run", "-d", *second, image, "sh", "-c", SERVE),
+        code=125,
+        message="driver failed programming external connectivity on endpoint second (",
+    )
+    state = suite.inspect("second")["State"]
+    assert state["Status"] == "created"
+    failed = f"Bind for 127.0.0.1:{port} failed: port is already allocated"
+    assert failed in state["Error"]
+    status, told = suite.api("POST", "/containers/second/start")
+    assert (status, failed in told["message"]) == (500, True)
+
+    restarted = suite.vic("restart", "network")
+    assert restarted.returncode == 0, restarted.stderr + suite.logs()
+    suite.settle()
+    assert fetched(port) == b"hi web\n"
+    suite.refused("start", "second", code=1, message=failed)
+
+    suite.ok("rm", "--force", "web")
+    assert closed(port)
+    suite.ok("start", "second")
+    assert fetched(port) == b"hi second\n"
+    suite.ok("restart", "--time", "0", "second")
+    assert fetched(port) == b"hi second\n"
+    suite.ok("stop", "--time", "0", "second")
+    assert closed(port)
+    assert suite.ok("port", "second") == ""
+
+
+def test_who_names_no_port_of_the_host_gets_one(suite: Suite, image: str) -> None:
+    options = ("-p", "127.0.0.1::8080", "-P", "--expose", "81", "--expose", "9/udp", "-h", "all")
+    suite.ok("run", "-d", "--name", "all", *options, image, "sh", "-c", SERVE)
+    shown = suite.inspect("all")
+    asked = {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    assert shown["HostConfig"]["PortBindings"] == asked
+    ports = shown["NetworkSettings"]["Ports"]
+    assert {name: [b["HostIp"] for b in bindings] for name, bindings in ports.items()} == {
+        "8080/tcp": ["127.0.0.1"],
+        "81/tcp": ["0.0.0.0"],
+        "9/udp": ["0.0.0.0"],
+    }
+    assert fetched(int(ports["8080/tcp"][0]["HostPort"])) == b"hi all\n"

@@ -1,6 +1,7 @@
 """The exec facet's domain over fakes of its peers, which only tests may have."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,8 @@ class FakeFacets:
     reservations: dict[str, list[network_pb2.Endpoint]] = field(default_factory=dict)
     registered: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
+    # Which ports of the host lead to which container, and to which of its ports.
+    published: dict[str, list[network_pb2.PublishedPort]] = field(default_factory=dict)
     # What containers are called in their networks since they were renamed.
     names: dict[str, str] = field(default_factory=dict)
     failing: dict[str, VicError] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class FakeFacets:
 
     def __post_init__(self) -> None:
         self.answer_launch.set()
+        self._ports = itertools.count(49153)
 
     def _fail(self, call: str) -> None:
         if call in self.failing:
@@ -135,6 +139,7 @@ class FakeFacets:
     async def Release(self, request: network_pb2.ReleaseRequest) -> None:
         self.reservations.pop(request.container_id, None)
         self.bound.discard(request.container_id)
+        self.published.pop(request.container_id, None)
 
     async def Rename(self, request: network_pb2.RenameRequest) -> None:
         self._fail("Rename")
@@ -146,6 +151,26 @@ class FakeFacets:
 
     async def Unbind(self, request: network_pb2.UnbindRequest) -> None:
         self.bound.discard(request.container_id)
+        self.published.pop(request.container_id, None)
+
+    async def Publish(self, request: network_pb2.PublishRequest) -> network_pb2.PublishResponse:
+        self._fail("Publish")
+        if request.container_id not in self.published:
+            given = []
+            for wish in request.ports:
+                host_port = wish.host_port_start or next(self._ports)
+                if any(
+                    host_port == p.host_port for ports in self.published.values() for p in ports
+                ):
+                    message = f"Bind for 0.0.0.0:{host_port} failed: port is already allocated"
+                    raise AlreadyExists(message, Reason.PORT_IN_USE)
+                port = network_pb2.PublishedPort()
+                port.CopyFrom(wish)
+                port.host_address = wish.host_address or "0.0.0.0"
+                port.host_port = host_port
+                given.append(port)
+            self.published[request.container_id] = given
+        return network_pb2.PublishResponse(ports=self.published[request.container_id])
 
     async def Retire(self, request: process_pb2.RetireRequest) -> None:
         self.retired.append(request.boot_id)

@@ -227,6 +227,48 @@ async def test_what_clients_always_send_is_taken(client: httpx.AsyncClient) -> N
     assert answer.status_code == 201, answer.text
 
 
+@pytest.mark.parametrize(
+    ("bindings", "status", "message"),
+    [
+        ({"x/tcp": []}, 400, "invalid port specification: 'x/tcp'"),
+        ({"0/tcp": []}, 400, "invalid port specification: '0/tcp'"),
+        ({"65536": []}, 400, "invalid port specification: '65536'"),
+        ({"80/icmp": []}, 400, "invalid protocol: icmp"),
+        ({"80/sctp": []}, 501, "protocol sctp in HostConfig.PortBindings is not implemented"),
+        ({"80": {}}, 400, "HostConfig.PortBindings.80 must be an array"),
+        ({"80": [7]}, 400, "HostConfig.PortBindings.80 must be an object"),
+        ({"80": [{"HostPort": 80}]}, 400, "HostConfig.PortBindings.80.HostPort must be a string"),
+        ({"80": [{"HostPort": "web"}]}, 400, "invalid port specification: 'web'"),
+        ({"80": [{"HostPort": "9-8"}]}, 400, "invalid port specification: '9-8'"),
+        ({"80": [{"HostPort": "0-8"}]}, 400, "invalid port specification: '0-8'"),
+        ({"80": [{"HostPort": "65536"}]}, 400, "invalid port specification: '65536'"),
+        ({"80": [{"HostIp": "somewhere"}]}, 400, "invalid IP address: somewhere"),
+        ({"80": [{"HostIp": "::1"}]}, 501, "IPv6 address ::1 in HostConfig.PortBindings"),
+        ({"80": [{"HostIp": "[::]"}]}, 501, "IPv6 address [::] in HostConfig.PortBindings"),
+        ({"80": [{"Flavour": "x"}]}, 501, "HostConfig.PortBindings.80.Flavour"),
+    ],
+)
+async def test_ports_that_cannot_be_published_are_refused(
+    client: httpx.AsyncClient, bindings: dict[str, Any], status: int, message: str
+) -> None:
+    body = {"Image": "busybox", "HostConfig": {"PortBindings": bindings}}
+    answer = await client.post("/containers/create", json=body)
+    assert answer.status_code == status
+    assert message in answer.json()["message"]
+
+
+@pytest.mark.parametrize("bindings", [None, [], [{}], [{"HostIp": "", "HostPort": "0"}]])
+async def test_a_binding_that_says_nothing_is_any_port(
+    client: httpx.AsyncClient, bindings: Any
+) -> None:
+    body = {"Image": "busybox", "HostConfig": {"PortBindings": {"80": bindings}}}
+    answer = await client.post("/containers/create", json=body)
+    assert answer.status_code == 201, answer.text
+    shown = (await client.get(f"/containers/{answer.json()['Id']}/json")).json()
+    expected = {"80/tcp": [{"HostIp": "", "HostPort": ""}]}
+    assert shown["HostConfig"]["PortBindings"] == expected
+
+
 async def test_names_of_fields_are_taken_in_any_case(
     client: httpx.AsyncClient, suite: FakeSuite
 ) -> None:

@@ -180,7 +180,7 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
     [
         ("--cpuset-cpus=0", "HostConfig.CpusetCpus"),
         ("-v=/tmp:/tmp", "HostConfig.Binds"),
-        ("-p=80:80", "HostConfig.PortBindings"),
+        ("-p=80:80/sctp", "protocol sctp in HostConfig.PortBindings"),
         ("--privileged", "HostConfig.Privileged"),
         ("--cap-add=NET_ADMIN", "HostConfig.CapAdd"),
         ("--init", "HostConfig.Init"),
@@ -235,6 +235,82 @@ async def test_a_container_asks_for_its_place_in_networks(
         ("app", "10.1.0.9", "02:42:0a:01:00:99", ["db"]),
         ("other", "", "", []),
     ]
+
+
+async def test_a_container_asks_for_ports(
+    engine: Endpoint, busybox: None, suite: FakeSuite
+) -> None:
+    options = "-p 8080:80 -p 127.0.0.1::53/udp -p 9000-9001:90-91 -p 9100-9109:95 -P --expose 7"
+    container_id = (await engine.output("create", *options.split(), "busybox")).strip()
+    spec = suite.exec.find(container_id).proto.spec
+    assert spec.publish_all_ports
+    exposed = "53/udp 7/tcp 80/tcp 90/tcp 91/tcp 95/tcp"
+    assert sorted(spec.exposed_ports) == exposed.split()
+    tcp, udp = container_pb2.PROTOCOL_TCP, container_pb2.PROTOCOL_UDP
+    assert sorted(
+        (b.container_port, b.protocol, b.host_address, b.host_port_start, b.host_port_end)
+        for b in spec.port_bindings
+    ) == [
+        (53, udp, "127.0.0.1", 0, 0),
+        (80, tcp, "", 8080, 8080),
+        (90, tcp, "", 9000, 9000),
+        (91, tcp, "", 9001, 9001),
+        (95, tcp, "", 9100, 9109),
+    ]
+    shown = json.loads(await engine.output("inspect", container_id))[0]
+    assert shown["HostConfig"]["PublishAllPorts"] is True
+    assert shown["HostConfig"]["PortBindings"] == {
+        "53/udp": [{"HostIp": "127.0.0.1", "HostPort": ""}],
+        "80/tcp": [{"HostIp": "", "HostPort": "8080"}],
+        "90/tcp": [{"HostIp": "", "HostPort": "9000"}],
+        "91/tcp": [{"HostIp": "", "HostPort": "9001"}],
+        "95/tcp": [{"HostIp": "", "HostPort": "9100-9109"}],
+    }
+    assert shown["NetworkSettings"]["Ports"] == {}
+
+
+async def test_published_ports_are_shown_while_a_container_runs(
+    engine: Endpoint, busybox: None, suite: FakeSuite
+) -> None:
+    options = "--name one -p 80 -p 127.0.0.1:5353:53/udp --expose 7"
+    await engine.output("create", *options.split(), "busybox")
+    one = suite.exec.find("one").proto
+    for port, protocol, address, given in (
+        (80, container_pb2.PROTOCOL_TCP, "0.0.0.0", 49153),
+        (53, container_pb2.PROTOCOL_UDP, "127.0.0.1", 5353),
+    ):
+        one.published_ports.add(
+            container_port=port,
+            protocol=protocol,
+            host_address=address,
+            host_port_start=given,
+            host_port_end=given,
+        )
+    # What an image declares may be no port at all.
+    one.spec.exposed_ports.append("web")
+    one.status.state = container_pb2.CONTAINER_STATE_RUNNING
+    assert sorted((await engine.output("port", "one")).splitlines()) == [
+        "53/udp -> 127.0.0.1:5353",
+        "80/tcp -> 0.0.0.0:49153",
+    ]
+    assert await engine.output("port", "one", "80") == "0.0.0.0:49153\n"
+    shown = (await engine.output("ps", "--format", "{{.Ports}}")).strip()
+    expected = {"0.0.0.0:49153->80/tcp", "127.0.0.1:5353->53/udp", "7/tcp"}
+    assert set(shown.split(", ")) == expected
+    template = "{{json .NetworkSettings.Ports}}"
+    assert json.loads(await engine.output("inspect", "-f", template, "one")) == {
+        "53/udp": [{"HostIp": "127.0.0.1", "HostPort": "5353"}],
+        "7/tcp": None,
+        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "49153"}],
+        "web": None,
+    }
+    for state in (
+        container_pb2.CONTAINER_STATE_RESTARTING,
+        container_pb2.CONTAINER_STATE_EXITED,
+    ):
+        one.status.state = state
+        assert await engine.output("inspect", "-f", template, "one") == "{}\n"
+        assert await engine.output("ps", "-a", "--format", "{{.Ports}}") == "\n"
 
 
 async def test_version_and_info(engine: Endpoint) -> None:

@@ -334,17 +334,19 @@ class ContainerEndpoint(_message.Message):
     def __init__(self, network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Container(_message.Message):
-    __slots__ = ("id", "spec", "status", "created_at", "endpoints", "disk_chain_length")
+    __slots__ = ("id", "spec", "status", "created_at", "endpoints", "disk_chain_length", "published_ports")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     DISK_CHAIN_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_PORTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     spec: ContainerSpec
     status: ContainerStatus
     created_at: _timestamp_pb2.Timestamp
     endpoints: _containers.RepeatedCompositeFieldContainer[ContainerEndpoint]
     disk_chain_length: int
-    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[ContainerSpec, _Mapping]] = ..., status: _Optional[_Union[ContainerStatus, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[ContainerEndpoint, _Mapping]]] = ..., disk_chain_length: _Optional[int] = ...) -> None: ...
+    published_ports: _containers.RepeatedCompositeFieldContainer[PortBinding]
+    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[ContainerSpec, _Mapping]] = ..., status: _Optional[_Union[ContainerStatus, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[ContainerEndpoint, _Mapping]]] = ..., disk_chain_length: _Optional[int] = ..., published_ports: _Optional[_Iterable[_Union[PortBinding, _Mapping]]] = ...) -> None: ...

@@ -198,7 +198,8 @@ class ExecServiceServicer:
     def Start(self, request, context):
         """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
         Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
-        NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+        NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); of ports to be published
+        ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

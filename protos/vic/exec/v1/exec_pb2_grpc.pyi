@@ -69,7 +69,8 @@ class ExecServiceStub:
     Start: _grpc.UnaryUnaryMultiCallable[_exec_pb2.StartRequest, _exec_pb2.StartResponse]
     """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
     Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
-    NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+    NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); of ports to be published
+    ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
     """
     Stop: _grpc.UnaryUnaryMultiCallable[_exec_pb2.StopRequest, _exec_pb2.StopResponse]
     """Stop asks the init process to end, kills it after the time-out, and returns when the VM is off."""
@@ -148,7 +149,8 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Start: _aio.UnaryUnaryMultiCallable[_exec_pb2.StartRequest, _exec_pb2.StartResponse]  # type: ignore[assignment]
     """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
     Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
-    NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+    NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); of ports to be published
+    ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
     """
     Stop: _aio.UnaryUnaryMultiCallable[_exec_pb2.StopRequest, _exec_pb2.StopResponse]  # type: ignore[assignment]
     """Stop asks the init process to end, kills it after the time-out, and returns when the VM is off."""
@@ -259,7 +261,8 @@ class ExecServiceServicer:
     ) -> _typing.Union[_exec_pb2.StartResponse, _abc.Awaitable[_exec_pb2.StartResponse]]:
         """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
         Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
-        NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+        NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); of ports to be published
+        ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
         """
 
     def Stop(
