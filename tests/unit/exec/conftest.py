@@ -48,6 +48,7 @@ class FakeFacets:
     disks: dict[str, bytes] = field(default_factory=dict)
     reservations: dict[str, list[network_pb2.Endpoint]] = field(default_factory=dict)
     registered: set[str] = field(default_factory=set)
+    ran_with: list[str] = field(default_factory=list)
     bound: set[str] = field(default_factory=set)
     # What containers are called in their networks since they were renamed.
     names: dict[str, str] = field(default_factory=dict)
@@ -165,6 +166,7 @@ class FakeFacets:
         self, request: process_pb2.LaunchRequest, **_: Any
     ) -> process_pb2.LaunchResponse:
         self._fail("Launch")
+        self.ran_with = list(request.process.env)
         self.boots[request.container_id] = request.boot_id
         self.launched.set()
         await self.answer_launch.wait()
