@@ -67,7 +67,8 @@ def run(path: Path, commands: Sequence[Command], seconds: float) -> None:
             data = json.dumps(message, separators=(",", ":")).encode()
             given = [] if command.descriptor is None else [command.descriptor]
             sent = socket.send_fds(connection, [data], given)
-            connection.sendall(data[sent:])
+            if sent < len(data):  # sending nothing fails as well where the other side has closed
+                connection.sendall(data[sent:])
         answers = _answers(connection, deadline)
         for name in ("qmp_capabilities", *(command.name for command in commands)):
             answer = next(answers)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from vic.exec.v1 import container_pb2
 from vic.storage.v1 import image_pb2
+from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
 from services.exec.names import validate_name
@@ -133,6 +134,17 @@ def complete(
     if full.volumes:
         raise NotImplementedYet("volumes: not implemented", option="volumes")
     return full
+
+
+def init_process(spec: container_pb2.ContainerSpec) -> tether_process_pb2.ProcessSpec:
+    """Return the process to run: the one specified, with the variables that Docker adds to it."""
+    process = tether_process_pb2.ProcessSpec()
+    process.CopyFrom(spec.process)
+    ours = {"HOSTNAME": spec.hostname, **({"TERM": "xterm"} if process.tty else {})}
+    given = {variable.partition("=")[0] for variable in process.env}
+    added = [f"{name}={value}" for name, value in ours.items() if name not in given]
+    _replace(process.env, [*added, *spec.process.env])
+    return process
 
 
 def _network_of(mode: str) -> str:

@@ -23,6 +23,7 @@ from services.exec.exits import INIT, Exits
 from services.exec.peers import Peers
 from services.exec.ports import publish
 from services.exec.record import Record
+from services.exec.spec import init_process
 from services.exec.states import State
 from services.exec.store import Containers
 
@@ -177,7 +178,7 @@ class Starter:
             container_id=record.id,
             boot_id=record.boot_id,
             process_id=INIT,
-            process=record.spec.process,
+            process=init_process(record.spec),
             limits=limits,
         )
         launch = asyncio.ensure_future(self._ask_to_launch(request))

@@ -151,3 +151,31 @@ def test_layers_are_what_the_image_says(suite: Suite, registry: Registry) -> Non
         "a file now",
         "keep",
     ]
+
+
+def test_a_push_gives_the_registry_what_was_pulled(
+    suite: Suite, registry: Registry, image: str
+) -> None:
+    target = f"{registry.address}/pushed/here"
+    suite.ok("tag", image, f"{target}:one")
+    suite.ok("tag", image, f"{target}:two")
+    lines = suite.ok("push", f"{target}:one").splitlines()
+    expected = busybox_image()
+    assert lines[0] == f"The push refers to repository [{target}]"
+    assert lines[-1] == f"one: digest: {expected.digest} size: {len(expected.manifest_bytes)}"
+    short = expected.layers[0].diff_id[7:19]
+    assert any(line.startswith(f"{short}: Mounted from ") for line in lines)
+    again = suite.ok("push", "--all-tags", target).splitlines()
+    assert f"{short}: Layer already exists" in again
+    assert [line.split(":")[0] for line in again if "digest: " in line] == ["one", "two"]
+    assert f"{target}@{expected.digest}" in suite.inspect(image)["RepoDigests"]
+    suite.ok("rmi", f"{target}:one", f"{target}:two")
+    suite.ok("pull", f"{target}:two")
+    assert suite.inspect(f"{target}:two")["Id"] == expected.id
+    suite.ok("rmi", f"{target}:two")
+
+
+def test_what_cannot_be_pushed_is_told(suite: Suite, registry: Registry) -> None:
+    target = f"{registry.address}/not/here"
+    message = f"An image does not exist locally with the tag: {target}"
+    suite.refused("push", target, code=1, message=message)

@@ -105,6 +105,12 @@ def test_environment_and_directory(suite: Suite, image: str) -> None:
     assert told == "hi .\n/tmp"
 
 
+def test_the_process_knows_its_host_name_and_terminal(suite: Suite, image: str) -> None:
+    script = "echo $HOSTNAME $TERM."
+    assert suite.ok("run", "--rm", "-h", "box", image, "sh", "-c", script) == "box ."
+    assert suite.ok("run", "--rm", "-t", "-h", "box", image, "sh", "-c", script) == "box xterm."
+
+
 def test_a_missing_working_directory_is_made(suite: Suite, image: str) -> None:
     assert suite.ok("run", "--rm", "-w", "/brand/new", image, "pwd") == "/brand/new"
 

@@ -49,6 +49,7 @@ class FakeFacets:
     disks: dict[str, bytes] = field(default_factory=dict)
     reservations: dict[str, list[network_pb2.Endpoint]] = field(default_factory=dict)
     registered: set[str] = field(default_factory=set)
+    ran_with: list[str] = field(default_factory=list)
     bound: set[str] = field(default_factory=set)
     # Which ports of the host lead to which container, and to which of its ports.
     published: dict[str, list[network_pb2.PublishedPort]] = field(default_factory=dict)
@@ -190,6 +191,7 @@ class FakeFacets:
         self, request: process_pb2.LaunchRequest, **_: Any
     ) -> process_pb2.LaunchResponse:
         self._fail("Launch")
+        self.ran_with = list(request.process.env)
         self.boots[request.container_id] = request.boot_id
         self.launched.set()
         await self.answer_launch.wait()

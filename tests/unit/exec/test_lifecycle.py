@@ -41,6 +41,28 @@ async def test_create_takes_the_images_defaults(facet: Facet) -> None:
     assert [e.ipv4_address for e in record.endpoints] == ["172.17.0.2"]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ["HOSTNAME=box"]),
+        ({"tty": True}, ["HOSTNAME=box", "TERM=xterm"]),
+        ({"tty": True, "env": ["TERM=vt100"]}, ["HOSTNAME=box", "TERM=vt100"]),
+        ({"env": ["HOSTNAME=other"]}, ["HOSTNAME=other"]),
+    ],
+)
+async def test_a_process_knows_its_host_and_its_terminal(
+    facet: Facet, given: dict[str, object], expected: list[str]
+) -> None:
+    """As with dockerd, in the process's environment and not in the specification."""
+    record = await facet.creator.create("", spec(process=given, hostname="box"))
+    await facet.lifecycle.start(record.id)
+    ours = [v for v in facet.peers.ran_with if v.startswith(("HOSTNAME=", "TERM="))]
+    assert ours == expected
+    shown = await facet.containers.get(record.id)
+    assert shown is not None
+    assert list(shown.spec.process.env) == list(record.spec.process.env)
+
+
 async def test_an_entrypoint_takes_the_images_command_away(facet: Facet) -> None:
     record = await facet.creator.create("", spec(entrypoint=["/bin/echo"], entrypoint_set=True))
     assert list(record.spec.process.args) == ["/bin/echo"]

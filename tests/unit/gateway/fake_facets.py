@@ -113,6 +113,7 @@ class FakeExec(exec_pb2_grpc.ExecServiceServicer):
 
     def __init__(self, images: "FakeImages") -> None:
         self.containers: dict[str, Running] = {}
+        self._nameless = itertools.count()
         self.images = images
         self.events: list[exec_pb2.Event] = []
         self.changed = asyncio.Condition()
@@ -170,7 +171,7 @@ class FakeExec(exec_pb2_grpc.ExecServiceServicer):
         spec.CopyFrom(request.spec)
         image = self.images.find(spec.image)
         spec.image_id = image.id
-        spec.name = spec.name or f"nameless_{len(self.containers)}"
+        spec.name = spec.name or f"nameless_{next(self._nameless)}"
         spec.process.args[:] = [*spec.entrypoint, *(spec.command or image.config.command)]
         if not spec.process.args:
             raise InvalidArgument("no command specified", Reason.NO_COMMAND)
