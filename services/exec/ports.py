@@ -11,6 +11,8 @@ from services.exec.peers import Peers
 from services.exec.record import Record
 
 LAST_PORT = 65535
+# Each is held by a socket of the network service, which serves others besides.
+MOST_PORTS = 1000
 # One, or a range of them; images say both, and some leave the protocol out.
 _EXPOSED = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([a-z]+))?")
 _PROTOCOLS = {
@@ -49,6 +51,8 @@ def wanted_bindings(spec: container_pb2.ContainerSpec) -> list[container_pb2.Por
     An exposed port that is asked for by number is published there alone.
     """
     bindings = list(spec.port_bindings)
+    if len(bindings) > MOST_PORTS:
+        raise _too_many()
     if not spec.publish_all_ports:
         return bindings
     named = {(binding.container_port, binding.protocol) for binding in bindings}
@@ -65,6 +69,8 @@ def wanted_bindings(spec: container_pb2.ContainerSpec) -> list[container_pb2.Por
             raise NotImplementedYet(f"{what}: not implemented", option=what)
         for port in range(first, last + 1):
             if (port, protocol) not in named:
+                if len(bindings) == MOST_PORTS:
+                    raise _too_many()
                 named.add((port, protocol))
                 bindings.append(container_pb2.PortBinding(container_port=port, protocol=protocol))
     return bindings
@@ -99,6 +105,10 @@ async def publish(peers: Peers, record: Record) -> tuple[container_pb2.PortBindi
         )
         for port in response.ports
     )
+
+
+def _too_many() -> InvalidArgument:
+    return _invalid(f"a container has at most {MOST_PORTS} published ports")
 
 
 def _invalid(message: str) -> InvalidArgument:

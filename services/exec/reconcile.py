@@ -16,7 +16,7 @@ from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
-from portlayer.errors import AlreadyExists, NotFound, VicError
+from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, VicError
 from services.exec.creation import Creator
 from services.exec.drivers import Hypervisor, MachineState
 from services.exec.exits import KILLED, Exit, Exits
@@ -201,7 +201,7 @@ class Reconciler:
         """Return the ports that lead to a container that runs; asking again finds them."""
         try:
             return await publish(self._peers, record)
-        except AlreadyExists as error:
+        except (AlreadyExists, InvalidArgument) as error:
             log.warning("%s is without its ports: %s", record.id, error.message)
             return ()
 

@@ -130,6 +130,15 @@ async def test_a_lost_record_of_what_runs_finds_its_ports(facet: Facet) -> None:
     assert (await record_of(facet, container_id)).published_ports == before
 
 
+async def test_a_lost_record_is_restored_where_its_ports_are_gone(facet: Facet) -> None:
+    container_id = await facet.run(port_bindings=[binding(80, 8080)])
+    await facet.containers.delete(container_id)
+    facet.peers.failing["Publish"] = AlreadyExists("taken", Reason.PORT_IN_USE)
+    assert await facet.reconciler.reconcile()
+    record = await record_of(facet, container_id)
+    assert (record.state, record.published_ports) == (State.RUNNING, ())
+
+
 async def test_all_exposed_ports_are_published(facet: Facet) -> None:
     record = await facet.creator.create(
         "",
@@ -172,5 +181,10 @@ async def test_exposed_ports_that_cannot_be_published_are_refused(facet: Facet) 
         await facet.creator.create("", spec(exposed_ports=["9/sctp"], publish_all_ports=True))
     with pytest.raises(InvalidArgument, match="invalid port specification: web"):
         await facet.creator.create("", spec(exposed_ports=["web"], publish_all_ports=True))
+    for bindings, exposed in (([], "1-65535/tcp"), ([binding(n + 1) for n in range(1000)], "1001")):
+        with pytest.raises(InvalidArgument, match="at most 1000 published ports"):
+            await facet.creator.create(
+                "", spec(*bindings, exposed_ports=[exposed], publish_all_ports=True)
+            )
     # Where nobody publishes them they are but words.
     await facet.creator.create("", spec(exposed_ports=["9/sctp", "web"]))
