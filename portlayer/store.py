@@ -63,6 +63,11 @@ class _SteadyConnection(aiosqlite.Connection):
         return work.result()
 
 
+# What is looked up first and written then must not change in between. The number is any, and ours;
+# locks are each database's own. Source: PostgreSQL 15, 13.3.5 Advisory Locks.
+_ONE_WRITER = sqlalchemy.text("SELECT pg_advisory_xact_lock(7663103)")
+
+
 class Store:
     """An open database.
 
@@ -88,9 +93,12 @@ class Store:
         """Yield a connection within a transaction that commits at the end and rolls back on error.
 
         On SQLite it takes the write lock at once (BEGIN IMMEDIATE), since a transaction that reads
-        first and writes later would fail under concurrency. Transactions don't nest.
+        first and writes later would fail under concurrency; on PostgreSQL a lock of the database's
+        own does the same for all replicas. Transactions don't nest.
         """
         async with self._writing, self._begun(self._engine) as connection:
+            if connection.dialect.name == "postgresql":
+                await connection.execute(_ONE_WRITER)
             yield connection
 
     @asynccontextmanager
