@@ -18,6 +18,7 @@ from vic.tether.v1.process_pb2 import WindowSize
 
 from gateway.errors import bad_parameter, not_implemented, not_possible
 from gateway.fields import Fields
+from gateway.translate.terminals import read_console_size
 
 # The default that a client may spell out; a VM's /dev/shm has it as well.
 _DEFAULT_SHM_SIZE = 64 * 1024 * 1024
@@ -69,7 +70,7 @@ def read_host_config(fields: Fields) -> HostConfig:
         log=_log(fields.child("LogConfig")),
         network_mode=_network_mode(fields),
         auto_remove=fields.flag("AutoRemove"),
-        window=_window(fields),
+        window=read_console_size(fields),
         restart_policy=read_restart_policy(fields.child("RestartPolicy")),
         port_bindings=list(_port_bindings(fields)),
         publish_all_ports=fields.flag("PublishAllPorts"),
@@ -147,19 +148,6 @@ def _network_mode(fields: Fields) -> str:
             "each container is a virtual machine with a network stack of its own",
         )
     return mode
-
-
-def _window(fields: Fields) -> WindowSize:
-    size = fields.raw("ConsoleSize")
-    if size is None:
-        return WindowSize()
-    if (
-        not isinstance(size, list)
-        or len(size) != 2
-        or not all(type(item) is int and 0 <= item <= 65535 for item in size)
-    ):
-        raise bad_parameter(f"invalid JSON: {fields.name_of('ConsoleSize')} must be two numbers")
-    return WindowSize(rows=size[0], columns=size[1])
 
 
 def read_restart_policy(fields: Fields) -> RestartPolicy:
