@@ -10,7 +10,9 @@ from pydantic import Field, field_validator
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
 from services.storage.compiler import DEFAULT_SIZE
+from services.storage.compiler.ext4.geometry import MIN_SIZE
 from services.storage.imagec.endpoints import Endpoints
+from services.storage.volumes.options import MAX_SIZE
 
 GRAIN = 64 << 10
 
@@ -25,6 +27,13 @@ class StorageSettings(FacetSettings):
         ge=256 << 20,
         multiple_of=GRAIN,
         description="Size of containers' disks as their VMs see them.",
+    )
+    volume_size_bytes: int = Field(
+        DEFAULT_SIZE,
+        ge=MIN_SIZE,
+        le=MAX_SIZE,
+        multiple_of=GRAIN,
+        description="Size of a volume for which none is asked.",
     )
     insecure_registries: list[str] = Field(
         default_factory=list,
