@@ -5,6 +5,7 @@ see :data:`PROGRAMS`.
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +26,7 @@ from portlayer.errors import (
 from tests.unit.gateway.fake_execs import FakeExecs
 from tests.unit.gateway.fake_images import FakeImages
 from tests.unit.gateway.fake_networks import BRIDGE_ID
+from tests.unit.portlayer.conftest import INSTANCE
 
 S = container_pb2.ContainerState
 OUT, ERR = StdStream.STD_STREAM_STDOUT, StdStream.STD_STREAM_STDERR

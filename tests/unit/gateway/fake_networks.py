@@ -58,8 +58,8 @@ class FakeNetwork(network_pb2_grpc.NetworkServiceServicer):
             attachable=request.attachable,
             labels=request.labels,
             options=request.options,
-            created_at=now(),
         )
+        network.created_at.GetCurrentTime()
         self.networks.append(network)
         return network_pb2.CreateResponse(network=network)
 
