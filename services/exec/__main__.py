@@ -56,6 +56,7 @@ async def serve(settings: ExecSettings) -> None:
             hostagent_pb2_grpc.HostAgentServiceStub(agent_channel),
             bootstrap_digest=settings.bootstrap_digest,
             default_disk_bytes=settings.base_size_bytes,
+            ready_clones=settings.ready_clones,
         )
         containers = Containers(store)
         events, turns = EventLog(containers), Turns()
