@@ -126,6 +126,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.INVALID_VOLUME: _Answer(400),
     Reason.VOLUME_DRIVER_NOT_FOUND: _Answer(404),
     Reason.VOLUME_STORE_NOT_FOUND: _Answer(404),
+    Reason.VOLUME_STORE_UNAVAILABLE: _Answer(500),
     # host agent
     Reason.MACHINE_NOT_FOUND: _Answer(500),
     Reason.MACHINE_EXISTS: _Answer(500),

@@ -66,7 +66,12 @@ async def serve(settings: StorageSettings) -> None:
         images = Images(store, disks.records)
         uses = await in_thread(Uses, settings.state_dir)
         volume_events = VolumeEvents(settings.state_dir / "volume-events.jsonl")
-        stores = await in_thread(VolumeStores, settings.state_dir / "volumes", {})
+        stores = await in_thread(
+            VolumeStores,
+            settings.state_dir / "volumes",
+            settings.volume_stores,
+            settings.volume_directories,
+        )
         volumes = await in_thread(Volumes, stores, uses, volume_events, settings.volume_size_bytes)
         server = FacetServer(credentials, settings.instance_id, ACCESS, SERVICES)
         image_pb2_grpc.add_ImageServiceServicer_to_server(

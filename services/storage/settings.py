@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, field_validator
@@ -34,6 +35,15 @@ class StorageSettings(FacetSettings):
         le=MAX_SIZE,
         multiple_of=GRAIN,
         description="Size of a volume for which none is asked.",
+    )
+    volume_stores: dict[str, str] = Field(
+        default_factory=dict,
+        description="URLs of places beside DATA/storage where volumes are kept, by name.",
+    )
+    volume_directories: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Directories of this instance's own in those places, by name; one that has "
+        "none can't be used.",
     )
     insecure_registries: list[str] = Field(
         default_factory=list,

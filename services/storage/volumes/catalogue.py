@@ -13,7 +13,6 @@ from weakref import WeakValueDictionary
 
 from portlayer.errors import VicError
 from services.storage.compiler.base import create_volume
-from services.storage.faults import storage_faults
 from services.storage.files import (
     delete,
     move_aside,
@@ -32,11 +31,12 @@ from services.storage.volumes.errors import (
     VolumeExists,
     VolumeInUse,
     VolumeNotFound,
+    naming,
 )
 from services.storage.volumes.events import VolumeEventKind, VolumeEvents
 from services.storage.volumes.options import check_driver, check_name, check_size, read_options
 from services.storage.volumes.records import DISK, RECORD, VolumeRecord
-from services.storage.volumes.stores import VolumeStore, VolumeStores
+from services.storage.volumes.stores import VolumeStore, VolumeStores, volume_directories
 from services.storage.volumes.uses import Uses
 
 log = logging.getLogger("vic.storage.volumes")
@@ -61,10 +61,10 @@ class Volume:
 
     @property
     def used_bytes(self) -> int:
-        """What its disk takes; 0 where it is gone."""
+        """What its disk takes; 0 where it is gone or its store is."""
         try:
             return self.disk.stat().st_blocks * 512
-        except FileNotFoundError:
+        except OSError:
             return 0
 
 
@@ -80,15 +80,22 @@ class Volumes:
         self._default_size = default_size
         self._volumes: dict[str, Volume] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._away: set[str] = set()
         for store in stores:
             self._load(store)
 
     def _load(self, store: VolumeStore) -> None:
-        for directory in sorted(store.directory.iterdir()):
-            if not directory.is_dir():
-                continue
-            (directory / f"larger-{DISK}").unlink(missing_ok=True)
+        """Find a store's volumes. One that is away keeps those of others from nobody. Blocks."""
+        self._away.add(store.name)
+        try:
+            directories = volume_directories(store)
+        except VicError as error:
+            log.error("%s", error.message)
+            return
+        self._away.discard(store.name)
+        for directory in directories:
             try:
+                (directory / f"larger-{DISK}").unlink(missing_ok=True)
                 record = VolumeRecord.read(directory)
                 size = disk_size(directory / DISK)
             except (OSError, ValueError, KeyError, TypeError, VmdkError) as error:
@@ -131,26 +138,29 @@ class Volumes:
         """Make a volume, or return the one of that name; and whether it was made.
 
         Without a name it is anonymous and gets one. Raises InvalidVolume, DriverNotFound,
-        StoreNotFound, VolumeExists, StoreFull.
+        StoreNotFound, VolumeExists, StoreFull, StoreUnavailable.
         """
         anonymous = anonymous or not name
         name = name or secrets.token_hex(32)
-        check_name(name)
-        driver = check_driver(name, driver)
+        with naming(name):
+            check_name(name)
+            driver = check_driver(driver)
         async with self.turn(name):
             known = self._volumes.get(name)
             if known is not None:
                 if known.record.driver != driver:
                     raise VolumeExists(
                         f"create {name}: conflict: volume name must be unique: a volume of "
-                        f"driver {known.record.driver} has it"
+                        f"driver {known.record.driver} has it",
+                        volume=name,
                     )
                 return known, False
-            wanted = read_options(options)
-            store = self.stores[wanted.store]
-            size = wanted.size_bytes or self._default_size
-            if wanted.size_bytes:
-                store.check_fits(size)
+            with naming(name):
+                wanted = read_options(options)
+                store = self.stores[wanted.store]
+                size = wanted.size_bytes or self._default_size
+                if wanted.size_bytes:
+                    store.check_fits(size)
             record = VolumeRecord(
                 name=name,
                 driver=driver,
@@ -160,8 +170,13 @@ class Volumes:
                 labels=dict(labels),
                 options=dict(options),
             )
+            if store.name in self._away:
+                # It may be back, with volumes that nobody knows yet: this one, perhaps.
+                await in_thread(self._load, store)
+                if (found := self._volumes.get(name)) is not None:
+                    return found, False
             volume = Volume(record, store)
-            with storage_faults():
+            with naming(name), store.faults():
                 await in_thread(_make, volume)
             self._volumes[name] = volume
         self._events.add(VolumeEventKind.CREATE, name, {"driver": driver})
@@ -180,7 +195,8 @@ class Volumes:
                 raise VolumeInUse(
                     f"remove {name}: volume is in use - [{', '.join(users)}]", volume=name
                 )
-            await in_thread(self.discard, volume)
+            with volume.store.faults():
+                await in_thread(self.discard, volume)
         self._events.add(VolumeEventKind.DESTROY, name, {"driver": volume.record.driver})
 
     def discard(self, volume: Volume) -> None:
@@ -232,7 +248,7 @@ class Volumes:
             self._check_detached(name)
             # Whoever attaches it takes the same turn.
             grown = Volume(replace(volume.record, size_bytes=size), volume.store)
-            with storage_faults():
+            with volume.store.faults():
                 await in_thread(enlarge, volume.disk, size, name=name)
                 self._volumes[name] = grown
                 await in_thread(self._rewrite, grown)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from portlayer.errors import (
     AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
     Reason,
+    Unavailable,
 )
 
 
@@ -35,6 +39,12 @@ class StoreNotFound(NotFound):
     default_reason = Reason.VOLUME_STORE_NOT_FOUND
 
 
+class StoreUnavailable(Unavailable):
+    """A volume store is away, can't be written, or fails."""
+
+    default_reason = Reason.VOLUME_STORE_UNAVAILABLE
+
+
 class VolumeExists(AlreadyExists):
     """There is a volume of that name, and it is another's."""
 
@@ -57,3 +67,12 @@ class VolumeAttached(FailedPrecondition):
     """Another container's VM has the volume in a way that excludes this one."""
 
     default_reason = Reason.VOLUME_ATTACHED
+
+
+@contextmanager
+def naming(volume: str) -> Iterator[None]:
+    """Say, as Docker does, of which volume's creation it is that something is refused."""
+    try:
+        yield
+    except (InvalidVolume, DriverNotFound, StoreNotFound, StoreUnavailable) as error:
+        raise type(error)(f"create {volume[:255]}: {error.message}") from error

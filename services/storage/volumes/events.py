@@ -53,7 +53,8 @@ class VolumeEvents:
     def __init__(self, path: Path) -> None:
         """Read what is there, and begin a file of what is kept of it."""
         self._events: deque[VolumeEvent] = deque(_read(path), KEPT)
-        self._newest = self._events[-1].sequence if self._events else 0
+        # Without a history the numbers go on above all that any lost one can have had.
+        self._newest = self._events[-1].sequence if self._events else time.time_ns() // 1000
         self._path = path
         self._lines = 0
         self._arrived = asyncio.Event()
@@ -62,7 +63,7 @@ class VolumeEvents:
 
     @property
     def newest(self) -> int:
-        """Number of the newest event; 0 where there was none."""
+        """Number of the newest event, or of what comes before the first."""
         return self._newest
 
     def add(

@@ -57,14 +57,13 @@ def check_name(name: str) -> None:
         )
 
 
-def check_driver(name: str, driver: str) -> str:
+def check_driver(driver: str) -> str:
     """Return the driver that is meant. Raises DriverNotFound in Docker's words."""
     if not driver:
         return LOCAL
     if driver not in DRIVERS:
         raise DriverNotFound(
-            f"create {name}: error looking up volume plugin {driver[:100]}: "
-            f'plugin "{driver[:100]}" not found'
+            f'error looking up volume plugin {driver[:100]}: plugin "{driver[:100]}" not found'
         )
     return driver
 
