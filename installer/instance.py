@@ -35,6 +35,8 @@ class Options:
     log_level: str = "info"
     otlp_endpoint: str = ""
     """OpenTelemetry collector; empty turns export off."""
+    ready_clones: int = 0
+    """Clones that are kept ready ahead of demand; 0 is none."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def load_instance(data_dir: Path) -> Instance | None:
             registry_mirrors=tuple(fields["registry_mirrors"]),
             log_level=str(fields["log_level"]),
             otlp_endpoint=str(fields["otlp_endpoint"]),
+            ready_clones=int(fields.get("ready_clones", Options.ready_clones)),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)
     except FileNotFoundError:

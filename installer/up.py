@@ -64,6 +64,7 @@ class Wishes:
     registry_mirrors: tuple[str, ...] | None = None
     log_level: str | None = None
     otlp_endpoint: str | None = None
+    ready_clones: int | None = None
     bootstrap: Path | None = None
 
     def options(self, remembered: Options) -> Options:
@@ -75,6 +76,7 @@ class Wishes:
             "registry_mirrors": self.registry_mirrors,
             "log_level": self.log_level,
             "otlp_endpoint": self.otlp_endpoint,
+            "ready_clones": self.ready_clones,
         }
         return replace(remembered, **{k: v for k, v in wished.items() if v is not None})
 

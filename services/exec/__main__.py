@@ -60,6 +60,7 @@ async def serve(settings: ExecSettings) -> None:
             hostagent_pb2_grpc.HostAgentServiceStub(agent_channel),
             bootstrap_digest=settings.bootstrap_digest,
             default_disk_bytes=settings.base_size_bytes,
+            ready_clones=settings.ready_clones,
         )
         containers, admission, facts = Containers(store), Admission(store), Facts(store)
         events, turns = EventLog(History(store)), Turns()

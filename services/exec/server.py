@@ -100,6 +100,9 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             limits=(await self._admission.limits()).message(),
             vm_memory_bytes=sum(size.memory_bytes for size in given),
             vm_cpus=sum(size.cpus for size in given),
+            ready_clones=starts[StartKind.READY_CLONE],
+            ready_clones_failed=platform.ready_failed,
+            ready_clones_waiting=platform.ready_waiting,
         )
 
     async def Configure(

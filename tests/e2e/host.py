@@ -43,7 +43,7 @@ def _other_instances() -> re.Pattern[str]:
     names = ["(?!)"]
     for path in Path("/run/vic/slots").glob("*"):
         slot = int(path.name)
-        names += [f"vic{slot}[mb]", f"vt{slot}-", f"/slots/{slot}$", f"^slot {slot} "]
+        names += [f"vic{slot}[mb]", f"v[tr]{slot}-", f"/slots/{slot}$", f"^slot {slot} "]
         record = json.loads(path.read_text() or "{}")
         if "id" in record:
             names += [record["id"], re.escape(record["data_dir"])]
@@ -55,7 +55,7 @@ def look() -> HostState:
     return HostState(
         processes=frozenset(_processes()),
         interfaces=frozenset(
-            name for name in os.listdir("/sys/class/net") if name.startswith(("vic", "vt"))
+            name for name in os.listdir("/sys/class/net") if name.startswith(("vic", "vt", "vr"))
         ),
         nft_tables=frozenset(f"{family} {name}" for family, name in _tables()),
         nft_rules_elsewhere=frozenset(_rules_elsewhere()),

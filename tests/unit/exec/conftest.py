@@ -238,6 +238,8 @@ class FakeHypervisor:
     paused: set[str] = field(default_factory=set)
     failing: dict[str, VicError] = field(default_factory=dict)
     kinds: list[bool] = field(default_factory=list)
+    # How many of the next starts take a clone that was kept ready.
+    ready: int = 0
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
     exits_to: "Exits | None" = None
@@ -263,10 +265,16 @@ class FakeHypervisor:
         self.machines[machine.container_id] = machine.boot_id
         self.kinds.append(machine.cold)
         kind = StartKind.COLD_BOOT if machine.cold else StartKind.INSTANT_CLONE
+        if self.ready:
+            self.ready -= 1
+            kind = StartKind.READY_CLONE
         return CreatedMachine(4242, kind)
 
     async def load(self, container_id: str, boot_id: str) -> None:
         self._fail("load")
+
+    async def check_awake(self, container_id: str, boot_id: str) -> None:
+        self._fail("check_awake")
 
     async def run(self, container_id: str, boot_id: str) -> None:
         self._fail("run")

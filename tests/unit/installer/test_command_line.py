@@ -226,3 +226,12 @@ def test_a_directory_that_is_no_bootstrap_image_is_refused(
         PreconditionError, match=re.escape("lacks vmlinuz, initrd.img, manifest.json")
     ):
         provide_bootstrap(instance, tmp_path)
+
+
+@pytest.mark.parametrize("number", ["-1", "65", "two", "1.5", ""])
+def test_a_number_of_ready_clones_that_is_none_is_refused(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["up", f"--ready-clones={number}"])
+    assert "is no number from 0 to 64" in capsys.readouterr().err
