@@ -6,7 +6,8 @@ import json
 import httpx
 import pytest
 
-from tests.unit.gateway.fake_facets import DIGEST, FakeSuite
+from tests.unit.gateway.fake_facets import FakeSuite
+from tests.unit.gateway.fake_images import DIGEST
 
 
 def auth(value: object) -> str:
