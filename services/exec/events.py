@@ -2,8 +2,8 @@
 
 from vic.exec.v1 import exec_pb2
 
+from services.exec.history import NewEvent
 from services.exec.record import Record
-from services.exec.store import NewEvent
 
 
 def event(record: Record, kind: exec_pb2.EventKind, **attributes: str) -> NewEvent:

@@ -8,14 +8,14 @@ import pytest
 from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import OutOfRange, Reason, Unavailable
-from services.exec import store
-from services.exec.store import NewEvent
+from services.exec import history
+from services.exec.history import NewEvent
 from services.exec.waiting import wait
 from tests.unit.exec.conftest import Facet
 
 
 async def happen(facet: Facet, container_id: str) -> None:
-    await facet.containers.append(NewEvent(exec_pb2.EVENT_KIND_KILL, container_id, {}))
+    await facet.history.append(NewEvent(exec_pb2.EVENT_KIND_KILL, container_id, {}))
     facet.events.announce(container_id)
 
 
@@ -23,13 +23,13 @@ async def test_a_waiter_is_woken_by_its_own_container_alone(
     facet: Facet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = asyncio.Queue[str]()
-    events_after = facet.containers.events_after
+    events_after = facet.history.after
 
     async def counted(after: int, *, container_id: str, **kwargs: Any) -> Any:
         looked.put_nowait(container_id)
         return await events_after(after, container_id=container_id, **kwargs)
 
-    monkeypatch.setattr(facet.containers, "events_after", counted)
+    monkeypatch.setattr(facet.history, "after", counted)
 
     async def follow(container_id: str) -> str:
         async with aclosing(facet.events.follow(0, container_id=container_id)) as following:
@@ -61,7 +61,7 @@ async def test_all_watchers_leave_when_the_service_stops(facet: Facet) -> None:
 async def test_who_fell_behind_the_history_is_told(
     facet: Facet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "EVENT_HISTORY", 50)
+    monkeypatch.setattr(history, "EVENT_HISTORY", 50)
     async with aclosing(facet.events.follow(0)) as following:
         await happen(facet, "a")
         first = await anext(following)
@@ -72,11 +72,11 @@ async def test_who_fell_behind_the_history_is_told(
             while True:
                 await anext(following)
         assert caught.value.reason is Reason.HISTORY_LOST
-    assert (await facet.containers.event_range())[0] > first.sequence + 1
+    assert (await facet.history.range())[0] > first.sequence + 1
 
 
 async def told(facet: Facet) -> list[tuple[str, str]]:
-    stored = await facet.containers.events_after(0)
+    stored = await facet.history.after(0)
     return [
         (
             exec_pb2.EventKind.Name(e.kind).removeprefix("EVENT_KIND_"),
@@ -109,9 +109,7 @@ async def test_a_forced_removal_tells_of_its_kill(facet: Facet) -> None:
 async def test_events_carry_what_docker_tells(facet: Facet) -> None:
     container_id = await facet.run("web", labels={"tier": "front"})
     await facet.peers.end(container_id, 7)
-    died = next(
-        e for e in await facet.containers.events_after(0) if e.kind == exec_pb2.EVENT_KIND_DIE
-    )
+    died = next(e for e in await facet.history.after(0) if e.kind == exec_pb2.EVENT_KIND_DIE)
     duration = died.attributes["execDuration"]
     assert duration.isdecimal()
     assert died.attributes == {
