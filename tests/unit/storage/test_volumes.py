@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from services.storage.volumes.errors import (
 )
 from services.storage.volumes.events import VolumeEventKind, VolumeEvents
 from services.storage.volumes.holding import Holding
-from services.storage.volumes.records import VolumeUse
+from services.storage.volumes.records import VolumeRecord, VolumeUse
 from services.storage.volumes.stores import VolumeStores
 from services.storage.volumes.uses import Uses
 
@@ -296,9 +297,7 @@ def _killed_at(moment: int, reopen: Callable[[], Facet], operation: str) -> bool
                 setattr(os, name, deadly(getattr(os, name)))
             if operation == "create":
                 store = volumes.stores["default"]
-                record = catalogue.VolumeRecord(
-                    "v2", "local", SIZE, catalogue.datetime.now(catalogue.UTC), anonymous=False
-                )
+                record = VolumeRecord("v2", "local", SIZE, datetime.now(UTC), anonymous=False)
                 catalogue._make(catalogue.Volume(record, store))
             else:
                 volumes.discard(volumes.get("v2"))
