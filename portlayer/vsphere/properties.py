@@ -6,11 +6,12 @@ paths that are needed. Source: PropertyCollector in the vSphere Web Services API
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pyVmomi import VmomiSupport, vim, vmodl
 
 ManagedObject = VmomiSupport.ManagedObject
+M = TypeVar("M", bound=ManagedObject)
 Collector = vmodl.query.PropertyCollector
 # Paths and their values; what is unset on the object is absent.
 Properties = dict[str, Any]
@@ -21,10 +22,10 @@ MOST_WAIT = 30
 
 def read(
     content: vim.ServiceInstanceContent,
-    objects: Sequence[ManagedObject],
-    kind: type[ManagedObject],
+    objects: Sequence[M],
+    kind: type[M],
     paths: Sequence[str],
-) -> list[tuple[ManagedObject, Properties]]:
+) -> list[tuple[M, Properties]]:
     """Return properties of objects that are known. Raises vCenter's faults."""
     if not objects:
         return []
@@ -32,25 +33,25 @@ def read(
         objectSet=[Collector.ObjectSpec(obj=obj) for obj in objects],
         propSet=[Collector.PropertySpec(type=kind, pathSet=list(paths))],
     )
-    return list(_pages(content.propertyCollector, spec))
+    return list(_pages(content.propertyCollector, spec, kind))
 
 
 def read_below(
     content: vim.ServiceInstanceContent,
     root: vim.ManagedEntity,
-    kind: type[vim.ManagedEntity],
+    kind: type[M],
     paths: Sequence[str],
-) -> list[tuple[ManagedObject, Properties]]:
+) -> list[tuple[M, Properties]]:
     """Return properties of all objects of a kind below a folder, pool or other container."""
     view = open_view(content, root, kind)
     try:
-        return list(_pages(content.propertyCollector, view_filter(view, kind, paths)))
+        return list(_pages(content.propertyCollector, view_filter(view, kind, paths), kind))
     finally:
         view.Destroy()
 
 
 def open_view(
-    content: vim.ServiceInstanceContent, root: vim.ManagedEntity, kind: type[vim.ManagedEntity]
+    content: vim.ServiceInstanceContent, root: vim.ManagedEntity, kind: type[ManagedObject]
 ) -> vim.view.ContainerView:
     """Return a view of all objects of a kind below a container; whoever asks destroys it."""
     manager = content.viewManager
@@ -59,7 +60,7 @@ def open_view(
 
 
 def view_filter(
-    view: vim.view.ContainerView, kind: type[vim.ManagedEntity], paths: Sequence[str]
+    view: vim.view.ContainerView, kind: type[ManagedObject], paths: Sequence[str]
 ) -> Collector.FilterSpec:
     """Return the filter of what a view holds, as it comes and goes."""
     through = Collector.TraversalSpec(
@@ -108,12 +109,13 @@ def _changes(update: Collector.UpdateSet) -> Iterator[Collector.Change]:
 
 
 def _pages(
-    collector: Collector, spec: Collector.FilterSpec
-) -> Iterator[tuple[ManagedObject, Properties]]:
+    collector: Collector, spec: Collector.FilterSpec, kind: type[M]
+) -> Iterator[tuple[M, Properties]]:
     # How much a page holds is vCenter's choice.
     page = collector.RetrievePropertiesEx([spec], Collector.RetrieveOptions())
     while page is not None:
         for entry in page.objects:
+            assert isinstance(entry.obj, kind), "the filter asks for no other"
             yield entry.obj, properties(entry.propSet)
         if not page.token:
             return

@@ -4,6 +4,7 @@ The simulator is Go source in a Debian package; building it takes half a minute,
 kept in ``/var/cache/vic/tests`` by the digest of ``main.go``.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -34,22 +35,28 @@ def build() -> Path:
     """Return the simulator's program."""
     digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
     program = CACHE / f"vcenter-{digest}"
-    if not program.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as made:
-            package = Path(made, "src/vcenter")
-            package.mkdir(parents=True)
-            shutil.copy(SOURCE, package)
-            built = Path(made, "vcenter")
-            environment = os.environ | {
-                "GO111MODULE": "off",
-                "GOFLAGS": "",
-                "GOPATH": f"{made}:/usr/share/gocode",
-                "GOCACHE": f"{made}/cache",
-            }
-            subprocess.run(["go", "build", "-o", built, "vcenter"], check=True, env=environment)
-            built.rename(program)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "vcenter.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            _build(program)
     return program
+
+
+def _build(program: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=CACHE) as made:
+        package = Path(made, "src/vcenter")
+        package.mkdir(parents=True)
+        shutil.copy(SOURCE, package)
+        built = Path(made, "vcenter")
+        environment = os.environ | {
+            "GO111MODULE": "off",
+            "GOFLAGS": "",
+            "GOPATH": f"{made}:/usr/share/gocode",
+            "GOCACHE": f"{made}/cache",
+        }
+        subprocess.run(["go", "build", "-o", built, "vcenter"], check=True, env=environment)
+        built.rename(program)
 
 
 @dataclass
@@ -97,7 +104,7 @@ class Simulator:
         """Start it, on the port it had before, where it had one; its inventory is new."""
         pem = self.directory / "certificate.pem"
         pem.write_bytes(self.certificate.pem)
-        command = [build(), "-listen", f"{HOST}:{self.port}", "-certificate", pem]
+        command = [str(build()), "-listen", f"{HOST}:{self.port}", "-certificate", str(pem)]
         command += ["-user", USER, "-password", PASSWORD, *self.options]
         log = (self.directory / "log").open("ab")
         with log:

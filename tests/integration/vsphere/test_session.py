@@ -15,6 +15,7 @@ from portlayer.errors import (
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 from portlayer.vsphere.target import Target, colons
+from tests.integration.vsphere.others import end_session
 from tests.vcenter import PASSWORD, Simulator, make_certificate, simulator
 
 
@@ -76,11 +77,7 @@ async def test_what_is_wrong_with_a_target_is_said_in_a_line(simulated: Simulato
 
 
 async def test_a_session_that_was_ended_is_renewed(simulated: Simulator, vcenter: VCenter) -> None:
-    keys = await vcenter.call(lambda content: content.sessionManager.currentSession.key)
-    other = VCenter(simulated.target())
-    await other.open()
-    await other.call(lambda content: content.sessionManager.TerminateSession([keys]))
-    await other.close()
+    await end_session(simulated, vcenter)
     # Not repeatable, and repeated all the same: it was refused, so it has done nothing.
     assert await names(vcenter, repeatable=False)
 
@@ -104,7 +101,7 @@ async def test_a_fault_of_a_task_is_the_callers(vcenter: VCenter) -> None:
     folder = found[1]["vmFolder"]
     missing = vim.VirtualMachine("vm-0", folder._stub)
     with pytest.raises(NotFound) as error:
-        await vcenter.finish(lambda _: missing.PowerOn())
+        await vcenter.finish(lambda _: missing.PowerOnVM_Task())
     assert "ManagedObjectNotFound" in error.value.message
 
 
