@@ -8,11 +8,13 @@ from contextlib import AsyncExitStack
 from vic.storage.v1 import disk_pb2_grpc, image_pb2_grpc, volume_pb2_grpc
 
 from portlayer.identity import Credentials
+from portlayer.journal import Journal
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
 from services.storage.compile_pool import CompilePool, LayerLimits
 from services.storage.disks import DiskStore
+from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
 from services.storage.imagec.download import Downloader, DownloadPolicy
 from services.storage.imagec.endpoints import Endpoints
@@ -58,9 +60,11 @@ async def serve(settings: StorageSettings) -> None:
         puller = Puller(registries, store, LayerWork(store, downloader, pool))
         pusher = Pusher(registries, store)
         images = Images(store, disks.records)
+        journal = await in_thread(Journal, settings.state_dir / "image-events.jsonl")
         server = FacetServer(credentials, settings.instance_id, ACCESS, SERVICES)
         image_pb2_grpc.add_ImageServiceServicer_to_server(
-            ImageServicer(settings, store, images, disks, puller, pusher), server.server
+            ImageServicer(settings, store, images, disks, puller, pusher, ImageEvents(journal)),
+            server.server,
         )
         disk_pb2_grpc.add_DiskServiceServicer_to_server(
             DiskServicer(store, images, disks), server.server
@@ -72,6 +76,7 @@ async def serve(settings: StorageSettings) -> None:
             await server.start(settings.addresses)
             await stop.wait()
         finally:
+            journal.end_streams()
             await server.stop()
 
 
