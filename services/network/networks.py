@@ -17,8 +17,8 @@ from portlayer.errors import (
     NotFound,
     Reason,
 )
-from services.network import pools
 from portlayer.journal import Journal
+from services.network import pools
 from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment
 from services.network.finish import finish
 from services.network.happenings import Happenings
