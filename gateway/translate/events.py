@@ -69,8 +69,8 @@ def volume_event(event: VolumeEvent) -> dict[str, Any]:
 def fits(event: Mapping[str, Any], filters: Filters) -> bool:
     """Whether an event is one of those asked for.
 
-    Source: moby, daemon/events/filter.go: of containers, networks and volumes the beginning of an ID
-    or a name will do.
+    Source: moby, daemon/events/filter.go: of containers, networks and volumes the beginning of an
+    ID or a name will do.
     """
     kind, actor = event["Type"], event["Actor"]
     return (
