@@ -149,7 +149,8 @@ async def test_what_others_did_is_told_in_its_place(facet: Facet) -> None:
 
 async def watch(facet: Facet, count: int, **request: Any) -> list[int]:
     """Return the numbers of the next events that a watcher gets."""
-    stream = servicer(facet).WatchEvents(exec_pb2.WatchEventsRequest(**request), NO_CONTEXT)
+    asked = exec_pb2.WatchEventsRequest(**request)
+    stream: Any = servicer(facet).WatchEvents(asked, NO_CONTEXT)
     async with asyncio.timeout(60), aclosing(stream) as responses:
         assert (await anext(responses)).HasField("started")
         return [(await anext(responses)).event.sequence for _ in range(count)]

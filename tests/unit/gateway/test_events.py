@@ -18,6 +18,9 @@ from tests.unit.gateway.conftest import Endpoint
 from tests.unit.gateway.fake_facets import FakeSuite
 
 
+CREATE = exec_pb2.EVENT_KIND_CREATE
+
+
 def at(seconds: int) -> Timestamp:
     return Timestamp(seconds=seconds)
 
@@ -48,7 +51,7 @@ class FakeFacet:
                     return
                 sent = sequence
                 if moment >= request.since.seconds or request.after_sequence:
-                    event = exec_pb2.Event(sequence=sequence, time=at(moment), kind=1)
+                    event = exec_pb2.Event(sequence=sequence, time=at(moment), kind=CREATE)
                     yield exec_pb2.WatchEventsResponse(event=event)
                 if moment in self.cuts:
                     self.cuts.discard(moment)
