@@ -17,7 +17,6 @@ from portlayer.errors import Unavailable
 from tests.unit.gateway.conftest import Endpoint
 from tests.unit.gateway.fake_facets import FakeSuite
 
-
 CREATE = exec_pb2.EVENT_KIND_CREATE
 
 
