@@ -30,6 +30,7 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_KIND_DESTROY: _ClassVar[EventKind]
     EVENT_KIND_CONNECT: _ClassVar[EventKind]
     EVENT_KIND_DISCONNECT: _ClassVar[EventKind]
+    EVENT_KIND_PRUNE: _ClassVar[EventKind]
 NETWORK_KIND_UNSPECIFIED: NetworkKind
 NETWORK_KIND_BRIDGE: NetworkKind
 NETWORK_KIND_NONE: NetworkKind
@@ -42,6 +43,7 @@ EVENT_KIND_CREATE: EventKind
 EVENT_KIND_DESTROY: EventKind
 EVENT_KIND_CONNECT: EventKind
 EVENT_KIND_DISCONNECT: EventKind
+EVENT_KIND_PRUNE: EventKind
 
 class InfoRequest(_message.Message):
     __slots__ = ()
@@ -496,7 +498,15 @@ class WatchEventsRequest(_message.Message):
     def __init__(self, after_sequence: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class WatchEventsResponse(_message.Message):
-    __slots__ = ("event",)
+    __slots__ = ("event", "started")
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
     event: Event
-    def __init__(self, event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...
+    started: WatchEventsStarted
+    def __init__(self, event: _Optional[_Union[Event, _Mapping]] = ..., started: _Optional[_Union[WatchEventsStarted, _Mapping]] = ...) -> None: ...
+
+class WatchEventsStarted(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
