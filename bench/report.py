@@ -84,15 +84,15 @@ def report(subject: str, series: Sequence[Series], facts: dict[str, Any], out: P
     """Print a table of all series in milliseconds, and write everything to a JSON file."""
     columns = ("count", "min", "median", "p95", "max", "median_of_last_50")
     print(
-        f"\n{subject}\n{'':<24}" + "".join(f"{column:>12}" for column in columns[:-1]) + "  last 50"
+        f"\n{subject}\n{'':<32}" + "".join(f"{column:>12}" for column in columns[:-1]) + "  last 50"
     )
     for one in series:
         figures = one.figures()
         cells = [f"{figures['count']:>12}"]
         cells += [f"{figures[column] * 1000:>9.0f} ms" for column in columns[1:]]
-        print(f"{one.name:<24}" + "".join(cells))
+        print(f"{one.name:<32}" + "".join(cells))
     for name, fact in facts.items():
-        print(f"{name:<24}{fact}")
+        print(f"{name:<32}{fact}")
     content = {
         "subject": subject,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -69,6 +69,10 @@ def main() -> None:
         metavar="DOCKER_HOST",
         help="another engine to run beside; without an address, a dockerd of Debian's",
     )
+    parser.add_argument(
+        "--pause", type=float, default=0, help="seconds between runs (default: %(default)s)"
+    )
+    parser.add_argument("--ready-clones", metavar="N", help="as of `vic up`")
     parser.add_argument("--out", type=Path, default=Path("start.json"), help="JSON file to write")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
@@ -76,7 +80,8 @@ def main() -> None:
         registry = stack.enter_context(Registry())
         suite = Suite()
         stack.callback(suite.remove)
-        suite.up()
+        kept = arguments.ready_clones
+        suite.up(*([] if kept is None else [f"--ready-clones={kept}"]))
         image = registry.push(busybox_image(), "busybox")
         engines = [Engine("vic", suite.endpoint)]
         if arguments.peer == DOCKERD:
@@ -89,6 +94,7 @@ def main() -> None:
         before = starts(suite)
         for number in range(arguments.count):
             for engine in engines:
+                time.sleep(arguments.pause)
                 engine.measure(image)
             if number % 20 == 19:
                 print(f"{number + 1} of {arguments.count}", file=sys.stderr)
@@ -96,6 +102,8 @@ def main() -> None:
         facts: dict[str, object] = {
             "cold boots": after.cold_boots - before.cold_boots,
             "instant clones": after.instant_clones - before.instant_clones,
+            "ready clones": after.ready_clones - before.ready_clones,
+            "pause, s": arguments.pause,
             "accelerator": f"{after.accelerator}: {after.accelerator_reason}",
             "hypervisor": after.hypervisor,
             "docker CLI": engines[0].docker("version", "--format", "{{.Client.Version}}"),

@@ -12,6 +12,8 @@ from portlayer.identity import Role
 
 Command = Callable[[argparse.Namespace], int]
 
+MOST_READY_CLONES = 64
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
@@ -58,6 +60,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     up.add_argument("--otlp-endpoint", metavar="URL", help="OpenTelemetry collector")
+    up.add_argument(
+        "--ready-clones",
+        type=_ready_clones,
+        metavar="N",
+        help="virtual machines kept ready for the next containers (default: none)",
+    )
+    up.add_argument(
+        "--volume-store",
+        action="append",
+        metavar="NAME=URL",
+        help="place for volumes beside the data directory: /PATH, file:///PATH, or "
+        'nfs://SERVER/PATH that this host has mounted; can be repeated; "" for none',
+    )
     up.set_defaults(command=_up)
 
     down = commands.add_parser("down", help="stop all containers, then the suite")
@@ -120,6 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _ready_clones(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST_READY_CLONES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {MOST_READY_CLONES}")
+    return int(text)
+
+
 def _up(options: argparse.Namespace) -> int:
     from installer.up import Wishes, bring_up
 
@@ -130,6 +151,8 @@ def _up(options: argparse.Namespace) -> int:
         registry_mirrors=_tuple(options.registry_mirror),
         log_level=options.log_level,
         otlp_endpoint=options.otlp_endpoint,
+        ready_clones=options.ready_clones,
+        volume_stores=_tuple(options.volume_store),
         bootstrap=options.bootstrap,
     )
     instance = bring_up(wishes, say)

@@ -140,7 +140,11 @@ def _driver_status(info: InfoResponse, images: ImageServiceInfoResponse) -> list
         ["Containers", f"{info.containers} of {limits.containers or 'no limit'}"],
         ["Memory of VMs", f"{human_size(info.vm_memory_bytes)} of {memory}"],
         ["CPUs of VMs", f"{info.vm_cpus} of {limits.cpus or 'no limit'}"],
-        ["Starts", f"{info.instant_clones} instant clones, {info.cold_boots} cold boots"],
+        [
+            "Starts",
+            f"{info.ready_clones} ready clones, {info.instant_clones} instant clones, "
+            f"{info.cold_boots} cold boots",
+        ],
     ]
 
 

@@ -22,3 +22,6 @@ class ExecSettings(FacetSettings):
     base_size_bytes: int = Field(
         8 * GIB, description="Size of containers' disks as their VMs see them."
     )
+    ready_clones: int = Field(
+        0, ge=0, le=64, description="Clones of the default shape that are kept ready; 0 is none."
+    )

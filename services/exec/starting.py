@@ -34,6 +34,9 @@ T = TypeVar("T")
 # A tether that was forked answers in 100 ms, one that cold-boots under emulation in 10 s, and
 # twenty at once on two cores take their turns.
 TETHER_SECONDS = 120.0
+# A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
+# or a machine so busy that starting once more makes little difference.
+READY_SECONDS = 15.0
 # uname(2)'s own bound.
 KERNEL_RELEASE_CHARACTERS = 64
 
@@ -71,7 +74,11 @@ class Starter:
             leaf = leaf_error(error)
             if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
                 raise
-            log.warning("%s is booted, since it could not be cloned", former.id)
+            again = leaf.metadata.get("start") == StartKind.READY_CLONE.name
+        if again:
+            log.info("%s is started again: the clone that was kept ready failed", former.id)
+            return await self._boot(fresh)
+        log.warning("%s is booted, since it could not be cloned", former.id)
         return await self._boot(fresh, cold=True)
 
     async def _boot(self, fresh: Record, *, cold: bool = False) -> Record:
@@ -127,7 +134,11 @@ class Starter:
             )
         async with asyncio.TaskGroup() as group:
             launched = group.create_task(self._launch_init(record))
-            group.create_task(self._hypervisor.run(record.id, record.boot_id))
+            await self._hypervisor.run(record.id, record.boot_id)
+            if created.kind is StartKind.READY_CLONE:
+                await asyncio.wait({launched}, timeout=READY_SECONDS)
+                if not launched.done():
+                    await self._hypervisor.check_awake(record.id, record.boot_id)
         response = launched.result()
         self.starts[created.kind] += 1
         return replace(

@@ -17,6 +17,7 @@ class StartKind(Enum):
 
     COLD_BOOT = container_pb2.START_KIND_COLD_BOOT
     INSTANT_CLONE = container_pb2.START_KIND_INSTANT_CLONE
+    READY_CLONE = container_pb2.START_KIND_READY_CLONE
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class HypervisorInfo:
     kernel_release: str
     cpus: int
     memory_bytes: int
+    # Clones that wait for a start, and those that were kept ready in vain.
+    ready_waiting: int = 0
+    ready_failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,18 @@ class Hypervisor(Protocol):
     async def load(self, container_id: str, boot_id: str) -> None:
         """Bring a created VM to where it'll run from.
 
-        Raises Unavailable: CLONE_FAILED when a cold boot may still work, or HYPERVISOR_FAILED.
+        Raises Unavailable: CLONE_FAILED when another way to make it may still work, or
+        HYPERVISOR_FAILED.
         """
 
     async def run(self, container_id: str, boot_id: str) -> None:
-        """Let its CPUs run. Raises Unavailable (HYPERVISOR_FAILED)."""
+        """Let its CPUs run. Raises Unavailable, as ``load`` does."""
+
+    async def check_awake(self, container_id: str, boot_id: str) -> None:
+        """Look whether a VM that was kept ready has taken up its work. Raises as ``load`` does.
+
+        One that has ended, or of which nothing can be known now, is no error.
+        """
 
     async def destroy(self, container_id: str, boot_id: str = "") -> None:
         """End a VM at once and return when it is gone. Idempotent."""

@@ -132,9 +132,9 @@ def test_up_again_changes_nothing(
 
 
 def test_status_of_nothing_says_how_to_begin(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["status", "--data-dir", str(tmp_path)]) == 1
+    assert main(["status", "--data-dir", str(short_dir)]) == 1
     assert "vic up" in capsys.readouterr().err
 
 
@@ -226,3 +226,12 @@ def test_a_directory_that_is_no_bootstrap_image_is_refused(
         PreconditionError, match=re.escape("lacks vmlinuz, initrd.img, manifest.json")
     ):
         provide_bootstrap(instance, tmp_path)
+
+
+@pytest.mark.parametrize("number", ["-1", "65", "two", "1.5", ""])
+def test_a_number_of_ready_clones_that_is_none_is_refused(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["up", f"--ready-clones={number}"])
+    assert "is no number from 0 to 64" in capsys.readouterr().err

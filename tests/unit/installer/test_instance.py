@@ -26,6 +26,7 @@ OPTIONS = Options(
     insecure_registries=("10.0.0.1:5000",),
     registry_mirrors=("http://127.0.0.1:5001",),
     log_level="debug",
+    ready_clones=5,
 )
 
 
@@ -33,6 +34,17 @@ def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     instance = Instance(tmp_path, new_instance_id(), 7, OPTIONS)
     save_instance(instance)
     assert load_instance(tmp_path) == instance
+
+
+def test_a_record_of_an_earlier_version_has_the_default_of_what_is_new(tmp_path: Path) -> None:
+    save_instance(Instance(tmp_path, new_instance_id(), 7, OPTIONS))
+    path = tmp_path / "instance.json"
+    fields = json.loads(path.read_text())
+    del fields["ready_clones"]
+    path.write_text(json.dumps(fields))
+    loaded = load_instance(tmp_path)
+    assert loaded is not None
+    assert loaded.options.ready_clones == 0
 
 
 def test_an_unused_directory_holds_no_instance(tmp_path: Path) -> None:
@@ -122,5 +134,9 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
         "registry_mirrors",
         "log_level",
         "otlp_endpoint",
+        "ready_clones",
+        "volume_stores",
         "closed_ports",
+        "volume_directories",
+        "stores",
     }

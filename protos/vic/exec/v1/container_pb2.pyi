@@ -58,6 +58,7 @@ class StartKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     START_KIND_UNSPECIFIED: _ClassVar[StartKind]
     START_KIND_COLD_BOOT: _ClassVar[StartKind]
     START_KIND_INSTANT_CLONE: _ClassVar[StartKind]
+    START_KIND_READY_CLONE: _ClassVar[StartKind]
 RESTART_CONDITION_UNSPECIFIED: RestartCondition
 RESTART_CONDITION_NO: RestartCondition
 RESTART_CONDITION_ON_FAILURE: RestartCondition
@@ -87,6 +88,7 @@ CONTAINER_STATE_RESTARTING: ContainerState
 START_KIND_UNSPECIFIED: StartKind
 START_KIND_COLD_BOOT: StartKind
 START_KIND_INSTANT_CLONE: StartKind
+START_KIND_READY_CLONE: StartKind
 
 class ContainerSpec(_message.Message):
     __slots__ = ("version", "image", "image_id", "name", "entrypoint", "entrypoint_set", "command", "process", "hostname", "domainname", "labels", "stop_signal", "stop_timeout", "resources", "restart_policy", "auto_remove", "log", "network_mode", "networks", "exposed_ports", "port_bindings", "mounts", "volumes", "dns", "extra_hosts", "stdio", "read_only_root", "kernel", "health_check", "platform", "publish_all_ports")
