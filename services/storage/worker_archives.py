@@ -140,6 +140,7 @@ def unpack(job: dict[str, Any], answer: Answer) -> dict[str, Any]:
                 target = member.link.decode("utf-8", "replace")
                 near = posixpath.dirname(name) if member.kind is Kind.SYMLINK else ""
                 found[name] = {"link": posixpath.normpath(posixpath.join(near, target))}
+        ahead.finish()  # who sends shall get rid of all of it
     (directory / MEMBERS).write_bytes(to_json(found))
     return {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,6 +56,10 @@ class NewImage:
     comment: str = ""
     created_by: str = ""
     """What the history says of the step."""
+
+    def saying(self, defaults: ContainerDefaults) -> NewImage:
+        """The same, saying this of its containers before the changes."""
+        return replace(self, defaults=defaults)
 
 
 @dataclass(frozen=True)
