@@ -46,6 +46,8 @@ class TakenBlob:
     diff_id: Digest
     tar_size: int
     compression: Compression
+    empty: bool
+    """Whether the tar has no members."""
 
 
 class Unpacked:
@@ -111,6 +113,7 @@ class ArchiveWork:
                 diff_id=Digest(done["diff_id"]),
                 tar_size=int(done["size"]),
                 compression=Compression(done["compression"]),
+                empty=bool(done["empty"]),
             )
         finally:
             await in_thread(out.unlink, missing_ok=True)
@@ -180,6 +183,7 @@ class _Pipe:
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path, 0o600)
+        self._reader_there = asyncio.Event()
         self._read = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._write = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.fcntl(self._write, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -198,6 +202,7 @@ class _Pipe:
 
     def opened(self) -> None:
         """The reader is there: when it goes, writing must fail."""
+        self._reader_there.set()
         if self._read >= 0:
             os.close(self._read)
             self._read = -1
@@ -209,6 +214,8 @@ class _Pipe:
                 await self._send(memoryview(data))
         except BrokenPipeError:
             return
+        # Opening a pipe waits for who writes to it, so that the end must stay until then.
+        await self._reader_there.wait()
         self._close()
 
     async def _send(self, view: memoryview) -> None:

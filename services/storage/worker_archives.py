@@ -33,6 +33,9 @@ from services.storage.imagec.inflate import (
 MEMBERS = "members.json"
 """Name of the list that `unpack` leaves beside the files."""
 
+BLOCK = 512
+"""Bytes of a tar's block; one of zeros is a tar's end."""
+
 _GZIP_BITS = 31
 _LEVEL = 1
 _KEPT = (Compression.GZIP, Compression.ZSTD)
@@ -102,20 +105,25 @@ def take(job: dict[str, Any], answer: Answer) -> dict[str, Any]:
         limits = InflateLimits(bytes=job["max_bytes"], ratio=job["max_ratio"])
         inflater = Inflater(copying, limits, archive=True)
         with ReadAhead(inflater) as ahead:
+            first = b""
+            while len(first) < BLOCK and (more := ahead.read(BLOCK - len(first))):
+                first += more
             if not kept:
-                _compress(ahead, out)
+                _compress(first, ahead, out)
             diff_id = ahead.finish()
     return {
         "diff_id": diff_id,
         "size": inflater.size,
+        "empty": not any(first),
         "blob": out.finish(),
         "blob_size": out.size,
         "compression": (kind if kept else Compression.GZIP).value,
     }
 
 
-def _compress(tar: ReadAhead, out: _Output) -> None:
+def _compress(first: bytes, tar: ReadAhead, out: _Output) -> None:
     packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_BITS)
+    out.write(packer.compress(first))
     while data := tar.read(CHUNK):
         out.write(packer.compress(data))
     out.write(packer.flush())

@@ -28,9 +28,6 @@ from services.storage.imagec.progress import Report, ignore_progress
 from services.storage.imagec.reference import Reference
 from services.storage.threads import in_thread
 
-EMPTY_TAR = Digest("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
-"""Of 1,024 zeros: a tar without members. Such a layer is none, as with dockerd."""
-
 LAYER_TYPES = {
     Compression.GZIP: "application/vnd.docker.image.rootfs.diff.tar.gzip",
     Compression.ZSTD: "application/vnd.docker.image.rootfs.diff.tar.zstd",
@@ -107,8 +104,9 @@ class ImageMaker:
             lease.layers.update(layer.chain_id for layer in below)
             lease.blobs.update(layer.blob for layer in below)
             before = self._before(new)
+            # A tar without members is no layer, as with dockerd.
             async with self._archives.taken(tar) as blob:
-                layer = None if blob.diff_id == EMPTY_TAR else await self.add_blob(lease, blob)
+                layer = None if blob.empty else await self.add_blob(lease, blob)
             now = datetime.now(UTC)
             step = HistoryStep(now, new.created_by, new.comment, layer is None, new.author)
             added = () if layer is None else (blob.diff_id,)

@@ -197,7 +197,8 @@ class Service:
             for at in range(0, len(tar), 64 << 10):
                 yield image_pb2.CommitRequest(data=tar[at : at + (64 << 10)])
 
-        return (await self.images.Commit(requests())).image_id
+        with domain_errors():
+            return (await self.images.Commit(requests())).image_id
 
     async def image(self, reference: str) -> image_pb2.Image:
         """One image."""

@@ -164,7 +164,7 @@ async def test_hostile_and_broken_archives_are_refused_and_leave_nothing(
         "empty": b"",
         "no tar": b"nonsense" * 1000,
         "without an index": make_tar([file("x", "x")]),
-        "cut": good.read_bytes()[:-3000],
+        "cut": good.read_bytes()[: 5 * 512],
         "cut gzip": gzip.compress(good.read_bytes())[:-20],
         "another blob": oci_archive(small, **{blob: gzip.compress(b"another")}),
         "another manifest": oci_archive(small, **{f"blobs/sha256/{small.digest[7:]}": b"{}"}),
