@@ -31,6 +31,7 @@ from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
 from services.exec.drivers.qemu.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Size
+from services.exec.resources import host_weight
 
 log = logging.getLogger("vic.exec.qemu")
 
@@ -195,6 +196,7 @@ class QemuHypervisor:
                 disk_chain=machine.disk.chain,
                 nics=nics(machine),
                 guest=guest_config(machine),
+                cpu_weight=host_weight(machine.spec.resources),
             ),
             ready_id=ready_id,
         )
