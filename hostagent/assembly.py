@@ -57,14 +57,17 @@ def resource_limits(shape: Shape) -> dict[str, int]:
 def group_limits(machine: Machine, verdict: Verdict) -> Limits:
     """Return the bounds of a machine's cgroup. One that warms up gives way to all that work."""
     shape = machine.shape
-    weight = machine.cpu_weight or 100 * shape.vcpus
-    if machine.kind is MachineKind.READY:
-        weight = READY_WEIGHT
+    ready = machine.kind is MachineKind.READY
     return Limits(
         memory_bytes=(shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20,
         pids=THREADS + shape.vcpus,
-        cpu_weight=min(weight, HIGHEST_WEIGHT),
+        cpu_weight=READY_WEIGHT if ready else machine_weight(machine.cpu_weight, shape),
     )
+
+
+def machine_weight(asked: int, shape: Shape) -> int:
+    """Return a machine's share of the CPUs relative to 100; zero asks for the default one."""
+    return asked or min(100 * shape.vcpus, HIGHEST_WEIGHT)
 
 
 def file_identity(descriptor: int) -> tuple[int, int]:

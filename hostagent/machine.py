@@ -175,8 +175,7 @@ class Machine:
         self.shape.check()
         if len(self.identity) > LARGEST_IDENTITY:
             _refuse("identity", f"longer than {LARGEST_IDENTITY} bytes")
-        if self.cpu_weight > HIGHEST_WEIGHT:
-            _refuse("cpu_weight", f"{self.cpu_weight} is above {HIGHEST_WEIGHT}")
+        check_weight(self.cpu_weight)
         tap = re.compile(rf"vt{slot}-[0-9a-f]{{6}}")
         for nic in self.nics:
             _match("nics.tap_name", tap, nic.tap_name)
@@ -211,6 +210,12 @@ class Machine:
 def check_name(field: str, value: str) -> None:
     """Raise InvalidArgument where a name is not 1 to 64 of [a-z0-9-]: it becomes a file's name."""
     _match(field, _NAME, value)
+
+
+def check_weight(weight: int) -> None:
+    """Raise InvalidArgument for a share that no cgroup can have."""
+    if weight > HIGHEST_WEIGHT:
+        _refuse("cpu_weight", f"{weight} is above {HIGHEST_WEIGHT}")
 
 
 def _refuse(field: str, why: str) -> NoReturn:

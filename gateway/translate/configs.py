@@ -165,7 +165,7 @@ def host_config_json(spec: ContainerSpec) -> dict[str, Any]:
             resources.memory_swappiness if resources.HasField("memory_swappiness") else None
         ),
         "OomKillDisable": resources.oom_kill_disable,
-        "PidsLimit": resources.pids_limit or None,
+        "PidsLimit": max(0, resources.pids_limit) or None,
         "Ulimits": [
             {"Name": limit.name, "Hard": _bound(limit.hard), "Soft": _bound(limit.soft)}
             for limit in process.rlimits

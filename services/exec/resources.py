@@ -96,6 +96,60 @@ def _validate_cpus(resources: container_pb2.Resources, cpus: int) -> None:
         )
 
 
+def merge_resources(
+    former: container_pb2.Resources, changes: container_pb2.Resources
+) -> container_pb2.Resources:
+    """Return limits after an update: what that leaves at zero stays.
+
+    Raises InvalidArgument (INVALID_SPEC) in Docker's words where old and new contradict.
+    """
+    _check_conflicts(former, changes)
+    merged = container_pb2.Resources()
+    merged.CopyFrom(former)
+    if changes.block_limits:
+        # Repeated fields would be put one behind the other.
+        merged.ClearField("block_limits")
+    merged.MergeFrom(changes)
+    if changes.memory_swap_unlimited:
+        merged.memory_swap_bytes = 0
+    elif changes.memory_swap_bytes:
+        merged.memory_swap_unlimited = False
+    # -1 took a limit away; to say so again is to say nothing.
+    merged.pids_limit = max(0, merged.pids_limit)
+    merged.cpu_quota_us = max(0, merged.cpu_quota_us)
+    return merged
+
+
+def _check_conflicts(former: container_pb2.Resources, changes: container_pb2.Resources) -> None:
+    """Raise where an update would contradict what was set before. Source: moby, UpdateContainer."""
+    if changes.nano_cpus and former.cpu_period_us:
+        raise _invalid(
+            "Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set"
+        )
+    if changes.nano_cpus and former.cpu_quota_us > 0:
+        raise _invalid(
+            "Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set"
+        )
+    if former.nano_cpus and changes.cpu_quota_us > 0:
+        raise _invalid(
+            "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set"
+        )
+    if former.nano_cpus and changes.cpu_period_us:
+        raise _invalid(
+            "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set"
+        )
+    swap = former.memory_swap_bytes
+    if changes.memory_bytes > swap > 0 and not _says_swap(changes):
+        raise _invalid(
+            "Memory limit should be smaller than already set memoryswap limit, update the "
+            "memoryswap at the same time"
+        )
+
+
+def _says_swap(resources: container_pb2.Resources) -> bool:
+    return bool(resources.memory_swap_bytes) or resources.memory_swap_unlimited
+
+
 def cpu_set(text: str, what: str = "cpuset cpus") -> set[int]:
     """Read a list such as "0-2,4". Raises InvalidArgument in Docker's words."""
     if not text:

@@ -147,6 +147,7 @@ class Starter:
             pid=created.pid,
             started_ns=response.started_at.ToNanoseconds(),
             finished_ns=0,
+            vm=self._hypervisor.size(record.spec.resources),
             start_kind=created.kind.value,
             # The guest's own word.
             kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],

@@ -299,6 +299,20 @@ class KillResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class ReweighRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "cpu_weight")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    CPU_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    cpu_weight: int
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., cpu_weight: _Optional[int] = ...) -> None: ...
+
+class ReweighResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class GetRequest(_message.Message):
     __slots__ = ("machine_id",)
     MACHINE_ID_FIELD_NUMBER: _ClassVar[int]

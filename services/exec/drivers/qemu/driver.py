@@ -42,7 +42,7 @@ _ACCELERATORS = {
 
 
 class QemuHypervisor:
-    """Implements :class:`~services.exec.drivers.Hypervisor` and ``CanPause``."""
+    """Implements :class:`~services.exec.drivers.Hypervisor`, ``CanPause`` and ``CanReweigh``."""
 
     def __init__(
         self,
@@ -263,6 +263,16 @@ class QemuHypervisor:
             await self._agent.Kill(request)
         except NotFound:
             return
+
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        """Have the agent weigh the machine's cgroup anew."""
+        await self._agent.Reweigh(
+            hostagent_pb2.ReweighRequest(
+                machine_id=container_id, launch_id=boot_id, cpu_weight=host_weight(resources)
+            )
+        )
 
     async def pause(self, container_id: str) -> None:
         """Hold the CPUs."""
