@@ -124,3 +124,25 @@ def test_what_its_machine_does_not_have(
 ) -> None:
     suite.refused("run", "--rm", *option, image, "true", code=127, message=message)
     assert suite.ok("ps", "-aq") == ""
+
+
+def test_limits_are_updated_while_it_runs_and_while_it_does_not(suite: Suite, image: str) -> None:
+    mib = 1024 * 1024
+    name = suite.ok("run", "-d", "-m", "100m", "--pids-limit", "20", image, "sleep", "1000")
+    limits = ["sh", "-c", "cd /sys/fs/cgroup; cat memory.max pids.max cpu.max"]
+    changes = ["--memory", "130m", "--cpus", "0.5", "--cpu-shares", "512"]
+    suite.ok("update", *changes, name)
+    assert suite.ok("exec", name, *limits).split() == [str(130 * mib), "20", "50000", "100000"]
+    too_much = "its VM has 256 MiB, and a memory limit of 600 MiB takes one of 1024 MiB"
+    suite.refused("update", "-m", "600m", name, code=1, message=too_much)
+    suite.refused("update", "-m", "1m", name, code=1, message="Minimum memory limit allowed is 6MB")
+    eat = "dd if=/dev/zero of=/dev/shm/x bs=1M count=20 2>/dev/null"
+    suite.ok("exec", name, "sh", "-c", eat)
+    kept = "unable to set memory limit to 10485760 (current usage that can't be reclaimed"
+    suite.refused("update", "-m", "10m", name, code=1, message=kept)
+    suite.ok("update", "--pids-limit", "-1", name)
+    assert suite.ok("exec", name, *limits).split() == [str(130 * mib), "max", "50000", "100000"]
+    suite.ok("stop", "-t", "0", name)
+    suite.ok("update", "-m", "300m", name)
+    suite.ok("start", name)
+    assert suite.ok("exec", name, *limits).split()[0] == str(300 * mib)
