@@ -31,6 +31,7 @@ class FakeSuite:
         self.images = FakeImages()
         self.exec = FakeExec(self.images)
         self.interaction = FakeInteraction(self.exec)
+        self.volumes = FakeVolumes()
         self.network = FakeNetwork()
         self._directory = directory
         self._authority = authority
@@ -90,7 +91,7 @@ class FakeSuite:
                 (image_pb2_grpc.add_ImageServiceServicer_to_server, self.images, image_pb2),
                 (
                     volume_pb2_grpc.add_VolumeServiceServicer_to_server,
-                    FakeVolumes(),
+                    self.volumes,
                     volume_pb2,
                 ),
             ],

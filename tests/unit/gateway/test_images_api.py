@@ -248,10 +248,3 @@ async def test_networks(client: httpx.AsyncClient) -> None:
     assert bridge["IPAM"]["Config"] == [{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]
     custom = await client.get("/networks", params={"filters": '{"type":["custom"]}'})
     assert custom.json() == []
-
-
-async def test_volumes_before_there_are_any(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/volumes")).json() == {"Volumes": [], "Warnings": None}
-    missing = await client.get("/volumes/v")
-    assert (missing.status_code, missing.json()) == (404, {"message": "get v: no such volume"})
-    assert (await client.post("/volumes/create", json={})).status_code == 501
