@@ -75,6 +75,9 @@ class Inventory:
         self._ended: dict[int, Ended] = {}
         self._position = 0
         self._news = asyncio.Event()
+        # Boots whose ends were told and whose VMs are still there. Updates that were under way may
+        # say once more that one was on, and then off.
+        self._over: set[str] = set()
         # Boots that were made and have not been let run: they are off, and have not ended.
         self._waiting: set[str] = set()
         self.complete = asyncio.Event()
@@ -238,11 +241,17 @@ class Inventory:
 
     def _leave(self, moid: str) -> None:
         found = self._found.pop(moid, None)
-        if found is not None and found.identity is not None and found.power != OFF:
+        if found is None or found.identity is None:
+            return
+        if found.power != OFF:
             self._end(found, "deleted")
+        self._over.discard(found.identity.boot_id)
 
     def _end(self, found: Found, detail: str) -> None:
         assert found.identity is not None
+        if found.identity.boot_id in self._over:
+            return
+        self._over.add(found.identity.boot_id)
         exited = MachineExited(
             found.identity.container_id,
             found.identity.boot_id,
