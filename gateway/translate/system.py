@@ -140,12 +140,20 @@ def _driver_status(info: InfoResponse, images: ImageServiceInfoResponse) -> list
         ["Containers", f"{info.containers} of {limits.containers or 'no limit'}"],
         ["Memory of VMs", f"{human_size(info.vm_memory_bytes)} of {memory}"],
         ["CPUs of VMs", f"{info.vm_cpus} of {limits.cpus or 'no limit'}"],
+        ["Ready clones", _ready_clones(info)],
         [
             "Starts",
             f"{info.ready_clones} ready clones, {info.instant_clones} instant clones, "
             f"{info.cold_boots} cold boots",
         ],
     ]
+
+
+def _ready_clones(info: InfoResponse) -> str:
+    mode = info.start_mode
+    if mode.cold:
+        return "none: every start is cold"
+    return f"{info.ready_clones_waiting} of {mode.ready_clones} wait"
 
 
 def _registries(images: ImageServiceInfoResponse) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from services.exec.names import validate_name
 from services.exec.policy import validate_policy
 from services.exec.ports import validate_ports
 from services.exec.signals import parse_signal
+from services.exec.startmode import validate_label
 
 SPEC_VERSION = 1
 # Docker's own minimum.
@@ -41,6 +42,7 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     _validate_process(spec)
     _validate_resources(spec.resources, cpus)
     validate_ports(spec)
+    validate_label(spec.labels)
     _refuse_what_is_missing(spec)
 
 
