@@ -30,6 +30,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self) -> None:
         self.endpoint = ""
         self._spans: list[Span] = []
+        self._exported: set[str] = set()
         self._changed = threading.Condition()
 
     def Export(  # noqa: N802
@@ -39,6 +40,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         with self._changed:
             for resource in request.resource_spans:
                 service = _texts(resource.resource.attributes).get("service.name", "")
+                self._exported.add(service.removeprefix("vic-"))
                 self._spans += [
                     Span(
                         service.removeprefix("vic-"),
@@ -59,11 +61,12 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
             found = [span for span in self._spans if begin_ns <= span.begin_ns <= end_ns]
         return sorted(found, key=lambda span: span.begin_ns)
 
-    def await_quiet(self, seconds: float) -> None:
-        """Return when no batch has come for so long: services export every 5 s."""
+    def await_all(self, seconds: float) -> None:
+        """Return when each service has exported once more: all have some call every few seconds."""
         with self._changed:
-            while self._changed.wait(seconds):
-                continue
+            waiting = {span.service for span in self._spans}
+            self._exported.clear()
+            self._changed.wait_for(lambda: self._exported >= waiting, seconds)
 
 
 def _texts(attributes: Iterable[KeyValue]) -> dict[str, str]:

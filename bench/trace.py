@@ -43,8 +43,8 @@ SPANS = {
 }
 
 
-# Twice the pause between a service's exports.
-EXPORT_SECONDS = 10.0
+# Services export every 5 s.
+EXPORT_SECONDS = 30.0
 
 
 class Marks:
@@ -182,7 +182,7 @@ def main() -> None:
         before, cpu = starts(suite), account.seconds() + clients_seconds()
         runs = asyncio.run(trace(suite, image, arguments.count, arguments.pause))
         spent, after = account.seconds() + clients_seconds() - cpu, starts(suite)
-        collector.await_quiet(EXPORT_SECONDS)
+        collector.await_all(EXPORT_SECONDS)
     table = calls(runs, collector)
     print(f"\n{'service':<12}{'call':<44}{'runs':>6}{'begins':>10}{'takes':>10}")
     for row in table:
