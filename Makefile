@@ -21,7 +21,7 @@ export PATH := $(PATH):/usr/sbin:/sbin:$(TOOLS)/usr/bin
 
 # What the suite runs with, and what its tests need besides.
 PACKAGES := qemu-system-x86 qemu-utils nftables iproute2 e2fsprogs busybox-static
-TEST_PACKAGES := skopeo umoci debootstrap strace
+TEST_PACKAGES := skopeo umoci debootstrap strace golang-go golang-github-vmware-govmomi-dev
 
 # The quick ones first; then those that run the whole suite, and look at the host for what it leaves.
 SUITES := $(wildcard $(addprefix tests/,unit integration))

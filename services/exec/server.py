@@ -7,9 +7,10 @@ from typing import Any
 import grpc
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
-from portlayer.errors import InvalidArgument, NotImplementedYet, OutOfRange, Reason
+from portlayer.errors import InvalidArgument, OutOfRange, Reason
 from services.exec.creation import Creator
 from services.exec.eventlog import EventLog
+from services.exec.events import told_event
 from services.exec.history import StoredEvent
 from services.exec.lifecycle import Lifecycle
 from services.exec.names import is_container_id
@@ -36,6 +37,7 @@ _Verb = (
     | exec_pb2.RenameRequest
     | exec_pb2.UpdateRequest
     | exec_pb2.RemoveRequest
+    | exec_pb2.RecordEventRequest
 )
 
 
@@ -151,11 +153,10 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self, request: exec_pb2.UpdateRequest, context: Context
     ) -> exec_pb2.UpdateResponse:
         """See the contract."""
-        if request.resources.ByteSize():
-            message = "updates of limits are not implemented"
-            raise NotImplementedYet(message, option="update of limits")
         record = await self._once(
-            "Update", request, lambda id_: self._lifecycle.update(id_, request.restart_policy)
+            "Update",
+            request,
+            lambda id_: self._lifecycle.update(id_, request.restart_policy, request.resources),
         )
         return exec_pb2.UpdateResponse(container=_container(record))
 
@@ -204,6 +205,19 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         async with aclosing(waiting) as responses:
             async for response in responses:
                 yield response
+
+    async def RecordEvent(
+        self, request: exec_pb2.RecordEventRequest, context: Context
+    ) -> exec_pb2.RecordEventResponse:
+        """See the contract."""
+
+        async def record(container_id: str) -> None:
+            container = await self._containers.resolve(container_id)
+            told = told_event(container, request.kind, request.attributes, request.detail)
+            await self._events.append(told)
+
+        await self._once("RecordEvent", request, record)
+        return exec_pb2.RecordEventResponse()
 
     async def WatchEvents(
         self, request: exec_pb2.WatchEventsRequest, context: Context
@@ -269,4 +283,5 @@ def _event(event: StoredEvent) -> exec_pb2.Event:
         kind=event.kind,  # type: ignore[arg-type]
         container_id=event.container_id,
         attributes=event.attributes,
+        detail=event.detail,
     )

@@ -44,7 +44,7 @@ class Vch:
         starts = self._lifecycle.starts
         running_vms = [state for state in State if state.has_vm]
         given = [
-            self._hypervisor.size(record.spec.resources)
+            record.vm or self._hypervisor.size(record.spec.resources)
             for record in await self._containers.select(running_vms)
         ]
         return exec_pb2.InfoResponse(
