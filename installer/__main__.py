@@ -122,6 +122,16 @@ def _parser() -> argparse.ArgumentParser:
         choices=("clone", "cold"),
         help="whether virtual machines are cloned, or boot by themselves and share no memory",
     )
+    configure.add_argument(
+        "--storage-limit",
+        metavar="SIZE",
+        help="disks of the containers at their full size, or none",
+    )
+    configure.add_argument(
+        "--memory-overcommit",
+        metavar="FACTOR",
+        help="how many times its memory the host may give to VMs, such as 1.5 (default: 4)",
+    )
     configure.set_defaults(command=_configure)
 
     bootstrap = commands.add_parser(
@@ -221,6 +231,8 @@ def _configure(options: argparse.Namespace) -> int:
         containers=options.container_limit,
         memory=options.memory_limit,
         cpus=options.cpu_limit,
+        storage=options.storage_limit,
+        overcommit=options.memory_overcommit,
         ready_clones=options.ready_clones,
         start=options.start,
     )

@@ -63,7 +63,8 @@ async def serve(settings: ExecSettings) -> None:
             bootstrap_digest=settings.bootstrap_digest,
             default_disk_bytes=settings.base_size_bytes,
         )
-        containers, admission, facts = Containers(store), Admission(store), Facts(store)
+        containers, facts = Containers(store), Facts(store)
+        admission = Admission(store, hypervisor, settings.base_size_bytes)
         modes = StartModes(facts, hypervisor, StartMode(settings.ready_clones))
         events, turns = EventLog(History(store)), Turns()
         exits = Exits(containers, events, turns, peers, hypervisor)

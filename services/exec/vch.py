@@ -1,14 +1,13 @@
 """The virtual container host as a whole: what it says of itself, and what it is told."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from vic.exec.v1 import container_pb2, exec_pb2
+from vic.exec.v1 import exec_pb2
 
-from portlayer.errors import InvalidArgument, Reason
 from services.exec.admission import Admission
 from services.exec.drivers import Hypervisor, HypervisorInfo, StartKind
 from services.exec.lifecycle import Lifecycle
-from services.exec.limits import MIB, Limits
+from services.exec.limits import Limits
 from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
@@ -66,6 +65,7 @@ class Vch:
             limits=(await self._admission.limits()).message(),
             vm_memory_bytes=sum(size.memory_bytes for size in given),
             vm_cpus=sum(size.cpus for size in given),
+            disk_bytes=sum(counts.values()) * self._admission.disk_bytes,
             ready_clones=starts[StartKind.READY_CLONE],
             ready_clones_failed=platform.ready_failed,
             ready_clones_waiting=platform.ready_waiting,
@@ -74,15 +74,7 @@ class Vch:
 
     async def configure(self, request: exec_pb2.ConfigureRequest) -> exec_pb2.ConfigureResponse:
         """Change what is asked for, all or nothing. Errors as ExecService.Configure says."""
-        platform = await self._hypervisor.info()
         limits = changed_limits(await self._admission.limits(), request)
-        least = self._hypervisor.size(container_pb2.Resources(memory_bytes=1)).memory_bytes
-        if limits.memory_bytes and not least <= limits.memory_bytes <= platform.memory_bytes:
-            raise InvalidArgument(
-                f"the memory limit must be between {least // MIB} MiB, the least that a VM needs, "
-                f"and the {platform.memory_bytes // MIB} MiB of the host",
-                Reason.INVALID_REQUEST,
-            )
         mode = self._modes.mode.changed(request)
         if request.HasField("ready_clones"):
             self._modes.check(mode)
@@ -103,5 +95,6 @@ class Vch:
 
 def changed_limits(limits: Limits, request: exec_pb2.ConfigureRequest) -> Limits:
     """Return limits with those that a request has."""
-    names = ("containers", "memory_bytes", "cpus")
-    return replace(limits, **{n: getattr(request, n) for n in names if request.HasField(n)})
+    given = {field.name: value for field, value in request.ListFields()}
+    names = {field.name for field in fields(Limits)}
+    return replace(limits, **{name: given[name] for name in names & given.keys()})

@@ -14,7 +14,7 @@ from installer import checks, clients, up
 from installer.__main__ import main
 from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.clients import issue_client
-from installer.configure import wish
+from installer.configure import parse_factor, wish
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Instance, Options, default_options, save_instance
 from installer.pki import Authority
@@ -249,3 +249,16 @@ def test_what_is_asked_of_exec_is_what_was_given() -> None:
     assert wish(ready_clones="0", start="cold") == exec_pb2.ConfigureRequest(
         ready_clones=0, cold=True
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "percent"), [("4", 400), ("1.5", 150), ("0.25", 25), ("0", 1), ("default", 0)]
+)
+def test_factors_are_read_as_percent(text: str, percent: int) -> None:
+    assert parse_factor(text) == percent
+
+
+@pytest.mark.parametrize("text", ["", "-1", "much", "1.234", "1,5", "12345", "none"])
+def test_what_is_no_factor_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a factor"):
+        parse_factor(text)

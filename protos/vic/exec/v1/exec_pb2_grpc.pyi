@@ -46,7 +46,8 @@ class ExecServiceStub:
     """Configure changes the limits of the VCH and how its containers start, effective at once:
     containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
-    the host's memory, and for more ready clones than its memory holds; nothing is changed then.
+    the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
     """
     Create: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -136,7 +137,8 @@ class ExecServiceAsyncStub(ExecServiceStub):
     """Configure changes the limits of the VCH and how its containers start, effective at once:
     containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
-    the host's memory, and for more ready clones than its memory holds; nothing is changed then.
+    the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
     """
     Create: _aio.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]  # type: ignore[assignment]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -233,7 +235,8 @@ class ExecServiceServicer:
         """Configure changes the limits of the VCH and how its containers start, effective at once:
         containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
-        the host's memory, and for more ready clones than its memory holds; nothing is changed then.
+        the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
         """
 
     def Create(

@@ -43,7 +43,7 @@ _ACCELERATORS = {
 
 
 class QemuHypervisor:
-    """Implements :class:`~services.exec.drivers.Hypervisor`, and what platforms may have besides."""
+    """Implements :class:`~services.exec.drivers.Hypervisor`, and what it says some can besides."""
 
     def __init__(
         self,
