@@ -70,7 +70,14 @@ class Machine:
         )
 
 
-def report(subject: str, series: Sequence[Series], facts: dict[str, Any], out: Path) -> None:
+def report(
+    subject: str,
+    series: Sequence[Series],
+    facts: dict[str, Any],
+    out: Path,
+    *,
+    digits: int = 0,
+) -> None:
     """Print a table of all series in milliseconds, and write everything to a JSON file."""
     columns = ("count", "min", "median", "p95", "max", "median_of_last_50")
     print(
@@ -79,7 +86,7 @@ def report(subject: str, series: Sequence[Series], facts: dict[str, Any], out: P
     for one in series:
         figures = one.figures()
         cells = [f"{figures['count']:>12}"]
-        cells += [f"{figures[column] * 1000:>9.0f} ms" for column in columns[1:]]
+        cells += [f"{figures[column] * 1000:>9.{digits}f} ms" for column in columns[1:]]
         print(f"{one.name:<32}" + "".join(cells))
     for name, fact in facts.items():
         if not isinstance(fact, list):
