@@ -120,6 +120,13 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.DISK_EXISTS: _Answer(409),
     Reason.VOLUME_NOT_FOUND: _Answer(404, "get {volume}: no such volume"),
     Reason.VOLUME_IN_USE: _Answer(409),
+    Reason.VOLUME_ATTACHED: _Answer(409),
+    Reason.VOLUME_EXISTS: _Answer(409),
+    Reason.VOLUMES_RESERVED: _Answer(409),
+    Reason.INVALID_VOLUME: _Answer(400),
+    Reason.VOLUME_DRIVER_NOT_FOUND: _Answer(404),
+    Reason.VOLUME_STORE_NOT_FOUND: _Answer(404),
+    Reason.VOLUME_STORE_UNAVAILABLE: _Answer(500),
     # host agent
     Reason.MACHINE_NOT_FOUND: _Answer(500),
     Reason.MACHINE_EXISTS: _Answer(500),

@@ -66,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="virtual machines kept ready for the next containers (default: none)",
     )
+    up.add_argument(
+        "--volume-store",
+        action="append",
+        metavar="NAME=URL",
+        help="place for volumes beside the data directory: /PATH, file:///PATH, or "
+        'nfs://SERVER/PATH that this host has mounted; can be repeated; "" for none',
+    )
     up.set_defaults(command=_up)
 
     down = commands.add_parser("down", help="stop all containers, then the suite")
@@ -145,6 +152,7 @@ def _up(options: argparse.Namespace) -> int:
         log_level=options.log_level,
         otlp_endpoint=options.otlp_endpoint,
         ready_clones=options.ready_clones,
+        volume_stores=_tuple(options.volume_store),
         bootstrap=options.bootstrap,
     )
     instance = bring_up(wishes, say)

@@ -4,7 +4,8 @@ import json
 import os
 import secrets
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from installer.endpoint import TcpEndpoint, parse_endpoint
@@ -37,6 +38,8 @@ class Options:
     """OpenTelemetry collector; empty turns export off."""
     ready_clones: int = 0
     """Clones that are kept ready ahead of demand; 0 is none."""
+    volume_stores: Mapping[str, str] = field(default_factory=dict)
+    """URLs of the places beside the data directory where volumes are kept, by name."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +126,22 @@ def load_instance(data_dir: Path) -> Instance | None:
             log_level=str(fields["log_level"]),
             otlp_endpoint=str(fields["otlp_endpoint"]),
             ready_clones=int(fields.get("ready_clones", Options.ready_clones)),
+            volume_stores=dict(fields.get("volume_stores", {})),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise InstallerError(f"{path} is damaged ({error!r}); restore it from a copy") from error
+
+
+def store_paths(data_dir: Path) -> list[Path]:
+    """Return the directories of an instance's volume stores that its record has and are there."""
+    try:
+        fields = json.loads((data_dir / "instance.json").read_text())
+        return [path for path in map(Path, fields.get("stores", ())) if path.is_dir()]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
 
 
 def default_options(data_dir: Path) -> Options:
@@ -147,8 +160,9 @@ def new_instance_id() -> str:
     return secrets.token_hex(4)
 
 
-def save_instance(instance: Instance) -> None:
-    """Write the record of an instance, in one step."""
+def save_instance(instance: Instance, stores: Mapping[str, Path] | None = None) -> None:
+    """Write the record of an instance, in one step; `stores` are its volume stores' directories."""
+    directories = {name: str(path) for name, path in (stores or {}).items()}
     endpoint = parse_endpoint(instance.options.host)
     fields = {
         "instance_id": instance.id,
@@ -156,6 +170,9 @@ def save_instance(instance: Instance) -> None:
         **asdict(instance.options),
         # A setting of the network service: what containers must not reach on this host.
         "closed_ports": [endpoint.port] if isinstance(endpoint, TcpEndpoint) else [],
+        # Of the storage service, and of the host agent, which opens the disks.
+        "volume_directories": directories,
+        "stores": list(directories.values()),
     }
     write_file(instance.data_dir / "instance.json", json.dumps(fields, indent=2).encode() + b"\n")
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +41,7 @@ from installer.layout import lay_out, lay_out_identities
 from installer.processes import processes_of_slot, stop_process
 from installer.records import WATCHER, load_processes
 from installer.slots import SlotClaim, claim_slot
+from installer.stores import lay_out_stores, locate, parse_stores, store_directories
 from installer.teardown import tear_down
 from installer.view import code_directories
 from portlayer.identity import Role
@@ -65,6 +66,7 @@ class Wishes:
     log_level: str | None = None
     otlp_endpoint: str | None = None
     ready_clones: int | None = None
+    volume_stores: tuple[str, ...] | None = None
     bootstrap: Path | None = None
 
     def options(self, remembered: Options) -> Options:
@@ -77,6 +79,9 @@ class Wishes:
             "log_level": self.log_level,
             "otlp_endpoint": self.otlp_endpoint,
             "ready_clones": self.ready_clones,
+            "volume_stores": None
+            if self.volume_stores is None
+            else parse_stores(self.volume_stores),
         }
         return replace(remembered, **{k: v for k, v in wished.items() if v is not None})
 
@@ -157,7 +162,7 @@ def _reconfigure(running: Instance, options: Options, say: Say) -> Instance:
         say("already up")
         return running
     changed = replace(running, options=options)
-    save_instance(changed)
+    _save(changed, known=running.options.volume_stores, say=say)
     say("already up; restarting the services with the new settings")
     ask(changed.control_socket, "restart", seconds=900, role=None)
     return changed
@@ -174,7 +179,7 @@ def _start(
         _end_stale_services(instance)
         listener = undo.enter_context(parse_endpoint(options.host).listen())
         lay_out(instance)
-        save_instance(instance)
+        _save(instance, known=known.options.volume_stores if known else {}, say=say)
         lay_out_identities(instance)
         prune_cache(keep=provide_bootstrap(instance, bootstrap))
         allow_forwarding()
@@ -186,6 +191,22 @@ def _start(
                 tear_down(instance, say)
             raise
     return instance
+
+
+def _save(instance: Instance, known: Mapping[str, str], say: Say) -> None:
+    """Make ready what is the instance's own in its volume stores, and write its record.
+
+    A store that was known before and is away now keeps nothing else from coming up. Raises
+    PreconditionError for one that is new.
+    """
+    for name, url in instance.options.volume_stores.items():
+        if known.get(name) != url:
+            locate(url)
+    directories, faults = store_directories(instance)
+    for fault in faults:
+        say(f"{fault}; its volumes can't be used")
+    lay_out_stores(instance, directories)
+    save_instance(instance, directories)
 
 
 def _end_stale_services(instance: Instance) -> None:

@@ -46,6 +46,7 @@ POST /configs/create
 GET /configs/{id}
 DELETE /configs/{id}
 POST /configs/{id}/update
+PUT /volumes/{name}
 """
 
 _NOT_YET = """
@@ -70,10 +71,6 @@ POST /build
 POST /build/cancel
 POST /networks/{id}/connect
 POST /networks/{id}/disconnect
-POST /volumes/create
-POST /volumes/prune
-PUT /volumes/{name}
-DELETE /volumes/{name}
 GET /plugins/privileges
 POST /plugins/pull
 POST /plugins/create

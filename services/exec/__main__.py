@@ -15,12 +15,16 @@ from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.store import open_store
 from portlayer.telemetry import configure_telemetry
+from services.exec.admission import Admission
 from services.exec.creation import Creator
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exits
+from services.exec.facts import Facts
+from services.exec.history import History
 from services.exec.lifecycle import Lifecycle
 from services.exec.operations import Turns
+from services.exec.parts import Parts
 from services.exec.peers import open_peers
 from services.exec.reconcile import Reconciler
 from services.exec.restarting import Restarts
@@ -58,27 +62,23 @@ async def serve(settings: ExecSettings) -> None:
             default_disk_bytes=settings.base_size_bytes,
             ready_clones=settings.ready_clones,
         )
-        containers = Containers(store)
-        events, turns = EventLog(containers), Turns()
+        containers, admission, facts = Containers(store), Admission(store), Facts(store)
+        events, turns = EventLog(History(store)), Turns()
         exits = Exits(containers, events, turns, peers, hypervisor)
-        creator = Creator(containers, events, turns, peers, hypervisor)
+        creator = Creator(containers, admission, events, turns, peers, hypervisor)
         lifecycle = Lifecycle(
-            containers,
-            events,
-            turns,
-            peers,
-            hypervisor,
-            creator,
-            exits,
+            Parts(containers, events, turns, peers, hypervisor, creator, exits),
+            admission,
             server_name(Role.INTERACTION, settings.instance_id),
         )
         reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
-        restarts = Restarts(containers, lifecycle, exits)
-        watching = Watching(containers, peers, hypervisor, exits, reconciler)
+        restarts = Restarts(containers, facts, lifecycle, exits)
+        watching = Watching(facts, peers, hypervisor, exits, reconciler)
         servicer = ExecServicer(
             settings.instance_id,
             version("vic"),
             containers,
+            admission,
             events,
             creator,
             lifecycle,

@@ -13,6 +13,7 @@ from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, image_pb2
 
 from portlayer.errors import AlreadyExists, InvalidArgument, Reason, VicError
+from services.exec.admission import Admission
 from services.exec.drivers import Hypervisor
 from services.exec.eventlog import EventLog
 from services.exec.events import event
@@ -35,12 +36,14 @@ class Creator:
     def __init__(
         self,
         containers: Containers,
+        admission: Admission,
         events: EventLog,
         turns: Turns,
         peers: Peers,
         hypervisor: Hypervisor,
     ) -> None:
         self._containers = containers
+        self._admission = admission
         self._events = events
         self._turns = turns
         self._peers = peers
@@ -56,7 +59,7 @@ class Creator:
             )
         validate(spec, cpus=await self._host_cpus())
         # What could never start is not made.
-        limits = await self._containers.limits()
+        limits = await self._admission.limits()
         limits.admit_vm(self._hypervisor.size(spec.resources))
         request = image_pb2.ImageServiceGetRequest(reference=spec.image)
         image = (await self._peers.images.Get(request)).image

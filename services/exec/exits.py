@@ -20,12 +20,13 @@ from portlayer.errors import VicError
 from services.exec.drivers import Hypervisor, MachineExited
 from services.exec.eventlog import EventLog
 from services.exec.events import event
+from services.exec.history import NewEvent
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.policy import to_restart, wants_restart
 from services.exec.record import Record
 from services.exec.states import State
-from services.exec.store import Containers, NewEvent
+from services.exec.store import Containers
 
 log = logging.getLogger("vic.exec.exits")
 

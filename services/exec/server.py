@@ -9,9 +9,12 @@ import grpc
 from vic.exec.v1 import container_pb2, exec_pb2, exec_pb2_grpc
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, OutOfRange, Reason
+from services.exec.admission import Admission
 from services.exec.creation import Creator
 from services.exec.drivers import Hypervisor, StartKind
 from services.exec.eventlog import EventLog
+from services.exec.events import told_event
+from services.exec.history import StoredEvent
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB
 from services.exec.names import is_container_id
@@ -19,7 +22,7 @@ from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
 from services.exec.restarting import Restarts
 from services.exec.states import State
-from services.exec.store import Containers, StoredEvent
+from services.exec.store import Containers
 from services.exec.waiting import wait
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -37,6 +40,7 @@ _Verb = (
     | exec_pb2.RenameRequest
     | exec_pb2.UpdateRequest
     | exec_pb2.RemoveRequest
+    | exec_pb2.RecordEventRequest
 )
 
 
@@ -48,6 +52,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         instance_id: str,
         version: str,
         containers: Containers,
+        admission: Admission,
         events: EventLog,
         creator: Creator,
         lifecycle: Lifecycle,
@@ -57,6 +62,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._instance_id = instance_id
         self._version = version
         self._containers = containers
+        self._admission = admission
         self._events = events
         self._creator = creator
         self._lifecycle = lifecycle
@@ -93,7 +99,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             cold_boots=starts[StartKind.COLD_BOOT],
             instant_clones=starts[StartKind.INSTANT_CLONE],
             version=self._version,
-            limits=(await self._containers.limits()).message(),
+            limits=(await self._admission.limits()).message(),
             vm_memory_bytes=sum(size.memory_bytes for size in given),
             vm_cpus=sum(size.cpus for size in given),
             ready_clones=starts[StartKind.READY_CLONE],
@@ -107,7 +113,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         """See the contract."""
         given = {field.name: value for field, value in request.ListFields()}
         platform = await self._hypervisor.info()
-        limits = replace(await self._containers.limits(), **given)
+        limits = replace(await self._admission.limits(), **given)
         least = self._hypervisor.size(container_pb2.Resources(memory_bytes=1)).memory_bytes
         if limits.memory_bytes and not least <= limits.memory_bytes <= platform.memory_bytes:
             raise InvalidArgument(
@@ -115,7 +121,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
                 f"and the {platform.memory_bytes // MIB} MiB of the host",
                 Reason.INVALID_REQUEST,
             )
-        await self._containers.set_limits(limits)
+        await self._admission.set_limits(limits)
         return exec_pb2.ConfigureResponse(limits=limits.message())
 
     async def Create(
@@ -253,11 +259,24 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             async for response in responses:
                 yield response
 
+    async def RecordEvent(
+        self, request: exec_pb2.RecordEventRequest, context: Context
+    ) -> exec_pb2.RecordEventResponse:
+        """See the contract."""
+
+        async def record(container_id: str) -> None:
+            container = await self._containers.resolve(container_id)
+            told = told_event(container, request.kind, request.attributes, request.detail)
+            await self._events.append(told)
+
+        await self._once("RecordEvent", request, record)
+        return exec_pb2.RecordEventResponse()
+
     async def WatchEvents(
         self, request: exec_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[exec_pb2.WatchEventsResponse]:
         """See the contract."""
-        oldest, newest = await self._containers.event_range()
+        oldest, newest = await self._events.range()
         since = request.since.ToNanoseconds() if request.HasField("since") else 0
         until = request.until.ToNanoseconds() if request.HasField("until") else 0
         after = request.after_sequence
@@ -317,4 +336,5 @@ def _event(event: StoredEvent) -> exec_pb2.Event:
         kind=event.kind,  # type: ignore[arg-type]
         container_id=event.container_id,
         attributes=event.attributes,
+        detail=event.detail,
     )

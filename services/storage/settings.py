@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, field_validator
@@ -10,7 +11,9 @@ from pydantic import Field, field_validator
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
 from services.storage.compiler import DEFAULT_SIZE
+from services.storage.compiler.ext4.geometry import MIN_SIZE
 from services.storage.imagec.endpoints import Endpoints
+from services.storage.volumes.options import MAX_SIZE
 
 GRAIN = 64 << 10
 
@@ -25,6 +28,22 @@ class StorageSettings(FacetSettings):
         ge=256 << 20,
         multiple_of=GRAIN,
         description="Size of containers' disks as their VMs see them.",
+    )
+    volume_size_bytes: int = Field(
+        DEFAULT_SIZE,
+        ge=MIN_SIZE,
+        le=MAX_SIZE,
+        multiple_of=GRAIN,
+        description="Size of a volume for which none is asked.",
+    )
+    volume_stores: dict[str, str] = Field(
+        default_factory=dict,
+        description="URLs of places beside DATA/storage where volumes are kept, by name.",
+    )
+    volume_directories: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Directories of this instance's own in those places, by name; one that has "
+        "none can't be used.",
     )
     insecure_registries: list[str] = Field(
         default_factory=list,

@@ -15,7 +15,8 @@ from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, image_pb2
 
 from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason, VicError
-from portlayer.store import open_store
+from portlayer.store import Store, open_store
+from services.exec.admission import Admission
 from services.exec.creation import Creator
 from services.exec.drivers import (
     CreatedMachine,
@@ -27,9 +28,12 @@ from services.exec.drivers import (
 )
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exit, Exits
+from services.exec.facts import Facts
+from services.exec.history import History
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB, Size
 from services.exec.operations import Turns
+from services.exec.parts import Parts
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
 from services.exec.restarting import Restarts
@@ -310,7 +314,11 @@ class FakeHypervisor:
 class Facet:
     """All parts of the facet, wired as the composition root does."""
 
+    store: Store
     containers: Containers
+    admission: Admission
+    facts: Facts
+    history: History
     events: EventLog
     creator: Creator
     lifecycle: Lifecycle
@@ -335,25 +343,30 @@ class Facet:
 
     def restarted(self) -> "Facet":
         """Return the facet as it is after a SIGKILL: database and peers are all that is left."""
-        facet = wire(self.containers, self.peers, self.hypervisor)
+        facet = wire(self.store, self.peers, self.hypervisor)
         facet.exits.caught_up = True
         return facet
 
 
-def wire(containers: Containers, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
+def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     """Put a facet together."""
     stubs = Peers(*(cast("Any", peers),) * 4)
-    events, turns = EventLog(containers), Turns()
+    containers, admission, facts = Containers(store), Admission(store), Facts(store)
+    history, turns = History(store), Turns()
+    events = EventLog(history)
     exits = Exits(containers, events, turns, stubs, hypervisor)
     peers.exits = hypervisor.exits_to = exits
-    creator = Creator(containers, events, turns, stubs, hypervisor)
-    lifecycle = Lifecycle(
-        containers, events, turns, stubs, hypervisor, creator, exits, "interaction.test.vic"
-    )
+    creator = Creator(containers, admission, events, turns, stubs, hypervisor)
+    parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits)
+    lifecycle = Lifecycle(parts, admission, "interaction.test.vic")
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
-    restarts = Restarts(containers, lifecycle, exits)
+    restarts = Restarts(containers, facts, lifecycle, exits)
     return Facet(
+        store,
         containers,
+        admission,
+        facts,
+        history,
         events,
         creator,
         lifecycle,
@@ -371,7 +384,7 @@ async def facet(tmp_path: Path) -> AsyncIterator[Facet]:
     """A facet with an empty database."""
     place_database(tmp_path / "exec.db", MIGRATIONS)
     store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/exec.db", MIGRATIONS)
-    facet = wire(Containers(store), FakeFacets(), FakeHypervisor())
+    facet = wire(store, FakeFacets(), FakeHypervisor())
     yield facet
     while facet.hypervisor.telling:
         await asyncio.wait(facet.hypervisor.telling)

@@ -29,7 +29,7 @@ def spec(**fields: object) -> container_pb2.ContainerSpec:
 
 async def kinds(facet: Facet) -> list[str]:
     """Return the kinds of all events so far."""
-    stored = await facet.containers.events_after(0)
+    stored = await facet.history.after(0)
     return [exec_pb2.EventKind.Name(e.kind).removeprefix("EVENT_KIND_").lower() for e in stored]
 
 

@@ -78,7 +78,7 @@ async def test_limits_that_are_absent_stay(facet: Facet) -> None:
     )
     await configure(facet, cpus=0)
     # They are in the database, and nowhere else.
-    limits = await facet.restarted().containers.limits()
+    limits = await facet.restarted().admission.limits()
     assert limits == Limits(containers=3, memory_bytes=2048 * MIB)
 
 
@@ -86,4 +86,4 @@ async def test_limits_that_are_absent_stay(facet: Facet) -> None:
 async def test_a_memory_limit_that_cannot_be_is_refused(facet: Facet, memory: int) -> None:
     with pytest.raises(InvalidArgument, match="must be between"):
         await configure(facet, memory_bytes=memory)
-    assert await facet.containers.limits() == Limits()
+    assert await facet.admission.limits() == Limits()

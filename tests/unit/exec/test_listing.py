@@ -7,7 +7,7 @@ import pytest
 from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import InvalidArgument
-from services.exec import server, store
+from services.exec import lookup, server
 from services.exec.drivers import Hypervisor
 from services.exec.server import ExecServicer
 from tests.unit.exec.conftest import Facet
@@ -21,6 +21,7 @@ def servicer(facet: Facet) -> ExecServicer:
         "0" * 8,
         "1",
         facet.containers,
+        facet.admission,
         facet.events,
         facet.creator,
         facet.lifecycle,
@@ -30,7 +31,7 @@ def servicer(facet: Facet) -> ExecServicer:
 
 
 async def test_a_list_of_many_comes_in_pages(facet: Facet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(lookup, "READ_AT_ONCE", 2)
     made = [(await facet.creator.create("", spec())).id for _ in range(7)]
     monkeypatch.setattr(server, "PAGE_BYTES", 1000)
     listed: list[str] = []

@@ -7,7 +7,8 @@ import pytest
 from vic.exec.v1 import container_pb2
 
 from tests.unit.gateway.conftest import DOCKER, Endpoint, Eventually
-from tests.unit.gateway.fake_facets import OUT, FakeSuite
+from tests.unit.gateway.fake_containers import OUT
+from tests.unit.gateway.fake_facets import FakeSuite
 
 pytestmark = pytest.mark.skipif(DOCKER is None, reason="needs the docker CLI")
 

@@ -6,7 +6,8 @@ import json
 import httpx
 import pytest
 
-from tests.unit.gateway.fake_facets import DIGEST, FakeSuite
+from tests.unit.gateway.fake_facets import FakeSuite
+from tests.unit.gateway.fake_images import DIGEST
 
 
 def auth(value: object) -> str:
@@ -247,10 +248,3 @@ async def test_networks(client: httpx.AsyncClient) -> None:
     assert bridge["IPAM"]["Config"] == [{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]
     custom = await client.get("/networks", params={"filters": '{"type":["custom"]}'})
     assert custom.json() == []
-
-
-async def test_volumes_before_there_are_any(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/volumes")).json() == {"Volumes": [], "Warnings": None}
-    missing = await client.get("/volumes/v")
-    assert (missing.status_code, missing.json()) == (404, {"message": "get v: no such volume"})
-    assert (await client.post("/volumes/create", json={})).status_code == 501

@@ -132,9 +132,9 @@ def test_up_again_changes_nothing(
 
 
 def test_status_of_nothing_says_how_to_begin(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["status", "--data-dir", str(tmp_path)]) == 1
+    assert main(["status", "--data-dir", str(short_dir)]) == 1
     assert "vic up" in capsys.readouterr().err
 
 

@@ -135,5 +135,8 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
         "log_level",
         "otlp_endpoint",
         "ready_clones",
+        "volume_stores",
         "closed_ports",
+        "volume_directories",
+        "stores",
     }
