@@ -224,6 +224,8 @@ _BSD_FORMATS = {
 # Of no consequence here: all processes are listed in any case, and no line is cut.
 _WIDENING = frozenset("eAw")
 _BSD_WIDENING = frozenset("axw")
+_LETTERS = frozenset("".join(_FORMATS))
+_BSD_LETTERS = frozenset("".join(_BSD_FORMATS))
 
 
 def columns(arguments: Sequence[str]) -> list[Column]:
@@ -240,8 +242,8 @@ def columns(arguments: Sequence[str]) -> list[Column]:
             continue
         dashed = word.startswith("-")
         bsd = bsd or not dashed
-        widening = _WIDENING if dashed else _BSD_WIDENING
-        found, value = _scan(word.removeprefix("-"), waiting, widening)
+        widening, known = (_WIDENING, _LETTERS) if dashed else (_BSD_WIDENING, _BSD_LETTERS)
+        found, value = _scan(word.removeprefix("-"), waiting, widening, known)
         if value is not None:
             chosen += _chosen(value)
         if dashed:
@@ -255,20 +257,22 @@ def columns(arguments: Sequence[str]) -> list[Column]:
     return chosen
 
 
-def _scan(word: str, waiting: list[str], widening: frozenset[str]) -> tuple[str, str | None]:
+def _scan(
+    word: str, waiting: list[str], widening: frozenset[str], known: frozenset[str]
+) -> tuple[str, str | None]:
     """Letters in a word that choose a format, and the value of its "o"."""
     if not word:
         raise PsError("garbage option")
     found = ""
     for position, letter in enumerate(word):
-        if letter in "oO":
-            if letter == "O":
-                raise PsError("unknown option O")
+        if letter == "o":
             value = word[position + 1 :] or (waiting.pop(0) if waiting else "")
             if not value:
                 raise PsError("format specification must follow -o")
             return found, value
         if letter not in widening:
+            if letter not in known:
+                raise PsError(f"unknown option {letter}")
             found += letter
     return found, None
 
