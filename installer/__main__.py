@@ -96,6 +96,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     status.set_defaults(command=_status)
 
+    listing = commands.add_parser("ls", help="list the instances of this machine")
+    listing.set_defaults(command=_ls)
+
+    delete = commands.add_parser("delete", help="stop an instance and delete all its data")
+    delete.add_argument(
+        "--force", action="store_true", help="although it has containers or volumes"
+    )
+    delete.set_defaults(command=_delete)
+
     configure = commands.add_parser(
         "configure", help="change the limits of a running suite, effective at once"
     )
@@ -124,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     issue.add_argument("--out", type=Path, metavar="DIR", help="default: ./NAME")
     issue.set_defaults(command=_issue)
 
-    for command in (up, down, restart, status, configure, issue):
+    for command in (up, down, restart, status, delete, configure, issue):
         command.add_argument(
             "--data-dir",
             type=Path,
@@ -182,6 +191,23 @@ def _status(options: argparse.Namespace) -> int:
     status = read_status(options.data_dir, options.wait)
     print(status.to_json() if options.json else status.to_text())
     return status.exit_code
+
+
+def _ls(options: argparse.Namespace) -> int:
+    from installer.listing import list_instances, to_text
+
+    print(to_text(list_instances()))
+    return 0
+
+
+def _delete(options: argparse.Namespace) -> int:
+    from installer.deletion import delete
+
+    rest = delete(options.data_dir, say, force=options.force)
+    print("deleted")
+    for path in rest:
+        print(f"not ours, and still there: {path}")
+    return 0
 
 
 def _configure(options: argparse.Namespace) -> int:

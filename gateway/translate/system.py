@@ -10,8 +10,8 @@ from vic.storage.v1.image_pb2 import ImageServiceInfoResponse
 
 from gateway import API_VERSION, MIN_API_VERSION
 from gateway.negotiation import version_text
+from gateway.translate.confinement import RUNTIME
 from gateway.translate.containers import STORAGE_DRIVER
-from gateway.translate.host_config import RUNTIME
 from gateway.translate.progress import human_size
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}

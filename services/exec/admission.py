@@ -33,8 +33,10 @@ class Admission:
         """Write the limits of the VCH."""
         await Facts(self._store).set_fact(LIMITS, json.dumps(asdict(limits)))
 
-    async def admit(self, record: Record, size_of: Callable[[Record], Size]) -> None:
+    async def admit(self, record: Record, wanted: Size, size_of: Callable[[Record], Size]) -> None:
         """Write that a container starts. Raises ResourceExhausted (LIMIT_EXCEEDED), leaving it.
+
+        ``wanted`` is what its VM will be given, ``size_of`` tells what a VM has that runs.
 
         Looking at what runs and writing are one step, lest two starts take the same room.
         """
@@ -49,7 +51,7 @@ class Admission:
         async with self._store.transaction() as connection:
             limits = await limits_now(connection)
             sizes = [size_of(record_of(row)) for row in await connection.execute(others)]
-            limits.admit_vm(size_of(record), sizes)
+            limits.admit_vm(wanted, sizes)
             await connection.execute(
                 CONTAINERS.update()
                 .where(CONTAINERS.c.id == record.id)

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from vic.exec.v1 import container_pb2, exec_pb2, exec_pb2_grpc
 
-from portlayer.errors import InvalidArgument, NotImplementedYet, OutOfRange, Reason
+from portlayer.errors import InvalidArgument, OutOfRange, Reason
 from services.exec.admission import Admission
 from services.exec.creation import Creator
 from services.exec.drivers import Hypervisor, StartKind
@@ -80,7 +80,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         starts = self._lifecycle.starts
         running_vms = [state for state in State if state.has_vm]
         given = [
-            self._hypervisor.size(record.spec.resources)
+            record.vm or self._hypervisor.size(record.spec.resources)
             for record in await self._containers.select(running_vms)
         ]
         return exec_pb2.InfoResponse(
@@ -205,11 +205,10 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self, request: exec_pb2.UpdateRequest, context: Context
     ) -> exec_pb2.UpdateResponse:
         """See the contract."""
-        if request.resources.ByteSize():
-            message = "updates of limits are not implemented"
-            raise NotImplementedYet(message, option="update of limits")
         record = await self._once(
-            "Update", request, lambda id_: self._lifecycle.update(id_, request.restart_policy)
+            "Update",
+            request,
+            lambda id_: self._lifecycle.update(id_, request.restart_policy, request.resources),
         )
         return exec_pb2.UpdateResponse(container=_container(record))
 

@@ -67,6 +67,7 @@ class ControlStream:
         process_id: str,
         process: process_pb2.ProcessSpec,
         limits: process_pb2.WorkloadLimits,
+        sandbox: process_pb2.SandboxOptions,
         *,
         init: bool,
     ) -> None:
@@ -74,6 +75,7 @@ class ControlStream:
         command = tether_pb2.LaunchCommand(process_id=process_id, process=process, init=init)
         if init:
             command.limits.CopyFrom(limits)
+            command.sandbox.CopyFrom(sandbox)
         self.send(tether_pb2.ConnectResponse(launch=command))
 
     def acknowledge_exit(self, process_id: str) -> None:
@@ -122,6 +124,14 @@ class ControlStream:
                 return await listing.table()
             finally:
                 del self._lists[command_id]
+
+    async def update_limits(self, limits: process_pb2.WorkloadLimits) -> str:
+        """Set other limits; return why that failed, or nothing. Raises Unavailable."""
+        return await self._command(
+            lambda command_id: tether_pb2.ConnectResponse(
+                update_limits=tether_pb2.UpdateLimitsCommand(command_id=command_id, limits=limits)
+            )
+        )
 
     async def _command(self, build: Callable[[int], tether_pb2.ConnectResponse]) -> str:
         self._commands += 1

@@ -14,10 +14,11 @@ from vic.tether.v1.tether_pb2 import (
     SignalCommand,
     StatsSample,
     TopCommand,
+    UpdateLimitsCommand,
 )
 from vic.tether.v1.tether_pb2_grpc import TetherServiceStub
 
-from tether.agent.commands import launch_failed, launch_message
+from tether.agent.commands import launch_failed, launch_message, limits
 from tether.agent.control import ControlStream
 from tether.agent.listing import process_list
 from tether.agent.process import Exit, WorkloadProcess
@@ -162,6 +163,8 @@ class Agent:
                 self._sample_every(command.stats.period_ms)
             case "top":
                 self._list(command.top)
+            case "update_limits":
+                self._update_limits(command.update_limits)
             case _:
                 pass  # of a later version of the contract
 
@@ -177,19 +180,21 @@ class Agent:
             self._link.send(message)
 
     def _signal(self, command: SignalCommand) -> None:
+        message = {"op": "signal", "process_id": command.process_id, "signal": command.signal}
+        self._ask(command.command_id, message)
+
+    def _update_limits(self, command: UpdateLimitsCommand) -> None:
+        message = {"op": "update_limits", "limits": limits(command.limits)}
+        self._ask(command.command_id, message)
+
+    def _ask(self, command_id: int, message: Message) -> None:
+        """Have the supervisor do something, whose result it tells."""
         if len(self._commands) >= _MOST_COMMANDS:
-            self._result(command.command_id, "too many signals are waiting")
+            self._result(command_id, "too many commands are waiting")
             return
         number, self._next_command = self._next_command, self._next_command + 1
-        self._commands[number] = command.command_id
-        self._link.send(
-            {
-                "op": "signal",
-                "id": number,
-                "process_id": command.process_id,
-                "signal": command.signal,
-            }
-        )
+        self._commands[number] = command_id
+        self._link.send({**message, "id": number})
 
     def _answer(self, number: int, error: str) -> None:
         command_id = self._commands.pop(number, None)

@@ -13,6 +13,7 @@ from vic.exec.v1 import container_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, image_pb2
+from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason, VicError
 from portlayer.store import Store, open_store
@@ -67,6 +68,8 @@ class FakeFacets:
     exits: "Exits | None" = None
     boots: dict[str, str] = field(default_factory=dict)
     retired: list[str] = field(default_factory=list)
+    # Of the workload of each container whose limits were changed.
+    limits: dict[str, tether_process_pb2.WorkloadLimits] = field(default_factory=dict)
     powered_off: list[str] = field(default_factory=list)
     # Cleared, it lets Launch wait for its answer, after `launched`.
     answer_launch: asyncio.Event = field(default_factory=asyncio.Event)
@@ -105,6 +108,10 @@ class FakeFacets:
         self._fail("Prepare")
         self.disks[request.container_id] = request.specification
         return disk_pb2.PrepareResponse(disk=self._disk(request.container_id))
+
+    async def UpdateLimits(self, request: process_pb2.UpdateLimitsRequest) -> None:
+        self._fail("UpdateLimits")
+        self.limits[request.container_id] = request.limits
 
     async def PutSpecification(self, request: disk_pb2.PutSpecificationRequest) -> None:
         self._fail("PutSpecification")
@@ -238,6 +245,8 @@ class FakeHypervisor:
     paused: set[str] = field(default_factory=set)
     failing: dict[str, VicError] = field(default_factory=dict)
     kinds: list[bool] = field(default_factory=list)
+    # CPU shares of VMs that were weighed anew.
+    shares: dict[str, int] = field(default_factory=dict)
     # How many of the next starts take a clone that was kept ready.
     ready: int = 0
     # Boots that there ever were: none is launched twice.
@@ -297,6 +306,13 @@ class FakeHypervisor:
         await asyncio.Event().wait()
 
     async def forget_exits(self, through: int) -> None: ...
+
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        self._fail("reweigh")
+        assert self.machines[container_id] == boot_id
+        self.shares[container_id] = resources.cpu_shares
 
     async def pause(self, container_id: str) -> None:
         self._fail("pause")

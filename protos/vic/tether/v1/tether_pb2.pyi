@@ -212,7 +212,7 @@ class BlockStats(_message.Message):
     def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_operations: _Optional[int] = ..., write_operations: _Optional[int] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "archive", "top")
+    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "archive", "top", "update_limits")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -222,6 +222,7 @@ class ConnectResponse(_message.Message):
     STATS_FIELD_NUMBER: _ClassVar[int]
     ARCHIVE_FIELD_NUMBER: _ClassVar[int]
     TOP_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_LIMITS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     launch: LaunchCommand
     signal: SignalCommand
@@ -231,23 +232,34 @@ class ConnectResponse(_message.Message):
     stats: StatsCommand
     archive: ArchiveCommand
     top: TopCommand
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., archive: _Optional[_Union[ArchiveCommand, _Mapping]] = ..., top: _Optional[_Union[TopCommand, _Mapping]] = ...) -> None: ...
+    update_limits: UpdateLimitsCommand
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., archive: _Optional[_Union[ArchiveCommand, _Mapping]] = ..., top: _Optional[_Union[TopCommand, _Mapping]] = ..., update_limits: _Optional[_Union[UpdateLimitsCommand, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class LaunchCommand(_message.Message):
-    __slots__ = ("process_id", "process", "init", "limits")
+    __slots__ = ("process_id", "process", "init", "limits", "sandbox")
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     INIT_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
     process_id: str
     process: _process_pb2.ProcessSpec
     init: bool
     limits: _process_pb2.WorkloadLimits
-    def __init__(self, process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., init: _Optional[bool] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
+    sandbox: _process_pb2.SandboxOptions
+    def __init__(self, process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., init: _Optional[bool] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ...) -> None: ...
+
+class UpdateLimitsCommand(_message.Message):
+    __slots__ = ("command_id", "limits")
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    command_id: int
+    limits: _process_pb2.WorkloadLimits
+    def __init__(self, command_id: _Optional[int] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
 
 class SignalCommand(_message.Message):
     __slots__ = ("command_id", "process_id", "signal")

@@ -43,6 +43,7 @@ def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
             for address, name in _hosts(spec, endpoints)
         ],
         root_readonly=spec.read_only_root,
+        shm_bytes=spec.shm_bytes,
     )
 
 
