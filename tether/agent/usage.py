@@ -1,7 +1,7 @@
 """What the workload uses of its VM, read from the kernel: cgroup v2, /proc/stat, /proc/net/dev.
 
-The time of all CPUs is the clock's, times their number. /proc/stat counts it in timer interrupts, of
-which an emulated CPU that is short of time misses many: a process would seem to use several CPUs.
+The time of all CPUs is the clock's, times their number. /proc/stat counts it in timer interrupts,
+of which an emulated CPU that is short of time misses many: a process would seem to use several.
 """
 
 from __future__ import annotations
