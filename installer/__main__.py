@@ -115,6 +115,16 @@ def _parser() -> argparse.ArgumentParser:
     configure.add_argument(
         "--cpu-limit", metavar="N", help="virtual CPUs of the VMs that run, or none"
     )
+    configure.add_argument(
+        "--storage-limit",
+        metavar="SIZE",
+        help="disks of the containers at their full size, or none",
+    )
+    configure.add_argument(
+        "--memory-overcommit",
+        metavar="FACTOR",
+        help="how many times its memory the host may give to VMs, such as 1.5 (default: 4)",
+    )
     configure.set_defaults(command=_configure)
 
     bootstrap = commands.add_parser(
@@ -211,16 +221,26 @@ def _delete(options: argparse.Namespace) -> int:
 
 
 def _configure(options: argparse.Namespace) -> int:
-    from installer.configure import configure
+    from installer.configure import Wishes, configure
 
-    limits = configure(
-        options.data_dir, options.container_limit, options.memory_limit, options.cpu_limit
+    wishes = Wishes(
+        containers=options.container_limit,
+        memory=options.memory_limit,
+        cpus=options.cpu_limit,
+        storage=options.storage_limit,
+        overcommit=options.memory_overcommit,
     )
+    limits = configure(options.data_dir, wishes)
     print(f"containers: {limits.containers or 'no limit'}")
-    memory = f"{limits.memory_bytes // 1024**2} MiB" if limits.memory_bytes else "no limit"
-    print(f"memory of running VMs: {memory}")
+    print(f"memory of running VMs: {_mebibytes(limits.memory_bytes)}")
     print(f"CPUs of running VMs: {limits.cpus or 'no limit'}")
+    print(f"disks of containers: {_mebibytes(limits.storage_bytes)}")
+    print(f"memory overcommitment: {limits.memory_overcommit_percent / 100:g} times")
     return 0
+
+
+def _mebibytes(limit: int) -> str:
+    return f"{limit // 1024**2} MiB" if limit else "no limit"
 
 
 def _bootstrap(options: argparse.Namespace) -> int:
