@@ -94,7 +94,7 @@ down: .venv/.made ## Stop what `make demo` left running
 
 # --- checks -----------------------------------------------------------------------------------
 
-.PHONY: lint protos test unit bench soak
+.PHONY: lint protos test unit bench soak conformance
 lint: .venv/.made-dev ## ruff, mypy, import borders, protos
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
