@@ -86,6 +86,7 @@ def machine_from_proto(message: pb.Machine) -> tuple[Machine, str]:
         nics=tuple(Nic(nic.tap_name, nic.mac_address) for nic in message.nics),
         guest=_guest_from_proto(message.guest) if message.HasField("guest") else None,
         identity=message.identity,
+        cpu_weight=message.cpu_weight,
     )
     return machine, hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
 

@@ -13,7 +13,6 @@ from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
-from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError, leaf_error
 from services.exec.creation import container_endpoints
@@ -23,7 +22,9 @@ from services.exec.exits import INIT, Exits
 from services.exec.peers import Peers
 from services.exec.ports import publish
 from services.exec.record import Record
+from services.exec.resources import workload_limits
 from services.exec.spec import init_process
+from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
 
@@ -50,12 +51,14 @@ class Starter:
         peers: Peers,
         hypervisor: Hypervisor,
         exits: Exits,
+        modes: StartModes,
         tether_server_name: str,
     ) -> None:
         self._containers = containers
         self._peers = peers
         self._hypervisor = hypervisor
         self._exits = exits
+        self._modes = modes
         self._tether_server_name = tether_server_name
         self._management: network_pb2.InfoResponse | None = None
         # Starts since the service came up; a cold boot is never silent.
@@ -69,7 +72,7 @@ class Starter:
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         try:
-            return await self._boot(fresh)
+            return await self._boot(fresh, cold=self._modes.cold(former.spec.labels))
         except Exception as error:
             leaf = leaf_error(error)
             if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
@@ -147,6 +150,7 @@ class Starter:
             pid=created.pid,
             started_ns=response.started_at.ToNanoseconds(),
             finished_ns=0,
+            vm=self._hypervisor.size(record.spec.resources),
             start_kind=created.kind.value,
             # The guest's own word.
             kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],
@@ -178,19 +182,13 @@ class Starter:
 
     async def _launch_init(self, record: Record) -> process_pb2.LaunchResponse:
         """Ask interaction to run the init process; a VM that ends meanwhile ends the wait."""
-        resources = record.spec.resources
-        limits = tether_process_pb2.WorkloadLimits(
-            memory_bytes=resources.memory_bytes,
-            memory_swap_bytes=resources.memory_swap_bytes,
-            nano_cpus=resources.nano_cpus,
-            pids=max(0, resources.pids_limit),
-        )
         request = process_pb2.LaunchRequest(
             container_id=record.id,
             boot_id=record.boot_id,
             process_id=INIT,
             process=init_process(record.spec),
-            limits=limits,
+            limits=workload_limits(record.spec.resources),
+            sandbox=record.spec.sandbox,
         )
         launch = asyncio.ensure_future(self._ask_to_launch(request))
         gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())

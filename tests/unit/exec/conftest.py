@@ -13,8 +13,16 @@ from vic.exec.v1 import container_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, image_pb2
+from vic.tether.v1 import process_pb2 as tether_process_pb2
 
-from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason, VicError
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    VicError,
+)
 from portlayer.store import Store, open_store
 from services.exec.admission import Admission
 from services.exec.creation import Creator
@@ -37,9 +45,12 @@ from services.exec.parts import Parts
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
 from services.exec.restarting import Restarts
+from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
+from services.exec.vch import Vch
 from tests.databases import place_database
 
+DISK_BYTES = 8 * 2**30
 IMAGE = image_pb2.Image(
     id="sha256:" + "ab" * 32,
     config=image_pb2.ImageConfig(command=["sh"], env=["A=image", "B=image"], labels={"l": "image"}),
@@ -67,6 +78,8 @@ class FakeFacets:
     exits: "Exits | None" = None
     boots: dict[str, str] = field(default_factory=dict)
     retired: list[str] = field(default_factory=list)
+    # Of the workload of each container whose limits were changed.
+    limits: dict[str, tether_process_pb2.WorkloadLimits] = field(default_factory=dict)
     powered_off: list[str] = field(default_factory=list)
     # Cleared, it lets Launch wait for its answer, after `launched`.
     answer_launch: asyncio.Event = field(default_factory=asyncio.Event)
@@ -105,6 +118,10 @@ class FakeFacets:
         self._fail("Prepare")
         self.disks[request.container_id] = request.specification
         return disk_pb2.PrepareResponse(disk=self._disk(request.container_id))
+
+    async def UpdateLimits(self, request: process_pb2.UpdateLimitsRequest) -> None:
+        self._fail("UpdateLimits")
+        self.limits[request.container_id] = request.limits
 
     async def PutSpecification(self, request: disk_pb2.PutSpecificationRequest) -> None:
         self._fail("PutSpecification")
@@ -238,8 +255,12 @@ class FakeHypervisor:
     paused: set[str] = field(default_factory=set)
     failing: dict[str, VicError] = field(default_factory=dict)
     kinds: list[bool] = field(default_factory=list)
+    # CPU shares of VMs that were weighed anew.
+    shares: dict[str, int] = field(default_factory=dict)
     # How many of the next starts take a clone that was kept ready.
     ready: int = 0
+    # How many are to be kept.
+    wanted: int = 0
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
     exits_to: "Exits | None" = None
@@ -250,7 +271,9 @@ class FakeHypervisor:
     async def close(self) -> None: ...
 
     async def info(self) -> HypervisorInfo:
-        return HypervisorInfo("fake", "fake", "none", "a test", "6.1", 2, 2**34)
+        return HypervisorInfo(
+            "fake", "fake", "none", "a test", "6.1", 2, 2**34, ready_wanted=self.wanted
+        )
 
     def size(self, resources: container_pb2.Resources) -> Size:
         return Size(max(512 * MIB, resources.memory_bytes), max(1, resources.nano_cpus // 10**9))
@@ -298,12 +321,26 @@ class FakeHypervisor:
 
     async def forget_exits(self, through: int) -> None: ...
 
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        self._fail("reweigh")
+        assert self.machines[container_id] == boot_id
+        self.shares[container_id] = resources.cpu_shares
+
     async def pause(self, container_id: str) -> None:
         self._fail("pause")
         self.paused.add(container_id)
 
     async def unpause(self, container_id: str) -> None:
         self.paused.discard(container_id)
+
+    def check_ready(self, count: int) -> None:
+        if count > 8:
+            raise InvalidArgument(f"{count} ready clones take too much", Reason.INVALID_REQUEST)
+
+    def keep_ready(self, count: int | None) -> None:
+        self.wanted = 2 if count is None else count
 
     def _fail(self, call: str) -> None:
         if call in self.failing:
@@ -322,6 +359,8 @@ class Facet:
     events: EventLog
     creator: Creator
     lifecycle: Lifecycle
+    modes: StartModes
+    vch: Vch
     exits: Exits
     reconciler: Reconciler
     restarts: Restarts
@@ -351,14 +390,17 @@ class Facet:
 def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     """Put a facet together."""
     stubs = Peers(*(cast("Any", peers),) * 4)
-    containers, admission, facts = Containers(store), Admission(store), Facts(store)
-    history, turns = History(store), Turns()
+    containers, facts = Containers(store), Facts(store)
+    admission = Admission(store, hypervisor, DISK_BYTES)
+    history, turns = History(store), Turns(store.neighbours)
     events = EventLog(history)
     exits = Exits(containers, events, turns, stubs, hypervisor)
     peers.exits = hypervisor.exits_to = exits
     creator = Creator(containers, admission, events, turns, stubs, hypervisor)
     parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits)
-    lifecycle = Lifecycle(parts, admission, "interaction.test.vic")
+    modes = StartModes(facts, hypervisor, StartMode())
+    lifecycle = Lifecycle(parts, admission, modes, "interaction.test.vic")
+    vch = Vch("0" * 8, "1", containers, admission, lifecycle, hypervisor, modes)
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
     restarts = Restarts(containers, facts, lifecycle, exits)
     return Facet(
@@ -370,6 +412,8 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
         events,
         creator,
         lifecycle,
+        modes,
+        vch,
         exits,
         reconciler,
         restarts,
