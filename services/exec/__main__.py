@@ -27,6 +27,7 @@ from services.exec.operations import Turns
 from services.exec.parts import Parts
 from services.exec.peers import open_peers
 from services.exec.reconcile import Reconciler
+from services.exec.replicas import follow_replicas
 from services.exec.restarting import Restarts
 from services.exec.roles import ACCESS, SERVICE
 from services.exec.server import ExecServicer
@@ -66,7 +67,7 @@ async def serve(settings: ExecSettings) -> None:
         containers, facts = Containers(store), Facts(store)
         admission = Admission(store, hypervisor, settings.base_size_bytes)
         modes = StartModes(facts, hypervisor, StartMode(settings.ready_clones))
-        events, turns = EventLog(History(store)), Turns()
+        events, turns = EventLog(History(store)), Turns(store.neighbours)
         exits = Exits(containers, events, turns, peers, hypervisor)
         creator = Creator(containers, admission, events, turns, peers, hypervisor)
         lifecycle = Lifecycle(
@@ -98,6 +99,7 @@ async def serve(settings: ExecSettings) -> None:
             asyncio.create_task(reconciler.run(), name="reconciler"),
             asyncio.create_task(watching.run(), name="watching"),
             asyncio.create_task(restarts.run(), name="restarts"),
+            asyncio.create_task(follow_replicas(store.neighbours, events, exits), name="replicas"),
         ]
         try:
             await server.start(settings.addresses)

@@ -396,7 +396,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     stubs = Peers(*(cast("Any", peers),) * 4)
     containers, facts = Containers(store), Facts(store)
     admission = Admission(store, hypervisor, DISK_BYTES)
-    history, turns = History(store), Turns()
+    history, turns = History(store), Turns(store.neighbours)
     events = EventLog(history)
     exits = Exits(containers, events, turns, stubs, hypervisor)
     peers.exits = hypervisor.exits_to = exits
