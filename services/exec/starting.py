@@ -72,7 +72,7 @@ class Starter:
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         try:
-            return await self._boot(fresh, cold=self._modes.cold(former.spec.labels))
+            return await self._boot(fresh)
         except Exception as error:
             leaf = leaf_error(error)
             if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
@@ -116,6 +116,7 @@ class Starter:
                 _response(self._peers.network.GetReservation(reservation_request))
             )
             management = group.create_task(self._management_network())
+            asked_cold = group.create_task(self._modes.cold(record.spec.labels))
         endpoints = list(reservation.result().endpoints)
         info = management.result()
         machine = MachineSpec(
@@ -126,7 +127,7 @@ class Starter:
             endpoints=endpoints,
             tether_endpoint=f"{info.management_address}:{info.tether_port}",
             tether_server_name=self._tether_server_name,
-            cold=cold,
+            cold=cold or asked_cold.result(),
         )
         undo.push_async_callback(self._undo_bind, record)
         # A port that somebody else has is told before there is a VM.
