@@ -21,6 +21,7 @@ from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exits
 from services.exec.facts import Facts
+from services.exec.health_reports import HealthReports
 from services.exec.history import History
 from services.exec.lifecycle import Lifecycle
 from services.exec.operations import Turns
@@ -74,7 +75,8 @@ async def serve(settings: ExecSettings) -> None:
         )
         reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
         restarts = Restarts(containers, facts, lifecycle, exits)
-        watching = Watching(facts, peers, hypervisor, exits, reconciler)
+        health = HealthReports(containers, events)
+        watching = Watching(facts, peers, hypervisor, exits, health, reconciler)
         servicer = ExecServicer(
             settings.instance_id,
             version("vic"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
+from vic.tether.v1 import health_pb2
 
 from portlayer.errors import AlreadyExists, Reason
 from services.exec.admission import limits_now
@@ -149,6 +150,21 @@ class Containers(Lookup):
                     finished_ns=ended.finished_ns,
                     held_signals="",
                 )
+            )
+            if not result.rowcount:
+                return False
+            await append_events(connection, events)
+        return True
+
+    async def set_health(
+        self, record: Record, health: health_pb2.Health, events: Iterable[NewEvent]
+    ) -> bool:
+        """Write what is told of a boot's health; return whether it is the present one."""
+        async with self._store.transaction() as connection:
+            result = await connection.execute(
+                CONTAINERS.update()
+                .where(CONTAINERS.c.id == record.id, CONTAINERS.c.boot_id == record.boot_id)
+                .values(health=health.SerializeToString(), health_boot_id=record.boot_id)
             )
             if not result.rowcount:
                 return False

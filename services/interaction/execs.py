@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from vic.interaction.v1 import interaction_pb2
-from vic.tether.v1 import process_pb2
+from vic.tether.v1 import process_pb2, tether_pb2
 
 from portlayer.errors import (
     AlreadyExists,
@@ -96,10 +96,7 @@ class Execs:
         await self._launcher.launch(
             session,
             session.boot_id,
-            process.process_id,
-            spec,
-            process_pb2.WorkloadLimits(),
-            process_pb2.SandboxOptions(),
+            tether_pb2.LaunchCommand(process_id=process.process_id, process=spec),
             LAUNCH_SECONDS,
         )
 

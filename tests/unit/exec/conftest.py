@@ -30,6 +30,7 @@ from services.exec.drivers import (
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exit, Exits
 from services.exec.facts import Facts
+from services.exec.health_reports import HealthReports
 from services.exec.history import History
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB, Size
@@ -342,6 +343,7 @@ class Facet:
     exits: Exits
     reconciler: Reconciler
     restarts: Restarts
+    health: HealthReports
     turns: Turns
     peers: FakeFacets
     hypervisor: FakeHypervisor
@@ -379,6 +381,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     lifecycle = Lifecycle(parts, admission, "interaction.test.vic")
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
     restarts = Restarts(containers, facts, lifecycle, exits)
+    health = HealthReports(containers, events)
     return Facet(
         store,
         containers,
@@ -391,6 +394,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
         exits,
         reconciler,
         restarts,
+        health,
         turns,
         peers,
         hypervisor,
