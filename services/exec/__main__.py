@@ -21,13 +21,13 @@ from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exits
 from services.exec.facts import Facts
-from services.exec.health_reports import HealthReports
 from services.exec.history import History
 from services.exec.lifecycle import Lifecycle
 from services.exec.operations import Turns
 from services.exec.parts import Parts
 from services.exec.peers import open_peers
 from services.exec.reconcile import Reconciler
+from services.exec.reports import Reports
 from services.exec.restarting import Restarts
 from services.exec.roles import ACCESS, SERVICE
 from services.exec.server import ExecServicer
@@ -75,8 +75,8 @@ async def serve(settings: ExecSettings) -> None:
         )
         reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
         restarts = Restarts(containers, facts, lifecycle, exits)
-        health = HealthReports(containers, events)
-        watching = Watching(facts, peers, hypervisor, exits, health, reconciler)
+        reports = Reports(containers, events)
+        watching = Watching(facts, peers, hypervisor, exits, reports, reconciler)
         servicer = ExecServicer(
             settings.instance_id,
             version("vic"),

@@ -11,10 +11,10 @@ from portlayer.errors import OutOfRange, VicError, domain_errors, leaf_error
 from services.exec.drivers import Hypervisor
 from services.exec.exits import INIT, Exit, Exits
 from services.exec.facts import Facts
-from services.exec.health_reports import HealthReports
 from services.exec.intake import Intake
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
+from services.exec.reports import Reports
 
 log = logging.getLogger("vic.exec.watching")
 
@@ -33,14 +33,14 @@ class Watching:
         peers: Peers,
         hypervisor: Hypervisor,
         exits: Exits,
-        health: HealthReports,
+        reports: Reports,
         reconciler: Reconciler,
     ) -> None:
         self._facts = facts
         self._peers = peers
         self._hypervisor = hypervisor
         self._exits = exits
-        self._health = health
+        self._reports = reports
         self._reconciler = reconciler
         self._works: set[asyncio.Task[None]] = set()
         # The one that takes in the ends of VMs at present.
@@ -87,8 +87,8 @@ class Watching:
                     await intake.take(response.event.sequence, self._process_event(response.event))
 
     def _process_event(self, event: process_pb2.ProcessEvent) -> Coroutine[None, None, None] | None:
-        if event.process_id == INIT and event.HasField("health"):
-            return self._health.take(event.container_id, event.boot_id, event.health)
+        if event.command or event.HasField("health"):
+            return self._reports.take(event)
         if event.process_id != INIT or event.WhichOneof("event") != "ended":
             return None
         how = Exit(

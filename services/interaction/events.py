@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from vic.interaction.v1 import process_pb2
+from vic.interaction.v1 import interaction_pb2, process_pb2
 from vic.tether.v1 import health_pb2
 
 from portlayer.errors import OutOfRange
@@ -15,6 +15,7 @@ from services.interaction.store import InteractionStore, ProcessRow
 from services.interaction.timestamps import from_ns
 
 _BATCH: Final = 256
+_LONGEST_COMMAND: Final = 4096
 
 
 class EventJournal:
@@ -41,8 +42,17 @@ class EventJournal:
                 self._health[event.container_id] = event
             self.newest = sequence
 
+    async def created(self, container_id: str, boot_id: str, process_id: str, spec: bytes) -> None:
+        """Record that a client made a process, which itself is on record when it runs."""
+        event = _event(ProcessRow(container_id, process_id, boot_id, spec))
+        event.created.SetInParent()
+        async with self._turn:
+            event.sequence = await self._store.put_event(event.SerializeToString())
+            self._append(event)
+        self._changed.beat()
+
     async def running(self, row: ProcessRow) -> None:
-        """Record that a process runs."""
+        """Record that a process runs, or that it was tried to."""
         event = _event(row)
         event.running.pid = row.pid
         event.running.started_at.CopyFrom(from_ns(row.started_ns))
@@ -73,16 +83,18 @@ class EventJournal:
             event.sequence = await self._store.put_event(event.SerializeToString(), number)
             if same is not None:
                 self._events.remove(same)
-            self._events.append(event)
+            self._append(event)
             self._health[container_id] = event
-            self.newest = event.sequence
         self._changed.beat()
+
+    def _append(self, event: process_pb2.ProcessEvent) -> None:
+        self._events.append(event)
+        self.newest = event.sequence
 
     async def _record(self, row: ProcessRow, event: process_pb2.ProcessEvent) -> None:
         async with self._turn:
             event.sequence = await self._store.put_process(row, event.SerializeToString())
-            self._events.append(event)
-            self.newest = event.sequence
+            self._append(event)
         self._changed.beat()
 
     async def acknowledge(self, sequence: int) -> None:
@@ -116,8 +128,17 @@ class EventJournal:
 
 def _event(row: ProcessRow) -> process_pb2.ProcessEvent:
     return process_pb2.ProcessEvent(
-        container_id=row.container_id, boot_id=row.boot_id, process_id=row.process_id
+        container_id=row.container_id,
+        boot_id=row.boot_id,
+        process_id=row.process_id,
+        command="" if row.spec is None else command_of(row.spec),
     )
+
+
+def command_of(spec: bytes) -> str:
+    """Return what a client's process runs, as Docker tells it, and no more of it than is useful."""
+    args = interaction_pb2.CreateExecRequest.FromString(spec).process.args
+    return " ".join(args)[:_LONGEST_COMMAND]
 
 
 def _says_as_much(former: process_pb2.ProcessEvent, event: process_pb2.ProcessEvent) -> bool:

@@ -69,6 +69,7 @@ class Execs:
             raise FailedPrecondition(f"more than {MAX_PROCESSES} execs", Reason.LIMIT_EXCEEDED)
         # On record when it runs; until then a restart forgets it, as dockerd does.
         process = session.execs[exec_id] = Process(exec_id, serialized)
+        await session.created(process)
         return process
 
     def claim(self, exec_id: str) -> tuple[Session, Process]:

@@ -217,11 +217,15 @@ class Session:
             # Who waits for the launch goes on before the record is written.
             await asyncio.sleep(0)
         if not process.recorded:
-            if process.of_a_client:
-                await self._store.put_process(process.row(self.container_id))
-            else:
-                await self._journal.running(process.row(self.container_id))
+            await self._journal.running(process.row(self.container_id))
             process.recorded = True
+
+    async def created(self, process: Process) -> None:
+        """Record that a client made a process."""
+        assert process.spec is not None
+        await self._journal.created(
+            self.container_id, self.boot_id, process.process_id, process.spec
+        )
 
     async def take_health(self, boot_id: str, health: health_pb2.Health) -> None:
         """Take in the state of the workload's health. Raises InvalidArgument for what can't be."""
@@ -244,7 +248,7 @@ class Session:
         self.tell()
         if process.of_a_client:
             process.exit = Exit(failure.exit_code, oom_killed=False, finished_ns=time.time_ns())
-            await self._store.put_process(process.row(self.container_id))
+            await self._journal.running(process.row(self.container_id))
 
     async def exited(self, boot_id: str, process_id: str, how: Exit) -> None:
         """Take in that a process has ended: record it after its last byte, and acknowledge it."""
@@ -281,11 +285,7 @@ class Session:
             await self._container_log.close()
 
     async def _put_end(self, process: Process) -> None:
-        """Record an end; of what exec didn't launch it isn't told, as it has no use for it."""
-        if process.of_a_client:
-            await self._store.put_process(process.row(self.container_id))
-        else:
-            await self._journal.ended(process.row(self.container_id))
+        await self._journal.ended(process.row(self.container_id))
 
     def _find(self, boot_id: str, process_id: str) -> Process | None:
         if boot_id != self.boot_id or self.removed:

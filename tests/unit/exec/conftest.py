@@ -30,7 +30,6 @@ from services.exec.drivers import (
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exit, Exits
 from services.exec.facts import Facts
-from services.exec.health_reports import HealthReports
 from services.exec.history import History
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB, Size
@@ -38,6 +37,7 @@ from services.exec.operations import Turns
 from services.exec.parts import Parts
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
+from services.exec.reports import Reports
 from services.exec.restarting import Restarts
 from services.exec.store import MIGRATIONS, Containers
 from tests.databases import place_database
@@ -343,7 +343,7 @@ class Facet:
     exits: Exits
     reconciler: Reconciler
     restarts: Restarts
-    health: HealthReports
+    reports: Reports
     turns: Turns
     peers: FakeFacets
     hypervisor: FakeHypervisor
@@ -381,7 +381,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     lifecycle = Lifecycle(parts, admission, "interaction.test.vic")
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
     restarts = Restarts(containers, facts, lifecycle, exits)
-    health = HealthReports(containers, events)
+    reports = Reports(containers, events)
     return Facet(
         store,
         containers,
@@ -394,7 +394,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
         exits,
         reconciler,
         restarts,
-        health,
+        reports,
         turns,
         peers,
         hypervisor,

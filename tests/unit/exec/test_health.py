@@ -1,11 +1,13 @@
 """Health checks: what is asked for, what a tether is told, what is recorded of it."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.exec.v1 import container_pb2, exec_pb2
+from vic.interaction.v1 import process_pb2 as interaction_process_pb2
 from vic.storage.v1 import image_pb2
 from vic.tether.v1 import health_pb2, process_pb2
 
@@ -94,16 +96,23 @@ async def start(facet: Facet, container_id: str) -> Record:
     return record
 
 
+async def tell(facet: Facet, record: Record, health: health_pb2.Health, boot_id: str = "") -> None:
+    """Have interaction tell of a container's health."""
+    event = interaction_process_pb2.ProcessEvent(
+        container_id=record.id, boot_id=boot_id or record.boot_id, process_id="init", health=health
+    )
+    await facet.reports.take(event)
+
+
 async def test_states_are_recorded_and_changes_told(facet: Facet) -> None:
     record = await started(facet)
     assert record.message().status.health.status == STARTING
-    take, boot = facet.health.take, record.boot_id
-    await take(record.id, "another boot", state(UNHEALTHY, 1))
-    await take(record.id, boot, state(HEALTHY, 10))
-    await take(record.id, boot, state(HEALTHY, 10, 20))
+    await tell(facet, record, state(UNHEALTHY, 1), boot_id="another")
+    await tell(facet, record, state(HEALTHY, 10))
+    await tell(facet, record, state(HEALTHY, 10, 20))
     # Told again after a restart of who tells it.
-    await take(record.id, boot, state(UNHEALTHY, 10))
-    await take(record.id, boot, state(UNHEALTHY, 10, 20, 30))
+    await tell(facet, record, state(UNHEALTHY, 10))
+    await tell(facet, record, state(UNHEALTHY, 10, 20, 30))
     current = await facet.containers.get(record.id)
     assert current is not None
     assert current.message().status.health == state(UNHEALTHY, 10, 20, 30)
@@ -114,10 +123,28 @@ async def test_states_are_recorded_and_changes_told(facet: Facet) -> None:
 
 async def test_another_run_begins_anew(facet: Facet) -> None:
     record = await started(facet)
-    await facet.health.take(record.id, record.boot_id, state(HEALTHY, 10))
+    await tell(facet, record, state(HEALTHY, 10))
     await facet.lifecycle.stop(record.id, 5, "")
     ended = await facet.containers.get(record.id)
     assert ended is not None
     assert ended.message().status.health.status == HEALTHY
     again = await start(facet, record.id)
     assert again.message().status.health == health_pb2.Health(status=STARTING)
+
+
+async def test_what_clients_run_is_told_in_its_order(facet: Facet) -> None:
+    record = await started(facet)
+    what: dict[str, Any] = {"created": {}, "running": {"pid": 7}, "ended": {"exit_code": 3}}
+    events = [
+        interaction_process_pb2.ProcessEvent(
+            container_id=record.id, process_id="e1", command="ls -l", **{name: value}
+        )
+        for name, value in what.items()
+    ]
+    await asyncio.gather(*(facet.reports.take(event) for event in events))
+    told = (await facet.history.after(0))[-3:]
+    names = [exec_pb2.EventKind.Name(event.kind) for event in told]
+    assert names == ["EVENT_KIND_EXEC_CREATE", "EVENT_KIND_EXEC_START", "EVENT_KIND_EXEC_DIE"]
+    assert [event.detail for event in told] == ["ls -l", "ls -l", ""]
+    assert {event.attributes["execID"] for event in told} == {"e1"}
+    assert told[2].attributes["exitCode"] == "3"

@@ -92,7 +92,7 @@ async def sources(facet: Facet, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     any_source = cast("Any", sources)
     peers = Peers(any_source, any_source, any_source, any_source)
     following = Watching(
-        facet.facts, peers, any_source, facet.exits, facet.health, facet.reconciler
+        facet.facts, peers, any_source, facet.exits, facet.reports, facet.reconciler
     )
     task = sources.following = asyncio.create_task(following.run())
     await sources.watched_from.get()

@@ -186,7 +186,6 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
         ("--tmpfs=/run", "HostConfig.Tmpfs"),
         ("--dns=1.1.1.1", "HostConfig.Dns"),
         ("--add-host=a:1.1.1.1", "HostConfig.ExtraHosts"),
-        ("--health-cmd=true", "Healthcheck"),
         ("--log-driver=gelf", "logging driver 'gelf'"),
         ("--mount=type=tmpfs,dst=/x", "HostConfig.Mounts"),
     ],

@@ -150,7 +150,7 @@ class WatchStarted(_message.Message):
     def __init__(self, sequence: _Optional[int] = ...) -> None: ...
 
 class ProcessEvent(_message.Message):
-    __slots__ = ("sequence", "container_id", "boot_id", "process_id", "running", "ended", "health")
+    __slots__ = ("sequence", "container_id", "boot_id", "process_id", "running", "ended", "health", "created", "command")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +158,8 @@ class ProcessEvent(_message.Message):
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     container_id: str
     boot_id: str
@@ -165,7 +167,13 @@ class ProcessEvent(_message.Message):
     running: ProcessRunning
     ended: ProcessEnded
     health: _health_pb2.Health
-    def __init__(self, sequence: _Optional[int] = ..., container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., running: _Optional[_Union[ProcessRunning, _Mapping]] = ..., ended: _Optional[_Union[ProcessEnded, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
+    created: ProcessCreated
+    command: str
+    def __init__(self, sequence: _Optional[int] = ..., container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., running: _Optional[_Union[ProcessRunning, _Mapping]] = ..., ended: _Optional[_Union[ProcessEnded, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., created: _Optional[_Union[ProcessCreated, _Mapping]] = ..., command: _Optional[str] = ...) -> None: ...
+
+class ProcessCreated(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ProcessRunning(_message.Message):
     __slots__ = ("pid", "started_at")
