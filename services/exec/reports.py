@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from typing import Final
-from weakref import WeakValueDictionary
 
 from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
@@ -23,37 +22,36 @@ _WORDS: Final = {
 
 
 class Reports:
-    """Puts what is told on record, of each container in the order in which it came."""
+    """Puts what is told on record, in the order in which it came."""
 
     def __init__(self, containers: Containers, events: EventLog) -> None:
         self._containers = containers
         self._events = events
-        # Kept alive by those who hold them or wait for them.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turn = asyncio.Lock()
 
     async def take(self, told: process_pb2.ProcessEvent) -> None:
-        """Take in one event; those of one container have to be begun in their order."""
-        turn = self._turns.setdefault(told.container_id, asyncio.Lock())
-        async with turn:
+        """Take in one event; they have to be begun in their order, and are taken in as often."""
+        async with self._turn:
             record = await self._containers.get(told.container_id)
             if record is None:
                 return
+            events, health = [], None
             if told.command:
-                await self._events.append(_exec_event(record, told))
-            elif told.HasField("health") and record.boot_id == told.boot_id:
-                await self._take_health(record, told.health)
+                events = [_exec_event(record, told)]
+            elif record.boot_id == told.boot_id:
+                health = told.health
+                known = record.health.status if record.health is not None else None
+                if health.status != known:
+                    events = [_health_event(record, health)]
+            else:
+                return
+            if await self._containers.report(told.sequence, record, events, health) and events:
+                self._events.announce(record.id)
 
-    async def _take_health(self, record: Record, health: health_pb2.Health) -> None:
-        """Put a state on record, and tell of its status where that has changed."""
-        if not is_newer(health, record.health):
-            return
-        known = record.health.status if record.health is not None else None
-        events = []
-        if health.status != known:
-            word = _WORDS.get(health.status, "none")
-            events.append(replace(event(record, exec_pb2.EVENT_KIND_HEALTH_STATUS), detail=word))
-        if await self._containers.set_health(record, health, events) and events:
-            self._events.announce(record.id)
+
+def _health_event(record: Record, health: health_pb2.Health) -> NewEvent:
+    word = _WORDS.get(health.status, "none")
+    return replace(event(record, exec_pb2.EVENT_KIND_HEALTH_STATUS), detail=word)
 
 
 def _exec_event(record: Record, told: process_pb2.ProcessEvent) -> NewEvent:
@@ -65,11 +63,3 @@ def _exec_event(record: Record, told: process_pb2.ProcessEvent) -> NewEvent:
     created = what == "created"
     kind = exec_pb2.EVENT_KIND_EXEC_CREATE if created else exec_pb2.EVENT_KIND_EXEC_START
     return replace(event(record, kind, execID=exec_id), detail=told.command)
-
-
-def is_newer(health: health_pb2.Health, known: health_pb2.Health | None) -> bool:
-    """Whether a state is no repetition of what is known, as comes after a restart."""
-    if known is None or not known.results or not health.results:
-        return True
-    last, before = health.results[-1].finished_at, known.results[-1].finished_at
-    return last.ToNanoseconds() > before.ToNanoseconds()

@@ -15,6 +15,7 @@ from services.exec.intake import Intake
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
 from services.exec.reports import Reports
+from services.exec.store import REPORTS
 
 log = logging.getLogger("vic.exec.watching")
 
@@ -68,6 +69,8 @@ class Watching:
                     # Its history no longer reaches back to where we were: what was missed,
                     # comparing finds out.
                     await self._facts.set_position(source, 0)
+                    if source == PROCESSES:
+                        await self._facts.set_position(REPORTS, 0)
             # Nothing tells when a peer is back; the channel's own backoff bounds the attempts too.
             await asyncio.sleep(RETRY_SECONDS)
             self._reconciler.doubt()

@@ -96,10 +96,16 @@ async def start(facet: Facet, container_id: str) -> Record:
     return record
 
 
-async def tell(facet: Facet, record: Record, health: health_pb2.Health, boot_id: str = "") -> None:
+async def tell(
+    facet: Facet, record: Record, sequence: int, health: health_pb2.Health, boot_id: str = ""
+) -> None:
     """Have interaction tell of a container's health."""
     event = interaction_process_pb2.ProcessEvent(
-        container_id=record.id, boot_id=boot_id or record.boot_id, process_id="init", health=health
+        sequence=sequence,
+        container_id=record.id,
+        boot_id=boot_id or record.boot_id,
+        process_id="init",
+        health=health,
     )
     await facet.reports.take(event)
 
@@ -107,23 +113,25 @@ async def tell(facet: Facet, record: Record, health: health_pb2.Health, boot_id:
 async def test_states_are_recorded_and_changes_told(facet: Facet) -> None:
     record = await started(facet)
     assert record.message().status.health.status == STARTING
-    await tell(facet, record, state(UNHEALTHY, 1), boot_id="another")
-    await tell(facet, record, state(HEALTHY, 10))
-    await tell(facet, record, state(HEALTHY, 10, 20))
-    # Told again after a restart of who tells it.
-    await tell(facet, record, state(UNHEALTHY, 10))
-    await tell(facet, record, state(UNHEALTHY, 10, 20, 30))
+    await tell(facet, record, 1, state(UNHEALTHY, 1), boot_id="another")
+    await tell(facet, record, 2, state(UNHEALTHY, 5))
+    await tell(facet, record, 3, state(HEALTHY, 10))
+    # Told again, as after a restart, and to another replica.
+    await tell(facet, record, 2, state(UNHEALTHY, 5))
+    await tell(facet, record, 3, state(HEALTHY, 10))
+    await tell(facet, record, 4, state(HEALTHY, 10, 20))
+    await tell(facet, record, 6, state(UNHEALTHY, 10, 20, 30))
     current = await facet.containers.get(record.id)
     assert current is not None
     assert current.message().status.health == state(UNHEALTHY, 10, 20, 30)
     kind = exec_pb2.EVENT_KIND_HEALTH_STATUS
     events = [event for event in await facet.history.after(0) if event.kind == kind]
-    assert [event.detail for event in events] == ["healthy", "unhealthy"]
+    assert [event.detail for event in events] == ["unhealthy", "healthy", "unhealthy"]
 
 
 async def test_another_run_begins_anew(facet: Facet) -> None:
     record = await started(facet)
-    await tell(facet, record, state(HEALTHY, 10))
+    await tell(facet, record, 1, state(HEALTHY, 10))
     await facet.lifecycle.stop(record.id, 5, "")
     ended = await facet.containers.get(record.id)
     assert ended is not None
@@ -137,9 +145,13 @@ async def test_what_clients_run_is_told_in_its_order(facet: Facet) -> None:
     what: dict[str, Any] = {"created": {}, "running": {"pid": 7}, "ended": {"exit_code": 3}}
     events = [
         interaction_process_pb2.ProcessEvent(
-            container_id=record.id, process_id="e1", command="ls -l", **{name: value}
+            sequence=number,
+            container_id=record.id,
+            process_id="e1",
+            command="ls -l",
+            **{name: value},
         )
-        for name, value in what.items()
+        for number, (name, value) in enumerate(what.items(), 1)
     ]
     await asyncio.gather(*(facet.reports.take(event) for event in events))
     told = (await facet.history.after(0))[-3:]

@@ -41,7 +41,8 @@ def monitor(probe: HealthProbe) -> HealthMonitor:
 
 def statuses(probe: HealthProbe, *codes: int, begin: int = START) -> list[int]:
     """The statuses after exit codes, a second between them."""
-    health, found = monitor(probe), []
+    health = monitor(probe)
+    found: list[int] = []
     for number, code in enumerate(codes):
         moment = begin + number * SECOND
         health.take_result(Outcome(code, ""), moment, moment + 1)
