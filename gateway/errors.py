@@ -108,6 +108,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.INVALID_REFERENCE: _Answer(400, "invalid reference format"),
     Reason.INVALID_MANIFEST: _Answer(500),
     Reason.INVALID_LAYER: _Answer(500),
+    Reason.INVALID_ARCHIVE: _Answer(400),
     Reason.MANIFEST_NOT_FOUND: _Answer(404),
     Reason.PULL_DENIED: _Answer(404),
     # 401 would make the CLI ask for a password in the middle of a pull.
