@@ -44,6 +44,7 @@ from services.exec.operations import Turns
 from services.exec.parts import Parts
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
+from services.exec.reports import Reports
 from services.exec.restarting import Restarts
 from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
@@ -261,6 +262,7 @@ class FakeHypervisor:
     ready: int = 0
     # How many are to be kept.
     wanted: int = 0
+    settlements: list[str] = field(default_factory=list)
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
     exits_to: "Exits | None" = None
@@ -342,6 +344,9 @@ class FakeHypervisor:
     def keep_ready(self, count: int | None) -> None:
         self.wanted = 2 if count is None else count
 
+    def settled(self, boot_id: str) -> None:
+        self.settlements.append(boot_id)
+
     def _fail(self, call: str) -> None:
         if call in self.failing:
             raise self.failing.pop(call)
@@ -364,6 +369,7 @@ class Facet:
     exits: Exits
     reconciler: Reconciler
     restarts: Restarts
+    reports: Reports
     turns: Turns
     peers: FakeFacets
     hypervisor: FakeHypervisor
@@ -403,6 +409,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     vch = Vch("0" * 8, "1", containers, admission, lifecycle, hypervisor, modes)
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
     restarts = Restarts(containers, facts, lifecycle, exits)
+    reports = Reports(containers, events)
     return Facet(
         store,
         containers,
@@ -417,6 +424,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
         exits,
         reconciler,
         restarts,
+        reports,
         turns,
         peers,
         hypervisor,
