@@ -86,6 +86,8 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.LOGS_NOT_KEPT: _Answer(501, "configured logging driver does not support reading"),
     Reason.EXEC_NOT_FOUND: _Answer(404, "No such exec instance: {exec}"),
     Reason.PATH_NOT_FOUND: _Answer(404, "Could not find the file {path} in container {container}"),
+    Reason.PATH_NOT_DIRECTORY: _Answer(400),
+    Reason.PATH_READ_ONLY: _Answer(403),
     # network
     Reason.NETWORK_NOT_FOUND: _Answer(404, "network {network} not found"),
     Reason.NETWORK_EXISTS: _Answer(409),

@@ -52,9 +52,6 @@ PUT /volumes/{name}
 _NOT_YET = """
 GET /containers/{id:path}/changes
 GET /containers/{id:path}/export
-HEAD /containers/{id:path}/archive
-GET /containers/{id:path}/archive
-PUT /containers/{id:path}/archive
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}

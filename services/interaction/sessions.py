@@ -203,7 +203,17 @@ class Session:
             raise InvalidArgument("too many processes")
         for process_id in process_ids:
             if process_id and process_id not in self.processes:
-                self.prepare(boot_id, process_id)
+                process = self.prepare(boot_id, process_id)
+                if process.transient:
+                    # Its client was cut off with the former life of this service.
+                    process.streams.stdin.finish()
+
+    def drop(self, process: Process) -> None:
+        """Forget a process whose client is gone; the tether is told so when it asks."""
+        process.end(Phase.ENDED)
+        if self.processes.get(process.process_id) is process:
+            del self.processes[process.process_id]
+        self.tell()
 
     async def started(self, boot_id: str, process_id: str, pid: int, started_ns: int) -> None:
         """Take in that a process runs, as often as the tether says so."""
@@ -216,7 +226,7 @@ class Session:
             self.tell()
             # Who waits for the launch goes on before the record is written.
             await asyncio.sleep(0)
-        if not process.recorded:
+        if not process.recorded and not process.transient:
             await self._journal.running(process.row(self.container_id))
             process.recorded = True
 
@@ -285,7 +295,8 @@ class Session:
             await self._container_log.close()
 
     async def _put_end(self, process: Process) -> None:
-        await self._journal.ended(process.row(self.container_id))
+        if not process.transient:
+            await self._journal.ended(process.row(self.container_id))
 
     def _find(self, boot_id: str, process_id: str) -> Process | None:
         if boot_id != self.boot_id or self.removed:

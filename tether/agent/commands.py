@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from vic.tether.v1.process_pb2 import Paths, ProcessSpec, SandboxOptions, WorkloadLimits
+from vic.tether.v1.process_pb2 import (
+    FileTask,
+    Paths,
+    ProcessSpec,
+    SandboxOptions,
+    WorkloadLimits,
+)
 from vic.tether.v1.tether_pb2 import LaunchCommand, LaunchFailed
 
 from tether.link import Message
 from tether.supervisor.failures import LaunchFailure
-from tether.supervisor.request import ProcessRequest, SandboxRequest
+from tether.supervisor.request import FileRequest, ProcessRequest, SandboxRequest
 
 
 def launch_message(command: LaunchCommand) -> Message:
@@ -43,7 +49,16 @@ def process_request(spec: ProcessSpec) -> ProcessRequest:
         rlimits=[(limit.name, limit.soft, limit.hard) for limit in spec.rlimits],
         oom_score_adj=spec.oom_score_adj,
         seccomp_filter=spec.seccomp_filter,
+        files=_file_request(spec.files) if spec.HasField("files") else None,
     )
+
+
+def _file_request(task: FileTask) -> FileRequest:
+    name = task.WhichOneof("task") or ""
+    if name == "write":
+        write = task.write
+        return FileRequest(name, write.path, write.no_overwrite_dir_non_dir, write.owner)
+    return FileRequest(name, task.stat.path if name == "stat" else task.read.path)
 
 
 def sandbox_request(options: SandboxOptions) -> SandboxRequest:

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tether.files.task import carry_out
 from tether.link import Link, LinkClosedError, pair
 from tether.supervisor import syscalls
 from tether.supervisor.boot import WORKLOAD_CGROUP
@@ -160,6 +161,13 @@ class ProcessTable:
 
         def child() -> NoReturn:
             Path("/proc/self/oom_score_adj").write_text("0")
+            if request.files is not None:
+                # Not in the workload's cgroup, whose limits are the workload's to use.
+                os.setsid()
+                syscalls.setns(sandbox, syscalls.CLONE_NEWNS)
+                for number, descriptor in enumerate(streams):
+                    os.dup2(descriptor, number)
+                carry_out(request.files)
             (WORKLOAD_CGROUP / "cgroup.procs").write_text("0")
             os.setsid()
             syscalls.setns(

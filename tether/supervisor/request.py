@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """vic.tether.v1.FileTask, whichever it is: "stat", "read" or "write"."""
+
+    task: str
+    path: str
+    no_overwrite_dir_non_dir: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,13 @@ class ProcessRequest:
     rlimits: list[tuple[str, int, int]] = field(default_factory=list)
     oom_score_adj: int = 0
     seccomp_filter: bytes = b""
+    files: FileRequest | None = None
+
+
+def process_of(message: dict[str, Any]) -> ProcessRequest:
+    """The request whose fields a message has."""
+    files = message["files"]
+    return ProcessRequest(**{**message, "files": FileRequest(**files) if files else None})
 
 
 @dataclass(frozen=True)

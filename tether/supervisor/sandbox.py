@@ -20,7 +20,7 @@ from tether.supervisor.boot import WORKLOAD_CGROUP
 from tether.supervisor.disk import MACHINE_ID
 from tether.supervisor.failures import LaunchError, LaunchFailure
 from tether.supervisor.launch import become
-from tether.supervisor.request import ProcessRequest, SandboxRequest
+from tether.supervisor.request import ProcessRequest, SandboxRequest, process_of
 from tether.supervisor.surrounding import (
     CONTAINER_INIT,
     MASKED,
@@ -114,7 +114,7 @@ def wait_as_init(link: Link, network: int) -> NoReturn:
             _obey_root(link, order, descriptors, staged)
             readonly = order.readonly
         else:
-            request = ProcessRequest(**message["process"])
+            request = process_of(message["process"])
             sandbox = SandboxRequest(**message["sandbox"])
             _surround(link, request, sandbox, outside)
             if readonly:

@@ -31,7 +31,7 @@ from tether.supervisor.network import Networks
 from tether.supervisor.ports import PortFinder
 from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
 from tether.supervisor.rehearsal import rehearse
-from tether.supervisor.request import ProcessRequest, SandboxRequest
+from tether.supervisor.request import SandboxRequest, process_of
 from tether.supervisor.sandbox import EnterRoot
 
 _PORT_TIMEOUT = 10.0
@@ -204,7 +204,7 @@ class Supervisor:
         if process is not None:
             self._tell(process)
             return
-        request = ProcessRequest(**message["process"])
+        request = process_of(message["process"])
         sandbox = SandboxRequest(**message["sandbox"]) if message["init"] else None
         if sandbox is not None:
             try:

@@ -17,7 +17,7 @@ STD_STREAM_STDOUT: StdStream
 STD_STREAM_STDERR: StdStream
 
 class ProcessSpec(_message.Message):
-    __slots__ = ("args", "env", "cwd", "user", "additional_groups", "tty", "window", "stdin", "capabilities", "no_new_privileges", "rlimits", "oom_score_adj", "seccomp_filter")
+    __slots__ = ("args", "env", "cwd", "user", "additional_groups", "tty", "window", "stdin", "capabilities", "no_new_privileges", "rlimits", "oom_score_adj", "seccomp_filter", "files")
     ARGS_FIELD_NUMBER: _ClassVar[int]
     ENV_FIELD_NUMBER: _ClassVar[int]
     CWD_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class ProcessSpec(_message.Message):
     RLIMITS_FIELD_NUMBER: _ClassVar[int]
     OOM_SCORE_ADJ_FIELD_NUMBER: _ClassVar[int]
     SECCOMP_FILTER_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
     args: _containers.RepeatedScalarFieldContainer[str]
     env: _containers.RepeatedScalarFieldContainer[str]
     cwd: str
@@ -44,7 +45,40 @@ class ProcessSpec(_message.Message):
     rlimits: _containers.RepeatedCompositeFieldContainer[Rlimit]
     oom_score_adj: int
     seccomp_filter: bytes
-    def __init__(self, args: _Optional[_Iterable[str]] = ..., env: _Optional[_Iterable[str]] = ..., cwd: _Optional[str] = ..., user: _Optional[str] = ..., additional_groups: _Optional[_Iterable[str]] = ..., tty: _Optional[bool] = ..., window: _Optional[_Union[WindowSize, _Mapping]] = ..., stdin: _Optional[bool] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., no_new_privileges: _Optional[bool] = ..., rlimits: _Optional[_Iterable[_Union[Rlimit, _Mapping]]] = ..., oom_score_adj: _Optional[int] = ..., seccomp_filter: _Optional[bytes] = ...) -> None: ...
+    files: FileTask
+    def __init__(self, args: _Optional[_Iterable[str]] = ..., env: _Optional[_Iterable[str]] = ..., cwd: _Optional[str] = ..., user: _Optional[str] = ..., additional_groups: _Optional[_Iterable[str]] = ..., tty: _Optional[bool] = ..., window: _Optional[_Union[WindowSize, _Mapping]] = ..., stdin: _Optional[bool] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., no_new_privileges: _Optional[bool] = ..., rlimits: _Optional[_Iterable[_Union[Rlimit, _Mapping]]] = ..., oom_score_adj: _Optional[int] = ..., seccomp_filter: _Optional[bytes] = ..., files: _Optional[_Union[FileTask, _Mapping]] = ...) -> None: ...
+
+class FileTask(_message.Message):
+    __slots__ = ("stat", "read", "write")
+    STAT_FIELD_NUMBER: _ClassVar[int]
+    READ_FIELD_NUMBER: _ClassVar[int]
+    WRITE_FIELD_NUMBER: _ClassVar[int]
+    stat: FileStat
+    read: FileRead
+    write: FileWrite
+    def __init__(self, stat: _Optional[_Union[FileStat, _Mapping]] = ..., read: _Optional[_Union[FileRead, _Mapping]] = ..., write: _Optional[_Union[FileWrite, _Mapping]] = ...) -> None: ...
+
+class FileStat(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class FileRead(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class FileWrite(_message.Message):
+    __slots__ = ("path", "no_overwrite_dir_non_dir", "owner")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    NO_OVERWRITE_DIR_NON_DIR_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    no_overwrite_dir_non_dir: bool
+    owner: str
+    def __init__(self, path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class WindowSize(_message.Message):
     __slots__ = ("rows", "columns")

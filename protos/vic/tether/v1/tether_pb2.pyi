@@ -217,7 +217,7 @@ class BlockStats(_message.Message):
     def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_operations: _Optional[int] = ..., write_operations: _Optional[int] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "archive", "top", "update_limits")
+    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "top", "update_limits")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -225,7 +225,6 @@ class ConnectResponse(_message.Message):
     EXIT_ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     POWER_OFF_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
-    ARCHIVE_FIELD_NUMBER: _ClassVar[int]
     TOP_FIELD_NUMBER: _ClassVar[int]
     UPDATE_LIMITS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
@@ -235,10 +234,9 @@ class ConnectResponse(_message.Message):
     exit_acknowledged: ExitAcknowledged
     power_off: PowerOffCommand
     stats: StatsCommand
-    archive: ArchiveCommand
     top: TopCommand
     update_limits: UpdateLimitsCommand
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., archive: _Optional[_Union[ArchiveCommand, _Mapping]] = ..., top: _Optional[_Union[TopCommand, _Mapping]] = ..., update_limits: _Optional[_Union[UpdateLimitsCommand, _Mapping]] = ...) -> None: ...
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., top: _Optional[_Union[TopCommand, _Mapping]] = ..., update_limits: _Optional[_Union[UpdateLimitsCommand, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ()
@@ -311,12 +309,6 @@ class StatsCommand(_message.Message):
     PERIOD_MS_FIELD_NUMBER: _ClassVar[int]
     period_ms: int
     def __init__(self, period_ms: _Optional[int] = ...) -> None: ...
-
-class ArchiveCommand(_message.Message):
-    __slots__ = ("archive_id",)
-    ARCHIVE_ID_FIELD_NUMBER: _ClassVar[int]
-    archive_id: str
-    def __init__(self, archive_id: _Optional[str] = ...) -> None: ...
 
 class StdioRequest(_message.Message):
     __slots__ = ("open", "output", "end", "stdin_acknowledged")
@@ -395,53 +387,3 @@ class StdinEnd(_message.Message):
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     offset: int
     def __init__(self, offset: _Optional[int] = ...) -> None: ...
-
-class ArchiveRequest(_message.Message):
-    __slots__ = ("open", "data", "end")
-    OPEN_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    END_FIELD_NUMBER: _ClassVar[int]
-    open: ArchiveOpen
-    data: bytes
-    end: ArchiveEnd
-    def __init__(self, open: _Optional[_Union[ArchiveOpen, _Mapping]] = ..., data: _Optional[bytes] = ..., end: _Optional[_Union[ArchiveEnd, _Mapping]] = ...) -> None: ...
-
-class ArchiveOpen(_message.Message):
-    __slots__ = ("archive_id",)
-    ARCHIVE_ID_FIELD_NUMBER: _ClassVar[int]
-    archive_id: str
-    def __init__(self, archive_id: _Optional[str] = ...) -> None: ...
-
-class ArchiveEnd(_message.Message):
-    __slots__ = ("error",)
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    error: str
-    def __init__(self, error: _Optional[str] = ...) -> None: ...
-
-class ArchiveResponse(_message.Message):
-    __slots__ = ("read", "write", "data", "end")
-    READ_FIELD_NUMBER: _ClassVar[int]
-    WRITE_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    END_FIELD_NUMBER: _ClassVar[int]
-    read: ArchiveRead
-    write: ArchiveWrite
-    data: bytes
-    end: ArchiveEnd
-    def __init__(self, read: _Optional[_Union[ArchiveRead, _Mapping]] = ..., write: _Optional[_Union[ArchiveWrite, _Mapping]] = ..., data: _Optional[bytes] = ..., end: _Optional[_Union[ArchiveEnd, _Mapping]] = ...) -> None: ...
-
-class ArchiveRead(_message.Message):
-    __slots__ = ("path",)
-    PATH_FIELD_NUMBER: _ClassVar[int]
-    path: str
-    def __init__(self, path: _Optional[str] = ...) -> None: ...
-
-class ArchiveWrite(_message.Message):
-    __slots__ = ("path", "no_overwrite_dir_non_dir", "copy_uid_gid")
-    PATH_FIELD_NUMBER: _ClassVar[int]
-    NO_OVERWRITE_DIR_NON_DIR_FIELD_NUMBER: _ClassVar[int]
-    COPY_UID_GID_FIELD_NUMBER: _ClassVar[int]
-    path: str
-    no_overwrite_dir_non_dir: bool
-    copy_uid_gid: bool
-    def __init__(self, path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ...) -> None: ...
