@@ -42,7 +42,7 @@ class ProcessRequest:
 
 def process_of(message: dict[str, Any]) -> ProcessRequest:
     """The request whose fields a message has."""
-    files = message["files"]
+    files = message.get("files")
     return ProcessRequest(**{**message, "files": FileRequest(**files) if files else None})
 
 
