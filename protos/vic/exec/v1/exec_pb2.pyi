@@ -143,20 +143,36 @@ class Limits(_message.Message):
     def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ...) -> None: ...
 
 class ConfigureRequest(_message.Message):
-    __slots__ = ("containers", "memory_bytes", "cpus")
+    __slots__ = ("containers", "memory_bytes", "cpus", "kernel")
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
     containers: int
     memory_bytes: int
     cpus: int
-    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ...) -> None: ...
+    kernel: str
+    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., kernel: _Optional[str] = ...) -> None: ...
 
 class ConfigureResponse(_message.Message):
-    __slots__ = ("limits",)
+    __slots__ = ("limits", "kernel")
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
     limits: Limits
-    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    kernel: str
+    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ..., kernel: _Optional[str] = ...) -> None: ...
+
+class TryKernelRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class TryKernelResponse(_message.Message):
+    __slots__ = ("kernel_release",)
+    KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
+    kernel_release: str
+    def __init__(self, kernel_release: _Optional[str] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("container_id", "spec")

@@ -47,6 +47,11 @@ class ExecServiceStub:
     what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
     (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
     """
+    TryKernel: _grpc.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]
+    """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+    it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+    with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
+    """
     Create: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
     Idempotent on container_id: the same call again returns the same container; another body answers
@@ -135,6 +140,11 @@ class ExecServiceAsyncStub(ExecServiceStub):
     """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
     what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
     (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+    """
+    TryKernel: _aio.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]  # type: ignore[assignment]
+    """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+    it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+    with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
     """
     Create: _aio.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]  # type: ignore[assignment]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -231,6 +241,16 @@ class ExecServiceServicer:
         """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
         what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
         (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+        """
+
+    def TryKernel(
+        self,
+        request: _exec_pb2.TryKernelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.TryKernelResponse, _abc.Awaitable[_exec_pb2.TryKernelResponse]]:
+        """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+        it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+        with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
         """
 
     def Create(
