@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from installer.errors import InstallerError
+from installer.errors import InstallerError, UsageError
 from installer.instance import DEFAULT_DATA_DIR
 from installer.roles import CLIENT_ROLES, PROCESSES
 from portlayer.identity import Role
@@ -115,7 +115,23 @@ def _parser() -> argparse.ArgumentParser:
     configure.add_argument(
         "--cpu-limit", metavar="N", help="virtual CPUs of the VMs that run, or none"
     )
+    configure.add_argument(
+        "--kernel", metavar="NAME", help="kernel of VMs whose containers name none, or none"
+    )
     configure.set_defaults(command=_configure)
+
+    kernel = commands.add_parser("kernel", help="kernels that containers can choose")
+    verbs = kernel.add_subparsers(required=True, metavar="ACTION")
+    add = verbs.add_parser("add", help="add one, when a VM has booted it")
+    add.add_argument("name")
+    add.add_argument("--package", metavar="NAME", help="Debian package, as linux-image-rt-amd64")
+    add.add_argument("--deb", type=Path, metavar="FILE", help="a package's file")
+    add.set_defaults(command=_kernel_add)
+    kernels = verbs.add_parser("ls", help="list them")
+    kernels.set_defaults(command=_kernel_ls)
+    drop = verbs.add_parser("rm", help="remove one that nothing chooses")
+    drop.add_argument("name")
+    drop.set_defaults(command=_kernel_rm)
 
     bootstrap = commands.add_parser(
         "bootstrap", help="build the container VMs' kernel and bootstrap image"
@@ -133,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     issue.add_argument("--out", type=Path, metavar="DIR", help="default: ./NAME")
     issue.set_defaults(command=_issue)
 
-    for command in (up, down, restart, status, delete, configure, issue):
+    for command in (up, down, restart, status, delete, configure, add, kernels, drop, issue):
         command.add_argument(
             "--data-dir",
             type=Path,
@@ -213,13 +229,49 @@ def _delete(options: argparse.Namespace) -> int:
 def _configure(options: argparse.Namespace) -> int:
     from installer.configure import configure
 
-    limits = configure(
-        options.data_dir, options.container_limit, options.memory_limit, options.cpu_limit
+    now = configure(
+        options.data_dir,
+        options.container_limit,
+        options.memory_limit,
+        options.cpu_limit,
+        options.kernel,
     )
+    limits = now.limits
     print(f"containers: {limits.containers or 'no limit'}")
     memory = f"{limits.memory_bytes // 1024**2} MiB" if limits.memory_bytes else "no limit"
     print(f"memory of running VMs: {memory}")
     print(f"CPUs of running VMs: {limits.cpus or 'no limit'}")
+    print(f"kernel: {now.kernel or 'the default one'}")
+    return 0
+
+
+def _kernel_add(options: argparse.Namespace) -> int:
+    from installer.kernels import add_kernel
+
+    if options.package and options.deb:
+        raise UsageError("a kernel is from --package or from --deb, not from both")
+    kernel = add_kernel(options.data_dir, options.name, options.package, options.deb, say)
+    print(f"{options.name}: {kernel.release}")
+    return 0
+
+
+def _kernel_ls(options: argparse.Namespace) -> int:
+    from installer.kernels import list_kernels
+
+    kernels, chosen = list_kernels(options.data_dir)
+    print(f"{'NAME':<20} {'RELEASE':<30} FROM")
+    for name, kernel in sorted(kernels.items()):
+        whence = kernel.package or "a file"
+        state = "" if kernel.digest else ", not there: `vic up` tells why"
+        ours = ", this host's choice" if name == chosen else ""
+        print(f"{name:<20} {kernel.release:<30} {whence}{state}{ours}")
+    return 0
+
+
+def _kernel_rm(options: argparse.Namespace) -> int:
+    from installer.kernels import remove_kernel
+
+    remove_kernel(options.data_dir, options.name)
     return 0
 
 

@@ -38,9 +38,13 @@ def parse_count(text: str) -> int:
 
 
 def configure(
-    data_dir: Path, containers: str | None, memory: str | None, cpus: str | None
-) -> exec_pb2.Limits:
-    """Set the limits that are given and return all. Raises InstallerError."""
+    data_dir: Path,
+    containers: str | None,
+    memory: str | None,
+    cpus: str | None,
+    kernel: str | None,
+) -> exec_pb2.ConfigureResponse:
+    """Set what is given and return all. Raises InstallerError."""
     require_root("configure")
     instance = load_instance(check_data_dir(data_dir))
     if instance is None or not instance.socket(Role.EXEC).exists():
@@ -49,6 +53,7 @@ def configure(
         containers=None if containers is None else parse_count(containers),
         memory_bytes=None if memory is None else parse_size(memory),
         cpus=None if cpus is None else parse_count(cpus),
+        kernel="" if kernel == "none" else kernel,
     )
     try:
         return asyncio.run(_configure(instance, request))
@@ -56,7 +61,9 @@ def configure(
         raise InstallerError(error.message) from error
 
 
-async def _configure(instance: Instance, request: exec_pb2.ConfigureRequest) -> exec_pb2.Limits:
+async def _configure(
+    instance: Instance, request: exec_pb2.ConfigureRequest
+) -> exec_pb2.ConfigureResponse:
     async with facet_channel(instance, Role.EXEC) as channel:
         stub = exec_pb2_grpc.ExecServiceStub(channel)
-        return (await stub.Configure(request, timeout=CONFIGURE_SECONDS)).limits
+        return await stub.Configure(request, timeout=CONFIGURE_SECONDS)

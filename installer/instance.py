@@ -74,6 +74,11 @@ class Instance:
         return self.data_dir / "bootstrap"
 
     @property
+    def kernels_dir(self) -> Path:
+        """Packages of kernels that came as files."""
+        return self.data_dir / "kernels"
+
+    @property
     def control_socket(self) -> Path:
         """Where the watcher listens."""
         return self.run_dir / "watcher.sock"

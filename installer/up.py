@@ -36,6 +36,7 @@ from installer.instance import (
     new_instance_id,
     save_instance,
 )
+from installer.kernels import provide_kernels
 from installer.launch import service_environment
 from installer.layout import lay_out, lay_out_identities
 from installer.processes import processes_of_slot, stop_process
@@ -181,7 +182,9 @@ def _start(
         lay_out(instance)
         _save(instance, known=known.options.volume_stores if known else {}, say=say)
         lay_out_identities(instance)
-        prune_cache(keep=provide_bootstrap(instance, bootstrap))
+        default = provide_bootstrap(instance, bootstrap)
+        provide_kernels(instance, default, say)
+        prune_cache(keep=default)
         allow_forwarding()
         compile_code()
         try:

@@ -22,6 +22,7 @@ from services.exec.eventlog import EventLog
 from services.exec.exits import Exits
 from services.exec.facts import Facts
 from services.exec.history import History
+from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.operations import Turns
 from services.exec.parts import Parts
@@ -65,9 +66,10 @@ async def serve(settings: ExecSettings) -> None:
         containers, admission, facts = Containers(store), Admission(store), Facts(store)
         events, turns = EventLog(History(store)), Turns()
         exits = Exits(containers, events, turns, peers, hypervisor)
-        creator = Creator(containers, admission, events, turns, peers, hypervisor)
+        kernels = Kernels(facts, hypervisor)
+        creator = Creator(containers, admission, events, turns, peers, hypervisor, kernels)
         lifecycle = Lifecycle(
-            Parts(containers, events, turns, peers, hypervisor, creator, exits),
+            Parts(containers, events, turns, peers, hypervisor, creator, exits, kernels),
             admission,
             server_name(Role.INTERACTION, settings.instance_id),
         )
@@ -84,6 +86,7 @@ async def serve(settings: ExecSettings) -> None:
             lifecycle,
             hypervisor,
             restarts,
+            kernels,
         )
         await restarts.open(host_boot())
         await hypervisor.open()

@@ -17,6 +17,7 @@ from services.exec.admission import Admission
 from services.exec.drivers import Hypervisor
 from services.exec.eventlog import EventLog
 from services.exec.events import event
+from services.exec.kernels import Kernels
 from services.exec.names import is_container_id, new_container_id, random_name
 from services.exec.operations import Turns
 from services.exec.peers import Peers
@@ -41,9 +42,11 @@ class Creator:
         turns: Turns,
         peers: Peers,
         hypervisor: Hypervisor,
+        kernels: Kernels,
     ) -> None:
         self._containers = containers
         self._admission = admission
+        self._kernels = kernels
         self._events = events
         self._turns = turns
         self._peers = peers
@@ -58,6 +61,7 @@ class Creator:
                 Reason.INVALID_SPEC,
             )
         validate(spec, cpus=await self._host_cpus())
+        await self._kernels.check(spec.kernel)
         # What could never start is not made.
         limits = await self._admission.limits()
         limits.admit_vm(self._hypervisor.size(spec.resources))

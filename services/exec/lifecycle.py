@@ -33,7 +33,12 @@ class Lifecycle:
         self._parts = parts
         self._admission = admission
         self._starter = Starter(
-            parts.containers, parts.peers, parts.hypervisor, parts.exits, tether_server_name
+            parts.containers,
+            parts.peers,
+            parts.hypervisor,
+            parts.exits,
+            parts.kernels,
+            tether_server_name,
         )
         pausing, removing = Pausing(parts), Removing(parts)
         self._stopping = Stopping(parts, pausing)

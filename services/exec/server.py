@@ -15,6 +15,7 @@ from services.exec.drivers import Hypervisor, StartKind
 from services.exec.eventlog import EventLog
 from services.exec.events import told_event
 from services.exec.history import StoredEvent
+from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB
 from services.exec.names import is_container_id
@@ -58,6 +59,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         lifecycle: Lifecycle,
         hypervisor: Hypervisor,
         restarts: Restarts,
+        kernels: Kernels,
     ) -> None:
         self._instance_id = instance_id
         self._version = version
@@ -68,6 +70,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._lifecycle = lifecycle
         self._hypervisor = hypervisor
         self._restarts = restarts
+        self._kernels = kernels
         self.requests: Requests[Record | None] = Requests()
         self._prunes: Requests[list[str]] = Requests()
 
@@ -112,6 +115,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
     ) -> exec_pb2.ConfigureResponse:
         """See the contract."""
         given = {field.name: value for field, value in request.ListFields()}
+        kernel = given.pop("kernel", None)
         platform = await self._hypervisor.info()
         limits = replace(await self._admission.limits(), **given)
         least = self._hypervisor.size(container_pb2.Resources(memory_bytes=1)).memory_bytes
@@ -121,8 +125,20 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
                 f"and the {platform.memory_bytes // MIB} MiB of the host",
                 Reason.INVALID_REQUEST,
             )
+        if kernel is not None:
+            await self._kernels.choose(kernel)
         await self._admission.set_limits(limits)
-        return exec_pb2.ConfigureResponse(limits=limits.message())
+        return exec_pb2.ConfigureResponse(
+            limits=limits.message(), kernel=await self._kernels.chosen()
+        )
+
+    async def TryKernel(
+        self, request: exec_pb2.TryKernelRequest, context: Context
+    ) -> exec_pb2.TryKernelResponse:
+        """See the contract."""
+        return exec_pb2.TryKernelResponse(
+            kernel_release=await self._kernels.try_boot(request.digest)
+        )
 
     async def Create(
         self, request: exec_pb2.CreateRequest, context: Context

@@ -19,6 +19,7 @@ from services.exec.creation import container_endpoints
 from services.exec.drivers import CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
+from services.exec.kernels import Kernels
 from services.exec.peers import Peers
 from services.exec.ports import publish
 from services.exec.record import Record
@@ -50,12 +51,14 @@ class Starter:
         peers: Peers,
         hypervisor: Hypervisor,
         exits: Exits,
+        kernels: Kernels,
         tether_server_name: str,
     ) -> None:
         self._containers = containers
         self._peers = peers
         self._hypervisor = hypervisor
         self._exits = exits
+        self._kernels = kernels
         self._tether_server_name = tether_server_name
         self._management: network_pb2.InfoResponse | None = None
         # Starts since the service came up; a cold boot is never silent.
@@ -110,6 +113,7 @@ class Starter:
                 _response(self._peers.network.GetReservation(reservation_request))
             )
             management = group.create_task(self._management_network())
+            kernel = group.create_task(self._kernels.of(record.spec))
         endpoints = list(reservation.result().endpoints)
         info = management.result()
         machine = MachineSpec(
@@ -121,6 +125,7 @@ class Starter:
             tether_endpoint=f"{info.management_address}:{info.tether_port}",
             tether_server_name=self._tether_server_name,
             cold=cold,
+            kernel=kernel.result(),
         )
         undo.push_async_callback(self._undo_bind, record)
         # A port that somebody else has is told before there is a VM.

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +31,7 @@ from services.exec.eventlog import EventLog
 from services.exec.exits import Exit, Exits
 from services.exec.facts import Facts
 from services.exec.history import History
+from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB, Size
 from services.exec.operations import Turns
@@ -245,6 +246,9 @@ class FakeHypervisor:
     paused: set[str] = field(default_factory=set)
     failing: dict[str, VicError] = field(default_factory=dict)
     kinds: list[bool] = field(default_factory=list)
+    # Kernels that there are, and those that VMs were made with.
+    named: dict[str, str] = field(default_factory=dict)
+    booted: list[str] = field(default_factory=list)
     # CPU shares of VMs that were weighed anew.
     shares: dict[str, int] = field(default_factory=dict)
     # How many of the next starts take a clone that was kept ready.
@@ -273,6 +277,7 @@ class FakeHypervisor:
         self.launched.add(machine.boot_id)
         self.machines[machine.container_id] = machine.boot_id
         self.kinds.append(machine.cold)
+        self.booted.append(machine.kernel)
         kind = StartKind.COLD_BOOT if machine.cold else StartKind.INSTANT_CLONE
         if self.ready:
             self.ready -= 1
@@ -306,6 +311,13 @@ class FakeHypervisor:
         await asyncio.Event().wait()
 
     async def forget_exits(self, through: int) -> None: ...
+
+    async def kernels(self) -> Mapping[str, str]:
+        return self.named
+
+    async def try_kernel(self, digest: str) -> str:
+        self._fail("try_kernel")
+        return "6.9"
 
     async def reweigh(
         self, container_id: str, boot_id: str, resources: container_pb2.Resources
@@ -344,6 +356,7 @@ class Facet:
     turns: Turns
     peers: FakeFacets
     hypervisor: FakeHypervisor
+    kernels: Kernels
 
     async def run(self, name: str = "", **fields: Any) -> str:
         """Create and start a container; return its ID."""
@@ -372,8 +385,9 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     events = EventLog(history)
     exits = Exits(containers, events, turns, stubs, hypervisor)
     peers.exits = hypervisor.exits_to = exits
-    creator = Creator(containers, admission, events, turns, stubs, hypervisor)
-    parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits)
+    kernels = Kernels(facts, hypervisor)
+    creator = Creator(containers, admission, events, turns, stubs, hypervisor, kernels)
+    parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits, kernels)
     lifecycle = Lifecycle(parts, admission, "interaction.test.vic")
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
     restarts = Restarts(containers, facts, lifecycle, exits)
@@ -392,6 +406,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
         turns,
         peers,
         hypervisor,
+        kernels,
     )
 
 

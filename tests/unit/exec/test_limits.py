@@ -15,7 +15,7 @@ from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 
 async def configure(facet: Facet, **limits: int) -> exec_pb2.Limits:
-    request = exec_pb2.ConfigureRequest(**limits)
+    request = exec_pb2.ConfigureRequest(**limits)  # type: ignore[arg-type]
     return (await servicer(facet).Configure(request, NO_CONTEXT)).limits
 
 

@@ -27,6 +27,7 @@ def servicer(facet: Facet) -> ExecServicer:
         facet.lifecycle,
         cast("Hypervisor", facet.hypervisor),
         facet.restarts,
+        facet.kernels,
     )
 
 
