@@ -14,7 +14,8 @@ pytestmark = pytest.mark.usefixtures("containers")
 
 def refused(suite: Suite, *arguments: str, words: str) -> None:
     done = suite.vic(*arguments)
-    assert done.returncode == 1
+    # 2 where the command line itself can't be right
+    assert done.returncode in (1, 2)
     assert words in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
 
