@@ -118,6 +118,16 @@ def _parser() -> argparse.ArgumentParser:
     configure.add_argument(
         "--kernel", metavar="NAME", help="kernel of VMs whose containers name none, or none"
     )
+    configure.add_argument(
+        "--storage-limit",
+        metavar="SIZE",
+        help="disks of the containers at their full size, or none",
+    )
+    configure.add_argument(
+        "--memory-overcommit",
+        metavar="FACTOR",
+        help="how many times its memory the host may give to VMs, such as 1.5 (default: 4)",
+    )
     configure.set_defaults(command=_configure)
 
     kernel = commands.add_parser("kernel", help="kernels that containers can choose")
@@ -227,20 +237,23 @@ def _delete(options: argparse.Namespace) -> int:
 
 
 def _configure(options: argparse.Namespace) -> int:
-    from installer.configure import configure
+    from installer.configure import Wishes, configure
 
-    now = configure(
-        options.data_dir,
-        options.container_limit,
-        options.memory_limit,
-        options.cpu_limit,
-        options.kernel,
+    wishes = Wishes(
+        containers=options.container_limit,
+        memory=options.memory_limit,
+        cpus=options.cpu_limit,
+        storage=options.storage_limit,
+        overcommit=options.memory_overcommit,
+        kernel=options.kernel,
     )
+    now = configure(options.data_dir, wishes)
     limits = now.limits
     print(f"containers: {limits.containers or 'no limit'}")
-    memory = f"{limits.memory_bytes // 1024**2} MiB" if limits.memory_bytes else "no limit"
-    print(f"memory of running VMs: {memory}")
+    print(f"memory of running VMs: {_mebibytes(limits.memory_bytes)}")
     print(f"CPUs of running VMs: {limits.cpus or 'no limit'}")
+    print(f"disks of containers: {_mebibytes(limits.storage_bytes)}")
+    print(f"memory overcommitment: {limits.memory_overcommit_percent / 100:g} times")
     print(f"kernel: {now.kernel or 'the default one'}")
     return 0
 
@@ -273,6 +286,10 @@ def _kernel_rm(options: argparse.Namespace) -> int:
 
     remove_kernel(options.data_dir, options.name)
     return 0
+
+
+def _mebibytes(limit: int) -> str:
+    return f"{limit // 1024**2} MiB" if limit else "no limit"
 
 
 def _bootstrap(options: argparse.Namespace) -> int:

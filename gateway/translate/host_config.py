@@ -20,6 +20,7 @@ from vic.tether.v1.process_pb2 import WindowSize
 from gateway.errors import bad_parameter, not_implemented, not_possible
 from gateway.fields import Fields
 from gateway.translate.confinement import read_confinement
+from gateway.translate.resolving import Resolving, read_resolving
 from gateway.translate.resources import read_resources
 from gateway.translate.terminals import read_console_size
 
@@ -60,6 +61,7 @@ class HostConfig:
     restart_policy: RestartPolicy = field(default_factory=RestartPolicy)
     port_bindings: list[PortBinding] = field(default_factory=list)
     publish_all_ports: bool = False
+    resolving: Resolving = field(default_factory=Resolving)
 
 
 def read_host_config(fields: Fields) -> HostConfig:
@@ -74,6 +76,7 @@ def read_host_config(fields: Fields) -> HostConfig:
         restart_policy=read_restart_policy(fields.child("RestartPolicy")),
         port_bindings=list(_port_bindings(fields)),
         publish_all_ports=fields.flag("PublishAllPorts"),
+        resolving=read_resolving(fields),
     )
     # Read by the CLI alone.
     fields.drop("ContainerIDFile")

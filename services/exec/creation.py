@@ -63,8 +63,7 @@ class Creator:
         validate(spec, cpus=await self._host_cpus())
         await self._kernels.check(spec.kernel)
         # What could never start is not made.
-        limits = await self._admission.limits()
-        limits.admit_vm(self._hypervisor.size(spec.resources))
+        await self._admission.check_possible(self._hypervisor.size(spec.resources))
         request = image_pb2.ImageServiceGetRequest(reference=spec.image)
         image = (await self._peers.images.Get(request)).image
         container_id = container_id or new_container_id()
@@ -132,7 +131,7 @@ class Creator:
                 created_ns=time.time_ns(),
             )
             try:
-                await self._containers.reserve(record)
+                await self._containers.reserve(record, self._admission.disk_bytes)
             except AlreadyExists as error:
                 last = attempt == NAME_ATTEMPTS - 1
                 if spec.name or error.reason is not Reason.NAME_IN_USE or last:
@@ -171,6 +170,7 @@ class Creator:
             container_id=record.id,
             container_name=record.name,
             hostname=record.spec.hostname,
+            dns_servers=record.spec.dns.servers,
             endpoints=[
                 network_pb2.EndpointRequest(
                     network=attachment.network,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import grpc
-from vic.exec.v1 import container_pb2, exec_pb2, exec_pb2_grpc
+from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
 from portlayer.errors import InvalidArgument, OutOfRange, Reason
 from services.exec.admission import Admission
@@ -17,7 +17,6 @@ from services.exec.events import told_event
 from services.exec.history import StoredEvent
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
-from services.exec.limits import MIB
 from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
@@ -105,6 +104,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             limits=(await self._admission.limits()).message(),
             vm_memory_bytes=sum(size.memory_bytes for size in given),
             vm_cpus=sum(size.cpus for size in given),
+            disk_bytes=sum(counts.values()) * self._admission.disk_bytes,
             ready_clones=starts[StartKind.READY_CLONE],
             ready_clones_failed=platform.ready_failed,
             ready_clones_waiting=platform.ready_waiting,
@@ -116,18 +116,12 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         """See the contract."""
         given = {field.name: value for field, value in request.ListFields()}
         kernel = given.pop("kernel", None)
-        platform = await self._hypervisor.info()
+        if kernel is not None:
+            await self._kernels.check(kernel)
         limits = replace(await self._admission.limits(), **given)
-        least = self._hypervisor.size(container_pb2.Resources(memory_bytes=1)).memory_bytes
-        if limits.memory_bytes and not least <= limits.memory_bytes <= platform.memory_bytes:
-            raise InvalidArgument(
-                f"the memory limit must be between {least // MIB} MiB, the least that a VM needs, "
-                f"and the {platform.memory_bytes // MIB} MiB of the host",
-                Reason.INVALID_REQUEST,
-            )
+        await self._admission.set_limits(limits)
         if kernel is not None:
             await self._kernels.choose(kernel)
-        await self._admission.set_limits(limits)
         return exec_pb2.ConfigureResponse(
             limits=limits.message(), kernel=await self._kernels.chosen()
         )

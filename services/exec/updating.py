@@ -71,7 +71,7 @@ class Updating:
         wanted = hypervisor.size(resources)
         if not record.state.has_vm:
             # What could never start is not asked for.
-            (await self._admission.limits()).admit_vm(wanted)
+            await self._admission.check_possible(wanted)
             return
         if record.state is not State.RUNNING:
             raise FailedPrecondition(

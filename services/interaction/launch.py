@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +11,7 @@ from vic.tether.v1 import process_pb2
 
 from portlayer.errors import InvalidArgument, Reason
 from services.interaction.control import ControlStream, tether_away
+from services.interaction.listing import ProcessTable
 from services.interaction.processes import INIT, Phase, Process
 from services.interaction.race import all_of
 from services.interaction.sessions import Session, not_running
@@ -108,6 +109,16 @@ class Launcher:
             error = await control.resize(process_id, window)
         if error:
             raise not_running(session.container_id)
+
+    async def top(self, session: Session, ps_args: Sequence[str]) -> ProcessTable:
+        """List the processes.
+
+        Raises FailedPrecondition (NOT_RUNNING), InvalidArgument, Unavailable (TETHER_AWAY).
+        """
+        process = running_process(session, INIT)
+        async with _answered(session, COMMAND_SECONDS):
+            control = await session.tether(process.boot_id)
+            return await control.top(ps_args)
 
     async def update_limits(self, session: Session, limits: process_pb2.WorkloadLimits) -> None:
         """Set the workload's limits. Raises InvalidArgument, Unavailable (TETHER_AWAY)."""

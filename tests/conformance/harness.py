@@ -39,11 +39,12 @@ class Outcome:
 
     def count(self) -> Counter[str]:
         """How many passed, failed and were skipped."""
-        return Counter(self.results.values())
+        return Counter(result.partition(":")[0] for result in self.results.values())
 
     def failed(self) -> list[str]:
-        """Names of the tests that failed."""
-        return sorted(name for name, result in self.results.items() if result == "failed")
+        """The tests that failed, each with why."""
+        failures = ((n, r) for n, r in self.results.items() if r.startswith("failed"))
+        return sorted(f"{name} {result}" for name, result in failures)
 
 
 def skips() -> dict[str, str]:
@@ -61,18 +62,31 @@ def skips() -> dict[str, str]:
 
 
 def run(endpoint: str, names: Sequence[str] = ()) -> Outcome:
-    """Run tests by their names, all of them by default, and return what came of it."""
+    """Run tests by their names, all of them by default, and return what came of it.
+
+    Each file has a process of its own: some of the tests change their environment.
+    """
+    integration = docker_py() / "tests" / "integration"
+    everything = sorted(path.relative_to(integration) for path in integration.rglob("*_test.py"))
+    wanted: dict[str, list[str]] = {}
+    for name in names or map(str, everything):
+        wanted.setdefault(name.partition("::")[0], []).append(name)
+    outcomes = [_run_file(endpoint, chosen) for chosen in wanted.values()]
+    results = {name: result for outcome in outcomes for name, result in outcome.results.items()}
+    return Outcome(results, "".join(outcome.output for outcome in outcomes))
+
+
+def _run_file(endpoint: str, names: Sequence[str]) -> Outcome:
     project = docker_py()
-    integration = project / "tests" / "integration"
-    chosen = [str(integration / name) for name in names] or [str(integration)]
+    chosen = [str(project / "tests" / "integration" / name) for name in names]
     with tempfile.TemporaryDirectory() as directory:
         skipped, results = Path(directory) / "skips.json", Path(directory) / "results.json"
         skipped.write_text(json.dumps(skips()))
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "pytest", "-p", "docker_py_plugin", "-c", os.devnull),
-                *("--rootdir", str(project), "-p", "no:cacheprovider", "-q", "-rs"),
-                *("--timeout", str(TEST_SECONDS), *chosen),
+                *("--rootdir", str(project), "-p", "no:cacheprovider", "-p", "no:asyncio"),
+                *("-q", "--timeout", str(TEST_SECONDS), *chosen),
             ],
             cwd=project,
             env={
@@ -91,7 +105,7 @@ def run(endpoint: str, names: Sequence[str] = ()) -> Outcome:
             check=False,
         )
         found = json.loads(results.read_text()) if results.exists() else {}
-    return Outcome(found, done.stdout)
+    return Outcome(found or dict.fromkeys(names, "failed: no result"), done.stdout)
 
 
 def provide(suite: Suite, registry: Registry) -> None:
@@ -113,7 +127,8 @@ def main(arguments: Iterable[str] | None = None) -> int:
         suite.up("--registry-mirror", f"http://{registry.address}")
         provide(suite, registry)
         outcome = run(suite.endpoint, chosen)
-    print(outcome.output)
+    if chosen:
+        print(outcome.output)
     counted = outcome.count()
     reasons = Counter(skips().values())
     print(f"{counted['passed']} passed, {counted['failed']} failed, {counted['skipped']} skipped")

@@ -7,6 +7,7 @@ the file for the results.
 
 import json
 import os
+import re
 import sys
 import types
 from collections.abc import Generator
@@ -16,6 +17,8 @@ import pytest
 # The tests' helpers import it for tests over SSH, which aren't among these.
 sys.modules.setdefault("paramiko", types.ModuleType("paramiko"))
 
+# Some of the tests change the environment.
+_RESULTS = os.environ["DOCKER_PY_RESULTS"]
 _results: dict[str, str] = {}
 
 
@@ -28,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         skips: dict[str, str] = json.load(file)
     for item in items:
         for beginning, reason in skips.items():
-            if _name(item) == beginning or _name(item).startswith(f"{beginning}::"):
+            if re.match(re.escape(beginning) + r"(/|::|$)", _name(item)):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
@@ -39,7 +42,8 @@ def pytest_runtest_makereport(
     report = yield
     name = _name(item)
     if report.failed:
-        _results[name] = "failed"
+        why = str(call.excinfo.value).splitlines() if call.excinfo else []
+        _results.setdefault(name, f"failed: {why[0] if why else report.when}")
     elif report.skipped:
         _results.setdefault(name, "skipped")
     elif report.when == "call":
@@ -48,5 +52,5 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish() -> None:
-    with open(os.environ["DOCKER_PY_RESULTS"], "w", encoding="utf-8") as file:
+    with open(_RESULTS, "w", encoding="utf-8") as file:
         json.dump(_results, file)

@@ -42,6 +42,7 @@ from services.exec.restarting import Restarts
 from services.exec.store import MIGRATIONS, Containers
 from tests.databases import place_database
 
+DISK_BYTES = 8 * 2**30
 IMAGE = image_pb2.Image(
     id="sha256:" + "ab" * 32,
     config=image_pb2.ImageConfig(command=["sh"], env=["A=image", "B=image"], labels={"l": "image"}),
@@ -380,7 +381,8 @@ class Facet:
 def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     """Put a facet together."""
     stubs = Peers(*(cast("Any", peers),) * 4)
-    containers, admission, facts = Containers(store), Admission(store), Facts(store)
+    containers, facts = Containers(store), Facts(store)
+    admission = Admission(store, hypervisor, DISK_BYTES)
     history, turns = History(store), Turns()
     events = EventLog(history)
     exits = Exits(containers, events, turns, stubs, hypervisor)

@@ -163,7 +163,8 @@ class ExecServiceServicer:
     def Configure(self, request, context):
         """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
         what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
+        storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,8 @@ class ExecServiceStub:
     Configure: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]
     """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
     what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
+    storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
     """
     TryKernel: _grpc.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
@@ -139,7 +140,8 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Configure: _aio.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]  # type: ignore[assignment]
     """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
     what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
+    storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
     """
     TryKernel: _aio.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]  # type: ignore[assignment]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
@@ -240,7 +242,8 @@ class ExecServiceServicer:
     ) -> _typing.Union[_exec_pb2.ConfigureResponse, _abc.Awaitable[_exec_pb2.ConfigureResponse]]:
         """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
         what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
+        storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
         """
 
     def TryKernel(
