@@ -22,6 +22,7 @@ from services.exec.names import is_container_id, new_container_id, random_name
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.record import Record
+from services.exec.sandbox import with_filter
 from services.exec.spec import complete, validate
 from services.exec.store import Containers
 
@@ -62,6 +63,8 @@ class Creator:
             )
         validate(spec, cpus=await self._host_cpus())
         await self._kernels.check(spec.kernel)
+        if spec.seccomp_profile:
+            spec = with_filter(spec, await self._kernels.release(spec))
         # What could never start is not made.
         await self._admission.check_possible(self._hypervisor.size(spec.resources))
         request = image_pb2.ImageServiceGetRequest(reference=spec.image)

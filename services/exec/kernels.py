@@ -53,6 +53,12 @@ class Kernels:
             raise FailedPrecondition(error.message) from error
         return name
 
+    async def release(self, spec: container_pb2.ContainerSpec) -> str:
+        """Return the release of the kernel to boot, as far as is known before. Raises VicError."""
+        if name := await self.of(spec):
+            return (await self._choosing().kernels())[name]
+        return (await self._hypervisor.info()).kernel_release
+
     async def try_boot(self, digest: str) -> str:
         """Boot a bootstrap image once, and return its kernel's release. Raises VicError."""
         return await self._choosing().try_kernel(digest)

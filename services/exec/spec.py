@@ -63,7 +63,6 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
     missing = {
         "mounts": bool(spec.mounts),
-        "seccomp profile": bool(spec.seccomp_profile or spec.process.seccomp_filter),
         "health check": bool(spec.health_check.test) and spec.health_check.test[0] != "NONE",
         "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
         "more than one network": len(spec.networks) > 1,

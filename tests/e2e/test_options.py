@@ -1,7 +1,9 @@
 """Options of a container as its workload finds them: what Docker does on its host, in the VM."""
 
+import errno
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +111,26 @@ def test_any_setting_of_its_kernel_can_be_set(suite: Suite, image: str) -> None:
     status, made = suite.api("POST", "/v1.51/containers/create?name=set", json.dumps(body).encode())
     assert status == 201, made
     assert suite.ok("start", "-a", "set") == "70000"
+
+
+def test_a_seccomp_profile_is_the_kernels(suite: Suite, image: str, tmp_path: Path) -> None:
+    denied = {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EDOM}
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [denied]}))
+    option = ["--security-opt", f"seccomp={file}"]
+    name = suite.ok("run", "-d", *option, image, "sleep", "1000")
+    # Also of what is run in it later, under another user and with no way to more privileges.
+    for more in ([], ["-u", "nobody"], ["--privileged"]):
+        done = suite.docker("exec", *more, name, "mkdir", "/tmp/x")
+        assert "Math" in done.stderr or "argument out of domain" in done.stderr
+        assert done.returncode == 1
+    assert "Seccomp:\t2" in suite.ok("exec", name, "cat", "/proc/1/status")
+    option += ["--security-opt", "no-new-privileges", "-u", "nobody"]
+    done = suite.docker("run", "--rm", *option, image, "mkdir", "/tmp/x")
+    assert (done.returncode, "an't create directory" in done.stderr) == (1, True)
+    file.write_text(json.dumps({"defaultAction": "SCMP_ACT_MAYBE"}))
+    words = "Decoding seccomp profile failed: unknown action 'SCMP_ACT_MAYBE'"
+    suite.refused("run", "--rm", *option[:2], image, "true", code=125, message=words)
 
 
 @pytest.mark.parametrize(

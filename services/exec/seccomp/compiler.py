@@ -14,6 +14,7 @@ from services.exec.seccomp.profile import Condition, Operator, Profile, Rule
 
 MOST_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 _INSTRUCTION = struct.Struct("<HBBI")
+FILTER_STEP_BYTES = _INSTRUCTION.size
 _LOAD, _AND, _RETURN, _JUMP = 0x20, 0x54, 0x06, 0x05
 _JUMP_EQUAL, _JUMP_GREATER, _JUMP_NOT_LESS = 0x15, 0x25, 0x35
 # Offsets in struct seccomp_data.
