@@ -25,6 +25,7 @@ from services.exec.ports import publish
 from services.exec.record import Record
 from services.exec.resources import workload_limits
 from services.exec.spec import init_process
+from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
 
@@ -52,6 +53,7 @@ class Starter:
         hypervisor: Hypervisor,
         exits: Exits,
         kernels: Kernels,
+        modes: StartModes,
         tether_server_name: str,
     ) -> None:
         self._containers = containers
@@ -59,6 +61,7 @@ class Starter:
         self._hypervisor = hypervisor
         self._exits = exits
         self._kernels = kernels
+        self._modes = modes
         self._tether_server_name = tether_server_name
         self._management: network_pb2.InfoResponse | None = None
         # Starts since the service came up; a cold boot is never silent.
@@ -72,7 +75,7 @@ class Starter:
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         try:
-            return await self._boot(fresh)
+            return await self._boot(fresh, cold=self._modes.cold(former.spec.labels))
         except Exception as error:
             leaf = leaf_error(error)
             if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:

@@ -43,10 +43,11 @@ class ExecServiceStub:
     Info: _grpc.UnaryUnaryMultiCallable[_exec_pb2.InfoRequest, _exec_pb2.InfoResponse]
     """Info tells the hypervisor, the accelerator, the pool and how many containers there are."""
     Configure: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]
-    """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-    what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
-    storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
+    """Configure changes the limits of the VCH and how its containers start, effective at once:
+    containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+    the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
     """
     TryKernel: _grpc.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
@@ -138,10 +139,11 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Info: _aio.UnaryUnaryMultiCallable[_exec_pb2.InfoRequest, _exec_pb2.InfoResponse]  # type: ignore[assignment]
     """Info tells the hypervisor, the accelerator, the pool and how many containers there are."""
     Configure: _aio.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]  # type: ignore[assignment]
-    """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-    what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
-    storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
+    """Configure changes the limits of the VCH and how its containers start, effective at once:
+    containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+    the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
     """
     TryKernel: _aio.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]  # type: ignore[assignment]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
@@ -240,10 +242,11 @@ class ExecServiceServicer:
         request: _exec_pb2.ConfigureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.ConfigureResponse, _abc.Awaitable[_exec_pb2.ConfigureResponse]]:
-        """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-        what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
-        storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
+        """Configure changes the limits of the VCH and how its containers start, effective at once:
+        containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+        Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+        the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
         """
 
     def TryKernel(
