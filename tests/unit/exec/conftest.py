@@ -134,6 +134,15 @@ class FakeFacets:
     async def List(self, request: Any) -> disk_pb2.DiskServiceListResponse:
         return disk_pb2.DiskServiceListResponse(disks=[self._disk(i) for i in self.disks])
 
+    async def DiskUsage(self, request: Any) -> image_pb2.DiskUsageResponse:
+        self._fail("DiskUsage")
+        return image_pb2.DiskUsageResponse(
+            containers=[
+                image_pb2.ContainerDiskUsage(container_id=i, writable_bytes=1000)
+                for i in self.disks
+            ]
+        )
+
     async def Info(self, request: Any) -> network_pb2.InfoResponse:
         return network_pb2.InfoResponse(management_address="100.112.0.1", tether_port=7443)
 
