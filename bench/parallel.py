@@ -37,7 +37,7 @@ def main() -> int:
         image = registry.push(busybox_image(), "busybox")
         suite.ok("pull", image)
         suite.ok("run", "--rm", "-m", "64m", image, "true")
-        make = create(suite, image, ["sleep", "100000"])
+        make = create(suite, image, ["sleep", "100000"], memory_bytes=64 << 20)
         count = arguments.starts
         few, many = _names("few", FEW), _names("many", count)
         verbs: list[tuple[str, Work, int]] = [

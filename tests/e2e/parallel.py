@@ -24,9 +24,11 @@ def statuses(answers: Iterable[Answer]) -> Statuses:
     return Counter(status for status, _ in answers)
 
 
-def create(suite: Suite, image: str, command: list[str]) -> Callable[[str], Answer]:
-    """Return what creates a small container of a name."""
-    body = {"Image": image, "Cmd": command, "HostConfig": {"Memory": 64 << 20}}
+def create(
+    suite: Suite, image: str, command: list[str], *, memory_bytes: int = 0
+) -> Callable[[str], Answer]:
+    """Return what creates a container of a name."""
+    body = {"Image": image, "Cmd": command, "HostConfig": {"Memory": memory_bytes}}
 
     def work(name: str) -> Answer:
         return suite.api("POST", f"/containers/create?name={name}", json.dumps(body).encode())

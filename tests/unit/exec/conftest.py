@@ -382,6 +382,7 @@ class Facet:
         spec = container_pb2.ContainerSpec(image="busybox", name=name, **fields)
         record = await self.creator.create("", spec)
         await self.lifecycle.start(record.id)
+        await self.exits.beside.drain()
         return record.id
 
     def leftovers(self) -> list[str]:
