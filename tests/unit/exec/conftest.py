@@ -271,6 +271,7 @@ class FakeHypervisor:
     ready: int = 0
     # How many are to be kept.
     wanted: int = 0
+    settlements: list[str] = field(default_factory=list)
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
     exits_to: "Exits | None" = None
@@ -351,6 +352,9 @@ class FakeHypervisor:
 
     def keep_ready(self, count: int | None) -> None:
         self.wanted = 2 if count is None else count
+
+    def settled(self, boot_id: str) -> None:
+        self.settlements.append(boot_id)
 
     def _fail(self, call: str) -> None:
         if call in self.failing:
