@@ -7,6 +7,7 @@ from vic.exec.v1.container_pb2 import Container, ContainerEndpoint, MountKind
 
 from gateway.translate import states
 from gateway.translate.configs import config_json, host_config_json
+from gateway.translate.health import health_json
 from gateway.translate.networks import endpoint_settings
 from gateway.translate.ports import network_ports, port_list
 from gateway.translate.times import rfc3339
@@ -87,6 +88,7 @@ def _state(container: Container) -> dict[str, Any]:
         "Error": status.error,
         "StartedAt": rfc3339(status.started_at),
         "FinishedAt": rfc3339(status.finished_at),
+        **({"Health": health_json(container)} if status.HasField("health") else {}),
     }
 
 

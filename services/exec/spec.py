@@ -8,6 +8,7 @@ from vic.storage.v1 import image_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from services.exec.health import complete_health_check, validate_health_check
 from services.exec.names import validate_name
 from services.exec.policy import validate_policy
 from services.exec.ports import validate_ports
@@ -43,6 +44,7 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     validate_resources(spec.resources, cpus=cpus)
     validate_sandbox(spec)
     validate_ports(spec)
+    validate_health_check(spec.health_check)
     validate_label(spec.labels)
     _refuse_what_is_missing(spec)
 
@@ -65,7 +67,6 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
     missing = {
         "mounts": bool(spec.mounts),
-        "health check": bool(spec.health_check.test) and spec.health_check.test[0] != "NONE",
         "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
         "more than one network": len(spec.networks) > 1,
         "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
@@ -107,6 +108,8 @@ def complete(
     for key, value in config.labels.items():
         if key not in full.labels:
             full.labels[key] = value
+    if spec.HasField("health_check") or config.HasField("health_check"):
+        full.health_check.CopyFrom(complete_health_check(spec.health_check, config))
     _replace(full.exposed_ports, sorted({*config.exposed_ports, *spec.exposed_ports}))
     # The image's may be published, too.
     validate_ports(full)

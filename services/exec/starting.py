@@ -16,9 +16,10 @@ from vic.storage.v1 import disk_pb2
 
 from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError, leaf_error
 from services.exec.creation import container_endpoints
-from services.exec.drivers import CreatedMachine, Hypervisor, MachineSpec, StartKind
+from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
+from services.exec.health import probe
 from services.exec.kernels import Kernels
 from services.exec.peers import Peers
 from services.exec.ports import publish
@@ -75,7 +76,7 @@ class Starter:
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         try:
-            return await self._boot(fresh, cold=self._modes.cold(former.spec.labels))
+            return await self._boot(fresh)
         except Exception as error:
             leaf = leaf_error(error)
             if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
@@ -101,6 +102,9 @@ class Starter:
         except BaseException:
             self._exits.forget(record.boot_id)
             raise
+        finally:
+            if isinstance(self._hypervisor, CanKeepReady):
+                self._hypervisor.settled(record.boot_id)
         self._exits.settle(record.boot_id)
         return running
 
@@ -117,6 +121,7 @@ class Starter:
             )
             management = group.create_task(self._management_network())
             kernel = group.create_task(self._kernels.of(record.spec))
+            asked_cold = group.create_task(self._modes.cold(record.spec.labels))
         endpoints = list(reservation.result().endpoints)
         info = management.result()
         machine = MachineSpec(
@@ -127,7 +132,7 @@ class Starter:
             endpoints=endpoints,
             tether_endpoint=f"{info.management_address}:{info.tether_port}",
             tether_server_name=self._tether_server_name,
-            cold=cold,
+            cold=cold or asked_cold.result(),
             kernel=kernel.result(),
         )
         undo.push_async_callback(self._undo_bind, record)
@@ -135,13 +140,13 @@ class Starter:
         published = await publish(self._peers, record)
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
+        bind = network_pb2.BindRequest(container_id=record.id)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._hypervisor.load(record.id, record.boot_id))
-            group.create_task(
-                _response(self._peers.network.Bind(network_pb2.BindRequest(container_id=record.id)))
-            )
-        async with asyncio.TaskGroup() as group:
+            # Interaction takes the boot in while nothing of it runs, and waits for its tether.
             launched = group.create_task(self._launch_init(record))
+            async with asyncio.TaskGroup() as connecting:
+                connecting.create_task(self._hypervisor.load(record.id, record.boot_id))
+                connecting.create_task(_response(self._peers.network.Bind(bind)))
             await self._hypervisor.run(record.id, record.boot_id)
             if created.kind is StartKind.READY_CLONE:
                 await asyncio.wait({launched}, timeout=READY_SECONDS)
@@ -187,13 +192,15 @@ class Starter:
 
     async def _launch_init(self, record: Record) -> process_pb2.LaunchResponse:
         """Ask interaction to run the init process; a VM that ends meanwhile ends the wait."""
+        process = init_process(record.spec)
         request = process_pb2.LaunchRequest(
             container_id=record.id,
             boot_id=record.boot_id,
             process_id=INIT,
-            process=init_process(record.spec),
+            process=process,
             limits=workload_limits(record.spec.resources),
             sandbox=record.spec.sandbox,
+            health=probe(record.spec, process),
         )
         launch = asyncio.ensure_future(self._ask_to_launch(request))
         gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())

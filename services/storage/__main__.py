@@ -12,6 +12,9 @@ from portlayer.journal import Journal
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
+from services.storage.archive_work import ArchiveWork
+from services.storage.authoring.loading import Loader
+from services.storage.authoring.maker import ImageMaker
 from services.storage.compile_pool import CompilePool, LayerLimits
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
@@ -21,6 +24,7 @@ from services.storage.imagec.endpoints import Endpoints
 from services.storage.imagec.layer_work import LayerWork
 from services.storage.imagec.pull import Puller
 from services.storage.imagec.push import Pusher
+from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.registry import Registries
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images
@@ -59,11 +63,17 @@ async def serve(settings: StorageSettings) -> None:
         stack.push_async_callback(pool.close)
         transport = Transport()
         stack.push_async_callback(transport.close)
-        endpoints = Endpoints(settings.insecure_registries, settings.registry_mirrors)
+        endpoints = Endpoints(
+            settings.insecure_registries, settings.registry_mirrors, settings.allowed_registries
+        )
         downloader = Downloader(DownloadPolicy(concurrent=settings.max_concurrent_downloads))
         registries = Registries(transport, endpoints)
-        puller = Puller(registries, store, LayerWork(store, downloader, pool))
+        layers = LayerWork(store, downloader, pool)
+        puller = Puller(registries, store, layers)
         pusher = Pusher(registries, store)
+        archives = ArchiveWork(pool, store.blobs.directory)
+        maker = ImageMaker(store, layers, archives)
+        loader = Loader(store, maker, archives)
         images = Images(store, disks.records)
         journal = await in_thread(Journal, settings.state_dir / "image-events.jsonl")
         uses = await in_thread(Uses, settings.state_dir)
@@ -77,7 +87,19 @@ async def serve(settings: StorageSettings) -> None:
         volumes = await in_thread(Volumes, stores, uses, volume_events, settings.volume_size_bytes)
         server = FacetServer(credentials, settings.instance_id, ACCESS, SERVICES)
         image_pb2_grpc.add_ImageServiceServicer_to_server(
-            ImageServicer(settings, store, images, disks, puller, pusher, ImageEvents(journal)),
+            ImageServicer(
+                settings,
+                store,
+                images,
+                disks,
+                puller,
+                pusher,
+                maker,
+                loader,
+                transport,
+                RegistryQueries(registries),
+                ImageEvents(journal),
+            ),
             server.server,
         )
         disk_pb2_grpc.add_DiskServiceServicer_to_server(

@@ -184,7 +184,6 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
         ("--storage-opt=size=1g", "HostConfig.StorageOpt"),
         ("-p=80:80/sctp", "protocol sctp in HostConfig.PortBindings"),
         ("--tmpfs=/run", "HostConfig.Tmpfs"),
-        ("--health-cmd=true", "Healthcheck"),
         ("--log-driver=gelf", "logging driver 'gelf'"),
         ("--mount=type=tmpfs,dst=/x", "HostConfig.Mounts"),
     ],
