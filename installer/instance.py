@@ -134,6 +134,10 @@ def load_instance(data_dir: Path) -> Instance | None:
             registry_mirrors=tuple(fields["registry_mirrors"]),
             log_level=str(fields["log_level"]),
             otlp_endpoint=str(fields["otlp_endpoint"]),
+            tls_verify=bool(fields.get("tls_verify", False)),
+            tls_ca=str(fields.get("tls_ca", "")),
+            tls_cert=str(fields.get("tls_cert", "")),
+            tls_key=str(fields.get("tls_key", "")),
             volume_stores=dict(fields.get("volume_stores", {})),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)

@@ -19,6 +19,7 @@ from installer import endpoint_tls
 from installer.endpoint_tls import SERVER, client_directory, lay_out_tls
 from installer.instance import Instance, Options
 from installer.pki import Authority, Identity
+from installer.probe import docker_probe
 from tests.unit.gateway.conftest import DOCKER
 from tests.unit.gateway.fake_facets import FakeSuite
 
@@ -126,3 +127,10 @@ async def test_the_docker_cli_half_closes_over_tls(served: Served, suite: FakeSu
     async with asyncio.timeout(SOON):
         out, err = await docker.communicate(b"over and out\n")
     assert (out, err, docker.returncode) == (b"over and out\n", b"", 0)
+
+
+async def test_the_watchers_probe_gets_in(served: Served) -> None:
+    options = Options(host=f"tcp://127.0.0.1:{served.port}", tls_verify=True)
+    instance = Instance(served.instance.data_dir, served.instance.id, 0, options)
+    async with docker_probe(instance)() as probe:
+        await probe(SOON)

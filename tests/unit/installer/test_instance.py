@@ -26,6 +26,10 @@ OPTIONS = Options(
     insecure_registries=("10.0.0.1:5000",),
     registry_mirrors=("http://127.0.0.1:5001",),
     log_level="debug",
+    tls_verify=True,
+    tls_ca="/ca",
+    tls_cert="/cert",
+    tls_key="/key",
 )
 
 
