@@ -98,6 +98,7 @@ class Lifecycle:
             await self._start_failed(former, error)
             raise
         self._parts.events.announce(running.id)
+        self._parts.exits.beside.write_soon(running.id)
         return running
 
     async def _start_failed(self, former: Record, error: BaseException) -> None:

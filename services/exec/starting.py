@@ -16,7 +16,7 @@ from vic.storage.v1 import disk_pb2
 
 from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError, leaf_error
 from services.exec.creation import container_endpoints
-from services.exec.drivers import CreatedMachine, Hypervisor, MachineSpec, StartKind
+from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
 from services.exec.health import probe
@@ -73,7 +73,7 @@ class Starter:
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         try:
-            return await self._boot(fresh, cold=self._modes.cold(former.spec.labels))
+            return await self._boot(fresh)
         except Exception as error:
             leaf = leaf_error(error)
             if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
@@ -99,6 +99,9 @@ class Starter:
         except BaseException:
             self._exits.forget(record.boot_id)
             raise
+        finally:
+            if isinstance(self._hypervisor, CanKeepReady):
+                self._hypervisor.settled(record.boot_id)
         self._exits.settle(record.boot_id)
         return running
 
@@ -114,6 +117,7 @@ class Starter:
                 _response(self._peers.network.GetReservation(reservation_request))
             )
             management = group.create_task(self._management_network())
+            asked_cold = group.create_task(self._modes.cold(record.spec.labels))
         endpoints = list(reservation.result().endpoints)
         info = management.result()
         machine = MachineSpec(
@@ -124,20 +128,20 @@ class Starter:
             endpoints=endpoints,
             tether_endpoint=f"{info.management_address}:{info.tether_port}",
             tether_server_name=self._tether_server_name,
-            cold=cold,
+            cold=cold or asked_cold.result(),
         )
         undo.push_async_callback(self._undo_bind, record)
         # A port that somebody else has is told before there is a VM.
         published = await publish(self._peers, record)
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
+        bind = network_pb2.BindRequest(container_id=record.id)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._hypervisor.load(record.id, record.boot_id))
-            group.create_task(
-                _response(self._peers.network.Bind(network_pb2.BindRequest(container_id=record.id)))
-            )
-        async with asyncio.TaskGroup() as group:
+            # Interaction takes the boot in while nothing of it runs, and waits for its tether.
             launched = group.create_task(self._launch_init(record))
+            async with asyncio.TaskGroup() as connecting:
+                connecting.create_task(self._hypervisor.load(record.id, record.boot_id))
+                connecting.create_task(_response(self._peers.network.Bind(bind)))
             await self._hypervisor.run(record.id, record.boot_id)
             if created.kind is StartKind.READY_CLONE:
                 await asyncio.wait({launched}, timeout=READY_SECONDS)

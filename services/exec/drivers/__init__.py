@@ -166,3 +166,6 @@ class CanKeepReady(Protocol):
 
     def keep_ready(self, count: int | None) -> None:
         """Keep so many from now on; None is as many as suit the host."""
+
+    def settled(self, boot_id: str) -> None:
+        """Take in that a start has come to its end, and needs the host no more. Idempotent."""

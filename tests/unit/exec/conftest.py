@@ -135,6 +135,15 @@ class FakeFacets:
     async def List(self, request: Any) -> disk_pb2.DiskServiceListResponse:
         return disk_pb2.DiskServiceListResponse(disks=[self._disk(i) for i in self.disks])
 
+    async def DiskUsage(self, request: Any) -> image_pb2.DiskUsageResponse:
+        self._fail("DiskUsage")
+        return image_pb2.DiskUsageResponse(
+            containers=[
+                image_pb2.ContainerDiskUsage(container_id=i, writable_bytes=1000)
+                for i in self.disks
+            ]
+        )
+
     async def Info(self, request: Any) -> network_pb2.InfoResponse:
         return network_pb2.InfoResponse(management_address="100.112.0.1", tether_port=7443)
 
@@ -262,6 +271,7 @@ class FakeHypervisor:
     ready: int = 0
     # How many are to be kept.
     wanted: int = 0
+    settlements: list[str] = field(default_factory=list)
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
     exits_to: "Exits | None" = None
@@ -343,6 +353,9 @@ class FakeHypervisor:
     def keep_ready(self, count: int | None) -> None:
         self.wanted = 2 if count is None else count
 
+    def settled(self, boot_id: str) -> None:
+        self.settlements.append(boot_id)
+
     def _fail(self, call: str) -> None:
         if call in self.failing:
             raise self.failing.pop(call)
@@ -375,6 +388,7 @@ class Facet:
         spec = container_pb2.ContainerSpec(image="busybox", name=name, **fields)
         record = await self.creator.create("", spec)
         await self.lifecycle.start(record.id)
+        await self.exits.beside.drain()
         return record.id
 
     def leftovers(self) -> list[str]:

@@ -185,6 +185,8 @@ async def test_a_ready_clone_that_fails_is_replaced_by_another_start(facet: Face
     assert record.start_kind == container_pb2.START_KIND_INSTANT_CLONE
     assert facet.hypervisor.kinds == [False, False]
     assert facet.hypervisor.machines == {record.id: record.boot_id}
+    # The pool is told that either start is over, one way or the other.
+    assert len(set(facet.hypervisor.settlements)) == 2
 
 
 @pytest.mark.parametrize("silent", [True, False])

@@ -223,7 +223,6 @@ class QemuHypervisor:
     async def run(self, container_id: str, boot_id: str) -> None:
         """Let a clone's CPUs run; a machine that boots runs already."""
         machine = self._created.pop(boot_id)
-        self._ready.let_go(boot_id)
         if machine.kind != hostagent_pb2.MACHINE_KIND_CLONE:
             return
         try:
@@ -292,6 +291,10 @@ class QemuHypervisor:
     def check_ready(self, count: int) -> None:
         """Return when the host's memory holds so many. Raises InvalidArgument."""
         self._ready.memory.check(count)
+
+    def settled(self, boot_id: str) -> None:
+        """Take in that a start has come to its end: what it took from the pool can be replaced."""
+        self._ready.let_go(boot_id)
 
     def keep_ready(self, count: int | None) -> None:
         """Keep so many clones of the default class ready; None is as many as suit the memory."""
