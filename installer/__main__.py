@@ -45,8 +45,21 @@ def _parser() -> argparse.ArgumentParser:
         "--host",
         metavar="ADDRESS",
         help="the Docker endpoint: unix:///PATH (default: docker.sock in DATA/run) or "
-        "tcp://127.0.0.1:PORT",
+        "tcp://ADDRESS:PORT, which off loopback needs --tlsverify",
     )
+    up.add_argument(
+        "--tlsverify",
+        action="store_true",
+        default=None,
+        help="speak TLS at a tcp:// endpoint, and only to clients with a certificate; the "
+        "certificates are made where none are brought",
+    )
+    for option, what in (
+        ("--tlscacert", "authority of the clients' certificates"),
+        ("--tlscert", "the endpoint's certificate"),
+        ("--tlskey", "its key"),
+    ):
+        up.add_argument(option, type=Path, metavar="FILE", help=f"{what}, PEM")
     up.add_argument(
         "--insecure-registry",
         action="append",
@@ -179,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(options: argparse.Namespace) -> int:
     from installer.configure import configure, wish
+    from installer.endpoint_tls import client_directory
     from installer.up import Wishes, bring_up
 
     wished = None if options.ready_clones is None else wish(ready_clones=options.ready_clones)
@@ -190,6 +204,10 @@ def _up(options: argparse.Namespace) -> int:
         log_level=options.log_level,
         otlp_endpoint=options.otlp_endpoint,
         volume_stores=_tuple(options.volume_store),
+        tls_verify=options.tlsverify,
+        tls_ca=options.tlscacert,
+        tls_cert=options.tlscert,
+        tls_key=options.tlskey,
         bootstrap=options.bootstrap,
     )
     instance = bring_up(wishes, say)
@@ -197,6 +215,10 @@ def _up(options: argparse.Namespace) -> int:
         configure(options.data_dir, wished)
     print(f"vic {instance.id} is up at {instance.options.host}")
     print(f"  export DOCKER_HOST={instance.options.host}")
+    if instance.options.tls_verify:
+        print("  export DOCKER_TLS_VERIFY=1")
+        if not instance.options.tls_cert:
+            print(f"  export DOCKER_CERT_PATH={client_directory(instance)}")
     return 0
 
 
