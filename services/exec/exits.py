@@ -17,6 +17,7 @@ from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 
 from portlayer.errors import VicError
+from services.exec.beside import Beside
 from services.exec.drivers import Hypervisor, MachineExited
 from services.exec.eventlog import EventLog
 from services.exec.events import event
@@ -96,6 +97,7 @@ class Exits:
         self._hypervisor = hypervisor
         # Made where one is first asked for: VMs outlive this process.
         self._boots: dict[str, _Boot] = {}
+        self.beside = Beside(containers, turns, peers)
         self._cleanups: set[asyncio.Task[None]] = set()
         self.remove: Callable[[Record], Awaitable[None]] | None = None
         """Removes a container whose turn we have; set by the composition root."""
@@ -255,6 +257,7 @@ class Exits:
         if disconnect:
             await self._disconnect(record)
             await self._containers.retire(record)
+            await self.beside.write(record.id)
         self.forget(record.boot_id)
 
     async def _disconnect(self, record: Record) -> None:
@@ -303,6 +306,7 @@ class Exits:
         """
         try:
             async with asyncio.timeout(within):
+                await self.beside.drain()
                 while self._cleanups:
                     await asyncio.wait(set(self._cleanups))
         except TimeoutError:

@@ -20,6 +20,7 @@ from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, Mach
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
 from services.exec.health import probe
+from services.exec.kernels import Kernels
 from services.exec.peers import Peers
 from services.exec.ports import publish
 from services.exec.record import Record
@@ -52,6 +53,7 @@ class Starter:
         peers: Peers,
         hypervisor: Hypervisor,
         exits: Exits,
+        kernels: Kernels,
         modes: StartModes,
         tether_server_name: str,
     ) -> None:
@@ -59,6 +61,7 @@ class Starter:
         self._peers = peers
         self._hypervisor = hypervisor
         self._exits = exits
+        self._kernels = kernels
         self._modes = modes
         self._tether_server_name = tether_server_name
         self._management: network_pb2.InfoResponse | None = None
@@ -117,6 +120,7 @@ class Starter:
                 _response(self._peers.network.GetReservation(reservation_request))
             )
             management = group.create_task(self._management_network())
+            kernel = group.create_task(self._kernels.of(record.spec))
             asked_cold = group.create_task(self._modes.cold(record.spec.labels))
         endpoints = list(reservation.result().endpoints)
         info = management.result()
@@ -129,6 +133,7 @@ class Starter:
             tether_endpoint=f"{info.management_address}:{info.tether_port}",
             tether_server_name=self._tether_server_name,
             cold=cold or asked_cold.result(),
+            kernel=kernel.result(),
         )
         undo.push_async_callback(self._undo_bind, record)
         # A port that somebody else has is told before there is a VM.
