@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from hostagent import monitor
 from hostagent.accelerator import AcceleratorChoice, Verdict
-from hostagent.assembly import Assembler, file_identity, group_limits
+from hostagent.assembly import Assembler, file_identity, group_limits, longest_file
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import MachineGroups
@@ -210,6 +210,7 @@ class HostAgent:
             live = self._waiting(ready_id, plan)
             chain = await asyncio.to_thread(host.assembler.open_chain, machine, closing)
             disk = file_identity(chain[0])
+            volumes = await asyncio.to_thread(host.assembler.open_volumes, machine, closing)
             self._check_disk_is_free(disk)
             frame = first_frame(machine, host.instance_id, host.authority)
             # From here on it is not what it was, and of no use if this fails.
@@ -217,6 +218,10 @@ class HostAgent:
             former = live.record
             renames = zip(former.nics, machine.nics, strict=False)
             attach = monitor.attach_disk(chain)
+            if volumes:
+                flags = [volume.read_only for volume in machine.volumes]
+                attach += monitor.attach_volumes(list(zip(volumes, flags, strict=True)))
+                live.process.limit_files(former.process, longest_file(machine.largest_disk_bytes))
             results = await asyncio.gather(
                 asyncio.to_thread(monitor.run, Path(former.qmp_path), attach, ATTACH_SECONDS),
                 asyncio.to_thread(_rename, [(old.tap_name, new.tap_name) for old, new in renames]),

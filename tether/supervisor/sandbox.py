@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ from tether.supervisor.boot import WORKLOAD_CGROUP
 from tether.supervisor.disk import MACHINE_ID
 from tether.supervisor.failures import LaunchFailure
 from tether.supervisor.launch import become
+from tether.supervisor.mounts import make_mounts
 from tether.supervisor.request import ProcessRequest
 from tether.supervisor.syscalls import (
     MS_BIND,
@@ -68,7 +69,8 @@ _TTY_GROUP = 5
 class EnterRoot:
     """Order to the waiting init: live on this disk, with these files mounted over it.
 
-    The descriptors with the message are the disk's mount, then one mount for each of ``files``.
+    The descriptors with the message are the disk's mount, then one mount for each of ``files`` and
+    for each volume of ``mounts``, which are :class:`tether.guestconfig.Mount` as dictionaries.
     """
 
     hostname: str
@@ -76,6 +78,7 @@ class EnterRoot:
     readonly: bool
     shm_bytes: int
     files: list[str]
+    mounts: list[dict[str, Any]] = field(default_factory=list)
 
     def to_message(self) -> dict[str, Any]:
         """As a message on the waiting init's link."""
@@ -140,7 +143,8 @@ def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> N
         flags=MS_REMOUNT | _QUIET,
         data=f"mode=1777,size={order.shm_bytes}",
     )
-    disk, *files = descriptors
+    disk, *others = descriptors
+    files, trees = others[: len(order.files)], others[len(order.files) :]
     root = f"{STAGE}/root"
     syscalls.move_mount(disk, root)
     os.chdir(root)
@@ -150,6 +154,8 @@ def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> N
     for path, descriptor in zip(_STAGED, staged, strict=True):
         _make_directory(path)
         syscalls.move_mount(descriptor, path)
+    # A volume over /etc leaves the files below in place.
+    make_mounts(order.mounts, trees)
     for path, descriptor in zip(order.files, files, strict=True):
         if path == MACHINE_ID and not _leaves_machine_id_open(path):
             continue

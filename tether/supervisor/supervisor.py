@@ -33,6 +33,7 @@ from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
 from tether.supervisor.rehearsal import rehearse
 from tether.supervisor.request import ProcessRequest
 from tether.supervisor.sandbox import EnterRoot
+from tether.supervisor.volumes import Volumes
 
 _PORT_TIMEOUT = 10.0
 # How long the VM stays up after its init process ended, for the agent to hand over the output. The
@@ -64,6 +65,7 @@ class Supervisor:
         self._networks = Networks()
         self._agent, self._agent_pid = _start_agent()
         self._disk = ContainerDisk()
+        self._volumes = Volumes()
         self._device_filter = DeviceFilter(boot.WORKLOAD_CGROUP)
         self._config_port = finder.open(CONFIG_PORT, _PORT_TIMEOUT)
         self._exit_port = finder.open(EXIT_PORT, _PORT_TIMEOUT)
@@ -145,6 +147,7 @@ class Supervisor:
         if self._identity is None:
             raise ConfigError("container: the identity has to come before it")
         disk = self._disk.mount(container.root)
+        self._volumes.attach(container.disks)
         files = overlay_files(container, self._identity.machine_id)
         order = EnterRoot(
             hostname=container.hostname,
@@ -152,8 +155,10 @@ class Supervisor:
             readonly=container.root.readonly,
             shm_bytes=container.root.shm_bytes,
             files=list(files),
+            mounts=[asdict(mount) for mount in container.mounts],
         )
-        descriptors = [disk, *files.values()]
+        trees = [self._volumes.tree(one) for one in container.mounts if one.disk is not None]
+        descriptors = [disk, *files.values(), *trees]
         self._sandbox.link.send(order.to_message(), descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -277,10 +282,11 @@ class Supervisor:
             _halt()
 
     def _flush(self) -> None:
-        try:
-            self._disk.flush()
-        except OSError as error:
-            boot.log(f"the disk can't be made clean: {error}")
+        for part in (self._volumes, self._disk):
+            try:
+                part.flush()
+            except OSError as error:
+                boot.log(f"a disk can't be made clean: {error}")
 
     def _write_exit_record(self, process: Process | None) -> None:
         record: dict[str, Any] = {"error": self._error}
