@@ -39,11 +39,13 @@ def make_mounts(wanted: list[dict[str, Any]], trees: list[int]) -> None:
         if tree is not None and one.copy_up:
             _fill(one.target, tree)
     for one, tree in placed:
-        _make_target(one.target)
+        was_there = _make_target(one.target)
         if tree is None:
-            _mount_tmpfs(one)
-        else:
-            syscalls.move_mount(tree, one.target, follow=True)
+            _mount_tmpfs(one, was_there=was_there)
+            continue
+        if one.readonly:
+            syscalls.make_read_only(tree)
+        syscalls.move_mount(tree, one.target, follow=True)
 
 
 def _fill(target: str, tree: int) -> None:
@@ -54,22 +56,27 @@ def _fill(target: str, tree: int) -> None:
         os.close(root)
 
 
-def _make_target(path: str) -> None:
-    """Make the directory that is mounted on, where the image has none."""
+def _make_target(path: str) -> bool:
+    """Make the directory that is mounted on, where the image has none; whether it has."""
+    if os.path.isdir(path):
+        return True
     try:
-        os.makedirs(path, mode=0o755, exist_ok=True)
+        os.makedirs(path, mode=0o755)
     except FileExistsError:
         raise NotADirectoryError(
             errno.ENOTDIR,
             f"cannot mount a directory on {path}, which is a file of the image: not a directory",
         ) from None
+    return False
 
 
-def _mount_tmpfs(wanted: Mount) -> None:
+def _mount_tmpfs(wanted: Mount, *, was_there: bool) -> None:
     flags = syscalls.MS_RDONLY if wanted.readonly else 0
     for word in wanted.flags:
         flags |= TMPFS_FLAGS[word]
-    # The directory's mode, as under runc, where no other is asked for; the last one counts.
-    mode = stat.S_IMODE(os.stat(wanted.target).st_mode)
-    data = ",".join(part for part in (f"mode={mode:o}", wanted.data) if part)
+    data = wanted.data
+    if was_there:
+        # The image's mode, as under runc, where no other is asked for: the last one counts.
+        mode = stat.S_IMODE(os.stat(wanted.target).st_mode)
+        data = f"mode={mode:o},{data}".rstrip(",")
     mount("tmpfs", wanted.target, "tmpfs", flags, data)

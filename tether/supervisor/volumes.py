@@ -64,26 +64,17 @@ class Volumes:
         if not point.is_dir():
             raise ConfigError(f"mounts: there is no disk {wanted.disk}")
         if not wanted.subpath:
-            tree = syscalls.open_tree(str(point))
-        else:
-            root = os.open(point, os.O_PATH | os.O_CLOEXEC)
-            try:
-                # Links lead nowhere but into the volume itself.
-                below = syscalls.open_in_root(root, wanted.subpath, os.O_PATH | os.O_CLOEXEC)
-            except OSError as error:
-                why = (error.strerror or "").lower()
-                raise OSError(
-                    error.errno, f"cannot access path {wanted.subpath} of the volume: {why}"
-                ) from error
-            finally:
-                os.close(root)
-            try:
-                tree = syscalls.open_tree_at(below)
-            finally:
-                os.close(below)
-        if wanted.readonly:
-            syscalls.make_read_only(tree)
-        return tree
+            return syscalls.open_tree(str(point))
+        root = os.open(point, os.O_PATH | os.O_CLOEXEC)
+        try:
+            # Links lead nowhere but into the volume itself.
+            below = syscalls.open_in_root(root, wanted.subpath, os.O_PATH | os.O_CLOEXEC)
+        finally:
+            os.close(root)
+        try:
+            return syscalls.open_tree_at(below)
+        finally:
+            os.close(below)
 
     def flush(self) -> None:
         """Put everything on the disks and leave their file systems clean. Raises OSError."""
