@@ -18,6 +18,7 @@ from vic.tether.v1.process_pb2 import WindowSize
 
 from gateway.errors import bad_parameter, not_implemented, not_possible
 from gateway.fields import Fields
+from gateway.translate.mounts import HostMounts, read_mounts
 from gateway.translate.terminals import read_console_size
 
 # The default that a client may spell out; a VM's /dev/shm has it as well.
@@ -61,6 +62,7 @@ class HostConfig:
     restart_policy: RestartPolicy = field(default_factory=RestartPolicy)
     port_bindings: list[PortBinding] = field(default_factory=list)
     publish_all_ports: bool = False
+    mounts: HostMounts = field(default_factory=HostMounts)
 
 
 def read_host_config(fields: Fields) -> HostConfig:
@@ -74,6 +76,7 @@ def read_host_config(fields: Fields) -> HostConfig:
         restart_policy=read_restart_policy(fields.child("RestartPolicy")),
         port_bindings=list(_port_bindings(fields)),
         publish_all_ports=fields.flag("PublishAllPorts"),
+        mounts=read_mounts(fields),
     )
     _refuse_the_rest(fields)
     return config

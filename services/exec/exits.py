@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
+from vic.storage.v1 import volume_pb2
 
 from portlayer.errors import VicError
 from services.exec.drivers import Hypervisor, MachineExited
 from services.exec.eventlog import EventLog
 from services.exec.events import event
 from services.exec.history import NewEvent
+from services.exec.mounts import uses_volumes
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.policy import to_restart, wants_restart
@@ -230,12 +232,11 @@ class Exits:
         """Take down the VM of a container whose process has ended, and disconnect its NICs.
 
         The guest flushes its disk and powers off by itself; where it can't be asked or doesn't, it
-        is ended. A container that is removed next has nothing worth flushing. The caller has the
-        container's turn.
+        is ended. A container that is removed next has nothing worth flushing but volumes. The
+        caller has the container's turn.
         """
-        gone = self.gone(record.boot_id)
-        if not record.spec.auto_remove and not gone.is_set():
-            await self._power_off(record, gone)
+        if not record.spec.auto_remove or uses_volumes(record.spec):
+            await self.power_off(record)
         await self._hypervisor.destroy(record.id, record.boot_id)
         if disconnect:
             await self._disconnect(record)
@@ -243,23 +244,31 @@ class Exits:
         self.forget(record.boot_id)
 
     async def _disconnect(self, record: Record) -> None:
-        """Tell network and interaction that the VM of a boot is gone.
+        """Tell network, interaction and storage that the VM of a boot is gone.
 
-        Neither can keep the container from being stopped: what network knows of a tap that is gone
-        its own reconciler mends, and interaction hears of it again at the next start.
+        None can keep the container from being stopped: what network knows of a tap that is gone its
+        own reconciler mends, ours what storage knows, and interaction hears of it again at the next
+        start.
         """
         unbind = self._peers.network.Unbind(network_pb2.UnbindRequest(container_id=record.id))
         retire = self._peers.processes.Retire(
             process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
         )
-        for result in await asyncio.gather(unbind, retire, return_exceptions=True):
+        told: list[Awaitable[object]] = [unbind, retire]
+        if uses_volumes(record.spec):
+            request = volume_pb2.DetachRequest(container_id=record.id, boot_id=record.boot_id)
+            told.append(self._peers.volumes.Detach(request))
+        for result in await asyncio.gather(*told, return_exceptions=True):
             if isinstance(result, VicError):
                 log.warning("cannot disconnect %s: %s", record.id, result.message)
             elif isinstance(result, BaseException):
                 raise result
 
-    async def _power_off(self, record: Record, gone: asyncio.Event) -> None:
+    async def power_off(self, record: Record) -> None:
         """Have the guest power off and wait until it is gone, which it may be before the answer."""
+        gone = self.gone(record.boot_id)
+        if gone.is_set():
+            return
 
         async def ask() -> None:
             await self._peers.processes.PowerOff(

@@ -8,6 +8,7 @@ from vic.storage.v1 import image_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from services.exec.mounts import complete_mounts, validate_mounts
 from services.exec.names import validate_name
 from services.exec.policy import validate_policy
 from services.exec.ports import validate_ports
@@ -41,6 +42,7 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     _validate_process(spec)
     _validate_resources(spec.resources, cpus)
     validate_ports(spec)
+    validate_mounts(spec)
     _refuse_what_is_missing(spec)
 
 
@@ -76,7 +78,6 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
     resources, process = spec.resources, spec.process
     missing = {
-        "mounts": bool(spec.mounts),
         "read-only root file system": spec.read_only_root,
         "kernel": bool(spec.kernel),
         "health check": bool(spec.health_check.test) and spec.health_check.test[0] != "NONE",
@@ -89,7 +90,6 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
         "more than one network": len(spec.networks) > 1,
         "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
         "rlimits": bool(process.rlimits),
-        "tmpfs": False,
     }
     for option, wanted in missing.items():
         if wanted:
@@ -97,9 +97,15 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
 
 
 def complete(
-    spec: container_pb2.ContainerSpec, image: image_pb2.Image, container_id: str, name: str
+    spec: container_pb2.ContainerSpec,
+    image: image_pb2.Image,
+    container_id: str,
+    name: str,
+    borrowed: Sequence[container_pb2.Mount] = (),
 ) -> container_pb2.ContainerSpec:
     """Return the specification with the image's defaults and ours filled in.
+
+    ``borrowed`` are the volumes of other containers that it mounts.
 
     Raises InvalidArgument (NO_COMMAND) when neither says what to run, and of the image's ports what
     validate_ports raises.
@@ -131,8 +137,9 @@ def complete(
     # The image's may be published, too.
     validate_ports(full)
     _replace(full.volumes, sorted({*config.volumes, *spec.volumes}))
-    if full.volumes:
-        raise NotImplementedYet("volumes: not implemented", option="volumes")
+    mounts = complete_mounts(spec, full.volumes, borrowed, container_id)
+    del full.mounts[:]
+    full.mounts.extend(mounts)
     return full
 
 

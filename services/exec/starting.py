@@ -12,7 +12,7 @@ from typing import TypeVar
 from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2
+from vic.storage.v1 import disk_pb2, volume_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError, leaf_error
@@ -20,6 +20,7 @@ from services.exec.creation import container_endpoints
 from services.exec.drivers import CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
+from services.exec.mounts import uses_volumes
 from services.exec.peers import Peers
 from services.exec.ports import publish
 from services.exec.record import Record
@@ -100,6 +101,8 @@ class Starter:
 
     async def _launch(self, record: Record, undo: AsyncExitStack, *, cold: bool) -> Record:
         """Make the VM, connect it, let it run, and run the init process in it."""
+        if uses_volumes(record.spec):
+            undo.push_async_callback(self._undo_attach, record)
         disk_request = disk_pb2.DiskServiceGetRequest(container_id=record.id)
         reservation_request = network_pb2.GetReservationRequest(container_id=record.id)
         async with asyncio.TaskGroup() as group:
@@ -110,6 +113,7 @@ class Starter:
                 _response(self._peers.network.GetReservation(reservation_request))
             )
             management = group.create_task(self._management_network())
+            attached = group.create_task(self._attach(record))
         endpoints = list(reservation.result().endpoints)
         info = management.result()
         machine = MachineSpec(
@@ -121,6 +125,8 @@ class Starter:
             tether_endpoint=f"{info.management_address}:{info.tether_port}",
             tether_server_name=self._tether_server_name,
             cold=cold,
+            volumes=attached.result(),
+            first_start=not record.started_ns,
         )
         undo.push_async_callback(self._undo_bind, record)
         # A port that somebody else has is told before there is a VM.
@@ -153,6 +159,24 @@ class Starter:
             endpoints=tuple(container_endpoints(endpoints)),
             published_ports=published,
         )
+
+    async def _attach(self, record: Record) -> list[volume_pb2.AttachedDisk]:
+        """Take the container's volumes for this boot's VM."""
+        if not uses_volumes(record.spec):
+            return []
+        request = volume_pb2.AttachRequest(container_id=record.id, boot_id=record.boot_id)
+        return list((await self._peers.volumes.Attach(request)).disks)
+
+    async def _undo_attach(self, record: Record) -> None:
+        """Give the volumes back where no VM can have them."""
+        try:
+            await self._hypervisor.destroy(record.id, record.boot_id)
+            await self._peers.volumes.Detach(
+                volume_pb2.DetachRequest(container_id=record.id, boot_id=record.boot_id)
+            )
+        except VicError as error:
+            # The reconciler does it when it is sure.
+            log.warning("the volumes of %s may be attached still: %s", record.id, error.message)
 
     async def _create(self, machine: MachineSpec) -> CreatedMachine:
         try:

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2
+from vic.storage.v1 import disk_pb2, volume_pb2
 
 from services.exec.limits import Size
 
@@ -51,6 +51,10 @@ class MachineSpec:
     tether_server_name: str
     # Boot it, rather than clone it.
     cold: bool = False
+    # The disks of its volumes.
+    volumes: Sequence[volume_pb2.AttachedDisk] = ()
+    # The container has never run: what its image has to give to empty volumes is copied.
+    first_start: bool = True
 
 
 @dataclass(frozen=True)

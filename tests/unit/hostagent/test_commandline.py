@@ -54,11 +54,11 @@ i8042=off,graphics=off,dump-guest-core=off,mem-merge=off
 -device pcie-root-port,id=nicport0,chassis=1,addr=0x8
 -netdev tap,id=net0,fd=13,vhost=off
 -device virtio-net-pci-non-transitional,id=nic0,bus=nicport0,netdev=net0,\
-mac=02:42:64:70:00:05,romfile=,rombar=0
+mac=02:42:64:70:00:05,romfile=,rombar=0,guest_announce=off
 -device pcie-root-port,id=nicport1,chassis=2,addr=0x9
 -netdev tap,id=net1,fd=14,vhost=off
 -device virtio-net-pci-non-transitional,id=nic1,bus=nicport1,netdev=net1,\
-mac=02:42:ac:11:00:02,romfile=,rombar=0
+mac=02:42:ac:11:00:02,romfile=,rombar=0,guest_announce=off
 -device pcie-root-port,id=spare0,chassis=3,addr=0xa
 -device pcie-root-port,id=spare1,chassis=4,addr=0xb
 -device pcie-root-port,id=spare2,chassis=5,addr=0xc
