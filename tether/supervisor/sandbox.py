@@ -7,6 +7,7 @@ under it and to execute the program.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -79,6 +80,8 @@ class EnterRoot:
     shm_bytes: int
     files: list[str]
     mounts: list[dict[str, Any]] = field(default_factory=list)
+    fault: str = ""
+    """Why the container can't have its volumes; it does not start then."""
 
     def to_message(self) -> dict[str, Any]:
         """As a message on the waiting init's link."""
@@ -121,9 +124,12 @@ def wait_as_init(link: Link, network: int) -> NoReturn:
 
 def _obey_root(link: Link, order: EnterRoot, descriptors: list[int], staged: list[int]) -> None:
     try:
+        if order.fault:
+            raise OSError(errno.EIO, order.fault)
         enter_root(order, descriptors, staged)
     except OSError as error:
-        link.send({"failure": LaunchFailure.SETUP.value, "message": str(error)})
+        message = error.strerror or str(error)
+        link.send({"failure": LaunchFailure.SETUP.value, "message": message})
         os._exit(LaunchFailure.SETUP.exit_code)
     link.send({"event": "rooted"})
 

@@ -147,7 +147,7 @@ class Supervisor:
         if self._identity is None:
             raise ConfigError("container: the identity has to come before it")
         disk = self._disk.mount(container.root)
-        self._volumes.attach(container.disks)
+        trees, fault = self._take_volumes(container)
         files = overlay_files(container, self._identity.machine_id)
         order = EnterRoot(
             hostname=container.hostname,
@@ -156,8 +156,8 @@ class Supervisor:
             shm_bytes=container.root.shm_bytes,
             files=list(files),
             mounts=[asdict(mount) for mount in container.mounts],
+            fault=fault,
         )
-        trees = [self._volumes.tree(one) for one in container.mounts if one.disk is not None]
         descriptors = [disk, *files.values(), *trees]
         self._sandbox.link.send(order.to_message(), descriptors)
         for descriptor in descriptors:
@@ -168,6 +168,19 @@ class Supervisor:
         waiting, self._waiting_launches = self._waiting_launches, []
         for message in waiting:
             self._launch(message)
+
+    def _take_volumes(self, container: Container) -> tuple[list[int], str]:
+        """Return detached mounts of the container's volumes, or why there are none.
+
+        That is the failure of its start then, and told as such.
+        """
+        try:
+            self._volumes.attach(container.disks)
+            mounts = [mount for mount in container.mounts if mount.disk is not None]
+            return [self._volumes.tree(mount) for mount in mounts], ""
+        except OSError as error:
+            boot.log(f"volumes: {error}")
+            return [], error.strerror or str(error)
 
     # What the agent says
 

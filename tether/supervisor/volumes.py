@@ -6,6 +6,7 @@ asked for one by one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -108,13 +109,21 @@ def _find(count: int) -> list[str]:
 
 
 def _node(place: Path) -> str | None:
-    """The node of the block device in a place of /sys, once both are there."""
+    """The node of the block device in a place of /sys, once it can be opened."""
     try:
         names = os.listdir(place)
     except FileNotFoundError:
         return None
-    nodes = [f"/dev/{name}" for name in names]
-    return nodes[0] if nodes and os.path.exists(nodes[0]) else None
+    for name in names:
+        try:
+            os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            # The node is there before the device behind it is.
+            if error.errno not in (errno.ENOENT, errno.ENXIO):
+                raise
+            return None
+        return f"/dev/{name}"
+    return None
 
 
 def _grow(device: str, point: str) -> None:
