@@ -22,6 +22,8 @@ class NewEvent:
     kind: int
     container_id: str
     attributes: Mapping[str, str]
+    # What Docker puts after the kind and a colon.
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class StoredEvent:
     kind: int
     container_id: str
     attributes: Mapping[str, str]
+    detail: str
 
 
 class History:
@@ -87,6 +90,7 @@ async def append_events(connection: AsyncConnection, events: Iterable[NewEvent])
                 kind=event.kind,
                 container_id=event.container_id,
                 attributes=dict(event.attributes),
+                detail=event.detail,
             )
         )
         key: Sequence[Any] | None = result.inserted_primary_key

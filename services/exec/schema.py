@@ -43,6 +43,7 @@ EVENTS = sa.Table(
     sa.Column("kind", sa.SmallInteger),
     sa.Column("container_id", sa.String),
     sa.Column("attributes", sa.JSON),
+    sa.Column("detail", sa.Text),
 )
 FACTS = sa.Table(
     "facts",

@@ -13,6 +13,7 @@ from services.exec.admission import Admission
 from services.exec.creation import Creator
 from services.exec.drivers import Hypervisor, StartKind
 from services.exec.eventlog import EventLog
+from services.exec.events import told_event
 from services.exec.history import StoredEvent
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB
@@ -39,6 +40,7 @@ _Verb = (
     | exec_pb2.RenameRequest
     | exec_pb2.UpdateRequest
     | exec_pb2.RemoveRequest
+    | exec_pb2.RecordEventRequest
 )
 
 
@@ -259,6 +261,19 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             async for response in responses:
                 yield response
 
+    async def RecordEvent(
+        self, request: exec_pb2.RecordEventRequest, context: Context
+    ) -> exec_pb2.RecordEventResponse:
+        """See the contract."""
+
+        async def record(container_id: str) -> None:
+            container = await self._containers.resolve(container_id)
+            told = told_event(container, request.kind, request.attributes, request.detail)
+            await self._events.append(told)
+
+        await self._once("RecordEvent", request, record)
+        return exec_pb2.RecordEventResponse()
+
     async def WatchEvents(
         self, request: exec_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[exec_pb2.WatchEventsResponse]:
@@ -323,4 +338,5 @@ def _event(event: StoredEvent) -> exec_pb2.Event:
         kind=event.kind,  # type: ignore[arg-type]
         container_id=event.container_id,
         attributes=event.attributes,
+        detail=event.detail,
     )

@@ -120,6 +120,10 @@ class Endpoints:
         """Return the IDs of all containers that have endpoints."""
         return list(self._reservations)
 
+    def all(self) -> list[Endpoint]:
+        """Return all endpoints there are."""
+        return [e for reservation in self._reservations.values() for e in reservation.endpoints]
+
     def of_network(self, network: Network) -> list[Endpoint]:
         """Return the endpoints in a network."""
         return [
@@ -146,6 +150,7 @@ class Endpoints:
         async with self._turns.of(container_id):
             reservation = self.get(container_id)
             await self._driver.attach(self.ports([reservation]))
+            self._networks.happenings.connected(reservation.endpoints)
             return reservation
 
     async def unbind(self, container_id: str) -> None:
@@ -222,6 +227,7 @@ class Endpoints:
         reservation = self._reservations.get(container_id)
         if reservation is not None:
             await self._driver.detach([port.name for port in self.ports([reservation])])
+            self._networks.happenings.disconnected(reservation.endpoints)
 
     def _make(
         self, container_id: str, wishes: Sequence[Wish], undo: ExitStack

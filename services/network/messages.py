@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.network.v1 import network_pb2 as pb
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from portlayer.journal import Entry
 from services.network.drivers import Forward, Transport
 from services.network.endpoints import Endpoints
 from services.network.ipam import parse_ipv4
@@ -198,3 +199,15 @@ def _address(text: str, what: str) -> IPv4Address | None:
         return IPv4Address(text)
     except ValueError as error:
         raise InvalidArgument(f"invalid {what} {text}", Reason.INVALID_NETWORK) from error
+
+
+def event(entry: Entry) -> pb.Event:
+    """Return an event's message."""
+    message = pb.Event(
+        sequence=entry.sequence,
+        kind=entry.kind,  # type: ignore[arg-type]
+        network_id=entry.actor,
+        attributes=entry.attributes,
+    )
+    message.time.FromNanoseconds(entry.time_ns)
+    return message

@@ -8,11 +8,13 @@ from contextlib import AsyncExitStack
 from vic.storage.v1 import disk_pb2_grpc, image_pb2_grpc, volume_pb2_grpc
 
 from portlayer.identity import Credentials
+from portlayer.journal import Journal
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
 from services.storage.compile_pool import CompilePool, LayerLimits
 from services.storage.disks import DiskStore
+from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
 from services.storage.imagec.download import Downloader, DownloadPolicy
 from services.storage.imagec.endpoints import Endpoints
@@ -64,6 +66,7 @@ async def serve(settings: StorageSettings) -> None:
         puller = Puller(registries, store, LayerWork(store, downloader, pool))
         pusher = Pusher(registries, store)
         images = Images(store, disks.records)
+        journal = await in_thread(Journal, settings.state_dir / "image-events.jsonl")
         uses = await in_thread(Uses, settings.state_dir)
         volume_events = VolumeEvents(settings.state_dir / "volume-events.jsonl")
         stores = await in_thread(
@@ -75,7 +78,8 @@ async def serve(settings: StorageSettings) -> None:
         volumes = await in_thread(Volumes, stores, uses, volume_events, settings.volume_size_bytes)
         server = FacetServer(credentials, settings.instance_id, ACCESS, SERVICES)
         image_pb2_grpc.add_ImageServiceServicer_to_server(
-            ImageServicer(settings, store, images, disks, puller, pusher), server.server
+            ImageServicer(settings, store, images, disks, puller, pusher, ImageEvents(journal)),
+            server.server,
         )
         disk_pb2_grpc.add_DiskServiceServicer_to_server(
             DiskServicer(store, images, disks), server.server
@@ -88,6 +92,7 @@ async def serve(settings: StorageSettings) -> None:
             await server.start(settings.addresses)
             await stop.wait()
         finally:
+            journal.end_streams()
             volume_events.end_streams()
             await server.stop()
 

@@ -117,8 +117,8 @@ class Images:
         """Bytes of all layers, uncompressed, each counted once."""
         return sum(record.size_bytes for record in self._store.layers.all())
 
-    async def tag(self, source: str, target: str) -> None:
-        """Give an image one more name; idempotent.
+    async def tag(self, source: str, target: str) -> tuple[StoredImage, Reference]:
+        """Give an image one more name; idempotent. Returns both.
 
         Raises:
             ImageNotFound, InvalidReference.
@@ -131,9 +131,10 @@ class Images:
             raise InvalidArgument(
                 "refusing to create an ambiguous tag using digest algorithm as name"
             )
-        naming = partial(_tagged, str(reference.with_default_tag()))
-        if not await self._store.add_names(image.id, naming):
+        reference = reference.with_default_tag()
+        if not await self._store.add_names(image.id, partial(_tagged, str(reference))):
             raise _not_found(source)  # removed since
+        return image, reference
 
     def to_push(self, repository: Reference) -> list[Reference]:
         """The references that a push sends: the one, or without a tag all of its repository.

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.storage.v1 import disk_pb2, image_pb2
 
 from portlayer.errors import InvalidArgument
+from portlayer.journal import Entry
 from services.storage.catalogue import ImageUse, StoredImage
 from services.storage.disks import Disk, DiskRecord, ListedDisk
 from services.storage.imagec.authorization import Credentials
@@ -224,3 +225,15 @@ def _disk(record: DiskRecord, specification: bytes, chain: Sequence[str]) -> dis
         specification=specification,
         created_at=timestamp(record.created_at),
     )
+
+
+def event(entry: Entry) -> image_pb2.ImageEvent:
+    """An event of an image."""
+    message = image_pb2.ImageEvent(
+        sequence=entry.sequence,
+        kind=entry.kind,  # type: ignore[arg-type]
+        actor_id=entry.actor,
+        attributes=entry.attributes,
+    )
+    message.time.FromNanoseconds(entry.time_ns)
+    return message

@@ -17,6 +17,7 @@ from portlayer.errors import NotImplementedYet
 from services.storage import messages
 from services.storage.catalogue import StoredImage
 from services.storage.disks import DiskStore
+from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.progress import Progress, ProgressLines, Status
@@ -43,6 +44,7 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         disks: DiskStore,
         puller: Puller,
         pusher: Pusher,
+        events: ImageEvents,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -50,7 +52,8 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         self._disks = disks
         self._puller = puller
         self._pusher = pusher
-        self._removal = Removal(store, images, disks)
+        self._events = events
+        self._removal = Removal(store, images, disks, events)
         self._pruning = Pruning(store, self._removal)
 
     async def Info(
@@ -80,7 +83,10 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         credentials = messages.credentials(request.credentials)
 
         async def work(lines: ProgressLines) -> Pulled:
-            return await self._puller.pull(reference, credentials, wanted, lines.put)
+            pulled = await self._puller.pull(reference, credentials, wanted, lines.put)
+            if (image := self._store.catalogue.stored(pulled.image_id)) is not None:
+                self._events.pulled(image, pulled.reference)
+            return pulled
 
         async with aclosing(watched(work)) as items:
             async for item in items:
@@ -113,7 +119,9 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         credentials: Credentials,
         lines: ProgressLines,
     ) -> Pushed:
-        return await self._pusher.push(image, reference, credentials, lines.put)
+        pushed = await self._pusher.push(image, reference, credentials, lines.put)
+        self._events.pushed(image, reference)
+        return pushed
 
     async def Get(
         self, request: image_pb2.ImageServiceGetRequest, context: Context
@@ -134,7 +142,8 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
 
     async def Tag(self, request: image_pb2.TagRequest, context: Context) -> image_pb2.TagResponse:
         """See the contract."""
-        await self._images.tag(request.source, request.target)
+        image, reference = await self._images.tag(request.source, request.target)
+        self._events.tagged(image, reference)
         return image_pb2.TagResponse()
 
     async def Remove(
@@ -155,6 +164,7 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
             until=messages.moment(request.until) if request.HasField("until") else None,
             rules=[LabelRule.parse(text) for text in request.label_filters],
         )
+        self._events.pruned(pruned.reclaimed_bytes)
         return image_pb2.ImageServicePruneResponse(
             removed=[messages.removed(entry) for entry in pruned.removed],
             reclaimed_bytes=pruned.reclaimed_bytes,
@@ -166,6 +176,21 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         """See the contract."""
         lines = self._images.history(request.reference)
         return image_pb2.HistoryResponse(entries=[messages.history_entry(line) for line in lines])
+
+    async def WatchEvents(
+        self, request: image_pb2.ImageServiceWatchEventsRequest, context: Context
+    ) -> AsyncIterator[image_pb2.ImageServiceWatchEventsResponse]:
+        """See the contract."""
+        journal = self._events.journal
+        since = request.since.ToNanoseconds() if request.HasField("since") else 0
+        until = request.until.ToNanoseconds() if request.HasField("until") else 0
+        after = journal.start_of(request.after_sequence, since)
+        started = image_pb2.ImageEventsStarted(sequence=journal.newest)
+        yield image_pb2.ImageServiceWatchEventsResponse(started=started)
+        following = journal.follow(after, since_ns=since, until_ns=until)
+        async with aclosing(following) as entries:
+            async for entry in entries:
+                yield image_pb2.ImageServiceWatchEventsResponse(event=messages.event(entry))
 
     async def DiskUsage(
         self, request: image_pb2.DiskUsageRequest, context: Context

@@ -28,11 +28,9 @@ class HostState:
 
     def new_since(self, before: "HostState") -> dict[str, list[str]]:
         """Return what is here now and was not then, by kind."""
-        others = _other_instances()
         found = {}
         for field in fields(self):
             added = getattr(self, field.name) - getattr(before, field.name)
-            added = {name for name in added if not others.search(name)}
             if added:
                 found[field.name] = sorted(added)
         return found
@@ -51,7 +49,23 @@ def _other_instances() -> re.Pattern[str]:
 
 
 def look() -> HostState:
-    """Return the present state."""
+    """Return the present state, without what belongs to instances that run."""
+    # Read on both sides: an instance may come or go meanwhile.
+    earlier = _other_instances()
+    state = _look()
+    later = _other_instances()
+    others = re.compile(f"{earlier.pattern}|{later.pattern}")
+    return HostState(
+        **{
+            field.name: frozenset(
+                name for name in getattr(state, field.name) if not others.search(name)
+            )
+            for field in fields(state)
+        }
+    )
+
+
+def _look() -> HostState:
     return HostState(
         processes=frozenset(_processes()),
         interfaces=frozenset(

@@ -35,6 +35,20 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_KIND_DESTROY: _ClassVar[EventKind]
     EVENT_KIND_OOM: _ClassVar[EventKind]
     EVENT_KIND_PRUNE: _ClassVar[EventKind]
+    EVENT_KIND_ATTACH: _ClassVar[EventKind]
+    EVENT_KIND_DETACH: _ClassVar[EventKind]
+    EVENT_KIND_COMMIT: _ClassVar[EventKind]
+    EVENT_KIND_COPY: _ClassVar[EventKind]
+    EVENT_KIND_EXEC_CREATE: _ClassVar[EventKind]
+    EVENT_KIND_EXEC_START: _ClassVar[EventKind]
+    EVENT_KIND_EXEC_DETACH: _ClassVar[EventKind]
+    EVENT_KIND_EXEC_DIE: _ClassVar[EventKind]
+    EVENT_KIND_EXPORT: _ClassVar[EventKind]
+    EVENT_KIND_HEALTH_STATUS: _ClassVar[EventKind]
+    EVENT_KIND_RESIZE: _ClassVar[EventKind]
+    EVENT_KIND_TOP: _ClassVar[EventKind]
+    EVENT_KIND_ARCHIVE_PATH: _ClassVar[EventKind]
+    EVENT_KIND_EXTRACT_TO_DIR: _ClassVar[EventKind]
 WAIT_CONDITION_UNSPECIFIED: WaitCondition
 WAIT_CONDITION_NOT_RUNNING: WaitCondition
 WAIT_CONDITION_NEXT_EXIT: WaitCondition
@@ -53,6 +67,20 @@ EVENT_KIND_UPDATE: EventKind
 EVENT_KIND_DESTROY: EventKind
 EVENT_KIND_OOM: EventKind
 EVENT_KIND_PRUNE: EventKind
+EVENT_KIND_ATTACH: EventKind
+EVENT_KIND_DETACH: EventKind
+EVENT_KIND_COMMIT: EventKind
+EVENT_KIND_COPY: EventKind
+EVENT_KIND_EXEC_CREATE: EventKind
+EVENT_KIND_EXEC_START: EventKind
+EVENT_KIND_EXEC_DETACH: EventKind
+EVENT_KIND_EXEC_DIE: EventKind
+EVENT_KIND_EXPORT: EventKind
+EVENT_KIND_HEALTH_STATUS: EventKind
+EVENT_KIND_RESIZE: EventKind
+EVENT_KIND_TOP: EventKind
+EVENT_KIND_ARCHIVE_PATH: EventKind
+EVENT_KIND_EXTRACT_TO_DIR: EventKind
 
 class InfoRequest(_message.Message):
     __slots__ = ()
@@ -369,7 +397,7 @@ class WaitResult(_message.Message):
     def __init__(self, exit_code: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("sequence", "time", "kind", "container_id", "attributes")
+    __slots__ = ("sequence", "time", "kind", "container_id", "attributes", "detail")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -382,12 +410,39 @@ class Event(_message.Message):
     KIND_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     kind: EventKind
     container_id: str
     attributes: _containers.ScalarMap[str, str]
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[EventKind, str]] = ..., container_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    detail: str
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[EventKind, str]] = ..., container_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RecordEventRequest(_message.Message):
+    __slots__ = ("reference", "request_id", "kind", "attributes", "detail")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    request_id: str
+    kind: EventKind
+    attributes: _containers.ScalarMap[str, str]
+    detail: str
+    def __init__(self, reference: _Optional[str] = ..., request_id: _Optional[str] = ..., kind: _Optional[_Union[EventKind, str]] = ..., attributes: _Optional[_Mapping[str, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RecordEventResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class WatchEventsRequest(_message.Message):
     __slots__ = ("after_sequence", "since", "until")

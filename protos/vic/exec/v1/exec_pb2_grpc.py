@@ -126,6 +126,11 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitResponse.FromString,
                 _registered_method=True)
+        self.RecordEvent = channel.unary_unary(
+                '/vic.exec.v1.ExecService/RecordEvent',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/vic.exec.v1.ExecService/WatchEvents',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.WatchEventsRequest.SerializeToString,
@@ -281,6 +286,16 @@ class ExecServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordEvent(self, request, context):
+        """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
+        copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
+        its place in the one order of all events. Idempotent on request_id. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) for a kind that this service itself tells.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchEvents(self, request, context):
         """WatchEvents sends the events after a sequence number, then new ones as they come.
         Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -376,6 +391,11 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     servicer.Wait,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitResponse.SerializeToString,
+            ),
+            'RecordEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordEvent,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventResponse.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -849,6 +869,33 @@ class ExecService:
             '/vic.exec.v1.ExecService/Wait',
             vic_dot_exec_dot_v1_dot_exec__pb2.WaitRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.WaitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/RecordEvent',
+            vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -103,6 +103,12 @@ class ExecServiceStub:
     """
     Wait: _grpc.UnaryStreamMultiCallable[_exec_pb2.WaitRequest, _exec_pb2.WaitResponse]
     """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
+    RecordEvent: _grpc.UnaryUnaryMultiCallable[_exec_pb2.RecordEventRequest, _exec_pb2.RecordEventResponse]
+    """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
+    copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
+    its place in the one order of all events. Idempotent on request_id. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) for a kind that this service itself tells.
+    """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_exec_pb2.WatchEventsRequest, _exec_pb2.WatchEventsResponse]
     """WatchEvents sends the events after a sequence number, then new ones as they come.
     Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -183,6 +189,12 @@ class ExecServiceAsyncStub(ExecServiceStub):
     """
     Wait: _aio.UnaryStreamMultiCallable[_exec_pb2.WaitRequest, _exec_pb2.WaitResponse]  # type: ignore[assignment]
     """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
+    RecordEvent: _aio.UnaryUnaryMultiCallable[_exec_pb2.RecordEventRequest, _exec_pb2.RecordEventResponse]  # type: ignore[assignment]
+    """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
+    copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
+    its place in the one order of all events. Idempotent on request_id. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) for a kind that this service itself tells.
+    """
     WatchEvents: _aio.UnaryStreamMultiCallable[_exec_pb2.WatchEventsRequest, _exec_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """WatchEvents sends the events after a sequence number, then new ones as they come.
     Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -345,6 +357,17 @@ class ExecServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exec_pb2.WaitResponse], _abc.AsyncIterator[_exec_pb2.WaitResponse]]:
         """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
+
+    def RecordEvent(
+        self,
+        request: _exec_pb2.RecordEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.RecordEventResponse, _abc.Awaitable[_exec_pb2.RecordEventResponse]]:
+        """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
+        copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
+        its place in the one order of all events. Idempotent on request_id. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) for a kind that this service itself tells.
+        """
 
     def WatchEvents(
         self,

@@ -41,6 +41,8 @@ class ImageEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     IMAGE_EVENT_KIND_DELETE: _ClassVar[ImageEventKind]
     IMAGE_EVENT_KIND_LOAD: _ClassVar[ImageEventKind]
     IMAGE_EVENT_KIND_IMPORT: _ClassVar[ImageEventKind]
+    IMAGE_EVENT_KIND_SAVE: _ClassVar[ImageEventKind]
+    IMAGE_EVENT_KIND_PRUNE: _ClassVar[ImageEventKind]
 PROGRESS_STATUS_UNSPECIFIED: ProgressStatus
 PROGRESS_STATUS_PULLING_FROM: ProgressStatus
 PROGRESS_STATUS_PULLING_LAYER: ProgressStatus
@@ -66,6 +68,8 @@ IMAGE_EVENT_KIND_UNTAG: ImageEventKind
 IMAGE_EVENT_KIND_DELETE: ImageEventKind
 IMAGE_EVENT_KIND_LOAD: ImageEventKind
 IMAGE_EVENT_KIND_IMPORT: ImageEventKind
+IMAGE_EVENT_KIND_SAVE: ImageEventKind
+IMAGE_EVENT_KIND_PRUNE: ImageEventKind
 
 class ImageServiceInfoRequest(_message.Message):
     __slots__ = ()
@@ -550,7 +554,15 @@ class ImageServiceWatchEventsRequest(_message.Message):
     def __init__(self, after_sequence: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ImageServiceWatchEventsResponse(_message.Message):
-    __slots__ = ("event",)
+    __slots__ = ("event", "started")
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
     event: ImageEvent
-    def __init__(self, event: _Optional[_Union[ImageEvent, _Mapping]] = ...) -> None: ...
+    started: ImageEventsStarted
+    def __init__(self, event: _Optional[_Union[ImageEvent, _Mapping]] = ..., started: _Optional[_Union[ImageEventsStarted, _Mapping]] = ...) -> None: ...
+
+class ImageEventsStarted(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...

@@ -83,7 +83,9 @@ class ImageServiceStub:
     DiskUsage: _grpc.UnaryUnaryMultiCallable[_image_pb2.DiskUsageRequest, _image_pb2.DiskUsageResponse]
     """DiskUsage tells what images, containers and volumes take."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_image_pb2.ImageServiceWatchEventsRequest, _image_pb2.ImageServiceWatchEventsResponse]
-    """WatchEvents sends image events."""
+    """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+    Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
+    """
 
 @_typing.type_check_only
 class ImageServiceAsyncStub(ImageServiceStub):
@@ -140,7 +142,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     DiskUsage: _aio.UnaryUnaryMultiCallable[_image_pb2.DiskUsageRequest, _image_pb2.DiskUsageResponse]  # type: ignore[assignment]
     """DiskUsage tells what images, containers and volumes take."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_image_pb2.ImageServiceWatchEventsRequest, _image_pb2.ImageServiceWatchEventsResponse]  # type: ignore[assignment]
-    """WatchEvents sends image events."""
+    """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+    Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
+    """
 
 class ImageServiceServicer:
     """ImageService is imagec: it turns registry layers into VMDK disk chains.
@@ -279,6 +283,8 @@ class ImageServiceServicer:
         request: _image_pb2.ImageServiceWatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_image_pb2.ImageServiceWatchEventsResponse], _abc.AsyncIterator[_image_pb2.ImageServiceWatchEventsResponse]]:
-        """WatchEvents sends image events."""
+        """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+        Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
+        """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -29,7 +29,7 @@ from services.exec.drivers.qemu.guest import guest_config, nics
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
-from services.exec.drivers.qemu.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
+from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Size
 
 log = logging.getLogger("vic.exec.qemu")
