@@ -29,7 +29,6 @@ from services.storage.server import DiskServicer, ImageServicer
 from services.storage.settings import StorageSettings
 from services.storage.threads import in_thread
 from services.storage.volumes.catalogue import Volumes
-from services.storage.volumes.events import VolumeEvents
 from services.storage.volumes.holding import Holding
 from services.storage.volumes.server import VolumeServicer
 from services.storage.volumes.stores import VolumeStores
@@ -68,7 +67,7 @@ async def serve(settings: StorageSettings) -> None:
         images = Images(store, disks.records)
         journal = await in_thread(Journal, settings.state_dir / "image-events.jsonl")
         uses = await in_thread(Uses, settings.state_dir)
-        volume_events = VolumeEvents(settings.state_dir / "volume-events.jsonl")
+        volume_events = Journal(settings.state_dir / "volume-events.jsonl")
         stores = await in_thread(
             VolumeStores,
             settings.state_dir / "volumes",

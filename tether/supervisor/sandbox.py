@@ -7,7 +7,6 @@ under it and to execute the program.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import stat
@@ -108,13 +107,18 @@ def wait_as_init(link: Link, network: int) -> NoReturn:
     _stage()
     staged = [os.open(f"{STAGE}{path}", os.O_PATH | os.O_CLOEXEC) for path in _STAGED]
     link.send({"event": "waiting"})
+    failure = ""
     while True:
         try:
             message, descriptors = link.receive()
         except LinkClosedError:
             os._exit(0)
         if message["order"] == "root":
-            _obey_root(link, EnterRoot(**message["root"]), descriptors, staged)
+            failure = _obey_root(EnterRoot(**message["root"]), descriptors, staged)
+        elif failure:
+            # Now there is somebody to tell.
+            link.send({"failure": LaunchFailure.SETUP.value, "message": failure})
+            os._exit(LaunchFailure.SETUP.exit_code)
         else:
             request = ProcessRequest(**message["process"])
             if request.privileged:
@@ -122,16 +126,15 @@ def wait_as_init(link: Link, network: int) -> NoReturn:
             become(request, descriptors, link, init=True)
 
 
-def _obey_root(link: Link, order: EnterRoot, descriptors: list[int], staged: list[int]) -> None:
+def _obey_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> str:
+    """Enter the root; returns why that was impossible, or nothing."""
+    if order.fault:
+        return order.fault
     try:
-        if order.fault:
-            raise OSError(errno.EIO, order.fault)
         enter_root(order, descriptors, staged)
     except OSError as error:
-        message = error.strerror or str(error)
-        link.send({"failure": LaunchFailure.SETUP.value, "message": message})
-        os._exit(LaunchFailure.SETUP.exit_code)
-    link.send({"event": "rooted"})
+        return error.strerror or str(error)
+    return ""
 
 
 def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> None:

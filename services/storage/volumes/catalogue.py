@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from vic.storage.v1 import volume_pb2
+
 from portlayer.errors import VicError
+from portlayer.journal import Journal
 from services.storage.compiler.base import create_volume
 from services.storage.files import (
     delete,
@@ -33,7 +36,6 @@ from services.storage.volumes.errors import (
     VolumeNotFound,
     naming,
 )
-from services.storage.volumes.events import VolumeEventKind, VolumeEvents
 from services.storage.volumes.options import check_driver, check_name, check_size, read_options
 from services.storage.volumes.records import DISK, RECORD, VolumeRecord
 from services.storage.volumes.stores import VolumeStore, VolumeStores, volume_directories
@@ -72,7 +74,7 @@ class Volumes:
     """All volumes of all stores. What is in memory is an index, built from the files at start."""
 
     def __init__(
-        self, stores: VolumeStores, uses: Uses, events: VolumeEvents, default_size: int
+        self, stores: VolumeStores, uses: Uses, events: Journal, default_size: int
     ) -> None:
         self.stores = stores
         self._uses = uses
@@ -179,7 +181,7 @@ class Volumes:
             with naming(name), store.faults():
                 await in_thread(_make, volume)
             self._volumes[name] = volume
-        self._events.add(VolumeEventKind.CREATE, name, {"driver": driver})
+        self._events.add(volume_pb2.VOLUME_EVENT_KIND_CREATE, name, {"driver": driver})
         return volume, True
 
     async def remove(self, name: str, *, force: bool = False) -> None:
@@ -197,7 +199,9 @@ class Volumes:
                 )
             with volume.store.faults():
                 await in_thread(self.discard, volume)
-        self._events.add(VolumeEventKind.DESTROY, name, {"driver": volume.record.driver})
+        self._events.add(
+            volume_pb2.VOLUME_EVENT_KIND_DESTROY, name, {"driver": volume.record.driver}
+        )
 
     def discard(self, volume: Volume) -> None:
         """Delete a volume; that nothing uses it is for the caller to know. Blocks."""
@@ -229,7 +233,7 @@ class Volumes:
                 continue
             removed.append(record.name)
             reclaimed += used
-        self._events.add(VolumeEventKind.PRUNE, "", {"reclaimed": str(reclaimed)})
+        self._events.add(volume_pb2.VOLUME_EVENT_KIND_PRUNE, "", {"reclaimed": str(reclaimed)})
         return removed, reclaimed
 
     async def grow(self, name: str, size: int) -> Volume:

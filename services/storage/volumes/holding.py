@@ -13,13 +13,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from vic.storage.v1 import volume_pb2
+
 from portlayer.errors import VicError
+from portlayer.journal import Journal
 from services.storage.faults import storage_faults
 from services.storage.threads import in_thread
 from services.storage.volumes.catalogue import Volume, Volumes
 from services.storage.volumes.disk import is_at_rest
 from services.storage.volumes.errors import VolumeAttached, VolumeNotFound, VolumesReserved
-from services.storage.volumes.events import VolumeEventKind, VolumeEvents
 from services.storage.volumes.records import Attachment, ContainerUse, VolumeUse
 from services.storage.volumes.uses import Uses
 
@@ -37,7 +39,7 @@ class AttachedDisk:
 class Holding:
     """Reserves and attaches volumes for containers."""
 
-    def __init__(self, volumes: Volumes, uses: Uses, events: VolumeEvents) -> None:
+    def __init__(self, volumes: Volumes, uses: Uses, events: Journal) -> None:
         self._volumes = volumes
         self._uses = uses
         self._events = events
@@ -151,7 +153,7 @@ class Holding:
         for one in use.volumes:
             driver = self._volumes.get(one.name).record.driver
             self._events.add(
-                VolumeEventKind.MOUNT,
+                volume_pb2.VOLUME_EVENT_KIND_MOUNT,
                 one.name,
                 {
                     "container": use.container_id,
@@ -209,7 +211,7 @@ class Holding:
         for volume in self._volumes.all():
             if volume.record.name in attachment.writable:
                 self._events.add(
-                    VolumeEventKind.UNMOUNT,
+                    volume_pb2.VOLUME_EVENT_KIND_UNMOUNT,
                     volume.record.name,
                     {"container": container_id, "driver": volume.record.driver},
                 )

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.storage.v1 import volume_pb2 as pb
 
+from portlayer.journal import Entry
 from services.storage.messages import timestamp
 from services.storage.volumes.catalogue import Volume
-from services.storage.volumes.events import VolumeEvent, VolumeEventKind
 from services.storage.volumes.holding import AttachedDisk
 from services.storage.volumes.records import VolumeUse
 from services.storage.volumes.stores import VolumeStore
-
-_KINDS = {
-    VolumeEventKind.CREATE: pb.VOLUME_EVENT_KIND_CREATE,
-    VolumeEventKind.MOUNT: pb.VOLUME_EVENT_KIND_MOUNT,
-    VolumeEventKind.UNMOUNT: pb.VOLUME_EVENT_KIND_UNMOUNT,
-    VolumeEventKind.DESTROY: pb.VOLUME_EVENT_KIND_DESTROY,
-    VolumeEventKind.PRUNE: pb.VOLUME_EVENT_KIND_PRUNE,
-}
 
 
 def volume(value: Volume, container_ids: list[str]) -> pb.Volume:
@@ -73,14 +67,14 @@ def store(value: VolumeStore) -> pb.VolumeStore:
     )
 
 
-def event(value: VolumeEvent) -> pb.VolumeEvent:
+def event(value: Entry) -> pb.VolumeEvent:
     """Something that happened."""
     time = Timestamp()
     time.FromNanoseconds(value.time_ns)
     return pb.VolumeEvent(
         sequence=value.sequence,
         time=time,
-        kind=_KINDS[value.kind],
-        volume_name=value.volume,
+        kind=cast("pb.VolumeEventKind", value.kind),
+        volume_name=value.actor,
         attributes=value.attributes,
     )

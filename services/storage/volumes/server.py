@@ -10,10 +10,10 @@ import grpc
 from vic.storage.v1 import volume_pb2 as pb
 from vic.storage.v1 import volume_pb2_grpc
 
+from portlayer.journal import Journal
 from services.storage.pruning import LabelRule
 from services.storage.volumes import messages
 from services.storage.volumes.catalogue import Volume, Volumes
-from services.storage.volumes.events import VolumeEvents
 from services.storage.volumes.holding import Holding
 from services.storage.volumes.uses import Uses
 
@@ -23,9 +23,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class VolumeServicer(volume_pb2_grpc.VolumeServiceServicer):
     """Serves vic.storage.v1.VolumeService. See the contract for what each call does."""
 
-    def __init__(
-        self, volumes: Volumes, holding: Holding, uses: Uses, events: VolumeEvents
-    ) -> None:
+    def __init__(self, volumes: Volumes, holding: Holding, uses: Uses, events: Journal) -> None:
         self._volumes = volumes
         self._holding = holding
         self._uses = uses
@@ -127,11 +125,8 @@ class VolumeServicer(volume_pb2_grpc.VolumeServiceServicer):
         """See the contract."""
         since = request.since.ToNanoseconds() if request.HasField("since") else 0
         until = request.until.ToNanoseconds() if request.HasField("until") else 0
-        newest, after = self._events.newest, request.after_sequence
-        self._events.check(after)
-        if not after and not since:
-            after = newest
-        started = pb.VolumeEventsStarted(sequence=newest)
+        after = self._events.start_of(request.after_sequence, since)
+        started = pb.VolumeEventsStarted(sequence=self._events.newest)
         yield pb.VolumeServiceWatchEventsResponse(started=started)
         following = self._events.follow(after, since_ns=since, until_ns=until)
         async with aclosing(following) as events:

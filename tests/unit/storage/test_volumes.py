@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from vic.storage.v1 import volume_pb2
 
-from portlayer.errors import OutOfRange
+from portlayer.journal import Journal
 from services.storage.imagec.errors import StoreFull
 from services.storage.pruning import LabelRule
 from services.storage.vmdk import Chain
@@ -26,7 +27,6 @@ from services.storage.volumes.errors import (
     VolumeInUse,
     VolumeNotFound,
 )
-from services.storage.volumes.events import VolumeEventKind, VolumeEvents
 from services.storage.volumes.holding import Holding
 from services.storage.volumes.records import VolumeRecord, VolumeUse
 from services.storage.volumes.stores import VolumeStores
@@ -42,10 +42,12 @@ class Facet:
     volumes: Volumes
     holding: Holding
     uses: Uses
-    events: VolumeEvents
+    events: Journal
 
     def told(self) -> list[tuple[str, str]]:
-        return [(event.kind.value, event.volume) for event in self.events._events]
+        names = volume_pb2.VolumeEventKind
+        prefix = "VOLUME_EVENT_KIND_"
+        return [(names.Name(e.kind).removeprefix(prefix).lower(), e.actor) for e in self.events]
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def reopen(tmp_path: Path) -> Callable[[], Facet]:
 
     def open_state() -> Facet:
         uses = Uses(tmp_path)
-        events = VolumeEvents(tmp_path / "events.jsonl")
+        events = Journal(tmp_path / "events.jsonl")
         urls = {"second": "file:///second", "away": "nfs://server/export"}
         stores = VolumeStores(tmp_path / "volumes", urls, {"second": tmp_path / "second"})
         volumes = Volumes(stores, uses, events, SIZE)
@@ -305,28 +307,3 @@ def _killed_at(moment: int, reopen: Callable[[], Facet], operation: str) -> bool
             os._exit(0)
     _, status = os.waitpid(pid, 0)
     return os.WIFSIGNALED(status)
-
-
-async def test_events_go_on_where_a_lost_history_ended(
-    reopen: Callable[[], Facet], facet: Facet, tmp_path: Path
-) -> None:
-    await facet.volumes.create("v2", "", {}, {})
-    newest = facet.events.newest
-    assert reopen().events.newest == newest
-    (tmp_path / "events.jsonl").unlink()
-    fresh = reopen().events
-    fresh.add(VolumeEventKind.CREATE, "v3")
-    assert fresh.newest > newest
-    with pytest.raises(OutOfRange):
-        fresh.check(newest)
-
-
-async def test_who_follows_events_misses_none(facet: Facet) -> None:
-    start = facet.events.newest
-    await facet.volumes.create("v2", "", {}, {})
-    following = facet.events.follow(start)
-    assert (await anext(following)).kind is VolumeEventKind.CREATE
-    waiting = asyncio.ensure_future(anext(following))
-    await facet.volumes.remove("v2")
-    event = await waiting
-    assert (event.kind, event.volume) == (VolumeEventKind.DESTROY, "v2")
