@@ -243,6 +243,7 @@ class Reconciler:
         if machine is not None and not _is_of(machine, await self._containers.get(container_id)):
             await self._hypervisor.destroy(container_id, machine.boot_id)
             log.warning("ended a VM that nobody owned", extra={"id": container_id})
+            await self._detach(container_id)
 
     async def _detach(self, container_id: str) -> None:
         """Take volumes back from a VM that isn't there any more."""

@@ -18,7 +18,7 @@ from tether.link import Link, LinkClosedError
 from tether.supervisor import syscalls
 from tether.supervisor.boot import WORKLOAD_CGROUP
 from tether.supervisor.disk import MACHINE_ID
-from tether.supervisor.failures import LaunchFailure
+from tether.supervisor.failures import LaunchFailure, sentence
 from tether.supervisor.launch import become
 from tether.supervisor.mounts import make_mounts
 from tether.supervisor.request import ProcessRequest
@@ -133,7 +133,7 @@ def _obey_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> s
     try:
         enter_root(order, descriptors, staged)
     except OSError as error:
-        return error.strerror or str(error)
+        return sentence(error)
     return ""
 
 

@@ -25,6 +25,7 @@ from tether.link import Link, LinkClosedError, Message, pair
 from tether.supervisor import boot, identity, syscalls
 from tether.supervisor.devices import DeviceFilter
 from tether.supervisor.disk import ContainerDisk, overlay_files
+from tether.supervisor.failures import sentence
 from tether.supervisor.limits import apply_limits
 from tether.supervisor.loop import Loop
 from tether.supervisor.network import Networks
@@ -180,7 +181,7 @@ class Supervisor:
             return [self._volumes.tree(mount) for mount in mounts], ""
         except OSError as error:
             boot.log(f"volumes: {error}")
-            return [], error.strerror or str(error)
+            return [], sentence(error)
 
     # What the agent says
 

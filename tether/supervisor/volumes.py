@@ -16,6 +16,7 @@ from tether.guestconfig import ConfigError, Disk, Mount
 from tether.supervisor import syscalls
 from tether.supervisor.boot import RUN, log
 from tether.supervisor.copyup import COPY_UP_MARK, clear, is_marked
+from tether.supervisor.failures import sentence
 from tether.supervisor.syscalls import MS_RDONLY, MS_REMOUNT, mount
 from tether.supervisor.uevents import DeviceEvents
 
@@ -70,6 +71,9 @@ class Volumes:
         try:
             # Links lead nowhere but into the volume itself.
             below = syscalls.open_in_root(root, wanted.subpath, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            message = f"cannot access path {wanted.subpath} of the volume: {sentence(error)}"
+            raise OSError(error.errno, message) from error
         finally:
             os.close(root)
         try:
