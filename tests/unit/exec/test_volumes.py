@@ -131,7 +131,8 @@ async def test_a_running_containers_volumes_are_left_alone(facet: Facet) -> None
     container_id = await run(facet)
     attached = dict(facet.peers.volumes.attached)
     assert attached
-    assert await facet.restarted().reconciler.reconcile()
+    facet = facet.restarted()
+    assert await facet.reconciler.reconcile()
     assert facet.peers.volumes.attached == attached
     await facet.lifecycle.stop(container_id, 0, "")
 

@@ -180,12 +180,10 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
     ("option", "name"),
     [
         ("--cpuset-cpus=0", "HostConfig.CpusetCpus"),
-        ("-v=/tmp:/tmp", "HostConfig.Binds"),
         ("-p=80:80/sctp", "protocol sctp in HostConfig.PortBindings"),
         ("--privileged", "HostConfig.Privileged"),
         ("--cap-add=NET_ADMIN", "HostConfig.CapAdd"),
         ("--init", "HostConfig.Init"),
-        ("--tmpfs=/run", "HostConfig.Tmpfs"),
         ("--dns=1.1.1.1", "HostConfig.Dns"),
         ("--add-host=a:1.1.1.1", "HostConfig.ExtraHosts"),
         ("--read-only", "HostConfig.ReadonlyRootfs"),
@@ -201,7 +199,6 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
         ("--blkio-weight=10", "HostConfig.BlkioWeight"),
         ("--oom-score-adj=5", "HostConfig.OomScoreAdj"),
         ("--userns=host", "HostConfig.UsernsMode"),
-        ("--mount=type=tmpfs,dst=/x", "HostConfig.Mounts"),
     ],
 )
 async def test_what_is_not_implemented_is_refused_by_name(
