@@ -14,16 +14,22 @@ from weakref import WeakValueDictionary
 
 from hostagent import monitor
 from hostagent.accelerator import AcceleratorChoice, Verdict
-from hostagent.assembly import Assembler, file_identity, group_limits, longest_file
+from hostagent.assembly import (
+    Assembler,
+    file_identity,
+    group_limits,
+    longest_file,
+    machine_weight,
+)
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.certificates import TetherAuthority
-from hostagent.cgroups import MachineGroups
+from hostagent.cgroups import Limits, MachineGroups
 from hostagent.commandline import shape_key
 from hostagent.guestconfig import first_frame
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
 from hostagent.launchpad import Launchpad
-from hostagent.machine import NICS, Machine, MachineKind, Nic, Shape, check_name
+from hostagent.machine import NICS, Machine, MachineKind, Nic, Shape, check_name, check_weight
 from hostagent.parents import Parent, Parents, ParentState
 from hostagent.qemu import Qemu, host_cpu
 from hostagent.records import Record
@@ -283,6 +289,15 @@ class HostAgent:
                     raise machine_not_found(machine_id)
                 return
             await self.inventory.end(live, ExitCause.KILLED)
+
+    def reweigh(self, machine_id: str, launch_id: str, weight: int) -> None:
+        """Give a machine another share of the CPUs. Raises NotFound, InvalidArgument."""
+        check_weight(weight)
+        live = self.inventory.find(machine_id)
+        if live is None or live.record.launch_id != launch_id:
+            raise machine_not_found(machine_id)
+        limits = Limits(cpu_weight=machine_weight(weight, live.record.shape))
+        self.host.groups.limit(live.record.group, limits)
 
     def get(self, machine_id: str) -> Record:
         """Return a running machine. Raises NotFound (MACHINE_NOT_FOUND)."""

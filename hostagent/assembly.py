@@ -13,7 +13,7 @@ from hostagent.commandline import OVERHEAD_MIB, command_line, places_for
 from hostagent.files import open_disk, open_volume
 from hostagent.launchpad import Order
 from hostagent.layout import Layout
-from hostagent.machine import NICS, Machine, MachineKind, Shape
+from hostagent.machine import HIGHEST_WEIGHT, NICS, Machine, MachineKind, Shape
 from hostagent.outputs import Outputs
 from hostagent.taps import create_tap
 from hostagent.tetherport import port_pair
@@ -62,12 +62,17 @@ def resource_limits(shape: Shape, largest_disk: int = 0) -> dict[str, int]:
 def group_limits(machine: Machine, verdict: Verdict) -> Limits:
     """Return the bounds of a machine's cgroup. One that warms up gives way to all that work."""
     shape = machine.shape
-    weight = READY_WEIGHT if machine.kind is MachineKind.READY else 100 * shape.vcpus
+    ready = machine.kind is MachineKind.READY
     return Limits(
         memory_bytes=(shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20,
         pids=THREADS + shape.vcpus,
-        cpu_weight=min(weight, 10_000),
+        cpu_weight=READY_WEIGHT if ready else machine_weight(machine.cpu_weight, shape),
     )
+
+
+def machine_weight(asked: int, shape: Shape) -> int:
+    """Return a machine's share of the CPUs relative to 100; zero asks for the default one."""
+    return asked or min(100 * shape.vcpus, HIGHEST_WEIGHT)
 
 
 def file_identity(descriptor: int) -> tuple[int, int]:

@@ -92,6 +92,7 @@ def machine_from_proto(message: pb.Machine) -> tuple[Machine, str]:
             VolumeDisk(volume.path, volume.read_only, volume.size_bytes)
             for volume in message.volumes
         ),
+        cpu_weight=message.cpu_weight,
     )
     return machine, hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
 

@@ -16,6 +16,7 @@ LONGEST_CHAIN = 200
 MOST_VOLUMES = 32
 LONGEST_PATH = 4095  # PATH_MAX of the kernel
 LARGEST_IDENTITY = 64 * 1024
+HIGHEST_WEIGHT = 10_000  # of cgroup v2
 DISK_GRANULARITY = 64 * 1024  # grain of a sparse VMDK
 LARGEST_DISK = 2 << 40  # of a sparse VMDK
 
@@ -197,6 +198,7 @@ class Machine:
     guest: Guest | None = None
     identity: bytes = b""
     volumes: tuple[VolumeDisk, ...] = ()
+    cpu_weight: int = 0
 
     def check(self, slot: int) -> None:
         """Raise InvalidArgument, naming the field, where an instance's slot can't have this."""
@@ -205,6 +207,7 @@ class Machine:
         self.shape.check()
         if len(self.identity) > LARGEST_IDENTITY:
             _refuse("identity", f"longer than {LARGEST_IDENTITY} bytes")
+        check_weight(self.cpu_weight)
         tap = re.compile(rf"vt{slot}-[0-9a-f]{{6}}")
         for nic in self.nics:
             _match("nics.tap_name", tap, nic.tap_name)
@@ -251,6 +254,12 @@ class Machine:
 def check_name(field: str, value: str) -> None:
     """Raise InvalidArgument where a name is not 1 to 64 of [a-z0-9-]: it becomes a file's name."""
     _match(field, _NAME, value)
+
+
+def check_weight(weight: int) -> None:
+    """Raise InvalidArgument for a share that no cgroup can have."""
+    if weight > HIGHEST_WEIGHT:
+        _refuse("cpu_weight", f"{weight} is above {HIGHEST_WEIGHT}")
 
 
 def _refuse(field: str, why: str) -> NoReturn:

@@ -85,6 +85,11 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
         await self._agent.kill(request.machine_id, request.launch_id)
         return pb.KillResponse()
 
+    async def Reweigh(self, request: pb.ReweighRequest, context: Context) -> pb.ReweighResponse:
+        """Answer HostAgentService.Reweigh."""
+        self._agent.reweigh(request.machine_id, request.launch_id, request.cpu_weight)
+        return pb.ReweighResponse()
+
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """Answer HostAgentService.Get."""
         record = self._agent.get(request.machine_id)

@@ -96,6 +96,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     status.set_defaults(command=_status)
 
+    listing = commands.add_parser("ls", help="list the instances of this machine")
+    listing.set_defaults(command=_ls)
+
+    delete = commands.add_parser("delete", help="stop an instance and delete all its data")
+    delete.add_argument(
+        "--force", action="store_true", help="although it has containers or volumes"
+    )
+    delete.set_defaults(command=_delete)
+
     configure = commands.add_parser(
         "configure", help="change the limits of a running suite, effective at once"
     )
@@ -105,6 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     configure.add_argument(
         "--cpu-limit", metavar="N", help="virtual CPUs of the VMs that run, or none"
+    )
+    configure.add_argument(
+        "--storage-limit",
+        metavar="SIZE",
+        help="disks of the containers at their full size, or none",
+    )
+    configure.add_argument(
+        "--memory-overcommit",
+        metavar="FACTOR",
+        help="how many times its memory the host may give to VMs, such as 1.5 (default: 4)",
     )
     configure.set_defaults(command=_configure)
 
@@ -124,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     issue.add_argument("--out", type=Path, metavar="DIR", help="default: ./NAME")
     issue.set_defaults(command=_issue)
 
-    for command in (up, down, restart, status, configure, issue):
+    for command in (up, down, restart, status, delete, configure, issue):
         command.add_argument(
             "--data-dir",
             type=Path,
@@ -184,17 +203,44 @@ def _status(options: argparse.Namespace) -> int:
     return status.exit_code
 
 
-def _configure(options: argparse.Namespace) -> int:
-    from installer.configure import configure
+def _ls(options: argparse.Namespace) -> int:
+    from installer.listing import list_instances, to_text
 
-    limits = configure(
-        options.data_dir, options.container_limit, options.memory_limit, options.cpu_limit
-    )
-    print(f"containers: {limits.containers or 'no limit'}")
-    memory = f"{limits.memory_bytes // 1024**2} MiB" if limits.memory_bytes else "no limit"
-    print(f"memory of running VMs: {memory}")
-    print(f"CPUs of running VMs: {limits.cpus or 'no limit'}")
+    print(to_text(list_instances()))
     return 0
+
+
+def _delete(options: argparse.Namespace) -> int:
+    from installer.deletion import delete
+
+    rest = delete(options.data_dir, say, force=options.force)
+    print("deleted")
+    for path in rest:
+        print(f"not ours, and still there: {path}")
+    return 0
+
+
+def _configure(options: argparse.Namespace) -> int:
+    from installer.configure import Wishes, configure
+
+    wishes = Wishes(
+        containers=options.container_limit,
+        memory=options.memory_limit,
+        cpus=options.cpu_limit,
+        storage=options.storage_limit,
+        overcommit=options.memory_overcommit,
+    )
+    limits = configure(options.data_dir, wishes)
+    print(f"containers: {limits.containers or 'no limit'}")
+    print(f"memory of running VMs: {_mebibytes(limits.memory_bytes)}")
+    print(f"CPUs of running VMs: {limits.cpus or 'no limit'}")
+    print(f"disks of containers: {_mebibytes(limits.storage_bytes)}")
+    print(f"memory overcommitment: {limits.memory_overcommit_percent / 100:g} times")
+    return 0
+
+
+def _mebibytes(limit: int) -> str:
+    return f"{limit // 1024**2} MiB" if limit else "no limit"
 
 
 def _bootstrap(options: argparse.Namespace) -> int:

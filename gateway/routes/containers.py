@@ -39,6 +39,7 @@ from gateway.translate.host_config import read_restart_policy
 from gateway.translate.images import is_named
 from gateway.translate.listing import FILTERS, Selection
 from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
+from gateway.translate.resources import read_resources
 from gateway.translate.terminals import window_size
 from portlayer.errors import VicError
 
@@ -200,10 +201,14 @@ class ContainerRoutes:
         """POST /containers/{id}/update."""
         fields = Fields(await call.json())
         policy = read_restart_policy(fields.child("RestartPolicy"))
+        resources = read_resources(fields)
         fields.finish()
         updated = await self._facets.exec.Update(
             UpdateRequest(
-                reference=reference(call), request_id=_request_id(), restart_policy=policy
+                reference=reference(call),
+                request_id=_request_id(),
+                restart_policy=policy,
+                resources=resources,
             )
         )
         return json_response({"Warnings": list(updated.warnings) or None})

@@ -52,8 +52,6 @@ PUT /volumes/{name}
 _NOT_YET = """
 GET /containers/{id:path}/changes
 GET /containers/{id:path}/export
-GET /containers/{id:path}/stats
-GET /containers/{id:path}/top
 HEAD /containers/{id:path}/archive
 GET /containers/{id:path}/archive
 PUT /containers/{id:path}/archive

@@ -97,6 +97,7 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         ),
         health_check=_health_check(fields.child("Healthcheck")),
     )
+    spec.MergeFrom(host.confinement)
     # Written by docker commit and by old Windows builds; no part of what a container does.
     fields.drop("ArgsEscaped")
     return spec

@@ -62,7 +62,8 @@ async def serve(settings: ExecSettings) -> None:
             default_disk_bytes=settings.base_size_bytes,
             ready_clones=settings.ready_clones,
         )
-        containers, admission, facts = Containers(store), Admission(store), Facts(store)
+        containers, facts = Containers(store), Facts(store)
+        admission = Admission(store, hypervisor, settings.base_size_bytes)
         events, turns = EventLog(History(store)), Turns()
         exits = Exits(containers, events, turns, peers, hypervisor)
         creator = Creator(containers, admission, events, turns, peers, hypervisor)

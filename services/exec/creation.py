@@ -76,8 +76,7 @@ class Creator:
             )
         validate(spec, cpus=await self._host_cpus())
         # What could never start is not made.
-        limits = await self._admission.limits()
-        limits.admit_vm(self._hypervisor.size(spec.resources))
+        await self._admission.check_possible(self._hypervisor.size(spec.resources))
         request = image_pb2.ImageServiceGetRequest(reference=spec.image)
         image = (await self._peers.images.Get(request)).image
         wish = _Wish(spec, image, await self._borrow(spec.volumes_from))
@@ -151,7 +150,7 @@ class Creator:
                 created_ns=time.time_ns(),
             )
             try:
-                await self._containers.reserve(record)
+                await self._containers.reserve(record, self._admission.disk_bytes)
             except AlreadyExists as error:
                 last = attempt == NAME_ATTEMPTS - 1
                 if wish.spec.name or error.reason is not Reason.NAME_IN_USE or last:

@@ -9,19 +9,19 @@ from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import InvalidArgument, NotFound, Reason, VicError, leaf_error
 from services.exec.admission import Admission
-from services.exec.changing import Changing
 from services.exec.drivers import StartKind
 from services.exec.events import event
-from services.exec.limits import Size
 from services.exec.parts import Parts, check_record
 from services.exec.pausing import Pausing
 from services.exec.policy import to_restart
 from services.exec.record import Record
 from services.exec.removing import Removing
+from services.exec.renaming import Renaming
 from services.exec.signalling import Signalling
 from services.exec.starting import Starter
 from services.exec.states import State, Verb
 from services.exec.stopping import Stopping
+from services.exec.updating import Updating
 
 log = logging.getLogger("vic.exec.lifecycle")
 
@@ -35,12 +35,12 @@ class Lifecycle:
         self._starter = Starter(
             parts.containers, parts.peers, parts.hypervisor, parts.exits, tether_server_name
         )
-        pausing, changing, removing = Pausing(parts), Changing(parts), Removing(parts)
+        pausing, removing = Pausing(parts), Removing(parts)
         self._stopping = Stopping(parts, pausing)
         self.stop = self._stopping.stop
         self.signal = Signalling(parts, pausing, self._stopping).signal
         self.pause, self.unpause = pausing.pause, pausing.unpause
-        self.update, self.rename = changing.update, changing.rename
+        self.update, self.rename = Updating(parts, admission).update, Renaming(parts).rename
         self.remove, self.prune = removing.remove, removing.prune
         self._dispose = parts.exits.remove = removing.dispose
 
@@ -87,16 +87,15 @@ class Lifecycle:
 
     async def _start(self, former: Record) -> Record:
         try:
-            await self._admission.admit(former, self._size)
+            await self._admission.admit(
+                former, self._parts.hypervisor.size(former.spec.resources), self._parts.vm_size
+            )
             running = await self._starter.start(former)
         except BaseException as error:
             await self._start_failed(former, error)
             raise
         self._parts.events.announce(running.id)
         return running
-
-    def _size(self, record: Record) -> Size:
-        return self._parts.hypervisor.size(record.spec.resources)
 
     async def _start_failed(self, former: Record, error: BaseException) -> None:
         """Put the record back as it was, with why the start failed."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
+from vic.storage.v1 import disk_pb2
 
 from portlayer.errors import Reason, VicError
 from services.exec.creation import Creator
@@ -13,6 +14,7 @@ from services.exec.drivers import Hypervisor
 from services.exec.eventlog import EventLog
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
+from services.exec.limits import Size
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.record import Record
@@ -39,6 +41,18 @@ class Parts:
     async def current(self, reference: str) -> Record:
         """Return the record as it is now. Raises as Containers.resolve does."""
         return await self.containers.resolve(reference)
+
+    def vm_size(self, record: Record) -> Size:
+        """Return what the VM of a container that runs was given."""
+        return record.vm or self.hypervisor.size(record.spec.resources)
+
+    async def put_specification(self, record: Record) -> None:
+        """Write what lies beside a container's disk."""
+        await self.peers.disks.PutSpecification(
+            disk_pb2.PutSpecificationRequest(
+                container_id=record.id, specification=record.specification()
+            )
+        )
 
     async def announce_kill(self, record: Record, number: int) -> None:
         """Tell that a signal is sent: before it is, lest the end that it brings is told first."""

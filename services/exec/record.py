@@ -6,6 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.exec.v1 import container_pb2
 
+from services.exec.limits import Size
 from services.exec.states import State
 
 
@@ -33,6 +34,8 @@ class Record:
     restart_count: int = 0
     start_kind: int = container_pb2.START_KIND_UNSPECIFIED
     kernel_release: str = ""
+    # What the VM of the present or last run was given; None where that isn't known.
+    vm: Size | None = None
     endpoints: tuple[container_pb2.ContainerEndpoint, ...] = field(default=())
     # Of the present run, or of the last one.
     published_ports: tuple[container_pb2.PortBinding, ...] = ()

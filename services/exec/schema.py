@@ -5,6 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from vic.exec.v1 import container_pb2
 
+from services.exec.limits import Size
 from services.exec.record import Record
 from services.exec.states import State
 
@@ -34,6 +35,8 @@ CONTAINERS = sa.Table(
     sa.Column("restart_at_ns", sa.BigInteger),
     sa.Column("restart_delay_ns", sa.BigInteger),
     sa.Column("held_signals", sa.Text),
+    sa.Column("vm_memory_bytes", sa.BigInteger),
+    sa.Column("vm_cpus", sa.Integer),
 )
 EVENTS = sa.Table(
     "events",
@@ -85,6 +88,8 @@ def row_of(record: Record) -> dict[str, Any]:
         "disk_chain_length": record.disk_chain_length,
         "restart_at_ns": record.restart_at_ns,
         "restart_delay_ns": record.restart_delay_ns,
+        "vm_memory_bytes": record.vm.memory_bytes if record.vm else 0,
+        "vm_cpus": record.vm.cpus if record.vm else 0,
     }
 
 
@@ -104,4 +109,5 @@ def record_of(row: Any) -> Record:
     network = container_pb2.Container.FromString(values["endpoints"])
     values["endpoints"] = tuple(network.endpoints)
     values["published_ports"] = tuple(network.published_ports)
-    return Record(**values)
+    size = Size(values.pop("vm_memory_bytes"), values.pop("vm_cpus"))
+    return Record(**values, vm=size if size.memory_bytes else None)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import grpc
-from vic.exec.v1 import container_pb2, exec_pb2, exec_pb2_grpc
+from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
-from portlayer.errors import InvalidArgument, NotImplementedYet, OutOfRange, Reason
+from portlayer.errors import InvalidArgument, OutOfRange, Reason
 from services.exec.admission import Admission
 from services.exec.creation import Creator
 from services.exec.drivers import Hypervisor, StartKind
@@ -16,7 +16,6 @@ from services.exec.eventlog import EventLog
 from services.exec.events import told_event
 from services.exec.history import StoredEvent
 from services.exec.lifecycle import Lifecycle
-from services.exec.limits import MIB
 from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
@@ -80,7 +79,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         starts = self._lifecycle.starts
         running_vms = [state for state in State if state.has_vm]
         given = [
-            self._hypervisor.size(record.spec.resources)
+            record.vm or self._hypervisor.size(record.spec.resources)
             for record in await self._containers.select(running_vms)
         ]
         return exec_pb2.InfoResponse(
@@ -102,6 +101,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             limits=(await self._admission.limits()).message(),
             vm_memory_bytes=sum(size.memory_bytes for size in given),
             vm_cpus=sum(size.cpus for size in given),
+            disk_bytes=sum(counts.values()) * self._admission.disk_bytes,
             ready_clones=starts[StartKind.READY_CLONE],
             ready_clones_failed=platform.ready_failed,
             ready_clones_waiting=platform.ready_waiting,
@@ -112,15 +112,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
     ) -> exec_pb2.ConfigureResponse:
         """See the contract."""
         given = {field.name: value for field, value in request.ListFields()}
-        platform = await self._hypervisor.info()
         limits = replace(await self._admission.limits(), **given)
-        least = self._hypervisor.size(container_pb2.Resources(memory_bytes=1)).memory_bytes
-        if limits.memory_bytes and not least <= limits.memory_bytes <= platform.memory_bytes:
-            raise InvalidArgument(
-                f"the memory limit must be between {least // MIB} MiB, the least that a VM needs, "
-                f"and the {platform.memory_bytes // MIB} MiB of the host",
-                Reason.INVALID_REQUEST,
-            )
         await self._admission.set_limits(limits)
         return exec_pb2.ConfigureResponse(limits=limits.message())
 
@@ -205,11 +197,10 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self, request: exec_pb2.UpdateRequest, context: Context
     ) -> exec_pb2.UpdateResponse:
         """See the contract."""
-        if request.resources.ByteSize():
-            message = "updates of limits are not implemented"
-            raise NotImplementedYet(message, option="update of limits")
         record = await self._once(
-            "Update", request, lambda id_: self._lifecycle.update(id_, request.restart_policy)
+            "Update",
+            request,
+            lambda id_: self._lifecycle.update(id_, request.restart_policy, request.resources),
         )
         return exec_pb2.UpdateResponse(container=_container(record))
 

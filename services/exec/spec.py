@@ -12,11 +12,11 @@ from services.exec.mounts import complete_mounts, validate_mounts
 from services.exec.names import validate_name
 from services.exec.policy import validate_policy
 from services.exec.ports import validate_ports
+from services.exec.resources import validate_resources
+from services.exec.sandbox import validate_sandbox
 from services.exec.signals import parse_signal
 
 SPEC_VERSION = 1
-# Docker's own minimum.
-MINIMUM_MEMORY = 6 * 1024 * 1024
 # RFC 1123 for each label; a host name has 64 bytes at most in Linux (sethostname(2)).
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?")
 MAX_HOSTNAME = 64
@@ -40,7 +40,8 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     parse_signal(spec.stop_signal)
     validate_policy(spec.restart_policy, auto_remove=spec.auto_remove)
     _validate_process(spec)
-    _validate_resources(spec.resources, cpus)
+    validate_resources(spec.resources, cpus=cpus)
+    validate_sandbox(spec)
     validate_ports(spec)
     validate_mounts(spec)
     _refuse_what_is_missing(spec)
@@ -60,36 +61,15 @@ def _validate_process(spec: container_pb2.ContainerSpec) -> None:
         raise _invalid("a NUL byte can't be part of an argument, a variable or a user")
 
 
-def _validate_resources(resources: container_pb2.Resources, cpus: int) -> None:
-    memory = resources.memory_bytes
-    if 0 < memory < MINIMUM_MEMORY:
-        raise _invalid("Minimum memory limit allowed is 6MB")
-    if resources.memory_swap_bytes and not memory:
-        raise _invalid("You should always set the Memory limit when using Memoryswap limit")
-    if 0 < resources.memory_swap_bytes < memory:
-        raise _invalid("Minimum memoryswap limit should be larger than memory limit")
-    if resources.nano_cpus > cpus * 10**9:
-        raise _invalid(
-            f"range of CPUs is from 0.01 to {cpus:.2f}, as there are only {cpus} CPUs available"
-        )
-
-
 def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
-    resources, process = spec.resources, spec.process
     missing = {
-        "read-only root file system": spec.read_only_root,
         "kernel": bool(spec.kernel),
+        "seccomp profile": bool(spec.seccomp_profile or spec.process.seccomp_filter),
         "health check": bool(spec.health_check.test) and spec.health_check.test[0] != "NONE",
         "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
-        "memory reservation": bool(resources.memory_reservation_bytes),
-        "CPU shares": bool(resources.cpu_shares),
-        "CPU period and quota": bool(resources.cpu_period_us or resources.cpu_quota_us),
-        "cpuset": bool(resources.cpuset_cpus),
-        "OOM killer switched off": resources.oom_kill_disable,
         "more than one network": len(spec.networks) > 1,
         "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
-        "rlimits": bool(process.rlimits),
     }
     for option, wanted in missing.items():
         if wanted:

@@ -13,7 +13,6 @@ from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
-from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError, leaf_error
 from services.exec.creation import container_endpoints
@@ -24,6 +23,7 @@ from services.exec.mounts import uses_volumes
 from services.exec.peers import Peers
 from services.exec.ports import publish
 from services.exec.record import Record
+from services.exec.resources import workload_limits
 from services.exec.spec import init_process
 from services.exec.states import State
 from services.exec.store import Containers
@@ -153,6 +153,7 @@ class Starter:
             pid=created.pid,
             started_ns=response.started_at.ToNanoseconds(),
             finished_ns=0,
+            vm=self._hypervisor.size(record.spec.resources),
             start_kind=created.kind.value,
             # The guest's own word.
             kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],
@@ -202,19 +203,13 @@ class Starter:
 
     async def _launch_init(self, record: Record) -> process_pb2.LaunchResponse:
         """Ask interaction to run the init process; a VM that ends meanwhile ends the wait."""
-        resources = record.spec.resources
-        limits = tether_process_pb2.WorkloadLimits(
-            memory_bytes=resources.memory_bytes,
-            memory_swap_bytes=resources.memory_swap_bytes,
-            nano_cpus=resources.nano_cpus,
-            pids=max(0, resources.pids_limit),
-        )
         request = process_pb2.LaunchRequest(
             container_id=record.id,
             boot_id=record.boot_id,
             process_id=INIT,
             process=init_process(record.spec),
-            limits=limits,
+            limits=workload_limits(record.spec.resources),
+            sandbox=record.spec.sandbox,
         )
         launch = asyncio.ensure_future(self._ask_to_launch(request))
         gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())

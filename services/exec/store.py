@@ -20,11 +20,12 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 class Containers(Lookup):
     """The containers and their events. A change and its events are one transaction."""
 
-    async def reserve(self, record: Record) -> None:
+    async def reserve(self, record: Record, disk_bytes: int = 0) -> None:
         """Insert a record that only holds its ID and name until :meth:`complete`.
 
         Raises AlreadyExists: CONTAINER_EXISTS for the ID, NAME_IN_USE for the name; and
-        ResourceExhausted (LIMIT_EXCEEDED) when there are as many containers as may be.
+        ResourceExhausted (LIMIT_EXCEEDED) when there are as many containers, each with a disk of so
+        many bytes, as may be.
         """
         async with self._store.transaction() as connection:
             taken = (
@@ -38,7 +39,7 @@ class Containers(Lookup):
             if not owners:
                 count = sa.select(sa.func.count()).select_from(CONTAINERS)
                 existing = (await connection.execute(count)).scalar() or 0
-                (await limits_now(connection)).admit_container(existing)
+                (await limits_now(connection)).admit_container(existing, disk_bytes)
                 await connection.execute(
                     CONTAINERS.insert().values(ready=False, **new_row_of(record))
                 )

@@ -99,6 +99,7 @@ class Execs:
             process.process_id,
             spec,
             process_pb2.WorkloadLimits(),
+            process_pb2.SandboxOptions(),
             LAUNCH_SECONDS,
         )
 

@@ -74,6 +74,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
             request.process_id or INIT,
             request.process,
             request.limits,
+            request.sandbox,
             seconds,
         )
         return process_pb2.LaunchResponse(
@@ -89,6 +90,14 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         session = self._sessions.get(request.container_id)
         await self._launcher.signal(session, request.process_id or INIT, request.signal)
         return process_pb2.SignalResponse()
+
+    async def UpdateLimits(
+        self, request: process_pb2.UpdateLimitsRequest, context: Context
+    ) -> process_pb2.UpdateLimitsResponse:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+        await self._launcher.update_limits(session, request.limits)
+        return process_pb2.UpdateLimitsResponse()
 
     async def PowerOff(
         self, request: process_pb2.PowerOffRequest, context: Context

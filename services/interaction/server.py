@@ -32,6 +32,7 @@ from services.interaction.registry import Sessions
 from services.interaction.sessions import Session
 from services.interaction.streams import OutputQueue
 from services.interaction.timestamps import from_ns, to_ns
+from services.interaction.watching import follow
 
 log = logging.getLogger("vic.interaction.server")
 
@@ -188,6 +189,33 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
             raise FailedPrecondition("the process has no terminal", Reason.NO_TTY)
         await self._launcher.resize(session, process_id, request.window)
         return interaction_pb2.ResizeResponse()
+
+    async def Stats(  # type: ignore[override] # writes the context
+        self, request: interaction_pb2.StatsRequest, context: Context
+    ) -> None:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+        await until_first(
+            self._send_stats(session, context, stream=request.stream), self._closing.watch()
+        )
+
+    async def _send_stats(self, session: Session, context: Context, *, stream: bool) -> None:
+        async with aclosing(follow(session)) as samples:
+            async for sample in samples:
+                await context.write(interaction_pb2.StatsResponse(sample=sample))
+                if not stream:
+                    return
+
+    async def Top(
+        self, request: interaction_pb2.TopRequest, context: Context
+    ) -> interaction_pb2.TopResponse:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+        table = await self._launcher.top(session, request.ps_args)
+        return interaction_pb2.TopResponse(
+            titles=table.titles,
+            rows=[interaction_pb2.TopRow(columns=row) for row in table.rows],
+        )
 
     async def Logs(  # type: ignore[override] # writes the context
         self, request: interaction_pb2.LogsRequest, context: Context

@@ -21,6 +21,7 @@ from services.interaction.pace import Pace
 from services.interaction.processes import INIT, KILLED, LaunchFailure, Phase, Process
 from services.interaction.pulse import Pulse
 from services.interaction.store import ContainerRow, Exit, InteractionStore, Options, ProcessRow
+from services.interaction.usage import UsageHub
 
 log = logging.getLogger("vic.interaction.sessions")
 
@@ -43,6 +44,7 @@ class Session:
         self.boot_id = row.boot_id
         self.changed = Pulse()
         self.pace = Pace()
+        self.usage = UsageHub(lambda: self._controls.get(self.boot_id), self.changed)
         self.open_streams = 0
         """Streams that its tether has open."""
         self.removed = False

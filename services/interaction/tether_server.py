@@ -126,6 +126,7 @@ class _Link:
                 sending = group.create_task(self._send())
                 await self._adopted()
                 await self._take_hello(hello, group)
+            self._session.usage.connected(self._control)
             while (message := await _read(self._context)) is not None:
                 await self._session.pace.message()
                 await self._take(message, group)
@@ -175,8 +176,9 @@ class _Link:
             case "result":
                 self._control.settle(message.result.command_id, message.result.error)
             case "stats":
-                # Nobody asked for it.
-                log.debug("dropped statistics")
+                session.usage.take(self._boot_id, message.stats)
+            case "process_list":
+                self._control.take_list(message.process_list)
             case _:
                 raise InvalidArgument("this message has no place here")
 

@@ -67,7 +67,7 @@ async def serve(settings: StorageSettings) -> None:
         images = Images(store, disks.records)
         journal = await in_thread(Journal, settings.state_dir / "image-events.jsonl")
         uses = await in_thread(Uses, settings.state_dir)
-        volume_events = Journal(settings.state_dir / "volume-events.jsonl")
+        volume_events = await in_thread(Journal, settings.state_dir / "volume-events.jsonl")
         stores = await in_thread(
             VolumeStores,
             settings.state_dir / "volumes",

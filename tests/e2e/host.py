@@ -107,7 +107,7 @@ def _processes() -> list[str]:
             ours.append(f"slot {(uid - FIRST_UID) // 65_536} {pid} {' '.join(command)[:80]}")
         elif uid == 0 and "installer.watcher" in command:
             ours.append(f"root {pid} {' '.join(command)}")
-        elif uid == 0 and "hostagent" in command:
+        elif uid == 0 and command[-2:] == ["-m", "hostagent"]:
             try:
                 environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
             except (FileNotFoundError, ProcessLookupError):

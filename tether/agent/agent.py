@@ -12,13 +12,20 @@ from vic.tether.v1.tether_pb2 import (
     ConnectResponse,
     ResizeCommand,
     SignalCommand,
+    StatsSample,
+    TopCommand,
+    UpdateLimitsCommand,
 )
 from vic.tether.v1.tether_pb2_grpc import TetherServiceStub
 
-from tether.agent.commands import launch_failed, launch_message
+from tether.agent.commands import launch_failed, launch_message, limits
 from tether.agent.control import ControlStream
+from tether.agent.listing import process_list
 from tether.agent.process import Exit, WorkloadProcess
 from tether.agent.rehearsal import Certificates, rehearse, secure_channel
+from tether.agent.sampling import Sampling
+from tether.agent.tasks import Tasks
+from tether.agent.usage import Usage
 from tether.link import Link, LinkClosedError, Message
 
 # After the init process has ended: how long to wait for interaction to be reachable, so that it
@@ -55,6 +62,9 @@ class Agent:
         self._commands: dict[int, int] = {}
         self._next_command = 1
         self._control: ControlStream | None = None
+        self._sampling: Sampling | None = None
+        self._usage = Usage()
+        self._workload = Tasks()
         self._channel: grpc.aio.Channel | None = None
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -72,7 +82,10 @@ class Agent:
                 identity["boot_id"],
                 lambda: [process.state_message() for process in self._processes.values()],
                 self._obey,
+                lambda: self._sample_every(0),
             )
+            self._sampling = Sampling(self._control, self._sample)
+            self._spawn(self._sampling.run())
             await self._control.serve(TetherServiceStub(self._channel))
 
     # From the supervisor
@@ -146,6 +159,12 @@ class Agent:
                 self._forget(command.exit_acknowledged.process_id)
             case "power_off":
                 self._link.send({"op": "power_off"})
+            case "stats":
+                self._sample_every(command.stats.period_ms)
+            case "top":
+                self._list(command.top)
+            case "update_limits":
+                self._update_limits(command.update_limits)
             case _:
                 pass  # of a later version of the contract
 
@@ -161,19 +180,21 @@ class Agent:
             self._link.send(message)
 
     def _signal(self, command: SignalCommand) -> None:
+        message = {"op": "signal", "process_id": command.process_id, "signal": command.signal}
+        self._ask(command.command_id, message)
+
+    def _update_limits(self, command: UpdateLimitsCommand) -> None:
+        message = {"op": "update_limits", "limits": limits(command.limits)}
+        self._ask(command.command_id, message)
+
+    def _ask(self, command_id: int, message: Message) -> None:
+        """Have the supervisor do something, whose result it tells."""
         if len(self._commands) >= _MOST_COMMANDS:
-            self._result(command.command_id, "too many signals are waiting")
+            self._result(command_id, "too many commands are waiting")
             return
         number, self._next_command = self._next_command, self._next_command + 1
-        self._commands[number] = command.command_id
-        self._link.send(
-            {
-                "op": "signal",
-                "id": number,
-                "process_id": command.process_id,
-                "signal": command.signal,
-            }
-        )
+        self._commands[number] = command_id
+        self._link.send({**message, "id": number})
 
     def _answer(self, number: int, error: str) -> None:
         command_id = self._commands.pop(number, None)
@@ -187,6 +208,19 @@ class Agent:
         else:
             error = process.resize(command.window.rows, command.window.columns)
         self._result(command.command_id, error)
+
+    def _sample_every(self, milliseconds: int) -> None:
+        if self._sampling is not None:
+            self._sampling.set_period(milliseconds)
+
+    def _sample(self) -> StatsSample | None:
+        init = self._processes.get(_INIT)
+        return None if init is None or init.ended else self._usage.sample(init.pid)
+
+    def _list(self, command: TopCommand) -> None:
+        init = self._processes.get(_INIT)
+        for part in process_list(command, init.pid if init else 0, self._workload):
+            self._tell(ConnectRequest(process_list=part))
 
     def _result(self, command_id: int, error: str) -> None:
         self._tell(ConnectRequest(result=CommandResult(command_id=command_id, error=error)))

@@ -36,15 +36,25 @@ class ControlStream:
         boot_id: str,
         states: Callable[[], Iterable[ProcessState]],
         obey: Callable[[ConnectResponse], None],
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """``states`` gives what a Hello tells, ``obey`` is called with each command."""
+        """``states`` gives what a Hello tells, ``obey`` is called with each command.
+
+        ``on_end`` is called whenever a stream has ended.
+        """
         self._boot_id = boot_id
         self._states = states
         self._obey = obey
+        self._on_end = on_end
         self._events: asyncio.Queue[ConnectRequest] = asyncio.Queue(_MOST_WAITING)
         self.connected = asyncio.Event()
         self.disconnected = asyncio.Event()
         self.disconnected.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is a stream, and nothing waits to be sent on it."""
+        return self.connected.is_set() and self._events.empty()
 
     def tell(self, event: ConnectRequest) -> None:
         """Send an event on the present stream; without one it is left to the next Hello."""
@@ -61,6 +71,7 @@ class ControlStream:
             finally:
                 self.connected.clear()
                 self.disconnected.set()
+                self._on_end()
                 call.cancel()
             await asyncio.sleep(backoff.delay())
 

@@ -22,6 +22,7 @@ PACKAGES = (
     "libgcc-s1",
     "libstdc++6",
     "zlib1g",
+    "tini",
 )
 _KERNEL_NAME = re.compile(r"linux-image-[0-9][\w.+~-]*-cloud-amd64")
 _APT_OPTIONS = ("-o", "APT::Sandbox::User=root", "-q")

@@ -34,6 +34,7 @@ KERNEL_ARGUMENTS = (
     " random.trust_cpu=on psi=0 lsm="
 )
 _INIT = b"#!/usr/bin/python3.11 -IBSu\nfrom tether.supervisor.__main__ import main\nmain()\n"
+_INIT_PROGRAM = "usr/bin/tini-static"
 _DIRECTORIES = (
     *("proc", "sys", "run", "tmp", "dev", "etc"),
     *("container/root", "container/proc", "container/sys", "container/dev"),
@@ -116,6 +117,8 @@ def _build(
         interpreter = interpreter_files(root, site, work / "compiled")
         archive = _archive(plan_modules(kernel_root / "lib/modules" / release), interpreter)
         archive.file("usr/lib/tether/scratch", scratch_blocks(interpreter[LOADER], work))
+        # For ``docker run --init``; Docker's own is the same program.
+        archive.file("usr/lib/tether/docker-init", (root / _INIT_PROGRAM).read_bytes(), 0o755)
         staged = work / "image"
         staged.mkdir()
         shutil.copyfile(kernel_root / f"boot/vmlinuz-{release}", staged / "vmlinuz")

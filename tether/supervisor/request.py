@@ -24,3 +24,19 @@ class ProcessRequest:
     no_new_privileges: bool = False
     # Name, soft, hard.
     rlimits: list[tuple[str, int, int]] = field(default_factory=list)
+    oom_score_adj: int = 0
+    seccomp_filter: bytes = b""
+
+
+@dataclass(frozen=True)
+class SandboxRequest:
+    """vic.tether.v1.SandboxOptions; None for paths means Docker's defaults."""
+
+    init: bool = False
+    sysctls: dict[str, str] = field(default_factory=dict)
+    # Path in the VM, path in the container, permissions.
+    devices: list[tuple[str, str, str]] = field(default_factory=list)
+    device_rules: list[str] = field(default_factory=list)
+    masked_paths: list[str] | None = None
+    readonly_paths: list[str] | None = None
+    no_shm: bool = False

@@ -26,13 +26,13 @@ from tether.supervisor import boot, identity, syscalls
 from tether.supervisor.devices import DeviceFilter
 from tether.supervisor.disk import ContainerDisk, overlay_files
 from tether.supervisor.failures import sentence
-from tether.supervisor.limits import apply_limits
+from tether.supervisor.limits import LimitError, WorkloadLimits
 from tether.supervisor.loop import Loop
 from tether.supervisor.network import Networks
 from tether.supervisor.ports import PortFinder
 from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
 from tether.supervisor.rehearsal import rehearse
-from tether.supervisor.request import ProcessRequest
+from tether.supervisor.request import ProcessRequest, SandboxRequest
 from tether.supervisor.sandbox import EnterRoot
 from tether.supervisor.volumes import Volumes
 
@@ -62,12 +62,14 @@ class Supervisor:
         boot.prepare_cgroups()
         finder = PortFinder()
         boot.ModuleLoader().load_all()
+        boot.open_devices()
         self._loop = Loop()
         self._networks = Networks()
         self._agent, self._agent_pid = _start_agent()
         self._disk = ContainerDisk()
         self._volumes = Volumes()
         self._device_filter = DeviceFilter(boot.WORKLOAD_CGROUP)
+        self._limits = WorkloadLimits(boot.WORKLOAD_CGROUP)
         self._config_port = finder.open(CONFIG_PORT, _PORT_TIMEOUT)
         self._exit_port = finder.open(EXIT_PORT, _PORT_TIMEOUT)
         os.set_blocking(self._exit_port, True)
@@ -205,6 +207,8 @@ class Supervisor:
             case "signal":
                 error = self._processes.signal(message["process_id"], message["signal"])
                 self._agent.send({"op": "result", "id": message["id"], "error": error})
+            case "update_limits":
+                self._update_limits(message)
             case "rehearsed":
                 self._say({"event": "warm"})
             case "forget":
@@ -220,11 +224,23 @@ class Supervisor:
             self._tell(process)
             return
         request = ProcessRequest(**message["process"])
-        if message["init"]:
-            apply_limits(boot.WORKLOAD_CGROUP, message["limits"])
-            if request.privileged:
-                self._device_filter.lift()
-        self._processes.launch(message["process_id"], request, init=message["init"])
+        sandbox = SandboxRequest(**message["sandbox"]) if message["init"] else None
+        if sandbox is not None:
+            try:
+                self._limits.apply(message["limits"])
+                self._device_filter.admit(sandbox, privileged=request.privileged)
+            except (LimitError, ValueError, OSError) as error:
+                self._processes.refuse(message["process_id"], str(error))
+                return
+        self._processes.launch(message["process_id"], request, sandbox)
+
+    def _update_limits(self, message: Message) -> None:
+        error = ""
+        try:
+            self._limits.apply(message["limits"])
+        except (LimitError, OSError) as refusal:
+            error = str(refusal)
+        self._agent.send({"op": "result", "id": message["id"], "error": error})
 
     def _tell(self, process: Process) -> None:
         answer: dict[str, Any] = {"process_id": process.process_id, "pid": process.pid}

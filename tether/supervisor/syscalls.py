@@ -43,10 +43,14 @@ MOVE_MOUNT_F_EMPTY_PATH = 0x4
 MOVE_MOUNT_T_SYMLINKS = 0x10
 
 PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+_SECCOMP_MODE_FILTER = 2
+_SOCK_FILTER_BYTES = 8
 
 RB_POWER_OFF = 0x4321FEDC
 BLKFLSBUF = 0x1261
@@ -173,6 +177,19 @@ def bpf(command: int, attributes: ctypes.Structure) -> int:
 def prctl(option: int, argument: int = 0) -> None:
     """prctl(2) with one argument."""
     _check(_libc.prctl(option, _long(argument), _long(0), _long(0), _long(0)), "prctl")
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def set_seccomp_filter(program: bytes) -> None:
+    """Install a classic BPF program as the caller's seccomp filter: seccomp(2), linux/filter.h."""
+    code = ctypes.create_string_buffer(program, len(program))
+    described = _SockFprog(len(program) // _SOCK_FILTER_BYTES, ctypes.addressof(code))
+    mode = _long(_SECCOMP_MODE_FILTER)
+    result = _libc.prctl(PR_SET_SECCOMP, mode, ctypes.byref(described), _long(0), _long(0))
+    _check(result, "seccomp")
 
 
 def set_capabilities(mask: int) -> None:

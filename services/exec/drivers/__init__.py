@@ -140,6 +140,16 @@ class Hypervisor(Protocol):
 
 
 @runtime_checkable
+class CanReweigh(Protocol):
+    """A hypervisor that can change what share of the host's CPUs a VM has."""
+
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        """Give a running VM the weight that limits ask for. Raises VicError."""
+
+
+@runtime_checkable
 class CanPause(Protocol):
     """A hypervisor that can hold a VM's CPUs."""
 

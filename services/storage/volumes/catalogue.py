@@ -74,11 +74,11 @@ class Volumes:
     """All volumes of all stores. What is in memory is an index, built from the files at start."""
 
     def __init__(
-        self, stores: VolumeStores, uses: Uses, events: Journal, default_size: int
+        self, stores: VolumeStores, uses: Uses, journal: Journal, default_size: int
     ) -> None:
         self.stores = stores
         self._uses = uses
-        self._events = events
+        self._journal = journal
         self._default_size = default_size
         self._volumes: dict[str, Volume] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -181,7 +181,7 @@ class Volumes:
             with naming(name), store.faults():
                 await in_thread(_make, volume)
             self._volumes[name] = volume
-        self._events.add(volume_pb2.VOLUME_EVENT_KIND_CREATE, name, {"driver": driver})
+        self._journal.add(volume_pb2.VOLUME_EVENT_KIND_CREATE, name, {"driver": driver})
         return volume, True
 
     async def remove(self, name: str, *, force: bool = False) -> None:
@@ -199,7 +199,7 @@ class Volumes:
                 )
             with volume.store.faults():
                 await in_thread(self.discard, volume)
-        self._events.add(
+        self._journal.add(
             volume_pb2.VOLUME_EVENT_KIND_DESTROY, name, {"driver": volume.record.driver}
         )
 
@@ -233,7 +233,7 @@ class Volumes:
                 continue
             removed.append(record.name)
             reclaimed += used
-        self._events.add(volume_pb2.VOLUME_EVENT_KIND_PRUNE, "", {"reclaimed": str(reclaimed)})
+        self._journal.add(volume_pb2.VOLUME_EVENT_KIND_PRUNE, "", {"reclaimed": str(reclaimed)})
         return removed, reclaimed
 
     async def grow(self, name: str, size: int) -> Volume:

@@ -39,10 +39,10 @@ class AttachedDisk:
 class Holding:
     """Reserves and attaches volumes for containers."""
 
-    def __init__(self, volumes: Volumes, uses: Uses, events: Journal) -> None:
+    def __init__(self, volumes: Volumes, uses: Uses, journal: Journal) -> None:
         self._volumes = volumes
         self._uses = uses
-        self._events = events
+        self._journal = journal
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def _turn(self, container_id: str) -> asyncio.Lock:
@@ -152,7 +152,7 @@ class Holding:
             raise
         for one in use.volumes:
             driver = self._volumes.get(one.name).record.driver
-            self._events.add(
+            self._journal.add(
                 volume_pb2.VOLUME_EVENT_KIND_MOUNT,
                 one.name,
                 {
@@ -210,7 +210,7 @@ class Holding:
         await in_thread(self._uses.end_attachment, container_id)
         for volume in self._volumes.all():
             if volume.record.name in attachment.writable:
-                self._events.add(
+                self._journal.add(
                     volume_pb2.VOLUME_EVENT_KIND_UNMOUNT,
                     volume.record.name,
                     {"container": container_id, "driver": volume.record.driver},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.storage.v1 import volume_pb2 as pb
 
@@ -74,7 +72,7 @@ def event(value: Entry) -> pb.VolumeEvent:
     return pb.VolumeEvent(
         sequence=value.sequence,
         time=time,
-        kind=cast("pb.VolumeEventKind", value.kind),
+        kind=value.kind,  # type: ignore[arg-type]
         volume_name=value.actor,
         attributes=value.attributes,
     )

@@ -23,11 +23,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class VolumeServicer(volume_pb2_grpc.VolumeServiceServicer):
     """Serves vic.storage.v1.VolumeService. See the contract for what each call does."""
 
-    def __init__(self, volumes: Volumes, holding: Holding, uses: Uses, events: Journal) -> None:
+    def __init__(self, volumes: Volumes, holding: Holding, uses: Uses, journal: Journal) -> None:
         self._volumes = volumes
         self._holding = holding
         self._uses = uses
-        self._events = events
+        self._journal = journal
 
     def _volume(self, volume: Volume) -> pb.Volume:
         return messages.volume(volume, self._uses.of(volume.record.name))
@@ -125,10 +125,10 @@ class VolumeServicer(volume_pb2_grpc.VolumeServiceServicer):
         """See the contract."""
         since = request.since.ToNanoseconds() if request.HasField("since") else 0
         until = request.until.ToNanoseconds() if request.HasField("until") else 0
-        after = self._events.start_of(request.after_sequence, since)
-        started = pb.VolumeEventsStarted(sequence=self._events.newest)
+        after = self._journal.start_of(request.after_sequence, since)
+        started = pb.VolumeEventsStarted(sequence=self._journal.newest)
         yield pb.VolumeServiceWatchEventsResponse(started=started)
-        following = self._events.follow(after, since_ns=since, until_ns=until)
-        async with aclosing(following) as events:
-            async for event in events:
-                yield pb.VolumeServiceWatchEventsResponse(event=messages.event(event))
+        following = self._journal.follow(after, since_ns=since, until_ns=until)
+        async with aclosing(following) as entries:
+            async for entry in entries:
+                yield pb.VolumeServiceWatchEventsResponse(event=messages.event(entry))

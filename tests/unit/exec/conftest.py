@@ -13,6 +13,7 @@ from vic.exec.v1 import container_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, image_pb2, volume_pb2
+from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason, VicError
 from portlayer.store import Store, open_store
@@ -40,6 +41,7 @@ from services.exec.restarting import Restarts
 from services.exec.store import MIGRATIONS, Containers
 from tests.databases import place_database
 
+DISK_BYTES = 8 * 2**30
 IMAGE = image_pb2.Image(
     id="sha256:" + "ab" * 32,
     config=image_pb2.ImageConfig(command=["sh"], env=["A=image", "B=image"], labels={"l": "image"}),
@@ -112,6 +114,8 @@ class FakeFacets:
     exits: "Exits | None" = None
     boots: dict[str, str] = field(default_factory=dict)
     retired: list[str] = field(default_factory=list)
+    # Of the workload of each container whose limits were changed.
+    limits: dict[str, tether_process_pb2.WorkloadLimits] = field(default_factory=dict)
     powered_off: list[str] = field(default_factory=list)
     # Cleared, it lets Launch wait for its answer, after `launched`.
     answer_launch: asyncio.Event = field(default_factory=asyncio.Event)
@@ -151,6 +155,10 @@ class FakeFacets:
         self._fail("Prepare")
         self.disks[request.container_id] = request.specification
         return disk_pb2.PrepareResponse(disk=self._disk(request.container_id))
+
+    async def UpdateLimits(self, request: process_pb2.UpdateLimitsRequest) -> None:
+        self._fail("UpdateLimits")
+        self.limits[request.container_id] = request.limits
 
     async def PutSpecification(self, request: disk_pb2.PutSpecificationRequest) -> None:
         self._fail("PutSpecification")
@@ -284,6 +292,8 @@ class FakeHypervisor:
     paused: set[str] = field(default_factory=set)
     failing: dict[str, VicError] = field(default_factory=dict)
     kinds: list[bool] = field(default_factory=list)
+    # CPU shares of VMs that were weighed anew.
+    shares: dict[str, int] = field(default_factory=dict)
     # How many of the next starts take a clone that was kept ready.
     ready: int = 0
     # Boots that there ever were: none is launched twice.
@@ -344,6 +354,13 @@ class FakeHypervisor:
 
     async def forget_exits(self, through: int) -> None: ...
 
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        self._fail("reweigh")
+        assert self.machines[container_id] == boot_id
+        self.shares[container_id] = resources.cpu_shares
+
     async def pause(self, container_id: str) -> None:
         self._fail("pause")
         self.paused.add(container_id)
@@ -398,7 +415,8 @@ class Facet:
 def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     """Put a facet together."""
     stubs = Peers(*(cast("Any", peers),) * 4, cast("Any", peers.volumes))
-    containers, admission, facts = Containers(store), Admission(store), Facts(store)
+    containers, facts = Containers(store), Facts(store)
+    admission = Admission(store, hypervisor, DISK_BYTES)
     history, turns = History(store), Turns()
     events = EventLog(history)
     exits = Exits(containers, events, turns, stubs, hypervisor)

@@ -22,6 +22,7 @@ from portlayer.errors import (
     InvalidArgument,
     NotFound,
     Reason,
+    Unavailable,
 )
 from tests.unit.gateway.fake_execs import FakeExecs
 from tests.unit.gateway.fake_images import FakeImages
@@ -337,6 +338,28 @@ class FakeInteraction(FakeExecs):
         self.attached = 0
         self.taking_input = asyncio.Event()
         self.taking_input.set()
+        self.samples: list[dict[str, Any] | None] = []
+        """What Stats tells, in order; None where nothing runs."""
+        self.ps_args: list[str] = []
+
+    async def Stats(
+        self, request: interaction_pb2.StatsRequest, context: Any
+    ) -> AsyncIterator[interaction_pb2.StatsResponse]:
+        for sample in self.samples:
+            yield interaction_pb2.StatsResponse(sample=sample)
+            if not request.stream:
+                return
+        if not self.samples:
+            raise Unavailable("no tether", Reason.TETHER_AWAY)
+
+    async def Top(
+        self, request: interaction_pb2.TopRequest, context: Any
+    ) -> interaction_pb2.TopResponse:
+        self.ps_args = list(request.ps_args)
+        if "--nope" in self.ps_args:
+            raise InvalidArgument("unknown option --nope")
+        row: Any = {"columns": ["7", "sleep 1"]}
+        return interaction_pb2.TopResponse(titles=["PID", "CMD"], rows=[row])
 
     async def Attach(
         self, request_iterator: AsyncIterator[interaction_pb2.AttachRequest], context: Any

@@ -13,6 +13,7 @@ from installer import checks, clients, up
 from installer.__main__ import main
 from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.clients import issue_client
+from installer.configure import parse_factor
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Instance, Options, default_options, save_instance
 from installer.pki import Authority
@@ -235,3 +236,16 @@ def test_a_number_of_ready_clones_that_is_none_is_refused(
     with pytest.raises(SystemExit):
         main(["up", f"--ready-clones={number}"])
     assert "is no number from 0 to 64" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "percent"), [("4", 400), ("1.5", 150), ("0.25", 25), ("0", 1), ("default", 0)]
+)
+def test_factors_are_read_as_percent(text: str, percent: int) -> None:
+    assert parse_factor(text) == percent
+
+
+@pytest.mark.parametrize("text", ["", "-1", "much", "1.234", "1,5", "12345", "none"])
+def test_what_is_no_factor_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a factor"):
+        parse_factor(text)

@@ -290,12 +290,9 @@ async def test_resize_goes_to_a_terminal_only(suite: Suite) -> None:
 
 async def test_what_is_not_there_yet_is_named(suite: Suite) -> None:
     await suite.register()
-    request = interaction_pb2.TopRequest(container_id=CONTAINER)
-    with pytest.raises(NotImplementedYet, match="InteractionService/Top"):
-        await suite.interaction().Top(request)
-    stats: Any = suite.interaction().Stats(interaction_pb2.StatsRequest(container_id=CONTAINER))
-    with pytest.raises(NotImplementedYet, match="InteractionService/Stats"), domain_errors():
-        await soon(stats.read())
+    request = interaction_pb2.ChangesRequest(container_id=CONTAINER)
+    with pytest.raises(NotImplementedYet, match="InteractionService/Changes"):
+        await suite.interaction().Changes(request)
 
 
 async def test_execs_that_have_not_ended_are_listed(suite: Suite) -> None:

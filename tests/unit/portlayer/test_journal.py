@@ -94,3 +94,10 @@ async def test_a_full_disk_keeps_nothing_from_being_told(path: Path) -> None:
     path.mkdir()
     journal.add(1, "a")
     assert await read(journal, begin, 1) == ["a"]
+
+
+@pytest.mark.timeout(60)  # It went round and round once, and no timeout of the loop ends that.
+async def test_a_history_without_events_has_an_end(path: Path) -> None:
+    journal = Journal(path)
+    async with asyncio.timeout(60):
+        assert [entry async for entry in journal.follow(0, since_ns=1, until_ns=1)] == []

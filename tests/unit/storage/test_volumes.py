@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from vic.storage.v1 import volume_pb2
+from vic.storage.v1 import volume_pb2 as pb
 
+from portlayer.errors import OutOfRange
 from portlayer.journal import Journal
 from services.storage.imagec.errors import StoreFull
 from services.storage.pruning import LabelRule
@@ -45,9 +46,10 @@ class Facet:
     events: Journal
 
     def told(self) -> list[tuple[str, str]]:
-        names = volume_pb2.VolumeEventKind
-        prefix = "VOLUME_EVENT_KIND_"
-        return [(names.Name(e.kind).removeprefix(prefix).lower(), e.actor) for e in self.events]
+        return [
+            (pb.VolumeEventKind.Name(event.kind).rpartition("_")[2].lower(), event.actor)
+            for event in self.events
+        ]
 
 
 @pytest.fixture
@@ -307,3 +309,17 @@ def _killed_at(moment: int, reopen: Callable[[], Facet], operation: str) -> bool
             os._exit(0)
     _, status = os.waitpid(pid, 0)
     return os.WIFSIGNALED(status)
+
+
+async def test_events_go_on_where_a_lost_history_ended(
+    reopen: Callable[[], Facet], facet: Facet, tmp_path: Path
+) -> None:
+    await facet.volumes.create("v2", "", {}, {})
+    newest = facet.events.newest
+    assert reopen().events.newest == newest
+    (tmp_path / "events.jsonl").unlink()
+    fresh = reopen().events
+    fresh.add(pb.VOLUME_EVENT_KIND_CREATE, "v3")
+    assert fresh.newest > newest
+    with pytest.raises(OutOfRange):
+        fresh.start_of(newest, 0)

@@ -102,8 +102,15 @@ START_KIND_INSTANT_CLONE: StartKind
 START_KIND_READY_CLONE: StartKind
 
 class ContainerSpec(_message.Message):
-    __slots__ = ("version", "image", "image_id", "name", "entrypoint", "entrypoint_set", "command", "process", "hostname", "domainname", "labels", "stop_signal", "stop_timeout", "resources", "restart_policy", "auto_remove", "log", "network_mode", "networks", "exposed_ports", "port_bindings", "mounts", "volumes", "dns", "extra_hosts", "stdio", "read_only_root", "kernel", "health_check", "platform", "publish_all_ports", "volumes_from", "volume_driver")
+    __slots__ = ("version", "image", "image_id", "name", "entrypoint", "entrypoint_set", "command", "process", "hostname", "domainname", "labels", "stop_signal", "stop_timeout", "resources", "restart_policy", "auto_remove", "log", "network_mode", "networks", "exposed_ports", "port_bindings", "mounts", "volumes", "dns", "extra_hosts", "stdio", "read_only_root", "kernel", "health_check", "platform", "publish_all_ports", "shm_bytes", "sandbox", "seccomp_profile", "as_asked", "annotations", "volumes_from", "volume_driver")
     class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +148,11 @@ class ContainerSpec(_message.Message):
     HEALTH_CHECK_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     PUBLISH_ALL_PORTS_FIELD_NUMBER: _ClassVar[int]
+    SHM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    SECCOMP_PROFILE_FIELD_NUMBER: _ClassVar[int]
+    AS_ASKED_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FROM_FIELD_NUMBER: _ClassVar[int]
     VOLUME_DRIVER_FIELD_NUMBER: _ClassVar[int]
     version: int
@@ -174,9 +186,28 @@ class ContainerSpec(_message.Message):
     health_check: HealthCheck
     platform: str
     publish_all_ports: bool
+    shm_bytes: int
+    sandbox: _process_pb2.SandboxOptions
+    seccomp_profile: str
+    as_asked: AsAsked
+    annotations: _containers.ScalarMap[str, str]
     volumes_from: _containers.RepeatedScalarFieldContainer[str]
     volume_driver: str
-    def __init__(self, version: _Optional[int] = ..., image: _Optional[str] = ..., image_id: _Optional[str] = ..., name: _Optional[str] = ..., entrypoint: _Optional[_Iterable[str]] = ..., entrypoint_set: _Optional[bool] = ..., command: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., log: _Optional[_Union[LogOptions, _Mapping]] = ..., network_mode: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkAttachment, _Mapping]]] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., port_bindings: _Optional[_Iterable[_Union[PortBinding, _Mapping]]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., volumes: _Optional[_Iterable[str]] = ..., dns: _Optional[_Union[DnsOptions, _Mapping]] = ..., extra_hosts: _Optional[_Iterable[str]] = ..., stdio: _Optional[_Union[StdioOptions, _Mapping]] = ..., read_only_root: _Optional[bool] = ..., kernel: _Optional[str] = ..., health_check: _Optional[_Union[HealthCheck, _Mapping]] = ..., platform: _Optional[str] = ..., publish_all_ports: _Optional[bool] = ..., volumes_from: _Optional[_Iterable[str]] = ..., volume_driver: _Optional[str] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., image: _Optional[str] = ..., image_id: _Optional[str] = ..., name: _Optional[str] = ..., entrypoint: _Optional[_Iterable[str]] = ..., entrypoint_set: _Optional[bool] = ..., command: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., log: _Optional[_Union[LogOptions, _Mapping]] = ..., network_mode: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkAttachment, _Mapping]]] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., port_bindings: _Optional[_Iterable[_Union[PortBinding, _Mapping]]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., volumes: _Optional[_Iterable[str]] = ..., dns: _Optional[_Union[DnsOptions, _Mapping]] = ..., extra_hosts: _Optional[_Iterable[str]] = ..., stdio: _Optional[_Union[StdioOptions, _Mapping]] = ..., read_only_root: _Optional[bool] = ..., kernel: _Optional[str] = ..., health_check: _Optional[_Union[HealthCheck, _Mapping]] = ..., platform: _Optional[str] = ..., publish_all_ports: _Optional[bool] = ..., shm_bytes: _Optional[int] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., seccomp_profile: _Optional[str] = ..., as_asked: _Optional[_Union[AsAsked, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volumes_from: _Optional[_Iterable[str]] = ..., volume_driver: _Optional[str] = ...) -> None: ...
+
+class AsAsked(_message.Message):
+    __slots__ = ("security_options", "ipc_mode", "userns_mode", "cgroupns_mode", "isolation")
+    SECURITY_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    IPC_MODE_FIELD_NUMBER: _ClassVar[int]
+    USERNS_MODE_FIELD_NUMBER: _ClassVar[int]
+    CGROUPNS_MODE_FIELD_NUMBER: _ClassVar[int]
+    ISOLATION_FIELD_NUMBER: _ClassVar[int]
+    security_options: _containers.RepeatedScalarFieldContainer[str]
+    ipc_mode: str
+    userns_mode: str
+    cgroupns_mode: str
+    isolation: str
+    def __init__(self, security_options: _Optional[_Iterable[str]] = ..., ipc_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., isolation: _Optional[str] = ...) -> None: ...
 
 class StdioOptions(_message.Message):
     __slots__ = ("attach_stdin", "attach_stdout", "attach_stderr", "stdin_once")
@@ -191,7 +222,7 @@ class StdioOptions(_message.Message):
     def __init__(self, attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stdin_once: _Optional[bool] = ...) -> None: ...
 
 class Resources(_message.Message):
-    __slots__ = ("memory_bytes", "memory_swap_bytes", "memory_reservation_bytes", "nano_cpus", "cpu_shares", "cpu_period_us", "cpu_quota_us", "cpuset_cpus", "pids_limit", "oom_kill_disable")
+    __slots__ = ("memory_bytes", "memory_swap_bytes", "memory_reservation_bytes", "nano_cpus", "cpu_shares", "cpu_period_us", "cpu_quota_us", "cpuset_cpus", "pids_limit", "oom_kill_disable", "memory_swap_unlimited", "memory_swappiness", "cpuset_mems", "block_limits")
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_SWAP_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_RESERVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -202,6 +233,10 @@ class Resources(_message.Message):
     CPUSET_CPUS_FIELD_NUMBER: _ClassVar[int]
     PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     OOM_KILL_DISABLE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_SWAP_UNLIMITED_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_SWAPPINESS_FIELD_NUMBER: _ClassVar[int]
+    CPUSET_MEMS_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_LIMITS_FIELD_NUMBER: _ClassVar[int]
     memory_bytes: int
     memory_swap_bytes: int
     memory_reservation_bytes: int
@@ -212,7 +247,11 @@ class Resources(_message.Message):
     cpuset_cpus: str
     pids_limit: int
     oom_kill_disable: bool
-    def __init__(self, memory_bytes: _Optional[int] = ..., memory_swap_bytes: _Optional[int] = ..., memory_reservation_bytes: _Optional[int] = ..., nano_cpus: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., cpu_period_us: _Optional[int] = ..., cpu_quota_us: _Optional[int] = ..., cpuset_cpus: _Optional[str] = ..., pids_limit: _Optional[int] = ..., oom_kill_disable: _Optional[bool] = ...) -> None: ...
+    memory_swap_unlimited: bool
+    memory_swappiness: int
+    cpuset_mems: str
+    block_limits: _containers.RepeatedCompositeFieldContainer[_process_pb2.BlockLimit]
+    def __init__(self, memory_bytes: _Optional[int] = ..., memory_swap_bytes: _Optional[int] = ..., memory_reservation_bytes: _Optional[int] = ..., nano_cpus: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., cpu_period_us: _Optional[int] = ..., cpu_quota_us: _Optional[int] = ..., cpuset_cpus: _Optional[str] = ..., pids_limit: _Optional[int] = ..., oom_kill_disable: _Optional[bool] = ..., memory_swap_unlimited: _Optional[bool] = ..., memory_swappiness: _Optional[int] = ..., cpuset_mems: _Optional[str] = ..., block_limits: _Optional[_Iterable[_Union[_process_pb2.BlockLimit, _Mapping]]] = ...) -> None: ...
 
 class RestartPolicy(_message.Message):
     __slots__ = ("condition", "maximum_retries")

@@ -158,7 +158,8 @@ class ExecServiceServicer:
     def Configure(self, request, context):
         """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
         what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
+        storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,9 +248,12 @@ class ExecServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Update(self, request, context):
-        """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
-        FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
-        (OPTION_NOT_IMPLEMENTED) for limits.
+        """Update changes limits and the restart policy, also of a container that runs: those limits are
+        its workload's, inside of what its VM has. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+        FAILED_PRECONDITION (WRONG_STATE) for the policy of a container that is removed at its end, for
+        limits of one that is paused, and, with the figures, for limits that its running VM hasn't room
+        for; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED). On failure all
+        is as before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,8 @@ class ExecServiceStub:
     Configure: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]
     """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
     what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
+    storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
     """
     Create: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -85,9 +86,12 @@ class ExecServiceStub:
     Unpause: _grpc.UnaryUnaryMultiCallable[_exec_pb2.UnpauseRequest, _exec_pb2.UnpauseResponse]
     """Unpause lets them go on."""
     Update: _grpc.UnaryUnaryMultiCallable[_exec_pb2.UpdateRequest, _exec_pb2.UpdateResponse]
-    """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
-    FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
-    (OPTION_NOT_IMPLEMENTED) for limits.
+    """Update changes limits and the restart policy, also of a container that runs: those limits are
+    its workload's, inside of what its VM has. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+    FAILED_PRECONDITION (WRONG_STATE) for the policy of a container that is removed at its end, for
+    limits of one that is paused, and, with the figures, for limits that its running VM hasn't room
+    for; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED). On failure all
+    is as before.
     """
     Rename: _grpc.UnaryUnaryMultiCallable[_exec_pb2.RenameRequest, _exec_pb2.RenameResponse]
     """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
@@ -131,7 +135,8 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Configure: _aio.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]  # type: ignore[assignment]
     """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
     what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
+    storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
     """
     Create: _aio.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]  # type: ignore[assignment]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -171,9 +176,12 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Unpause: _aio.UnaryUnaryMultiCallable[_exec_pb2.UnpauseRequest, _exec_pb2.UnpauseResponse]  # type: ignore[assignment]
     """Unpause lets them go on."""
     Update: _aio.UnaryUnaryMultiCallable[_exec_pb2.UpdateRequest, _exec_pb2.UpdateResponse]  # type: ignore[assignment]
-    """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
-    FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
-    (OPTION_NOT_IMPLEMENTED) for limits.
+    """Update changes limits and the restart policy, also of a container that runs: those limits are
+    its workload's, inside of what its VM has. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+    FAILED_PRECONDITION (WRONG_STATE) for the policy of a container that is removed at its end, for
+    limits of one that is paused, and, with the figures, for limits that its running VM hasn't room
+    for; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED). On failure all
+    is as before.
     """
     Rename: _aio.UnaryUnaryMultiCallable[_exec_pb2.RenameRequest, _exec_pb2.RenameResponse]  # type: ignore[assignment]
     """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
@@ -224,7 +232,8 @@ class ExecServiceServicer:
     ) -> _typing.Union[_exec_pb2.ConfigureResponse, _abc.Awaitable[_exec_pb2.ConfigureResponse]]:
         """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
         what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
+        storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
         """
 
     def Create(
@@ -319,9 +328,12 @@ class ExecServiceServicer:
         request: _exec_pb2.UpdateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.UpdateResponse, _abc.Awaitable[_exec_pb2.UpdateResponse]]:
-        """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
-        FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
-        (OPTION_NOT_IMPLEMENTED) for limits.
+        """Update changes limits and the restart policy, also of a container that runs: those limits are
+        its workload's, inside of what its VM has. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+        FAILED_PRECONDITION (WRONG_STATE) for the policy of a container that is removed at its end, for
+        limits of one that is paused, and, with the figures, for limits that its running VM hasn't room
+        for; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED). On failure all
+        is as before.
         """
 
     def Rename(

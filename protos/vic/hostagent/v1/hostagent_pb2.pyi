@@ -120,7 +120,7 @@ class Shape(_message.Message):
     def __init__(self, memory_mib: _Optional[int] = ..., vcpus: _Optional[int] = ..., bootstrap_digest: _Optional[str] = ..., disk_size_bytes: _Optional[int] = ...) -> None: ...
 
 class Machine(_message.Message):
-    __slots__ = ("machine_id", "launch_id", "kind", "shape", "parent_id", "disk_chain", "nics", "guest", "identity", "volumes")
+    __slots__ = ("machine_id", "launch_id", "kind", "shape", "parent_id", "disk_chain", "nics", "guest", "identity", "cpu_weight", "volumes")
     MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +130,7 @@ class Machine(_message.Message):
     NICS_FIELD_NUMBER: _ClassVar[int]
     GUEST_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    CPU_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
     machine_id: str
     launch_id: str
@@ -140,8 +141,9 @@ class Machine(_message.Message):
     nics: _containers.RepeatedCompositeFieldContainer[Nic]
     guest: GuestConfig
     identity: bytes
+    cpu_weight: int
     volumes: _containers.RepeatedCompositeFieldContainer[VolumeDisk]
-    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., kind: _Optional[_Union[MachineKind, str]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., parent_id: _Optional[str] = ..., disk_chain: _Optional[_Iterable[str]] = ..., nics: _Optional[_Iterable[_Union[Nic, _Mapping]]] = ..., guest: _Optional[_Union[GuestConfig, _Mapping]] = ..., identity: _Optional[bytes] = ..., volumes: _Optional[_Iterable[_Union[VolumeDisk, _Mapping]]] = ...) -> None: ...
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., kind: _Optional[_Union[MachineKind, str]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., parent_id: _Optional[str] = ..., disk_chain: _Optional[_Iterable[str]] = ..., nics: _Optional[_Iterable[_Union[Nic, _Mapping]]] = ..., guest: _Optional[_Union[GuestConfig, _Mapping]] = ..., identity: _Optional[bytes] = ..., cpu_weight: _Optional[int] = ..., volumes: _Optional[_Iterable[_Union[VolumeDisk, _Mapping]]] = ...) -> None: ...
 
 class VolumeDisk(_message.Message):
     __slots__ = ("path", "read_only", "size_bytes")
@@ -338,6 +340,20 @@ class KillRequest(_message.Message):
     def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ...) -> None: ...
 
 class KillResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReweighRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "cpu_weight")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    CPU_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    cpu_weight: int
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., cpu_weight: _Optional[int] = ...) -> None: ...
+
+class ReweighResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

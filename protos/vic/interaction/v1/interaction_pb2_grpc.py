@@ -186,14 +186,20 @@ class InteractionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Stats(self, request, context):
-        """Stats sends samples of the workload's use of resources.
+        """Stats sends samples of the workload's use of resources. With stream it goes on until the container
+        is removed, a sample a second; while nothing runs the answers have no sample. Otherwise it sends
+        one and ends. The tether is asked only while somebody watches, and all watchers share what it
+        tells. A VM that stands still tells nothing: then what it told last is repeated.
+        Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Top(self, request, context):
-        """Top lists the workload's processes.
+        """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
+        FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
+        UNAVAILABLE (TETHER_AWAY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -84,9 +84,17 @@ class InteractionServiceStub:
     none.
     """
     Stats: _grpc.UnaryStreamMultiCallable[_interaction_pb2.StatsRequest, _interaction_pb2.StatsResponse]
-    """Stats sends samples of the workload's use of resources."""
+    """Stats sends samples of the workload's use of resources. With stream it goes on until the container
+    is removed, a sample a second; while nothing runs the answers have no sample. Otherwise it sends
+    one and ends. The tether is asked only while somebody watches, and all watchers share what it
+    tells. A VM that stands still tells nothing: then what it told last is repeated.
+    Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
+    """
     Top: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.TopRequest, _interaction_pb2.TopResponse]
-    """Top lists the workload's processes."""
+    """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
+    FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
+    UNAVAILABLE (TETHER_AWAY).
+    """
     StatPath: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.StatPathRequest, _interaction_pb2.StatPathResponse]
     """StatPath describes a path in the container's file system."""
     GetArchive: _grpc.UnaryStreamMultiCallable[_interaction_pb2.GetArchiveRequest, _interaction_pb2.GetArchiveResponse]
@@ -152,9 +160,17 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     none.
     """
     Stats: _aio.UnaryStreamMultiCallable[_interaction_pb2.StatsRequest, _interaction_pb2.StatsResponse]  # type: ignore[assignment]
-    """Stats sends samples of the workload's use of resources."""
+    """Stats sends samples of the workload's use of resources. With stream it goes on until the container
+    is removed, a sample a second; while nothing runs the answers have no sample. Otherwise it sends
+    one and ends. The tether is asked only while somebody watches, and all watchers share what it
+    tells. A VM that stands still tells nothing: then what it told last is repeated.
+    Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
+    """
     Top: _aio.UnaryUnaryMultiCallable[_interaction_pb2.TopRequest, _interaction_pb2.TopResponse]  # type: ignore[assignment]
-    """Top lists the workload's processes."""
+    """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
+    FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
+    UNAVAILABLE (TETHER_AWAY).
+    """
     StatPath: _aio.UnaryUnaryMultiCallable[_interaction_pb2.StatPathRequest, _interaction_pb2.StatPathResponse]  # type: ignore[assignment]
     """StatPath describes a path in the container's file system."""
     GetArchive: _aio.UnaryStreamMultiCallable[_interaction_pb2.GetArchiveRequest, _interaction_pb2.GetArchiveResponse]  # type: ignore[assignment]
@@ -257,14 +273,22 @@ class InteractionServiceServicer:
         request: _interaction_pb2.StatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_interaction_pb2.StatsResponse], _abc.AsyncIterator[_interaction_pb2.StatsResponse]]:
-        """Stats sends samples of the workload's use of resources."""
+        """Stats sends samples of the workload's use of resources. With stream it goes on until the container
+        is removed, a sample a second; while nothing runs the answers have no sample. Otherwise it sends
+        one and ends. The tether is asked only while somebody watches, and all watchers share what it
+        tells. A VM that stands still tells nothing: then what it told last is repeated.
+        Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
+        """
 
     def Top(
         self,
         request: _interaction_pb2.TopRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.TopResponse, _abc.Awaitable[_interaction_pb2.TopResponse]]:
-        """Top lists the workload's processes."""
+        """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
+        FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
+        UNAVAILABLE (TETHER_AWAY).
+        """
 
     def StatPath(
         self,

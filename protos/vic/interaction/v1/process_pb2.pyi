@@ -53,18 +53,20 @@ class ListRegisteredResponse(_message.Message):
     def __init__(self, container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LaunchRequest(_message.Message):
-    __slots__ = ("container_id", "boot_id", "process_id", "process", "limits")
+    __slots__ = ("container_id", "boot_id", "process_id", "process", "limits", "sandbox")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     boot_id: str
     process_id: str
     process: _process_pb2.ProcessSpec
     limits: _process_pb2.WorkloadLimits
-    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
+    sandbox: _process_pb2.SandboxOptions
+    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
     __slots__ = ("pid", "started_at", "kernel_release")
@@ -87,6 +89,18 @@ class SignalRequest(_message.Message):
     def __init__(self, container_id: _Optional[str] = ..., process_id: _Optional[str] = ..., signal: _Optional[int] = ...) -> None: ...
 
 class SignalResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UpdateLimitsRequest(_message.Message):
+    __slots__ = ("container_id", "limits")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    limits: _process_pb2.WorkloadLimits
+    def __init__(self, container_id: _Optional[str] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
+
+class UpdateLimitsResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -57,6 +57,11 @@ class ProcessServiceStub:
     """Signal sends a signal to a process; returns when it was sent. Errors: FAILED_PRECONDITION
     (NOT_RUNNING), UNAVAILABLE (TETHER_AWAY).
     """
+    UpdateLimits: _grpc.UnaryUnaryMultiCallable[_process_pb2.UpdateLimitsRequest, _process_pb2.UpdateLimitsResponse]
+    """UpdateLimits gives the workload of a container's present boot other limits in the place of all
+    former ones; returns when they hold. Idempotent. Errors: INVALID_ARGUMENT (INVALID_SPEC) with
+    the kernel's reason, the former limits hold then; UNAVAILABLE (TETHER_AWAY).
+    """
     PowerOff: _grpc.UnaryUnaryMultiCallable[_process_pb2.PowerOffRequest, _process_pb2.PowerOffResponse]
     """PowerOff asks the tether to flush and to power the VM off; returns when it was asked. Errors:
     UNAVAILABLE (TETHER_AWAY).
@@ -102,6 +107,11 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     Signal: _aio.UnaryUnaryMultiCallable[_process_pb2.SignalRequest, _process_pb2.SignalResponse]  # type: ignore[assignment]
     """Signal sends a signal to a process; returns when it was sent. Errors: FAILED_PRECONDITION
     (NOT_RUNNING), UNAVAILABLE (TETHER_AWAY).
+    """
+    UpdateLimits: _aio.UnaryUnaryMultiCallable[_process_pb2.UpdateLimitsRequest, _process_pb2.UpdateLimitsResponse]  # type: ignore[assignment]
+    """UpdateLimits gives the workload of a container's present boot other limits in the place of all
+    former ones; returns when they hold. Idempotent. Errors: INVALID_ARGUMENT (INVALID_SPEC) with
+    the kernel's reason, the former limits hold then; UNAVAILABLE (TETHER_AWAY).
     """
     PowerOff: _aio.UnaryUnaryMultiCallable[_process_pb2.PowerOffRequest, _process_pb2.PowerOffResponse]  # type: ignore[assignment]
     """PowerOff asks the tether to flush and to power the VM off; returns when it was asked. Errors:
@@ -170,6 +180,16 @@ class ProcessServiceServicer:
     ) -> _typing.Union[_process_pb2.SignalResponse, _abc.Awaitable[_process_pb2.SignalResponse]]:
         """Signal sends a signal to a process; returns when it was sent. Errors: FAILED_PRECONDITION
         (NOT_RUNNING), UNAVAILABLE (TETHER_AWAY).
+        """
+
+    def UpdateLimits(
+        self,
+        request: _process_pb2.UpdateLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_process_pb2.UpdateLimitsResponse, _abc.Awaitable[_process_pb2.UpdateLimitsResponse]]:
+        """UpdateLimits gives the workload of a container's present boot other limits in the place of all
+        former ones; returns when they hold. Idempotent. Errors: INVALID_ARGUMENT (INVALID_SPEC) with
+        the kernel's reason, the former limits hold then; UNAVAILABLE (TETHER_AWAY).
         """
 
     def PowerOff(

@@ -27,20 +27,22 @@ LAUNCH_FAILURE_WORKING_DIRECTORY: LaunchFailure
 LAUNCH_FAILURE_SETUP: LaunchFailure
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats")
+    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats", "process_list")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FAILED_FIELD_NUMBER: _ClassVar[int]
     EXITED_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_LIST_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     started: ProcessStarted
     launch_failed: LaunchFailed
     exited: ProcessExited
     result: CommandResult
     stats: StatsSample
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ...) -> None: ...
+    process_list: ProcessList
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ..., process_list: _Optional[_Union[ProcessList, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("boot_id", "kernel_release", "tether_version", "processes")
@@ -107,6 +109,26 @@ class CommandResult(_message.Message):
     command_id: int
     error: str
     def __init__(self, command_id: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ProcessList(_message.Message):
+    __slots__ = ("command_id", "titles", "rows", "complete", "error")
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLES_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    command_id: int
+    titles: _containers.RepeatedScalarFieldContainer[str]
+    rows: _containers.RepeatedCompositeFieldContainer[ProcessListRow]
+    complete: bool
+    error: str
+    def __init__(self, command_id: _Optional[int] = ..., titles: _Optional[_Iterable[str]] = ..., rows: _Optional[_Iterable[_Union[ProcessListRow, _Mapping]]] = ..., complete: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ProcessListRow(_message.Message):
+    __slots__ = ("columns",)
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, columns: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StatsSample(_message.Message):
     __slots__ = ("time", "cpu_usage_us", "cpu_user_us", "cpu_system_us", "cpu_throttled_periods", "cpu_periods", "cpu_throttled_us", "system_cpu_us", "online_cpus", "memory_bytes", "memory_limit_bytes", "memory_stat", "pids", "pids_limit", "interfaces", "blocks")
@@ -190,7 +212,7 @@ class BlockStats(_message.Message):
     def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_operations: _Optional[int] = ..., write_operations: _Optional[int] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "archive")
+    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "archive", "top", "update_limits")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +221,8 @@ class ConnectResponse(_message.Message):
     POWER_OFF_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
     ARCHIVE_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_LIMITS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     launch: LaunchCommand
     signal: SignalCommand
@@ -207,23 +231,35 @@ class ConnectResponse(_message.Message):
     power_off: PowerOffCommand
     stats: StatsCommand
     archive: ArchiveCommand
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., archive: _Optional[_Union[ArchiveCommand, _Mapping]] = ...) -> None: ...
+    top: TopCommand
+    update_limits: UpdateLimitsCommand
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., archive: _Optional[_Union[ArchiveCommand, _Mapping]] = ..., top: _Optional[_Union[TopCommand, _Mapping]] = ..., update_limits: _Optional[_Union[UpdateLimitsCommand, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class LaunchCommand(_message.Message):
-    __slots__ = ("process_id", "process", "init", "limits")
+    __slots__ = ("process_id", "process", "init", "limits", "sandbox")
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     INIT_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
     process_id: str
     process: _process_pb2.ProcessSpec
     init: bool
     limits: _process_pb2.WorkloadLimits
-    def __init__(self, process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., init: _Optional[bool] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
+    sandbox: _process_pb2.SandboxOptions
+    def __init__(self, process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., init: _Optional[bool] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ...) -> None: ...
+
+class UpdateLimitsCommand(_message.Message):
+    __slots__ = ("command_id", "limits")
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    command_id: int
+    limits: _process_pb2.WorkloadLimits
+    def __init__(self, command_id: _Optional[int] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
 
 class SignalCommand(_message.Message):
     __slots__ = ("command_id", "process_id", "signal")
@@ -254,6 +290,14 @@ class ExitAcknowledged(_message.Message):
 class PowerOffCommand(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class TopCommand(_message.Message):
+    __slots__ = ("command_id", "ps_args")
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    PS_ARGS_FIELD_NUMBER: _ClassVar[int]
+    command_id: int
+    ps_args: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, command_id: _Optional[int] = ..., ps_args: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StatsCommand(_message.Message):
     __slots__ = ("period_ms",)

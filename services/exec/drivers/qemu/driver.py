@@ -31,6 +31,7 @@ from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Size
+from services.exec.resources import host_weight
 
 log = logging.getLogger("vic.exec.qemu")
 
@@ -41,7 +42,7 @@ _ACCELERATORS = {
 
 
 class QemuHypervisor:
-    """Implements :class:`~services.exec.drivers.Hypervisor` and ``CanPause``."""
+    """Implements :class:`~services.exec.drivers.Hypervisor`, ``CanPause`` and ``CanReweigh``."""
 
     def __init__(
         self,
@@ -201,6 +202,7 @@ class QemuHypervisor:
                     )
                     for disk in machine.volumes
                 ],
+                cpu_weight=host_weight(machine.spec.resources),
             ),
             ready_id=ready_id,
         )
@@ -267,6 +269,16 @@ class QemuHypervisor:
             await self._agent.Kill(request)
         except NotFound:
             return
+
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        """Have the agent weigh the machine's cgroup anew."""
+        await self._agent.Reweigh(
+            hostagent_pb2.ReweighRequest(
+                machine_id=container_id, launch_id=boot_id, cpu_weight=host_weight(resources)
+            )
+        )
 
     async def pause(self, container_id: str) -> None:
         """Hold the CPUs."""

@@ -45,6 +45,7 @@ def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
         ],
         root_readonly=spec.read_only_root,
         mounts=[_mount(machine, mount) for mount in in_order(spec.mounts)],
+        shm_bytes=spec.shm_bytes,
     )
 
 
