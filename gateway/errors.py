@@ -128,6 +128,10 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.VOLUME_STORE_NOT_FOUND: _Answer(404),
     Reason.VOLUME_STORE_UNAVAILABLE: _Answer(500),
     # host agent
+    # What vCenter refuses is for the administrator to mend.
+    Reason.PRIVILEGE_MISSING: _Answer(500),
+    Reason.PLATFORM_OBJECT_NOT_FOUND: _Answer(500),
+    Reason.PLATFORM_OBJECT_EXISTS: _Answer(500),
     Reason.MACHINE_NOT_FOUND: _Answer(500),
     Reason.MACHINE_EXISTS: _Answer(500),
     Reason.PARENT_NOT_FOUND: _Answer(500),

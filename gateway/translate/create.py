@@ -96,6 +96,8 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
             stdin_once=fields.flag("StdinOnce"),
         ),
         health_check=_health_check(fields.child("Healthcheck")),
+        dns=host.resolving.dns,
+        extra_hosts=host.resolving.extra_hosts,
     )
     spec.MergeFrom(host.confinement)
     # Written by docker commit and by old Windows builds; no part of what a container does.

@@ -190,6 +190,7 @@ class Creator:
             container_id=record.id,
             container_name=record.name,
             hostname=record.spec.hostname,
+            dns_servers=record.spec.dns.servers,
             endpoints=[
                 network_pb2.EndpointRequest(
                     network=attachment.network,

@@ -47,7 +47,10 @@ def _names(settings: NetworkSettings, networks: Networks, endpoints: Endpoints) 
         return of_host(settings.dns_servers, networks.subnets())
 
     answers = Answers(endpoints.directory, endpoints.networks_of)
-    return Names(answers, NameServer(networks.all, answers, Upstream(servers)))
+    server = NameServer(
+        networks.all, answers, Upstream(servers), resolvers_of=endpoints.resolvers_of
+    )
+    return Names(answers, server)
 
 
 async def serve(settings: NetworkSettings) -> None:

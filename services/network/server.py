@@ -109,6 +109,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
             request.container_name,
             request.hostname,
             messages.wishes(request.endpoints),
+            messages.resolvers(request.dns_servers),
         )
         found = self._encode.endpoints(reservation.endpoints, self._resolvers())
         return pb.ReserveResponse(endpoints=found)

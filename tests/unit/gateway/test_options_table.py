@@ -201,6 +201,9 @@ def _refusal(name: str, value: Any) -> str:
         ("SecurityOpt", ["apparmor=docker-default"], 501, "neither AppArmor nor SELinux"),
         ("SecurityOpt", ["label=type:x"], 501, "neither AppArmor nor SELinux"),
         ("SecurityOpt", ["seccomp={"], 400, "Decoding seccomp profile failed"),
+        ("Dns", ["localhost"], 400, "bad nameserver address: localhost"),
+        ("ExtraHosts", ["db"], 400, 'bad format for add-host: "db"'),
+        ("ExtraHosts", ["db:nowhere"], 400, 'invalid IP address in add-host: "nowhere"'),
         ("OomScoreAdj", 1001, 400, "range for oom score adj is [-1000, 1000]"),
         ("ShmSize", -1, 400, "SHM size can not be less than 0"),
         ("Ulimits", [{"Name": "nofile", "Soft": -2, "Hard": 1}], 400, "invalid ulimit nofile"),
@@ -214,6 +217,12 @@ def test_what_the_gateway_refuses(name: str, value: Any, status: int, words: str
         judge(f"HostConfig.{name}", value)
     assert refusal.value.status == status
     assert words in refusal.value.message
+
+
+def test_lines_for_the_hosts_file_are_read_in_all_forms() -> None:
+    lines = ["db:10.0.0.1", "v6:2001:db8::1", "wrapped:[2001:db8::2]", "host:host-gateway"]
+    told = judge("HostConfig.ExtraHosts", lines).extra_hosts
+    assert list(told) == [*lines[:2], "wrapped:2001:db8::2", lines[3]]
 
 
 @pytest.mark.parametrize("option", ["apparmor=unconfined", "label=disable", "seccomp=unconfined"])

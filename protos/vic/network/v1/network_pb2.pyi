@@ -125,7 +125,7 @@ class Network(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[NetworkKind, str]] = ..., pools: _Optional[_Iterable[_Union[AddressPool, _Mapping]]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., enable_ipv6: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., predefined: _Optional[bool] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group")
+    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group", "own_name_server")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_ID_FIELD_NUMBER: _ClassVar[int]
@@ -146,6 +146,7 @@ class Endpoint(_message.Message):
     DNS_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     BOUND_FIELD_NUMBER: _ClassVar[int]
     PORT_GROUP_FIELD_NUMBER: _ClassVar[int]
+    OWN_NAME_SERVER_FIELD_NUMBER: _ClassVar[int]
     id: str
     container_id: str
     network_id: str
@@ -166,7 +167,8 @@ class Endpoint(_message.Message):
     dns_options: _containers.RepeatedScalarFieldContainer[str]
     bound: bool
     port_group: str
-    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ..., port_group: _Optional[str] = ...) -> None: ...
+    own_name_server: bool
+    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ..., port_group: _Optional[str] = ..., own_name_server: _Optional[bool] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("network_id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options")
@@ -261,16 +263,18 @@ class PruneResponse(_message.Message):
     def __init__(self, removed_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReserveRequest(_message.Message):
-    __slots__ = ("container_id", "endpoints", "container_name", "hostname")
+    __slots__ = ("container_id", "endpoints", "container_name", "hostname", "dns_servers")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_NAME_FIELD_NUMBER: _ClassVar[int]
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    DNS_SERVERS_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     endpoints: _containers.RepeatedCompositeFieldContainer[EndpointRequest]
     container_name: str
     hostname: str
-    def __init__(self, container_id: _Optional[str] = ..., endpoints: _Optional[_Iterable[_Union[EndpointRequest, _Mapping]]] = ..., container_name: _Optional[str] = ..., hostname: _Optional[str] = ...) -> None: ...
+    dns_servers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, container_id: _Optional[str] = ..., endpoints: _Optional[_Iterable[_Union[EndpointRequest, _Mapping]]] = ..., container_name: _Optional[str] = ..., hostname: _Optional[str] = ..., dns_servers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EndpointRequest(_message.Message):
     __slots__ = ("network", "ipv4_address", "ipv6_address", "mac_address", "aliases")

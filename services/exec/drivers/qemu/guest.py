@@ -10,6 +10,8 @@ from portlayer.errors import FailedPrecondition, Reason
 from services.exec.drivers import MachineSpec
 from services.exec.mounts import in_order, may_copy, tmpfs_options
 
+# Docker's way to say that no domain is to be searched.
+NO_SEARCH = "."
 # Docker's word for the address of the host as a container sees it.
 HOST_GATEWAY = "host-gateway"
 
@@ -92,11 +94,17 @@ def _nic(index: int, endpoint: network_pb2.Endpoint, way_out: str) -> hostagent_
 def _dns(
     options: container_pb2.DnsOptions, endpoints: Iterable[network_pb2.Endpoint]
 ) -> hostagent_pb2.GuestDns:
-    """What the container asked for wins over what its first network offers."""
+    """What the container asked for wins over what its first network offers.
+
+    But for servers where the network has one of its own, without which its members' names would be
+    lost: that one asks the container's in its place.
+    """
     first = next(iter(endpoints), network_pb2.Endpoint())
+    wanted = first.dns_servers if first.own_name_server else options.servers or first.dns_servers
+    search = [] if list(options.search) == [NO_SEARCH] else options.search or first.dns_search
     return hostagent_pb2.GuestDns(
-        servers=options.servers or first.dns_servers,
-        search=options.search or first.dns_search,
+        servers=wanted,
+        search=search,
         options=options.options or first.dns_options,
     )
 
