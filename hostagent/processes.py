@@ -78,11 +78,10 @@ class WatchedProcess:
             Path(f"/proc/{name.pid}/oom_score_adj").write_text(str(score))
 
     def limit_files(self, name: ProcessName, size: int) -> None:
-        """Let it write files of so many bytes, where it could only shorter ones. Raises OSError."""
+        """Let it write files of so many bytes. Raises OSError."""
         if not self.ended.is_set():
-            _, known = resource.prlimit(name.pid, resource.RLIMIT_FSIZE)
-            if known < size:
-                resource.prlimit(name.pid, resource.RLIMIT_FSIZE, (size, size))
+            # It isn't collected yet: the number is still its own.
+            resource.prlimit(name.pid, resource.RLIMIT_FSIZE, (size, size))
 
     def descriptor_of(self, number: int) -> int:
         """Return a copy of one of the process's descriptors (pidfd_getfd(2)). Raises OSError."""

@@ -75,6 +75,8 @@ class _Boot:
         """The VM is gone."""
         self.ended = asyncio.Event()
         """The end of the init process is on record."""
+        self.retired = asyncio.Event()
+        """Nothing is left of the VM, and nothing is attached to it."""
         self.settled = asyncio.Event()
         """No Start is at work on it."""
         self.settled.set()
@@ -126,6 +128,7 @@ class Exits:
         if boot is not None:
             boot.settled.set()
             boot.ended.set()
+            boot.retired.set()
 
     async def ended(self, record: Record) -> None:
         """Return when the init process of a record's boot has ended and that is on record."""
@@ -134,6 +137,16 @@ class Exits:
         current = await self._containers.get(record.id)
         if current is not None and current.boot_id == record.boot_id and current.state.has_vm:
             await boot.ended.wait()
+        elif not known:
+            self.forget(record.boot_id)
+
+    async def retired(self, record: Record) -> None:
+        """Return when nothing is left of the VM of a record's boot, whose process has ended."""
+        known = record.boot_id in self._boots
+        boot = self._boot(record.boot_id)
+        current = await self._containers.get(record.id)
+        if current is not None and current.boot_id == record.boot_id:
+            await boot.retired.wait()
         elif not known:
             self.forget(record.boot_id)
 
@@ -238,27 +251,32 @@ class Exits:
         if not record.spec.auto_remove or uses_volumes(record.spec):
             await self.power_off(record)
         await self._hypervisor.destroy(record.id, record.boot_id)
+        if uses_volumes(record.spec):
+            await self._detach(record)
         if disconnect:
             await self._disconnect(record)
             await self._containers.retire(record)
         self.forget(record.boot_id)
 
-    async def _disconnect(self, record: Record) -> None:
-        """Tell network, interaction and storage that the VM of a boot is gone.
+    async def _detach(self, record: Record) -> None:
+        """Give back the volumes of a VM that is gone; where that can't be, the reconciler does."""
+        request = volume_pb2.DetachRequest(container_id=record.id, boot_id=record.boot_id)
+        try:
+            await self._peers.volumes.Detach(request)
+        except VicError as error:
+            log.warning("the volumes of %s are attached still: %s", record.id, error.message)
 
-        None can keep the container from being stopped: what network knows of a tap that is gone its
-        own reconciler mends, ours what storage knows, and interaction hears of it again at the next
-        start.
+    async def _disconnect(self, record: Record) -> None:
+        """Tell network and interaction that the VM of a boot is gone.
+
+        Neither can keep the container from being stopped: what network knows of a tap that is gone
+        its own reconciler mends, and interaction hears of it again at the next start.
         """
         unbind = self._peers.network.Unbind(network_pb2.UnbindRequest(container_id=record.id))
         retire = self._peers.processes.Retire(
             process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
         )
-        told: list[Awaitable[object]] = [unbind, retire]
-        if uses_volumes(record.spec):
-            request = volume_pb2.DetachRequest(container_id=record.id, boot_id=record.boot_id)
-            told.append(self._peers.volumes.Detach(request))
-        for result in await asyncio.gather(*told, return_exceptions=True):
+        for result in await asyncio.gather(unbind, retire, return_exceptions=True):
             if isinstance(result, VicError):
                 log.warning("cannot disconnect %s: %s", record.id, result.message)
             elif isinstance(result, BaseException):

@@ -38,6 +38,8 @@ TETHER_SECONDS = 120.0
 # A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
 # or a machine so busy that starting once more makes little difference.
 READY_SECONDS = 15.0
+# What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
+RETIRE_SECONDS = 60.0
 # uname(2)'s own bound.
 KERNEL_RELEASE_CHARACTERS = 64
 
@@ -162,11 +164,28 @@ class Starter:
         )
 
     async def _attach(self, record: Record) -> list[volume_pb2.AttachedDisk]:
-        """Take the container's volumes for this boot's VM."""
+        """Take the container's volumes for this boot's VM.
+
+        Waits for those of a container that has ended and whose VM is about to be gone.
+        """
         if not uses_volumes(record.spec):
             return []
         request = volume_pb2.AttachRequest(container_id=record.id, boot_id=record.boot_id)
-        return list((await self._peers.volumes.Attach(request)).disks)
+        deadline = asyncio.get_running_loop().time() + RETIRE_SECONDS
+        while True:
+            try:
+                return list((await self._peers.volumes.Attach(request)).disks)
+            except VicError as error:
+                if error.reason is not Reason.VOLUME_ATTACHED:
+                    raise
+                holder = await self._containers.get(error.metadata.get("container", ""))
+                if holder is None or not holder.boot_id or holder.state.has_vm:
+                    raise
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await self._exits.retired(holder)
+                except TimeoutError:
+                    raise error from None
 
     async def _undo_attach(self, record: Record) -> None:
         """Give the volumes back where no VM can have them."""

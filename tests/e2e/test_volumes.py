@@ -79,7 +79,7 @@ def test_a_fresh_volume_gets_the_images_files_and_keeps_what_is_written(
     assert "Read-only file system" in done.stderr
     suite.refused(
         *("run", "--mount", "type=volume,src=kept,dst=/v,volume-subpath=nope", image, "true"),
-        code=127,
+        code=125,
         message="cannot access path nope of the volume",
     )
 
@@ -153,7 +153,7 @@ def test_what_can_not_be_mounted(suite: Suite, image: str) -> None:
         )
     suite.refused(
         *("run", "--rm", "-v", "v1:/etc/passwd", image, "true"),
-        code=127,
+        code=125,
         message="cannot mount a directory on /etc/passwd",
     )
     suite.refused("create", "-v", "v1:/x:rslave", image, code=1, message="invalid mode: rslave")

@@ -34,6 +34,8 @@ def make_mounts(wanted: list[dict[str, Any]], trees: list[int]) -> None:
     mounts = [Mount(**fields) for fields in wanted]
     descriptors = iter(trees)
     placed = [(one, None if one.disk is None else next(descriptors)) for one in mounts]
+    for one, _ in placed:
+        _refuse_file(one.target)
     # What the image has must be copied before something is mounted over it.
     for one, tree in placed:
         if tree is not None and one.copy_up:
@@ -60,14 +62,15 @@ def _make_target(path: str) -> bool:
     """Make the directory that is mounted on, where the image has none; whether it has."""
     if os.path.isdir(path):
         return True
-    try:
-        os.makedirs(path, mode=0o755)
-    except FileExistsError:
-        raise NotADirectoryError(
-            errno.ENOTDIR,
-            f"cannot mount a directory on {path}, which is a file of the image: not a directory",
-        ) from None
+    _refuse_file(path)
+    os.makedirs(path, mode=0o755)
     return False
+
+
+def _refuse_file(path: str) -> None:
+    if os.path.lexists(path) and not os.path.isdir(path):
+        message = f"cannot mount a directory on {path}, which is a file: not a directory"
+        raise NotADirectoryError(errno.ENOTDIR, message)
 
 
 def _mount_tmpfs(wanted: Mount, *, was_there: bool) -> None:

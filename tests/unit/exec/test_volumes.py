@@ -89,6 +89,28 @@ async def test_a_volume_that_another_writes_refuses_the_start(facet: Facet) -> N
     await facet.lifecycle.start(record.id)
 
 
+async def test_a_start_waits_for_the_volumes_of_one_that_has_ended(facet: Facet) -> None:
+    volumes = facet.peers.volumes
+    first = await run(facet)
+    second = await facet.creator.create("", spec(mounts=[MOUNT]))
+    holder = await facet.containers.resolve(first)
+    refusal = FailedPrecondition("attached", Reason.VOLUME_ATTACHED, container=first)
+    volumes.failing["Attach"] = refusal
+    with pytest.raises((VicError, ExceptionGroup)):
+        await facet.lifecycle.start(second.id)
+    # Its process has ended, and its VM is about to go.
+    async with facet.turns.turn(first):
+        await facet.peers.end(first, 0)
+        volumes.failing["Attach"] = refusal
+        starting = asyncio.create_task(facet.lifecycle.start(second.id))
+        done, _ = await asyncio.wait({starting}, timeout=0.1)
+        assert not done
+        assert volumes.attached == {first: holder.boot_id}
+    async with asyncio.timeout(60):
+        running = await starting
+    assert volumes.attached == {second.id: running.boot_id}
+
+
 @pytest.mark.parametrize("step", ["create", "load", "run"])
 async def test_a_start_that_fails_gives_its_volumes_back(facet: Facet, step: str) -> None:
     record = await facet.creator.create("", spec(mounts=[MOUNT]))
