@@ -21,7 +21,7 @@ export PATH := $(PATH):/usr/sbin:/sbin:$(TOOLS)/usr/bin
 
 # What the suite runs with, and what its tests need besides.
 PACKAGES := qemu-system-x86 qemu-utils nftables iproute2 e2fsprogs busybox-static
-TEST_PACKAGES := skopeo umoci debootstrap strace golang-go golang-github-vmware-govmomi-dev
+TEST_PACKAGES := skopeo umoci debootstrap strace postgresql golang-go golang-github-vmware-govmomi-dev
 
 # The quick ones first; then those that run the whole suite, and look at the host for what it leaves.
 SUITES := $(wildcard $(addprefix tests/,unit integration))
@@ -94,7 +94,7 @@ down: .venv/.made ## Stop what `make demo` left running
 
 # --- checks -----------------------------------------------------------------------------------
 
-.PHONY: lint protos test unit bench soak
+.PHONY: lint protos test unit bench soak conformance
 lint: .venv/.made-dev ## ruff, mypy, import borders, protos
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
@@ -117,4 +117,8 @@ bench: setup .venv/.made-dev ## Start to exit of a container; ARGS="--count 50 -
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.start $(ARGS)
 
 soak: setup .venv/.made-dev ## Create, start, stop, remove for hours, counting what is left; ARGS
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.faults
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.soak $(ARGS)
+
+conformance: setup .venv/.made-dev ## docker-py's own integration tests against our endpoint; ARGS="FILE::CLASS"
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m tests.conformance.harness $(ARGS)

@@ -1,21 +1,27 @@
 """Where the time of `docker run --rm IMAGE true` goes: its spans, over some runs with pauses.
 
-Taken from what the services tell of themselves, so that nothing is slowed down by being watched.
+Taken from what the services tell of themselves by their events, and from the spans of their calls,
+which they export in batches, so that little is slowed down by being watched.
 """
 
 import argparse
 import asyncio
+import re
 import subprocess
 import time
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from statistics import median
 
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
-from bench.report import Series, cpu_seconds, report
-from bench.start import starts
+from bench.collector import Collector, Span, collect
+from bench.cpu import clients_seconds
+from bench.report import Series, report
+from bench.start import accounted_suite, starts
 from installer.facets import facet_channel
 from installer.instance import Instance, load_instance
 from portlayer.client import open_channel
@@ -35,6 +41,10 @@ SPANS = {
     "until the CLI ends": ("destroy", "over"),
     "all": ("begun", "over"),
 }
+
+
+# Services export every 5 s.
+EXPORT_SECONDS = 30.0
 
 
 class Marks:
@@ -116,6 +126,38 @@ async def trace(suite: Suite, image: str, count: int, pause: float) -> list[Mark
     return runs[1:]
 
 
+def calls(runs: list[Marks], collector: Collector) -> list[dict[str, object]]:
+    """Return the calls of a run: when they began, how long they took; medians in milliseconds."""
+    found: dict[tuple[str, str, int], list[tuple[float, float]]] = defaultdict(list)
+    for run in runs:
+        begun, over = run.times["begun"], run.times["over"]
+        seen: Counter[tuple[str, str]] = Counter()
+        for span in collector.between(begun, over):
+            name = short(span)
+            seen[name] += 1
+            timing = ((span.begin_ns - begun) / 1e6, (span.end_ns - span.begin_ns) / 1e6)
+            found[(*name, seen[name])].append(timing)
+    rows: list[dict[str, object]] = [
+        {
+            "service": service,
+            "call": call if number == 1 else f"{call} ({number})",
+            "runs": len(timings),
+            "begins": round(median(begin for begin, _ in timings), 1),
+            "takes": round(median(taken for _, taken in timings), 1),
+        }
+        for (service, call, number), timings in found.items()
+        # What isn't in most runs is somebody else's: a refill, a reconciler.
+        if len(timings) * 2 > len(runs)
+    ]
+    return sorted(rows, key=lambda row: float(str(row["begins"])))
+
+
+def short(span: Span) -> tuple[str, str]:
+    """Return service and method of a span; of an HTTP request, its method and path without IDs."""
+    path = re.sub(r"[0-9a-f]{64}", "ID", span.path)
+    return span.service, f"{span.name} {path}" if path else span.name.rpartition("/")[2]
+
+
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -128,21 +170,31 @@ def main() -> None:
     arguments = parser.parse_args()
     with ExitStack() as stack:
         registry = stack.enter_context(Registry())
-        suite = Suite()
-        stack.callback(suite.remove)
-        suite.up(f"--ready-clones={arguments.ready_clones}")
+        collector = stack.enter_context(collect())
+        suite, account = stack.enter_context(accounted_suite())
+        with account.charged():
+            suite.up(
+                f"--ready-clones={arguments.ready_clones}", f"--otlp-endpoint={collector.endpoint}"
+            )
         image = registry.push(busybox_image(), "busybox")
         suite.ok("pull", image)
         suite.ok("run", "--rm", image, "true")  # the parent is built, caches are warm
-        before, cpu = starts(suite), cpu_seconds()
+        before, cpu = starts(suite), account.seconds() + clients_seconds()
         runs = asyncio.run(trace(suite, image, arguments.count, arguments.pause))
-        spent, after = cpu_seconds() - cpu, starts(suite)
+        spent, after = account.seconds() + clients_seconds() - cpu, starts(suite)
+        collector.await_all(EXPORT_SECONDS)
+    table = calls(runs, collector)
+    print(f"\n{'service':<12}{'call':<44}{'runs':>6}{'begins':>10}{'takes':>10}")
+    for row in table:
+        print(f"{row['service']:<12}{row['call']:<44}{row['runs']:>6}", end="")
+        print(f"{row['begins']:>7} ms{row['takes']:>7} ms")
     facts = {
         "CPU s a run": round(spent / arguments.count, 3),
         "ready clones": after.ready_clones - before.ready_clones,
         "instant clones": after.instant_clones - before.instant_clones,
         "cold boots": after.cold_boots - before.cold_boots,
         "accelerator": after.accelerator,
+        "calls": table,
     }
     series = [
         Series(name, tuple((run.times[end] - run.times[begin]) / 1e9 for run in runs))

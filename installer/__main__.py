@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from installer.errors import InstallerError
 from installer.instance import DEFAULT_DATA_DIR
@@ -12,7 +13,11 @@ from portlayer.identity import Role
 
 Command = Callable[[argparse.Namespace], int]
 
-MOST_READY_CLONES = 64
+READY_CLONES: dict[str, Any] = {
+    "metavar": "N",
+    "help": "virtual machines kept ready for the next containers; 0 is none, auto as many as suit "
+    "the host's memory",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,12 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     up.add_argument("--otlp-endpoint", metavar="URL", help="OpenTelemetry collector")
-    up.add_argument(
-        "--ready-clones",
-        type=_ready_clones,
-        metavar="N",
-        help="virtual machines kept ready for the next containers (default: none)",
-    )
+    up.add_argument("--ready-clones", **READY_CLONES)
     up.add_argument(
         "--volume-store",
         action="append",
@@ -106,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     delete.set_defaults(command=_delete)
 
     configure = commands.add_parser(
-        "configure", help="change the limits of a running suite, effective at once"
+        "configure",
+        help="change the limits of a running suite and how its containers start, effective at once",
     )
     configure.add_argument("--container-limit", metavar="N", help="containers, or none")
     configure.add_argument(
@@ -114,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     configure.add_argument(
         "--cpu-limit", metavar="N", help="virtual CPUs of the VMs that run, or none"
+    )
+    configure.add_argument("--ready-clones", **READY_CLONES)
+    configure.add_argument(
+        "--start",
+        choices=("clone", "cold"),
+        help="whether virtual machines are cloned, or boot by themselves and share no memory",
     )
     configure.add_argument(
         "--storage-limit",
@@ -154,15 +161,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _ready_clones(text: str) -> int:
-    if not text.isdecimal() or int(text) > MOST_READY_CLONES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {MOST_READY_CLONES}")
-    return int(text)
-
-
 def _up(options: argparse.Namespace) -> int:
+    from installer.configure import configure, wish
     from installer.up import Wishes, bring_up
 
+    wished = None if options.ready_clones is None else wish(ready_clones=options.ready_clones)
     wishes = Wishes(
         data_dir=options.data_dir,
         host=options.host,
@@ -170,11 +173,12 @@ def _up(options: argparse.Namespace) -> int:
         registry_mirrors=_tuple(options.registry_mirror),
         log_level=options.log_level,
         otlp_endpoint=options.otlp_endpoint,
-        ready_clones=options.ready_clones,
         volume_stores=_tuple(options.volume_store),
         bootstrap=options.bootstrap,
     )
     instance = bring_up(wishes, say)
+    if wished is not None:
+        configure(options.data_dir, wished)
     print(f"vic {instance.id} is up at {instance.options.host}")
     print(f"  export DOCKER_HOST={instance.options.host}")
     return 0
@@ -221,26 +225,19 @@ def _delete(options: argparse.Namespace) -> int:
 
 
 def _configure(options: argparse.Namespace) -> int:
-    from installer.configure import Wishes, configure
+    from installer.configure import configure, tell, wish
 
-    wishes = Wishes(
+    wished = wish(
         containers=options.container_limit,
         memory=options.memory_limit,
         cpus=options.cpu_limit,
         storage=options.storage_limit,
         overcommit=options.memory_overcommit,
+        ready_clones=options.ready_clones,
+        start=options.start,
     )
-    limits = configure(options.data_dir, wishes)
-    print(f"containers: {limits.containers or 'no limit'}")
-    print(f"memory of running VMs: {_mebibytes(limits.memory_bytes)}")
-    print(f"CPUs of running VMs: {limits.cpus or 'no limit'}")
-    print(f"disks of containers: {_mebibytes(limits.storage_bytes)}")
-    print(f"memory overcommitment: {limits.memory_overcommit_percent / 100:g} times")
+    print(tell(configure(options.data_dir, wished)))
     return 0
-
-
-def _mebibytes(limit: int) -> str:
-    return f"{limit // 1024**2} MiB" if limit else "no limit"
 
 
 def _bootstrap(options: argparse.Namespace) -> int:

@@ -36,8 +36,6 @@ class Options:
     log_level: str = "info"
     otlp_endpoint: str = ""
     """OpenTelemetry collector; empty turns export off."""
-    ready_clones: int = 0
-    """Clones that are kept ready ahead of demand; 0 is none."""
     volume_stores: Mapping[str, str] = field(default_factory=dict)
     """URLs of the places beside the data directory where volumes are kept, by name."""
 
@@ -125,7 +123,6 @@ def load_instance(data_dir: Path) -> Instance | None:
             registry_mirrors=tuple(fields["registry_mirrors"]),
             log_level=str(fields["log_level"]),
             otlp_endpoint=str(fields["otlp_endpoint"]),
-            ready_clones=int(fields.get("ready_clones", Options.ready_clones)),
             volume_stores=dict(fields.get("volume_stores", {})),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)

@@ -65,7 +65,6 @@ class Wishes:
     registry_mirrors: tuple[str, ...] | None = None
     log_level: str | None = None
     otlp_endpoint: str | None = None
-    ready_clones: int | None = None
     volume_stores: tuple[str, ...] | None = None
     bootstrap: Path | None = None
 
@@ -78,7 +77,6 @@ class Wishes:
             "registry_mirrors": self.registry_mirrors,
             "log_level": self.log_level,
             "otlp_endpoint": self.otlp_endpoint,
-            "ready_clones": self.ready_clones,
             "volume_stores": None
             if self.volume_stores is None
             else parse_stores(self.volume_stores),

@@ -144,12 +144,20 @@ def _driver_status(info: InfoResponse, images: ImageServiceInfoResponse) -> list
         ["Memory overcommitment", f"{limits.memory_overcommit_percent / 100:g} times"],
         ["Disks of containers", f"{human_size(info.disk_bytes)} of {storage}"],
         ["CPUs of VMs", f"{info.vm_cpus} of {limits.cpus or 'no limit'}"],
+        ["Ready clones", _ready_clones(info)],
         [
             "Starts",
             f"{info.ready_clones} ready clones, {info.instant_clones} instant clones, "
             f"{info.cold_boots} cold boots",
         ],
     ]
+
+
+def _ready_clones(info: InfoResponse) -> str:
+    mode = info.start_mode
+    if mode.cold:
+        return "none: every start is cold"
+    return f"{info.ready_clones_waiting} of {mode.ready_clones} wait"
 
 
 def _registries(images: ImageServiceInfoResponse) -> dict[str, Any]:

@@ -27,11 +27,14 @@ from services.exec.operations import Turns
 from services.exec.parts import Parts
 from services.exec.peers import open_peers
 from services.exec.reconcile import Reconciler
+from services.exec.replicas import follow_replicas
 from services.exec.restarting import Restarts
 from services.exec.roles import ACCESS, SERVICE
 from services.exec.server import ExecServicer
 from services.exec.settings import ExecSettings
+from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
+from services.exec.vch import Vch
 from services.exec.watching import Watching
 
 log = logging.getLogger("vic.exec")
@@ -60,33 +63,34 @@ async def serve(settings: ExecSettings) -> None:
             hostagent_pb2_grpc.HostAgentServiceStub(agent_channel),
             bootstrap_digest=settings.bootstrap_digest,
             default_disk_bytes=settings.base_size_bytes,
-            ready_clones=settings.ready_clones,
         )
         containers, facts = Containers(store), Facts(store)
         admission = Admission(store, hypervisor, settings.base_size_bytes)
-        events, turns = EventLog(History(store)), Turns()
+        modes = StartModes(facts, hypervisor, StartMode(settings.ready_clones))
+        events, turns = EventLog(History(store)), Turns(store.neighbours)
         exits = Exits(containers, events, turns, peers, hypervisor)
         creator = Creator(containers, admission, events, turns, peers, hypervisor)
         lifecycle = Lifecycle(
             Parts(containers, events, turns, peers, hypervisor, creator, exits),
             admission,
+            modes,
             server_name(Role.INTERACTION, settings.instance_id),
         )
         reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
         restarts = Restarts(containers, facts, lifecycle, exits)
         watching = Watching(facts, peers, hypervisor, exits, reconciler)
-        servicer = ExecServicer(
+        vch = Vch(
             settings.instance_id,
             version("vic"),
             containers,
             admission,
-            events,
-            creator,
             lifecycle,
             hypervisor,
-            restarts,
+            modes,
         )
+        servicer = ExecServicer(containers, events, creator, lifecycle, vch, restarts)
         await restarts.open(host_boot())
+        await modes.open()
         await hypervisor.open()
         stack.push_async_callback(hypervisor.close)
         server = FacetServer(credentials, settings.instance_id, ACCESS, [SERVICE])
@@ -95,6 +99,7 @@ async def serve(settings: ExecSettings) -> None:
             asyncio.create_task(reconciler.run(), name="reconciler"),
             asyncio.create_task(watching.run(), name="watching"),
             asyncio.create_task(restarts.run(), name="restarts"),
+            asyncio.create_task(follow_replicas(store.neighbours, events, exits), name="replicas"),
         ]
         try:
             await server.start(settings.addresses)

@@ -34,8 +34,12 @@ class EventLog:
         return await self._history.range()
 
     def announce(self, container_id: str) -> None:
-        """Wake the watchers of a container; called after a transaction that stored its events."""
-        for key in (container_id, _ALL):
+        """Wake the watchers of a container, or without one all of them.
+
+        Called after a transaction that stored events, here or in another replica.
+        """
+        keys = (container_id, _ALL) if container_id else tuple(self._watchers)
+        for key in keys:
             for watcher in self._watchers.get(key, ()):
                 watcher.set()
 

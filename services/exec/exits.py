@@ -150,6 +150,14 @@ class Exits:
         elif not known:
             self.forget(record.boot_id)
 
+    async def look_again(self) -> None:
+        """Let go on who waits for ends that are on record, since another replica heard of them."""
+        if self._boots:
+            running = await self._containers.running_boots()
+            for boot_id, boot in self._boots.items():
+                if boot.settled.is_set() and boot_id not in running:
+                    boot.ended.set()
+
     async def process_ended(self, container_id: str, boot_id: str, how: Exit) -> None:
         """Record that an init process ended; the VM is taken down in the background.
 
@@ -160,8 +168,10 @@ class Exits:
             await boot.settled.wait()
         record = await self._containers.get(container_id)
         if record is None or record.boot_id != boot_id or not record.state.runs:
+            self._over(boot_id)
             return
         if not await self._record(record, how):
+            self._over(boot_id)
             return
         task = asyncio.create_task(self._clean_up(record), name=f"retire {container_id}")
         self._cleanups.add(task)
@@ -183,6 +193,11 @@ class Exits:
             )
             how = Exit(KILLED, False, time.time_ns())
         await self.process_ended(exited.container_id, exited.boot_id, how)
+
+    def _over(self, boot_id: str) -> None:
+        """Let go on who waits for an end that is on record already: another replica heard of it."""
+        if (boot := self._boots.get(boot_id)) is not None:
+            boot.ended.set()
 
     def _boot(self, boot_id: str) -> _Boot:
         return self._boots.setdefault(boot_id, _Boot())

@@ -8,11 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from portlayer.neighbours import tell
 from portlayer.store import Store
 from services.exec.schema import EVENTS
 
 # Events kept; older ones are removed as new ones come.
 EVENT_HISTORY = 10_000
+# Replicas tell one another on it whose event they have stored.
+EVENTS_CHANNEL = "vic_exec_events"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ async def append_events(connection: AsyncConnection, events: Iterable[NewEvent])
                 detail=event.detail,
             )
         )
+        await tell(connection, EVENTS_CHANNEL, event.container_id)
         key: Sequence[Any] | None = result.inserted_primary_key
         newest = int(key[0]) if key else newest
     if newest and newest % 100 == 0:

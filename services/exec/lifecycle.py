@@ -19,6 +19,7 @@ from services.exec.removing import Removing
 from services.exec.renaming import Renaming
 from services.exec.signalling import Signalling
 from services.exec.starting import Starter
+from services.exec.startmode import StartModes
 from services.exec.states import State, Verb
 from services.exec.stopping import Stopping
 from services.exec.updating import Updating
@@ -29,11 +30,13 @@ log = logging.getLogger("vic.exec.lifecycle")
 class Lifecycle:
     """Carries out verbs on containers. Errors as ExecService says."""
 
-    def __init__(self, parts: Parts, admission: Admission, tether_server_name: str) -> None:
+    def __init__(
+        self, parts: Parts, admission: Admission, modes: StartModes, tether_server_name: str
+    ) -> None:
         self._parts = parts
         self._admission = admission
         self._starter = Starter(
-            parts.containers, parts.peers, parts.hypervisor, parts.exits, tether_server_name
+            parts.containers, parts.peers, parts.hypervisor, parts.exits, modes, tether_server_name
         )
         pausing, removing = Pausing(parts), Removing(parts)
         self._stopping = Stopping(parts, pausing)

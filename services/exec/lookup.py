@@ -90,6 +90,13 @@ class Lookup:
         async with self._store.reading() as connection:
             return (await connection.execute(query)).first() is not None
 
+    async def running_boots(self) -> set[str]:
+        """Return the boots of the containers that have a VM."""
+        states = [state.value for state in State if state.has_vm]
+        query = sa.select(CONTAINERS.c.boot_id).where(CONTAINERS.c.state.in_(states))
+        async with self._store.reading() as connection:
+            return set((await connection.execute(query)).scalars())
+
     async def counts(self) -> dict[State, int]:
         """Return how many containers are in each state."""
         query = (

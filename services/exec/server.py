@@ -2,16 +2,13 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import grpc
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
 from portlayer.errors import InvalidArgument, OutOfRange, Reason
-from services.exec.admission import Admission
 from services.exec.creation import Creator
-from services.exec.drivers import Hypervisor, StartKind
 from services.exec.eventlog import EventLog
 from services.exec.events import told_event
 from services.exec.history import StoredEvent
@@ -22,6 +19,7 @@ from services.exec.record import Record, seconds, timestamp
 from services.exec.restarting import Restarts
 from services.exec.states import State
 from services.exec.store import Containers
+from services.exec.vch import Vch
 from services.exec.waiting import wait
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -48,73 +46,31 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
 
     def __init__(
         self,
-        instance_id: str,
-        version: str,
         containers: Containers,
-        admission: Admission,
         events: EventLog,
         creator: Creator,
         lifecycle: Lifecycle,
-        hypervisor: Hypervisor,
+        vch: Vch,
         restarts: Restarts,
     ) -> None:
-        self._instance_id = instance_id
-        self._version = version
         self._containers = containers
-        self._admission = admission
         self._events = events
         self._creator = creator
         self._lifecycle = lifecycle
-        self._hypervisor = hypervisor
+        self._vch = vch
         self._restarts = restarts
         self.requests: Requests[Record | None] = Requests()
         self._prunes: Requests[list[str]] = Requests()
 
     async def Info(self, request: exec_pb2.InfoRequest, context: Context) -> exec_pb2.InfoResponse:
         """See the contract."""
-        platform = await self._hypervisor.info()
-        counts = await self._containers.counts()
-        paused = counts.get(State.PAUSED, 0)
-        running = sum(counts.get(state, 0) for state in State if state.has_vm) - paused
-        starts = self._lifecycle.starts
-        running_vms = [state for state in State if state.has_vm]
-        given = [
-            record.vm or self._hypervisor.size(record.spec.resources)
-            for record in await self._containers.select(running_vms)
-        ]
-        return exec_pb2.InfoResponse(
-            instance_id=self._instance_id,
-            driver=platform.driver,
-            hypervisor=platform.hypervisor,
-            accelerator=platform.accelerator,
-            accelerator_reason=platform.accelerator_reason,
-            kernel_release=platform.kernel_release,
-            cpus=platform.cpus,
-            memory_bytes=platform.memory_bytes,
-            containers=sum(counts.values()),
-            containers_running=running,
-            containers_paused=paused,
-            containers_stopped=sum(counts.values()) - running - paused,
-            cold_boots=starts[StartKind.COLD_BOOT],
-            instant_clones=starts[StartKind.INSTANT_CLONE],
-            version=self._version,
-            limits=(await self._admission.limits()).message(),
-            vm_memory_bytes=sum(size.memory_bytes for size in given),
-            vm_cpus=sum(size.cpus for size in given),
-            disk_bytes=sum(counts.values()) * self._admission.disk_bytes,
-            ready_clones=starts[StartKind.READY_CLONE],
-            ready_clones_failed=platform.ready_failed,
-            ready_clones_waiting=platform.ready_waiting,
-        )
+        return await self._vch.info()
 
     async def Configure(
         self, request: exec_pb2.ConfigureRequest, context: Context
     ) -> exec_pb2.ConfigureResponse:
         """See the contract."""
-        given = {field.name: value for field, value in request.ListFields()}
-        limits = replace(await self._admission.limits(), **given)
-        await self._admission.set_limits(limits)
-        return exec_pb2.ConfigureResponse(limits=limits.message())
+        return await self._vch.configure(request)
 
     async def Create(
         self, request: exec_pb2.CreateRequest, context: Context

@@ -15,6 +15,7 @@ from services.exec.ports import validate_ports
 from services.exec.resources import validate_resources
 from services.exec.sandbox import validate_sandbox
 from services.exec.signals import parse_signal
+from services.exec.startmode import validate_label
 
 SPEC_VERSION = 1
 # RFC 1123 for each label; a host name has 64 bytes at most in Linux (sethostname(2)).
@@ -44,6 +45,7 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     validate_sandbox(spec)
     validate_ports(spec)
     validate_mounts(spec)
+    validate_label(spec.labels)
     _refuse_what_is_missing(spec)
 
 

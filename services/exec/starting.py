@@ -5,7 +5,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from services.exec.ports import publish
 from services.exec.record import Record
 from services.exec.resources import workload_limits
 from services.exec.spec import init_process
+from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
 
@@ -40,6 +41,7 @@ TETHER_SECONDS = 120.0
 READY_SECONDS = 15.0
 # What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
 RETIRE_SECONDS = 60.0
+RETIRE_LOOK_SECONDS = 5.0
 # uname(2)'s own bound.
 KERNEL_RELEASE_CHARACTERS = 64
 
@@ -53,12 +55,14 @@ class Starter:
         peers: Peers,
         hypervisor: Hypervisor,
         exits: Exits,
+        modes: StartModes,
         tether_server_name: str,
     ) -> None:
         self._containers = containers
         self._peers = peers
         self._hypervisor = hypervisor
         self._exits = exits
+        self._modes = modes
         self._tether_server_name = tether_server_name
         self._management: network_pb2.InfoResponse | None = None
         # Starts since the service came up; a cold boot is never silent.
@@ -72,7 +76,7 @@ class Starter:
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         try:
-            return await self._boot(fresh)
+            return await self._boot(fresh, cold=self._modes.cold(former.spec.labels))
         except Exception as error:
             leaf = leaf_error(error)
             if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
@@ -181,11 +185,12 @@ class Starter:
                 holder = await self._containers.get(error.metadata.get("container", ""))
                 if holder is None or not holder.boot_id or holder.state.has_vm:
                     raise
-                try:
-                    async with asyncio.timeout_at(deadline):
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+                with suppress(TimeoutError):
+                    # Another replica of this service may have it in hand, and tells nobody.
+                    async with asyncio.timeout(RETIRE_LOOK_SECONDS):
                         await self._exits.retired(holder)
-                except TimeoutError:
-                    raise error from None
 
     async def _undo_attach(self, record: Record) -> None:
         """Give the volumes back where no VM can have them."""

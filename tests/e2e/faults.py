@@ -112,7 +112,7 @@ def remove(suite: Suite, name: str) -> None:
     deadline = time.monotonic() + SETTLED_SECONDS
     while name in suite.ok("ps", "--all", "--format", "{{.Names}}").split():
         looked = suite.docker("inspect", "--format", "{{.State.Status}}", name)
-        if looked.stdout.strip() in ("created", "running", "exited"):
+        if looked.stdout.strip() in ("created", "running", "exited", "dead"):
             done = suite.docker("rm", "-f", name)
             assert done.returncode == 0 or "No such container" in done.stderr, done.stderr
         assert time.monotonic() < deadline, f"{name} stays {looked.stdout}{looked.stderr}"

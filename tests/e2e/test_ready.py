@@ -29,24 +29,30 @@ SCRIPT = (
 
 @pytest.fixture(scope="module")
 def instance(suite: Suite) -> Iterator[Instance]:
-    suite.up(f"--ready-clones={READY}")
-    suite.settle()
     found = load_instance(suite.data_dir)
     assert found is not None
+    configure(suite, f"--ready-clones={READY}")
     yield found
-    suite.up("--ready-clones=0")
-    suite.settle()
+    configure(suite, "--ready-clones=auto")
+
+
+def configure(suite: Suite, *options: str) -> None:
+    """Change how containers start."""
+    done = suite.vic("configure", *options)
+    assert done.returncode == 0, done.stderr
 
 
 def filled(
-    instance: Instance, also: Callable[[exec_pb2.InfoResponse], bool] = lambda _: True
+    instance: Instance,
+    also: Callable[[exec_pb2.InfoResponse], bool] = lambda _: True,
+    wanted: int = READY,
 ) -> exec_pb2.InfoResponse:
     """Wait until all clones that are wanted are ready. Nothing tells of it but exec's own count."""
 
     deadline = time.monotonic() + FILL_SECONDS
     while time.monotonic() < deadline:
         info = exec_info(instance)
-        if info.ready_clones_waiting == READY and also(info):
+        if info.ready_clones_waiting == wanted and also(info):
             return info
         time.sleep(0.5)
     raise AssertionError(f"{exec_info(instance)}")
@@ -111,15 +117,41 @@ def test_none_is_left_over_by_a_service_that_was_killed(
 
 
 def test_none_are_kept_where_none_are_wanted(suite: Suite, image: str, instance: Instance) -> None:
-    suite.up("--ready-clones=0")
+    filled(instance)
+    before, pid = exec_info(instance), suite.pid("exec")
+    configure(suite, "--ready-clones=0")
     try:
-        suite.settle()
-        assert waiting(instance) == {}
-        before = exec_info(instance)
+        filled(instance, wanted=0)
+        assert "0 of 0 ready" in suite.vic("status").stdout
         suite.ok("run", "--rm", image, "true")
         after = exec_info(instance)
+        assert waiting(instance) == {}
         assert after.ready_clones == before.ready_clones
-        assert after.instant_clones + after.cold_boots > before.instant_clones + before.cold_boots
+        assert after.instant_clones > before.instant_clones
+        # Nobody's memory holds so many, and what was set stays.
+        refused = suite.vic("configure", "--ready-clones=9999", "--container-limit=1")
+        assert refused.returncode == 1
+        assert "9999 ready clones" in refused.stderr
+        assert exec_info(instance).limits == before.limits
     finally:
-        suite.up(f"--ready-clones={READY}")
-        suite.settle()
+        configure(suite, f"--ready-clones={READY}")
+    filled(instance)
+    assert "Ready clones: 2 of 2 wait" in suite.ok("info")
+    assert suite.pid("exec") == pid
+
+
+def test_one_that_is_to_share_no_memory_boots_by_itself(
+    suite: Suite, image: str, instance: Instance
+) -> None:
+    before = exec_info(instance)
+    container = suite.ok("run", "-d", "--label", "vic.start=cold", image, "sleep", "1000")
+    machine = machines(instance)[container]
+    assert (machine.kind, machine.parent_id) == (hostagent_pb2.MACHINE_KIND_COLD, "")
+    after = exec_info(instance)
+    assert after.cold_boots == before.cold_boots + 1
+    assert after.ready_clones == before.ready_clones
+    suite.refused(
+        *("create", "--label", "vic.start=warm", image),
+        code=1,
+        message="invalid label vic.start=warm",
+    )

@@ -31,8 +31,9 @@ class HypervisorInfo:
     kernel_release: str
     cpus: int
     memory_bytes: int
-    # Clones that wait for a start, and those that were kept ready in vain.
+    # Clones that wait for a start, how many are to, and those that were kept ready in vain.
     ready_waiting: int = 0
+    ready_wanted: int = 0
     ready_failed: int = 0
 
 
@@ -158,3 +159,14 @@ class CanPause(Protocol):
 
     async def unpause(self, container_id: str) -> None:
         """Let them go on."""
+
+
+@runtime_checkable
+class CanKeepReady(Protocol):
+    """A hypervisor that can keep clones ready ahead of demand."""
+
+    def check_ready(self, count: int) -> None:
+        """Return when the host can hold so many. Raises InvalidArgument with the figures."""
+
+    def keep_ready(self, count: int | None) -> None:
+        """Keep so many from now on; None is as many as suit the host."""

@@ -15,7 +15,14 @@ from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, image_pb2, volume_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
-from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason, VicError
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    VicError,
+)
 from portlayer.store import Store, open_store
 from services.exec.admission import Admission
 from services.exec.creation import Creator
@@ -38,7 +45,9 @@ from services.exec.parts import Parts
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
 from services.exec.restarting import Restarts
+from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
+from services.exec.vch import Vch
 from tests.databases import place_database
 
 DISK_BYTES = 8 * 2**30
@@ -296,6 +305,8 @@ class FakeHypervisor:
     shares: dict[str, int] = field(default_factory=dict)
     # How many of the next starts take a clone that was kept ready.
     ready: int = 0
+    # How many are to be kept.
+    wanted: int = 0
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
     exits_to: "Exits | None" = None
@@ -306,7 +317,9 @@ class FakeHypervisor:
     async def close(self) -> None: ...
 
     async def info(self) -> HypervisorInfo:
-        return HypervisorInfo("fake", "fake", "none", "a test", "6.1", 2, 2**34)
+        return HypervisorInfo(
+            "fake", "fake", "none", "a test", "6.1", 2, 2**34, ready_wanted=self.wanted
+        )
 
     def size(self, resources: container_pb2.Resources) -> Size:
         return Size(max(512 * MIB, resources.memory_bytes), max(1, resources.nano_cpus // 10**9))
@@ -368,6 +381,13 @@ class FakeHypervisor:
     async def unpause(self, container_id: str) -> None:
         self.paused.discard(container_id)
 
+    def check_ready(self, count: int) -> None:
+        if count > 8:
+            raise InvalidArgument(f"{count} ready clones take too much", Reason.INVALID_REQUEST)
+
+    def keep_ready(self, count: int | None) -> None:
+        self.wanted = 2 if count is None else count
+
     def _fail(self, call: str) -> None:
         if call in self.failing:
             raise self.failing.pop(call)
@@ -385,6 +405,8 @@ class Facet:
     events: EventLog
     creator: Creator
     lifecycle: Lifecycle
+    modes: StartModes
+    vch: Vch
     exits: Exits
     reconciler: Reconciler
     restarts: Restarts
@@ -417,13 +439,15 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     stubs = Peers(*(cast("Any", peers),) * 4, cast("Any", peers.volumes))
     containers, facts = Containers(store), Facts(store)
     admission = Admission(store, hypervisor, DISK_BYTES)
-    history, turns = History(store), Turns()
+    history, turns = History(store), Turns(store.neighbours)
     events = EventLog(history)
     exits = Exits(containers, events, turns, stubs, hypervisor)
     peers.exits = hypervisor.exits_to = exits
     creator = Creator(containers, admission, events, turns, stubs, hypervisor)
     parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits)
-    lifecycle = Lifecycle(parts, admission, "interaction.test.vic")
+    modes = StartModes(facts, hypervisor, StartMode())
+    lifecycle = Lifecycle(parts, admission, modes, "interaction.test.vic")
+    vch = Vch("0" * 8, "1", containers, admission, lifecycle, hypervisor, modes)
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
     restarts = Restarts(containers, facts, lifecycle, exits)
     return Facet(
@@ -435,6 +459,8 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
         events,
         creator,
         lifecycle,
+        modes,
+        vch,
         exits,
         reconciler,
         restarts,

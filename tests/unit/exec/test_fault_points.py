@@ -83,6 +83,7 @@ class MortalStore:
     def __init__(self, store: Store, fate: Fate) -> None:
         self._store = store
         self._fate = fate
+        self.neighbours = store.neighbours
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:

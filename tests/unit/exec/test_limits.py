@@ -14,7 +14,7 @@ from tests.unit.exec.test_lifecycle import spec
 from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 
-async def configure(facet: Facet, **limits: int) -> exec_pb2.Limits:
+async def configure(facet: Facet, **limits: Any) -> exec_pb2.Limits:
     request = exec_pb2.ConfigureRequest(**limits)
     return (await servicer(facet).Configure(request, NO_CONTEXT)).limits
 

@@ -1,14 +1,13 @@
 """Lists come in pages, and what is pruned is what doesn't run and fits."""
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import InvalidArgument
 from services.exec import lookup, server
-from services.exec.drivers import Hypervisor
 from services.exec.server import ExecServicer
 from tests.unit.exec.conftest import Facet
 from tests.unit.exec.test_lifecycle import kinds, spec
@@ -18,14 +17,11 @@ NO_CONTEXT: Any = SimpleNamespace()
 
 def servicer(facet: Facet) -> ExecServicer:
     return ExecServicer(
-        "0" * 8,
-        "1",
         facet.containers,
-        facet.admission,
         facet.events,
         facet.creator,
         facet.lifecycle,
-        cast("Hypervisor", facet.hypervisor),
+        facet.vch,
         facet.restarts,
     )
 

@@ -12,11 +12,19 @@ from vic.hostagent.v1 import hostagent_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
-from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable, VicError
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+    VicError,
+)
 from services.exec.drivers import MachineSpec, StartKind
 from services.exec.drivers.qemu import driver as driver_module
 from services.exec.drivers.qemu import ready as module
 from services.exec.drivers.qemu.driver import QemuHypervisor
+from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.parents import Parents
 from services.exec.drivers.qemu.qmp import QmpError
 from services.exec.drivers.qemu.ready import ReadyClones
@@ -152,7 +160,8 @@ async def pool(qemu: Qemu, tmp_path: Path) -> AsyncIterator[Pool]:
     meminfo.write_text(PLENTY)
     agent = FakeAgent({"ready-old": hostagent_pb2.Machine(), "c": hostagent_pb2.Machine()})
     parents = Parents(cast("Any", agent))
-    clones = ReadyClones(cast("Any", agent), parents, 2, meminfo)
+    clones = ReadyClones(cast("Any", agent), parents, HostMemory(meminfo))
+    clones.want(2)
     keeping = asyncio.create_task(clones.keep(SHAPE))
     yield Pool(agent, clones, meminfo)
     keeping.cancel()
@@ -224,6 +233,39 @@ async def test_one_that_ended_by_itself_is_replaced(pool: Pool) -> None:
     assert ended not in pool.agent.machines
 
 
+async def test_another_number_holds_at_once(pool: Pool) -> None:
+    await pool.full()
+    pool.clones.want(0)
+    await pool.until(lambda: list(pool.agent.machines) == ["c"])
+    pool.clones.want(1)
+    await pool.until(lambda: pool.clones.waiting == 1)
+    pool.clones.want(None)
+    await pool.full()
+    pool.clones.want(1)
+    await pool.until(lambda: len(pool.agent.machines) == 2)
+    assert pool.clones.waiting == 1
+
+
+@pytest.mark.parametrize(("mib", "count"), [(1000, 0), (2048, 1), (4096, 2), (64 * 1024, 2)])
+def test_the_number_that_suits_a_host(tmp_path: Path, mib: int, count: int) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal: {mib * 1024} kB\nMemAvailable: 0 kB\n")
+    assert HostMemory(meminfo).automatic() == count
+
+
+def test_more_than_the_memory_holds_is_refused_with_the_figures(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 2097152 kB\nMemAvailable: 0 kB\n")
+    memory = HostMemory(meminfo)
+    memory.check(12)
+    with pytest.raises(InvalidArgument) as caught:
+        memory.check(13)
+    assert caught.value.message == (
+        "13 ready clones take 1664 MiB: the host has 2048 MiB, 512 MiB of them for itself; "
+        "12 at most"
+    )
+
+
 async def test_they_are_given_up_when_memory_is_short(pool: Pool) -> None:
     await pool.full()
     pool.meminfo.write_text(LITTLE)
@@ -254,7 +296,9 @@ async def test_one_that_does_not_get_ready_is_ended_and_tried_again(
 async def test_none_are_kept_where_none_are_wanted(qemu: Qemu, tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text(PLENTY)
     agent = FakeAgent({"ready-old": hostagent_pb2.Machine()})
-    clones = ReadyClones(cast("Any", agent), Parents(cast("Any", agent)), 0, tmp_path / "meminfo")
+    memory = HostMemory(tmp_path / "meminfo")
+    clones = ReadyClones(cast("Any", agent), Parents(cast("Any", agent)), memory)
+    clones.want(0)
     keeping = asyncio.create_task(clones.keep(SHAPE))
     async with asyncio.timeout(60), agent.changed:
         await agent.changed.wait_for(lambda: not agent.machines)
@@ -274,9 +318,9 @@ async def hypervisor(qemu: Qemu, tmp_path: Path) -> AsyncIterator[tuple[QemuHype
         cast("Any", agent),
         bootstrap_digest=SHAPE.bootstrap_digest,
         default_disk_bytes=DISK_BYTES,
-        ready_clones=1,
+        memory=HostMemory(tmp_path / "meminfo"),
     )
-    made._ready._meminfo = tmp_path / "meminfo"
+    made.keep_ready(1)
     await made.open()
     async with asyncio.timeout(60):
         while not made._ready.waiting:  # noqa: ASYNC110 — as above

@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from vic.exec.v1 import exec_pb2
 
 from installer import checks, clients, up
 from installer.__main__ import main
 from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.clients import issue_client
-from installer.configure import parse_factor
+from installer.configure import parse_factor, wish
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Instance, Options, default_options, save_instance
 from installer.pki import Authority
 from installer.slots import claim_slot
-from installer.status import Hypervisor, Status
+from installer.status import Hypervisor, ReadyClones, Status
 from installer.up import Wishes, lock_data_dir
 from portlayer.identity import Role
 
@@ -156,7 +157,9 @@ def test_status_tells_accelerator_and_reason() -> None:
         "last_exit": "exit code 1",
     }
     hypervisor = Hypervisor("QEMU", "7.2", "tcg", "/dev/kvm is not there", 2, ())
-    status = Status("0a1b2c3d", "/d", 0, "unix:///x", True, 6, [process], hypervisor)
+    ready = ReadyClones(1, 2, True, 40, 3)
+    status = Status("0a1b2c3d", "/d", 0, "unix:///x", True, 6, [process], hypervisor, ready)
+    assert "1 of 2 (auto) ready, 40 used, 3 failed" in status.to_text()
     assert "tcg: /dev/kvm is not there" in status.to_text()
     assert "1d01h" in status.to_text()
     assert json.loads(status.to_json())["hypervisor"]["accelerator"] == "tcg"
@@ -229,13 +232,23 @@ def test_a_directory_that_is_no_bootstrap_image_is_refused(
         provide_bootstrap(instance, tmp_path)
 
 
-@pytest.mark.parametrize("number", ["-1", "65", "two", "1.5", ""])
+@pytest.mark.parametrize("command", ["up", "configure"])
+@pytest.mark.parametrize("number", ["-1", "two", "1.5", "", "٢", "10000"])
 def test_a_number_of_ready_clones_that_is_none_is_refused(
-    number: str, capsys: pytest.CaptureFixture[str]
+    command: str, number: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        main(["up", f"--ready-clones={number}"])
-    assert "is no number from 0 to 64" in capsys.readouterr().err
+    assert main([command, f"--ready-clones={number}"]) == UsageError.exit_code
+    assert "not a number of ready clones" in capsys.readouterr().err
+
+
+def test_what_is_asked_of_exec_is_what_was_given() -> None:
+    assert wish() == exec_pb2.ConfigureRequest()
+    assert wish(ready_clones="auto", start="clone") == exec_pb2.ConfigureRequest(
+        ready_clones=-1, cold=False
+    )
+    assert wish(ready_clones="0", start="cold") == exec_pb2.ConfigureRequest(
+        ready_clones=0, cold=True
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ OPTIONS = Options(
     insecure_registries=("10.0.0.1:5000",),
     registry_mirrors=("http://127.0.0.1:5001",),
     log_level="debug",
-    ready_clones=5,
 )
 
 
@@ -40,11 +39,11 @@ def test_a_record_of_an_earlier_version_has_the_default_of_what_is_new(tmp_path:
     save_instance(Instance(tmp_path, new_instance_id(), 7, OPTIONS))
     path = tmp_path / "instance.json"
     fields = json.loads(path.read_text())
-    del fields["ready_clones"]
+    del fields["volume_stores"]
     path.write_text(json.dumps(fields))
     loaded = load_instance(tmp_path)
     assert loaded is not None
-    assert loaded.options.ready_clones == 0
+    assert loaded.options.volume_stores == {}
 
 
 def test_an_unused_directory_holds_no_instance(tmp_path: Path) -> None:
@@ -134,7 +133,6 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
         "registry_mirrors",
         "log_level",
         "otlp_endpoint",
-        "ready_clones",
         "volume_stores",
         "closed_ports",
         "volume_directories",

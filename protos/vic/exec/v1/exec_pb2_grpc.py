@@ -156,10 +156,11 @@ class ExecServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Configure(self, request, context):
-        """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-        what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
-        storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
+        """Configure changes the limits of the VCH and how its containers start, effective at once:
+        containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+        Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+        the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

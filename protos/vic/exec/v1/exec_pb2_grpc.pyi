@@ -43,10 +43,11 @@ class ExecServiceStub:
     Info: _grpc.UnaryUnaryMultiCallable[_exec_pb2.InfoRequest, _exec_pb2.InfoResponse]
     """Info tells the hypervisor, the accelerator, the pool and how many containers there are."""
     Configure: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]
-    """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-    what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
-    storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
+    """Configure changes the limits of the VCH and how its containers start, effective at once:
+    containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+    the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
     """
     Create: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -133,10 +134,11 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Info: _aio.UnaryUnaryMultiCallable[_exec_pb2.InfoRequest, _exec_pb2.InfoResponse]  # type: ignore[assignment]
     """Info tells the hypervisor, the accelerator, the pool and how many containers there are."""
     Configure: _aio.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]  # type: ignore[assignment]
-    """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-    what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
-    storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
+    """Configure changes the limits of the VCH and how its containers start, effective at once:
+    containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+    the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
     """
     Create: _aio.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]  # type: ignore[assignment]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -230,10 +232,11 @@ class ExecServiceServicer:
         request: _exec_pb2.ConfigureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.ConfigureResponse, _abc.Awaitable[_exec_pb2.ConfigureResponse]]:
-        """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-        what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory, a
-        storage limit that no container's disk fits in, an overcommitment below 10 or above 10,000 percent.
+        """Configure changes the limits of the VCH and how its containers start, effective at once:
+        containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+        Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+        the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
         """
 
     def Create(

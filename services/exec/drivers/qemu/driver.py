@@ -26,6 +26,7 @@ from services.exec.drivers import (
     StartKind,
 )
 from services.exec.drivers.qemu.guest import guest_config, nics
+from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
@@ -42,7 +43,7 @@ _ACCELERATORS = {
 
 
 class QemuHypervisor:
-    """Implements :class:`~services.exec.drivers.Hypervisor`, ``CanPause`` and ``CanReweigh``."""
+    """Implements :class:`~services.exec.drivers.Hypervisor`, and what it says some can besides."""
 
     def __init__(
         self,
@@ -50,13 +51,13 @@ class QemuHypervisor:
         *,
         bootstrap_digest: str,
         default_disk_bytes: int,
-        ready_clones: int = 0,
+        memory: HostMemory | None = None,
     ) -> None:
         self._agent = agent
         self._bootstrap_digest = bootstrap_digest
         self._default_disk_bytes = default_disk_bytes
         self._parents = Parents(agent)
-        self._ready = ReadyClones(agent, self._parents, ready_clones)
+        self._ready = ReadyClones(agent, self._parents, memory or HostMemory())
         # Machines of this process that were created and don't run yet, by boot.
         self._created: dict[str, hostagent_pb2.RunningMachine] = {}
         self._preparation: asyncio.Task[None] | None = None
@@ -104,6 +105,7 @@ class QemuHypervisor:
             cpus=info.host_cpus,
             memory_bytes=info.host_memory_bytes,
             ready_waiting=self._ready.waiting,
+            ready_wanted=self._ready.wanted,
             ready_failed=self._ready.failed,
         )
 
@@ -292,6 +294,14 @@ class QemuHypervisor:
         request = hostagent_pb2.GetRequest(machine_id=container_id)
         machine = (await self._agent.Get(request)).machine
         await command(machine.qmp_path, name)
+
+    def check_ready(self, count: int) -> None:
+        """Return when the host's memory holds so many. Raises InvalidArgument."""
+        self._ready.memory.check(count)
+
+    def keep_ready(self, count: int | None) -> None:
+        """Keep so many clones of the default class ready; None is as many as suit the memory."""
+        self._ready.want(count)
 
     async def inventory(self) -> Sequence[MachineState]:
         """Return the machines that run for containers."""

@@ -10,11 +10,11 @@ import logging
 import secrets
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import NotFound, Reason, Unavailable, VicError
+from services.exec.drivers.qemu.hostmemory import MARGIN_BYTES, HostMemory
 from services.exec.drivers.qemu.parents import Parents, load_clone, tether_reports
 from services.exec.drivers.qemu.qmp import QmpError, command
 
@@ -28,12 +28,6 @@ RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 # How often the host's memory is looked at while clones wait.
 MEMORY_SECONDS = 15.0
-# What is left to the host.
-LEAST_MEMORY_BYTES = 512 << 20
-# A ready clone takes some 120 MiB of its own. One more is made where that leaves a margin: what
-# making it takes must not be why it has to go.
-CLONE_MEMORY_BYTES = 256 << 20
-LEAST_MEMORY_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,13 +45,12 @@ class ReadyClones:
         self,
         agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub",
         parents: Parents,
-        wanted: int,
-        meminfo: Path = Path("/proc/meminfo"),
+        memory: HostMemory,
     ) -> None:
         self._agent = agent
         self._parents = parents
-        self._wanted = wanted
-        self._meminfo = meminfo
+        self.memory = memory
+        self._wanted = 0
         self._shape = b""
         self._waiting: deque[ReadyClone] = deque()
         # Starts under way, by boot: they come first.
@@ -71,6 +64,16 @@ class ReadyClones:
     def waiting(self) -> int:
         """Clones that wait for a start."""
         return len(self._waiting)
+
+    @property
+    def wanted(self) -> int:
+        """Clones that are to wait."""
+        return self._wanted
+
+    def want(self, count: int | None) -> None:
+        """Keep so many from now on, none until this is called; None is as many as suit the host."""
+        self._wanted = self.memory.automatic() if count is None else count
+        self._changed.set()
 
     def take(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
         """Return a clone of a shape, the caller's from now on."""
@@ -136,14 +139,13 @@ class ReadyClones:
 
     async def _fill(self, shape: hostagent_pb2.Shape) -> None:
         while True:
-            spare = self._spare_memory()
-            if spare < 0:
-                if self._waiting:
-                    log.warning("memory is short: ready clones are given up")
-                while self._waiting:
-                    await self._end(self._waiting.popleft().machine_id)
-                return
-            if self._starts or len(self._waiting) >= self._wanted or spare < CLONE_MEMORY_BYTES:
+            spare = self.memory.spare()
+            if spare < 0 and self._waiting:
+                log.warning("memory is short: ready clones are given up")
+            kept = 0 if spare < 0 else self._wanted
+            while len(self._waiting) > kept:
+                await self._end(self._waiting.popleft().machine_id)
+            if self._starts or len(self._waiting) >= kept or spare < MARGIN_BYTES:
                 return
             clone = await self._prepare(shape)
             self._waiting.append(clone)
@@ -213,15 +215,3 @@ class ReadyClones:
         except VicError as error:
             # The agent, when it is back, ends what waited before.
             log.warning("the ready clone %s may be left: %s", machine_id, error.message)
-
-    def _spare_memory(self) -> int:
-        """Return the bytes that the host has above its least, by proc(5), /proc/meminfo."""
-        sizes = {
-            name: int(rest.split()[0]) << 10
-            for name, _, rest in (
-                line.partition(":") for line in self._meminfo.read_text().splitlines()
-            )
-            if name in ("MemTotal", "MemAvailable")
-        }
-        least = max(LEAST_MEMORY_BYTES, int(sizes["MemTotal"] * LEAST_MEMORY_SHARE))
-        return sizes["MemAvailable"] - least
