@@ -108,6 +108,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.INVALID_REFERENCE: _Answer(400, "invalid reference format"),
     Reason.INVALID_MANIFEST: _Answer(500),
     Reason.INVALID_LAYER: _Answer(500),
+    Reason.INVALID_ARCHIVE: _Answer(400),
     Reason.MANIFEST_NOT_FOUND: _Answer(404),
     Reason.PULL_DENIED: _Answer(404),
     # 401 would make the CLI ask for a password in the middle of a pull.
@@ -152,6 +153,9 @@ _ANSWERS: dict[Reason, _Answer] = {
 # business.
 _GRPC_AWAY = re.compile("failed to connect to all addresses|Stream removed|Socket closed")
 
+# Failures that are the program's; without a name, of a facet of another release.
+_OF_THE_PROGRAM = ("", "LAUNCH_FAILURE_NOT_FOUND", "LAUNCH_FAILURE_NOT_EXECUTABLE")
+
 # What docker run's exit code is read from, by the exit code that the launch would have had.
 # Source: toStatusError in the docker CLI's cli/command/container/run.go.
 _LAUNCH_WORDS = {
@@ -181,6 +185,9 @@ def describe(error: VicError, path: Mapping[str, str]) -> ApiError:
 
 
 def _launch_message(error: VicError) -> str:
+    if error.metadata.get("failure", "") not in _OF_THE_PROGRAM:
+        # A user, a directory, a mount: dockerd's sentence has no such words either.
+        return error.message
     code = error.metadata.get("exit_code", "")
     words = _LAUNCH_WORDS.get(int(code)) if code.isdigit() else None
     if words is None or any(word in error.message for word in words):

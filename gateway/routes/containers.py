@@ -10,6 +10,7 @@ from starlette.routing import Route
 from vic.exec.v1.container_pb2 import Container
 from vic.exec.v1.exec_pb2 import (
     CreateRequest,
+    EventKind,
     GetRequest,
     PauseRequest,
     PruneRequest,
@@ -31,6 +32,7 @@ from gateway.errors import bad_parameter, not_implemented
 from gateway.facets import Facets
 from gateway.fields import Fields
 from gateway.routes.endpoint import endpoint
+from gateway.tellings import tell
 from gateway.translate import states
 from gateway.translate.containers import inspect_json, summary_json
 from gateway.translate.create import checked_name, read_create_request
@@ -227,11 +229,13 @@ class ContainerRoutes:
 
     async def resize(self, call: Call) -> Response:
         """POST /containers/{id}/resize."""
-        window = window_size(call.optional_number("h"), call.optional_number("w"))
+        window = window_size(call.text("h"), call.text("w"))
         container = await self._get(call)
         await self._facets.interaction.Resize(
             ResizeRequest(container_id=container.id, window=window)
         )
+        size = {"height": str(window.rows), "width": str(window.columns)}
+        await tell(self._facets, container.id, EventKind.EVENT_KIND_RESIZE, **size)
         return Response(status_code=200)
 
     async def remove(self, call: Call) -> Response:

@@ -58,10 +58,7 @@ PUT /containers/{id:path}/archive
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}
-GET /images/get
 GET /images/search
-POST /images/load
-GET /images/{name:path}/get
 GET /images/{name:path}/attestations
 GET /distribution/{name:path}/json
 POST /commit

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from starlette.responses import Response
 from starlette.routing import Route
 from vic.exec.v1.container_pb2 import Container, ContainerState
-from vic.exec.v1.exec_pb2 import GetRequest
+from vic.exec.v1.exec_pb2 import EventKind, GetRequest
 from vic.interaction.v1.interaction_pb2 import StatsRequest, StatsResponse, TopRequest
 
 from gateway.call import Call, json_line, json_response
@@ -15,6 +15,7 @@ from gateway.facets import Facets, read
 from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
 from gateway.streams import StreamResponse
+from gateway.tellings import tell
 from gateway.translate import states
 from gateway.translate.stats import StatsForm
 from portlayer.errors import Reason, VicError
@@ -78,6 +79,7 @@ class StatsRoutes:
             )
         request = TopRequest(container_id=container.id, ps_args=call.text("ps_args").split())
         table = await self._facets.interaction.Top(request)
+        await tell(self._facets, container.id, EventKind.EVENT_KIND_TOP)
         processes = [list(row.columns) for row in table.rows]
         return json_response({"Titles": list(table.titles), "Processes": processes})
 

@@ -9,6 +9,7 @@ from vic.storage.v1.volume_pb2 import Volume
 
 from gateway.translate import states
 from gateway.translate.configs import config_json, host_config_json
+from gateway.translate.health import health_json
 from gateway.translate.mounts import mount_points
 from gateway.translate.networks import endpoint_settings
 from gateway.translate.ports import network_ports, port_list
@@ -93,6 +94,7 @@ def _state(container: Container) -> dict[str, Any]:
         "Error": status.error,
         "StartedAt": rfc3339(status.started_at),
         "FinishedAt": rfc3339(status.finished_at),
+        **({"Health": health_json(container)} if status.HasField("health") else {}),
     }
 
 

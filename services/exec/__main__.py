@@ -28,6 +28,7 @@ from services.exec.parts import Parts
 from services.exec.peers import open_peers
 from services.exec.reconcile import Reconciler
 from services.exec.replicas import follow_replicas
+from services.exec.reports import Reports
 from services.exec.restarting import Restarts
 from services.exec.roles import ACCESS, SERVICE
 from services.exec.server import ExecServicer
@@ -78,7 +79,8 @@ async def serve(settings: ExecSettings) -> None:
         )
         reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
         restarts = Restarts(containers, facts, lifecycle, exits)
-        watching = Watching(facts, peers, hypervisor, exits, reconciler)
+        reports = Reports(containers, events)
+        watching = Watching(facts, peers, hypervisor, exits, reports, reconciler)
         vch = Vch(
             settings.instance_id,
             version("vic"),

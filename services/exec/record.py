@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.exec.v1 import container_pb2
+from vic.tether.v1 import health_pb2
 
 from services.exec.limits import Size
 from services.exec.states import State
+
+_STARTING = health_pb2.Health(status=health_pb2.HEALTH_STATUS_STARTING)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Record:
     # When its restart policy starts it again, and the pause before that.
     restart_at_ns: int = 0
     restart_delay_ns: int = 0
+    # What the tether told last of its health check, in the present run or the last one.
+    health: health_pb2.Health | None = None
 
     def message(self) -> container_pb2.Container:
         """Return the record as the contract's message."""
@@ -62,6 +67,8 @@ class Record:
             status.started_at.CopyFrom(timestamp(self.started_ns))
         if self.finished_ns:
             status.finished_at.CopyFrom(timestamp(self.finished_ns))
+        if self.started_ns and is_checked(self.spec.health_check):
+            status.health.CopyFrom(self.health or _STARTING)
         return container_pb2.Container(
             id=self.id,
             spec=self.spec,
@@ -93,6 +100,11 @@ def record_from_specification(data: bytes) -> Record:
         created_ns=container.created_at.ToNanoseconds(),
         state=State.CREATED,
     )
+
+
+def is_checked(check: container_pb2.HealthCheck) -> bool:
+    """Whether a health check has anything to run."""
+    return bool(check.test) and check.test[0] != "NONE"
 
 
 def timestamp(nanoseconds: int) -> Timestamp:

@@ -4,6 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from vic.exec.v1 import container_pb2
+from vic.tether.v1 import health_pb2
 
 from services.exec.limits import Size
 from services.exec.record import Record
@@ -37,6 +38,8 @@ CONTAINERS = sa.Table(
     sa.Column("held_signals", sa.Text),
     sa.Column("vm_memory_bytes", sa.BigInteger),
     sa.Column("vm_cpus", sa.Integer),
+    sa.Column("health", sa.LargeBinary),
+    sa.Column("health_boot_id", sa.String),
 )
 EVENTS = sa.Table(
     "events",
@@ -60,6 +63,10 @@ POSITIONS = sa.Table(
     sa.Column("source", sa.String, primary_key=True),
     sa.Column("sequence", sa.BigInteger),
 )
+
+
+# Written without the container's turn, which comes between others' reading and writing: no row_of.
+_UNTOUCHED = {"stopped_by_hand": False, "held_signals": "", "health": None, "health_boot_id": ""}
 
 
 def row_of(record: Record) -> dict[str, Any]:
@@ -95,9 +102,7 @@ def row_of(record: Record) -> dict[str, Any]:
 
 def new_row_of(record: Record) -> dict[str, Any]:
     """Return the first row of a record."""
-    # What is written without the container's turn comes between others' reading and writing, so
-    # that these don't write it.
-    return {**row_of(record), "stopped_by_hand": False, "held_signals": ""}
+    return {**row_of(record), **_UNTOUCHED}
 
 
 def record_of(row: Any) -> Record:
@@ -109,5 +114,9 @@ def record_of(row: Any) -> Record:
     network = container_pb2.Container.FromString(values["endpoints"])
     values["endpoints"] = tuple(network.endpoints)
     values["published_ports"] = tuple(network.published_ports)
+    health, boot_id = values.pop("health"), values.pop("health_boot_id")
+    # Of another boot than the present one it says nothing; of the last one it does.
+    if health and values["boot_id"] in ("", boot_id):
+        values["health"] = health_pb2.Health.FromString(health)
     size = Size(values.pop("vm_memory_bytes"), values.pop("vm_cpus"))
     return Record(**values, vm=size if size.memory_bytes else None)

@@ -8,6 +8,7 @@ from vic.storage.v1 import image_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from services.exec.health import complete_health_check, validate_health_check
 from services.exec.mounts import complete_mounts, validate_mounts
 from services.exec.names import validate_name
 from services.exec.policy import validate_policy
@@ -45,6 +46,7 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     validate_sandbox(spec)
     validate_ports(spec)
     validate_mounts(spec)
+    validate_health_check(spec.health_check)
     validate_label(spec.labels)
     _refuse_what_is_missing(spec)
 
@@ -68,7 +70,6 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     missing = {
         "kernel": bool(spec.kernel),
         "seccomp profile": bool(spec.seccomp_profile or spec.process.seccomp_filter),
-        "health check": bool(spec.health_check.test) and spec.health_check.test[0] != "NONE",
         "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
         "more than one network": len(spec.networks) > 1,
         "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
@@ -115,6 +116,8 @@ def complete(
     for key, value in config.labels.items():
         if key not in full.labels:
             full.labels[key] = value
+    if spec.HasField("health_check") or config.HasField("health_check"):
+        full.health_check.CopyFrom(complete_health_check(spec.health_check, config))
     _replace(full.exposed_ports, sorted({*config.exposed_ports, *spec.exposed_ports}))
     # The image's may be published, too.
     validate_ports(full)

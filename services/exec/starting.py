@@ -19,6 +19,7 @@ from services.exec.creation import container_endpoints
 from services.exec.drivers import CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
+from services.exec.health import probe
 from services.exec.mounts import uses_volumes
 from services.exec.peers import Peers
 from services.exec.ports import publish
@@ -227,13 +228,15 @@ class Starter:
 
     async def _launch_init(self, record: Record) -> process_pb2.LaunchResponse:
         """Ask interaction to run the init process; a VM that ends meanwhile ends the wait."""
+        process = init_process(record.spec)
         request = process_pb2.LaunchRequest(
             container_id=record.id,
             boot_id=record.boot_id,
             process_id=INIT,
-            process=init_process(record.spec),
+            process=process,
             limits=workload_limits(record.spec.resources),
             sandbox=record.spec.sandbox,
+            health=probe(record.spec, process),
         )
         launch = asyncio.ensure_future(self._ask_to_launch(request))
         gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())

@@ -5,14 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
+from vic.tether.v1 import health_pb2
 
 from portlayer.errors import AlreadyExists, Reason
 from services.exec.admission import limits_now
 from services.exec.history import NewEvent, append_events
 from services.exec.lookup import Lookup
 from services.exec.record import Record
-from services.exec.schema import CONTAINERS, new_row_of, row_of
+from services.exec.schema import CONTAINERS, POSITIONS, new_row_of, row_of
 from services.exec.states import State
+
+REPORTS = "reports"
+"""What tells how far interaction's reports were written."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -152,6 +156,42 @@ class Containers(Lookup):
             )
             if not result.rowcount:
                 return False
+            await append_events(connection, events)
+        return True
+
+    async def report(
+        self,
+        sequence: int,
+        record: Record,
+        events: Iterable[NewEvent],
+        health: health_pb2.Health | None = None,
+    ) -> bool:
+        """Write what a numbered report says; return whether it says anything new.
+
+        Reports are written in their order, so that one whose number is not above the last one's was
+        written before: by this replica, before a restart, or by another one. Health is the boot's
+        that the record names, and that alone.
+        """
+        this = POSITIONS.c.source == REPORTS
+        async with self._store.transaction() as connection:
+            query = sa.select(POSITIONS.c.sequence).where(this)
+            taken = (await connection.execute(query)).scalar()
+            if taken is None:
+                await connection.execute(
+                    POSITIONS.insert().values(source=REPORTS, sequence=sequence)
+                )
+            elif taken >= sequence:
+                return False
+            else:
+                await connection.execute(POSITIONS.update().where(this).values(sequence=sequence))
+            if health is not None:
+                result = await connection.execute(
+                    CONTAINERS.update()
+                    .where(CONTAINERS.c.id == record.id, CONTAINERS.c.boot_id == record.boot_id)
+                    .values(health=health.SerializeToString(), health_boot_id=record.boot_id)
+                )
+                if not result.rowcount:
+                    return False
             await append_events(connection, events)
         return True
 

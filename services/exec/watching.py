@@ -14,6 +14,8 @@ from services.exec.facts import Facts
 from services.exec.intake import Intake
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
+from services.exec.reports import Reports
+from services.exec.store import REPORTS
 
 log = logging.getLogger("vic.exec.watching")
 
@@ -32,12 +34,14 @@ class Watching:
         peers: Peers,
         hypervisor: Hypervisor,
         exits: Exits,
+        reports: Reports,
         reconciler: Reconciler,
     ) -> None:
         self._facts = facts
         self._peers = peers
         self._hypervisor = hypervisor
         self._exits = exits
+        self._reports = reports
         self._reconciler = reconciler
         self._works: set[asyncio.Task[None]] = set()
         # The one that takes in the ends of VMs at present.
@@ -65,6 +69,8 @@ class Watching:
                     # Its history no longer reaches back to where we were: what was missed,
                     # comparing finds out.
                     await self._facts.set_position(source, 0)
+                    if source == PROCESSES:
+                        await self._facts.set_position(REPORTS, 0)
             # Nothing tells when a peer is back; the channel's own backoff bounds the attempts too.
             await asyncio.sleep(RETRY_SECONDS)
             self._reconciler.doubt()
@@ -84,6 +90,8 @@ class Watching:
                     await intake.take(response.event.sequence, self._process_event(response.event))
 
     def _process_event(self, event: process_pb2.ProcessEvent) -> Coroutine[None, None, None] | None:
+        if event.command or event.HasField("health"):
+            return self._reports.take(event)
         if event.process_id != INIT or event.WhichOneof("event") != "ended":
             return None
         how = Exit(

@@ -62,20 +62,8 @@ class ControlStream:
         self._waiting.append(message)
         self._changed.beat()
 
-    def launch(
-        self,
-        process_id: str,
-        process: process_pb2.ProcessSpec,
-        limits: process_pb2.WorkloadLimits,
-        sandbox: process_pb2.SandboxOptions,
-        *,
-        init: bool,
-    ) -> None:
+    def launch(self, command: tether_pb2.LaunchCommand) -> None:
         """Ask to run a process. Raises Unavailable (TETHER_AWAY)."""
-        command = tether_pb2.LaunchCommand(process_id=process_id, process=process, init=init)
-        if init:
-            command.limits.CopyFrom(limits)
-            command.sandbox.CopyFrom(sandbox)
         self.send(tether_pb2.ConnectResponse(launch=command))
 
     def acknowledge_exit(self, process_id: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from vic.tether.v1 import process_pb2
+from vic.tether.v1 import process_pb2, tether_pb2
 
 from portlayer.errors import InvalidArgument, Reason
 from services.interaction.control import ControlStream, tether_away
@@ -42,10 +42,7 @@ class Launcher:
         self,
         session: Session,
         boot_id: str,
-        process_id: str,
-        spec: process_pb2.ProcessSpec,
-        limits: process_pb2.WorkloadLimits,
-        sandbox: process_pb2.SandboxOptions,
+        command: tether_pb2.LaunchCommand,
         seconds: float,
     ) -> Launched:
         """Run a process, or return what became of it when that was asked before.
@@ -53,6 +50,7 @@ class Launcher:
         Raises FailedPrecondition (LAUNCH_FAILED, NOT_RUNNING) and Unavailable (TETHER_AWAY) when
         nothing was heard of the tether of that boot in time.
         """
+        process_id = command.process_id
         async with _answered(session, seconds):
             if process_id == INIT and boot_id != session.boot_id:
                 await session.retire(session.boot_id)
@@ -62,26 +60,23 @@ class Launcher:
                 launched: Launched
                 _, launched = await all_of(
                     self._store.set_boot(session.container_id, boot_id),
-                    self._run(session, process, spec, limits, sandbox),
+                    self._run(session, process, command),
                 )
                 return launched
             process = session.prepare(boot_id, process_id)
-            return await self._run(session, process, spec, limits, sandbox)
+            return await self._run(session, process, command)
 
     async def _run(
         self,
         session: Session,
         process: Process,
-        spec: process_pb2.ProcessSpec,
-        limits: process_pb2.WorkloadLimits,
-        sandbox: process_pb2.SandboxOptions,
+        command: tether_pb2.LaunchCommand,
     ) -> Launched:
         boot_id = process.boot_id
         while True:
             control = await session.tether(boot_id)
             if process.phase is Phase.NEW:
-                init = process.process_id == INIT
-                control.launch(process.process_id, spec, limits, sandbox, init=init)
+                control.launch(command)
             await _settled(session, process, control)
             if process.failure is not None:
                 raise process.failure.error()

@@ -155,6 +155,8 @@ class _Link:
             )
             if state.HasField("exited"):
                 group.create_task(self._take_exit(state.exited))
+        if hello.HasField("health"):
+            await session.take_health(self._boot_id, hello.health)
 
     async def _take(self, message: tether_pb2.ConnectRequest, group: asyncio.TaskGroup) -> None:
         session = self._session
@@ -177,6 +179,8 @@ class _Link:
                 self._control.settle(message.result.command_id, message.result.error)
             case "stats":
                 session.usage.take(self._boot_id, message.stats)
+            case "health":
+                await session.take_health(self._boot_id, message.health)
             case "process_list":
                 self._control.take_list(message.process_list)
             case _:

@@ -12,6 +12,9 @@ from portlayer.journal import Journal
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
+from services.storage.archive_work import ArchiveWork
+from services.storage.authoring.loading import Loader
+from services.storage.authoring.maker import ImageMaker
 from services.storage.compile_pool import CompilePool, LayerLimits
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
@@ -62,8 +65,12 @@ async def serve(settings: StorageSettings) -> None:
         endpoints = Endpoints(settings.insecure_registries, settings.registry_mirrors)
         downloader = Downloader(DownloadPolicy(concurrent=settings.max_concurrent_downloads))
         registries = Registries(transport, endpoints)
-        puller = Puller(registries, store, LayerWork(store, downloader, pool))
+        layers = LayerWork(store, downloader, pool)
+        puller = Puller(registries, store, layers)
         pusher = Pusher(registries, store)
+        archives = ArchiveWork(pool, store.blobs.directory)
+        maker = ImageMaker(store, layers, archives)
+        loader = Loader(store, maker, archives)
         images = Images(store, disks.records)
         journal = await in_thread(Journal, settings.state_dir / "image-events.jsonl")
         uses = await in_thread(Uses, settings.state_dir)
@@ -77,7 +84,18 @@ async def serve(settings: StorageSettings) -> None:
         volumes = await in_thread(Volumes, stores, uses, volume_events, settings.volume_size_bytes)
         server = FacetServer(credentials, settings.instance_id, ACCESS, SERVICES)
         image_pb2_grpc.add_ImageServiceServicer_to_server(
-            ImageServicer(settings, store, images, disks, puller, pusher, ImageEvents(journal)),
+            ImageServicer(
+                settings,
+                store,
+                images,
+                disks,
+                puller,
+                pusher,
+                maker,
+                loader,
+                transport,
+                ImageEvents(journal),
+            ),
             server.server,
         )
         disk_pb2_grpc.add_DiskServiceServicer_to_server(

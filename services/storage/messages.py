@@ -45,6 +45,9 @@ _STATUS = {
     Status.PUSHED: image_pb2.PROGRESS_STATUS_PUSHED,
     Status.MOUNTED: image_pb2.PROGRESS_STATUS_MOUNTED,
     Status.LAYER_EXISTS: image_pb2.PROGRESS_STATUS_LAYER_EXISTS,
+    Status.LOADING_LAYER: image_pb2.PROGRESS_STATUS_LOADING_LAYER,
+    Status.DOWNLOADING_FROM: image_pb2.PROGRESS_STATUS_DOWNLOADING_FROM,
+    Status.IMPORTING: image_pb2.PROGRESS_STATUS_IMPORTING,
 }
 
 
@@ -136,6 +139,35 @@ def image(stored: StoredImage, use: ImageUse) -> image_pb2.Image:
         config=_container_defaults(config.defaults),
         chain_id=stored.chain_id or "",
         last_tagged_at=timestamp(use.last_tagged),
+    )
+
+
+def container_defaults(message: image_pb2.ImageConfig) -> ContainerDefaults:
+    """What an image is to say of its containers."""
+    health = message.health_check if message.HasField("health_check") else None
+    return ContainerDefaults(
+        env=tuple(message.env),
+        entrypoint=tuple(message.entrypoint),
+        command=tuple(message.command),
+        user=message.user,
+        working_directory=message.working_directory,
+        exposed_ports=tuple(sorted(message.exposed_ports)),
+        labels=dict(message.labels),
+        stop_signal=message.stop_signal,
+        volumes=tuple(sorted(message.volumes)),
+        health_check=None
+        if health is None
+        else HealthCheck(
+            test=tuple(health.test),
+            interval=health.interval.ToNanoseconds(),
+            timeout=health.timeout.ToNanoseconds(),
+            start_period=health.start_period.ToNanoseconds(),
+            start_interval=health.start_interval.ToNanoseconds(),
+            retries=health.retries,
+        ),
+        shell=tuple(message.shell),
+        on_build=tuple(message.on_build),
+        args_escaped=message.args_escaped,
     )
 
 

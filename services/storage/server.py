@@ -11,10 +11,13 @@ from functools import partial
 from typing import Any
 
 import grpc
-from vic.storage.v1 import disk_pb2, disk_pb2_grpc, image_pb2, image_pb2_grpc
+from vic.storage.v1 import disk_pb2, disk_pb2_grpc, image_pb2
 
 from portlayer.errors import NotImplementedYet
 from services.storage import messages
+from services.storage.authoring.loading import Loader
+from services.storage.authoring.maker import ImageMaker
+from services.storage.authoring.server import AuthoringServicer
 from services.storage.catalogue import StoredImage
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
@@ -24,6 +27,7 @@ from services.storage.imagec.progress import Progress, ProgressLines, Status
 from services.storage.imagec.pull import Pulled, Puller
 from services.storage.imagec.push import Pushed, Pusher
 from services.storage.imagec.reference import Reference, parse_reference
+from services.storage.imagec.transport import Transport
 from services.storage.images import Images, parse_push_reference
 from services.storage.pruning import LabelRule, Pruning
 from services.storage.removal import Removal
@@ -33,7 +37,7 @@ from services.storage.watched import watched
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class ImageServicer(image_pb2_grpc.ImageServiceServicer):
+class ImageServicer(AuthoringServicer):
     """Serves vic.storage.v1.ImageService."""
 
     def __init__(
@@ -44,15 +48,16 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         disks: DiskStore,
         puller: Puller,
         pusher: Pusher,
+        maker: ImageMaker,
+        loader: Loader,
+        transport: Transport,
         events: ImageEvents,
     ) -> None:
+        super().__init__(store, images, maker, loader, transport, events)
         self._settings = settings
-        self._store = store
-        self._images = images
         self._disks = disks
         self._puller = puller
         self._pusher = pusher
-        self._events = events
         self._removal = Removal(store, images, disks, events)
         self._pruning = Pruning(store, self._removal)
 

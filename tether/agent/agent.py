@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Coroutine
 
 import grpc.aio
+from vic.tether.v1.health_pb2 import Health, HealthProbe
+from vic.tether.v1.process_pb2 import ProcessSpec
 from vic.tether.v1.tether_pb2 import (
     CommandResult,
     ConnectRequest,
     ConnectResponse,
+    LaunchCommand,
     ResizeCommand,
     SignalCommand,
     StatsSample,
@@ -20,6 +24,7 @@ from vic.tether.v1.tether_pb2_grpc import TetherServiceStub
 
 from tether.agent.commands import launch_failed, launch_message, limits
 from tether.agent.control import ControlStream
+from tether.agent.health import PREFIX, HealthMonitor
 from tether.agent.listing import process_list
 from tether.agent.process import Exit, WorkloadProcess
 from tether.agent.rehearsal import Certificates, rehearse, secure_channel
@@ -33,6 +38,8 @@ from tether.link import Link, LinkClosedError, Message
 _FAREWELL_SECONDS = 60.0
 _INIT = "init"
 _MOST_COMMANDS = 1024
+# Of a command that nobody waits for.
+_NOBODY = 0
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -63,6 +70,9 @@ class Agent:
         self._next_command = 1
         self._control: ControlStream | None = None
         self._sampling: Sampling | None = None
+        self._health_plan: HealthProbe | None = None
+        self._health: HealthMonitor | None = None
+        self._health_checks: asyncio.Task[None] | None = None
         self._usage = Usage()
         self._workload = Tasks()
         self._channel: grpc.aio.Channel | None = None
@@ -83,6 +93,7 @@ class Agent:
                 lambda: [process.state_message() for process in self._processes.values()],
                 self._obey,
                 lambda: self._sample_every(0),
+                lambda: self._health.state if self._health is not None else None,
             )
             self._sampling = Sampling(self._control, self._sample)
             self._spawn(self._sampling.run())
@@ -101,6 +112,9 @@ class Agent:
             self._take(message, descriptors)
 
     def _take(self, message: Message, descriptors: list[int]) -> None:
+        if message.get("process_id", "").startswith(PREFIX):
+            self._take_of_probe(message, descriptors)
+            return
         match message["op"]:
             case "identity":
                 self._identity.set_result(message)
@@ -116,6 +130,7 @@ class Agent:
                 if process is not None:
                     process.exited(Exit(message["exit_code"], message["oom_killed"], message["at"]))
                     if process.process_id == _INIT:
+                        self._end_health_checks()
                         self._spawn(self._farewell())
             case "result":
                 self._answer(message["id"], message["error"])
@@ -137,6 +152,42 @@ class Agent:
             self._channel, self._identity.result()["boot_id"], self._control.connected
         )
         self._tasks.create_task(serving)
+        if process.process_id == _INIT and self._health_plan is not None:
+            self._health = HealthMonitor(
+                self._health_plan,
+                process.started_ns,
+                self._launch_probe,
+                self._kill,
+                self._tell_health,
+            )
+            self._health_checks = self._tasks.create_task(self._health.run())
+
+    # Health checks
+
+    def _launch_probe(self, process_id: str, spec: ProcessSpec) -> None:
+        self._link.send(launch_message(LaunchCommand(process_id=process_id, process=spec)))
+
+    def _kill(self, process_id: str) -> None:
+        message = {
+            "op": "signal",
+            "id": _NOBODY,
+            "process_id": process_id,
+            "signal": signal.SIGKILL,
+        }
+        self._link.send(message)
+
+    def _tell_health(self, state: Health) -> None:
+        self._tell(ConnectRequest(health=state))
+
+    def _take_of_probe(self, message: Message, descriptors: list[int]) -> None:
+        if message["op"] in ("failed", "exited"):
+            self._link.send({"op": "forget", "process_id": message["process_id"]})
+        if self._health is not None:
+            self._health.take(message, descriptors)
+
+    def _end_health_checks(self) -> None:
+        if self._health_checks is not None:
+            self._health_checks.cancel()
 
     def _on_ended(self, process: WorkloadProcess) -> None:
         self._tell(ConnectRequest(exited=process.exited_message()))
@@ -150,6 +201,8 @@ class Agent:
     def _obey(self, command: ConnectResponse) -> None:
         match command.WhichOneof("message"):
             case "launch":
+                if command.launch.init and command.launch.HasField("health"):
+                    self._health_plan = command.launch.health
                 self._launch(launch_message(command.launch))
             case "signal":
                 self._signal(command.signal)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
+from vic.tether.v1.health_pb2 import Health
 from vic.tether.v1.tether_pb2 import (
     ConnectRequest,
     ConnectResponse,
@@ -37,8 +38,9 @@ class ControlStream:
         states: Callable[[], Iterable[ProcessState]],
         obey: Callable[[ConnectResponse], None],
         on_end: Callable[[], None] = lambda: None,
+        health: Callable[[], Health | None] = lambda: None,
     ) -> None:
-        """``states`` gives what a Hello tells, ``obey`` is called with each command.
+        """``states`` and ``health`` give what a Hello tells, ``obey`` is called with each command.
 
         ``on_end`` is called whenever a stream has ended.
         """
@@ -46,6 +48,7 @@ class ControlStream:
         self._states = states
         self._obey = obey
         self._on_end = on_end
+        self._health = health
         self._events: asyncio.Queue[ConnectRequest] = asyncio.Queue(_MOST_WAITING)
         self.connected = asyncio.Event()
         self.disconnected = asyncio.Event()
@@ -83,6 +86,7 @@ class ControlStream:
             kernel_release=os.uname().release,
             tether_version=VERSION,
             processes=self._states(),
+            health=self._health(),
         )
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(self._send(call, ConnectRequest(hello=hello)))

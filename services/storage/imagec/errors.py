@@ -72,6 +72,12 @@ class InvalidLayer(InvalidArgument):
     default_reason = Reason.INVALID_LAYER
 
 
+class InvalidArchive(InvalidArgument):
+    """A stream of images, or of a root file system, that can't be read."""
+
+    default_reason = Reason.INVALID_ARCHIVE
+
+
 class StoreFull(ResourceExhausted):
     """No space is left for what was asked."""
 

@@ -44,6 +44,7 @@ from services.exec.operations import Turns
 from services.exec.parts import Parts
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
+from services.exec.reports import Reports
 from services.exec.restarting import Restarts
 from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
@@ -410,6 +411,7 @@ class Facet:
     exits: Exits
     reconciler: Reconciler
     restarts: Restarts
+    reports: Reports
     turns: Turns
     peers: FakeFacets
     hypervisor: FakeHypervisor
@@ -450,6 +452,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     vch = Vch("0" * 8, "1", containers, admission, lifecycle, hypervisor, modes)
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
     restarts = Restarts(containers, facts, lifecycle, exits)
+    reports = Reports(containers, events)
     return Facet(
         store,
         containers,
@@ -464,6 +467,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
         exits,
         reconciler,
         restarts,
+        reports,
         turns,
         peers,
         hypervisor,

@@ -91,7 +91,9 @@ async def sources(facet: Facet, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     sources.may_end.set()
     any_source = cast("Any", sources)
     peers = Peers(any_source, any_source, any_source, any_source, any_source)
-    following = Watching(facet.facts, peers, any_source, facet.exits, facet.reconciler)
+    following = Watching(
+        facet.facts, peers, any_source, facet.exits, facet.reports, facet.reconciler
+    )
     task = sources.following = asyncio.create_task(following.run())
     await sources.watched_from.get()
     yield sources

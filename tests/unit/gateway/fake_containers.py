@@ -109,6 +109,15 @@ class FakeExec(exec_pb2_grpc.ExecServiceServicer):
         self.events: list[exec_pb2.Event] = []
         self.changed = asyncio.Condition()
         self.requests: list[Any] = []
+        self.told: list[exec_pb2.RecordEventRequest] = []
+        """Events that the gateway had recorded."""
+
+    async def RecordEvent(
+        self, request: exec_pb2.RecordEventRequest, context: Any
+    ) -> exec_pb2.RecordEventResponse:
+        self.find(request.reference)
+        self.told.append(request)
+        return exec_pb2.RecordEventResponse()
 
     def find(self, reference: str) -> Running:
         for container in self.containers.values():

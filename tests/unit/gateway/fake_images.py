@@ -18,6 +18,7 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
 
     def __init__(self) -> None:
         numbers = itertools.count(1)
+        self.uploads: list[list[Any]] = []
         self.registry = {
             name: image_pb2.Image(
                 id=f"sha256:{next(numbers):064x}",
@@ -129,6 +130,39 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
                 image_pb2.HistoryEntry(image_id="<missing>", created_at=image.created_at),
             ]
         )
+
+    async def Import(
+        self, request: AsyncIterator[image_pb2.ImportRequest], context: Any
+    ) -> AsyncIterator[image_pb2.ImportResponse]:
+        self.uploads.append([message async for message in request])
+        progress = image_pb2.Progress(
+            status=image_pb2.PROGRESS_STATUS_IMPORTING, current_bytes=1, total_bytes=2
+        )
+        yield image_pb2.ImportResponse(progress=progress)
+        yield image_pb2.ImportResponse(image_id="sha256:1")
+
+    async def Load(
+        self, request: AsyncIterator[image_pb2.LoadRequest], context: Any
+    ) -> AsyncIterator[image_pb2.LoadResponse]:
+        self.uploads.append([message async for message in request])
+        progress = image_pb2.Progress(
+            id="abc", status=image_pb2.PROGRESS_STATUS_LOADING_LAYER, current_bytes=1, total_bytes=2
+        )
+        yield image_pb2.LoadResponse(progress=progress)
+        for reference, replaced in (("x:1", "sha256:2"), ("", "")):
+            yield image_pb2.LoadResponse(
+                loaded=image_pb2.LoadedImage(
+                    image_id="sha256:1", reference=reference, replaced_image_id=replaced
+                )
+            )
+
+    async def Save(
+        self, request: image_pb2.SaveRequest, context: Any
+    ) -> AsyncIterator[image_pb2.SaveResponse]:
+        if "nosuch" in request.references:
+            raise NotFound("No such image: nosuch", Reason.IMAGE_NOT_FOUND)
+        yield image_pb2.SaveResponse(data=str(request.references).encode())
+        yield image_pb2.SaveResponse(data=request.platform.encode())
 
     async def Push(
         self, request: image_pb2.PushRequest, context: Any

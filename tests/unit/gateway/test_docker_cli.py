@@ -182,7 +182,6 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
         ("--gpus=all", "HostConfig.DeviceRequests"),
         ("--storage-opt=size=1g", "HostConfig.StorageOpt"),
         ("-p=80:80/sctp", "protocol sctp in HostConfig.PortBindings"),
-        ("--health-cmd=true", "Healthcheck"),
         ("--log-driver=gelf", "logging driver 'gelf'"),
     ],
 )

@@ -164,8 +164,8 @@ class ProcessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Watch sends the events of processes that Launch ran, after a sequence number, then new ones as
-        they come. An event is kept until Acknowledge, through restarts of the service.
+        """Watch sends the events of processes that Launch ran or clients made, after a sequence number,
+        then new ones as they come. An event is kept until Acknowledge, through restarts of the service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,8 +73,8 @@ class ProcessServiceStub:
     present one changes nothing.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_process_pb2.WatchRequest, _process_pb2.WatchResponse]
-    """Watch sends the events of processes that Launch ran, after a sequence number, then new ones as
-    they come. An event is kept until Acknowledge, through restarts of the service.
+    """Watch sends the events of processes that Launch ran or clients made, after a sequence number,
+    then new ones as they come. An event is kept until Acknowledge, through restarts of the service.
     """
     Acknowledge: _grpc.UnaryUnaryMultiCallable[_process_pb2.AcknowledgeRequest, _process_pb2.AcknowledgeResponse]
     """Acknowledge lets the service forget events up to a sequence number."""
@@ -124,8 +124,8 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     present one changes nothing.
     """
     Watch: _aio.UnaryStreamMultiCallable[_process_pb2.WatchRequest, _process_pb2.WatchResponse]  # type: ignore[assignment]
-    """Watch sends the events of processes that Launch ran, after a sequence number, then new ones as
-    they come. An event is kept until Acknowledge, through restarts of the service.
+    """Watch sends the events of processes that Launch ran or clients made, after a sequence number,
+    then new ones as they come. An event is kept until Acknowledge, through restarts of the service.
     """
     Acknowledge: _aio.UnaryUnaryMultiCallable[_process_pb2.AcknowledgeRequest, _process_pb2.AcknowledgeResponse]  # type: ignore[assignment]
     """Acknowledge lets the service forget events up to a sequence number."""
@@ -217,8 +217,8 @@ class ProcessServiceServicer:
         request: _process_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_process_pb2.WatchResponse], _abc.AsyncIterator[_process_pb2.WatchResponse]]:
-        """Watch sends the events of processes that Launch ran, after a sequence number, then new ones as
-        they come. An event is kept until Acknowledge, through restarts of the service.
+        """Watch sends the events of processes that Launch ran or clients made, after a sequence number,
+        then new ones as they come. An event is kept until Acknowledge, through restarts of the service.
         """
 
     def Acknowledge(

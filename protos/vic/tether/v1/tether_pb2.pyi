@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from vic.tether.v1 import health_pb2 as _health_pb2
 from vic.tether.v1 import process_pb2 as _process_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -27,7 +28,7 @@ LAUNCH_FAILURE_WORKING_DIRECTORY: LaunchFailure
 LAUNCH_FAILURE_SETUP: LaunchFailure
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats", "process_list")
+    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats", "process_list", "health")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FAILED_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +36,7 @@ class ConnectRequest(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
     PROCESS_LIST_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     started: ProcessStarted
     launch_failed: LaunchFailed
@@ -42,19 +44,22 @@ class ConnectRequest(_message.Message):
     result: CommandResult
     stats: StatsSample
     process_list: ProcessList
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ..., process_list: _Optional[_Union[ProcessList, _Mapping]] = ...) -> None: ...
+    health: _health_pb2.Health
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ..., process_list: _Optional[_Union[ProcessList, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("boot_id", "kernel_release", "tether_version", "processes")
+    __slots__ = ("boot_id", "kernel_release", "tether_version", "processes", "health")
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
     TETHER_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     boot_id: str
     kernel_release: str
     tether_version: str
     processes: _containers.RepeatedCompositeFieldContainer[ProcessState]
-    def __init__(self, boot_id: _Optional[str] = ..., kernel_release: _Optional[str] = ..., tether_version: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[ProcessState, _Mapping]]] = ...) -> None: ...
+    health: _health_pb2.Health
+    def __init__(self, boot_id: _Optional[str] = ..., kernel_release: _Optional[str] = ..., tether_version: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[ProcessState, _Mapping]]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
 
 class ProcessState(_message.Message):
     __slots__ = ("process_id", "pid", "started_at", "exited")
@@ -240,18 +245,20 @@ class Welcome(_message.Message):
     def __init__(self) -> None: ...
 
 class LaunchCommand(_message.Message):
-    __slots__ = ("process_id", "process", "init", "limits", "sandbox")
+    __slots__ = ("process_id", "process", "init", "limits", "sandbox", "health")
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     INIT_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     process_id: str
     process: _process_pb2.ProcessSpec
     init: bool
     limits: _process_pb2.WorkloadLimits
     sandbox: _process_pb2.SandboxOptions
-    def __init__(self, process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., init: _Optional[bool] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ...) -> None: ...
+    health: _health_pb2.HealthProbe
+    def __init__(self, process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., init: _Optional[bool] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.HealthProbe, _Mapping]] = ...) -> None: ...
 
 class UpdateLimitsCommand(_message.Message):
     __slots__ = ("command_id", "limits")
