@@ -111,6 +111,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.INVALID_ARCHIVE: _Answer(400),
     Reason.MANIFEST_NOT_FOUND: _Answer(404),
     Reason.PULL_DENIED: _Answer(404),
+    Reason.REGISTRY_NOT_ALLOWED: _Answer(403),
     # 401 would make the CLI ask for a password in the middle of a pull.
     Reason.REGISTRY_UNAUTHORIZED: _Answer(500),
     Reason.REGISTRY_UNAVAILABLE: _Answer(500),

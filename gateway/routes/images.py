@@ -35,7 +35,13 @@ from gateway.translate.images import (
     summary_json,
 )
 from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
-from gateway.translate.progress import error_line, progress_line, pushed_lines, result_lines
+from gateway.translate.progress import (
+    error_line,
+    outcome_line,
+    progress_line,
+    pushed_lines,
+    result_lines,
+)
 from gateway.translate.references import is_name_only, tag_target, with_tag_or_digest
 from portlayer.errors import VicError
 
@@ -162,21 +168,28 @@ class ImageRoutes:
         )
         messages = read(self._facets.images.Pull(request))
         first = await anext(messages, None)  # a refusal before anything happened is a plain status
-        return StreamResponse(_lines(first, messages), "application/json")
+        lines = _lines(first, messages, all_of=name if request.all_tags else "")
+        return StreamResponse(lines, "application/json")
 
 
 async def _lines(
-    first: PullResponse | None, messages: AsyncGenerator[PullResponse, None]
+    first: PullResponse | None, messages: AsyncGenerator[PullResponse, None], *, all_of: str
 ) -> AsyncGenerator[bytes, None]:
+    """Lines of a pull. Of all tags of a repository (`all_of`) the end is told once."""
+    downloaded = failed = False
     async with aclosing(told(first, messages)) as items:
         async for message in items:
             if isinstance(message, VicError):
+                failed = True
                 lines = [error_line(describe(message, {}).message)]
             elif message.HasField("result"):
-                lines = result_lines(message.result)
+                downloaded = downloaded or message.result.downloaded
+                lines = result_lines(message.result)[: 1 if all_of else 2]
             else:
                 lines = [progress_line(message.progress)]
             yield b"".join(json_line(line) for line in lines)
+    if all_of and not failed:
+        yield json_line(outcome_line(all_of, downloaded=downloaded))
 
 
 async def _push_lines(

@@ -58,9 +58,7 @@ PUT /containers/{id:path}/archive
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}
-GET /images/search
 GET /images/{name:path}/attestations
-GET /distribution/{name:path}/json
 POST /commit
 POST /build
 POST /build/cancel

@@ -23,6 +23,9 @@ from gateway.translate.mounts import read_declared
 
 SPEC_VERSION = 1
 
+KERNEL_LABEL = "vic.kernel"
+"""Label by which a container names its VM's kernel: Docker has no option for it."""
+
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PORT = re.compile(r"([0-9]{1,5})(?:/([a-z]+))?")
 _DEFAULT_NETWORKS = ("default", "bridge")
@@ -67,6 +70,7 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
     if not image:
         raise bad_parameter("no image specified")
     entrypoint = fields.optional_texts("Entrypoint")
+    labels = fields.text_mapping("Labels")
     spec = ContainerSpec(
         version=SPEC_VERSION,
         image=image,
@@ -77,7 +81,8 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         process=_process(fields, host),
         hostname=fields.text("Hostname"),
         domainname=fields.text("Domainname"),
-        labels=fields.text_mapping("Labels"),
+        labels=labels,
+        kernel=labels.get(KERNEL_LABEL, ""),
         stop_signal=fields.text("StopSignal"),
         stop_timeout=_stop_timeout(fields.optional_number("StopTimeout")),
         resources=host.resources,

@@ -87,10 +87,20 @@ def read_host_config(fields: Fields) -> HostConfig:
     return config
 
 
+# Those that dockerd brings besides ours.
+_LOG_DRIVERS_OF_DOCKER = frozenset(
+    {
+        *("awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "splunk", "syslog"),
+    }
+)
+
+
 def _log(fields: Fields) -> LogOptions:
     name = fields.text("Type")
-    if name not in _LOG_DRIVERS:
+    if name in _LOG_DRIVERS_OF_DOCKER:
         raise not_implemented(f"logging driver {name!r}")
+    if name not in _LOG_DRIVERS:
+        raise bad_parameter(f'error looking up logging plugin {name}: plugin "{name}" not found')
     options = fields.text_mapping("Config")
     unknown = sorted(set(options) - {"max-size", "max-file"})
     if unknown:

@@ -62,13 +62,14 @@ def progress_line(progress: Progress) -> dict[str, Any]:
 
 def result_lines(result: PullResult) -> list[dict[str, Any]]:
     """The two lines that end a pull."""
-    reference = familiar(result.canonical_reference)
-    outcome = (
-        f"Downloaded newer image for {reference}"
-        if result.downloaded
-        else f"Image is up to date for {reference}"
-    )
-    return [{"status": f"Digest: {result.digest}"}, {"status": f"Status: {outcome}"}]
+    end = outcome_line(familiar(result.canonical_reference), downloaded=result.downloaded)
+    return [{"status": f"Digest: {result.digest}"}, end]
+
+
+def outcome_line(reference: str, *, downloaded: bool) -> dict[str, Any]:
+    """Whether a pull has changed anything."""
+    outcome = "Downloaded newer image" if downloaded else "Image is up to date"
+    return {"status": f"Status: {outcome} for {reference}"}
 
 
 def pushed_lines(result: PushResult) -> list[dict[str, Any]]:

@@ -17,11 +17,13 @@ from services.exec.admission import Admission
 from services.exec.drivers import Hypervisor
 from services.exec.eventlog import EventLog
 from services.exec.events import event
+from services.exec.kernels import Kernels
 from services.exec.mounts import lend, parse_lender, volume_uses
 from services.exec.names import is_container_id, new_container_id, random_name
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.record import Record
+from services.exec.sandbox import with_filter
 from services.exec.spec import complete, validate
 from services.exec.store import Containers
 
@@ -58,9 +60,11 @@ class Creator:
         turns: Turns,
         peers: Peers,
         hypervisor: Hypervisor,
+        kernels: Kernels,
     ) -> None:
         self._containers = containers
         self._admission = admission
+        self._kernels = kernels
         self._events = events
         self._turns = turns
         self._peers = peers
@@ -75,6 +79,9 @@ class Creator:
                 Reason.INVALID_SPEC,
             )
         validate(spec, cpus=await self._host_cpus())
+        await self._kernels.check(spec.kernel)
+        if spec.seccomp_profile:
+            spec = with_filter(spec, await self._kernels.release(spec))
         # What could never start is not made.
         await self._admission.check_possible(self._hypervisor.size(spec.resources))
         request = image_pb2.ImageServiceGetRequest(reference=spec.image)

@@ -18,6 +18,7 @@ from vic.network.v1 import network_pb2
 from vic.storage.v1 import volume_pb2
 
 from portlayer.errors import VicError
+from services.exec.beside import Beside
 from services.exec.drivers import Hypervisor, MachineExited
 from services.exec.eventlog import EventLog
 from services.exec.events import event
@@ -100,6 +101,7 @@ class Exits:
         self._hypervisor = hypervisor
         # Made where one is first asked for: VMs outlive this process.
         self._boots: dict[str, _Boot] = {}
+        self.beside = Beside(containers, turns, peers)
         self._cleanups: set[asyncio.Task[None]] = set()
         self.remove: Callable[[Record], Awaitable[None]] | None = None
         """Removes a container whose turn we have; set by the composition root."""
@@ -271,6 +273,7 @@ class Exits:
         if disconnect:
             await self._disconnect(record)
             await self._containers.retire(record)
+            await self.beside.write(record.id)
         self.forget(record.boot_id)
 
     async def _detach(self, record: Record) -> None:
@@ -330,6 +333,7 @@ class Exits:
         """
         try:
             async with asyncio.timeout(within):
+                await self.beside.drain()
                 while self._cleanups:
                     await asyncio.wait(set(self._cleanups))
         except TimeoutError:

@@ -22,6 +22,7 @@ from services.exec.drivers import Hypervisor, MachineState
 from services.exec.exits import KILLED, Exit, Exits
 from services.exec.operations import Turns
 from services.exec.peers import Peers
+from services.exec.policy import to_restart, wants_restart
 from services.exec.ports import publish
 from services.exec.record import Record, record_from_specification
 from services.exec.states import State
@@ -206,10 +207,14 @@ class Reconciler:
                 state=State.RUNNING,
                 boot_id=machine.boot_id,
                 pid=machine.pid,
-                started_ns=time.time_ns(),
+                started_ns=record.started_ns or time.time_ns(),
+                finished_ns=0,
                 published_ports=await self._published(record),
             )
+        elif record.state is State.EXITED and not record.finished_ns:
+            record = _ended_unseen(record)
         await self._containers.restore(record)
+        self._exits.on_restart()
         log.warning("restored a container from beside its disk", extra={"id": container_id})
 
     async def _published(self, record: Record) -> tuple[container_pb2.PortBinding, ...]:
@@ -325,6 +330,15 @@ def _has_boot(boot_id: str, record: Record | None, machine: MachineState | None)
     return (record is not None and record.boot_id == boot_id) or (
         machine is not None and machine.boot_id == boot_id
     )
+
+
+def _ended_unseen(record: Record) -> Record:
+    """Return the record of a container that ran when its record was lost, and doesn't now."""
+    ended = replace(record, exit_code=KILLED, finished_ns=time.time_ns())
+    if not wants_restart(ended, KILLED):
+        return ended
+    again = replace(ended, restart_count=ended.restart_count + 1)
+    return to_restart(again, time.time_ns(), 0)
 
 
 def _needs_mending(record: Record, *, runs: bool) -> bool:

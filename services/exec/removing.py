@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from vic.exec.v1 import exec_pb2
+from vic.storage.v1 import image_pb2
 
 from portlayer.errors import VicError
 from services.exec.drivers import CanPause
@@ -18,6 +19,14 @@ from services.exec.record import Record
 from services.exec.states import State, Verb, check
 
 log = logging.getLogger("vic.exec.removing")
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a prune removed, and what the disks of that took."""
+
+    container_ids: Sequence[str]
+    reclaimed_bytes: int
 
 
 class Removing:
@@ -40,9 +49,10 @@ class Removing:
                 record = await self._kill(record)
             await self.dispose(record, volumes=volumes)
 
-    async def prune(self, until_ns: int | None, label_filters: Collection[str]) -> list[str]:
-        """Remove all containers that don't run and fit; return their IDs."""
+    async def prune(self, until_ns: int | None, label_filters: Collection[str]) -> Pruned:
+        """Remove all containers that don't run and fit."""
         removed = []
+        sizes = await self._sizes()
         for record in await self._parts.containers.select(
             [State.CREATED, State.EXITED, State.DEAD]
         ):
@@ -56,9 +66,19 @@ class Removing:
                 log.info("%s is not pruned: %s", record.id, error.message)
             else:
                 removed.append(record.id)
-        # As Docker tells it; what the removed disks held is storage's knowledge.
-        await self._parts.events.append(NewEvent(exec_pb2.EVENT_KIND_PRUNE, "", {"reclaimed": "0"}))
-        return removed
+        reclaimed = sum(sizes.get(container_id, 0) for container_id in removed)
+        told = NewEvent(exec_pb2.EVENT_KIND_PRUNE, "", {"reclaimed": str(reclaimed)})
+        await self._parts.events.append(told)
+        return Pruned(removed, reclaimed)
+
+    async def _sizes(self) -> Mapping[str, int]:
+        """Return what each container's own disk takes."""
+        try:
+            usage = await self._parts.peers.images.DiskUsage(image_pb2.DiskUsageRequest())
+        except VicError as error:
+            log.warning("it isn't known what a prune gives back: %s", error.message)
+            return {}
+        return {disk.container_id: disk.writable_bytes for disk in usage.containers}
 
     async def _hurry(self, record: Record) -> None:
         """Let nobody wait for the time-out of a stop, or for a guest that doesn't come up."""

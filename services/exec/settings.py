@@ -24,9 +24,9 @@ class ExecSettings(FacetSettings):
         8 * GIB, description="Size of containers' disks as their VMs see them."
     )
     ready_clones: int | None = Field(
-        0,
+        None,
         ge=0,
         le=MOST_READY_CLONES,
         description="Clones of the default size that are kept ready where Configure has not said "
-        "otherwise; null is as many as suit the host's memory, 0 is none.",
+        "otherwise; unset is as many as suit the host's memory, 0 is none.",
     )

@@ -68,8 +68,6 @@ def _validate_process(spec: container_pb2.ContainerSpec) -> None:
 def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
     missing = {
-        "kernel": bool(spec.kernel),
-        "seccomp profile": bool(spec.seccomp_profile or spec.process.seccomp_filter),
         "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
         "more than one network": len(spec.networks) > 1,
         "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
@@ -135,7 +133,8 @@ def init_process(spec: container_pb2.ContainerSpec) -> tether_process_pb2.Proces
     ours = {"HOSTNAME": spec.hostname, **({"TERM": "xterm"} if process.tty else {})}
     given = {variable.partition("=")[0] for variable in process.env}
     added = [f"{name}={value}" for name, value in ours.items() if name not in given]
-    _replace(process.env, [*added, *spec.process.env])
+    # One without a value is to be absent, whoever else may have set it: Docker's.
+    _replace(process.env, [*added, *(entry for entry in spec.process.env if "=" in entry)])
     return process
 
 
@@ -153,16 +152,12 @@ def _entrypoint_and_command(
 
 
 def _merge_env(image: Iterable[str], own: Iterable[str]) -> list[str]:
-    """Own variables win over the image's; "NAME" without "=" takes one away, as Docker has it."""
+    """Own variables win over the image's; "NAME" without "=" takes one away in the end."""
     merged: dict[str, str] = {}
     for variable in (DEFAULT_PATH, *image):
         merged[variable.partition("=")[0]] = variable
     for variable in own:
-        key, equals, _ = variable.partition("=")
-        if equals:
-            merged[key] = variable
-        else:
-            merged.pop(key, None)
+        merged[variable.partition("=")[0]] = variable
     return list(merged.values())
 
 

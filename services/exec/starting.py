@@ -16,10 +16,11 @@ from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError, leaf_error
 from services.exec.creation import container_endpoints
-from services.exec.drivers import CreatedMachine, Hypervisor, MachineSpec, StartKind
+from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
 from services.exec.health import probe
+from services.exec.kernels import Kernels
 from services.exec.mounts import uses_volumes
 from services.exec.peers import Peers
 from services.exec.ports import publish
@@ -56,6 +57,7 @@ class Starter:
         peers: Peers,
         hypervisor: Hypervisor,
         exits: Exits,
+        kernels: Kernels,
         modes: StartModes,
         tether_server_name: str,
     ) -> None:
@@ -63,6 +65,7 @@ class Starter:
         self._peers = peers
         self._hypervisor = hypervisor
         self._exits = exits
+        self._kernels = kernels
         self._modes = modes
         self._tether_server_name = tether_server_name
         self._management: network_pb2.InfoResponse | None = None
@@ -77,7 +80,7 @@ class Starter:
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         try:
-            return await self._boot(fresh, cold=self._modes.cold(former.spec.labels))
+            return await self._boot(fresh)
         except Exception as error:
             leaf = leaf_error(error)
             if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
@@ -103,6 +106,9 @@ class Starter:
         except BaseException:
             self._exits.forget(record.boot_id)
             raise
+        finally:
+            if isinstance(self._hypervisor, CanKeepReady):
+                self._hypervisor.settled(record.boot_id)
         self._exits.settle(record.boot_id)
         return running
 
@@ -121,6 +127,8 @@ class Starter:
             )
             management = group.create_task(self._management_network())
             attached = group.create_task(self._attach(record))
+            kernel = group.create_task(self._kernels.of(record.spec))
+            asked_cold = group.create_task(self._modes.cold(record.spec.labels))
         endpoints = list(reservation.result().endpoints)
         info = management.result()
         machine = MachineSpec(
@@ -131,7 +139,8 @@ class Starter:
             endpoints=endpoints,
             tether_endpoint=f"{info.management_address}:{info.tether_port}",
             tether_server_name=self._tether_server_name,
-            cold=cold,
+            cold=cold or asked_cold.result(),
+            kernel=kernel.result(),
             volumes=attached.result(),
             first_start=not record.started_ns,
         )
@@ -140,13 +149,13 @@ class Starter:
         published = await publish(self._peers, record)
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
+        bind = network_pb2.BindRequest(container_id=record.id)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._hypervisor.load(record.id, record.boot_id))
-            group.create_task(
-                _response(self._peers.network.Bind(network_pb2.BindRequest(container_id=record.id)))
-            )
-        async with asyncio.TaskGroup() as group:
+            # Interaction takes the boot in while nothing of it runs, and waits for its tether.
             launched = group.create_task(self._launch_init(record))
+            async with asyncio.TaskGroup() as connecting:
+                connecting.create_task(self._hypervisor.load(record.id, record.boot_id))
+                connecting.create_task(_response(self._peers.network.Bind(bind)))
             await self._hypervisor.run(record.id, record.boot_id)
             if created.kind is StartKind.READY_CLONE:
                 await asyncio.wait({launched}, timeout=READY_SECONDS)

@@ -60,11 +60,26 @@ class StartModes:
         return self._mode
 
     async def open(self) -> None:
-        """Take up the mode that the VCH was told before."""
+        """Follow the mode that the VCH was told before."""
+        await self._read()
+        self._follow()
+
+    async def cold(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether a container boots rather than being cloned.
+
+        The mode is looked up each time: another replica may have been told a new one.
+        """
+        if await self._read():
+            self._follow()
+        return self._mode.cold or labels.get(LABEL) == COLD
+
+    async def _read(self) -> bool:
+        """Take in the mode on record; return whether it is another than was known."""
         value = await self._facts.fact(START_MODE)
+        known = self._mode
         if value is not None:
             self._mode = StartMode(**json.loads(value))
-        self._follow()
+        return self._mode != known
 
     def check(self, mode: StartMode) -> None:
         """Return when the host can do what a mode asks for. Raises VicError."""
@@ -81,10 +96,6 @@ class StartModes:
         await self._facts.set_fact(START_MODE, json.dumps(asdict(mode)))
         self._mode = mode
         self._follow()
-
-    def cold(self, labels: Mapping[str, str]) -> bool:
-        """Tell whether a container boots rather than being cloned."""
-        return self._mode.cold or labels.get(LABEL) == COLD
 
     def _follow(self) -> None:
         if isinstance(self._hypervisor, CanKeepReady):

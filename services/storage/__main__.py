@@ -24,6 +24,7 @@ from services.storage.imagec.endpoints import Endpoints
 from services.storage.imagec.layer_work import LayerWork
 from services.storage.imagec.pull import Puller
 from services.storage.imagec.push import Pusher
+from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.registry import Registries
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images
@@ -62,7 +63,9 @@ async def serve(settings: StorageSettings) -> None:
         stack.push_async_callback(pool.close)
         transport = Transport()
         stack.push_async_callback(transport.close)
-        endpoints = Endpoints(settings.insecure_registries, settings.registry_mirrors)
+        endpoints = Endpoints(
+            settings.insecure_registries, settings.registry_mirrors, settings.allowed_registries
+        )
         downloader = Downloader(DownloadPolicy(concurrent=settings.max_concurrent_downloads))
         registries = Registries(transport, endpoints)
         layers = LayerWork(store, downloader, pool)
@@ -94,6 +97,7 @@ async def serve(settings: StorageSettings) -> None:
                 maker,
                 loader,
                 transport,
+                RegistryQueries(registries),
                 ImageEvents(journal),
             ),
             server.server,

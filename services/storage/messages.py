@@ -20,6 +20,7 @@ from services.storage.imagec.manifest import Platform
 from services.storage.imagec.progress import Progress, Status
 from services.storage.imagec.pull import Pulled
 from services.storage.imagec.push import Pushed
+from services.storage.imagec.queries import Hit
 from services.storage.images import HistoryLine, ImageSummary, familiar_names
 from services.storage.removal import Removed, Untagged
 
@@ -117,6 +118,13 @@ def pull_result(pulled: Pulled) -> image_pb2.PullResponse:
             canonical_reference=str(pulled.reference),
             image_id=pulled.image_id,
         )
+    )
+
+
+def hit(found: Hit) -> image_pb2.SearchResult:
+    """A repository that a search found."""
+    return image_pb2.SearchResult(
+        name=found.name, description=found.description, stars=found.stars, official=found.official
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from vic.storage.v1 import disk_pb2, disk_pb2_grpc, image_pb2
 
-from portlayer.errors import NotImplementedYet
+from portlayer.errors import InvalidArgument
 from services.storage import messages
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
@@ -23,9 +23,11 @@ from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
 from services.storage.imagec.authorization import Credentials
+from services.storage.imagec.manifest import Platform
 from services.storage.imagec.progress import Progress, ProgressLines, Status
 from services.storage.imagec.pull import Pulled, Puller
 from services.storage.imagec.push import Pushed, Pusher
+from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.reference import Reference, parse_reference
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images, parse_push_reference
@@ -51,6 +53,7 @@ class ImageServicer(AuthoringServicer):
         maker: ImageMaker,
         loader: Loader,
         transport: Transport,
+        queries: RegistryQueries,
         events: ImageEvents,
     ) -> None:
         super().__init__(store, images, maker, loader, transport, events)
@@ -58,6 +61,7 @@ class ImageServicer(AuthoringServicer):
         self._disks = disks
         self._puller = puller
         self._pusher = pusher
+        self._queries = queries
         self._removal = Removal(store, images, disks, events)
         self._pruning = Pruning(store, self._removal)
 
@@ -79,26 +83,64 @@ class ImageServicer(AuthoringServicer):
         self, request: image_pb2.PullRequest, context: Context
     ) -> AsyncIterator[image_pb2.PullResponse]:
         """See the contract."""
-        if request.all_tags:
-            raise NotImplementedYet(
-                "pulling all tags of a repository is not implemented", option="all_tags"
-            )
         reference = parse_reference(request.reference)
         wanted = messages.platform(request.platform)
         credentials = messages.credentials(request.credentials)
+        references = [reference]
+        if request.all_tags:
+            if reference.tag is not None or reference.digest is not None:
+                raise InvalidArgument("tag can't be used with --all-tags/-a")
+            references = await self._queries.tags(reference, credentials)
+        for each in references:
+            work = partial(self._pull, each, credentials, wanted)
+            async with aclosing(watched(work)) as items:
+                async for item in items:
+                    if isinstance(item, Pulled):
+                        yield messages.pull_result(item)
+                    else:
+                        yield image_pb2.PullResponse(progress=messages.progress(item))
 
-        async def work(lines: ProgressLines) -> Pulled:
-            pulled = await self._puller.pull(reference, credentials, wanted, lines.put)
-            if (image := self._store.catalogue.stored(pulled.image_id)) is not None:
-                self._events.pulled(image, pulled.reference)
-            return pulled
+    async def _pull(
+        self,
+        reference: Reference,
+        credentials: Credentials,
+        platform: Platform | None,
+        lines: ProgressLines,
+    ) -> Pulled:
+        pulled = await self._puller.pull(reference, credentials, platform, lines.put)
+        if (image := self._store.catalogue.stored(pulled.image_id)) is not None:
+            self._events.pulled(image, pulled.reference)
+        return pulled
 
-        async with aclosing(watched(work)) as items:
-            async for item in items:
-                if isinstance(item, Pulled):
-                    yield messages.pull_result(item)
-                else:
-                    yield image_pb2.PullResponse(progress=messages.progress(item))
+    async def Authenticate(
+        self, request: image_pb2.AuthenticateRequest, context: Context
+    ) -> image_pb2.AuthenticateResponse:
+        """See the contract."""
+        credentials = messages.credentials(request.credentials)
+        await self._queries.authenticate(request.credentials.server_address, credentials)
+        return image_pb2.AuthenticateResponse()
+
+    async def Search(
+        self, request: image_pb2.SearchRequest, context: Context
+    ) -> image_pb2.SearchResponse:
+        """See the contract."""
+        credentials = messages.credentials(request.credentials)
+        hits = await self._queries.search(request.term, request.limit, credentials)
+        return image_pb2.SearchResponse(results=[messages.hit(hit) for hit in hits])
+
+    async def InspectDistribution(
+        self, request: image_pb2.InspectDistributionRequest, context: Context
+    ) -> image_pb2.InspectDistributionResponse:
+        """See the contract."""
+        found = await self._queries.inspect(
+            parse_reference(request.reference), messages.credentials(request.credentials)
+        )
+        return image_pb2.InspectDistributionResponse(
+            media_type=found.media_type,
+            digest=found.digest,
+            size_bytes=found.size,
+            platforms=[str(platform) for platform in found.platforms],
+        )
 
     async def Push(
         self, request: image_pb2.PushRequest, context: Context

@@ -12,7 +12,7 @@ from portlayer.identity import Role
 from portlayer.settings import FacetSettings
 from services.storage.compiler import DEFAULT_SIZE
 from services.storage.compiler.ext4.geometry import MIN_SIZE
-from services.storage.imagec.endpoints import Endpoints
+from services.storage.imagec.endpoints import AllowList, Endpoints
 from services.storage.volumes.options import MAX_SIZE
 
 GRAIN = 64 << 10
@@ -53,6 +53,11 @@ class StorageSettings(FacetSettings):
     registry_mirrors: list[str] = Field(
         default_factory=list, description="URLs to try before Docker Hub."
     )
+    allowed_registries: list[str] = Field(
+        default_factory=list,
+        description="The only registries to use (host, host:port, *.domain or CIDR; docker.io is "
+        "Docker Hub); empty allows all.",
+    )
     max_concurrent_downloads: int = Field(
         3, ge=1, le=64, description="Blobs at once from one registry."
     )
@@ -81,4 +86,10 @@ class StorageSettings(FacetSettings):
     @classmethod
     def _check_mirrors(cls, value: list[str]) -> list[str]:
         Endpoints(mirrors=value)
+        return value
+
+    @field_validator("allowed_registries")
+    @classmethod
+    def _check_allowed(cls, value: list[str]) -> list[str]:
+        AllowList(value)
         return value

@@ -1,6 +1,6 @@
 """What a hypervisor must do for the exec facet. IDs of the platform never leave a driver."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, runtime_checkable
@@ -52,6 +52,8 @@ class MachineSpec:
     tether_server_name: str
     # Boot it, rather than clone it.
     cold: bool = False
+    # Name of the kernel to boot; empty for the default one.
+    kernel: str = ""
     # The disks of its volumes.
     volumes: Sequence[volume_pb2.AttachedDisk] = ()
     # The container has never run: what its image has to give to empty volumes is copied.
@@ -151,6 +153,17 @@ class CanReweigh(Protocol):
 
 
 @runtime_checkable
+class CanChooseKernel(Protocol):
+    """A hypervisor whose VMs can boot one of several kernels."""
+
+    async def kernels(self) -> Mapping[str, str]:
+        """Return the releases of the kernels that have names, by name."""
+
+    async def try_kernel(self, digest: str) -> str:
+        """Boot a VM with a bootstrap image, and return its kernel's release. Raises VicError."""
+
+
+@runtime_checkable
 class CanPause(Protocol):
     """A hypervisor that can hold a VM's CPUs."""
 
@@ -170,3 +183,6 @@ class CanKeepReady(Protocol):
 
     def keep_ready(self, count: int | None) -> None:
         """Keep so many from now on; None is as many as suit the host."""
+
+    def settled(self, boot_id: str) -> None:
+        """Take in that a start has come to its end, and needs the host no more. Idempotent."""

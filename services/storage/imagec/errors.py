@@ -32,6 +32,12 @@ class PullDenied(PermissionDenied):
     default_reason = Reason.PULL_DENIED
 
 
+class RegistryNotAllowed(PermissionDenied):
+    """The administrator doesn't allow this registry."""
+
+    default_reason = Reason.REGISTRY_NOT_ALLOWED
+
+
 class RegistryUnauthorized(Unauthenticated):
     """The registry wants credentials, or doesn't accept those it was given."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +38,7 @@ from services.exec.eventlog import EventLog
 from services.exec.exits import Exit, Exits
 from services.exec.facts import Facts
 from services.exec.history import History
+from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB, Size
 from services.exec.operations import Turns
@@ -181,6 +182,15 @@ class FakeFacets:
     async def List(self, request: Any) -> disk_pb2.DiskServiceListResponse:
         return disk_pb2.DiskServiceListResponse(disks=[self._disk(i) for i in self.disks])
 
+    async def DiskUsage(self, request: Any) -> image_pb2.DiskUsageResponse:
+        self._fail("DiskUsage")
+        return image_pb2.DiskUsageResponse(
+            containers=[
+                image_pb2.ContainerDiskUsage(container_id=i, writable_bytes=1000)
+                for i in self.disks
+            ]
+        )
+
     async def Info(self, request: Any) -> network_pb2.InfoResponse:
         return network_pb2.InfoResponse(management_address="100.112.0.1", tether_port=7443)
 
@@ -302,12 +312,16 @@ class FakeHypervisor:
     paused: set[str] = field(default_factory=set)
     failing: dict[str, VicError] = field(default_factory=dict)
     kinds: list[bool] = field(default_factory=list)
+    # Kernels that there are, and those that VMs were made with.
+    named: dict[str, str] = field(default_factory=dict)
+    booted: list[str] = field(default_factory=list)
     # CPU shares of VMs that were weighed anew.
     shares: dict[str, int] = field(default_factory=dict)
     # How many of the next starts take a clone that was kept ready.
     ready: int = 0
     # How many are to be kept.
     wanted: int = 0
+    settlements: list[str] = field(default_factory=list)
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
     exits_to: "Exits | None" = None
@@ -334,6 +348,7 @@ class FakeHypervisor:
         self.launched.add(machine.boot_id)
         self.machines[machine.container_id] = machine.boot_id
         self.kinds.append(machine.cold)
+        self.booted.append(machine.kernel)
         kind = StartKind.COLD_BOOT if machine.cold else StartKind.INSTANT_CLONE
         if self.ready:
             self.ready -= 1
@@ -368,6 +383,13 @@ class FakeHypervisor:
 
     async def forget_exits(self, through: int) -> None: ...
 
+    async def kernels(self) -> Mapping[str, str]:
+        return self.named
+
+    async def try_kernel(self, digest: str) -> str:
+        self._fail("try_kernel")
+        return "6.9"
+
     async def reweigh(
         self, container_id: str, boot_id: str, resources: container_pb2.Resources
     ) -> None:
@@ -388,6 +410,9 @@ class FakeHypervisor:
 
     def keep_ready(self, count: int | None) -> None:
         self.wanted = 2 if count is None else count
+
+    def settled(self, boot_id: str) -> None:
+        self.settlements.append(boot_id)
 
     def _fail(self, call: str) -> None:
         if call in self.failing:
@@ -415,12 +440,14 @@ class Facet:
     turns: Turns
     peers: FakeFacets
     hypervisor: FakeHypervisor
+    kernels: Kernels
 
     async def run(self, name: str = "", **fields: Any) -> str:
         """Create and start a container; return its ID."""
         spec = container_pb2.ContainerSpec(image="busybox", name=name, **fields)
         record = await self.creator.create("", spec)
         await self.lifecycle.start(record.id)
+        await self.exits.beside.drain()
         return record.id
 
     def leftovers(self) -> list[str]:
@@ -445,11 +472,12 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     events = EventLog(history)
     exits = Exits(containers, events, turns, stubs, hypervisor)
     peers.exits = hypervisor.exits_to = exits
-    creator = Creator(containers, admission, events, turns, stubs, hypervisor)
-    parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits)
+    kernels = Kernels(facts, hypervisor)
+    creator = Creator(containers, admission, events, turns, stubs, hypervisor, kernels)
+    parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits, kernels)
     modes = StartModes(facts, hypervisor, StartMode())
     lifecycle = Lifecycle(parts, admission, modes, "interaction.test.vic")
-    vch = Vch("0" * 8, "1", containers, admission, lifecycle, hypervisor, modes)
+    vch = Vch("0" * 8, "1", containers, admission, lifecycle, hypervisor, modes, kernels)
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
     restarts = Restarts(containers, facts, lifecycle, exits)
     reports = Reports(containers, events)
@@ -471,6 +499,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
         turns,
         peers,
         hypervisor,
+        kernels,
     )
 
 

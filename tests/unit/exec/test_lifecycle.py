@@ -64,6 +64,16 @@ async def test_a_process_knows_its_host_and_its_terminal(
     assert list(shown.spec.process.env) == list(record.spec.process.env)
 
 
+async def test_a_variable_without_a_value_is_absent_in_the_process_alone(facet: Facet) -> None:
+    # The image has A=image and B=image.
+    record = await facet.creator.create("", spec(process={"env": ["A", "C=own"]}))
+    await facet.lifecycle.start(record.id)
+    assert "A" in record.spec.process.env
+    assert "B=image" in facet.peers.ran_with
+    assert "C=own" in facet.peers.ran_with
+    assert not [variable for variable in facet.peers.ran_with if variable.startswith("A")]
+
+
 async def test_an_entrypoint_takes_the_images_command_away(facet: Facet) -> None:
     record = await facet.creator.create("", spec(entrypoint=["/bin/echo"], entrypoint_set=True))
     assert list(record.spec.process.args) == ["/bin/echo"]
@@ -185,6 +195,8 @@ async def test_a_ready_clone_that_fails_is_replaced_by_another_start(facet: Face
     assert record.start_kind == container_pb2.START_KIND_INSTANT_CLONE
     assert facet.hypervisor.kinds == [False, False]
     assert facet.hypervisor.machines == {record.id: record.boot_id}
+    # The pool is told that either start is over, one way or the other.
+    assert len(set(facet.hypervisor.settlements)) == 2
 
 
 @pytest.mark.parametrize("silent", [True, False])

@@ -134,6 +134,7 @@ def qemu(monkeypatch: pytest.MonkeyPatch) -> Qemu:
         monkeypatch.setattr(target, "load_clone", fake.load)
     monkeypatch.setattr(module, "tether_reports", fake.warm)
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
     return fake
 
 
@@ -222,6 +223,33 @@ async def test_no_clone_is_begun_while_a_start_is_under_way(pool: Pool) -> None:
     pool.clones.let_go("boot")
     await pool.full()
     pool.clones.give_up(taken.machine_id)
+
+
+async def test_a_start_is_left_alone_while_another_clone_waits(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pool.full()
+    monkeypatch.setattr(module, "QUIET_SECONDS", 3600.0)
+    launches = len(pool.agent.launches)
+
+    def start(boot_id: str) -> None:
+        pool.clones.hold_back(boot_id)
+        taken = pool.clones.take(SHAPE)
+        assert taken is not None
+        pool.clones.give_up(taken.machine_id)
+        pool.clones.let_go(boot_id)
+
+    start("first")
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(pool.agent.launches) == launches
+    # With none left the next start would have to wait longer than this one is disturbed.
+    start("second")
+    await pool.until(lambda: pool.clones.waiting == 1)
+    monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
+    pool.clones.hold_back("third")
+    pool.clones.let_go("third")
+    await pool.full()
 
 
 async def test_one_that_ended_by_itself_is_replaced(pool: Pool) -> None:

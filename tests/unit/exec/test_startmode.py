@@ -58,6 +58,15 @@ async def test_a_cold_vch_boots_all_and_keeps_none_ready(facet: Facet) -> None:
     assert facet.hypervisor.kinds == [True, False, True]
 
 
+async def test_another_replica_takes_up_what_was_changed_with_its_next_start(facet: Facet) -> None:
+    other = facet.restarted()
+    await other.modes.open()
+    await configure(facet, cold=True, ready_clones=5)
+    await other.run()
+    assert facet.hypervisor.kinds == [True]
+    assert other.modes.mode == facet.modes.mode
+
+
 async def test_a_label_that_says_nothing_of_the_kind_is_refused(facet: Facet) -> None:
     with pytest.raises(InvalidArgument, match=r"vic\.start=warm: the only start"):
         await facet.creator.create("", spec(labels={"vic.start": "warm"}))

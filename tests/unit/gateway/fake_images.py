@@ -131,6 +131,27 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
             ]
         )
 
+    async def Search(
+        self, request: image_pb2.SearchRequest, context: Any
+    ) -> image_pb2.SearchResponse:
+        hits = (("official", 100, True), (request.term, request.limit, False))
+        return image_pb2.SearchResponse(
+            results=[
+                image_pb2.SearchResult(name=name, stars=stars, official=official)
+                for name, stars, official in hits
+            ]
+        )
+
+    async def InspectDistribution(
+        self, request: image_pb2.InspectDistributionRequest, context: Any
+    ) -> image_pb2.InspectDistributionResponse:
+        return image_pb2.InspectDistributionResponse(
+            media_type="m",
+            digest="sha256:1",
+            size_bytes=7,
+            platforms=["linux/amd64", "linux/arm64/v8"],
+        )
+
     async def Import(
         self, request: AsyncIterator[image_pb2.ImportRequest], context: Any
     ) -> AsyncIterator[image_pb2.ImportResponse]:

@@ -295,3 +295,29 @@ async def test_images_are_saved_alone_and_together(client: httpx.AsyncClient) ->
     assert several.text == "['a', 'b:2']linux/arm64/v8"
     assert (await client.get("/images/nosuch/get")).status_code == 404
     assert (await client.get("/images/get")).status_code == 400
+
+
+async def test_a_search_is_filtered(client: httpx.AsyncClient) -> None:
+    async def names(**filters: list[str]) -> list[str]:
+        query = {"term": "mine", "limit": "5", "filters": json.dumps(filters)}
+        answer = await client.get("/images/search", params=query)
+        return [hit["name"] for hit in answer.json()]
+
+    assert await names() == ["official", "mine"]
+    assert await names(stars=["6"]) == ["official"]
+    assert await names(**{"is-official": ["false"]}) == ["mine"]
+    assert await names(**{"is-automated": ["true"]}) == []
+    for query in ({"limit": "101"}, {"limit": "x"}, {"filters": '{"stars":["x"]}'}):
+        refused = await client.get("/images/search", params={"term": "x", **query})
+        assert refused.status_code == 400
+
+
+async def test_what_a_registry_has_is_told(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/distribution/a/b:1/json")
+    assert answer.json() == {
+        "Descriptor": {"mediaType": "m", "digest": "sha256:1", "size": 7},
+        "Platforms": [
+            {"architecture": "amd64", "os": "linux"},
+            {"architecture": "arm64", "os": "linux", "variant": "v8"},
+        ],
+    }

@@ -100,12 +100,16 @@ class InfoResponse(_message.Message):
     def __init__(self, instance_id: _Optional[str] = ..., accelerator: _Optional[_Union[Accelerator, str]] = ..., accelerator_reason: _Optional[str] = ..., qemu_version: _Optional[str] = ..., bootstraps: _Optional[_Iterable[_Union[Bootstrap, _Mapping]]] = ..., host_cpus: _Optional[int] = ..., host_memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., machines: _Optional[int] = ..., parents: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Bootstrap(_message.Message):
-    __slots__ = ("digest", "kernel_release")
+    __slots__ = ("digest", "kernel_release", "names", "default")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
     digest: str
     kernel_release: str
-    def __init__(self, digest: _Optional[str] = ..., kernel_release: _Optional[str] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    default: bool
+    def __init__(self, digest: _Optional[str] = ..., kernel_release: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., default: _Optional[bool] = ...) -> None: ...
 
 class Shape(_message.Message):
     __slots__ = ("memory_mib", "vcpus", "bootstrap_digest", "disk_size_bytes")

@@ -166,21 +166,24 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Authenticate(self, request, context):
-        """Authenticate tries credentials against a registry.
+        """Authenticate tries credentials against a registry, Docker Hub where no server is named. Errors:
+        UNAUTHENTICATED (REGISTRY_UNAUTHORIZED), UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND),
+        PERMISSION_DENIED (REGISTRY_NOT_ALLOWED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Search(self, request, context):
-        """Search asks a registry for images.
+        """Search asks a registry for images: Docker Hub, or the one whose host the term begins with. Errors as
+        Authenticate, and INVALID_ARGUMENT for a limit over 100.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InspectDistribution(self, request, context):
-        """InspectDistribution returns a manifest's descriptor from a registry.
+        """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,11 +53,16 @@ class ImageServiceStub:
     UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND).
     """
     Authenticate: _grpc.UnaryUnaryMultiCallable[_image_pb2.AuthenticateRequest, _image_pb2.AuthenticateResponse]
-    """Authenticate tries credentials against a registry."""
+    """Authenticate tries credentials against a registry, Docker Hub where no server is named. Errors:
+    UNAUTHENTICATED (REGISTRY_UNAUTHORIZED), UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND),
+    PERMISSION_DENIED (REGISTRY_NOT_ALLOWED).
+    """
     Search: _grpc.UnaryUnaryMultiCallable[_image_pb2.SearchRequest, _image_pb2.SearchResponse]
-    """Search asks a registry for images."""
+    """Search asks a registry for images: Docker Hub, or the one whose host the term begins with. Errors as
+    Authenticate, and INVALID_ARGUMENT for a limit over 100.
+    """
     InspectDistribution: _grpc.UnaryUnaryMultiCallable[_image_pb2.InspectDistributionRequest, _image_pb2.InspectDistributionResponse]
-    """InspectDistribution returns a manifest's descriptor from a registry."""
+    """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull."""
     Get: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServiceGetRequest, _image_pb2.ImageServiceGetResponse]
     """Get returns one image."""
     List: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServiceListRequest, _image_pb2.ImageServiceListResponse]
@@ -131,11 +136,16 @@ class ImageServiceAsyncStub(ImageServiceStub):
     UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND).
     """
     Authenticate: _aio.UnaryUnaryMultiCallable[_image_pb2.AuthenticateRequest, _image_pb2.AuthenticateResponse]  # type: ignore[assignment]
-    """Authenticate tries credentials against a registry."""
+    """Authenticate tries credentials against a registry, Docker Hub where no server is named. Errors:
+    UNAUTHENTICATED (REGISTRY_UNAUTHORIZED), UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND),
+    PERMISSION_DENIED (REGISTRY_NOT_ALLOWED).
+    """
     Search: _aio.UnaryUnaryMultiCallable[_image_pb2.SearchRequest, _image_pb2.SearchResponse]  # type: ignore[assignment]
-    """Search asks a registry for images."""
+    """Search asks a registry for images: Docker Hub, or the one whose host the term begins with. Errors as
+    Authenticate, and INVALID_ARGUMENT for a limit over 100.
+    """
     InspectDistribution: _aio.UnaryUnaryMultiCallable[_image_pb2.InspectDistributionRequest, _image_pb2.InspectDistributionResponse]  # type: ignore[assignment]
-    """InspectDistribution returns a manifest's descriptor from a registry."""
+    """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull."""
     Get: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServiceGetRequest, _image_pb2.ImageServiceGetResponse]  # type: ignore[assignment]
     """Get returns one image."""
     List: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServiceListRequest, _image_pb2.ImageServiceListResponse]  # type: ignore[assignment]
@@ -226,21 +236,26 @@ class ImageServiceServicer:
         request: _image_pb2.AuthenticateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.AuthenticateResponse, _abc.Awaitable[_image_pb2.AuthenticateResponse]]:
-        """Authenticate tries credentials against a registry."""
+        """Authenticate tries credentials against a registry, Docker Hub where no server is named. Errors:
+        UNAUTHENTICATED (REGISTRY_UNAUTHORIZED), UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND),
+        PERMISSION_DENIED (REGISTRY_NOT_ALLOWED).
+        """
 
     def Search(
         self,
         request: _image_pb2.SearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.SearchResponse, _abc.Awaitable[_image_pb2.SearchResponse]]:
-        """Search asks a registry for images."""
+        """Search asks a registry for images: Docker Hub, or the one whose host the term begins with. Errors as
+        Authenticate, and INVALID_ARGUMENT for a limit over 100.
+        """
 
     def InspectDistribution(
         self,
         request: _image_pb2.InspectDistributionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.InspectDistributionResponse, _abc.Awaitable[_image_pb2.InspectDistributionResponse]]:
-        """InspectDistribution returns a manifest's descriptor from a registry."""
+        """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull."""
 
     def Get(
         self,

@@ -8,6 +8,7 @@ start takes it. None is worth recovering: what an exec before us left is ended.
 import asyncio
 import logging
 import secrets
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ WARM_SECONDS = 120.0
 # After a clone that could not be made ready; doubled each time in a row.
 RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
+# A container that does little is over soon after its start, and so is who waits for it: while
+# another clone is there for the next start, its replacement leaves the CPUs to both.
+QUIET_SECONDS = 0.5
 # How often the host's memory is looked at while clones wait.
 MEMORY_SECONDS = 15.0
 
@@ -55,6 +59,8 @@ class ReadyClones:
         self._waiting: deque[ReadyClone] = deque()
         # Starts under way, by boot: they come first.
         self._starts: set[str] = set()
+        # When the host has been left to the last start, and its container, for long enough.
+        self._quiet_at = 0.0
         self._changed = asyncio.Event()
         self._ends: set[asyncio.Task[None]] = set()
         # Clones that were taken and could not be used.
@@ -104,8 +110,14 @@ class ReadyClones:
 
     def let_go(self, boot_id: str) -> None:
         """Tell that a start is done, or given up. Idempotent."""
+        if boot_id in self._starts:
+            self._quiet_at = time.monotonic() + QUIET_SECONDS
         self._starts.discard(boot_id)
         self._changed.set()
+
+    def _pause(self) -> float:
+        """Return for how many seconds more a replacement can wait, as another clone still does."""
+        return self._quiet_at - time.monotonic() if self._waiting else 0.0
 
     async def keep(self, shape: hostagent_pb2.Shape) -> None:
         """End what was left by an exec before us, then keep clones of a shape ready for ever."""
@@ -131,6 +143,8 @@ class ReadyClones:
         """Wait for a change; while memory is short, or may become so, look at it now and then."""
         # Nothing tells of memory running short before it is too late.
         seconds = MEMORY_SECONDS if self._wanted else None
+        if len(self._waiting) < self._wanted and (pause := self._pause()) > 0:
+            seconds = pause
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
@@ -146,6 +160,8 @@ class ReadyClones:
             while len(self._waiting) > kept:
                 await self._end(self._waiting.popleft().machine_id)
             if self._starts or len(self._waiting) >= kept or spare < MARGIN_BYTES:
+                return
+            if self._pause() > 0:
                 return
             clone = await self._prepare(shape)
             self._waiting.append(clone)
