@@ -6,8 +6,10 @@ some ``sendmsg``), or written. What a suite holds is then counted by looking, wi
 
 import os
 import re
+import select
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,30 +41,45 @@ class Fault:
 @contextmanager
 def striking(suite: Suite, fault: Fault) -> Iterator[None]:
     """Have a process killed at the n-th call of a kind that it makes from now on."""
+    pid = suite.pid(fault.role)
+    ended = os.pidfd_open(pid)
     tracer = subprocess.Popen(
         [
-            *(
-                "strace",
-                "--follow-forks",
-                f"--attach={suite.pid(fault.role)}",
-                "--output=/dev/null",
-            ),
+            *("strace", "--follow-forks", "--output=/dev/null"),
+            f"--attach={pid}",
             f"--trace={fault.call}",
             f"--inject={fault.call}:signal=SIGKILL:when={fault.number}",
         ],
         stderr=subprocess.PIPE,
         text=True,
     )
+    # Its parent hears of its end when nobody traces it any more.
+    letting_go = threading.Thread(target=_end_with, args=(tracer, ended))
     try:
         assert tracer.stderr is not None
         attached = tracer.stderr.readline()
         assert "attached" in attached, attached
+        letting_go.start()
         yield
     finally:
-        tracer.terminate()
+        tracer.kill()
         tracer.wait()
+        if letting_go.ident is not None:
+            letting_go.join()
         assert tracer.stderr is not None
         tracer.stderr.close()
+        os.close(ended)
+
+
+def _end_with(tracer: "subprocess.Popen[str]", process: int) -> None:
+    """End a tracer when its process has ended, or return when it ends itself."""
+    own = os.pidfd_open(tracer.pid)
+    try:
+        ready, _, _ = select.select([process, own], [], [])
+        if process in ready:
+            tracer.kill()
+    finally:
+        os.close(own)
 
 
 @dataclass(frozen=True)

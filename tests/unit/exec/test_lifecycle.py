@@ -64,6 +64,16 @@ async def test_a_process_knows_its_host_and_its_terminal(
     assert list(shown.spec.process.env) == list(record.spec.process.env)
 
 
+async def test_a_variable_without_a_value_is_absent_in_the_process_alone(facet: Facet) -> None:
+    # The image has A=image and B=image.
+    record = await facet.creator.create("", spec(process={"env": ["A", "C=own"]}))
+    await facet.lifecycle.start(record.id)
+    assert "A" in record.spec.process.env
+    assert "B=image" in facet.peers.ran_with
+    assert "C=own" in facet.peers.ran_with
+    assert not [variable for variable in facet.peers.ran_with if variable.startswith("A")]
+
+
 async def test_an_entrypoint_takes_the_images_command_away(facet: Facet) -> None:
     record = await facet.creator.create("", spec(entrypoint=["/bin/echo"], entrypoint_set=True))
     assert list(record.spec.process.args) == ["/bin/echo"]

@@ -17,6 +17,7 @@ from installer.clients import issue_client
 from installer.configure import parse_factor, wish
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Instance, Options, default_options, save_instance
+from installer.kernels import provide_kernels
 from installer.pki import Authority
 from installer.registries import RegistryWishes
 from installer.slots import claim_slot
@@ -196,7 +197,9 @@ def test_a_bootstrap_image_is_linked_and_the_former_one_unlinked(
         (image / "initrd.img").touch()
         (image / "manifest.json").write_text(json.dumps({"digest": digest}))
         assert provide_bootstrap(instance, image) == digest
-        assert [entry.name for entry in instance.bootstrap_dir.iterdir()] == [digest]
+        provide_kernels(instance, digest, print)
+        left = {entry.name for entry in instance.bootstrap_dir.iterdir()}
+        assert left == {digest, "kernels.json"}
         assert (instance.bootstrap_dir / digest / "vmlinuz").exists()
 
 
