@@ -74,6 +74,32 @@ def _parser() -> argparse.ArgumentParser:
         help="registry to ask first for images named without one; can be repeated",
     )
     up.add_argument(
+        "--allowed-registry",
+        action="append",
+        metavar="HOST",
+        help="the only registries to use: HOST, HOST:PORT, *.DOMAIN or a network, docker.io for "
+        'Docker Hub; can be repeated; "" for all',
+    )
+    up.add_argument(
+        "--registry-ca",
+        action="append",
+        metavar="FILE",
+        help="certificate (PEM) of an authority that signs registries' certificates; can be "
+        'repeated; "" for the system\'s alone',
+    )
+    for scheme in ("http", "https"):
+        up.add_argument(
+            f"--{scheme}-proxy",
+            metavar="URL",
+            help=f'proxy for registries spoken to by {scheme.upper()}; "" for none',
+        )
+    up.add_argument(
+        "--no-proxy",
+        action="append",
+        metavar="HOST",
+        help='registry to ask without a proxy: HOST or .DOMAIN; can be repeated; "" for none',
+    )
+    up.add_argument(
         "--bootstrap", type=Path, metavar="DIR", help="bootstrap image of the container VMs"
     )
     up.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
@@ -193,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
 def _up(options: argparse.Namespace) -> int:
     from installer.configure import configure, wish
     from installer.endpoint_tls import client_directory
+    from installer.registries import RegistryWishes
     from installer.up import Wishes, bring_up
 
     wished = None if options.ready_clones is None else wish(ready_clones=options.ready_clones)
@@ -201,6 +228,13 @@ def _up(options: argparse.Namespace) -> int:
         host=options.host,
         insecure_registries=_tuple(options.insecure_registry),
         registry_mirrors=_tuple(options.registry_mirror),
+        registries=RegistryWishes(
+            allowed=_tuple(options.allowed_registry),
+            authorities=_tuple(options.registry_ca),
+            http_proxy=options.http_proxy,
+            https_proxy=options.https_proxy,
+            no_proxy=_tuple(options.no_proxy),
+        ),
         log_level=options.log_level,
         otlp_endpoint=options.otlp_endpoint,
         volume_stores=_tuple(options.volume_store),

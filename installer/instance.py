@@ -44,6 +44,14 @@ class Options:
     tls_key: str = ""
     volume_stores: Mapping[str, str] = field(default_factory=dict)
     """URLs of the places beside the data directory where volumes are kept, by name."""
+    allowed_registries: tuple[str, ...] = ()
+    """The only registries to use; none allows all."""
+    registry_authorities: tuple[str, ...] = ()
+    """Certificates in PEM form that registries' may be signed by."""
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: tuple[str, ...] = ()
+    """Proxies on the way to registries, and hosts that are asked without one."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,11 @@ def load_instance(data_dir: Path) -> Instance | None:
             host=str(fields["host"]),
             insecure_registries=tuple(fields["insecure_registries"]),
             registry_mirrors=tuple(fields["registry_mirrors"]),
+            allowed_registries=tuple(fields.get("allowed_registries", ())),
+            registry_authorities=tuple(fields.get("registry_authorities", ())),
+            http_proxy=str(fields.get("http_proxy", "")),
+            https_proxy=str(fields.get("https_proxy", "")),
+            no_proxy=tuple(fields.get("no_proxy", ())),
             log_level=str(fields["log_level"]),
             otlp_endpoint=str(fields["otlp_endpoint"]),
             tls_verify=bool(fields.get("tls_verify", False)),

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from installer.launch import service_environment
 from installer.layout import lay_out, lay_out_identities
 from installer.processes import processes_of_slot, stop_process
 from installer.records import WATCHER, load_processes
+from installer.registries import RegistryWishes
 from installer.slots import SlotClaim, claim_slot
 from installer.stores import lay_out_stores, locate, parse_stores, store_directories
 from installer.teardown import tear_down
@@ -65,6 +66,7 @@ class Wishes:
     host: str | None = None
     insecure_registries: tuple[str, ...] | None = None
     registry_mirrors: tuple[str, ...] | None = None
+    registries: RegistryWishes = field(default_factory=RegistryWishes)
     log_level: str | None = None
     otlp_endpoint: str | None = None
     volume_stores: tuple[str, ...] | None = None
@@ -81,6 +83,7 @@ class Wishes:
             "host": None if self.host is None else str(parse_endpoint(self.host)),
             "insecure_registries": self.insecure_registries,
             "registry_mirrors": self.registry_mirrors,
+            **self.registries.options(),
             "log_level": self.log_level,
             "otlp_endpoint": self.otlp_endpoint,
             "volume_stores": None

@@ -19,6 +19,7 @@ from vic.tether.v1.process_pb2 import ProcessSpec
 from gateway.errors import bad_parameter
 from gateway.fields import Fields
 from gateway.translate.host_config import HostConfig, read_host_config
+from gateway.translate.mounts import read_declared
 
 SPEC_VERSION = 1
 
@@ -92,6 +93,10 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         exposed_ports=_exposed_ports(fields.mapping("ExposedPorts")),
         port_bindings=host.port_bindings,
         publish_all_ports=host.publish_all_ports,
+        mounts=host.mounts.mounts,
+        volumes=read_declared(fields.mapping("Volumes")),
+        volumes_from=host.mounts.volumes_from,
+        volume_driver=host.mounts.volume_driver,
         stdio=StdioOptions(
             attach_stdin=fields.flag("AttachStdin"),
             attach_stdout=fields.flag("AttachStdout"),

@@ -190,7 +190,9 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         await self._once(
             "Remove",
             request,
-            lambda id_: self._lifecycle.remove(id_, request.reference, force=request.force),
+            lambda id_: self._lifecycle.remove(
+                id_, request.reference, force=request.force, volumes=request.remove_volumes
+            ),
         )
         return exec_pb2.RemoveResponse()
 

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2
+from vic.storage.v1 import disk_pb2, volume_pb2
 
 from services.exec.limits import Size
 
@@ -54,6 +54,10 @@ class MachineSpec:
     cold: bool = False
     # Name of the kernel to boot; empty for the default one.
     kernel: str = ""
+    # The disks of its volumes.
+    volumes: Sequence[volume_pb2.AttachedDisk] = ()
+    # The container has never run: what its image has to give to empty volumes is copied.
+    first_start: bool = True
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.exec.v1 import container_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2, image_pb2
+from vic.storage.v1 import disk_pb2, image_pb2, volume_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import (
@@ -60,6 +60,51 @@ IMAGE = image_pb2.Image(
 
 
 @dataclass
+class FakeVolumes:
+    """Uses of volumes in memory."""
+
+    reserved: dict[str, list[volume_pb2.VolumeUse]] = field(default_factory=dict)
+    attached: dict[str, str] = field(default_factory=dict)
+    released: list[tuple[str, bool]] = field(default_factory=list)
+    failing: dict[str, VicError] = field(default_factory=dict)
+
+    def _fail(self, call: str) -> None:
+        if call in self.failing:
+            raise self.failing.pop(call)
+
+    async def Reserve(self, request: volume_pb2.ReserveRequest, **_: Any) -> None:
+        self._fail("Reserve")
+        self.reserved[request.container_id] = list(request.volumes)
+
+    async def Release(self, request: volume_pb2.ReleaseRequest, **_: Any) -> None:
+        self._fail("Release")
+        self.attached.pop(request.container_id, None)
+        if self.reserved.pop(request.container_id, None) is not None:
+            self.released.append((request.container_id, request.remove_anonymous))
+
+    async def Attach(self, request: volume_pb2.AttachRequest) -> volume_pb2.AttachResponse:
+        self._fail("Attach")
+        self.attached[request.container_id] = request.boot_id
+        names = {use.name for use in self.reserved[request.container_id]}
+        disks = [volume_pb2.AttachedDisk(volume_name=name) for name in sorted(names)]
+        return volume_pb2.AttachResponse(disks=disks)
+
+    async def Detach(self, request: volume_pb2.DetachRequest) -> None:
+        self._fail("Detach")
+        if self.attached.get(request.container_id) == request.boot_id:
+            del self.attached[request.container_id]
+
+    async def ListUses(self, request: volume_pb2.ListUsesRequest) -> volume_pb2.ListUsesResponse:
+        self._fail("ListUses")
+        return volume_pb2.ListUsesResponse(
+            uses=[
+                volume_pb2.ContainerUse(container_id=i, boot_id=self.attached.get(i, ""))
+                for i in self.reserved
+            ]
+        )
+
+
+@dataclass
 class FakeFacets:
     """Storage, network and interaction in memory. ``failing`` names calls that fail once."""
 
@@ -89,6 +134,7 @@ class FakeFacets:
     # Whether the process had begun when the VM of an unanswered Launch went.
     ran: bool = False
     kernel_release: str = "6.1"
+    volumes: FakeVolumes = field(default_factory=FakeVolumes)
 
     def __post_init__(self) -> None:
         self.answer_launch.set()
@@ -407,7 +453,8 @@ class Facet:
     def leftovers(self) -> list[str]:
         """Return what is left in the peers."""
         peers = self.peers
-        return [*peers.disks, *peers.reservations, *peers.registered, *self.hypervisor.machines]
+        held = [*peers.disks, *peers.reservations, *peers.registered, *peers.volumes.reserved]
+        return [*held, *self.hypervisor.machines]
 
     def restarted(self) -> "Facet":
         """Return the facet as it is after a SIGKILL: database and peers are all that is left."""
@@ -418,7 +465,7 @@ class Facet:
 
 def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     """Put a facet together."""
-    stubs = Peers(*(cast("Any", peers),) * 4)
+    stubs = Peers(*(cast("Any", peers),) * 4, cast("Any", peers.volumes))
     containers, facts = Containers(store), Facts(store)
     admission = Admission(store, hypervisor, DISK_BYTES)
     history, turns = History(store), Turns(store.neighbours)

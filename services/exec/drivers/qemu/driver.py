@@ -196,6 +196,12 @@ class QemuHypervisor:
                 disk_chain=machine.disk.chain,
                 nics=nics(machine),
                 guest=guest_config(machine),
+                volumes=[
+                    hostagent_pb2.VolumeDisk(
+                        path=disk.path, read_only=disk.read_only, size_bytes=disk.size_bytes
+                    )
+                    for disk in machine.volumes
+                ],
                 cpu_weight=host_weight(machine.spec.resources),
             ),
             ready_id=ready_id,
