@@ -494,3 +494,28 @@ async def test_a_forced_removal_waits_for_no_guest_that_hangs(facet: Facet) -> N
         with pytest.raises(ExceptionGroup):
             await starting
     assert facet.leftovers() == []
+
+
+async def test_of_a_hundred_starts_few_are_at_work_at_a_time(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work = most = 0
+    load, full = facet.hypervisor.load, asyncio.Event()
+
+    async def counted(container_id: str, boot_id: str) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        if at_work == 8:
+            full.set()
+        await full.wait()
+        await load(container_id, boot_id)
+        at_work -= 1
+
+    monkeypatch.setattr(facet.hypervisor, "load", counted)
+    made = [(await facet.creator.create("", SPEC)).id for _ in range(40)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(facet.lifecycle.start, made))
+    assert set(facet.hypervisor.machines) == set(made)
+    # The fake has two CPUs.
+    assert most == 8
