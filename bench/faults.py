@@ -6,13 +6,25 @@ be in a state that it can stay in and be removable, and the suite must hold no m
 """
 
 import argparse
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 from installer.instance import Instance, load_instance
-from tests.e2e.faults import Counts, Fault, Verb, await_held, held, remove, strike, verbs
+from tests.e2e.faults import (
+    SETTLED_SECONDS,
+    Counts,
+    Fault,
+    Verb,
+    await_held,
+    held,
+    remove,
+    strike,
+    verbs,
+)
 from tests.e2e.suite import Suite
 from tests.images import Registry, busybox_image
 
@@ -21,6 +33,7 @@ CALLS = ("sendmsg", "pwrite64")
 # A verb that never gets through without that many calls makes them for another reason.
 MOST_STEPS = 60
 NAME = "struck"
+REBIRTHS = 10
 
 
 def main() -> int:
@@ -51,10 +64,30 @@ def main() -> int:
                     strikes += 1
                     if failure:
                         failures.append(failure)
+        if not arguments.verbs:
+            failures += phoenix(suite, image)
     for failure in failures:
         print("failed:", failure)
     print(f"{strikes} kills; {len(failures)} left something or broke something")
     return 1 if failures else 0
+
+
+def phoenix(suite: Suite, image: str) -> Iterator[str]:
+    """Kill the VM of a container ten times whose policy is to be always started again."""
+    suite.ok("run", "-d", "--restart", "always", "--name", NAME, image, "sleep", "100000")
+    for count in range(1, REBIRTHS + 1):
+        os.kill(suite.inspect(NAME)["State"]["Pid"], signal.SIGKILL)
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while True:
+            told = suite.inspect(NAME)
+            if told["RestartCount"] == count and told["State"]["Status"] == "running":
+                break
+            if time.monotonic() > deadline:
+                yield f"not started again after kill {count}: {told['State']}"
+                return
+            time.sleep(0.2)
+        print(f"started again {count} times", flush=True)
+    suite.ok("rm", "-f", NAME)
 
 
 def tried(

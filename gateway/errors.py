@@ -104,7 +104,8 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.TAP_MISSING: _Answer(500),
     Reason.PORT_IN_USE: _Answer(500),
     # storage
-    Reason.IMAGE_NOT_FOUND: _Answer(404, "No such image: {image}"),
+    # The facet names it with the tag that was meant, as dockerd does.
+    Reason.IMAGE_NOT_FOUND: _Answer(404),
     Reason.IMAGE_IN_USE: _Answer(409),
     Reason.IMAGE_HAS_REFERENCES: _Answer(409),
     Reason.INVALID_REFERENCE: _Answer(400, "invalid reference format"),

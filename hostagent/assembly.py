@@ -10,7 +10,7 @@ from hostagent.accelerator import Verdict
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.cgroups import Limits
 from hostagent.commandline import OVERHEAD_MIB, command_line, places_for
-from hostagent.files import open_disk
+from hostagent.files import open_disk, open_volume
 from hostagent.launchpad import Order
 from hostagent.layout import Layout
 from hostagent.machine import HIGHEST_WEIGHT, NICS, Machine, MachineKind, Shape
@@ -43,11 +43,16 @@ class Assembled:
     """Device and inode of the machine's own disk."""
 
 
-def resource_limits(shape: Shape) -> dict[str, int]:
+def longest_file(disk_bytes: int) -> int:
+    """Return what a file may grow to that holds a disk of so many bytes."""
+    return disk_bytes + disk_bytes // 64 + FILE_RESERVE
+
+
+def resource_limits(shape: Shape, largest_disk: int = 0) -> dict[str, int]:
     """Return QEMU's resource limits. Source: getrlimit(2)."""
     return {
         "CORE": 0,
-        "FSIZE": shape.disk_size_bytes + shape.disk_size_bytes // 64 + FILE_RESERVE,
+        "FSIZE": longest_file(max(shape.disk_size_bytes, largest_disk)),
         "MEMLOCK": 0,
         "NOFILE": OPEN_FILES,
         "NPROC": THREADS + shape.vcpus,
@@ -114,6 +119,7 @@ class Assembler:
         # What can be refused comes first, before anything is made.
         disks = self.open_chain(machine, closing)
         disk = file_identity(disks[0]) if disks else None
+        volumes = self.open_volumes(machine, closing)
         boot = self._open_boot_files(machine, image, closing)
 
         give(self._outputs.open_console(machine.machine_id))
@@ -133,6 +139,7 @@ class Assembler:
         if state is not None:
             give(_sealed_copy(state))
         given += disks
+        given += volumes
         for nic in machine.nics:
             give(create_tap(nic.tap_name))
 
@@ -143,7 +150,9 @@ class Assembler:
             str(qemu), machine, verdict.accelerator, verdict.cpu, image.kernel_arguments, places
         )
         return Assembled(
-            order=Order(argv, given, idle, resource_limits(machine.shape)),
+            order=Order(
+                argv, given, idle, resource_limits(machine.shape, machine.largest_disk_bytes)
+            ),
             qmp_path=qmp_path,
             config_peer=places.config_peer,
             tether_port=ours,
@@ -167,6 +176,14 @@ class Assembler:
             descriptor = open_disk(path, self._stores, writable=depth == 0)
             closing.callback(os.close, descriptor)
             opened.append(descriptor)
+        return opened
+
+    def open_volumes(self, machine: Machine, closing: ExitStack) -> list[int]:
+        """Open the disks of a machine's volumes, in their order. Raises VicError."""
+        opened = []
+        for volume in machine.volumes:
+            opened.append(open_volume(volume.path, self._stores, read_only=volume.read_only))
+            closing.callback(os.close, opened[-1])
         return opened
 
 

@@ -54,9 +54,14 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
             parents=len(list(self._agent.parents)),
             warnings=host.groups.warnings,
         )
-        images = host.bootstraps.list()
+        images, names = host.bootstraps.list(), host.bootstraps.names()
         response.bootstraps.extend(
-            pb.Bootstrap(digest=image.digest, kernel_release=image.kernel_release)
+            pb.Bootstrap(
+                digest=image.digest,
+                kernel_release=image.kernel_release,
+                names=names.of(image.digest),
+                default=image.digest == names.default,
+            )
             for image in images
         )
         verdict = host.accelerator.verdict

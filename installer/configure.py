@@ -68,6 +68,7 @@ def wish(
     overcommit: str | None = None,
     ready_clones: str | None = None,
     start: str | None = None,
+    kernel: str | None = None,
 ) -> exec_pb2.ConfigureRequest:
     """Return what the command line asks for; what it leaves out stays. Raises UsageError."""
     return exec_pb2.ConfigureRequest(
@@ -77,6 +78,7 @@ def wish(
         storage_bytes=_parsed(parse_size, storage),
         memory_overcommit_percent=_parsed(parse_factor, overcommit),
         ready_clones=_parsed(parse_ready_clones, ready_clones),
+        kernel="" if kernel == "none" else kernel,
         cold=None if start is None else start == "cold",
     )
 
@@ -106,6 +108,7 @@ def tell(configured: exec_pb2.ConfigureResponse) -> str:
             f"memory overcommitment: {limits.memory_overcommit_percent / 100:g} times",
             f"start: {'cold' if mode.cold else 'clone'}",
             f"ready clones: {ready}",
+            f"kernel: {configured.kernel or 'the default one'}",
         ]
     )
 

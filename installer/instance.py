@@ -28,7 +28,7 @@ class Options:
     """
 
     host: str
-    """The Docker endpoint, ``unix:///PATH`` or ``tcp://127.0.0.1:PORT``."""
+    """The Docker endpoint, ``unix:///PATH`` or ``tcp://ADDRESS:PORT``."""
     insecure_registries: tuple[str, ...] = ()
     """Registries, ``HOST:PORT``, that are spoken to over plain HTTP or with any certificate."""
     registry_mirrors: tuple[str, ...] = ()
@@ -36,8 +36,22 @@ class Options:
     log_level: str = "info"
     otlp_endpoint: str = ""
     """OpenTelemetry collector; empty turns export off."""
+    tls_verify: bool = False
+    """Whether the endpoint speaks TLS, and only to clients with a certificate."""
+    tls_ca: str = ""
+    """Brought certificates, by absolute paths; empty where `vic` makes them."""
+    tls_cert: str = ""
+    tls_key: str = ""
     volume_stores: Mapping[str, str] = field(default_factory=dict)
     """URLs of the places beside the data directory where volumes are kept, by name."""
+    allowed_registries: tuple[str, ...] = ()
+    """The only registries to use; none allows all."""
+    registry_authorities: tuple[str, ...] = ()
+    """Certificates in PEM form that registries' may be signed by."""
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: tuple[str, ...] = ()
+    """Proxies on the way to registries, and hosts that are asked without one."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +81,19 @@ class Instance:
         return self.data_dir / "pki"
 
     @property
+    def endpoint_pki(self) -> Path:
+        """The Docker endpoint's authority, and its clients' certificates."""
+        return self.pki_dir / "endpoint"
+
+    @property
     def bootstrap_dir(self) -> Path:
         """Kernels and bootstrap images of the container VMs, by digest."""
         return self.data_dir / "bootstrap"
+
+    @property
+    def kernels_dir(self) -> Path:
+        """Packages of kernels that came as files."""
+        return self.data_dir / "kernels"
 
     @property
     def control_socket(self) -> Path:
@@ -121,8 +145,17 @@ def load_instance(data_dir: Path) -> Instance | None:
             host=str(fields["host"]),
             insecure_registries=tuple(fields["insecure_registries"]),
             registry_mirrors=tuple(fields["registry_mirrors"]),
+            allowed_registries=tuple(fields.get("allowed_registries", ())),
+            registry_authorities=tuple(fields.get("registry_authorities", ())),
+            http_proxy=str(fields.get("http_proxy", "")),
+            https_proxy=str(fields.get("https_proxy", "")),
+            no_proxy=tuple(fields.get("no_proxy", ())),
             log_level=str(fields["log_level"]),
             otlp_endpoint=str(fields["otlp_endpoint"]),
+            tls_verify=bool(fields.get("tls_verify", False)),
+            tls_ca=str(fields.get("tls_ca", "")),
+            tls_cert=str(fields.get("tls_cert", "")),
+            tls_key=str(fields.get("tls_key", "")),
             volume_stores=dict(fields.get("volume_stores", {})),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)

@@ -1,9 +1,10 @@
 """Images as archives: save, load, import."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -29,6 +30,7 @@ from gateway.translate.references import tag_target
 from portlayer.errors import VicError
 
 Message = TypeVar("Message")
+Answer = TypeVar("Answer")
 
 _PIECE = 256 * 1024
 """The most bytes of a body in one message."""
@@ -68,10 +70,9 @@ class ArchiveRoutes:
     async def load(self, call: Call) -> Response:
         """POST /images/load."""
         start = LoadRequest(start=LoadStart(platform=_platform(call)))
-        messages = read(
-            self._facets.images.Load(_upload(call, start, lambda data: LoadRequest(data=data)))
-        )
-        first = await anext(messages, None)
+        upload = _Upload(call, start, lambda data: LoadRequest(data=data))
+        messages = read(self._facets.images.Load(aiter(upload)))
+        first = await upload.first(messages)
         lines = _load_lines(first, messages, quiet=call.flag("quiet"))
         return StreamResponse(lines, "application/json")
 
@@ -88,32 +89,40 @@ class ArchiveRoutes:
         )
         if not source:
             raise bad_parameter("no source to import from is named (fromSrc)")
-        first_request = ImportRequest(start=start)
-        requests = (
-            _upload(call, first_request, lambda data: ImportRequest(data=data))
-            if source == "-"
-            else _alone(first_request)
-        )
-        messages = read(self._facets.images.Import(requests))
-        first = await anext(messages, None)
+        upload = _Upload(call, ImportRequest(start=start), lambda data: ImportRequest(data=data))
+        messages = read(self._facets.images.Import(aiter(upload)))
+        first = await upload.first(messages)
         return StreamResponse(_import_lines(first, messages), "application/json")
 
 
-async def _alone(message: Message) -> AsyncIterator[Message]:
-    yield message
+class _Upload(Generic[Message]):
+    """A body as messages, after one that says what it is."""
 
+    def __init__(self, call: Call, start: Message, make: Callable[[bytes], Message]) -> None:
+        self._call = call
+        self._start = start
+        self._make = make
+        self._gone = False
 
-async def _upload(
-    call: Call, start: Message, make: Callable[[bytes], Message]
-) -> AsyncIterator[Message]:
-    """A body as messages. One whose client went away has no end, so its call is cancelled."""
-    yield start
-    try:
-        async for piece in call.request.stream():
-            for at in range(0, len(piece), _PIECE):
-                yield make(piece[at : at + _PIECE])
-    except ClientDisconnect:
-        raise bad_parameter("the client went away before it had sent its request") from None
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        yield self._start
+        try:
+            async for piece in self._call.request.stream():
+                for at in range(0, len(piece), _PIECE):
+                    yield self._make(piece[at : at + _PIECE])
+        except ClientDisconnect:
+            self._gone = True
+            raise  # which cancels the call: what has come isn't all
+
+    async def first(self, answers: AsyncGenerator[Answer, None]) -> Answer | None:
+        """The first answer. Raises ApiError when the client went away before it had sent all."""
+        try:
+            return await anext(answers, None)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._gone and task is not None and not task.cancelling():
+                raise bad_parameter("the client went away before it had sent its request") from None
+            raise
 
 
 def _platform(call: Call) -> str:

@@ -25,6 +25,7 @@ from vic.exec.v1.exec_pb2 import (
 )
 from vic.interaction.v1.interaction_pb2 import ListExecsRequest, ResizeRequest
 from vic.storage.v1.image_pb2 import ImageServiceListRequest
+from vic.storage.v1.volume_pb2 import Volume, VolumeServiceListRequest
 
 from gateway.call import Call, json_response, no_content
 from gateway.errors import bad_parameter, not_implemented
@@ -126,7 +127,17 @@ class ContainerRoutes:
                 request = ListExecsRequest(container_id=container.id)
                 listed = await self._facets.interaction.ListExecs(request, timeout=_LOOK_SECONDS)
                 exec_ids = listed.exec_ids
-        return json_response(inspect_json(container, exec_ids, call.version))
+        volumes = await self._volumes(container)
+        return json_response(inspect_json(container, exec_ids, call.version, volumes))
+
+    async def _volumes(self, container: Container) -> dict[str, Volume]:
+        names = {mount.source for mount in container.spec.mounts if mount.source}
+        if names:
+            with suppress(VicError):  # a container can be shown while storage is away
+                request = VolumeServiceListRequest()
+                listed = await self._facets.volumes.List(request, timeout=_LOOK_SECONDS)
+                return {volume.name: volume for volume in listed.volumes if volume.name in names}
+        return {}
 
     async def start(self, call: Call) -> Response:
         """POST /containers/{id}/start."""

@@ -8,13 +8,13 @@ from vic.exec.v1.container_pb2 import (
     HealthCheck,
     LogDriver,
     LogOptions,
-    MountKind,
     Resources,
     RestartCondition,
 )
 from vic.tether.v1.process_pb2 import SandboxOptions
 
 from gateway.translate.confinement import RUNTIME
+from gateway.translate.mounts import binds_json, mounts_json, tmpfs_json
 from gateway.translate.ports import exposed_ports, port_bindings
 from gateway.translate.resources import BLOCK_FIELDS
 
@@ -92,7 +92,7 @@ def host_config_json(spec: ContainerSpec) -> dict[str, Any]:
     privileged, sandbox, asked = process.capabilities.privileged, spec.sandbox, spec.as_asked
     window = process.window
     return {
-        "Binds": None,
+        "Binds": binds_json(spec),
         "ContainerIDFile": "",
         "LogConfig": _log(spec.log),
         "NetworkMode": "bridge" if spec.network_mode in ("", "default") else spec.network_mode,
@@ -102,9 +102,10 @@ def host_config_json(spec: ContainerSpec) -> dict[str, Any]:
             "MaximumRetryCount": spec.restart_policy.maximum_retries,
         },
         "AutoRemove": spec.auto_remove,
-        "VolumeDriver": "",
-        "VolumesFrom": None,
-        "Mounts": _mounts(spec) or None,
+        "VolumeDriver": spec.volume_driver,
+        "VolumesFrom": list(spec.volumes_from) or None,
+        **({"Tmpfs": tmpfs} if (tmpfs := tmpfs_json(spec)) else {}),
+        **({"Mounts": mounts} if (mounts := mounts_json(spec)) else {}),
         "ConsoleSize": [window.rows, window.columns],
         "CapAdd": list(process.capabilities.add) or None,
         "CapDrop": list(process.capabilities.drop) or None,
@@ -205,19 +206,6 @@ def _log(options: LogOptions) -> dict[str, Any]:
     if options.max_files:
         config["max-file"] = str(options.max_files)
     return {"Type": _LOG_DRIVERS.get(options.driver, "json-file"), "Config": config}
-
-
-def _mounts(spec: ContainerSpec) -> list[dict[str, Any]]:
-    mounts = []
-    for mount in spec.mounts:
-        kind = "tmpfs" if mount.kind == MountKind.MOUNT_KIND_TMPFS else "volume"
-        entry: dict[str, Any] = {"Type": kind, "Target": mount.target}
-        if mount.source:
-            entry["Source"] = mount.source
-        if mount.read_only:
-            entry["ReadOnly"] = True
-        mounts.append(entry)
-    return mounts
 
 
 def _health_check(check: HealthCheck) -> dict[str, Any]:

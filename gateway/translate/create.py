@@ -19,8 +19,12 @@ from vic.tether.v1.process_pb2 import ProcessSpec
 from gateway.errors import bad_parameter
 from gateway.fields import Fields
 from gateway.translate.host_config import HostConfig, read_host_config
+from gateway.translate.mounts import read_declared
 
 SPEC_VERSION = 1
+
+KERNEL_LABEL = "vic.kernel"
+"""Label by which a container names its VM's kernel: Docker has no option for it."""
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PORT = re.compile(r"([0-9]{1,5})(?:/([a-z]+))?")
@@ -66,6 +70,7 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
     if not image:
         raise bad_parameter("no image specified")
     entrypoint = fields.optional_texts("Entrypoint")
+    labels = fields.text_mapping("Labels")
     spec = ContainerSpec(
         version=SPEC_VERSION,
         image=image,
@@ -76,7 +81,8 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         process=_process(fields, host),
         hostname=fields.text("Hostname"),
         domainname=fields.text("Domainname"),
-        labels=fields.text_mapping("Labels"),
+        labels=labels,
+        kernel=labels.get(KERNEL_LABEL, ""),
         stop_signal=fields.text("StopSignal"),
         stop_timeout=_stop_timeout(fields.optional_number("StopTimeout")),
         resources=host.resources,
@@ -87,6 +93,10 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         exposed_ports=_exposed_ports(fields.mapping("ExposedPorts")),
         port_bindings=host.port_bindings,
         publish_all_ports=host.publish_all_ports,
+        mounts=host.mounts.mounts,
+        volumes=read_declared(fields.mapping("Volumes")),
+        volumes_from=host.mounts.volumes_from,
+        volume_driver=host.mounts.volume_driver,
         stdio=StdioOptions(
             attach_stdin=fields.flag("AttachStdin"),
             attach_stdout=fields.flag("AttachStdout"),

@@ -20,6 +20,7 @@ from vic.tether.v1.process_pb2 import WindowSize
 from gateway.errors import bad_parameter, not_implemented, not_possible
 from gateway.fields import Fields
 from gateway.translate.confinement import read_confinement
+from gateway.translate.mounts import HostMounts, read_mounts
 from gateway.translate.resolving import Resolving, read_resolving
 from gateway.translate.resources import read_resources
 from gateway.translate.terminals import read_console_size
@@ -61,6 +62,7 @@ class HostConfig:
     restart_policy: RestartPolicy = field(default_factory=RestartPolicy)
     port_bindings: list[PortBinding] = field(default_factory=list)
     publish_all_ports: bool = False
+    mounts: HostMounts = field(default_factory=HostMounts)
     resolving: Resolving = field(default_factory=Resolving)
 
 
@@ -76,6 +78,7 @@ def read_host_config(fields: Fields) -> HostConfig:
         restart_policy=read_restart_policy(fields.child("RestartPolicy")),
         port_bindings=list(_port_bindings(fields)),
         publish_all_ports=fields.flag("PublishAllPorts"),
+        mounts=read_mounts(fields),
         resolving=read_resolving(fields),
     )
     # Read by the CLI alone.
@@ -84,10 +87,20 @@ def read_host_config(fields: Fields) -> HostConfig:
     return config
 
 
+# Those that dockerd brings besides ours.
+_LOG_DRIVERS_OF_DOCKER = frozenset(
+    {
+        *("awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "splunk", "syslog"),
+    }
+)
+
+
 def _log(fields: Fields) -> LogOptions:
     name = fields.text("Type")
-    if name not in _LOG_DRIVERS:
+    if name in _LOG_DRIVERS_OF_DOCKER:
         raise not_implemented(f"logging driver {name!r}")
+    if name not in _LOG_DRIVERS:
+        raise bad_parameter(f'error looking up logging plugin {name}: plugin "{name}" not found')
     options = fields.text_mapping("Config")
     unknown = sorted(set(options) - {"max-size", "max-file"})
     if unknown:

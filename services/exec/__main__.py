@@ -22,6 +22,7 @@ from services.exec.eventlog import EventLog
 from services.exec.exits import Exits
 from services.exec.facts import Facts
 from services.exec.history import History
+from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.operations import Turns
 from services.exec.parts import Parts
@@ -70,9 +71,10 @@ async def serve(settings: ExecSettings) -> None:
         modes = StartModes(facts, hypervisor, StartMode(settings.ready_clones))
         events, turns = EventLog(History(store)), Turns(store.neighbours)
         exits = Exits(containers, events, turns, peers, hypervisor)
-        creator = Creator(containers, admission, events, turns, peers, hypervisor)
+        kernels = Kernels(facts, hypervisor)
+        creator = Creator(containers, admission, events, turns, peers, hypervisor, kernels)
         lifecycle = Lifecycle(
-            Parts(containers, events, turns, peers, hypervisor, creator, exits),
+            Parts(containers, events, turns, peers, hypervisor, creator, exits, kernels),
             admission,
             modes,
             server_name(Role.INTERACTION, settings.instance_id),
@@ -89,6 +91,7 @@ async def serve(settings: ExecSettings) -> None:
             lifecycle,
             hypervisor,
             modes,
+            kernels,
         )
         servicer = ExecServicer(containers, events, creator, lifecycle, vch, restarts)
         await restarts.open(host_boot())

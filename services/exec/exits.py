@@ -15,12 +15,15 @@ from dataclasses import dataclass, replace
 from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
+from vic.storage.v1 import volume_pb2
 
 from portlayer.errors import VicError
+from services.exec.beside import Beside
 from services.exec.drivers import Hypervisor, MachineExited
 from services.exec.eventlog import EventLog
 from services.exec.events import event
 from services.exec.history import NewEvent
+from services.exec.mounts import uses_volumes
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.policy import to_restart, wants_restart
@@ -73,6 +76,8 @@ class _Boot:
         """The VM is gone."""
         self.ended = asyncio.Event()
         """The end of the init process is on record."""
+        self.retired = asyncio.Event()
+        """Nothing is left of the VM, and nothing is attached to it."""
         self.settled = asyncio.Event()
         """No Start is at work on it."""
         self.settled.set()
@@ -96,6 +101,7 @@ class Exits:
         self._hypervisor = hypervisor
         # Made where one is first asked for: VMs outlive this process.
         self._boots: dict[str, _Boot] = {}
+        self.beside = Beside(containers, turns, peers)
         self._cleanups: set[asyncio.Task[None]] = set()
         self.remove: Callable[[Record], Awaitable[None]] | None = None
         """Removes a container whose turn we have; set by the composition root."""
@@ -124,6 +130,7 @@ class Exits:
         if boot is not None:
             boot.settled.set()
             boot.ended.set()
+            boot.retired.set()
 
     async def ended(self, record: Record) -> None:
         """Return when the init process of a record's boot has ended and that is on record."""
@@ -132,6 +139,16 @@ class Exits:
         current = await self._containers.get(record.id)
         if current is not None and current.boot_id == record.boot_id and current.state.has_vm:
             await boot.ended.wait()
+        elif not known:
+            self.forget(record.boot_id)
+
+    async def retired(self, record: Record) -> None:
+        """Return when nothing is left of the VM of a record's boot, whose process has ended."""
+        known = record.boot_id in self._boots
+        boot = self._boot(record.boot_id)
+        current = await self._containers.get(record.id)
+        if current is not None and current.boot_id == record.boot_id:
+            await boot.retired.wait()
         elif not known:
             self.forget(record.boot_id)
 
@@ -245,17 +262,27 @@ class Exits:
         """Take down the VM of a container whose process has ended, and disconnect its NICs.
 
         The guest flushes its disk and powers off by itself; where it can't be asked or doesn't, it
-        is ended. A container that is removed next has nothing worth flushing. The caller has the
-        container's turn.
+        is ended. A container that is removed next has nothing worth flushing but volumes. The
+        caller has the container's turn.
         """
-        gone = self.gone(record.boot_id)
-        if not record.spec.auto_remove and not gone.is_set():
-            await self._power_off(record, gone)
+        if not record.spec.auto_remove or uses_volumes(record.spec):
+            await self.power_off(record)
         await self._hypervisor.destroy(record.id, record.boot_id)
+        if uses_volumes(record.spec):
+            await self._detach(record)
         if disconnect:
             await self._disconnect(record)
             await self._containers.retire(record)
+            await self.beside.write(record.id)
         self.forget(record.boot_id)
+
+    async def _detach(self, record: Record) -> None:
+        """Give back the volumes of a VM that is gone; where that can't be, the reconciler does."""
+        request = volume_pb2.DetachRequest(container_id=record.id, boot_id=record.boot_id)
+        try:
+            await self._peers.volumes.Detach(request)
+        except VicError as error:
+            log.warning("the volumes of %s are attached still: %s", record.id, error.message)
 
     async def _disconnect(self, record: Record) -> None:
         """Tell network and interaction that the VM of a boot is gone.
@@ -273,8 +300,11 @@ class Exits:
             elif isinstance(result, BaseException):
                 raise result
 
-    async def _power_off(self, record: Record, gone: asyncio.Event) -> None:
+    async def power_off(self, record: Record) -> None:
         """Have the guest power off and wait until it is gone, which it may be before the answer."""
+        gone = self.gone(record.boot_id)
+        if gone.is_set():
+            return
 
         async def ask() -> None:
             await self._peers.processes.PowerOff(
@@ -303,6 +333,7 @@ class Exits:
         """
         try:
             async with asyncio.timeout(within):
+                await self.beside.drain()
                 while self._cleanups:
                     await asyncio.wait(set(self._cleanups))
         except TimeoutError:

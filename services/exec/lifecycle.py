@@ -36,7 +36,13 @@ class Lifecycle:
         self._parts = parts
         self._admission = admission
         self._starter = Starter(
-            parts.containers, parts.peers, parts.hypervisor, parts.exits, modes, tether_server_name
+            parts.containers,
+            parts.peers,
+            parts.hypervisor,
+            parts.exits,
+            parts.kernels,
+            modes,
+            tether_server_name,
         )
         pausing, removing = Pausing(parts), Removing(parts)
         self._stopping = Stopping(parts, pausing)
@@ -98,6 +104,7 @@ class Lifecycle:
             await self._start_failed(former, error)
             raise
         self._parts.events.announce(running.id)
+        self._parts.exits.beside.write_soon(running.id)
         return running
 
     async def _start_failed(self, former: Record, error: BaseException) -> None:

@@ -14,6 +14,7 @@ from services.exec.drivers import Hypervisor
 from services.exec.eventlog import EventLog
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
+from services.exec.kernels import Kernels
 from services.exec.limits import Size
 from services.exec.operations import Turns
 from services.exec.peers import Peers
@@ -37,6 +38,7 @@ class Parts:
     hypervisor: Hypervisor
     creator: Creator
     exits: Exits
+    kernels: Kernels
 
     async def current(self, reference: str) -> Record:
         """Return the record as it is now. Raises as Containers.resolve does."""

@@ -81,24 +81,38 @@ class Record:
 
     def specification(self) -> bytes:
         """Return what lies beside the container's disk: enough to make the record again."""
-        container = container_pb2.Container(
-            id=self.id, spec=self.spec, created_at=timestamp(self.created_ns)
-        )
+        container = self.message()
+        # Others know these, and they change without an end or a start.
+        for known in ("endpoints", "published_ports", "disk_chain_length"):
+            container.ClearField(known)
+        if not self.started_ns:
+            container.ClearField("status")
         return container.SerializeToString(deterministic=True)
 
 
 def record_from_specification(data: bytes) -> Record:
-    """Make a record of what lies beside a container's disk.
+    """Make a record of what lies beside a container's disk, as of one that doesn't run.
+
+    Of a container that ran when that was written there is no time of its end.
 
     Raises google.protobuf.message.DecodeError when the bytes are no specification.
     """
     container = container_pb2.Container.FromString(data)
+    status = container.status
     return Record(
         id=container.id,
         name=container.spec.name,
         spec=container.spec,
         created_ns=container.created_at.ToNanoseconds(),
-        state=State.CREATED,
+        state=State.EXITED if status.HasField("started_at") else State.CREATED,
+        exit_code=status.exit_code,
+        error=status.error,
+        oom_killed=status.oom_killed,
+        started_ns=status.started_at.ToNanoseconds(),
+        finished_ns=status.finished_at.ToNanoseconds(),
+        restart_count=status.restart_count,
+        start_kind=status.start_kind,
+        kernel_release=status.kernel_release,
     )
 
 

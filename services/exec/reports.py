@@ -21,6 +21,10 @@ _WORDS: Final = {
 }
 
 
+# Which a run begins with; dockerd tells of changes alone.
+_FIRST: Final = health_pb2.HEALTH_STATUS_STARTING
+
+
 class Reports:
     """Puts what is told on record, in the order in which it came."""
 
@@ -40,7 +44,7 @@ class Reports:
                 events = [_exec_event(record, told)]
             elif record.boot_id == told.boot_id:
                 health = told.health
-                known = record.health.status if record.health is not None else None
+                known = record.health.status if record.health is not None else _FIRST
                 if health.status != known:
                     events = [_health_event(record, health)]
             else:

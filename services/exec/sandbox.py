@@ -10,6 +10,8 @@ from vic.exec.v1 import container_pb2
 from vic.tether.v1 import process_pb2
 
 from portlayer.errors import InvalidArgument, Reason
+from services.exec.seccomp.compiler import FILTER_STEP_BYTES, MOST_INSTRUCTIONS, compile_profile
+from services.exec.seccomp.profile import read_profile
 
 # Names in setrlimit(2).
 RLIMITS = frozenset(
@@ -24,6 +26,11 @@ CAPABILITIES = frozenset(
     "SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG "
     "WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE".split()
 )
+# Docker's, of a container that neither adds nor drops any.
+DEFAULT_CAPABILITIES = frozenset(
+    "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP "
+    "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE".split()
+)
 UNLIMITED = 2**63
 MOST_OPTIONS = 256
 _SYSCTL = re.compile(r"[A-Za-z0-9_-]+([./][A-Za-z0-9_:*@-]+)+")
@@ -37,6 +44,8 @@ _OWN_SETTINGS = {"kernel.hostname": "--hostname", "kernel.domainname": "--domain
 def validate_sandbox(spec: container_pb2.ContainerSpec) -> None:
     """Return when the options can be. Raises InvalidArgument (INVALID_SPEC) in Docker's words."""
     _validate_process(spec.process)
+    if spec.seccomp_profile and spec.process.seccomp_filter:
+        raise _invalid("a seccomp profile and a filter exclude one another")
     if spec.shm_bytes >= UNLIMITED:
         raise _invalid("SHM size is out of range")
     sandbox = spec.sandbox
@@ -53,6 +62,38 @@ def validate_sandbox(spec: container_pb2.ContainerSpec) -> None:
     for path in (*sandbox.masked_paths.paths, *sandbox.readonly_paths.paths):
         if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise _invalid(f"invalid path {path!r}: an absolute one is needed")
+
+
+def with_filter(
+    spec: container_pb2.ContainerSpec, kernel_release: str
+) -> container_pb2.ContainerSpec:
+    """Return the specification with its seccomp profile compiled for a kernel.
+
+    Raises InvalidArgument (INVALID_SPEC), and NotImplementedYet that names a part of the profile.
+    """
+    profile = read_profile(
+        spec.seccomp_profile,
+        capabilities=capabilities_of(spec.process.capabilities),
+        kernel_release=kernel_release,
+    )
+    full = container_pb2.ContainerSpec()
+    full.CopyFrom(spec)
+    full.process.seccomp_filter = compile_profile(profile)
+    return full
+
+
+def capabilities_of(asked: process_pb2.Capabilities) -> frozenset[str]:
+    """Return the capabilities that a container has; adding wins over dropping, except with ALL."""
+    if asked.privileged:
+        return CAPABILITIES
+    added, dropped = (
+        {name.upper().removeprefix("CAP_") for name in names} for names in (asked.add, asked.drop)
+    )
+    if "ALL" in added:
+        return CAPABILITIES - dropped
+    if "ALL" in dropped:
+        return CAPABILITIES & added
+    return DEFAULT_CAPABILITIES - dropped | (CAPABILITIES & added)
 
 
 def _validate_process(process: process_pb2.ProcessSpec) -> None:
@@ -74,6 +115,9 @@ def _validate_process(process: process_pb2.ProcessSpec) -> None:
         raise _invalid(
             f"Invalid value {process.oom_score_adj}, range for oom score adj is [-1000, 1000]"
         )
+    size = len(process.seccomp_filter)
+    if size % FILTER_STEP_BYTES or size > MOST_INSTRUCTIONS * FILTER_STEP_BYTES:
+        raise _invalid(f"a seccomp filter of {size} bytes is no program of BPF")
     if any("\0" in group for group in process.additional_groups):
         raise _invalid("a NUL byte can't be part of a group's name")
 

@@ -16,6 +16,7 @@ from services.exec.lifecycle import Lifecycle
 from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
+from services.exec.removing import Pruned
 from services.exec.restarting import Restarts
 from services.exec.states import State
 from services.exec.store import Containers
@@ -60,7 +61,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._vch = vch
         self._restarts = restarts
         self.requests: Requests[Record | None] = Requests()
-        self._prunes: Requests[list[str]] = Requests()
+        self._prunes: Requests[Pruned] = Requests()
 
     async def Info(self, request: exec_pb2.InfoRequest, context: Context) -> exec_pb2.InfoResponse:
         """See the contract."""
@@ -71,6 +72,12 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
     ) -> exec_pb2.ConfigureResponse:
         """See the contract."""
         return await self._vch.configure(request)
+
+    async def TryKernel(
+        self, request: exec_pb2.TryKernelRequest, context: Context
+    ) -> exec_pb2.TryKernelResponse:
+        """See the contract."""
+        return await self._vch.try_kernel(request)
 
     async def Create(
         self, request: exec_pb2.CreateRequest, context: Context
@@ -183,7 +190,9 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         await self._once(
             "Remove",
             request,
-            lambda id_: self._lifecycle.remove(id_, request.reference, force=request.force),
+            lambda id_: self._lifecycle.remove(
+                id_, request.reference, force=request.force, volumes=request.remove_volumes
+            ),
         )
         return exec_pb2.RemoveResponse()
 
@@ -192,10 +201,12 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
     ) -> exec_pb2.PruneResponse:
         """See the contract."""
         until = request.until.ToNanoseconds() if request.HasField("until") else None
-        removed = await self._prunes.once(
+        pruned = await self._prunes.once(
             "Prune", "", lambda: self._lifecycle.prune(until, request.label_filters)
         )
-        return exec_pb2.PruneResponse(removed_ids=removed)
+        return exec_pb2.PruneResponse(
+            removed_ids=pruned.container_ids, reclaimed_bytes=pruned.reclaimed_bytes
+        )
 
     async def Wait(
         self, request: exec_pb2.WaitRequest, context: Context

@@ -9,6 +9,7 @@ from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
 from services.exec.health import complete_health_check, validate_health_check
+from services.exec.mounts import complete_mounts, validate_mounts
 from services.exec.names import validate_name
 from services.exec.policy import validate_policy
 from services.exec.ports import validate_ports
@@ -44,6 +45,7 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     validate_resources(spec.resources, cpus=cpus)
     validate_sandbox(spec)
     validate_ports(spec)
+    validate_mounts(spec)
     validate_health_check(spec.health_check)
     validate_label(spec.labels)
     _refuse_what_is_missing(spec)
@@ -66,13 +68,9 @@ def _validate_process(spec: container_pb2.ContainerSpec) -> None:
 def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
     missing = {
-        "mounts": bool(spec.mounts),
-        "kernel": bool(spec.kernel),
-        "seccomp profile": bool(spec.seccomp_profile or spec.process.seccomp_filter),
         "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
         "more than one network": len(spec.networks) > 1,
         "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
-        "tmpfs": False,
     }
     for option, wanted in missing.items():
         if wanted:
@@ -80,9 +78,15 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
 
 
 def complete(
-    spec: container_pb2.ContainerSpec, image: image_pb2.Image, container_id: str, name: str
+    spec: container_pb2.ContainerSpec,
+    image: image_pb2.Image,
+    container_id: str,
+    name: str,
+    borrowed: Sequence[container_pb2.Mount] = (),
 ) -> container_pb2.ContainerSpec:
     """Return the specification with the image's defaults and ours filled in.
+
+    ``borrowed`` are the volumes of other containers that it mounts.
 
     Raises InvalidArgument (NO_COMMAND) when neither says what to run, and of the image's ports what
     validate_ports raises.
@@ -116,8 +120,9 @@ def complete(
     # The image's may be published, too.
     validate_ports(full)
     _replace(full.volumes, sorted({*config.volumes, *spec.volumes}))
-    if full.volumes:
-        raise NotImplementedYet("volumes: not implemented", option="volumes")
+    mounts = complete_mounts(spec, full.volumes, borrowed, container_id)
+    del full.mounts[:]
+    full.mounts.extend(mounts)
     return full
 
 
@@ -128,7 +133,8 @@ def init_process(spec: container_pb2.ContainerSpec) -> tether_process_pb2.Proces
     ours = {"HOSTNAME": spec.hostname, **({"TERM": "xterm"} if process.tty else {})}
     given = {variable.partition("=")[0] for variable in process.env}
     added = [f"{name}={value}" for name, value in ours.items() if name not in given]
-    _replace(process.env, [*added, *spec.process.env])
+    # One without a value is to be absent, whoever else may have set it: Docker's.
+    _replace(process.env, [*added, *(entry for entry in spec.process.env if "=" in entry)])
     return process
 
 
@@ -146,16 +152,12 @@ def _entrypoint_and_command(
 
 
 def _merge_env(image: Iterable[str], own: Iterable[str]) -> list[str]:
-    """Own variables win over the image's; "NAME" without "=" takes one away, as Docker has it."""
+    """Own variables win over the image's; "NAME" without "=" takes one away in the end."""
     merged: dict[str, str] = {}
     for variable in (DEFAULT_PATH, *image):
         merged[variable.partition("=")[0]] = variable
     for variable in own:
-        key, equals, _ = variable.partition("=")
-        if equals:
-            merged[key] = variable
-        else:
-            merged.pop(key, None)
+        merged[variable.partition("=")[0]] = variable
     return list(merged.values())
 
 

@@ -6,6 +6,7 @@ from vic.exec.v1 import exec_pb2
 
 from services.exec.admission import Admission
 from services.exec.drivers import Hypervisor, HypervisorInfo, StartKind
+from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import Limits
 from services.exec.startmode import StartModes
@@ -25,6 +26,7 @@ class Vch:
         lifecycle: Lifecycle,
         hypervisor: Hypervisor,
         modes: StartModes,
+        kernels: Kernels,
     ) -> None:
         self._instance_id = instance_id
         self._version = version
@@ -33,6 +35,7 @@ class Vch:
         self._lifecycle = lifecycle
         self._hypervisor = hypervisor
         self._modes = modes
+        self._kernels = kernels
 
     async def info(self) -> exec_pb2.InfoResponse:
         """Return what ExecService.Info says."""
@@ -78,11 +81,22 @@ class Vch:
         mode = self._modes.mode.changed(request)
         if request.HasField("ready_clones"):
             self._modes.check(mode)
+        if request.HasField("kernel"):
+            await self._kernels.check(request.kernel)
         await self._admission.set_limits(limits)
         await self._modes.change(mode)
+        if request.HasField("kernel"):
+            await self._kernels.choose(request.kernel)
         return exec_pb2.ConfigureResponse(
-            limits=limits.message(), start_mode=self._start_mode(await self._hypervisor.info())
+            limits=limits.message(),
+            start_mode=self._start_mode(await self._hypervisor.info()),
+            kernel=await self._kernels.chosen(),
         )
+
+    async def try_kernel(self, request: exec_pb2.TryKernelRequest) -> exec_pb2.TryKernelResponse:
+        """Boot a bootstrap image once. Errors as ExecService.TryKernel says."""
+        release = await self._kernels.try_boot(request.digest)
+        return exec_pb2.TryKernelResponse(kernel_release=release)
 
     def _start_mode(self, platform: HypervisorInfo) -> exec_pb2.StartMode:
         mode = self._modes.mode

@@ -129,8 +129,13 @@ class Session:
         self.tell()
 
     async def tether(self, boot_id: str) -> ControlStream:
-        """Return the control stream of a boot's tether as soon as it is there."""
-        await self.changed.wait_for(lambda: boot_id in self._controls)
+        """Return the control stream of a boot's tether as soon as it is there.
+
+        Raises FailedPrecondition (NOT_RUNNING) when the boot is the present one no more.
+        """
+        await self.changed.wait_for(lambda: boot_id in self._controls or boot_id != self.boot_id)
+        if boot_id not in self._controls:
+            raise not_running(self.container_id)
         return self._controls[boot_id]
 
     def adopt(self, boot_id: str) -> None:

@@ -61,7 +61,7 @@ async def serve(settings: StorageSettings) -> None:
             ),
         )
         stack.push_async_callback(pool.close)
-        transport = Transport()
+        transport = Transport(settings.registry_authorities, settings.proxies)
         stack.push_async_callback(transport.close)
         endpoints = Endpoints(
             settings.insecure_registries, settings.registry_mirrors, settings.allowed_registries

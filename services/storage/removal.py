@@ -110,13 +110,13 @@ class Removal:
         container = self._container_of(image)
         if not force and container is not None:
             raise ImageInUse(
-                f"conflict: unable to delete {text} (must be forced) - "
+                f"conflict: unable to delete {image.id.short} (must be forced) - "
                 f"image is being used by stopped container {container[:_SHORT]}",
                 image=text,
             )
         if not force and (use.tags or use.digests) and not _is_only_reference(use):
             raise ImageHasReferences(
-                f"conflict: unable to delete {text} (must be forced) - "
+                f"conflict: unable to delete {image.id.short} (must be forced) - "
                 "image is referenced in multiple repositories",
                 image=text,
             )

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
 from services.storage.compiler import DEFAULT_SIZE
 from services.storage.compiler.ext4.geometry import MIN_SIZE
 from services.storage.imagec.endpoints import AllowList, Endpoints
+from services.storage.imagec.transport import Proxies, Transport
 from services.storage.volumes.options import MAX_SIZE
 
 GRAIN = 64 << 10
@@ -58,6 +59,15 @@ class StorageSettings(FacetSettings):
         description="The only registries to use (host, host:port, *.domain or CIDR; docker.io is "
         "Docker Hub); empty allows all.",
     )
+    registry_authorities: list[str] = Field(
+        default_factory=list,
+        description="Certificates (PEM) of authorities to trust beside the system's.",
+    )
+    http_proxy: str = Field("", description="URL of the proxy for registries spoken to by HTTP.")
+    https_proxy: str = Field("", description="URL of the proxy for those spoken to by HTTPS.")
+    no_proxy: list[str] = Field(
+        default_factory=list, description='Hosts, or ".domain"s, to ask without a proxy.'
+    )
     max_concurrent_downloads: int = Field(
         3, ge=1, le=64, description="Blobs at once from one registry."
     )
@@ -93,3 +103,13 @@ class StorageSettings(FacetSettings):
     def _check_allowed(cls, value: list[str]) -> list[str]:
         AllowList(value)
         return value
+
+    @property
+    def proxies(self) -> Proxies:
+        """Proxies on the way to registries. Raises ValueError."""
+        return Proxies(self.http_proxy, self.https_proxy, self.no_proxy)
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> StorageSettings:
+        Transport(self.registry_authorities, self.proxies)
+        return self

@@ -1,7 +1,9 @@
 """Options of a container as its workload finds them: what Docker does on its host, in the VM."""
 
+import errno
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +21,7 @@ MANY = [
     *("--device-cgroup-rule", "c 10:237 r", "--device-write-bps", "/dev/vda:1mb"),
     *("-m", "200m", "--memory-swap", "300m", "--memory-reservation", "100m"),
     *("--memory-swappiness", "7", "--pids-limit", "50", "--cpu-shares", "512"),
-    *("--cpuset-cpus", "1", "--cpu-period", "50000", "--cpu-quota", "25000"),
+    *("--cpuset-cpus", "0", "--cpu-period", "50000", "--cpu-quota", "25000"),
 ]
 LOOK = """
 line() { echo "$1=$(eval "$2" 2>&1)"; }
@@ -72,14 +74,14 @@ def test_many_options_at_once(suite: Suite, image: str) -> None:
     assert told["rule"] == "opened"
     assert told["cpus"] == "1"
     mib = 1024 * 1024
-    assert told["limits"] == f"{200 * mib} {100 * mib} {100 * mib} 50 25000 50000 1"
+    assert told["limits"] == f"{200 * mib} {100 * mib} {100 * mib} 50 25000 50000 0"
     assert "wbps=1048576" in told["blocks"]
     later = "ulimit -n; id -G; cat /proc/self/oom_score_adj; grep CapEff /proc/self/status"
     assert suite.ok("exec", name, "sh", "-c", later).split() == [
         *("100", "0", "12", "65534", "300", "CapEff:", "00000000a80435fa"),
     ]
     shown = suite.inspect(name)["HostConfig"]
-    assert (shown["Init"], shown["ShmSize"], shown["CpusetCpus"]) == (True, 32 * mib, "1")
+    assert (shown["Init"], shown["ShmSize"], shown["CpusetCpus"]) == (True, 32 * mib, "0")
     # tini passes the signal on to the shell, which ends by it: nobody has to wait for the kill.
     suite.ok("stop", "-t", "60", name)
     assert suite.inspect(name)["State"]["ExitCode"] == 143
@@ -111,6 +113,26 @@ def test_any_setting_of_its_kernel_can_be_set(suite: Suite, image: str) -> None:
     assert suite.ok("start", "-a", "set") == "70000"
 
 
+def test_a_seccomp_profile_is_the_kernels(suite: Suite, image: str, tmp_path: Path) -> None:
+    denied = {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EDOM}
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [denied]}))
+    option = ["--security-opt", f"seccomp={file}"]
+    name = suite.ok("run", "-d", *option, image, "sleep", "1000")
+    # Also of what is run in it later, under another user and with no way to more privileges.
+    for more in ([], ["-u", "nobody"], ["--privileged"]):
+        done = suite.docker("exec", *more, name, "mkdir", "/tmp/x")
+        assert "Math" in done.stderr or "argument out of domain" in done.stderr
+        assert done.returncode == 1
+    assert "Seccomp:\t2" in suite.ok("exec", name, "cat", "/proc/1/status")
+    option += ["--security-opt", "no-new-privileges", "-u", "nobody"]
+    done = suite.docker("run", "--rm", *option, image, "mkdir", "/tmp/x")
+    assert (done.returncode, "an't create directory" in done.stderr) == (1, True)
+    file.write_text(json.dumps({"defaultAction": "SCMP_ACT_MAYBE"}))
+    words = "Decoding seccomp profile failed: unknown action 'SCMP_ACT_MAYBE'"
+    suite.refused("run", "--rm", *option[:2], image, "true", code=125, message=words)
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -128,12 +150,12 @@ def test_what_its_machine_does_not_have(
 
 def test_limits_are_updated_while_it_runs_and_while_it_does_not(suite: Suite, image: str) -> None:
     mib = 1024 * 1024
-    name = suite.ok("run", "-d", "-m", "100m", "--pids-limit", "20", image, "sleep", "1000")
+    name = suite.ok("run", "-d", "-m", "300m", "--pids-limit", "20", image, "sleep", "1000")
     limits = ["sh", "-c", "cd /sys/fs/cgroup; cat memory.max pids.max cpu.max"]
-    changes = ["--memory", "130m", "--cpus", "0.5", "--cpu-shares", "512"]
+    changes = ["--memory", "330m", "--cpus", "0.5", "--cpu-shares", "512"]
     suite.ok("update", *changes, name)
-    assert suite.ok("exec", name, *limits).split() == [str(130 * mib), "20", "50000", "100000"]
-    too_much = "its VM has 256 MiB, and a memory limit of 600 MiB takes one of 1024 MiB"
+    assert suite.ok("exec", name, *limits).split() == [str(330 * mib), "20", "50000", "100000"]
+    too_much = "its VM has 512 MiB, and a memory limit of 600 MiB takes one of 1024 MiB"
     suite.refused("update", "-m", "600m", name, code=1, message=too_much)
     suite.refused("update", "-m", "1m", name, code=1, message="Minimum memory limit allowed is 6MB")
     eat = "dd if=/dev/zero of=/dev/shm/x bs=1M count=20 2>/dev/null"
@@ -141,8 +163,8 @@ def test_limits_are_updated_while_it_runs_and_while_it_does_not(suite: Suite, im
     kept = "unable to set memory limit to 10485760 (current usage that can't be reclaimed"
     suite.refused("update", "-m", "10m", name, code=1, message=kept)
     suite.ok("update", "--pids-limit", "-1", name)
-    assert suite.ok("exec", name, *limits).split() == [str(130 * mib), "max", "50000", "100000"]
+    assert suite.ok("exec", name, *limits).split() == [str(330 * mib), "max", "50000", "100000"]
     suite.ok("stop", "-t", "0", name)
-    suite.ok("update", "-m", "300m", name)
+    suite.ok("update", "-m", "200m", name)
     suite.ok("start", name)
-    assert suite.ok("exec", name, *limits).split()[0] == str(300 * mib)
+    assert suite.ok("exec", name, *limits).split()[0] == str(200 * mib)

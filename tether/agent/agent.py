@@ -168,13 +168,9 @@ class Agent:
         self._link.send(launch_message(LaunchCommand(process_id=process_id, process=spec)))
 
     def _kill(self, process_id: str) -> None:
-        message = {
-            "op": "signal",
-            "id": _NOBODY,
-            "process_id": process_id,
-            "signal": signal.SIGKILL,
-        }
-        self._link.send(message)
+        # A plain number: marshal, which the link speaks, knows no enums.
+        number = int(signal.SIGKILL)
+        self._link.send({"op": "signal", "id": _NOBODY, "process_id": process_id, "signal": number})
 
     def _tell_health(self, state: Health) -> None:
         self._tell(ConnectRequest(health=state))

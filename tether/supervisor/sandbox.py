@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,8 +18,9 @@ from tether.link import Link, LinkClosedError
 from tether.supervisor import syscalls
 from tether.supervisor.boot import WORKLOAD_CGROUP
 from tether.supervisor.disk import MACHINE_ID
-from tether.supervisor.failures import LaunchError, LaunchFailure
+from tether.supervisor.failures import LaunchError, LaunchFailure, sentence
 from tether.supervisor.launch import become
+from tether.supervisor.mounts import make_mounts
 from tether.supervisor.request import ProcessRequest, SandboxRequest, process_of
 from tether.supervisor.surrounding import (
     CONTAINER_INIT,
@@ -69,7 +70,8 @@ _TTY_GROUP = 5
 class EnterRoot:
     """Order to the waiting init: live on this disk, with these files mounted over it.
 
-    The descriptors with the message are the disk's mount, then one mount for each of ``files``.
+    The descriptors with the message are the disk's mount, then one mount for each of ``files`` and
+    for each volume of ``mounts``, which are :class:`tether.guestconfig.Mount` as dictionaries.
     """
 
     hostname: str
@@ -77,6 +79,9 @@ class EnterRoot:
     readonly: bool
     shm_bytes: int
     files: list[str]
+    mounts: list[dict[str, Any]] = field(default_factory=list)
+    fault: str = ""
+    """Why the container can't have its volumes; it does not start then."""
 
     def to_message(self) -> dict[str, Any]:
         """As a message on the waiting init's link."""
@@ -103,6 +108,7 @@ def wait_as_init(link: Link, network: int) -> NoReturn:
     outside = _stage()
     staged = [os.open(f"{STAGE}{path}", os.O_PATH | os.O_CLOEXEC) for path in _STAGED]
     link.send({"event": "waiting"})
+    failure = ""
     readonly = False
     while True:
         try:
@@ -111,8 +117,12 @@ def wait_as_init(link: Link, network: int) -> NoReturn:
             os._exit(0)
         if message["order"] == "root":
             order = EnterRoot(**message["root"])
-            _obey_root(link, order, descriptors, staged)
+            failure = _obey_root(order, descriptors, staged)
             readonly = order.readonly
+        elif failure:
+            # Now there is somebody to tell.
+            link.send({"failure": LaunchFailure.SETUP.value, "message": failure})
+            os._exit(LaunchFailure.SETUP.exit_code)
         else:
             request = process_of(message["process"])
             sandbox = SandboxRequest(**message["sandbox"])
@@ -135,13 +145,15 @@ def _surround(
         os._exit(LaunchFailure.SETUP.exit_code)
 
 
-def _obey_root(link: Link, order: EnterRoot, descriptors: list[int], staged: list[int]) -> None:
+def _obey_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> str:
+    """Enter the root; returns why that was impossible, or nothing."""
+    if order.fault:
+        return order.fault
     try:
         enter_root(order, descriptors, staged)
     except OSError as error:
-        link.send({"failure": LaunchFailure.SETUP.value, "message": str(error)})
-        os._exit(LaunchFailure.SETUP.exit_code)
-    link.send({"event": "rooted"})
+        return sentence(error)
+    return ""
 
 
 def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> None:
@@ -159,7 +171,8 @@ def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> N
         flags=MS_REMOUNT | QUIET,
         data=f"mode=1777,size={order.shm_bytes}",
     )
-    disk, *files = descriptors
+    disk, *others = descriptors
+    files, trees = others[: len(order.files)], others[len(order.files) :]
     root = f"{STAGE}/root"
     syscalls.move_mount(disk, root)
     os.chdir(root)
@@ -169,6 +182,8 @@ def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> N
     for path, descriptor in zip(_STAGED, staged, strict=True):
         _make_directory(path)
         syscalls.move_mount(descriptor, path)
+    # A volume over /etc leaves the files below in place.
+    make_mounts(order.mounts, trees)
     for path, descriptor in zip(order.files, files, strict=True):
         if path == MACHINE_ID and not _leaves_machine_id_open(path):
             continue

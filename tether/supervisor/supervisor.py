@@ -25,6 +25,7 @@ from tether.link import Link, LinkClosedError, Message, pair
 from tether.supervisor import boot, identity, syscalls
 from tether.supervisor.devices import DeviceFilter
 from tether.supervisor.disk import ContainerDisk, overlay_files
+from tether.supervisor.failures import sentence
 from tether.supervisor.limits import LimitError, WorkloadLimits
 from tether.supervisor.loop import Loop
 from tether.supervisor.network import Networks
@@ -33,6 +34,7 @@ from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
 from tether.supervisor.rehearsal import rehearse
 from tether.supervisor.request import SandboxRequest, process_of
 from tether.supervisor.sandbox import EnterRoot
+from tether.supervisor.volumes import Volumes
 
 _PORT_TIMEOUT = 10.0
 # How long the VM stays up after its init process ended, for the agent to hand over the output. The
@@ -65,6 +67,7 @@ class Supervisor:
         self._networks = Networks()
         self._agent, self._agent_pid = _start_agent()
         self._disk = ContainerDisk()
+        self._volumes = Volumes()
         self._device_filter = DeviceFilter(boot.WORKLOAD_CGROUP)
         self._limits = WorkloadLimits(boot.WORKLOAD_CGROUP)
         self._config_port = finder.open(CONFIG_PORT, _PORT_TIMEOUT)
@@ -147,6 +150,7 @@ class Supervisor:
         if self._identity is None:
             raise ConfigError("container: the identity has to come before it")
         disk = self._disk.mount(container.root)
+        trees, fault = self._take_volumes(container)
         files = overlay_files(container, self._identity.machine_id)
         order = EnterRoot(
             hostname=container.hostname,
@@ -154,8 +158,10 @@ class Supervisor:
             readonly=container.root.readonly,
             shm_bytes=container.root.shm_bytes,
             files=list(files),
+            mounts=[asdict(mount) for mount in container.mounts],
+            fault=fault,
         )
-        descriptors = [disk, *files.values()]
+        descriptors = [disk, *files.values(), *trees]
         self._sandbox.link.send(order.to_message(), descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -165,6 +171,19 @@ class Supervisor:
         waiting, self._waiting_launches = self._waiting_launches, []
         for message in waiting:
             self._launch(message)
+
+    def _take_volumes(self, container: Container) -> tuple[list[int], str]:
+        """Return detached mounts of the container's volumes, or why there are none.
+
+        That is the failure of its start then, and told as such.
+        """
+        try:
+            self._volumes.attach(container.disks)
+            mounts = [mount for mount in container.mounts if mount.disk is not None]
+            return [self._volumes.tree(mount) for mount in mounts], ""
+        except OSError as error:
+            boot.log(f"volumes: {error}")
+            return [], sentence(error)
 
     # What the agent says
 
@@ -293,10 +312,11 @@ class Supervisor:
             _halt()
 
     def _flush(self) -> None:
-        try:
-            self._disk.flush()
-        except OSError as error:
-            boot.log(f"the disk can't be made clean: {error}")
+        for part in (self._volumes, self._disk):
+            try:
+                part.flush()
+            except OSError as error:
+                boot.log(f"a disk can't be made clean: {error}")
 
     def _write_exit_record(self, process: Process | None) -> None:
         record: dict[str, Any] = {"error": self._error}

@@ -1,13 +1,13 @@
 """What a hypervisor must do for the exec facet. IDs of the platform never leave a driver."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2
+from vic.storage.v1 import disk_pb2, volume_pb2
 
 from services.exec.limits import Size
 
@@ -52,6 +52,12 @@ class MachineSpec:
     tether_server_name: str
     # Boot it, rather than clone it.
     cold: bool = False
+    # Name of the kernel to boot; empty for the default one.
+    kernel: str = ""
+    # The disks of its volumes.
+    volumes: Sequence[volume_pb2.AttachedDisk] = ()
+    # The container has never run: what its image has to give to empty volumes is copied.
+    first_start: bool = True
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,17 @@ class CanReweigh(Protocol):
         self, container_id: str, boot_id: str, resources: container_pb2.Resources
     ) -> None:
         """Give a running VM the weight that limits ask for. Raises VicError."""
+
+
+@runtime_checkable
+class CanChooseKernel(Protocol):
+    """A hypervisor whose VMs can boot one of several kernels."""
+
+    async def kernels(self) -> Mapping[str, str]:
+        """Return the releases of the kernels that have names, by name."""
+
+    async def try_kernel(self, digest: str) -> str:
+        """Boot a VM with a bootstrap image, and return its kernel's release. Raises VicError."""
 
 
 @runtime_checkable

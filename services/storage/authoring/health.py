@@ -50,9 +50,9 @@ def health_check(text: str, command: Callable[[str], tuple[str, ...]]) -> Health
 def _with_command(
     text: str, command: Callable[[str], tuple[str, ...]], options: dict[str, int]
 ) -> HealthCheck:
-    if not text:
+    words = command(text) if text else ()
+    if not words:
         raise InvalidArgument("Missing command after HEALTHCHECK CMD")
-    words = command(text)
     # The form for the shell is kept as it is: the container's own shell takes it.
     test = ("CMD-SHELL", text) if words[-1] == text else ("CMD", *words)
     return HealthCheck(

@@ -116,7 +116,8 @@ class Authorizer:
         elif _first(challenges, "basic"):
             if not self._credentials.username:
                 raise RegistryUnauthorized(f'Get "{url}": no basic auth credentials')
-            if self._basic:
+            # One that was sent before another one's answer had no credentials, and is sent again.
+            if response.request.headers.get("Authorization") == self._credentials.basic_header():
                 problem = await problem_of(response, "unauthorized: authentication required")
                 raise RegistryUnauthorized(f'Get "{url}": {problem.text}')
             self._basic = True

@@ -187,12 +187,14 @@ class Holding:
                     "write it: a volume has one writer at a time, or readers alone (mount it "
                     "read-only everywhere)",
                     volume=name,
+                    container=other.container_id,
                 )
             if writes:
                 raise VolumeAttached(
                     f"volume {name} is read by container {other.container_id}: it can't be "
                     "written meanwhile (a volume has one writer at a time, or readers alone)",
                     volume=name,
+                    container=other.container_id,
                 )
 
     async def detach(self, container_id: str, boot_id: str) -> None:

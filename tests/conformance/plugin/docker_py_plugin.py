@@ -15,7 +15,9 @@ from collections.abc import Generator
 import pytest
 
 # The tests' helpers import it for tests over SSH, which aren't among these.
-sys.modules.setdefault("paramiko", types.ModuleType("paramiko"))
+_paramiko = types.ModuleType("paramiko")
+_paramiko.Channel = type("Channel", (), {})  # type: ignore[attr-defined]
+sys.modules.setdefault("paramiko", _paramiko)
 
 # Some of the tests change the environment.
 _RESULTS = os.environ["DOCKER_PY_RESULTS"]

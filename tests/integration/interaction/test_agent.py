@@ -180,9 +180,12 @@ async def test_health_is_checked_and_told(suite: TcpSuite, tmp_path: Path) -> No
     await suite.register()
     span = Duration(nanos=50_000_000)
     probe = HealthProbe(
-        process={"args": ["cat", str(well)], "env": [f"PATH={os.environ['PATH']}"]},
+        process={
+            "args": ["sh", "-c", f"cat {well} && test $(cat {well}) = fine || exec sleep 1000"],
+            "env": [f"PATH={os.environ['PATH']}"],
+        },
         interval=span,
-        timeout=Duration(seconds=30),
+        timeout=Duration(seconds=1),
         start_period=Duration(),
         start_interval=span,
         retries=1,
@@ -206,7 +209,8 @@ async def test_health_is_checked_and_told(suite: TcpSuite, tmp_path: Path) -> No
                     return response.event.health.results[-1]
 
         failed = await until(HEALTH_STATUS_UNHEALTHY)
-        assert failed.exit_code == 1
+        assert failed.exit_code == -1
+        assert failed.output.startswith("Health check exceeded timeout (1s): ")
         assert "No such file" in failed.output
         well.write_text("fine")
         succeeded = await until(HEALTH_STATUS_HEALTHY)

@@ -114,6 +114,18 @@ async def test_archives_of_skopeo_are_loaded_however_compressed(
     assert [name for name, _ in loaded(await service.load(nameless))] == [""]
 
 
+async def test_of_several_platforms_the_hosts_is_loaded(
+    service: Service, registry: Registry, tmp_path: Path
+) -> None:
+    here = Image((Layer(make_tar([file("x", "amd")])),))
+    there = Image((Layer(make_tar([file("x", "arm")])),), architecture="arm64")
+    source = f"docker://{registry.push_index([there, here], 'several')[0]}"
+    archive = tmp_path / "all.tar"
+    flags = ("--all", "--src-tls-verify=false")
+    skopeo("copy", *flags, source, f"oci-archive:{archive}:several:both")
+    assert loaded(await service.load(archive)) == [("several:both", here.id)]
+
+
 async def test_a_name_that_another_image_had_is_told(service: Service, tmp_path: Path) -> None:
     one = await service.import_tar(make_tar([file("a", "1")]), reference="moving")
     archive = await service.save("moving", into=tmp_path / "a.tar")

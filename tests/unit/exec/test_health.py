@@ -114,6 +114,7 @@ async def test_states_are_recorded_and_changes_told(facet: Facet) -> None:
     record = await started(facet)
     assert record.message().status.health.status == STARTING
     await tell(facet, record, 1, state(UNHEALTHY, 1), boot_id="another")
+    await tell(facet, record, 1, state(STARTING, 4))
     await tell(facet, record, 2, state(UNHEALTHY, 5))
     await tell(facet, record, 3, state(HEALTHY, 10))
     # Told again, as after a restart, and to another replica.

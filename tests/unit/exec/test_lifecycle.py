@@ -64,6 +64,16 @@ async def test_a_process_knows_its_host_and_its_terminal(
     assert list(shown.spec.process.env) == list(record.spec.process.env)
 
 
+async def test_a_variable_without_a_value_is_absent_in_the_process_alone(facet: Facet) -> None:
+    # The image has A=image and B=image.
+    record = await facet.creator.create("", spec(process={"env": ["A", "C=own"]}))
+    await facet.lifecycle.start(record.id)
+    assert "A" in record.spec.process.env
+    assert "B=image" in facet.peers.ran_with
+    assert "C=own" in facet.peers.ran_with
+    assert not [variable for variable in facet.peers.ran_with if variable.startswith("A")]
+
+
 async def test_an_entrypoint_takes_the_images_command_away(facet: Facet) -> None:
     record = await facet.creator.create("", spec(entrypoint=["/bin/echo"], entrypoint_set=True))
     assert list(record.spec.process.args) == ["/bin/echo"]
@@ -484,3 +494,28 @@ async def test_a_forced_removal_waits_for_no_guest_that_hangs(facet: Facet) -> N
         with pytest.raises(ExceptionGroup):
             await starting
     assert facet.leftovers() == []
+
+
+async def test_of_a_hundred_starts_few_are_at_work_at_a_time(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work = most = 0
+    load, full = facet.hypervisor.load, asyncio.Event()
+
+    async def counted(container_id: str, boot_id: str) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        if at_work == 8:
+            full.set()
+        await full.wait()
+        await load(container_id, boot_id)
+        at_work -= 1
+
+    monkeypatch.setattr(facet.hypervisor, "load", counted)
+    made = [(await facet.creator.create("", SPEC)).id for _ in range(40)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(facet.lifecycle.start, made))
+    assert set(facet.hypervisor.machines) == set(made)
+    # The fake has two CPUs.
+    assert most == 8

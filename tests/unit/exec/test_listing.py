@@ -8,6 +8,7 @@ from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import InvalidArgument
 from services.exec import lookup, server
+from services.exec.removing import Pruned
 from services.exec.server import ExecServicer
 from tests.unit.exec.conftest import Facet
 from tests.unit.exec.test_lifecycle import kinds, spec
@@ -96,4 +97,5 @@ async def test_prune_by_labels(facet: Facet, filters: list[str], removed: set[st
 async def test_prune_until_a_moment(facet: Facet) -> None:
     old = await facet.creator.create("", spec())
     new = await facet.creator.create("", spec())
-    assert await facet.lifecycle.prune(new.created_ns, []) == [old.id]
+    pruned = await facet.lifecycle.prune(new.created_ns, [])
+    assert pruned == Pruned([old.id], 1000)

@@ -1,11 +1,16 @@
 """Options of a container: what is refused and how, and what limits come to in a VM."""
 
+import json
+from typing import Any
+
 import pytest
 from google.protobuf.json_format import ParseDict
 from vic.exec.v1.container_pb2 import ContainerSpec, Resources
+from vic.tether.v1.process_pb2 import Capabilities
 
 from portlayer.errors import InvalidArgument, NotImplementedYet
 from services.exec.resources import host_weight, vcpus, workload_limits
+from services.exec.sandbox import capabilities_of, with_filter
 from services.exec.spec import validate
 
 MIB = 1024 * 1024
@@ -53,6 +58,34 @@ def test_limits_that_cannot_be(limits: dict[str, object], words: str) -> None:
     with pytest.raises(InvalidArgument) as refusal:
         validate(spec(resources=limits), cpus=4)
     assert words in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("asked", "has", "has_not"),
+    [
+        ({}, "CHOWN", "SYS_ADMIN"),
+        ({"add": ["cap_sys_admin"], "drop": ["CHOWN"]}, "SYS_ADMIN", "CHOWN"),
+        ({"drop": ["ALL"], "add": ["KILL"]}, "KILL", "CHOWN"),
+        ({"add": ["ALL"], "drop": ["KILL"]}, "SYS_ADMIN", "KILL"),
+        ({"privileged": True, "drop": ["KILL"]}, "KILL", "ALL"),
+    ],
+)
+def test_what_a_container_may_do(asked: dict[str, Any], has: str, has_not: str) -> None:
+    capabilities = capabilities_of(Capabilities(**asked))
+    assert has in capabilities
+    assert has_not not in capabilities
+
+
+def test_a_profile_is_compiled_at_create() -> None:
+    text = json.dumps({"defaultAction": "SCMP_ACT_ALLOW"})
+    full = with_filter(spec(seccomp_profile=text), "6.1.0-56-cloud-amd64")
+    assert len(full.process.seccomp_filter) == 7 * 8
+    for wrong in (b"1234567", bytes(8 * 4097)):
+        with pytest.raises(InvalidArgument, match="is no program of BPF"):
+            validate(ContainerSpec(image="i", process={"seccomp_filter": wrong}), cpus=4)
+    full.seccomp_profile = text
+    with pytest.raises(InvalidArgument, match="exclude one another"):
+        validate(full, cpus=4)
 
 
 def test_the_oom_killer_is_not_switched_off() -> None:

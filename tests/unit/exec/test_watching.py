@@ -90,7 +90,7 @@ async def sources(facet: Facet, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     sources.may_confirm.set()
     sources.may_end.set()
     any_source = cast("Any", sources)
-    peers = Peers(any_source, any_source, any_source, any_source)
+    peers = Peers(any_source, any_source, any_source, any_source, any_source)
     following = Watching(
         facet.facts, peers, any_source, facet.exits, facet.reports, facet.reconciler
     )

@@ -179,13 +179,10 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
 @pytest.mark.parametrize(
     ("option", "name"),
     [
-        ("-v=/tmp:/tmp", "HostConfig.Binds"),
         ("--gpus=all", "HostConfig.DeviceRequests"),
         ("--storage-opt=size=1g", "HostConfig.StorageOpt"),
         ("-p=80:80/sctp", "protocol sctp in HostConfig.PortBindings"),
-        ("--tmpfs=/run", "HostConfig.Tmpfs"),
         ("--log-driver=gelf", "logging driver 'gelf'"),
-        ("--mount=type=tmpfs,dst=/x", "HostConfig.Mounts"),
     ],
 )
 async def test_what_is_not_implemented_is_refused_by_name(

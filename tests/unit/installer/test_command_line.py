@@ -17,7 +17,9 @@ from installer.clients import issue_client
 from installer.configure import parse_factor, wish
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Instance, Options, default_options, save_instance
+from installer.kernels import provide_kernels
 from installer.pki import Authority
+from installer.registries import RegistryWishes
 from installer.slots import claim_slot
 from installer.status import Hypervisor, ReadyClones, Status
 from installer.up import Wishes, lock_data_dir
@@ -195,7 +197,9 @@ def test_a_bootstrap_image_is_linked_and_the_former_one_unlinked(
         (image / "initrd.img").touch()
         (image / "manifest.json").write_text(json.dumps({"digest": digest}))
         assert provide_bootstrap(instance, image) == digest
-        assert [entry.name for entry in instance.bootstrap_dir.iterdir()] == [digest]
+        provide_kernels(instance, digest, print)
+        left = {entry.name for entry in instance.bootstrap_dir.iterdir()}
+        assert left == {digest, "kernels.json"}
         assert (instance.bootstrap_dir / digest / "vmlinuz").exists()
 
 
@@ -262,3 +266,33 @@ def test_factors_are_read_as_percent(text: str, percent: int) -> None:
 def test_what_is_no_factor_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a factor"):
         parse_factor(text)
+
+
+def test_the_way_to_registries_is_checked_and_remembered(tmp_path: Path) -> None:
+    authority = Authority.create("test")
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    wishes = RegistryWishes(
+        allowed=("*.example",),
+        authorities=(str(tmp_path / "ca.pem"),),
+        https_proxy="http://proxy.example:3128",
+        no_proxy=(".local",),
+    )
+    remembered = Wishes(Path("/d"), registries=wishes).options(Options("unix:///a"))
+    assert remembered.registry_authorities == (authority.pem.decode(),)
+    assert (remembered.https_proxy, remembered.no_proxy) == (wishes.https_proxy, (".local",))
+    assert Wishes(Path("/d")).options(remembered) == remembered
+    away = RegistryWishes(allowed=("",), authorities=("",), https_proxy="", no_proxy=("",))
+    assert Wishes(Path("/d"), registries=away).options(remembered) == Options("unix:///a")
+    (tmp_path / "no.pem").write_text("nonsense")
+    (tmp_path / "key.pem").write_bytes(authority.pem + b"-----BEGIN PRIVATE KEY-----")
+    for bad in (
+        RegistryWishes(allowed=("a b",)),
+        RegistryWishes(authorities=(str(tmp_path / "no.pem"),)),
+        RegistryWishes(authorities=(str(tmp_path / "key.pem"),)),
+        RegistryWishes(authorities=("/nosuch",)),
+        RegistryWishes(http_proxy="ftp://x"),
+        RegistryWishes(http_proxy="http://user:secret@proxy"),
+        RegistryWishes(no_proxy=("10.0.0.0/8",)),
+    ):
+        with pytest.raises(UsageError):
+            bad.options()

@@ -26,6 +26,10 @@ OPTIONS = Options(
     insecure_registries=("10.0.0.1:5000",),
     registry_mirrors=("http://127.0.0.1:5001",),
     log_level="debug",
+    tls_verify=True,
+    tls_ca="/ca",
+    tls_cert="/cert",
+    tls_key="/key",
 )
 
 
@@ -126,11 +130,20 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
     path = tmp_path / "instance.json"
     assert path.stat().st_mode & 0o777 == 0o644
     assert set(json.loads(path.read_text())) == {
+        "tls_verify",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
         "instance_id",
         "slot",
         "host",
         "insecure_registries",
         "registry_mirrors",
+        "allowed_registries",
+        "registry_authorities",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
         "log_level",
         "otlp_endpoint",
         "volume_stores",

@@ -41,6 +41,13 @@ class MountKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MOUNT_KIND_VOLUME: _ClassVar[MountKind]
     MOUNT_KIND_TMPFS: _ClassVar[MountKind]
 
+class MountForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MOUNT_FORM_UNSPECIFIED: _ClassVar[MountForm]
+    MOUNT_FORM_SHORT: _ClassVar[MountForm]
+    MOUNT_FORM_DECLARED: _ClassVar[MountForm]
+    MOUNT_FORM_BORROWED: _ClassVar[MountForm]
+
 class ContainerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CONTAINER_STATE_UNSPECIFIED: _ClassVar[ContainerState]
@@ -76,6 +83,10 @@ PROTOCOL_UDP: Protocol
 MOUNT_KIND_UNSPECIFIED: MountKind
 MOUNT_KIND_VOLUME: MountKind
 MOUNT_KIND_TMPFS: MountKind
+MOUNT_FORM_UNSPECIFIED: MountForm
+MOUNT_FORM_SHORT: MountForm
+MOUNT_FORM_DECLARED: MountForm
+MOUNT_FORM_BORROWED: MountForm
 CONTAINER_STATE_UNSPECIFIED: ContainerState
 CONTAINER_STATE_CREATED: ContainerState
 CONTAINER_STATE_STARTING: ContainerState
@@ -92,7 +103,7 @@ START_KIND_INSTANT_CLONE: StartKind
 START_KIND_READY_CLONE: StartKind
 
 class ContainerSpec(_message.Message):
-    __slots__ = ("version", "image", "image_id", "name", "entrypoint", "entrypoint_set", "command", "process", "hostname", "domainname", "labels", "stop_signal", "stop_timeout", "resources", "restart_policy", "auto_remove", "log", "network_mode", "networks", "exposed_ports", "port_bindings", "mounts", "volumes", "dns", "extra_hosts", "stdio", "read_only_root", "kernel", "health_check", "platform", "publish_all_ports", "shm_bytes", "sandbox", "seccomp_profile", "as_asked", "annotations")
+    __slots__ = ("version", "image", "image_id", "name", "entrypoint", "entrypoint_set", "command", "process", "hostname", "domainname", "labels", "stop_signal", "stop_timeout", "resources", "restart_policy", "auto_remove", "log", "network_mode", "networks", "exposed_ports", "port_bindings", "mounts", "volumes", "dns", "extra_hosts", "stdio", "read_only_root", "kernel", "health_check", "platform", "publish_all_ports", "shm_bytes", "sandbox", "seccomp_profile", "as_asked", "annotations", "volumes_from", "volume_driver")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +154,8 @@ class ContainerSpec(_message.Message):
     SECCOMP_PROFILE_FIELD_NUMBER: _ClassVar[int]
     AS_ASKED_FIELD_NUMBER: _ClassVar[int]
     ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FROM_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_DRIVER_FIELD_NUMBER: _ClassVar[int]
     version: int
     image: str
     image_id: str
@@ -179,7 +192,9 @@ class ContainerSpec(_message.Message):
     seccomp_profile: str
     as_asked: AsAsked
     annotations: _containers.ScalarMap[str, str]
-    def __init__(self, version: _Optional[int] = ..., image: _Optional[str] = ..., image_id: _Optional[str] = ..., name: _Optional[str] = ..., entrypoint: _Optional[_Iterable[str]] = ..., entrypoint_set: _Optional[bool] = ..., command: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., log: _Optional[_Union[LogOptions, _Mapping]] = ..., network_mode: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkAttachment, _Mapping]]] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., port_bindings: _Optional[_Iterable[_Union[PortBinding, _Mapping]]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., volumes: _Optional[_Iterable[str]] = ..., dns: _Optional[_Union[DnsOptions, _Mapping]] = ..., extra_hosts: _Optional[_Iterable[str]] = ..., stdio: _Optional[_Union[StdioOptions, _Mapping]] = ..., read_only_root: _Optional[bool] = ..., kernel: _Optional[str] = ..., health_check: _Optional[_Union[HealthCheck, _Mapping]] = ..., platform: _Optional[str] = ..., publish_all_ports: _Optional[bool] = ..., shm_bytes: _Optional[int] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., seccomp_profile: _Optional[str] = ..., as_asked: _Optional[_Union[AsAsked, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    volumes_from: _containers.RepeatedScalarFieldContainer[str]
+    volume_driver: str
+    def __init__(self, version: _Optional[int] = ..., image: _Optional[str] = ..., image_id: _Optional[str] = ..., name: _Optional[str] = ..., entrypoint: _Optional[_Iterable[str]] = ..., entrypoint_set: _Optional[bool] = ..., command: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., log: _Optional[_Union[LogOptions, _Mapping]] = ..., network_mode: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkAttachment, _Mapping]]] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., port_bindings: _Optional[_Iterable[_Union[PortBinding, _Mapping]]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., volumes: _Optional[_Iterable[str]] = ..., dns: _Optional[_Union[DnsOptions, _Mapping]] = ..., extra_hosts: _Optional[_Iterable[str]] = ..., stdio: _Optional[_Union[StdioOptions, _Mapping]] = ..., read_only_root: _Optional[bool] = ..., kernel: _Optional[str] = ..., health_check: _Optional[_Union[HealthCheck, _Mapping]] = ..., platform: _Optional[str] = ..., publish_all_ports: _Optional[bool] = ..., shm_bytes: _Optional[int] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., seccomp_profile: _Optional[str] = ..., as_asked: _Optional[_Union[AsAsked, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volumes_from: _Optional[_Iterable[str]] = ..., volume_driver: _Optional[str] = ...) -> None: ...
 
 class AsAsked(_message.Message):
     __slots__ = ("security_options", "ipc_mode", "userns_mode", "cgroupns_mode", "isolation")
@@ -288,7 +303,21 @@ class PortBinding(_message.Message):
     def __init__(self, container_port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., host_address: _Optional[str] = ..., host_port_start: _Optional[int] = ..., host_port_end: _Optional[int] = ...) -> None: ...
 
 class Mount(_message.Message):
-    __slots__ = ("kind", "source", "target", "read_only", "no_copy", "tmpfs_size_bytes", "tmpfs_mode")
+    __slots__ = ("kind", "source", "target", "read_only", "no_copy", "tmpfs_size_bytes", "tmpfs_mode", "driver", "labels", "options", "subpath", "anonymous", "tmpfs_options", "form", "mode")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     KIND_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -296,6 +325,14 @@ class Mount(_message.Message):
     NO_COPY_FIELD_NUMBER: _ClassVar[int]
     TMPFS_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     TMPFS_MODE_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    SUBPATH_FIELD_NUMBER: _ClassVar[int]
+    ANONYMOUS_FIELD_NUMBER: _ClassVar[int]
+    TMPFS_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
     kind: MountKind
     source: str
     target: str
@@ -303,7 +340,15 @@ class Mount(_message.Message):
     no_copy: bool
     tmpfs_size_bytes: int
     tmpfs_mode: int
-    def __init__(self, kind: _Optional[_Union[MountKind, str]] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., read_only: _Optional[bool] = ..., no_copy: _Optional[bool] = ..., tmpfs_size_bytes: _Optional[int] = ..., tmpfs_mode: _Optional[int] = ...) -> None: ...
+    driver: str
+    labels: _containers.ScalarMap[str, str]
+    options: _containers.ScalarMap[str, str]
+    subpath: str
+    anonymous: bool
+    tmpfs_options: str
+    form: MountForm
+    mode: str
+    def __init__(self, kind: _Optional[_Union[MountKind, str]] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., read_only: _Optional[bool] = ..., no_copy: _Optional[bool] = ..., tmpfs_size_bytes: _Optional[int] = ..., tmpfs_mode: _Optional[int] = ..., driver: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., subpath: _Optional[str] = ..., anonymous: _Optional[bool] = ..., tmpfs_options: _Optional[str] = ..., form: _Optional[_Union[MountForm, str]] = ..., mode: _Optional[str] = ...) -> None: ...
 
 class DnsOptions(_message.Message):
     __slots__ = ("servers", "search", "options")

@@ -161,7 +161,7 @@ class Limits(_message.Message):
     def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ...) -> None: ...
 
 class ConfigureRequest(_message.Message):
-    __slots__ = ("containers", "memory_bytes", "cpus", "storage_bytes", "memory_overcommit_percent", "ready_clones", "cold")
+    __slots__ = ("containers", "memory_bytes", "cpus", "storage_bytes", "memory_overcommit_percent", "ready_clones", "cold", "kernel")
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +169,7 @@ class ConfigureRequest(_message.Message):
     MEMORY_OVERCOMMIT_PERCENT_FIELD_NUMBER: _ClassVar[int]
     READY_CLONES_FIELD_NUMBER: _ClassVar[int]
     COLD_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
     containers: int
     memory_bytes: int
     cpus: int
@@ -176,15 +177,30 @@ class ConfigureRequest(_message.Message):
     memory_overcommit_percent: int
     ready_clones: int
     cold: bool
-    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ..., ready_clones: _Optional[int] = ..., cold: _Optional[bool] = ...) -> None: ...
+    kernel: str
+    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ..., ready_clones: _Optional[int] = ..., cold: _Optional[bool] = ..., kernel: _Optional[str] = ...) -> None: ...
 
 class ConfigureResponse(_message.Message):
-    __slots__ = ("limits", "start_mode")
+    __slots__ = ("limits", "start_mode", "kernel")
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     START_MODE_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
     limits: Limits
     start_mode: StartMode
-    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ...) -> None: ...
+    kernel: str
+    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., kernel: _Optional[str] = ...) -> None: ...
+
+class TryKernelRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class TryKernelResponse(_message.Message):
+    __slots__ = ("kernel_release",)
+    KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
+    kernel_release: str
+    def __init__(self, kernel_release: _Optional[str] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("container_id", "spec")

@@ -51,6 +51,11 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.FromString,
                 _registered_method=True)
+        self.TryKernel = channel.unary_unary(
+                '/vic.exec.v1.ExecService/TryKernel',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelResponse.FromString,
+                _registered_method=True)
         self.Create = channel.unary_unary(
                 '/vic.exec.v1.ExecService/Create',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.CreateRequest.SerializeToString,
@@ -161,6 +166,15 @@ class ExecServiceServicer:
         Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
         the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
         above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TryKernel(self, request, context):
+        """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+        it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+        with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -322,6 +336,11 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.SerializeToString,
             ),
+            'TryKernel': grpc.unary_unary_rpc_method_handler(
+                    servicer.TryKernel,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelResponse.SerializeToString,
+            ),
             'Create': grpc.unary_unary_rpc_method_handler(
                     servicer.Create,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.CreateRequest.FromString,
@@ -469,6 +488,33 @@ class ExecService:
             '/vic.exec.v1.ExecService/Configure',
             vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TryKernel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/TryKernel',
+            vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,11 @@ class ExecServiceStub:
     the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
     above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
     """
+    TryKernel: _grpc.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]
+    """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+    it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+    with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
+    """
     Create: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
     Idempotent on container_id: the same call again returns the same container; another body answers
@@ -139,6 +144,11 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
     the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
     above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+    """
+    TryKernel: _aio.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]  # type: ignore[assignment]
+    """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+    it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+    with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
     """
     Create: _aio.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]  # type: ignore[assignment]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -237,6 +247,16 @@ class ExecServiceServicer:
         Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
         the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
         above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+        """
+
+    def TryKernel(
+        self,
+        request: _exec_pb2.TryKernelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.TryKernelResponse, _abc.Awaitable[_exec_pb2.TryKernelResponse]]:
+        """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+        it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+        with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
         """
 
     def Create(

@@ -181,7 +181,8 @@ class VolumeServiceServicer:
         """Attach gives a VM of a container the volumes that it has reserved. Idempotent on container_id and
         boot_id; another boot of the same container takes the place of the one before. Errors: NOT_FOUND
         (VOLUME_NOT_FOUND), FAILED_PRECONDITION (VOLUME_ATTACHED) where another container's VM writes
-        one of them, or this one would write what others read.
+        one of them, or this one would write what others read; the error's metadata names the volume and
+        that container.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,7 +70,8 @@ class VolumeServiceStub:
     """Attach gives a VM of a container the volumes that it has reserved. Idempotent on container_id and
     boot_id; another boot of the same container takes the place of the one before. Errors: NOT_FOUND
     (VOLUME_NOT_FOUND), FAILED_PRECONDITION (VOLUME_ATTACHED) where another container's VM writes
-    one of them, or this one would write what others read.
+    one of them, or this one would write what others read; the error's metadata names the volume and
+    that container.
     """
     Detach: _grpc.UnaryUnaryMultiCallable[_volume_pb2.DetachRequest, _volume_pb2.DetachResponse]
     """Detach takes a VM's volumes back; the VM is gone. Idempotent."""
@@ -125,7 +126,8 @@ class VolumeServiceAsyncStub(VolumeServiceStub):
     """Attach gives a VM of a container the volumes that it has reserved. Idempotent on container_id and
     boot_id; another boot of the same container takes the place of the one before. Errors: NOT_FOUND
     (VOLUME_NOT_FOUND), FAILED_PRECONDITION (VOLUME_ATTACHED) where another container's VM writes
-    one of them, or this one would write what others read.
+    one of them, or this one would write what others read; the error's metadata names the volume and
+    that container.
     """
     Detach: _aio.UnaryUnaryMultiCallable[_volume_pb2.DetachRequest, _volume_pb2.DetachResponse]  # type: ignore[assignment]
     """Detach takes a VM's volumes back; the VM is gone. Idempotent."""
@@ -222,7 +224,8 @@ class VolumeServiceServicer:
         """Attach gives a VM of a container the volumes that it has reserved. Idempotent on container_id and
         boot_id; another boot of the same container takes the place of the one before. Errors: NOT_FOUND
         (VOLUME_NOT_FOUND), FAILED_PRECONDITION (VOLUME_ATTACHED) where another container's VM writes
-        one of them, or this one would write what others read.
+        one of them, or this one would write what others read; the error's metadata names the volume and
+        that container.
         """
 
     def Detach(

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import (
     AlreadyExists,
-    FailedPrecondition,
     NotFound,
     Reason,
     ResourceExhausted,
@@ -27,6 +26,7 @@ from services.exec.drivers import (
 )
 from services.exec.drivers.qemu.guest import guest_config, nics
 from services.exec.drivers.qemu.hostmemory import HostMemory
+from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
@@ -54,7 +54,7 @@ class QemuHypervisor:
         memory: HostMemory | None = None,
     ) -> None:
         self._agent = agent
-        self._bootstrap_digest = bootstrap_digest
+        self._images = BootstrapImages(agent, bootstrap_digest)
         self._default_disk_bytes = default_disk_bytes
         self._parents = Parents(agent)
         self._ready = ReadyClones(agent, self._parents, memory or HostMemory())
@@ -68,12 +68,7 @@ class QemuHypervisor:
 
     async def _prepare_default(self) -> None:
         try:
-            shape = hostagent_pb2.Shape(
-                memory_mib=DEFAULT_MEMORY_MIB,
-                vcpus=1,
-                bootstrap_digest=(await self._bootstrap()).digest,
-                disk_size_bytes=self._default_disk_bytes,
-            )
+            shape = self._default_shape(await self._images.default())
         except VicError as error:
             log.warning("cannot tell the default shape: %s", error.message)
             return
@@ -94,14 +89,13 @@ class QemuHypervisor:
     async def info(self) -> HypervisorInfo:
         """Describe the host."""
         info = await self._agent.Info(hostagent_pb2.InfoRequest())
-        releases = {b.digest: b.kernel_release for b in info.bootstraps}
-        digest = self._bootstrap_digest or next(iter(releases), "")
+        default = self._images.default_of(info)
         return HypervisorInfo(
             driver="qemu",
             hypervisor=f"QEMU {info.qemu_version}",
             accelerator=_ACCELERATORS.get(info.accelerator, "undecided"),
             accelerator_reason=info.accelerator_reason,
-            kernel_release=releases.get(digest, ""),
+            kernel_release=default.kernel_release if default else "",
             cpus=info.host_cpus,
             memory_bytes=info.host_memory_bytes,
             ready_waiting=self._ready.waiting,
@@ -161,23 +155,27 @@ class QemuHypervisor:
         return hostagent_pb2.Shape(
             memory_mib=wanted.memory_mib,
             vcpus=wanted.vcpus,
-            bootstrap_digest=(await self._bootstrap()).digest,
+            bootstrap_digest=(await self._images.of(machine.kernel)).digest,
             disk_size_bytes=machine.disk.virtual_size_bytes,
         )
 
-    async def _bootstrap(self) -> hostagent_pb2.Bootstrap:
-        """Return the bootstrap image to boot: the configured one, or the only one there is."""
-        if self._bootstrap_digest:
-            return hostagent_pb2.Bootstrap(digest=self._bootstrap_digest)
-        info = await self._agent.Info(hostagent_pb2.InfoRequest(), wait_for_ready=True)
-        if len(info.bootstraps) != 1:
-            raise FailedPrecondition(
-                f"{len(info.bootstraps)} bootstrap images are there: "
-                "the setting bootstrap_digest must name one",
-                Reason.HYPERVISOR_FAILED,
-            )
-        self._bootstrap_digest = info.bootstraps[0].digest
-        return info.bootstraps[0]
+    async def kernels(self) -> Mapping[str, str]:
+        """Return the kernels that have names."""
+        return await self._images.kernels()
+
+    async def try_kernel(self, digest: str) -> str:
+        """Build the parent of the default class with an image; containers are cloned of it."""
+        image = await self._images.by_digest(digest)
+        await self._parents.ready(self._default_shape(image))
+        return image.kernel_release
+
+    def _default_shape(self, image: hostagent_pb2.Bootstrap) -> hostagent_pb2.Shape:
+        return hostagent_pb2.Shape(
+            memory_mib=DEFAULT_MEMORY_MIB,
+            vcpus=1,
+            bootstrap_digest=image.digest,
+            disk_size_bytes=self._default_disk_bytes,
+        )
 
     async def _launch(
         self,
@@ -198,6 +196,12 @@ class QemuHypervisor:
                 disk_chain=machine.disk.chain,
                 nics=nics(machine),
                 guest=guest_config(machine),
+                volumes=[
+                    hostagent_pb2.VolumeDisk(
+                        path=disk.path, read_only=disk.read_only, size_bytes=disk.size_bytes
+                    )
+                    for disk in machine.volumes
+                ],
                 cpu_weight=host_weight(machine.spec.resources),
             ),
             ready_id=ready_id,

@@ -166,10 +166,19 @@ class Parents:
                 await tether_reports(self._agent, parent_id, hostagent_pb2.TETHER_STATE_READY)
         except TimeoutError as error:
             raise Unavailable(
-                f"the parent's tether was not ready within {BOOT_SECONDS:.0f} s",
+                f"the parent's tether was not ready within {BOOT_SECONDS:.0f} s; its console said "
+                f"last: {await self._console(parent_id)}",
                 Reason.HYPERVISOR_FAILED,
             ) from error
         return await _save(running.qmp_path)
+
+    async def _console(self, parent_id: str) -> str:
+        try:
+            request = hostagent_pb2.GetConsoleRequest(machine_id=parent_id)
+            text = (await self._agent.GetConsole(request)).data
+        except VicError as error:
+            return f"({error.message})"
+        return console_end(text) or "nothing"
 
     async def _kill(self, parent_id: str) -> None:
         try:
@@ -201,11 +210,17 @@ async def tether_reports(
             if event.machine_id != machine_id:
                 continue
             if event.WhichOneof("kind") == "exited":
-                tail = event.exited.console_tail.decode("utf-8", "replace")[-500:]
+                tail = console_end(event.exited.console_tail)
                 raise Unavailable(f"{machine_id} ended: {tail}", Reason.HYPERVISOR_FAILED)
             if event.reported.state == state:
                 return
     raise Unavailable("the host agent ended its stream of events")
+
+
+def console_end(console: bytes) -> str:
+    """Return the last words of a console, as far as they can be shown."""
+    text = "".join(c for c in console.decode("utf-8", "replace") if c.isprintable() or c == "\n")
+    return text.strip()[-500:]
 
 
 async def load_clone(machine: hostagent_pb2.RunningMachine) -> None:

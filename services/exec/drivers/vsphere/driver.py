@@ -12,7 +12,14 @@ from functools import partial
 from pyVmomi import vim
 from vic.exec.v1 import container_pb2
 
-from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason, VicError
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    NotFound,
+    NotImplementedYet,
+    Reason,
+    VicError,
+)
 from portlayer.vsphere.properties import read
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import (
@@ -82,6 +89,10 @@ class VsphereHypervisor:
 
     async def create(self, machine: MachineSpec) -> CreatedMachine:
         """Make a VM that is off. One of the same boot that is there already is the one."""
+        if machine.spec.mounts:
+            raise NotImplementedYet(
+                "volumes and tmpfs on vSphere: not implemented", option="mounts"
+            )
         identity = Identity(self._instance_id, machine.container_id, machine.boot_id)
         self._inventory.expect(machine.boot_id)
         if await self._find(identity) is not None:
