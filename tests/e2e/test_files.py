@@ -63,7 +63,8 @@ def test_files_go_in_and_out_of_a_running_container(
     assert refused.returncode == 1
     assert b"is outside of" in refused.stderr
     # What docker cp ran left nothing: the container has its own process alone.
-    assert suite.ok("top", "files", "-o", "comm").split()[1:] == ["sleep"]
+    rows = suite.ok("top", "files", "-o", "pid,comm").splitlines()[1:]
+    assert [row.split()[-1] for row in rows] == ["sleep"]
 
     suite.ok("run", "-d", "--name", "fixed", "--read-only", image, "sleep", "100000")
     suite.refused(
@@ -74,4 +75,5 @@ def test_files_go_in_and_out_of_a_running_container(
         message="container rootfs is marked read-only",
     )
     suite.ok("kill", "fixed")
+    suite.ok("wait", "fixed")
     suite.refused("cp", "fixed:/etc/passwd", str(tmp_path), code=1, message="not implemented")
