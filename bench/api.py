@@ -48,7 +48,9 @@ class Api(http.client.HTTPConnection):
         self.seconds[what].append(time.perf_counter() - begun)
         if response.status >= 400:
             raise SystemExit(f"{self.name}: {method} {path}: {response.status} {answer!r}")
-        return json.loads(answer) if answer[:1] in (b"{", b"[") else answer
+        # A pull's progress is a message a line.
+        one = answer[:1] in (b"{", b"[") and b"\n" not in answer.strip()
+        return json.loads(answer) if one else answer
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ from tests.e2e.suite import Suite
 SETTLED_SECONDS = 180.0
 
 Counts = dict[str, int]
+# On QEMU's command line: neither parents, nor clones that wait for a start.
+_CONTAINERS = re.compile("guest=[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def held(suite: Suite, instance: Instance) -> Counts:
     """Count what a suite holds for containers."""
     data, slot = suite.data_dir, instance.slot
     uids = range(1_900_000_000 + slot * 65_536 + 1000, 1_900_000_000 + (slot + 1) * 65_536)
-    qemus = [c for c in processes_of(uids).values() if "qemu-system" in c[0]]
+    qemus = [c for c in processes_of(uids).values() if _CONTAINERS.search(" ".join(c))]
     nft = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True)
     tables = re.findall(rf"table \w+ vic_{instance.id}\w* {{.*?\n}}", nft.stdout, re.S)
     return {
@@ -147,7 +149,9 @@ def held(suite: Suite, instance: Instance) -> Counts:
         "taps": sum(name.startswith(f"vt{slot}-") for name in os.listdir("/sys/class/net")),
         "nft lines": sum(table.count("\n") for table in tables),
         "disks": len(os.listdir(data / "storage" / "containers")),
-        "machine records": len(list((data / "hostagent" / "machines").glob("*.json"))),
+        "machine records": sum(
+            len(record.stem) == 64 for record in (data / "hostagent" / "machines").glob("*.json")
+        ),
         "cgroups": len(set(_cgroups(instance))),
         "containers": _rows(data / "exec" / "exec.db", "containers"),
         "leases": _rows(data / "network" / "network.db", "endpoints"),
@@ -165,11 +169,11 @@ def await_held(suite: Suite, instance: Instance, wanted: Counts) -> None:
 
 
 def _cgroups(instance: Instance) -> Iterator[str]:
-    """Names of machines' groups with a process in them that isn't a launcher that waits."""
+    """Names of groups with a container's machine in them."""
     for root in Path("/sys/fs/cgroup").glob(f"**/vic-{instance.id}/*/cgroup.procs"):
         for pid in root.read_text().split():
             command = Path(f"/proc/{pid}/cmdline")
-            if command.exists() and b"qemu-system" in command.read_bytes():
+            if command.exists() and _CONTAINERS.search(command.read_bytes().decode()):
                 yield root.parent.name
 
 
