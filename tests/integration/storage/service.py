@@ -61,11 +61,13 @@ class Service:
         return self.data / "storage"
 
     def files(self) -> list[str]:
-        """Every file of its state but the base disk's."""
+        """Every file of its state but the base disk's and the events'."""
         return sorted(
             str(path.relative_to(self.state))
             for path in self.state.rglob("*")
-            if path.is_file() and path.name != "base.vmdk"
+            if path.is_file()
+            and path.name != "base.vmdk"
+            and not path.name.endswith("-events.jsonl")
         )
 
     def prepare(self) -> None:
