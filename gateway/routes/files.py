@@ -9,7 +9,7 @@ from contextlib import aclosing
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
-from vic.exec.v1.container_pb2 import Container
+from vic.exec.v1.container_pb2 import CONTAINER_STATE_PAUSED, Container
 from vic.exec.v1.exec_pb2 import GetRequest
 from vic.interaction.v1.interaction_pb2 import (
     GetArchiveRequest,
@@ -21,7 +21,7 @@ from vic.interaction.v1.interaction_pb2 import (
 )
 
 from gateway.call import Call
-from gateway.errors import bad_parameter, describe, not_implemented
+from gateway.errors import ApiError, bad_parameter, describe, not_implemented
 from gateway.facets import Facets, read
 from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
@@ -109,6 +109,12 @@ class FileRoutes:
         if not path:
             raise bad_parameter("bad parameter: path cannot be empty")
         got = await self._facets.exec.Get(GetRequest(reference=reference(call)))
+        if got.container.status.state == CONTAINER_STATE_PAUSED:
+            raise ApiError(
+                409,
+                f"container {reference(call)} is paused, and with it the kernel that knows its "
+                "files: unpause it first",
+            )
         if not states.is_running(got.container):
             raise not_implemented("copying from or to a container that is not running")
         return path, got.container

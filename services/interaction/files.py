@@ -213,11 +213,11 @@ def described(line: bytes) -> interaction_pb2.PathStat:
     fields = _json(line)
     try:
         return interaction_pb2.PathStat(
-            name=str(fields["name"]),
+            name=_text(fields["name"]),
             size=_whole(fields["size"]),
             mode=_whole(fields["mode"]) & 0xFFFF,
             modified_at=from_ns(_whole(fields["mtime_ns"])),
-            link_target=str(fields["link_target"]),
+            link_target=_text(fields["link_target"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Internal("the agent in the VM describes a path in a way that can't be") from error
@@ -246,6 +246,11 @@ def _json(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
+
+
+def _text(value: object) -> str:
+    """Return a name; what of it is no UTF-8, which JSON has escaped by itself, is replaced."""
+    return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _whole(value: object) -> int:
