@@ -67,9 +67,11 @@ class Files:
             await output.rest(_drop)
             return output.stat
 
-    async def get(self, session: Session, path: str, begin: Begin, send: Send) -> None:
+    async def get(
+        self, session: Session, wanted: process_pb2.FileRead, begin: Begin, send: Send
+    ) -> None:
         """Send a path as tar. Raises as the contract says, also after the first bytes."""
-        task = process_pb2.FileTask(read=process_pb2.FileRead(path=path))
+        task = process_pb2.FileTask(read=wanted)
         async with self._running(session, task) as work:
             output = _Output(work)
             await output.description()
