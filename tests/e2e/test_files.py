@@ -63,9 +63,9 @@ def test_files_go_in_and_out_of_a_running_container(
     assert refused.returncode == 1
     assert b"is outside of" in refused.stderr
     # What the kernel makes up is no content, of an export no volume either.
-    for command, prefix in ((("export", "files"), ""), (("cp", "files:/", "-"), "/")):
+    for arguments, prefix in ((("export", "files"), ""), (("cp", "files:/", "-"), "/")):
         sent = subprocess.run(
-            ["docker", *command], env=suite.environment, capture_output=True, check=True
+            ["docker", *arguments], env=suite.environment, capture_output=True, check=True
         )
         with tarfile.open(fileobj=io.BytesIO(sent.stdout)) as tar:
             names = set(tar.getnames())
