@@ -57,6 +57,16 @@ class Neighbours:
                 stack.push_async_callback(_unlock, waiting, key)
             yield
 
+    async def taken(self, name: str) -> bool:
+        """Tell whether another process is at what has this name, without waiting."""
+        if self._alone:
+            return False
+        key = _key(name)
+        if (holder := await self._take(key)) is None:
+            return True
+        await self._give_back(holder, key)
+        return False
+
     async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
         """Call back with each text that a process tells on a channel, for ever.
 

@@ -6,6 +6,7 @@ import resource
 from typing import ClassVar, Final
 
 from pydantic import Field
+from vic.exec.v1 import exec_pb2_grpc
 from vic.network.v1 import network_pb2, network_pb2_grpc
 
 from portlayer.client import open_channel
@@ -15,6 +16,7 @@ from portlayer.logs import configure_logs
 from portlayer.server import stop_requested
 from portlayer.settings import FacetSettings
 from portlayer.telemetry import configure_telemetry
+from services.interaction.holding import ExecHolder
 from services.interaction.service import InteractionService
 
 # A log, a stream and a connection for each of thousands of containers.
@@ -54,8 +56,15 @@ async def run(settings: InteractionSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = stop_requested()
     credentials = Credentials.load(settings.credentials_dir)
+    exec_channel = open_channel(
+        settings.target(Role.EXEC), Role.EXEC, settings.instance_id, credentials
+    )
     service = await InteractionService.open(
-        credentials, settings.instance_id, settings.database, settings.state_dir
+        credentials,
+        settings.instance_id,
+        settings.database,
+        settings.state_dir,
+        ExecHolder(exec_pb2_grpc.ExecServiceStub(exec_channel)),
     )
     try:
         await service.serve_clients(settings.addresses)
@@ -67,6 +76,7 @@ async def run(settings: InteractionSettings) -> None:
             tethers.cancel()
     finally:
         await service.close()
+        await exec_channel.close()
 
 
 async def _serve_tethers(

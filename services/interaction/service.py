@@ -13,6 +13,7 @@ from portlayer.store import Store, open_store
 from services.interaction.events import EventJournal
 from services.interaction.execs import Execs
 from services.interaction.files import Files
+from services.interaction.holding import Holder
 from services.interaction.launch import Launcher
 from services.interaction.logstore import LogStore
 from services.interaction.process_server import ProcessServicer
@@ -36,7 +37,12 @@ class InteractionService:
     """Serves clients and exec at one place, tethers at another."""
 
     def __init__(
-        self, credentials: Credentials, instance_id: str, store: Store, logs: LogStore
+        self,
+        credentials: Credentials,
+        instance_id: str,
+        store: Store,
+        logs: LogStore,
+        holder: Holder,
     ) -> None:
         self._store = store
         self._logs = logs
@@ -48,7 +54,9 @@ class InteractionService:
         execs = Execs(self.sessions, launcher, tables)
         self._clients = FacetServer(credentials, instance_id, ACCESS, [INTERACTION, PROCESSES])
         interaction_pb2_grpc.add_InteractionServiceServicer_to_server(
-            InteractionServicer(self.sessions, execs, launcher, Files(launcher), self._closing),
+            InteractionServicer(
+                self.sessions, execs, launcher, Files(launcher, holder), self._closing
+            ),
             self._clients.server,
         )
         process_pb2_grpc.add_ProcessServiceServicer_to_server(
@@ -70,11 +78,19 @@ class InteractionService:
 
     @classmethod
     async def open(
-        cls, credentials: Credentials, instance_id: str, database: str, state_dir: Path
+        cls,
+        credentials: Credentials,
+        instance_id: str,
+        database: str,
+        state_dir: Path,
+        holder: Holder,
     ) -> "InteractionService":
-        """Open the facet's state, as it was left. Raises what the database raises, OSError."""
+        """Open the facet's state, as it was left; ``holder`` is for files of what doesn't run.
+
+        Raises what the database raises, OSError.
+        """
         store = await open_store(database, MIGRATIONS)
-        service = cls(credentials, instance_id, store, LogStore(state_dir / LOGS))
+        service = cls(credentials, instance_id, store, LogStore(state_dir / LOGS), holder)
         await service.sessions.load()
         return service
 

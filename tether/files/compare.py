@@ -58,6 +58,8 @@ def compare(disk: str, image: str) -> Iterator[Change]:
     A directory counts as modified where something in it is. Of what was removed with a directory
     only that is told. Memory stays flat however many files there are. Raises FileError.
     """
+    # Of files with many names (busybox's programs), which are compared once.
+    linked: dict[tuple[int, int], bool] = {}
     above: list[_Directory] = [_open(disk, image, _Directory("", "", told=True, in_image=True))]
     while above:
         here = above[-1]
@@ -67,7 +69,7 @@ def compare(disk: str, image: str) -> Iterator[Change]:
             continue
         name, ours, theirs = step
         path = f"{here.path}/{name}"
-        kind = _kind(disk, image, path, ours, theirs)
+        kind = _kind(disk, image, path, ours, theirs, linked)
         told = bool(kind) and not _is_made(disk, path, ours, theirs)
         if told:
             for directory in above:
@@ -122,6 +124,7 @@ def _kind(
     path: str,
     ours: os.stat_result | None,
     theirs: os.stat_result | None,
+    linked: dict[tuple[int, int], bool],
 ) -> str:
     """Tell how a path differs; empty where it doesn't."""
     if ours is None:
@@ -130,8 +133,14 @@ def _kind(
         return ADDED
     if ours.st_ino == theirs.st_ino and ours.st_ctime_ns == theirs.st_ctime_ns:
         return ""
+    pair = ours.st_ino, theirs.st_ino
     try:
-        return MODIFIED if _differs(disk + path, image + path, ours, theirs) else ""
+        differs = linked.get(pair)
+        if differs is None:
+            differs = _differs(disk + path, image + path, ours, theirs)
+            if ours.st_nlink > 1 and not stat.S_ISDIR(ours.st_mode):
+                linked[pair] = differs
+        return MODIFIED if differs else ""
     except _GONE:
         return MODIFIED
     except OSError as error:

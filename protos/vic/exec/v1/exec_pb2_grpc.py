@@ -316,7 +316,7 @@ class ExecServiceServicer:
         of the container runs and which is on no list. It is given up some seconds after the last of
         these streams has ended. The only answer comes when the tether is there.
         A start of the container waits ten seconds for these streams to end, and a removal doesn't; then
-        they end with ABORTED (FILES_TAKEN).
+        they end with FAILED_PRECONDITION (FILES_TAKEN).
         Errors: FAILED_PRECONDITION (WRONG_STATE) of a container that is paused or is being removed;
         (VOLUME_ATTACHED) where another container's VM has one of its volumes; UNIMPLEMENTED
         (OPTION_NOT_IMPLEMENTED) for the image where the hypervisor can't show it; UNAVAILABLE
