@@ -159,8 +159,12 @@ def test_names_that_are_no_utf8_are_told_as_they_are(trees: tuple[Path, Path]) -
 
 
 def test_a_deep_tree_is_no_trouble(trees: tuple[Path, Path]) -> None:
-    deep = trees[0]
-    for _ in range(1500):
-        deep = deep / "d"
-        deep.mkdir()
+    made = [trees[0] / "d"]
+    for _ in range(1499):
+        made.append(made[-1] / "d")
+    for directory in made:
+        directory.mkdir()
     assert len(changes(trees)) == 1500
+    # What clears up after tests goes down one call a directory.
+    for directory in reversed(made):
+        directory.rmdir()
