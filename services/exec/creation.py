@@ -284,6 +284,7 @@ def container_endpoints(
             ipv4_address=endpoint.ipv4_address,
             ipv4_prefix_length=endpoint.ipv4_prefix_length,
             ipv4_gateway=endpoint.ipv4_gateway,
+            external=endpoint.external,
             aliases=endpoint.aliases,
         )
         for endpoint in endpoints

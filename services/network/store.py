@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from portlayer.store import Store, open_store
-from services.network.drivers import Forward, Transport
-from services.network.model import Endpoint, Kind, Network, Pool, Reservation, Wish
+from services.network.drivers import Forward, Level, Transport
+from services.network.model import Endpoint, External, Kind, Network, Pool, Reservation, Wish
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -34,6 +34,7 @@ _networks = sa.Table(
     sa.Column("own_subnet", sa.Boolean),
     sa.Column("labels", sa.JSON),
     sa.Column("options", sa.JSON),
+    sa.Column("external", sa.JSON(none_as_null=True)),
     sa.Column("created_at", sa.DateTime(timezone=True)),
 )
 _pools = sa.Table(
@@ -289,6 +290,7 @@ def _network_row(network: Network) -> dict[str, Any]:
         "own_subnet": network.own_subnet,
         "labels": dict(network.labels),
         "options": dict(network.options),
+        "external": None if network.external is None else _external_value(network.external),
         "created_at": network.created_at,
     }
 
@@ -307,6 +309,25 @@ def _network(row: Row) -> Network:
         own_subnet=row["own_subnet"],
         labels=row["labels"],
         options=row["options"],
+        external=None if row["external"] is None else _external(row["external"]),
+    )
+
+
+def _external_value(external: External) -> dict[str, Any]:
+    return {
+        "parent": external.parent,
+        "level": external.level.value,
+        "resolvers": [str(address) for address in external.resolvers],
+        "publishes": external.publishes,
+    }
+
+
+def _external(value: Mapping[str, Any]) -> External:
+    return External(
+        parent=value["parent"],
+        level=Level(value["level"]),
+        resolvers=tuple(ip_address(text) for text in value["resolvers"]),
+        publishes=value["publishes"],
     )
 
 
