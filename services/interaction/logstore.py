@@ -147,17 +147,21 @@ class LogStore:
         """Return the log of a container; nothing is made before its first output."""
         return ContainerLog(self._directory / container_id, limits, self._writers, self._readers)
 
-    async def keep_only(self, container_ids: set[str]) -> None:
-        """Remove logs of containers that are not known, as a crash within a removal leaves them."""
+    async def kept(self) -> set[str]:
+        """Return the IDs of the containers that have a log."""
 
-        def remove_others() -> None:
+        def listed() -> set[str]:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in self._directory.iterdir():
-                if path.name not in container_ids:
-                    log.warning("removed a log without a container", extra={"path": str(path)})
-                    _remove(path)
+            return {path.name for path in self._directory.iterdir()}
 
-        await _run(self._writers, remove_others)
+        return await _run(self._readers, listed)
+
+    async def remove(self, container_ids: set[str]) -> None:
+        """Remove logs of containers that aren't known, as a crash within a removal leaves them."""
+        for container_id in container_ids:
+            path = self._directory / container_id
+            log.warning("removed a log without a container", extra={"path": str(path)})
+            await _run(self._writers, _remove, path)
 
     def close(self) -> None:
         """Wait for what is being written and read."""

@@ -60,7 +60,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         self, request: process_pb2.ListRegisteredRequest, context: Context
     ) -> process_pb2.ListRegisteredResponse:
         """See the contract."""
-        ids = [session.container_id for session in self._sessions]
+        ids = await self._sessions.registered()
         return process_pb2.ListRegisteredResponse(container_ids=ids)
 
     async def Launch(
@@ -117,7 +117,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         self, request: process_pb2.WatchRequest, context: Context
     ) -> None:
         """See the contract."""
-        self._journal.check(request.after_sequence)
+        await self._journal.check(request.after_sequence)
         started = process_pb2.WatchStarted(sequence=self._journal.newest)
         await context.write(process_pb2.WatchResponse(started=started))
         await until_first(self._send_events(request.after_sequence, context), self._closing.watch())

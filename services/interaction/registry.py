@@ -17,12 +17,19 @@ _ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Sessions:
-    """All registered containers."""
+    """All registered containers; where there are replicas, those that this one has."""
 
-    def __init__(self, store: InteractionStore, journal: EventJournal, logs: LogStore) -> None:
+    def __init__(
+        self,
+        store: InteractionStore,
+        journal: EventJournal,
+        logs: LogStore,
+        replica_id: str = "",
+    ) -> None:
         self._store = store
         self._journal = journal
         self._logs = logs
+        self._replica_id = replica_id
         self._sessions: dict[str, Session] = {}
         # Of containers that are being registered or forgotten; others don't wait for them.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -32,8 +39,16 @@ class Sessions:
         return self._turns.setdefault(container_id, asyncio.Lock())
 
     async def load(self) -> None:
-        """Take in what was registered before a restart."""
+        """Take in what was registered before a restart.
+
+        A replica begins with nothing, and adopts what it is asked for and nobody has.
+        """
         await self._journal.load()
+        # In this order: what is registered in between has no log yet.
+        logs = await self._logs.kept()
+        await self._logs.remove(logs - set(await self._store.container_ids()))
+        if self._replica_id:
+            return
         rows: dict[str, list[ProcessRow]] = {}
         for row in await self._store.processes():
             rows.setdefault(row.container_id, []).append(row)
@@ -41,7 +56,23 @@ class Sessions:
             session = self._session(container)
             session.restore(rows.get(container.id, ()))
             self._sessions[container.id] = session
-        await self._logs.keep_only(set(self._sessions))
+
+    async def adopt(self, container_id: str) -> None:
+        """Take in a container that has become this replica's; nothing to do for one it has."""
+        async with self._turn(container_id):
+            if container_id in self._sessions:
+                return
+            found = await self._store.container(container_id)
+            if found is None:
+                return
+            container, processes = found
+            session = self._session(container)
+            session.restore(processes)
+            self._sessions[container_id] = session
+
+    async def registered(self) -> list[str]:
+        """Return the IDs of all containers that are known, to whichever replica."""
+        return await self._store.container_ids() if self._replica_id else list(self._sessions)
 
     def _session(self, row: ContainerRow) -> Session:
         limits = LogLimits(row.options.log_max_size, row.options.log_max_files)
@@ -66,7 +97,7 @@ class Sessions:
         if not _ID.fullmatch(container_id):
             raise InvalidArgument("a container's ID has 64 hexadecimal digits")
         async with self._turn(container_id):
-            row = ContainerRow(container_id, options)
+            row = ContainerRow(container_id, options, holder=self._replica_id)
             await self._store.put_container(row)
             session = self._sessions.get(container_id)
             if session is None:
