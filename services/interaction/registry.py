@@ -8,7 +8,6 @@ from weakref import WeakValueDictionary
 
 from portlayer.errors import InvalidArgument, NotFound, Reason
 from services.interaction.events import EventJournal
-from services.interaction.logfiles import LogLimits
 from services.interaction.logstore import LogStore
 from services.interaction.sessions import Session
 from services.interaction.store import ContainerRow, InteractionStore, Options, ProcessRow
@@ -53,7 +52,7 @@ class Sessions:
         for row in await self._store.processes():
             rows.setdefault(row.container_id, []).append(row)
         for container in await self._store.containers():
-            session = self._session(container)
+            session = await self._session(container)
             session.restore(rows.get(container.id, ()))
             self._sessions[container.id] = session
 
@@ -66,7 +65,7 @@ class Sessions:
             if found is None:
                 return
             container, processes = found
-            session = self._session(container)
+            session = await self._session(container)
             session.restore(processes)
             self._sessions[container_id] = session
 
@@ -74,9 +73,10 @@ class Sessions:
         """Return the IDs of all containers that are known, to whichever replica."""
         return await self._store.container_ids() if self._replica_id else list(self._sessions)
 
-    def _session(self, row: ContainerRow) -> Session:
-        limits = LogLimits(row.options.log_max_size, row.options.log_max_files)
-        return Session(row, self._logs.log(row.id, limits), self._store, self._journal)
+    async def _session(self, row: ContainerRow) -> Session:
+        session = Session(row, self._logs.log(row.id), self._store, self._journal)
+        await session.configure(row.options)
+        return session
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions.values()))
@@ -101,9 +101,9 @@ class Sessions:
             await self._store.put_container(row)
             session = self._sessions.get(container_id)
             if session is None:
-                self._sessions[container_id] = self._session(row)
+                self._sessions[container_id] = await self._session(row)
             else:
-                session.configure(options)
+                await session.configure(options)
 
     async def unregister(self, container_id: str) -> None:
         """Forget a container, its processes and its log; nothing to do when it isn't known."""
@@ -112,3 +112,8 @@ class Sessions:
             session = self._sessions.pop(container_id, None)
         if session is not None:
             await session.remove()
+
+    async def stop(self) -> None:
+        """Break off what goes on by itself: this process ends."""
+        for session in self:
+            await session.stop()

@@ -143,6 +143,7 @@ class InteractionService:
             await asyncio.wait([self._following])
         await self._tethers.stop()
         await self._clients.stop()
+        await self.sessions.stop()
         self._logs.close()
         await self._stack.aclose()
         await self._store.close()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from portlayer.neighbours import Neighbours, tell
 from portlayer.store import Store
+from services.interaction.sysloglines import SyslogFormat, SyslogTarget
 
 EVENTS_CHANNEL: Final = "vic_interaction_events"
 """Replicas tell one another on it that there are new events."""
@@ -25,6 +26,7 @@ _containers = sa.Table(
     sa.Column("tty", sa.Boolean),
     sa.Column("open_stdin", sa.Boolean),
     sa.Column("stdin_once", sa.Boolean),
+    sa.Column("syslog", sa.JSON(none_as_null=True)),
     sa.Column("boot_id", sa.String),
     sa.Column("holder", sa.String),
 )
@@ -65,6 +67,8 @@ class Options:
     tty: bool = False
     open_stdin: bool = False
     stdin_once: bool = False
+    syslog: SyslogTarget | None = None
+    """Where the log's lines are sent as well."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,8 @@ class InteractionStore:
     async def put_container(self, row: ContainerRow) -> None:
         """Insert a container, or replace its options; an existing one keeps boot and holder."""
         values = asdict(row.options)
+        if row.options.syslog is not None:
+            values["syslog"]["format"] = row.options.syslog.format.value
         async with self._store.transaction() as connection:
             result = await connection.execute(
                 _containers.update().where(_containers.c.id == row.id).values(**values)
@@ -297,6 +303,9 @@ class InteractionStore:
 
 def _container(row: dict[str, Any]) -> ContainerRow:
     names = {"id", "boot_id", "holder"}
+    if row["syslog"] is not None:
+        target = row["syslog"]
+        row["syslog"] = SyslogTarget(**{**target, "format": SyslogFormat(target["format"])})
     return ContainerRow(**{name: row.pop(name) for name in names}, options=Options(**row))
 
 

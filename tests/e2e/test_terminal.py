@@ -28,7 +28,7 @@ def test_a_shell_with_its_programs_from_run_to_exit(suite: Suite, image: str) ->
         term.type("fg\n")
         term.see("exec sleep 77")
         term.type(CTRL_C)
-        term.see("^C")
+        term.see("/ # ")
         term.type("echo co''de $?\n")
         term.see("code 130\r\n")
 
@@ -88,7 +88,7 @@ def test_a_terminal_of_an_exec_leaves_the_containers_alone(suite: Suite, image: 
         term.type(IN_FRONT)
         term.see("in front\r\n")
         term.type(CTRL_C)
-        term.see("^C")
+        term.see("/ # ")
         term.type("exit 7\n")
         assert term.end() == 7
     assert suite.ok("logs", "quiet") == ""
