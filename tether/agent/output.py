@@ -57,9 +57,7 @@ class OutputBuffer:
         """
         self._loop = asyncio.get_running_loop()
         self._sources = [
-            _Source(name, descriptor)
-            for name, descriptor in streams.items()
-            if name in _STREAMS
+            _Source(name, descriptor) for name, descriptor in streams.items() if name in _STREAMS
         ]
         self._on_settled = on_settled
         # Chunks that were not acknowledged, with the size of each; those from _sent on are unsent.
