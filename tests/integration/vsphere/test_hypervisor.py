@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pyVmomi import SoapAdapter, vim
@@ -15,26 +15,44 @@ from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
 from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound
+from portlayer.vsphere.identity import PREFIX, options
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited, MachineSpec
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.exec.drivers.vsphere.hardware import machine_name
-from services.exec.drivers.vsphere.identity import PREFIX, options
 from services.exec.drivers.vsphere.place import PlaceSettings
-from tests.integration.vsphere.others import end_session, files, find_vm, make_disk
+from tests.integration.vsphere.others import (
+    BOOTSTRAP,
+    Issuer,
+    end_session,
+    files,
+    find_vm,
+    make_disk,
+    put_bootstrap,
+)
 from tests.vcenter import Simulator, simulator
 
 PLACE = PlaceSettings(
-    folder="/DC0/vm", resource_pool="/DC0/host/DC0_C0/Resources", datastore="LocalDS_0"
+    folder="/DC0/vm",
+    resource_pool="/DC0/host/DC0_C0/Resources",
+    datastore="LocalDS_0",
+    bootstrap=BOOTSTRAP,
+    instant_clone=False,
 )
 SECONDS = 60.0
+
+
+def new_driver(simulated: Simulator, place: PlaceSettings, instance_id: str) -> VsphereHypervisor:
+    """A driver of an instance."""
+    issuer = cast(Any, Issuer(instance_id))
+    return VsphereHypervisor(VCenter(simulated.target()), place, instance_id, issuer)
 
 
 @pytest.fixture
 async def hypervisor(simulated: Simulator) -> AsyncIterator[VsphereHypervisor]:
     """The driver, of an instance of its own."""
-    driver = VsphereHypervisor(VCenter(simulated.target()), PLACE, secrets.token_hex(4))
+    driver = new_driver(simulated, PLACE, secrets.token_hex(4))
     await driver.open()
     yield driver
     for machine in await driver.inventory():
@@ -50,9 +68,18 @@ def machine(*, chain: tuple[str, ...] = (), port_group: str = "DC0_DVPG0") -> Ma
         boot_id=secrets.token_hex(16),
         spec=container_pb2.ContainerSpec(version=1, name="web", image="busybox"),
         disk=disk_pb2.Disk(container_id=container_id, chain=chain),
-        endpoints=[network_pb2.Endpoint(mac_address="02:56:49:43:00:01", port_group=port_group)],
-        tether_endpoint="",
-        tether_server_name="",
+        endpoints=[
+            network_pb2.Endpoint(
+                management=True,
+                mac_address="02:56:49:43:00:01",
+                ipv4_address="100.112.0.5",
+                ipv4_prefix_length=20,
+                port_group=port_group,
+            )
+        ],
+        tether_endpoint="100.112.0.1:7443",
+        tether_server_name="interaction.test.vic",
+        cold=True,
     )
 
 
@@ -211,7 +238,7 @@ async def test_what_ends_while_nobody_listens_is_known_afterwards(
     simulated: Simulator, vcenter: VCenter
 ) -> None:
     instance_id = secrets.token_hex(4)
-    driver = VsphereHypervisor(VCenter(simulated.target()), PLACE, instance_id)
+    driver = new_driver(simulated, PLACE, instance_id)
     await driver.open()
     made, survivor = machine(), machine()
     await start(driver, made)
@@ -220,7 +247,7 @@ async def test_what_ends_while_nobody_listens_is_known_afterwards(
     vm = await vm_of(vcenter, made)
     await vcenter.finish(lambda _: vm.PowerOffVM_Task())
 
-    again = VsphereHypervisor(VCenter(simulated.target()), PLACE, instance_id)
+    again = new_driver(simulated, PLACE, instance_id)
     await again.open()
     _, exited = await end_of(again, made)
     assert exited.container_id == made.container_id
@@ -235,7 +262,8 @@ async def test_ends_are_heard_of_after_the_session_was_ended(
     simulated: Simulator, vcenter: VCenter
 ) -> None:
     session = VCenter(simulated.target())
-    driver = VsphereHypervisor(session, PLACE, secrets.token_hex(4))
+    instance_id = secrets.token_hex(4)
+    driver = VsphereHypervisor(session, PLACE, instance_id, cast(Any, Issuer(instance_id)))
     await driver.open()
     made = machine()
     await start(driver, made)
@@ -269,7 +297,7 @@ async def test_a_vm_is_suspended_and_goes_on(
 async def test_another_instances_vms_are_left_alone(
     simulated: Simulator, hypervisor: VsphereHypervisor, vcenter: VCenter
 ) -> None:
-    other = VsphereHypervisor(VCenter(simulated.target()), PLACE, secrets.token_hex(4))
+    other = new_driver(simulated, PLACE, secrets.token_hex(4))
     await other.open()
     made = machine()
     await start(other, made)
@@ -300,9 +328,12 @@ async def test_running_what_was_not_made_is_refused(hypervisor: VsphereHyperviso
 
 async def test_all_that_is_wrong_with_a_place_is_said_at_once(simulated: Simulator) -> None:
     wrong = PlaceSettings(
-        folder="/DC0/vm/none", resource_pool=PLACE.resource_pool, datastore="tape"
+        folder="/DC0/vm/none",
+        resource_pool=PLACE.resource_pool,
+        datastore="tape",
+        bootstrap=BOOTSTRAP,
     )
-    driver = VsphereHypervisor(VCenter(simulated.target()), wrong, "0a1b2c3d")
+    driver = new_driver(simulated, wrong, "0a1b2c3d")
     with pytest.raises(FailedPrecondition) as error:
         await driver.open()
     await driver.close()
@@ -319,6 +350,14 @@ async def test_info_tells_what_the_cluster_has(hypervisor: VsphereHypervisor) ->
     assert info.memory_bytes > 0
 
 
+async def prepare(simulated: Simulator) -> None:
+    """Put the boot medium on a vCenter of one's own."""
+    session = VCenter(simulated.target())
+    await session.open()
+    await put_bootstrap(session)
+    await session.close()
+
+
 async def test_the_number_of_calls_does_not_grow_with_the_inventory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -333,8 +372,9 @@ async def test_the_number_of_calls_does_not_grow_with_the_inventory(
     counts = []
     for size in (0, 100):
         with simulator("-machines", str(size)) as vcenter:
+            await prepare(vcenter)
             calls.clear()
-            driver = VsphereHypervisor(VCenter(vcenter.target()), PLACE, "0a1b2c3d")
+            driver = new_driver(vcenter, PLACE, "0a1b2c3d")
             await driver.open()
             await driver.info()
             counts.append(sorted(c for c in calls if c != "WaitForUpdatesEx"))
