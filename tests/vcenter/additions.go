@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -63,13 +64,13 @@ func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case *disableMethods:
 		var names []string
 		for _, method := range request.Method {
-			names = append(names, method.Method)
+			names = append(names, simulators(method.Method))
 		}
 		h.permit(w, r, "DisableMethods", request.Entity, nil, names)
 	case *enableMethods:
 		names := map[string]bool{}
 		for _, method := range request.Method {
-			names[method] = true
+			names[simulators(method)] = true
 		}
 		h.permit(w, r, "EnableMethods", request.Entity, names, nil)
 	default:
@@ -176,6 +177,11 @@ type enableMethods struct {
 	Entity []types.ManagedObjectReference `xml:"entity"`
 	Method []string                       `xml:"method"`
 	Source string                         `xml:"sourceId"`
+}
+
+// simulators returns the name by which the simulator knows a method.
+func simulators(method string) string {
+	return strings.Replace(method, "_Task", "Task", 1)
 }
 
 func addMethods() {

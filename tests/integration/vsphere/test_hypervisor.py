@@ -14,7 +14,8 @@ from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
-from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound
+from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason
+from portlayer.vsphere import methods
 from portlayer.vsphere.identity import PREFIX, options
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
@@ -207,6 +208,7 @@ async def test_a_vm_that_is_deleted_behind_our_back_has_ended(
     await start(hypervisor, made)
     await caught_up(hypervisor, vcenter)
     vm = await vm_of(vcenter, made)
+    await vcenter.call(lambda content: methods.enable(content, vm))
     await vcenter.finish(lambda _: vm.PowerOffVM_Task())
     await vcenter.finish(lambda _: vm.Destroy_Task())
     position, exited = await end_of(hypervisor, made)
@@ -292,6 +294,59 @@ async def test_a_vm_is_suspended_and_goes_on(
     assert told["runtime.powerState"] == "poweredOn"
     with pytest.raises(FailedPrecondition):
         await hypervisor.pause(secrets.token_hex(32))
+
+
+async def test_what_was_decided_on_an_older_state_is_not_done(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    made = machine()
+    await start(hypervisor, made)
+    vm = await vm_of(vcenter, made)
+    path = "config.changeVersion"
+    await hypervisor.reweigh(
+        made.container_id, made.boot_id, container_pb2.Resources(cpu_shares=512)
+    )
+    look = partial(read, objects=[vm], kind=vim.VirtualMachine, paths=[path])
+    ((_, told),) = await vcenter.call(look)
+    stale = vim.vm.ConfigSpec(changeVersion=told[path], annotation="stale")
+    await vcenter.finish(lambda _: vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="theirs")))
+    with pytest.raises(FailedPrecondition) as error:
+        await vcenter.finish(lambda _: vm.ReconfigVM_Task(stale))
+    assert error.value.reason is Reason.PLATFORM_OBJECT_CHANGED
+
+    # Ours are decided anew until nobody came between.
+    async with asyncio.TaskGroup() as group:
+        for shares in (256, 512, 1024):
+            resources = container_pb2.Resources(cpu_shares=shares)
+            group.create_task(hypervisor.reweigh(made.container_id, made.boot_id, resources))
+
+
+async def test_somebodys_clone_of_a_containers_vm_is_not_ours(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    made = machine()
+    await start(hypervisor, made)
+    vm = await vm_of(vcenter, made)
+    paths = ["config.extraConfig", "parent", "resourcePool"]
+    ((_, told),) = await vcenter.call(
+        lambda content: read(content, [vm], vim.VirtualMachine, paths)
+    )
+    copy = vim.vm.CloneSpec(
+        location=vim.vm.RelocateSpec(pool=told["resourcePool"]),
+        config=vim.vm.ConfigSpec(extraConfig=told["config.extraConfig"]),
+        powerOn=False,
+        template=False,
+    )
+    clone = await vcenter.finish(lambda _: vm.CloneVM_Task(told["parent"], "a copy", copy))
+    await vcenter.finish(lambda _: clone.PowerOnVM_Task())
+    assert await running(hypervisor) == {(made.container_id, made.boot_id)}
+    await hypervisor.destroy(made.container_id)
+    ((_, left),) = await vcenter.call(
+        lambda content: read(content, [clone], vim.VirtualMachine, ["name"])
+    )
+    assert left["name"] == "a copy"
+    await vcenter.finish(lambda _: clone.PowerOffVM_Task())
+    await vcenter.finish(lambda _: clone.Destroy_Task())
 
 
 async def test_another_instances_vms_are_left_alone(

@@ -80,6 +80,8 @@ class VsphereHypervisor:
             vcenter, instance_id, apart=place.anti_affinity, host_group=place.host_group
         )
         self._rules: asyncio.Task[None] | None = None
+        # VMs that ended and could not be removed yet.
+        self._left: list[vim.VirtualMachine] = []
         # What clones are told when they are let run, by boot.
         self._to_tell: dict[str, list[vim.option.OptionValue]] = {}
 
@@ -285,10 +287,12 @@ class VsphereHypervisor:
 
     async def forget_exits(self, through: int) -> None:
         """Remove the VMs that ended."""
-        for vm in self._inventory.take_ended(through):
+        ended, self._left = [*self._left, *self._inventory.take_ended(through)], []
+        for vm in ended:
             try:
                 await self._remove(vm)
             except VicError as error:
+                self._left.append(vm)
                 log.warning("a VM that ended can't be removed yet: %s", error.message)
 
     async def _running(self, container_id: str) -> Found:

@@ -5,7 +5,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -186,6 +186,18 @@ class Inventory:
             and found.options.get(PREFIX + "instance") == self._instance_id
         ]
 
+    def look_again(
+        self, content: vim.ServiceInstanceContent, known: Sequence[Found]
+    ) -> list[Found]:
+        """Return VMs as they are now; those that have gone are left out."""
+        try:
+            told = read(content, [found.vm for found in known], vim.VirtualMachine, PATHS)
+        except vmodl.fault.ManagedObjectNotFound:
+            # One of them has: they are few.
+            again = (self._read(content, found.vm) for found in known)
+            return [found for found in again if found is not None]
+        return [self._known(_changed(Found(vm), values)) for vm, values in told]
+
     def is_over(self, boot_id: str) -> bool:
         """Tell whether the end of a boot was told, although its VM may be on: it was reset."""
         return boot_id in self._over
@@ -213,25 +225,28 @@ class Inventory:
         told, history = after, True
         while True:
             self._news.clear()
-            for position in sorted(p for p in self._ended if p > told):
+            for position, ended in self._after(told):
                 told = position
-                yield position, await self._with_record(position)
+                yield position, await self._with_record(ended.exited)
             if history:
                 history = False
                 yield told, None
             await self._news.wait()
 
-    async def _with_record(self, position: int) -> MachineExited:
+    def _after(self, told: int) -> list[tuple[int, Ended]]:
+        return [
+            (position, self._ended[position]) for position in sorted(self._ended) if position > told
+        ]
+
+    async def _with_record(self, exited: MachineExited) -> MachineExited:
         """Return an end with what its guest wrote at last: its update may come after the end's."""
-        exited = self._ended[position].exited
         try:
             found = await self.of(exited.container_id, exited.boot_id)
         except VicError as error:
             log.info("an exit record may be lost: %s", error.message)
             return exited
-        if found is None:
-            return exited
-        return replace(exited, exit_record=found.options.get(EXIT_RECORD, "").encode())
+        record = "" if found is None else found.options.get(EXIT_RECORD, "")
+        return replace(exited, exit_record=record.encode()) if record else exited
 
     def take_ended(self, through: int) -> list[vim.VirtualMachine]:
         """Forget the ends up to a position; return their VMs, to be removed."""

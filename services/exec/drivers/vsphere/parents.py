@@ -53,11 +53,14 @@ class Parents:
         if shape not in self._sizes and len(self._sizes) >= MOST_SIZES:
             return None
         self._sizes.setdefault(shape, self._key(shape))
-        hosts = await self._vcenter.call(
-            lambda content: usable_hosts(content, find_place(content, self._place).cluster),
-            repeatable=True,
-        )
-        frozen = {p.host: p for p in self._of(shape) if p.frozen and p.power != OFF}
+        known = self._of(shape)
+
+        def look(content: vim.ServiceInstanceContent) -> tuple[list[Host], list[Found]]:
+            cluster = find_place(content, self._place).cluster
+            return usable_hosts(content, cluster), self._inventory.look_again(content, known)
+
+        hosts, parents = await self._vcenter.call(look, repeatable=True)
+        frozen = {p.host: p for p in parents if p.frozen and p.power != OFF}
         if any(host.moid not in frozen for host in hosts):
             self._make_missing()
         return next((frozen[host.moid] for host in hosts if host.moid in frozen), None)
