@@ -229,7 +229,9 @@ class Holding:
         vm = self._vms.get(machine.container_id)
         if vm is not None and vm.boot_id == machine.boot_id:
             return True
-        return is_utility(machine.boot_id) and await self._neighbours.taken(machine.boot_id)
+        if not is_utility(machine.boot_id) or self._neighbours.alone:
+            return False
+        return await self._neighbours.is_present(machine.boot_id)
 
     async def close(self) -> None:
         """End all utility VMs. What can't be, the next process's reconciler ends."""
