@@ -22,6 +22,7 @@ from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream
 from services.network.networks import Networks
 from services.network.outside import OutsideHosts
+from services.network.pools import own_prefix
 from services.network.publications import Publications
 from services.network.reconcile import Reconciler
 from services.network.resolvers import PUBLIC_SERVERS, Resolvers, for_containers, of_host
@@ -73,6 +74,7 @@ async def serve(settings: NetworkSettings) -> None:
             mtu=settings.mtu,
             machine_lock=settings.machine_lock,
             journal=journal,
+            prefix6=own_prefix(settings.instance_id),
         )
         endpoints = Endpoints(store, networks, driver)
         await networks.load()

@@ -16,7 +16,7 @@ from portlayer.errors import (
 )
 from services.network.drivers import Driver, Port
 from services.network.finish import finish
-from services.network.ipam import mac_of, parse_ipv4, parse_mac
+from services.network.ipam import mac_of, parse_ipv4, parse_ipv6, parse_mac
 from services.network.model import Endpoint, Kind, Network, Reservation, Wish
 from services.network.names.answers import serves
 from services.network.names.directory import Directory
@@ -51,6 +51,10 @@ class Endpoints:
                     pool = self._networks.addresses(self._networks.get(endpoint.network_id))
                     assert pool is not None
                     pool.hold(endpoint.ipv4)
+                if endpoint.ipv6 is not None:
+                    pool6 = self._networks.addresses6(self._networks.get(endpoint.network_id))
+                    assert pool6 is not None
+                    pool6.hold(endpoint.ipv6)
             self._keep(reservation)
 
     async def move_management(self) -> None:
@@ -231,9 +235,8 @@ class Endpoints:
                 and network.ordinal is not None
             ):
                 level = None if network.external is None else network.external.level
-                found.append(
-                    Port(endpoint.port_name, network.ordinal, endpoint.mac, endpoint.ipv4, level)
-                )
+                place = (endpoint.port_name, network.ordinal, endpoint.mac, endpoint.ipv4)
+                found.append(Port(*place, level, endpoint.ipv6))
         return found
 
     def bound(self, endpoint: Endpoint) -> bool:
@@ -257,6 +260,9 @@ class Endpoints:
             pool = self._networks.addresses(self._networks.get(endpoint.network_id))
             if pool is not None and endpoint.ipv4 is not None:
                 pool.give_back(endpoint.ipv4)
+            pool6 = self._networks.addresses6(self._networks.get(endpoint.network_id))
+            if pool6 is not None and endpoint.ipv6 is not None:
+                pool6.give_back(endpoint.ipv6)
 
     async def _detach(self, container_id: str) -> None:
         reservation = self._reservations.get(container_id)
@@ -298,13 +304,23 @@ class Endpoints:
         assert pool is not None
         address = pool.take(parse_ipv4(wish.ipv4) if wish.ipv4 else None)
         undo.callback(pool.give_back, address)
+        address6 = self._take6(network, wish, undo)
         mac = self._take_mac(network, parse_mac(wish.mac) if wish.mac else mac_of(address))
         undo.callback(self._macs.discard, (network.id, mac))
         endpoint_id, port_name = self._take_names()
         undo.callback(self._port_names.discard, port_name)
         return Endpoint(
-            endpoint_id, container_id, network.id, port_name, mac, address, wish.aliases
+            *(endpoint_id, container_id, network.id, port_name, mac, address, wish.aliases),
+            ipv6=address6,
         )
+
+    def _take6(self, network: Network, wish: Wish, undo: ExitStack) -> IPv6Address | None:
+        pool = self._networks.addresses6(network)
+        if pool is None:
+            return None
+        address = pool.take(parse_ipv6(wish.ipv6) if wish.ipv6 else None)
+        undo.callback(pool.give_back, address)
+        return address
 
     def _take_mac(self, network: Network, mac: str) -> str:
         assert network.pool is not None
@@ -349,7 +365,7 @@ class Endpoints:
 
 
 def _check_none(wish: Wish) -> None:
-    if wish.ipv4 or wish.mac or wish.aliases:
+    if wish.ipv4 or wish.ipv6 or wish.mac or wish.aliases:
         raise InvalidArgument(
             "a container on network none has no address and no alias", Reason.INVALID_ADDRESS
         )
@@ -357,12 +373,13 @@ def _check_none(wish: Wish) -> None:
 
 def _check_wish(network: Network, wish: Wish) -> None:
     """Refuse what Docker refuses, in its words."""
-    if wish.ipv4 and network.predefined:
+    if (wish.ipv4 or wish.ipv6) and network.predefined:
         raise InvalidArgument(
             "user specified IP address is supported on user defined networks only",
             Reason.INVALID_ADDRESS,
         )
-    if wish.ipv4 and not network.own_subnet:
+    named6 = network.pool6 is not None and network.pool6.own_subnet
+    if (wish.ipv4 and not network.own_subnet) or (wish.ipv6 and not named6):
         raise InvalidArgument(
             "user specified IP address is supported only when connecting to networks with user "
             "configured subnets",

@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from services.network.drivers import Transport
@@ -10,8 +10,8 @@ from services.network.drivers import Transport
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 USUAL_RANGE = (32_768, 60_999)
 
-Place = tuple[Transport, IPv4Address, int]
-"""Transport, address of the host (0.0.0.0 means all), port."""
+Place = tuple[Transport, IPv4Address | IPv6Address, int]
+"""Transport, address of the host (0.0.0.0 and :: mean all of their kind), port."""
 
 _KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
 
@@ -27,14 +27,19 @@ class Holds:
         if place in self._sockets:
             raise OSError(errno.EADDRINUSE, "port is already allocated")
         transport, address, port = place
-        held = socket.socket(socket.AF_INET, _KINDS[transport] | socket.SOCK_CLOEXEC)
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        held = socket.socket(family, _KINDS[transport] | socket.SOCK_CLOEXEC)
         try:
-            if transport is Transport.TCP:
+            if family == socket.AF_INET6:
+                # The same port of IPv4 is another one's. And it must not listen: what comes from ::1
+                # is led nowhere, and is to be refused, so that callers go on to 127.0.0.1.
+                held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            elif transport is Transport.TCP:
                 # Ended connections linger, and would keep the port from us. It has to listen then:
                 # two that don't may have one port.
                 held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             held.bind((str(address), port))
-            if transport is Transport.TCP:
+            if transport is Transport.TCP and family == socket.AF_INET:
                 held.listen(1)
         except OSError:
             held.close()

@@ -1,13 +1,16 @@
 """Addresses of one subnet: who has which, and which comes next."""
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import chain
+from typing import Generic, TypeVar
 
 from portlayer.errors import AlreadyExists, InvalidArgument, Reason, ResourceExhausted
 
+A = TypeVar("A", IPv4Address, IPv6Address)
 
-class AddressPool:
+
+class AddressPool(Generic[A]):
     """The addresses of a subnet that can be given to containers.
 
     Addresses go round: the next one given is the first free one after the last one given, so that
@@ -17,15 +20,21 @@ class AddressPool:
 
     def __init__(
         self,
-        subnet: IPv4Network,
+        subnet: IPv4Network | IPv6Network,
+        of: Callable[[int], A],
         *,
-        ip_range: IPv4Network | None = None,
-        reserved: Iterable[IPv4Address] = (),
-        cursor: IPv4Address | None = None,
+        ip_range: IPv4Network | IPv6Network | None = None,
+        reserved: Iterable[A] = (),
+        cursor: A | None = None,
     ) -> None:
+        """`of` makes an address of the subnet's kind of its number."""
         self.subnet = subnet
+        self._of: Callable[[int], A] = of
         self._reserved = {int(address) for address in reserved}
-        self._reserved |= {int(subnet.network_address), int(subnet.broadcast_address)}
+        # The first one of IPv6 is that of its routers (RFC 4291, 2.6.1); the last one is anybody's.
+        self._reserved.add(int(subnet.network_address))
+        if subnet.version == 4:
+            self._reserved.add(int(subnet.broadcast_address))
         source = subnet if ip_range is None else ip_range
         self._first = int(source.network_address)
         self._last = int(source.broadcast_address)
@@ -38,11 +47,11 @@ class AddressPool:
         return len(self._taken)
 
     @property
-    def cursor(self) -> IPv4Address:
+    def cursor(self) -> A:
         """The last address that was given without being asked for by name."""
-        return IPv4Address(self._cursor)
+        return self._of(self._cursor)
 
-    def take(self, wanted: IPv4Address | None = None) -> IPv4Address:
+    def take(self, wanted: A | None = None) -> A:
         """Give an address: the wanted one or the next.
 
         Raises ResourceExhausted (ADDRESSES_EXHAUSTED), AlreadyExists (ADDRESS_IN_USE) or
@@ -50,15 +59,15 @@ class AddressPool:
         """
         return self._next() if wanted is None else self._named(wanted)
 
-    def hold(self, address: IPv4Address) -> None:
+    def hold(self, address: A) -> None:
         """Note that somebody has an address, whatever the rules say now."""
         self._taken.add(int(address))
 
-    def give_back(self, address: IPv4Address) -> None:
+    def give_back(self, address: A) -> None:
         """Take an address back. Idempotent."""
         self._taken.discard(int(address))
 
-    def _named(self, wanted: IPv4Address) -> IPv4Address:
+    def _named(self, wanted: A) -> A:
         if wanted not in self.subnet:
             raise InvalidArgument(
                 f"invalid address {wanted}: it does not belong to subnet {self.subnet}",
@@ -70,15 +79,16 @@ class AddressPool:
         self._taken.add(number)
         return wanted
 
-    def _next(self) -> IPv4Address:
+    def _next(self) -> A:
         after = self._cursor + 1 if self._first <= self._cursor < self._last else self._first
         for number in chain(range(after, self._last + 1), range(self._first, after)):
             if number not in self._taken and number not in self._reserved:
                 self._taken.add(number)
                 self._cursor = number
-                return IPv4Address(number)
+                return self._of(number)
         raise ResourceExhausted(
-            f"no available IPv4 addresses on this network's address pools: {self.subnet}",
+            f"no available IPv{self.subnet.version} addresses on this network's address pools: "
+            f"{self.subnet}",
             Reason.ADDRESSES_EXHAUSTED,
             subnet=str(self.subnet),
         )
@@ -118,3 +128,14 @@ def parse_ipv4(text: str) -> IPv4Address:
         return IPv4Address(text)
     except ValueError as error:
         raise InvalidArgument(f"invalid IPv4 address: {text}", Reason.INVALID_ADDRESS) from error
+
+
+def parse_ipv6(text: str) -> IPv6Address:
+    """Return a wanted IPv6 address. Raises InvalidArgument (INVALID_ADDRESS)."""
+    try:
+        address = IPv6Address(text)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid IPv6 address: {text}", Reason.INVALID_ADDRESS) from error
+    if address.scope_id is not None:
+        raise InvalidArgument(f"invalid IPv6 address: {text}", Reason.INVALID_ADDRESS)
+    return address

@@ -1,7 +1,7 @@
 """Between the contract's messages and the service's own values."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.network.v1 import network_pb2 as pb
@@ -74,6 +74,15 @@ class Encoder:
                 ip_range="" if pool.ip_range is None else str(pool.ip_range),
                 auxiliary_addresses={name: str(ip) for name, ip in pool.auxiliary.items()},
             )
+        if network.pool6 is not None:
+            pool6 = network.pool6
+            message.enable_ipv6 = True
+            message.pools.add(
+                subnet=str(pool6.subnet),
+                gateway=str(pool6.gateway),
+                ip_range="" if pool6.ip_range is None else str(pool6.ip_range),
+                auxiliary_addresses={name: str(ip) for name, ip in pool6.auxiliary.items()},
+            )
         if network.external is not None:
             external = network.external
             message.external.parent = external.parent
@@ -110,6 +119,11 @@ class Encoder:
             # Nothing is behind the management gateway, and an internal network has no way out.
             if not network.management and not network.internal:
                 message.ipv4_gateway = str(network.pool.gateway)
+        if network.pool6 is not None and endpoint.ipv6 is not None:
+            message.ipv6_address = str(endpoint.ipv6)
+            message.ipv6_prefix_length = network.pool6.subnet.prefixlen
+            if not network.internal:
+                message.ipv6_gateway = str(network.pool6.gateway)
         if not network.management and network.kind is not Kind.NONE:
             if network.pool is not None and self._has_names(network):
                 resolvers = resolvers.behind(network.pool.gateway)
@@ -139,11 +153,14 @@ def plan(request: pb.CreateRequest) -> Plan:
         raise NotImplementedYet(
             f"networks of kind {pb.NetworkKind.Name(request.kind)} are not implemented"
         )
-    if request.enable_ipv6:
-        raise NotImplementedYet("IPv6 networks are not implemented")
-    if len(request.pools) > 1:
-        raise NotImplementedYet("networks with more than one address pool are not implemented")
-    pool = request.pools[0] if request.pools else pb.AddressPool()
+    six = [pool for pool in request.pools if ":" in pool.subnet]
+    four = [pool for pool in request.pools if ":" not in pool.subnet]
+    if max(len(six), len(four)) > 1:
+        raise NotImplementedYet(
+            "networks with more than one address pool of a kind are not implemented"
+        )
+    pool = four[0] if four else pb.AddressPool()
+    pool6 = six[0] if six else pb.AddressPool()
     return Plan(
         name=request.name,
         network_id=request.network_id,
@@ -159,6 +176,15 @@ def plan(request: pb.CreateRequest) -> Plan:
         attachable=request.attachable,
         labels=dict(request.labels),
         options=dict(request.options),
+        ipv6=request.enable_ipv6,
+        subnet6=_subnet6(pool6.subnet, "subnet"),
+        gateway6=_address6(pool6.gateway, "gateway"),
+        ip_range6=_subnet6(pool6.ip_range, "ip-range"),
+        auxiliary6={
+            name: address
+            for name, text in pool6.auxiliary_addresses.items()
+            if (address := _address6(text, "auxiliary address")) is not None
+        },
         external=_external(request.external) if request.HasField("external") else None,
     )
 
@@ -173,16 +199,14 @@ def _external(message: pb.External) -> External:
 
 
 def wishes(requests: Sequence[pb.EndpointRequest]) -> list[Wish]:
-    """Return what a container wants in its networks. Raises NotImplementedYet."""
-    for request in requests:
-        if request.ipv6_address:
-            raise NotImplementedYet("IPv6 addresses are not implemented")
+    """Return what a container wants in its networks."""
     return [
         Wish(
             network=request.network,
             ipv4=request.ipv4_address,
             mac=request.mac_address,
             aliases=tuple(request.aliases),
+            ipv6=request.ipv6_address,
         )
         for request in requests
     ]
@@ -266,6 +290,24 @@ def _address(text: str, what: str) -> IPv4Address | None:
         return None
     try:
         return IPv4Address(text)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid {what} {text}", Reason.INVALID_NETWORK) from error
+
+
+def _subnet6(text: str, what: str) -> IPv6Network | None:
+    if not text:
+        return None
+    try:
+        return IPv6Network(text, strict=False)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid {what} {text}: {error}", Reason.INVALID_NETWORK) from error
+
+
+def _address6(text: str, what: str) -> IPv6Address | None:
+    if not text:
+        return None
+    try:
+        return IPv6Address(text)
     except ValueError as error:
         raise InvalidArgument(f"invalid {what} {text}", Reason.INVALID_NETWORK) from error
 

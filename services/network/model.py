@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from services.network.drivers import MANAGEMENT_ORDINAL, Level
 
@@ -28,6 +28,18 @@ class Pool:
     """Where addresses are taken from, when not from the whole subnet."""
     auxiliary: Mapping[str, IPv4Address] = field(default_factory=dict)
     """Addresses that belong to somebody else, by name."""
+
+
+@dataclass(frozen=True)
+class Pool6:
+    """The IPv6 addresses of a network."""
+
+    subnet: IPv6Network
+    gateway: IPv6Address
+    ip_range: IPv6Network | None = None
+    auxiliary: Mapping[str, IPv6Address] = field(default_factory=dict)
+    own_subnet: bool = False
+    """Whether the network's creator named the subnet."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,7 @@ class Network:
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     external: External | None = None
+    pool6: Pool6 | None = None
 
     @property
     def management(self) -> bool:
@@ -100,6 +113,7 @@ class Wish:
     ipv4: str = ""
     mac: str = ""
     aliases: tuple[str, ...] = ()
+    ipv6: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,7 @@ class Endpoint:
     mac: str | None
     ipv4: IPv4Address | None
     aliases: tuple[str, ...] = ()
+    ipv6: IPv6Address | None = None
 
 
 @dataclass(frozen=True)

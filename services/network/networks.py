@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from portlayer.errors import (
@@ -23,7 +23,7 @@ from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment, Uplink
 from services.network.finish import finish
 from services.network.happenings import Happenings
 from services.network.ipam import AddressPool
-from services.network.model import Kind, LabelRule, Network, Pool
+from services.network.model import Kind, LabelRule, Network, Pool, Pool6
 from services.network.options import ANY_ADDRESS, default_bridge_options, parse_options
 from services.network.plans import Plan, check, same
 from services.network.store import NetworkStore
@@ -49,14 +49,18 @@ class Networks:
         mtu: int,
         machine_lock: Path,
         journal: Journal,
+        prefix6: IPv6Network,
     ) -> None:
+        """`prefix6` is where IPv6 subnets are from that nobody named."""
         self._store = store
         self._driver = driver
         self._slot = slot
         self._mtu = mtu
         self._machine_lock = machine_lock
         self._networks: dict[str, Network] = {}
-        self._addresses: dict[str, AddressPool] = {}
+        self._prefix6 = prefix6
+        self._addresses: dict[str, AddressPool[IPv4Address]] = {}
+        self._addresses6: dict[str, AddressPool[IPv6Address]] = {}
         self.happenings = Happenings(journal, self.get)
         self.followers: list[Callable[[], Awaitable[None]]] = []
         """Called when a network has come or gone, before whoever asked for it is told."""
@@ -65,8 +69,8 @@ class Networks:
 
     async def load(self) -> None:
         """Read all networks from the database."""
-        for network, cursor in await self._store.networks():
-            self._keep(network, cursor)
+        for network, cursor, cursor6 in await self._store.networks():
+            self._keep(network, cursor, cursor6)
 
     async def ensure_predefined(self, default_subnet: IPv4Network | None) -> None:
         """Make the default bridge and "none" where they are not yet.
@@ -142,9 +146,13 @@ class Networks:
         """Return the network of an ID that is known to be right, the management one included."""
         return self._networks[network_id]
 
-    def addresses(self, network: Network) -> AddressPool | None:
+    def addresses(self, network: Network) -> AddressPool[IPv4Address] | None:
         """Return who has which address in a network; None in one without addresses."""
         return self._addresses.get(network.id)
+
+    def addresses6(self, network: Network) -> AddressPool[IPv6Address] | None:
+        """Return the same of IPv6."""
+        return self._addresses6.get(network.id)
 
     def segment(self, network: Network) -> Segment:
         """Return what the platform has to provide for a network that has a segment."""
@@ -166,6 +174,8 @@ class Networks:
             isolated=not options.icc,
             outward=not network.internal,
             masquerade=options.masquerade,
+            subnet6=None if network.pool6 is None else network.pool6.subnet,
+            gateway6=None if network.pool6 is None else network.pool6.gateway,
         )
 
     def segments(self) -> list[Segment]:
@@ -216,6 +226,7 @@ class Networks:
                 )
             async with pools.machine_lock(self._machine_lock):
                 pool = await self._choose_pool(plan)
+                pool6 = await self._choose_pool6(plan) if plan.ipv6 else None
                 network = Network(
                     id=plan.network_id or secrets.token_hex(32),
                     name=plan.name,
@@ -229,6 +240,7 @@ class Networks:
                     labels=dict(plan.labels),
                     options=dict(plan.options),
                     external=plan.external,
+                    pool6=pool6,
                 )
                 if plan.external is not None and plan.external.publishes:
                     await self._check_publishes(network)
@@ -295,11 +307,14 @@ class Networks:
         # Gone for everybody from here on, so that nobody joins it meanwhile.
         del self._networks[network.id]
         addresses = self._addresses.pop(network.id)
+        addresses6 = self._addresses6.pop(network.id, None)
         try:
             await self._store.remove_network(network.id)
         except BaseException:
             self._networks[network.id] = network
             self._addresses[network.id] = addresses
+            if addresses6 is not None:
+                self._addresses6[network.id] = addresses6
             raise
         self.happenings.destroyed(network)
         assert network.ordinal is not None
@@ -382,6 +397,27 @@ class Networks:
         usual = first + 1 if first == plan.subnet.network_address else first
         return Pool(plan.subnet, plan.gateway or usual, plan.ip_range, dict(plan.auxiliary))
 
+    async def _choose_pool6(self, plan: Plan) -> Pool6:
+        own = [n.pool6.subnet for n in self._networks.values() if n.pool6 is not None]
+        taken = [*await self._driver.taken_subnets6(), *own]
+        if plan.subnet6 is None:
+            subnet = pools.choose6(self._prefix6, taken)
+            return Pool6(subnet, subnet[1])
+        overlapping = pools.conflicts(plan.subnet6, taken)
+        if overlapping:
+            raise InvalidArgument(
+                "invalid pool request: Pool overlaps with other one on this address space",
+                Reason.POOL_OVERLAPS,
+                subnet=str(plan.subnet6),
+                other=str(overlapping[0]),
+            )
+        first = (plan.ip_range6 or plan.subnet6).network_address
+        usual = first + 1 if first == plan.subnet6.network_address else first
+        return Pool6(
+            *(plan.subnet6, plan.gateway6 or usual, plan.ip_range6, dict(plan.auxiliary6)),
+            own_subnet=True,
+        )
+
     def subnets(self, but: Network | None = None) -> list[IPv4Network]:
         """Return the subnets that networks of ours have or may get."""
         own = [
@@ -405,11 +441,22 @@ class Networks:
         if undo is not None:
             undo.pop_all()
 
-    def _keep(self, network: Network, cursor: IPv4Address | None) -> None:
+    def _keep(
+        self, network: Network, cursor: IPv4Address | None, cursor6: IPv6Address | None = None
+    ) -> None:
         self._networks[network.id] = network
+        if network.pool6 is not None:
+            self._addresses6[network.id] = AddressPool(
+                network.pool6.subnet,
+                IPv6Address,
+                ip_range=network.pool6.ip_range,
+                reserved=[network.pool6.gateway, *network.pool6.auxiliary.values()],
+                cursor=cursor6,
+            )
         if network.pool is not None:
             self._addresses[network.id] = AddressPool(
                 network.pool.subnet,
+                IPv4Address,
                 ip_range=network.pool.ip_range,
                 reserved=[network.pool.gateway, *network.pool.auxiliary.values()],
                 cursor=cursor,

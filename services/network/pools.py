@@ -2,13 +2,15 @@
 
 import asyncio
 import fcntl
+import hashlib
 import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import TypeVar
 
 from portlayer.errors import Reason, ResourceExhausted
 
@@ -35,6 +37,13 @@ SHORTEST_PREFIX = 4
 
 LOCK_SECONDS = 10.0
 
+N = TypeVar("N", IPv4Network, IPv6Network)
+
+MACHINE_ID = Path("/etc/machine-id")
+UNIQUE_LOCAL = IPv6Network("fd00::/8")
+PREFIX_LENGTH6 = 64
+"""Of the subnets that are chosen here, as is usual for a link (RFC 4291, 2.5.4)."""
+
 
 def management_subnet(slot: int) -> IPv4Network:
     """Return the subnet of an instance's management network."""
@@ -43,7 +52,7 @@ def management_subnet(slot: int) -> IPv4Network:
     return IPv4Network((first, MANAGEMENT_PREFIX_LENGTH))
 
 
-def conflicts(subnet: IPv4Network, taken: Iterable[IPv4Network]) -> list[IPv4Network]:
+def conflicts(subnet: N, taken: Iterable[N]) -> list[N]:
     """Return those of the taken subnets that a subnet overlaps."""
     return [
         other for other in taken if other.prefixlen >= SHORTEST_PREFIX and subnet.overlaps(other)
@@ -57,6 +66,34 @@ def choose(taken: Iterable[IPv4Network]) -> IPv4Network:
     """
     known = list(taken)
     for subnet in _candidates():
+        if not conflicts(subnet, known):
+            return subnet
+    raise ResourceExhausted(
+        "all predefined address pools have been fully subnetted", Reason.POOLS_EXHAUSTED
+    )
+
+
+def own_prefix(instance_id: str, machine_id: Path = MACHINE_ID) -> IPv6Network:
+    """Return the /48 from which an instance's networks have their IPv6 subnets.
+
+    It is a unique local one (RFC 4193), with 40 bits that follow from machine and instance: they
+    are the same after every restart, and as good as certainly nobody else's. Docker does likewise.
+    """
+    try:
+        machine = machine_id.read_text().strip()
+    except OSError:
+        machine = ""
+    number = hashlib.sha256(f"vic {machine} {instance_id}".encode()).digest()[:5]
+    return IPv6Network((UNIQUE_LOCAL.network_address.packed[:1] + number + bytes(10), 48))
+
+
+def choose6(prefix: IPv6Network, taken: Iterable[IPv6Network]) -> IPv6Network:
+    """Return the first subnet of an instance's own that overlaps nothing taken.
+
+    Raises ResourceExhausted (POOLS_EXHAUSTED).
+    """
+    known = list(taken)
+    for subnet in prefix.subnets(new_prefix=PREFIX_LENGTH6):
         if not conflicts(subnet, known):
             return subnet
     raise ResourceExhausted(

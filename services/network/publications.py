@@ -14,7 +14,7 @@ from services.network.drivers import Driver, Forward, Transport
 from services.network.endpoints import Endpoints
 from services.network.external import PortWish
 from services.network.finish import finish
-from services.network.holds import Holds, free_ports
+from services.network.holds import Holds, Place, free_ports
 from services.network.model import Network, Reservation
 from services.network.networks import Networks
 from services.network.options import ANY_ADDRESS
@@ -244,7 +244,7 @@ class Publications:
         return ""
 
 
-def _place(forward: Forward) -> tuple[Transport, IPv4Address, int]:
+def _place(forward: Forward) -> Place:
     return forward.transport, forward.host_address, forward.host_port
 
 

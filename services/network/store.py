@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,21 @@ import sqlalchemy as sa
 
 from portlayer.store import Store, open_store
 from services.network.drivers import Forward, Level, Transport
-from services.network.model import Endpoint, External, Kind, Network, Pool, Reservation, Wish
+from services.network.model import (
+    Endpoint,
+    External,
+    Kind,
+    Network,
+    Pool,
+    Pool6,
+    Reservation,
+    Wish,
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 IPV4 = 4
+IPV6 = 6
 
 _metadata = sa.MetaData()
 
@@ -47,6 +57,7 @@ _pools = sa.Table(
     sa.Column("ip_range", sa.Text),
     sa.Column("auxiliary", sa.JSON),
     sa.Column("cursor", sa.Text),
+    sa.Column("named", sa.Boolean),
 )
 _reservations = sa.Table(
     "reservations",
@@ -68,6 +79,7 @@ _endpoints = sa.Table(
     sa.Column("port_name", sa.Text),
     sa.Column("mac", sa.Text),
     sa.Column("ipv4", sa.Text),
+    sa.Column("ipv6", sa.Text),
     sa.Column("aliases", sa.JSON),
 )
 
@@ -110,16 +122,28 @@ class NetworkStore:
         """Close all connections."""
         await self._store.close()
 
-    async def networks(self) -> list[tuple[Network, IPv4Address | None]]:
-        """Return all networks in the order of their making, each with the last address given."""
+    async def networks(self) -> list[tuple[Network, IPv4Address | None, IPv6Address | None]]:
+        """Return all networks in the order of their making, each with the last addresses given."""
+        of_it = sa.and_(_pools.c.network_id == _networks.c.id, _pools.c.family == IPV4)
         query = (
             sa.select(_networks, _pools)
-            .outerjoin(_pools, _pools.c.network_id == _networks.c.id)
+            .outerjoin(_pools, of_it)
             .order_by(_networks.c.created_at, _networks.c.name)
         )
+        query6 = sa.select(_pools).where(_pools.c.family == IPV6)
         async with self._store.transaction() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        return [(_network(row), _address(row["cursor"])) for row in rows]
+            rows6 = (await connection.execute(query6)).mappings().all()
+        six = {row["network_id"]: row for row in rows6}
+        found = []
+        for row in rows:
+            row6 = six.get(row["id"])
+            pool6 = None if row6 is None else _pool6(row6)
+            cursor6 = (
+                None if row6 is None or row6["cursor"] is None else IPv6Address(row6["cursor"])
+            )
+            found.append((_network(row, pool6), _address(row["cursor"]), cursor6))
+        return found
 
     async def add_network(self, network: Network) -> None:
         """Record a network. Raises sqlalchemy's IntegrityError when name or ID is taken."""
@@ -127,6 +151,9 @@ class NetworkStore:
             await connection.execute(sa.insert(_networks).values(_network_row(network)))
             if network.pool is not None:
                 row = {"network_id": network.id, "family": IPV4, **_pool_row(network.pool)}
+                await connection.execute(sa.insert(_pools).values(row))
+            if network.pool6 is not None:
+                row = {"network_id": network.id, "family": IPV6, **_pool_row(network.pool6)}
                 await connection.execute(sa.insert(_pools).values(row))
 
     async def change_pool(self, network_id: str, pool: Pool) -> None:
@@ -198,7 +225,9 @@ class NetworkStore:
             # In two steps, since a new value may be another row's old one.
             for row in rows:
                 by_id = sa.update(_endpoints).where(_endpoints.c.id == row["id"])
-                await connection.execute(by_id.values(port_name=None, mac=None, ipv4=None))
+                await connection.execute(
+                    by_id.values(port_name=None, mac=None, ipv4=None, ipv6=None)
+                )
             for row in rows:
                 by_id = sa.update(_endpoints).where(_endpoints.c.id == row["id"])
                 await connection.execute(by_id.values(row))
@@ -295,7 +324,7 @@ def _network_row(network: Network) -> dict[str, Any]:
     }
 
 
-def _network(row: Row) -> Network:
+def _network(row: Row, pool6: Pool6 | None) -> Network:
     return Network(
         id=row["id"],
         name=row["name"],
@@ -310,6 +339,7 @@ def _network(row: Row) -> Network:
         labels=row["labels"],
         options=row["options"],
         external=None if row["external"] is None else _external(row["external"]),
+        pool6=pool6,
     )
 
 
@@ -331,8 +361,9 @@ def _external(value: Mapping[str, Any]) -> External:
     )
 
 
-def _pool_row(pool: Pool) -> dict[str, Any]:
+def _pool_row(pool: Pool | Pool6) -> dict[str, Any]:
     return {
+        "named": isinstance(pool, Pool6) and pool.own_subnet,
         "subnet": str(pool.subnet),
         "gateway": str(pool.gateway),
         "ip_range": None if pool.ip_range is None else str(pool.ip_range),
@@ -349,6 +380,16 @@ def _pool(row: Row) -> Pool:
     )
 
 
+def _pool6(row: Row) -> Pool6:
+    return Pool6(
+        subnet=IPv6Network(row["subnet"]),
+        gateway=IPv6Address(row["gateway"]),
+        ip_range=None if row["ip_range"] is None else IPv6Network(row["ip_range"]),
+        auxiliary={name: IPv6Address(text) for name, text in row["auxiliary"].items()},
+        own_subnet=row["named"],
+    )
+
+
 def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
     return {
         "id": endpoint.id,
@@ -357,6 +398,7 @@ def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
         "port_name": endpoint.port_name,
         "mac": endpoint.mac,
         "ipv4": None if endpoint.ipv4 is None else str(endpoint.ipv4),
+        "ipv6": None if endpoint.ipv6 is None else str(endpoint.ipv6),
         "aliases": list(endpoint.aliases),
     }
 
@@ -370,6 +412,7 @@ def _endpoint(row: Row) -> Endpoint:
         mac=row["mac"],
         ipv4=_address(row["ipv4"]),
         aliases=tuple(row["aliases"]),
+        ipv6=None if row["ipv6"] is None else IPv6Address(row["ipv6"]),
     )
 
 
@@ -388,9 +431,9 @@ def _reservation(row: Row, endpoints: Iterable[Endpoint]) -> Reservation:
 def _forward(row: Row) -> Forward:
     return Forward(
         transport=Transport(row["transport"]),
-        host_address=IPv4Address(row["host_address"]),
+        host_address=ip_address(row["host_address"]),
         host_port=row["host_port"],
-        address=IPv4Address(row["address"]),
+        address=ip_address(row["address"]),
         port=row["port"],
     )
 

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Protocol
 
 MANAGEMENT_ORDINAL = -1
@@ -63,6 +63,9 @@ class Segment:
     """Members have a way out (Docker's networks that are not internal)."""
     masquerade: bool = True
     """What goes out carries the host's address."""
+    subnet6: IPv6Network | None = None
+    """None where the segment has no IPv6."""
+    gateway6: IPv6Address | None = None
     uplink: Uplink | None = None
     """Of an external network: then `gateway` is a router out there, and the host has no part in
     the segment."""
@@ -85,6 +88,7 @@ class Port:
     address: IPv4Address
     level: Level | None = None
     """On an external network."""
+    address6: IPv6Address | None = None
 
 
 class Transport(StrEnum):
@@ -99,10 +103,11 @@ class Forward:
     """A port of the host behind which a container's is."""
 
     transport: Transport
-    host_address: IPv4Address
-    """0.0.0.0 means all of the host's."""
+    host_address: IPv4Address | IPv6Address
+    """0.0.0.0 and :: mean all of the host's."""
     host_port: int
-    address: IPv4Address
+    address: IPv4Address | IPv6Address
+    """Of the same kind."""
     port: int
 
     @property
@@ -139,6 +144,10 @@ class Driver(Protocol):
 
     async def taken_subnets(self) -> list[IPv4Network]:
         """Return what the platform routes to already, our own segments left out."""
+        ...
+
+    async def taken_subnets6(self) -> list[IPv6Network]:
+        """Return the same of IPv6."""
         ...
 
     async def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:

@@ -109,7 +109,7 @@ class Answers:
                 outside = self._outside and self._outside.address(network.id, called)
                 if outside:
                     return [outside]
-                addresses: list[Address] = [*self._directory.addresses(network.id, called)]
+                addresses = self._directory.addresses(network.id, called)
                 if addresses:
                     # So that clients that take the first one come to all of them.
                     random.shuffle(addresses)
@@ -141,8 +141,9 @@ class Answers:
         except (dns.exception.DNSException, ValueError):
             return None
         for network in networks:
+            pools = network.pool, network.pool6
             found = self._outside and self._outside.name(network.id, address)
-            if not found and network.pool is not None and address in network.pool.subnet:
+            if not found and any(address in pool.subnet for pool in pools if pool is not None):
                 found = self._directory.name(network.id, address)
                 if found is None:
                     # Nobody elsewhere knows our addresses.

@@ -42,6 +42,8 @@ class Directory:
                 continue
             names = self._networks.setdefault(endpoint.network_id, _Names())
             names.addresses[endpoint.ipv4] = endpoint
+            if endpoint.ipv6 is not None:
+                names.addresses[endpoint.ipv6] = endpoint
             names.proper[endpoint.id] = reservation.container_name
             for name in names_of(reservation, endpoint):
                 names.members.setdefault(name, {})[endpoint.id] = endpoint
@@ -53,6 +55,8 @@ class Directory:
             if names is None or endpoint.ipv4 is None:
                 continue
             names.addresses.pop(endpoint.ipv4, None)
+            if endpoint.ipv6 is not None:
+                names.addresses.pop(endpoint.ipv6, None)
             names.proper.pop(endpoint.id, None)
             for name in names_of(reservation, endpoint):
                 members = names.members.get(name, {})
@@ -62,15 +66,17 @@ class Directory:
             if not names.addresses:
                 del self._networks[endpoint.network_id]
 
-    def addresses(self, network_id: str, name: str) -> list[IPv4Address]:
+    def addresses(self, network_id: str, name: str) -> list[IPv4Address | IPv6Address]:
         """Return the addresses of a name, which is in lower case; none where nobody has it."""
         names = self._networks.get(network_id)
         if names is None:
             return []
         return [
-            endpoint.ipv4
+            address
             for endpoint in names.members.get(name, {}).values()
-            if endpoint.ipv4 is not None and self._runs(endpoint)
+            if self._runs(endpoint)
+            for address in (endpoint.ipv4, endpoint.ipv6)
+            if address is not None
         ]
 
     def name(self, network_id: str, address: IPv4Address | IPv6Address) -> str | None:

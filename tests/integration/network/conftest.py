@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv6Network
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ class Facet:
             mtu=1500,
             machine_lock=self.directory.parent,
             journal=Journal(self.directory / "events.jsonl"),
+            prefix6=IPv6Network("fd12:3456:789a::/48"),
         )
         self.endpoints = Endpoints(self.store, self.networks, self.driver)
         await self.networks.load()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from services.network.ipam import mac_of
 from services.network.model import Endpoint
-from tests.integration.network import frames
+from tests.integration.network import frames, frames6
 from tests.integration.network.frames import Seen
 
 TUNSETIFF = 0x400454CA
@@ -33,6 +33,7 @@ class Guest:
     gateway_mac: str
     seen: list[Seen] = field(default_factory=list)
     descriptor: int = -1
+    address6: str = ""
 
     @classmethod
     def of(cls, endpoint: Endpoint, gateway: object) -> "Guest":
@@ -41,6 +42,7 @@ class Guest:
         assert endpoint.mac is not None
         address = mac_of(gateway)  # type: ignore[arg-type]
         guest = cls(endpoint.port_name, endpoint.mac, str(endpoint.ipv4), str(gateway), address)
+        guest.address6 = "" if endpoint.ipv6 is None else str(endpoint.ipv6)
         guest.plug_in()
         return guest
 
@@ -97,7 +99,24 @@ class Guest:
         """Return the datagram that carries this data."""
         return self.receive(lambda frame: frame.data == data)
 
+    def send_ipv6(self, packet: bytes, target_mac: str | None = None) -> None:
+        """Send a packet of IPv6 from our MAC address, by default to the gateway."""
+        target = self.gateway_mac if target_mac is None else target_mac
+        self.send(frames6.framed(self.mac, target, packet))
+
+    def send_udp6(self, target: str, port: int, data: bytes, target_mac: str | None = None) -> None:
+        """Send a datagram from our IPv6 address and port 1000."""
+        self.send_ipv6(frames6.udp6(self.address6, target, 1000, port, data), target_mac)
+
+    def receive_data6(self, data: bytes) -> Seen:
+        """Return the datagram of IPv6 that carries this data."""
+        return self.receive(lambda frame: frames6.data_of(frame) == data)
+
     def _answer(self, frame: Seen) -> None:
+        if self.address6 and frames6.solicited(frame) == self.address6:
+            asker = frames6.source_of(frame)
+            answer = frames6.advertisement(self.address6, asker, self.address6, self.mac)
+            self.send(frames6.framed(self.mac, frame.source, answer))
         if frame.arp_operation == 1 and frame.arp_target == self.address:
             mac, address = frame.arp_sender
             answer = frames.arp(2, self.mac, self.address, mac, address)

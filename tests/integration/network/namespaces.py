@@ -65,7 +65,11 @@ class Outside:
         """Run a program there."""
         return run("nsenter", "--net", "--target", str(self._holder.pid), *command)
 
-    def socket(self, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
+    def socket(
+        self,
+        kind: socket.SocketKind = socket.SOCK_DGRAM,
+        family: socket.AddressFamily = socket.AF_INET,
+    ) -> socket.socket:
         """Return a socket that lives there."""
         made: list[socket.socket] = []
 
@@ -73,7 +77,7 @@ class Outside:
             there = os.open(f"/proc/{self._holder.pid}/ns/net", os.O_RDONLY)
             try:
                 _check(_libc.setns(there, CLONE_NEWNET))
-                made.append(socket.socket(socket.AF_INET, kind))
+                made.append(socket.socket(family, kind))
             finally:
                 os.close(there)
 

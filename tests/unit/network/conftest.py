@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,7 @@ class RememberedPlatform:
         self.taps: set[str] | None = None
         """Taps that are there; None means all."""
         self.taken: list[IPv4Network] = []
+        self.taken6: list[IPv6Network] = []
         self.own: list[IPv4Address] = []
         """Addresses of the host."""
         self.refusing = False
@@ -48,6 +49,9 @@ class RememberedPlatform:
 
     async def taken_subnets(self) -> list[IPv4Network]:
         return self.taken
+
+    async def taken_subnets6(self) -> list[IPv6Network]:
+        return self.taken6
 
     async def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:
         return [address for address in self.own if address in subnet]
@@ -137,6 +141,7 @@ class Runs:
             mtu=1500,
             machine_lock=self._directory,
             journal=Journal(self._directory / "events.jsonl"),
+            prefix6=IPv6Network("fd12:3456:789a::/48"),
         )
         endpoints = Endpoints(store, networks, platform)
         await networks.load()

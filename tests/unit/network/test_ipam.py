@@ -13,8 +13,8 @@ SMALL = IPv4Network("10.9.8.0/29")
 GATEWAY = IPv4Address("10.9.8.1")
 
 
-def small() -> AddressPool:
-    return AddressPool(SMALL, reserved=[GATEWAY])
+def small() -> AddressPool[IPv4Address]:
+    return AddressPool(SMALL, IPv4Address, reserved=[GATEWAY])
 
 
 def test_addresses_come_in_order_and_leave_out_network_gateway_and_broadcast() -> None:
@@ -43,12 +43,12 @@ def test_a_released_address_rests_until_the_others_were_given() -> None:
 
 
 def test_the_round_goes_on_after_a_restart() -> None:
-    pool = AddressPool(SMALL, reserved=[GATEWAY], cursor=IPv4Address("10.9.8.4"))
+    pool = AddressPool(SMALL, IPv4Address, reserved=[GATEWAY], cursor=IPv4Address("10.9.8.4"))
     assert str(pool.take()) == "10.9.8.5"
 
 
 def test_a_cursor_of_another_subnet_begins_anew() -> None:
-    pool = AddressPool(SMALL, reserved=[GATEWAY], cursor=IPv4Address("172.17.0.9"))
+    pool = AddressPool(SMALL, IPv4Address, reserved=[GATEWAY], cursor=IPv4Address("172.17.0.9"))
     assert str(pool.take()) == "10.9.8.2"
 
 
@@ -76,7 +76,7 @@ def test_an_address_outside_of_the_subnet_is_refused() -> None:
 
 
 def test_addresses_come_from_the_range_and_can_be_asked_for_outside_of_it() -> None:
-    pool = AddressPool(IPv4Network("10.1.0.0/16"), ip_range=IPv4Network("10.1.4.0/30"))
+    pool = AddressPool(IPv4Network("10.1.0.0/16"), IPv4Address, ip_range=IPv4Network("10.1.4.0/30"))
     assert [str(pool.take()) for _ in range(4)] == [f"10.1.4.{n}" for n in range(4)]
     with pytest.raises(ResourceExhausted):
         pool.take()
@@ -85,7 +85,7 @@ def test_addresses_come_from_the_range_and_can_be_asked_for_outside_of_it() -> N
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 40)), max_size=120))
 def test_no_address_has_two_owners(steps: list[int | None]) -> None:
-    pool = AddressPool(IPv4Network("10.0.0.0/28"), reserved=[IPv4Address("10.0.0.1")])
+    pool = AddressPool(IPv4Network("10.0.0.0/28"), IPv4Address, reserved=[IPv4Address("10.0.0.1")])
     owned: list[IPv4Address] = []
     for step in steps:
         if step is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import ParamSpec, TypeVar
 
 from pyroute2 import NetlinkError
@@ -84,6 +84,11 @@ class LinuxDriver:
         """Return the host's routes and subnets, except those of our bridges."""
         await self._ensure_open()
         return await self._by_links(self._links.taken_subnets)
+
+    async def taken_subnets6(self) -> list[IPv6Network]:
+        """Return the host's routes of IPv6, except those of our bridges."""
+        await self._ensure_open()
+        return await self._by_links(self._links.taken_subnets6)
 
     async def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:
         """Return the host's own addresses in a subnet."""

@@ -6,6 +6,7 @@ Source: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv6Address
 
 from services.network.drivers import Port
 from services.network.drivers.linux.netlink import (
@@ -43,6 +44,17 @@ def port_key(port: Port) -> bytes:
     name = port.name.encode().ljust(INTERFACE_NAME_BYTES, b"\0")
     mac = bytes.fromhex(port.mac.replace(":", "")).ljust(8, b"\0")
     return name + mac + port.address.packed
+
+
+def port_key6(port: Port, address: IPv6Address) -> bytes:
+    """Return the key of a port's element for IPv6."""
+    mac = bytes.fromhex(port.mac.replace(":", "")).ljust(8, b"\0")
+    return name_key(port) + mac + address.packed
+
+
+def target_key6(port: Port, address: IPv6Address) -> bytes:
+    """Return the key of a port's element that says which address is its own."""
+    return name_key(port) + address.packed
 
 
 def name_key(port: Port) -> bytes:

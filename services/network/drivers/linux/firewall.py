@@ -11,7 +11,13 @@ from typing import Any
 from portlayer.errors import Unavailable
 from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux import foreign, nft, rules
-from services.network.drivers.linux.elements import ElementSocket, name_key, port_key
+from services.network.drivers.linux.elements import (
+    ElementSocket,
+    name_key,
+    port_key,
+    port_key6,
+    target_key6,
+)
 from services.network.drivers.linux.naming import Names
 
 Table = list[dict[str, Any]]
@@ -70,7 +76,11 @@ class Firewall:
         packets, frames, present, forwarded = self._read()
         if packets is None or frames is None or (packets, frames) != self._in_place:
             return ["put the rules back", *self.replace(wanted)]
-        expected = {place for port in wanted.ports for place in (_source(port), *_guards(port))}
+        expected = {
+            place
+            for port in wanted.ports
+            for place in (_source(port), *_sources6(port), *_guards(port))
+        }
         repaired = []
         if present != expected:
             # Strangers are not necessarily well-formed ports of ours: all are written anew.
@@ -95,6 +105,10 @@ class Firewall:
             found = entry.get("set", {})
             if found.get("name") == rules.PORTS_SET:
                 present |= {_port_of(element) for element in found.pop("elem", [])}
+            elif found.get("name") in (rules.PORTS_SET6, rules.TARGETS6):
+                present |= {
+                    (found["name"], *_port_of(element)) for element in found.pop("elem", [])
+                }
             elif found.get("name") in rules.GUARDED_SETS:
                 present |= {(found["name"], str(tap)) for tap in found.pop("elem", [])}
             elif found.get("name") == rules.OPENED:
@@ -104,7 +118,7 @@ class Firewall:
                 found.pop("elem", None)
         for entry in packets or []:
             found = entry.get("map", {})
-            if found.get("name") in (rules.PUBLISHED_ANYWHERE, rules.PUBLISHED_AT):
+            if found.get("name") in rules.PUBLISHED_MAPS:
                 forwarded |= {_forward_of(element) for element in found.pop("elem", [])}
         return packets, frames, present, forwarded
 
@@ -112,11 +126,24 @@ class Firewall:
 def _elements(ports: Sequence[Port]) -> list[tuple[str, bytes]]:
     """Return all elements of the frame table that are there for ports."""
     found = [(rules.PORTS_SET, port_key(port)) for port in ports]
+    for port in ports:
+        if port.address6 is not None:
+            found.append((rules.PORTS_SET6, port_key6(port, port.address6)))
+            found.append((rules.TARGETS6, target_key6(port, port.address6)))
     return found + [(name, name_key(port)) for port in ports for name, _ in _guards(port)]
 
 
 def _source(port: Port) -> tuple[str, ...]:
     return port.name, port.mac, str(port.address)
+
+
+def _sources6(port: Port) -> list[tuple[str, ...]]:
+    if port.address6 is None:
+        return []
+    return [
+        (rules.PORTS_SET6, port.name, port.mac, str(port.address6)),
+        (rules.TARGETS6, port.name, rules.target_number(port.address6)),
+    ]
 
 
 def _guards(port: Port) -> list[tuple[str, str]]:
@@ -128,7 +155,7 @@ def _guards(port: Port) -> list[tuple[str, str]]:
 def _forward_key(forward: Forward) -> tuple[str, ...]:
     if forward.direct:
         return str(forward.address), forward.transport.value, str(forward.port)
-    at = () if forward.host_address == rules.ANY_ADDRESS else (str(forward.host_address),)
+    at = () if forward.host_address.is_unspecified else (str(forward.host_address),)
     target = (str(forward.address), str(forward.port))
     return (*at, forward.transport.value, str(forward.host_port), *target)
 

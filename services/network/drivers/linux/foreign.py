@@ -23,6 +23,7 @@ from services.network.drivers.linux.rules import Guards
 log = logging.getLogger("vic.network.foreign")
 
 FAMILIES = ("inet", "ip")
+SIX = (*FAMILIES, "ip6")
 DOCKER_USER = "DOCKER-USER"
 DNS_PORT = 53
 DROPS = ("drop", "reject")
@@ -39,15 +40,18 @@ class Accept:
     """The rule without its verdict, as nft reads it."""
     subject: str
     """What it is for; part of its comment, by which it is found again."""
+    families: tuple[str, ...] = FAMILIES
+    """Of the tables in which it is needed."""
 
 
 def accepts(names: Names, guards: Guards, segments: Sequence[Segment]) -> list[Accept]:
     """Return the rules that the instance needs."""
     bridges = f'"{names.bridge_prefix}*"'
     bridge = f'"{names.management_bridge}"'
+    routed = SIX if any(segment.subnet6 is not None for segment in segments) else FAMILIES
     found = [
-        Accept("forward", f"iifname {bridges}", "from containers"),
-        Accept("forward", f"oifname {bridges}", "to containers"),
+        Accept("forward", f"iifname {bridges}", "from containers", routed),
+        Accept("forward", f"oifname {bridges}", "to containers", routed),
         Accept(
             "input",
             f"iifname {bridges} meta l4proto {{ tcp, udp }} th dport {DNS_PORT}",
@@ -82,7 +86,7 @@ def ensure(names: Names, wanted: Sequence[Accept]) -> list[str]:
             present = _comments(nft.chain_rules(family, table, chain))
             for accept in wanted:
                 comment = f"{names.comment_prefix} {accept.subject}"
-                if accept.hook != hook or comment in present:
+                if accept.hook != hook or comment in present or family not in accept.families:
                     continue
                 nft.apply(
                     f"insert rule {family} {table} {chain} "
@@ -120,7 +124,7 @@ def _dropping_chains(
     for chain in chains:
         if chain.get("hook") != hook or chain.get("type") != "filter":
             continue
-        if chain["family"] not in FAMILIES or chain["table"].startswith("vic_"):
+        if chain["family"] not in SIX or chain["table"].startswith("vic_"):
             continue
         place = (chain["family"], chain["table"], chain["name"])
         if chain.get("policy") != "drop" and not _ends_in_drop(nft.chain_rules(*place)):

@@ -4,7 +4,7 @@ import errno
 import secrets
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
@@ -15,6 +15,7 @@ from services.network.drivers.linux.naming import Names
 from services.network.ipam import mac_of
 
 IFF_LOOPBACK = 8
+IFA_F_NODAD = 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,18 @@ class Links:
                 found.add(IPv4Network(text, strict=False))
         return sorted(found)
 
+    def taken_subnets6(self) -> list[IPv6Network]:
+        """Return the same of IPv6; link-local ones are each link's own, and no default route is."""
+        own = {link.index for link in self.own().values()}
+        found = set()
+        for route in self._route.get_routes(family=socket.AF_INET6):
+            destination = route.get_attr("RTA_DST")
+            if destination is not None and route.get_attr("RTA_OIF") not in own:
+                subnet = IPv6Network(f"{destination}/{route['dst_len']}", strict=False)
+                if not (subnet.is_link_local or subnet.is_multicast or subnet.is_loopback):
+                    found.add(subnet)
+        return sorted(found)
+
     def own(self) -> dict[str, Link]:
         """Return the bridges and taps of this instance by name."""
         links = (_link(message) for message in self._route.get_links())
@@ -92,6 +105,8 @@ class Links:
             self._route.link("set", index=found.index, mtu=segment.mtu)
             changed.append(f"set the MTU of {name}")
         changed += self._ensure_address(found, segment)
+        if segment.subnet6 is not None:
+            changed += self._ensure_address6(found, segment, segment.subnet6)
         if not found.up:
             self._route.link("set", index=found.index, state="up")
             changed.append(f"set {name} up")
@@ -147,6 +162,33 @@ class Links:
                 broadcast=str(segment.subnet.broadcast_address),
             )
             changed.append(f"gave {link.name} its address {segment.gateway}")
+        return changed
+
+    def _ensure_address6(self, link: Link, segment: Segment, subnet: IPv6Network) -> list[str]:
+        sysctls.enable_forwarding6()
+        sysctls.enable_ipv6(link.name)
+        wanted = (segment.gateway6, subnet.prefixlen)
+        changed = []
+        present = False
+        for message in self._route.get_addr(family=socket.AF_INET6, index=link.index):
+            address = IPv6Address(message.get_attr("IFA_ADDRESS"))
+            if (address, message["prefixlen"]) == wanted:
+                present = True
+            elif not address.is_link_local:
+                self._route.addr(
+                    "del", index=link.index, address=str(address), prefixlen=message["prefixlen"]
+                )
+                changed.append(f"removed address {address} from {link.name}")
+        if not present:
+            self._route.addr(
+                "add",
+                index=link.index,
+                address=str(segment.gateway6),
+                prefixlen=subnet.prefixlen,
+                # Nobody else can have it: who could say so is kept from it by the rules.
+                flags=IFA_F_NODAD,
+            )
+            changed.append(f"gave {link.name} its address {segment.gateway6}")
         return changed
 
     def _find(self, name: str) -> Link | None:

@@ -20,7 +20,7 @@ https://wiki.nftables.org/wiki-nftables/index.php/Netfilter_hooks
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address
 
 from services.network.drivers import Forward, Level, Port, Segment
 from services.network.drivers.linux.naming import Names
@@ -28,6 +28,12 @@ from services.network.drivers.linux.naming import Names
 PORTS_SET = "sources"
 """Set of the frame table: tap, MAC address, IPv4 address."""
 
+PORTS_SET6 = "sources6"
+"""The same with IPv6 addresses."""
+
+TARGETS6 = "targets6"
+"""Set of the frame table: tap and IPv6 address, as a number for raw matches: who may say that the
+address is its own."""
 
 OUTWARD = "outward"
 """Set of the frame table: taps from which all may be reached, and which few may reach."""
@@ -53,8 +59,17 @@ PUBLISHED_ANYWHERE = "published_anywhere"
 PUBLISHED_AT = "published_at"
 """Maps of the packet table: a port of all addresses of the host, or of one, to a container's."""
 
-ANY_ADDRESS = IPv4Address(0)
-_TARGET = "ipv4_addr . inet_service"
+PUBLISHED_ANYWHERE6 = "published6_anywhere"
+PUBLISHED_AT6 = "published6_at"
+"""The same of IPv6."""
+
+PUBLISHED_MAPS = {
+    PUBLISHED_ANYWHERE: "inet_proto . inet_service : ipv4_addr . inet_service",
+    PUBLISHED_AT: "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
+    PUBLISHED_ANYWHERE6: "inet_proto . inet_service : ipv6_addr . inet_service",
+    PUBLISHED_AT6: "ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service",
+}
+"""All of them, with their types."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +130,11 @@ def forward_element(forward: Forward) -> tuple[str, str]:
         return OPENED, f"{forward.address} . {forward.transport} . {forward.port}"
     key = f"{forward.transport} . {forward.host_port}"
     target = f"{forward.address} . {forward.port}"
-    if forward.host_address == ANY_ADDRESS:
-        return PUBLISHED_ANYWHERE, f"{key} : {target}"
-    return PUBLISHED_AT, f"{forward.host_address} . {key} : {target}"
+    six = forward.host_address.version == 6
+    if forward.host_address.is_unspecified:
+        return PUBLISHED_ANYWHERE6 if six else PUBLISHED_ANYWHERE, f"{key} : {target}"
+    where = f"{forward.host_address} . {key} : {target}"
+    return PUBLISHED_AT6 if six else PUBLISHED_AT, where
 
 
 def _packet_table(
@@ -135,7 +152,12 @@ def _packet_table(
     external = [bridges[segment.ordinal] for segment in everything if segment.uplink is not None]
     outward = [bridges[segment.ordinal] for segment in networks if segment.outward]
     masqueraded = [str(s.subnet) for s in networks if s.outward and s.masquerade]
-    published: dict[str, list[str]] = {PUBLISHED_ANYWHERE: [], PUBLISHED_AT: []}
+    six = [bridges[segment.ordinal] for segment in networks if segment.subnet6 is not None]
+    members6 = [str(segment.subnet6) for segment in networks if segment.subnet6 is not None]
+    masqueraded6 = [
+        str(s.subnet6) for s in networks if s.subnet6 is not None and s.outward and s.masquerade
+    ]
+    published: dict[str, list[str]] = {name: [] for name in PUBLISHED_MAPS}
     for forward in forwards:
         if forward.direct:
             continue
@@ -155,8 +177,10 @@ def _packet_table(
 {_set("masqueraded", "ipv4_addr", masqueraded, "interval")}\
 {_set("closed_ports", "inet_service", [str(port) for port in guards.closed_ports])}\
 {_set("members", "ipv4_addr", [str(segment.subnet) for segment in networks], "interval")}\
-{_map(PUBLISHED_ANYWHERE, f"inet_proto . inet_service : {_TARGET}", published)}\
-{_map(PUBLISHED_AT, f"ipv4_addr . inet_proto . inet_service : {_TARGET}", published)}\
+{_set("six", "ifname", six)}\
+{_set("members6", "ipv6_addr", members6, "interval")}\
+{_set("masqueraded6", "ipv6_addr", masqueraded6, "interval")}\
+{"".join(_map(name, kind, published) for name, kind in PUBLISHED_MAPS.items())}\
 	chain prerouting {{
 		type nat hook prerouting priority dstnat; policy accept;
 		iifname "{names.management_bridge}" return
@@ -166,11 +190,14 @@ def _packet_table(
 	}}
 	chain output {{
 		type nat hook output priority -100; policy accept;
+		ip6 daddr ::1 return
 		fib daddr type local jump published
 	}}
 	chain published {{
 		dnat ip to ip daddr . meta l4proto . th dport map @{PUBLISHED_AT}
 		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @{PUBLISHED_ANYWHERE}
+		dnat ip6 to ip6 daddr . meta l4proto . th dport map @{PUBLISHED_AT6}
+		meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @{PUBLISHED_ANYWHERE6}
 	}}
 	chain input {{
 		type filter hook input priority filter; policy accept;
@@ -184,7 +211,7 @@ def _packet_table(
 		drop
 	}}
 	chain from_container {{
-		meta nfproto ipv6 drop
+		meta nfproto ipv6 iifname != @six drop
 		ip daddr 127.0.0.0/8 ct state != {{ established, related }} drop
 		tcp dport @closed_ports drop
 	}}
@@ -215,8 +242,15 @@ def _packet_table(
 		ip saddr 127.0.0.0/8 oifname "{names.bridge_prefix}*" masquerade
 		ip saddr @members oifname "{names.bridge_prefix}*" ct status dnat masquerade
 		ip saddr @masqueraded oifname != "{names.bridge_prefix}*" masquerade
+		ip6 saddr @members6 oifname "{names.bridge_prefix}*" ct status dnat masquerade
+		ip6 saddr @masqueraded6 oifname != "{names.bridge_prefix}*" masquerade
 	}}
 """
+
+
+def target_number(address: IPv6Address) -> str:
+    """Return an address as nft takes and shows it in TARGETS6."""
+    return f"0x{int(address):032x}"
 
 
 def guarded_set(port: Port) -> str | None:
@@ -232,6 +266,9 @@ def _frame_table(names: Names, ports: Sequence[Port], forwards: Iterable[Forward
     # The kind of frame is asked for by itself: what nft adds to a match on an address looks behind
     # VLAN tags, which would then pass.
     sources = [f'"{port.name}" . {port.mac} . {port.address}' for port in ports]
+    six = [port for port in ports if port.address6 is not None]
+    sources6 = [f'"{port.name}" . {port.mac} . {port.address6}' for port in six]
+    targets6 = [f'"{port.name}" . {target_number(port.address6)}' for port in six if port.address6]
     guarded = {
         name: [f'"{port.name}"' for port in ports if guarded_set(port) == name]
         for name in GUARDED_SETS
@@ -239,6 +276,8 @@ def _frame_table(names: Names, ports: Sequence[Port], forwards: Iterable[Forward
     opened = [forward_element(forward)[1] for forward in forwards if forward.direct]
     return f"""\
 {_set(PORTS_SET, "ifname . ether_addr . ipv4_addr", sources)}\
+{_set(PORTS_SET6, "ifname . ether_addr . ipv6_addr", sources6)}\
+{_set(TARGETS6, "iifname . @th,64,128", targets6).replace("type", "typeof", 1)}\
 {"".join(_set(name, "ifname", guarded[name]) for name in GUARDED_SETS)}\
 {_set(OPENED, "ipv4_addr . inet_proto . inet_service", opened)}\
 {_set(FLOWS, FLOW, [], f"dynamic, timeout; timeout {FLOW_SECONDS}s; size {MOST_FLOWS}")}\
@@ -247,6 +286,7 @@ def _frame_table(names: Names, ports: Sequence[Port], forwards: Iterable[Forward
 		iifname "{names.tap_prefix}*" goto from_tap
 	}}
 	chain from_tap {{
+		ether type ip6 goto from_tap_by_ipv6
 		ether type != {{ arp, ip }} drop
 		iifname . ether saddr . arp saddr ip @{PORTS_SET} \
 iifname . arp saddr ether . arp saddr ip @{PORTS_SET} accept
@@ -255,6 +295,15 @@ iifname . arp saddr ether . arp saddr ip @{PORTS_SET} accept
 	}}
 	chain from_source {{
 		udp sport 67 drop
+	}}
+	chain from_tap_by_ipv6 {{
+		iifname . ether saddr . ip6 saddr @{PORTS_SET6} goto from_source_by_ipv6
+		drop
+	}}
+	chain from_source_by_ipv6 {{
+		icmpv6 type {{ nd-router-advert, nd-redirect }} drop
+		icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @{TARGETS6} drop
+		udp sport 547 drop
 	}}
 	chain forward {{
 		type filter hook forward priority filter; policy accept;

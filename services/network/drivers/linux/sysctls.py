@@ -34,6 +34,35 @@ def enable_forwarding() -> None:
     log.warning("turned on net.ipv4.ip_forward: this host now routes between its networks")
 
 
+def enable_forwarding6() -> None:
+    """Let the host route IPv6. Raises Unavailable where that can't be.
+
+    A host that routes no longer listens to routers of its own by default; where it did, it goes on,
+    as else it would lose its own way out after a while.
+    """
+    path = NET / "ipv6/conf/all/forwarding"
+    try:
+        if path.read_text().strip() == "1":
+            return
+        for accepts in (NET / "ipv6/conf").glob("*/accept_ra"):
+            if accepts.read_text().strip() == "1":
+                accepts.write_text("2\n")
+        path.write_text("1\n")
+    except OSError as error:
+        raise Unavailable(
+            "cannot turn on net.ipv6.conf.all.forwarding, which containers need to reach the "
+            f"outside: {error.strerror}"
+        ) from error
+    log.warning("turned on net.ipv6.conf.all.forwarding: this host now routes IPv6")
+
+
+def enable_ipv6(interface: str) -> None:
+    """Let the host have IPv6 addresses on a bridge of ours, those that we give it."""
+    conf = NET / "ipv6/conf" / interface
+    for name, value in (("accept_ra", "0"), ("autoconf", "0"), ("disable_ipv6", "0")):
+        (conf / name).write_text(f"{value}\n")
+
+
 def disable_ipv6(interface: str) -> None:
     """Keep the host from using IPv6 on a link of ours, which may be gone already."""
     try:
