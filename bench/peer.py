@@ -1,7 +1,8 @@
 """dockerd for the time of a bench, to be measured beside: Debian's, unpacked and not installed.
 
-It has its own data, sockets and mounts, touches neither firewall nor bridges, and runs as a process
-namespace of its own, so that nothing which it starts outlives it.
+It has its own data, sockets and mounts, and runs as a process namespace of its own, so that nothing
+which it starts outlives it. It touches neither firewall nor bridges of this host: it has none, or,
+where its containers are to speak with one another, a bridge in a network namespace of its own.
 """
 
 import os
@@ -25,8 +26,11 @@ LOG_BYTES = 3000
 
 
 @contextmanager
-def dockerd() -> Iterator[tuple[str, Account]]:
+def dockerd(*, networked: bool = False) -> Iterator[tuple[str, Account]]:
     """Run dockerd, and yield the address of its socket and the account that is charged for it.
+
+    With `networked` its containers are on a bridge with one another, and nobody else is; it pulls
+    nothing then, as it reaches no registry either.
 
     Raises SystemExit with the end of its log where it does not start.
     """
@@ -41,7 +45,7 @@ def dockerd() -> Iterator[tuple[str, Account]]:
         account = undo.enter_context(Account("dockerd", cgroup))
         with account.charged():
             process = subprocess.Popen(
-                command(directory, cgroup),
+                command(directory, cgroup, networked=networked),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -68,11 +72,12 @@ def provide() -> None:
         subprocess.run(["dpkg-deb", "--extract", deb, TOOLS], check=True)
 
 
-def command(directory: Path, cgroup: str) -> list[str]:
+def command(directory: Path, cgroup: str, *, networked: bool) -> list[str]:
     """Return dockerd's command line, in namespaces that end with it and it with us."""
     return [
         *("setpriv", "--pdeathsig", "KILL"),
         *("unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"),
+        *(("--net",) if networked else ()),
         *("tini-static", "--", "dockerd"),
         f"--config-file={directory}/daemon.json",
         f"--host=unix://{directory}/docker.sock",
@@ -81,7 +86,8 @@ def command(directory: Path, cgroup: str) -> list[str]:
         f"--pidfile={directory}/pid",
         f"--cgroup-parent=/{cgroup}",
         "--exec-opt=native.cgroupdriver=cgroupfs",
-        *("--bridge=none", "--iptables=false", "--ip6tables=false"),
+        *(() if networked else ("--bridge=none",)),
+        *("--iptables=false", "--ip6tables=false"),
         *("--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"),
     ]
 

@@ -241,6 +241,7 @@ def _attachment(network: str, endpoint: Fields) -> NetworkAttachment:
         network=_network_name(network),
         aliases=aliases,
         ipv4_address=addresses.text("IPv4Address"),
+        ipv6_address=addresses.text("IPv6Address"),
         mac_address=endpoint.text("MacAddress"),
     )
     addresses.finish()

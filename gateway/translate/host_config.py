@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 
 from vic.exec.v1.container_pb2 import (
     ContainerSpec,
@@ -131,7 +131,7 @@ def _port_bindings(fields: Fields) -> Iterator[PortBinding]:
             yield PortBinding(
                 container_port=int(found[1]),
                 protocol=_PROTOCOLS[protocol],
-                host_address=_host_address(place.text("HostIp"), name),
+                host_address=_host_address(place.text("HostIp")),
                 host_port_start=first,
                 host_port_end=last,
             )
@@ -149,13 +149,11 @@ def _host_ports(text: str) -> tuple[int, int]:
     return first, last
 
 
-def _host_address(text: str, name: str) -> str:
+def _host_address(text: str) -> str:
     if not text:
         return ""
     try:
         address = ip_address(text.removeprefix("[").removesuffix("]"))
     except ValueError:
         raise bad_parameter(f"invalid IP address: {text}") from None
-    if not isinstance(address, IPv4Address):
-        raise not_implemented(f"IPv6 address {text} in {name}")
     return str(address)

@@ -97,9 +97,9 @@ def endpoint_settings(endpoint: ContainerEndpoint, container: Container) -> dict
         "Gateway": endpoint.ipv4_gateway,
         "IPAddress": endpoint.ipv4_address.partition("/")[0],
         "IPPrefixLen": endpoint.ipv4_prefix_length,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "IPv6Gateway": endpoint.ipv6_gateway,
+        "GlobalIPv6Address": endpoint.ipv6_address,
+        "GlobalIPv6PrefixLen": endpoint.ipv6_prefix_length,
         "DNSNames": names,
     }
 

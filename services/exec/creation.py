@@ -206,6 +206,7 @@ class Creator:
                 network_pb2.EndpointRequest(
                     network=attachment.network,
                     ipv4_address=attachment.ipv4_address,
+                    ipv6_address=attachment.ipv6_address,
                     mac_address=attachment.mac_address,
                     aliases=attachment.aliases,
                 )
@@ -291,6 +292,9 @@ def container_endpoints(
             ipv4_prefix_length=endpoint.ipv4_prefix_length,
             ipv4_gateway=endpoint.ipv4_gateway,
             external=endpoint.external,
+            ipv6_address=endpoint.ipv6_address,
+            ipv6_prefix_length=endpoint.ipv6_prefix_length,
+            ipv6_gateway=endpoint.ipv6_gateway,
             aliases=endpoint.aliases,
         )
         for endpoint in endpoints

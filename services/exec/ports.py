@@ -1,7 +1,7 @@
 """Published ports: what a specification asks for, and what network gave."""
 
 import re
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import ip_address
 
 from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
@@ -39,8 +39,8 @@ def validate_ports(spec: container_pb2.ContainerSpec) -> None:
             raise _invalid(f"invalid port specification: {first}-{last}")
         try:
             if binding.host_address:
-                IPv4Address(binding.host_address)
-        except AddressValueError as error:
+                ip_address(binding.host_address)
+        except ValueError as error:
             raise _invalid(f"invalid IP address: {binding.host_address}") from error
     wanted_bindings(spec)
 

@@ -8,7 +8,7 @@ Source: "external network" and the trust levels of the documents of vSphere Inte
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from portlayer.errors import FailedPrecondition, InvalidArgument, Reason
 from services.network.drivers import Level, Transport
@@ -28,7 +28,7 @@ class PortWish:
     transport: Transport
     port: int
     """The container's."""
-    host_address: IPv4Address | None = None
+    host_address: IPv4Address | IPv6Address | None = None
     """None means where the network publishes."""
     first: int = 0
     last: int = 0

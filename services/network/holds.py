@@ -31,7 +31,7 @@ class Holds:
         held = socket.socket(family, _KINDS[transport] | socket.SOCK_CLOEXEC)
         try:
             if family == socket.AF_INET6:
-                # The same port of IPv4 is another one's. And it must not listen: what comes from ::1
+                # The same port of IPv4 is another's. And it must not listen: what comes from ::1
                 # is led nowhere, and is to be refused, so that callers go on to 127.0.0.1.
                 held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             elif transport is Transport.TCP:

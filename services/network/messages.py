@@ -11,7 +11,7 @@ from portlayer.journal import Entry
 from services.network.drivers import Forward, Level, Transport
 from services.network.endpoints import Endpoints
 from services.network.external import PortWish
-from services.network.ipam import parse_ipv4
+from services.network.ipam import parse_ipv4, parse_ipv6
 from services.network.model import Endpoint, External, Kind, Network, Wish
 from services.network.networks import Networks
 from services.network.plans import Plan
@@ -269,10 +269,16 @@ def _port_wish(port: pb.PublishedPort) -> PortWish:
     return PortWish(
         transport=_TRANSPORTS[port.protocol],
         port=port.container_port,
-        host_address=parse_ipv4(port.host_address) if port.host_address else None,
+        host_address=_host_address(port.host_address),
         first=first,
         last=last,
     )
+
+
+def _host_address(text: str) -> IPv4Address | IPv6Address | None:
+    if not text:
+        return None
+    return parse_ipv6(text) if ":" in text else parse_ipv4(text)
 
 
 def _subnet(text: str, what: str) -> IPv4Network | None:

@@ -4,18 +4,24 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
 
-from portlayer.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Reason
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotImplementedYet,
+    Reason,
+)
 from services.network import external
 from services.network.drivers import Driver, Forward, Transport
 from services.network.endpoints import Endpoints
 from services.network.external import PortWish
 from services.network.finish import finish
 from services.network.holds import Holds, Place, free_ports
-from services.network.model import Network, Reservation
+from services.network.model import Endpoint, Network, Reservation
 from services.network.networks import Networks
 from services.network.options import ANY_ADDRESS
 from services.network.store import NetworkStore
@@ -24,16 +30,20 @@ from services.network.turns import Turns
 log = logging.getLogger("vic.network.publications")
 
 SHORT_ID_CHARACTERS = 12
+ANY_ADDRESS6 = IPv6Address(0)
+
+
+Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A port that is to lead to one address of a container."""
+    """A port that is to lead to a container, under one number wherever it does."""
 
     transport: Transport
-    address: IPv4Address
     port: int
-    host_address: IPv4Address
+    ways: tuple[tuple[Address, Address], ...]
+    """Addresses of the host, each with the container's that it leads to."""
     first: int = 0
     last: int = 0
 
@@ -101,17 +111,19 @@ class Publications:
                 *self._on_external_networks(reservation, wishes, exposed),
             ]
             known = self.of(container_id)
-            if known and _fit(known, wanted):
-                return known
+            if known and (led := _led(known, wanted)) is not None:
+                if led != known:
+                    await finish(self._lead(container_id, known, led))
+                return led
             await self._unpublish(container_id)
             if not wanted:
                 return ()
             async with AsyncExitStack() as undo:
                 forwards = []
                 for wish in wanted:
-                    forward = self._open(reservation, wish)
-                    undo.callback(self._holds.give_back, _place(forward))
-                    forwards.append(forward)
+                    for forward in self._open(reservation, wish):
+                        undo.callback(self._holds.give_back, _place(forward))
+                        forwards.append(forward)
                 undo.push_async_callback(self._driver.forward, (), forwards)
                 await self._driver.forward(forwards, ())
                 await finish(self._record(container_id, tuple(forwards), undo))
@@ -132,6 +144,14 @@ class Publications:
         await self._store.add_forwards(container_id, forwards)
         undo.pop_all()
         self._published[container_id] = forwards
+
+    async def _lead(
+        self, container_id: str, known: tuple[Forward, ...], led: tuple[Forward, ...]
+    ) -> None:
+        """Let a container's ports lead to other addresses of it."""
+        await self._driver.forward(led, known)
+        await self._store.change_forwards(container_id, led)
+        self._published[container_id] = led
 
     async def _unpublish(self, container_id: str) -> None:
         forwards = self.of(container_id)
@@ -154,19 +174,20 @@ class Publications:
         """
         if not wishes:
             return []
-        network, address = self._target(reservation)
+        network, endpoint = self._target(reservation)
         failure = _failure(reservation)
         if network.external is not None:
             external.check_admits(network, failure)
+            assert endpoint.ipv4 is not None
             for wish in wishes:
-                external.check_same_port(network, address, wish, failure)
+                external.check_same_port(network, endpoint.ipv4, wish, failure)
             return []
         usual = ANY_ADDRESS
         if any(wish.host_address is None for wish in wishes):
             usual = await self._networks.host_address(network)
         return [
             _Wanted(
-                *(wish.transport, address, wish.port, wish.host_address or usual),
+                *(wish.transport, wish.port, _ways(wish, endpoint, usual, failure)),
                 *(wish.first, wish.last),
             )
             for wish in wishes
@@ -181,7 +202,7 @@ class Publications:
         """Return which ports are to be open at a container's own addresses."""
         ports = dict.fromkeys([*((wish.transport, wish.port) for wish in wishes), *exposed])
         return [
-            _Wanted(transport, address, port, address, port, port)
+            _Wanted(transport, port, ((address, address),), port, port)
             for address in self._admitting(reservation)
             for transport, port in ports
         ]
@@ -193,19 +214,19 @@ class Publications:
             if outer is not None and outer.level in external.ADMITTING and endpoint.ipv4:
                 yield endpoint.ipv4
 
-    def _target(self, reservation: Reservation) -> tuple[Network, IPv4Address]:
-        """Return the first network of a container that has a way in, and its address there."""
+    def _target(self, reservation: Reservation) -> tuple[Network, Endpoint]:
+        """Return the first network of a container that has a way in, and its place there."""
         for endpoint in reservation.endpoints:
             network = self._networks.get(endpoint.network_id)
             if endpoint.ipv4 is not None and not network.management and not network.internal:
-                return network, endpoint.ipv4
+                return network, endpoint
         raise FailedPrecondition(
             f"{_failure(reservation)}: it is in no network that can be reached from outside",
             Reason.WRONG_STATE,
         )
 
-    def _open(self, reservation: Reservation, wish: _Wanted) -> Forward:
-        """Hold the first port that fits a wish. Raises what publish raises."""
+    def _open(self, reservation: Reservation, wish: _Wanted) -> list[Forward]:
+        """Hold the first port that fits a wish, wherever it is. Raises what publish raises."""
         anywhere = self._free_ports()
         candidates: Sequence[int] = range(wish.first, wish.last + 1)
         if not wish.first:
@@ -213,13 +234,27 @@ class Publications:
             candidates = [*anywhere[begin:], *anywhere[:begin]]
         problem = ""
         for host_port in candidates:
-            forward = Forward(wish.transport, wish.host_address, host_port, wish.address, wish.port)
-            problem = self._problem(forward)
+            forwards = [
+                Forward(wish.transport, host_address, host_port, address, wish.port)
+                for host_address, address in wish.ways
+            ]
+            problem = self._hold(forwards)
             if not problem:
                 if not wish.first:
                     self._next = anywhere.index(host_port) + 1
-                return forward
+                return forwards
         raise AlreadyExists(f"{_failure(reservation)}: {problem}", Reason.PORT_IN_USE)
+
+    def _hold(self, forwards: Sequence[Forward]) -> str:
+        """Hold all ports or none; returns why one can't be had, or nothing."""
+        with ExitStack() as undo:
+            for forward in forwards:
+                problem = self._problem(forward)
+                if problem:
+                    return problem
+                undo.callback(self._holds.give_back, _place(forward))
+            undo.pop_all()
+        return ""
 
     def _problem(self, forward: Forward) -> str:
         """Hold a port; returns in Docker's words why it can't be had, or nothing."""
@@ -256,19 +291,60 @@ def _clash(one: Forward, other: Forward) -> bool:
         and one.host_port == other.host_port
         and (
             one.host_address == other.host_address
-            or ANY_ADDRESS in (one.host_address, other.host_address)
+            or (
+                one.host_address.version == other.host_address.version
+                and (one.host_address.is_unspecified or other.host_address.is_unspecified)
+            )
         )
     )
 
 
-def _fit(known: Sequence[Forward], wanted: Sequence[_Wanted]) -> bool:
-    """Tell whether published ports are what is wished for."""
-    return len(known) == len(wanted) and all(
-        (forward.transport, forward.address, forward.port, forward.host_address)
-        == (wish.transport, wish.address, wish.port, wish.host_address)
-        and (not wish.first or wish.first <= forward.host_port <= wish.last)
-        for forward, wish in zip(known, wanted, strict=True)
-    )
+def _ways(
+    wish: PortWish, endpoint: Endpoint, usual: IPv4Address, failure: str
+) -> tuple[tuple[Address, Address], ...]:
+    """Return where a port is to be, and to which address it leads from there.
+
+    Who names no address has it at all of the host's, those of IPv6 as well where the container has
+    IPv6. Raises InvalidArgument (INVALID_ADDRESS) and NotImplementedYet.
+    """
+    where = wish.host_address
+    assert endpoint.ipv4 is not None
+    if isinstance(where, IPv6Address):
+        if where.is_loopback:
+            # The kernel translates nothing that comes from ::1.
+            raise NotImplementedYet(
+                f"{failure}: ports published on ::1 are not implemented; publish on 127.0.0.1"
+            )
+        if endpoint.ipv6 is None:
+            raise InvalidArgument(
+                f"{failure}: no port can be published on {where}: the container has no IPv6 "
+                "address",
+                Reason.INVALID_ADDRESS,
+            )
+        return ((where, endpoint.ipv6),)
+    four: tuple[Address, Address] = (usual if where is None else where, endpoint.ipv4)
+    if where is None and usual == ANY_ADDRESS and endpoint.ipv6 is not None:
+        return four, (ANY_ADDRESS6, endpoint.ipv6)
+    return (four,)
+
+
+def _led(known: Sequence[Forward], wanted: Sequence[_Wanted]) -> tuple[Forward, ...] | None:
+    """Return published ports as they are to lead now; None where they aren't those wished for."""
+    left = list(known)
+    led: list[Forward] = []
+    for wish in wanted:
+        mine, left = left[: len(wish.ways)], left[len(wish.ways) :]
+        if len(mine) < len(wish.ways) or len({forward.host_port for forward in mine}) != 1:
+            return None
+        for forward, (host_address, address) in zip(mine, wish.ways, strict=True):
+            fits = (forward.transport, forward.port, forward.host_address) == (
+                *(wish.transport, wish.port),
+                host_address,
+            )
+            if not fits or (wish.first and not wish.first <= forward.host_port <= wish.last):
+                return None
+            led.append(replace(forward, address=address))
+    return None if left else tuple(led)
 
 
 def _failure(reservation: Reservation) -> str:

@@ -252,20 +252,19 @@ class NetworkStore:
 
     async def add_forwards(self, container_id: str, forwards: Iterable[Forward]) -> None:
         """Record a container's published ports."""
-        rows = [
-            {
-                "container_id": container_id,
-                "position": position,
-                "transport": forward.transport.value,
-                "host_address": str(forward.host_address),
-                "host_port": forward.host_port,
-                "address": str(forward.address),
-                "port": forward.port,
-            }
-            for position, forward in enumerate(forwards)
-        ]
         async with self._writing, self._store.transaction() as connection:
-            await connection.execute(sa.insert(_published_ports), rows)
+            await connection.execute(
+                sa.insert(_published_ports), _forward_rows(container_id, forwards)
+            )
+
+    async def change_forwards(self, container_id: str, forwards: Iterable[Forward]) -> None:
+        """Record other published ports of a container, in the place of those that it had."""
+        of_it = _published_ports.c.container_id == container_id
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(sa.delete(_published_ports).where(of_it))
+            await connection.execute(
+                sa.insert(_published_ports), _forward_rows(container_id, forwards)
+            )
 
     async def remove_forwards(self, container_id: str) -> None:
         """Forget a container's published ports."""
@@ -426,6 +425,21 @@ def _reservation(row: Row, endpoints: Iterable[Endpoint]) -> Reservation:
         created_at=_moment(row["created_at"]),
         resolvers=tuple(ip_address(text) for text in row["resolvers"]),
     )
+
+
+def _forward_rows(container_id: str, forwards: Iterable[Forward]) -> list[dict[str, Any]]:
+    return [
+        {
+            "container_id": container_id,
+            "position": position,
+            "transport": forward.transport.value,
+            "host_address": str(forward.host_address),
+            "host_port": forward.host_port,
+            "address": str(forward.address),
+            "port": forward.port,
+        }
+        for position, forward in enumerate(forwards)
+    ]
 
 
 def _forward(row: Row) -> Forward:

@@ -121,5 +121,6 @@ def _hosts(
     if spec.domainname:
         names.insert(0, f"{spec.hostname}.{spec.domainname}")
     for endpoint in endpoints:
-        for name in names:
-            yield endpoint.ipv4_address, name
+        for address in filter(None, (endpoint.ipv4_address, endpoint.ipv6_address)):
+            for name in names:
+                yield address, name

@@ -1,7 +1,7 @@
 """Published ports: which are given, refused, kept and freed."""
 
 import socket
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -10,6 +10,7 @@ from portlayer.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    NotImplementedYet,
     Reason,
     Unavailable,
 )
@@ -35,7 +36,9 @@ def free(count: int = 1, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[i
     return ports
 
 
-def tcp(port: int, first: int = 0, last: int = 0, at: IPv4Address | None = None) -> PortWish:
+def tcp(
+    port: int, first: int = 0, last: int = 0, at: IPv4Address | IPv6Address | None = None
+) -> PortWish:
     """Return the wish for a TCP port."""
     return PortWish(Transport.TCP, port, at, first, last or first)
 
@@ -175,3 +178,51 @@ async def test_a_platform_that_refuses_leaves_nothing_held(facet: Facet) -> None
     facet.platform.refusing = False
     assert facet.publications.forwards() == []
     await facet.publications.publish("c1", [tcp(80, port)])
+
+
+async def test_a_port_is_published_for_both_kinds_of_addresses_where_there_are_both(
+    runs: Runs,
+) -> None:
+    facet = await runs.start()
+    await facet.networks.create(Plan("six", ipv6=True))
+    await facet.endpoints.reserve("c1", "", "", [Wish("six")])
+    (port,) = free()
+    published = await facet.publications.publish("c1", [tcp(80, port), tcp(81)])
+    assert [(str(f.host_address), f.port) for f in published] == [
+        *(("0.0.0.0", 80), ("::", 80)),
+        *(("0.0.0.0", 81), ("::", 81)),
+    ]
+    assert [f.host_port for f in published[:2]] == [port, port]
+    assert published[2].host_port == published[3].host_port
+    # Nobody else has it, and whoever comes from ::1 is refused at once.
+    with socket.socket(socket.AF_INET6) as other, pytest.raises(OSError, match="in use"):
+        other.bind(("::", port))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("::1", port), timeout=60).close()
+    facet = await runs.start()
+    assert await facet.publications.publish("c1", [tcp(80, port), tcp(81)]) == published
+
+
+async def test_a_port_that_is_not_free_of_one_kind_is_not_had_at_all(facet: Facet) -> None:
+    await facet.networks.create(Plan("six", ipv6=True))
+    await facet.endpoints.reserve("c1", "", "", [Wish("six")])
+    with socket.socket(socket.AF_INET6) as other:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::", 0))
+        port = other.getsockname()[1]
+        with pytest.raises(AlreadyExists, match="address already in use"):
+            await facet.publications.publish("c1", [tcp(80, port)])
+        with socket.socket() as free_again:
+            free_again.bind(("0.0.0.0", port))
+
+
+async def test_what_ipv6_cannot_publish_is_refused(facet: Facet) -> None:
+    await facet.networks.create(Plan("six", ipv6=True))
+    await facet.endpoints.reserve("c1", "", "", [Wish("six")])
+    await reserve(facet, "c2")
+    with pytest.raises(NotImplementedYet, match="published on ::1 are not implemented"):
+        await facet.publications.publish("c1", [tcp(80, at=IPv6Address("::1"))])
+    with pytest.raises(InvalidArgument, match="the container has no IPv6 address"):
+        await facet.publications.publish("c2", [tcp(80, at=IPv6Address("::"))])
+    (only,) = await facet.publications.publish("c1", [tcp(80, at=IPv6Address("::"))])
+    assert only.address == IPv6Address("fd12:3456:789a::2")

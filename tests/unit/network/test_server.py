@@ -114,7 +114,6 @@ async def test_a_call_without_a_container_is_refused(servicer: NetworkServicer) 
 @pytest.mark.parametrize(
     "request_",
     [
-        pb.CreateRequest(name="a", enable_ipv6=True),
         pb.CreateRequest(name="a", kind=pb.NETWORK_KIND_NONE),
         pb.CreateRequest(name="a", pools=[pb.AddressPool(), pb.AddressPool()]),
     ],
@@ -140,8 +139,3 @@ def test_what_is_no_address_is_refused(pool: pb.AddressPool) -> None:
 def test_host_bits_of_a_subnet_are_cleared_as_docker_does() -> None:
     found = messages.plan(pb.CreateRequest(name="a", pools=[pb.AddressPool(subnet="10.1.2.3/16")]))
     assert str(found.subnet) == "10.1.0.0/16"
-
-
-def test_an_ipv6_wish_is_refused_by_name() -> None:
-    with pytest.raises(NotImplementedYet, match="IPv6"):
-        messages.wishes([pb.EndpointRequest(network="a", ipv6_address="fd00::1")])

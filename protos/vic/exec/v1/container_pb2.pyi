@@ -432,7 +432,7 @@ class ContainerStatus(_message.Message):
     def __init__(self, state: _Optional[_Union[ContainerState, str]] = ..., pid: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ..., oom_killed: _Optional[bool] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restart_count: _Optional[int] = ..., start_kind: _Optional[_Union[StartKind, str]] = ..., kernel_release: _Optional[str] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
 
 class ContainerEndpoint(_message.Message):
-    __slots__ = ("network_id", "network_name", "endpoint_id", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "aliases", "external")
+    __slots__ = ("network_id", "network_name", "endpoint_id", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "aliases", "external", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway")
     NETWORK_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -442,6 +442,9 @@ class ContainerEndpoint(_message.Message):
     IPV4_GATEWAY_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_FIELD_NUMBER: _ClassVar[int]
+    IPV6_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    IPV6_PREFIX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    IPV6_GATEWAY_FIELD_NUMBER: _ClassVar[int]
     network_id: str
     network_name: str
     endpoint_id: str
@@ -451,7 +454,10 @@ class ContainerEndpoint(_message.Message):
     ipv4_gateway: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     external: bool
-    def __init__(self, network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., external: _Optional[bool] = ...) -> None: ...
+    ipv6_address: str
+    ipv6_prefix_length: int
+    ipv6_gateway: str
+    def __init__(self, network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., external: _Optional[bool] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ...) -> None: ...
 
 class Container(_message.Message):
     __slots__ = ("id", "spec", "status", "created_at", "endpoints", "disk_chain_length", "published_ports")
