@@ -143,6 +143,7 @@ DAMAGES = {
     "a stranger allowed": f"nft add element bridge {FRAMES} sources {STRANGER}",
     "a stranger with a note": f"nft add element bridge {FRAMES} sources {NOTED}",
     "the bridge's address removed": "ip addr flush dev vic0b0",
+    "the bridge's route removed": "ip route del 172.17.0.0/16 dev vic0b0",
     "an address added": "ip addr add 10.99.0.1/24 dev vic0b0",
     "the bridge set down": "ip link set vic0b0 down",
     "the bridge deleted": "ip link del vic0b0",

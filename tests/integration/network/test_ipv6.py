@@ -179,6 +179,7 @@ async def test_what_somebody_took_is_put_back(facet: Facet) -> None:
     await facet.container("c1", "six")
     for harm in (
         "ip -6 addr flush dev vic0b1 scope global",
+        f"ip -6 route del {SUBNET} dev vic0b1",
         "nft flush set bridge vic_1a2b3c4d_l2 sources6",
         "nft flush set bridge vic_1a2b3c4d_l2 targets6",
     ):

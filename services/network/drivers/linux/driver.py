@@ -280,6 +280,7 @@ class LinuxDriver:
             except VicError as error:
                 # Of an external network whose parent is gone, say: the others go on.
                 log.error("no way from %s to its network: %s", name, error.message)
+        changed += self._links.ensure_routes(bridges)
         cables = {self._names.uplink(segment.ordinal) for segment in bridges.values()}
         present = self._links.own()
         for name in present.keys() - cables:

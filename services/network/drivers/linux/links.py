@@ -3,8 +3,9 @@
 import errno
 import secrets
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
@@ -16,6 +17,13 @@ from services.network.ipam import mac_of
 
 IFF_LOOPBACK = 8
 IFA_F_NODAD = 2
+# Of linux/rtnetlink.h: RT_TABLE_MAIN, RT_SCOPE_LINK, RTPROT_KERNEL; of linux/ipv6_route.h.
+MAIN_TABLE = 254
+LINK_SCOPE = 253
+KERNEL = 2
+KERNEL_METRIC6 = 256
+
+Subnet = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,40 @@ class Links:
             if message["index"] not in own
         )
         return sorted(address for address in addresses if address in subnet)
+
+    def ensure_routes(self, bridges: Mapping[str, Segment]) -> list[str]:
+        """Put back the routes to bridges' subnets, which come and go with addresses as a rule."""
+        present: set[tuple[Subnet, int]] = set()
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for route in self._route.get_routes(family=family):
+                if route["table"] == MAIN_TABLE and route.get_attr("RTA_DST") is not None:
+                    subnet = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
+                    present.add((ip_network(subnet), route.get_attr("RTA_OIF")))
+        indexes = {link.name: link.index for link in self.own().values()}
+        changed = []
+        for name, segment in bridges.items():
+            if segment.uplink is not None or name not in indexes:
+                continue
+            subnets: list[tuple[Subnet, str]] = [(segment.subnet, str(segment.gateway))]
+            if segment.subnet6 is not None:
+                subnets.append((segment.subnet6, str(segment.gateway6)))
+            for subnet, gateway in subnets:
+                if (subnet, indexes[name]) not in present:
+                    self._add_route(subnet, gateway, indexes[name])
+                    changed.append(f"led {subnet} to {name} again")
+        return changed
+
+    def _add_route(self, subnet: Subnet, gateway: str, index: int) -> None:
+        # As the kernel itself makes it when a bridge gets its address.
+        four = {"family": socket.AF_INET, "scope": LINK_SCOPE, "prefsrc": gateway}
+        six = {"family": socket.AF_INET6, "priority": KERNEL_METRIC6}
+        self._route.route(
+            "add",
+            dst=str(subnet),
+            oif=index,
+            proto=KERNEL,
+            **(four if subnet.version == 4 else six),
+        )
 
     def remove(self, name: str) -> bool:
         """Remove a link; tells whether it was there."""
