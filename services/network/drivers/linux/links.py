@@ -141,8 +141,8 @@ class Links:
         for family in (socket.AF_INET, socket.AF_INET6):
             for route in self._route.get_routes(family=family):
                 if route["table"] == MAIN_TABLE and route.get_attr("RTA_DST") is not None:
-                    subnet = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
-                    present.add((ip_network(subnet), route.get_attr("RTA_OIF")))
+                    destination = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
+                    present.add((ip_network(destination), route.get_attr("RTA_OIF")))
         indexes = {link.name: link.index for link in self.own().values()}
         changed = []
         for name, segment in bridges.items():
