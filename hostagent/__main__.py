@@ -23,6 +23,7 @@ from hostagent.bootstrap import BootstrapImages
 from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups, mounted_hierarchies
 from hostagent.commandline import OVERHEAD_MIB
+from hostagent.forking.parts import PartsMaker
 from hostagent.inventory import Inventory
 from hostagent.journal import Journal
 from hostagent.launchpad import Launchpad
@@ -88,8 +89,10 @@ async def run(settings: HostAgentSettings) -> None:
             groups=groups,
             launchpad=launchpad,
             assembler=Assembler(layout, settings.disk_directories, bootstraps, outputs),
+            parts=PartsMaker(layout, outputs),
         )
         agent = HostAgent(host, inventory, parents, tasks)
+        stack.push_async_callback(agent.templates.close)
         stack.push_async_callback(agent.finish_launches)
         server = FacetServer(
             Credentials.load(settings.credentials_dir), settings.instance_id, ACCESS, [SERVICE]

@@ -29,7 +29,7 @@ from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
-from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
+from services.exec.drivers.qemu.ready import READY_PREFIX, TEMPLATE_PREFIX, ReadyClones
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Size
 from services.exec.resources import host_weight
@@ -133,7 +133,7 @@ class QemuHypervisor:
         self, machine: MachineSpec, shape: hostagent_pb2.Shape
     ) -> hostagent_pb2.RunningMachine | None:
         """Make a clone that waits the container's, where there is one that can be used."""
-        ready = self._ready.take(shape)
+        ready = await self._ready.take(shape)
         if ready is None:
             return None
         try:
@@ -340,7 +340,7 @@ class QemuHypervisor:
 
 def _is_ours(machine_id: str) -> bool:
     """Tell whether a machine is a parent, or kept ready, and so no container's."""
-    return machine_id.startswith((PREFIX, READY_PREFIX))
+    return machine_id.startswith((PREFIX, READY_PREFIX, TEMPLATE_PREFIX))
 
 
 def _exited(event: hostagent_pb2.Event) -> MachineExited:

@@ -2,7 +2,9 @@
 
 What a start costs under emulation is guest code that runs for the first time, and a clone that has
 gone through the motions once has that behind it. It stands still then, and is nobody's until a
-start takes it. None is worth recovering: what an exec before us left is ended.
+start takes it. Under emulation one clone goes through them, as the template, and the others are
+forks of its process: these cost milliseconds, so that a start for which none waits takes one as
+well. None is worth recovering: what an exec before us left is ended.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from services.exec.drivers.qemu.qmp import QmpError, command
 log = logging.getLogger("vic.exec.qemu.ready")
 
 READY_PREFIX = "ready-"
+TEMPLATE_PREFIX = "template-"
 # A warm-up takes a second on an idle machine; it has the lowest weight on a busy one.
 WARM_SECONDS = 120.0
 # After a clone that could not be made ready; doubled each time in a row.
@@ -30,6 +33,8 @@ LONGEST_RETRY_SECONDS = 300.0
 # A container that does little is over soon after its start, and so is who waits for it: while
 # another clone is there for the next start, its replacement leaves the CPUs to both.
 QUIET_SECONDS = 0.5
+# Of forks in a row that failed; the template is warmed up anew then.
+MOST_FAILED_FORKS = 3
 # How often the host's memory is looked at while clones wait.
 MEMORY_SECONDS = 15.0
 
@@ -65,6 +70,9 @@ class ReadyClones:
         self._ends: set[asyncio.Task[None]] = set()
         # Clones that were taken and could not be used.
         self.failed = 0
+        self._template: ReadyClone | None = None
+        self._failed_forks = 0
+        self._forkable = True
 
     @property
     def waiting(self) -> int:
@@ -81,12 +89,14 @@ class ReadyClones:
         self._wanted = self.memory.automatic() if count is None else count
         self._changed.set()
 
-    def take(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
-        """Return a clone of a shape, the caller's from now on."""
-        if not self._waiting or shape.SerializeToString(deterministic=True) != self._shape:
+    async def take(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
+        """Return a clone of a shape, the caller's from now on; where none waits, it is forked."""
+        if not self._wanted or shape.SerializeToString(deterministic=True) != self._shape:
             return None
         self._changed.set()
-        return self._waiting.popleft()
+        if self._waiting:
+            return self._waiting.popleft()
+        return await self._fork(shape)
 
     def give_back(self, clone: ReadyClone) -> None:
         """Take a clone back that was not used."""
@@ -99,6 +109,9 @@ class ReadyClones:
 
     def ended(self, machine_id: str) -> None:
         """Take in that a machine has ended."""
+        if self._template is not None and self._template.machine_id == machine_id:
+            self._template = None
+            self._changed.set()
         for clone in [one for one in self._waiting if one.machine_id == machine_id]:
             log.warning("a ready clone has ended by itself", extra={"machine": machine_id})
             self._waiting.remove(clone)
@@ -117,7 +130,8 @@ class ReadyClones:
 
     def _pause(self) -> float:
         """Return for how many seconds more a replacement can wait, as another clone still does."""
-        return self._quiet_at - time.monotonic() if self._waiting else 0.0
+        cheap = self._template is not None or not self._waiting
+        return 0.0 if cheap else self._quiet_at - time.monotonic()
 
     async def keep(self, shape: hostagent_pb2.Shape) -> None:
         """End what was left by an exec before us, then keep clones of a shape ready for ever."""
@@ -159,6 +173,9 @@ class ReadyClones:
             kept = 0 if spare < 0 else self._wanted
             while len(self._waiting) > kept:
                 await self._end(self._waiting.popleft().machine_id)
+            if not kept and self._template is not None:
+                template, self._template = self._template, None
+                await self._end(template.machine_id)
             if self._starts or len(self._waiting) >= kept or spare < MARGIN_BYTES:
                 return
             if self._pause() > 0:
@@ -168,16 +185,55 @@ class ReadyClones:
             log.info("a clone is ready", extra={"machine": clone.machine_id})
 
     async def _prepare(self, shape: hostagent_pb2.Shape) -> ReadyClone:
-        """Make a clone, let it warm up, and hold its CPUs."""
-        parent_id = await self._parents.ready(shape)
-        machine_id = READY_PREFIX + secrets.token_hex(8)
-        machine = hostagent_pb2.Machine(
-            machine_id=machine_id,
-            launch_id=machine_id,
-            kind=hostagent_pb2.MACHINE_KIND_READY,
-            shape=shape,
-            parent_id=parent_id,
+        """Make a clone that has warmed up and stands still."""
+        if self._forkable and self._template is None:
+            await self._make_template(shape)
+        clone = await self._fork(shape)
+        return clone or await self._warm_up(READY_PREFIX, hostagent_pb2.MACHINE_KIND_READY, shape)
+
+    async def _make_template(self, shape: hostagent_pb2.Shape) -> None:
+        """Warm a template up, where the host can fork one."""
+        info = await self._agent.Info(hostagent_pb2.InfoRequest())
+        self._forkable = info.accelerator == hostagent_pb2.ACCELERATOR_TCG
+        if self._forkable:
+            kind = hostagent_pb2.MACHINE_KIND_TEMPLATE
+            self._template = await self._warm_up(TEMPLATE_PREFIX, kind, shape)
+            log.info("a template is ready", extra={"machine": self._template.machine_id})
+
+    async def _fork(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
+        """Fork the template, where there is one and it can be done."""
+        template = self._template
+        if template is None:
+            return None
+        machine = _machine(
+            READY_PREFIX, hostagent_pb2.MACHINE_KIND_READY, shape, template.parent_id
         )
+        launch = hostagent_pb2.LaunchRequest(machine=machine, template_id=template.machine_id)
+        try:
+            await self._agent.Launch(launch)
+        except VicError as error:
+            self._end_soon(machine.machine_id)
+            self._forks_fail(template, error)
+            return None
+        self._failed_forks = 0
+        return ReadyClone(machine.machine_id, template.parent_id)
+
+    def _forks_fail(self, template: ReadyClone, error: VicError) -> None:
+        """Give a template up that can't be forked; after some, fork no more."""
+        log.warning("a template can't be forked: %s", error.message)
+        if self._template is template:
+            self._template = None
+            self._end_soon(template.machine_id)
+        self._failed_forks += 1
+        self._forkable = self._failed_forks < MOST_FAILED_FORKS
+
+    async def _warm_up(
+        self, prefix: str, kind: hostagent_pb2.MachineKind, shape: hostagent_pb2.Shape
+    ) -> ReadyClone:
+        """Launch a clone, let it warm up, and hold its CPUs."""
+        parent_id = await self._parents.ready(shape)
+        machine = _machine(prefix, kind, shape, parent_id)
+        machine_id = machine.machine_id
         try:
             launch = hostagent_pb2.LaunchRequest(machine=machine)
             running = (await self._agent.Launch(launch)).machine
@@ -206,16 +262,19 @@ class ReadyClones:
         self._parents.worked(running.parent_id)
 
     async def close(self) -> None:
-        """End all that wait."""
+        """End all that wait, and what they are forked of."""
         for clone in self._waiting:
             self._end_soon(clone.machine_id)
         self._waiting.clear()
+        if self._template is not None:
+            self._end_soon(self._template.machine_id)
+            self._template = None
         if self._ends:
             await asyncio.wait(self._ends)
 
     async def _sweep(self) -> None:
         for machine in (await self._agent.List(hostagent_pb2.ListRequest())).machines:
-            if machine.machine_id.startswith(READY_PREFIX):
+            if machine.machine_id.startswith((READY_PREFIX, TEMPLATE_PREFIX)):
                 await self._end(machine.machine_id)
 
     def _end_soon(self, machine_id: str) -> None:
@@ -231,3 +290,15 @@ class ReadyClones:
         except VicError as error:
             # The agent, when it is back, ends what waited before.
             log.warning("the ready clone %s may be left: %s", machine_id, error.message)
+
+
+def _machine(
+    prefix: str,
+    kind: hostagent_pb2.MachineKind,
+    shape: hostagent_pb2.Shape,
+    parent_id: str,
+) -> hostagent_pb2.Machine:
+    name = prefix + secrets.token_hex(8)
+    return hostagent_pb2.Machine(
+        machine_id=name, launch_id=name, kind=kind, shape=shape, parent_id=parent_id
+    )
