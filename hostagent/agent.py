@@ -229,7 +229,7 @@ class HostAgent:
     async def _fork(
         self, template_id: str, plan: Plan, closing: ExitStack, undo: AsyncExitStack
     ) -> LiveMachine:
-        """Fork a template; what comes of it has warmed up, and stands still as the template does."""
+        """Fork a template; what comes of it has warmed up, and stands still as that does."""
         host = self.host
         template = self._template(template_id, plan)
         forker = await self.templates.forker_of(template)

@@ -20,7 +20,7 @@ TRANSLATION_CACHE_MIB = 256
 OVERHEAD_MIB = {Accelerator.KVM: 128, Accelerator.TCG: 128 + TRANSLATION_CACHE_MIB}
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-# A fork of it changes its user and starts its threads, and loses both then: hostagent.forking.powers.
+# A fork changes its user and starts its threads, and loses both powers then: hostagent.forking.
 TEMPLATE_SANDBOX = "on,obsolete=deny,resourcecontrol=deny"
 
 # What a container's VM never needs; less for the guest to probe, less to attack.

@@ -198,7 +198,7 @@ class Inventory:
         self._live[record.machine_id] = live
         if record.kind.is_nameless:
             # The memory a parent boots in was the last agent's to seal; a template ends with its
-            # forker; and whether a ready machine was being made a container's nobody knows any more.
+            # forker; whether a ready machine was being made a container's nobody knows any more.
             self._kill(live, ExitCause.KILLED)
             return
         try:

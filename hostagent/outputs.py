@@ -87,7 +87,7 @@ class Outputs:
         return _begin(self._exits / machine_id)
 
     def identities(self, machine_id: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return device and inode of a running machine's console and exit record. Raises OSError."""
+        """Return device and inode of a machine's console and exit record. Raises OSError."""
         found = [(directory / machine_id).stat() for directory in (self._consoles, self._exits)]
         console, record = ((one.st_dev, one.st_ino) for one in found)
         return console, record

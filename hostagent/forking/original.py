@@ -26,6 +26,7 @@ _PARENT, _CHILD_CLEARTID, _CHILD_SETTID = 0x8000, 0x200000, 0x1000000
 _NEWIPC, _NEWNET = 0x08000000, 0x40000000
 _MADV_DOFORK = 11
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, _PR_CAPBSET_DROP = 47, 4, 24
+_PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _SECCOMP_SET_MODE_FILTER = 1
 _EPOLL_CTL_ADD = 1
@@ -62,27 +63,44 @@ class Original:
     """A process whose threads all stand still for as long as we live; with us it ends."""
 
     def __init__(self, pid: int) -> None:
-        """Take it. Raises CannotFork where it isn't at rest, OSError, TraceError."""
+        """Take it; it goes on where that fails. Raises CannotFork, OSError, TraceError."""
         options = ptrace.O_TRACEFORK | ptrace.O_TRACECLONE | ptrace.O_EXITKILL
         self._pid = pid
-        self._threads = [ptrace.seize(tid, options) for tid in anatomy.thread_ids(pid)]
-        if anatomy.thread_ids(pid) != [thread.tid for thread in self._threads]:
+        self._threads: list[Thread] = []
+        try:
+            for tid in anatomy.thread_ids(pid):
+                self._threads.append(ptrace.seize(tid, options))
+            self._prepare()
+        except BaseException:
+            self.release()
+            raise
+
+    def _prepare(self) -> None:
+        if anatomy.thread_ids(self._pid) != [thread.tid for thread in self._threads]:
             raise CannotFork("it made a thread meanwhile")
         self._states = [thread.state() for thread in self._threads]
         for thread, state in zip(self._threads, self._states, strict=True):
             if not state.at_rest:
                 raise CannotFork(f"thread {thread.tid} is not at rest")
         self._main, self._state = self._threads[0], self._states[0]
-        self._memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
         # The main thread waits in a system call, so just behind one's instruction.
         self._call_at = self._state.registers[ptrace.RIP] - len(ptrace.SYSCALL_INSTRUCTION)
         if self._read(self._call_at, 2) != ptrace.SYSCALL_INSTRUCTION:
             raise CannotFork("its main thread waits in no system call of x86-64")
         self._id_at = self._find_thread_id()
-        for start, length in anatomy.kept_from_forks(pid):
-            self._main.syscall(self._call_at, _MADVISE, (start, length, _MADV_DOFORK))
-        self._main.set_registers(self._state.registers)
-        self._descriptors = list(anatomy.descriptors(pid))
+        try:
+            for start, length in anatomy.kept_from_forks(self._pid):
+                self._main.syscall(self._call_at, _MADVISE, (start, length, _MADV_DOFORK))
+        finally:
+            self._main.set_registers(self._state.registers)
+        self._descriptors = list(anatomy.descriptors(self._pid))
+
+    def release(self) -> None:
+        """Let it go on."""
+        for thread in self._threads:
+            with suppress(ProcessLookupError):
+                thread.detach()
+        self._threads.clear()
 
     def fork(
         self,
@@ -93,10 +111,10 @@ class Original:
     ) -> None:
         """Make a fork and let it run; its parent is the template's parent.
 
-        ``replacements`` take the place of the template's descriptors; ``shared`` names, by device and
-        inode, files that it may have in common with it. ``born`` is called with its ID as soon as
-        there is one. On failure the fork is killed; its parent has to collect it. Raises CannotFork,
-        OSError, TraceError.
+        ``replacements`` take the place of the template's descriptors; ``shared`` names, by device
+        and inode, files that it may have in common with it. ``born`` is called with its ID as soon
+        as there is one. On failure the fork is killed; its parent has to collect it. Raises
+        CannotFork, OSError, TraceError.
         """
         plan = self._plan(replacements, shared)
         child = self._clone()
@@ -172,7 +190,9 @@ class Original:
         return places.pop()
 
     def _read(self, address: int, length: int) -> bytes:
-        return os.pread(self._memory, length, address)
+        with open(f"/proc/{self._pid}/mem", "rb", buffering=0) as memory:
+            memory.seek(address)
+            return memory.read(length)
 
 
 class _Fork:
@@ -214,7 +234,7 @@ class _Fork:
         self.call(_CLOSE, far)
 
     def _receive(self, channel: int, count: int) -> Sequence[int]:
-        """Have it receive so many descriptors; return their numbers. Source: recvmsg(2), cmsg(3)."""
+        """Have it receive descriptors; return their numbers. Source: recvmsg(2), cmsg(3)."""
         header, vector, data, control = (self._scratch + place for place in (0, 64, 96, 128))
         room = socket.CMSG_SPACE(4 * count)
         message = struct.pack("=QIIQQQQi", 0, 0, 0, vector, 1, control, room, 0)
@@ -271,6 +291,7 @@ class _Fork:
         self.call(_PRCTL, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
         self._write(self._scratch, struct.pack("=Ii24x", _CAPABILITY_VERSION_3, 0))
         self.call(_CAPSET, self._scratch, self._scratch + 8)
+        self.call(_PRCTL, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         program = powers.sandbox()
         self._write(self._scratch, struct.pack("=H6xQ", len(program) // 8, self._scratch + 16))
         self._write(self._scratch + 16, program)

@@ -47,8 +47,8 @@ class PartsMaker:
     ) -> Parts:
         """Gather everything. ``memory`` is the parent's, which template and fork may share.
 
-        ``closing`` gets what must be closed when the fork has its copies, ``undo`` what must be undone
-        when it never runs. Raises OSError.
+        ``closing`` gets what must be closed when the fork has its copies, ``undo`` what must be
+        undone when it never runs. Raises OSError.
         """
         # The template's command line without the taps' names, which have no part in this.
         places = places_for(

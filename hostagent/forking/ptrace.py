@@ -84,7 +84,7 @@ class ThreadState:
     robust_list: tuple[int, int]
     """Where its list of robust locks is, and its size. Source: get_robust_list(2)."""
     sequences: tuple[int, int, int]
-    """Where its restartable sequence is, its size and signature; zeros for none. Source: rseq(2)."""
+    """Where its restartable sequence is, its size and signature; zeros for none: rseq(2)."""
 
     @property
     def at_rest(self) -> bool:

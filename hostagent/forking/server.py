@@ -9,9 +9,12 @@ with it.
 
 import json
 import os
+import select
+import signal
 import socket
 import sys
 
+from hostagent.forking import ptrace
 from hostagent.forking.original import CannotFork, Confinement, Original, Replacement
 from hostagent.forking.ptrace import TraceError
 
@@ -39,7 +42,8 @@ def serve(channel: socket.socket, pid: int) -> None:
         channel.send(_sentence(error))
         return
     channel.send(READY)
-    while True:
+    deaths = _Deaths()
+    while deaths.none_until(channel):
         message, descriptors, flags, _ = socket.recv_fds(channel, LONGEST_ORDER, _MOST_DESCRIPTORS)
         if not message:
             return
@@ -54,6 +58,43 @@ def serve(channel: socket.socket, pid: int) -> None:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+class _Deaths:
+    """Tells when the template ends: the kernel keeps it until we, who hold it, have seen that."""
+
+    def __init__(self) -> None:
+        self._ours, theirs = os.pipe()
+        for end in (self._ours, theirs):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+
+    def none_until(self, channel: socket.socket) -> bool:
+        """Wait for something to receive; False where a thread of the template ends before."""
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        poll.register(self._ours, select.POLLIN)
+        while True:
+            if _any_ended():
+                return False
+            ready = dict(poll.poll())
+            if self._ours in ready:
+                os.read(self._ours, 4096)
+            elif ready:
+                return True
+
+
+def _any_ended() -> bool:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG | ptrace.WALL)
+        except ChildProcessError:
+            return True
+        if pid == 0:
+            return False
+        if not os.WIFSTOPPED(status):
+            return True
 
 
 def _fork(

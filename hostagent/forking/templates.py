@@ -23,7 +23,7 @@ class Templates:
     async def forker_of(self, template: LiveMachine) -> Forker:
         """Return what forks a template, which must have warmed up and stand still.
 
-        Raises FailedPrecondition, Internal (LAUNCH_FAILED); the template has ended in the latter case.
+        Raises FailedPrecondition, Internal (LAUNCH_FAILED).
         """
         record = template.record
         if record.kind is not MachineKind.TEMPLATE:

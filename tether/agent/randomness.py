@@ -42,7 +42,7 @@ def fork_pages() -> list[int]:
 
 
 def begin_anew(pages: list[int]) -> None:
-    """Have the generator take fresh seeds from the kernel before its next number. Raises OSError."""
+    """Have the generator seed itself from the kernel before its next number. Raises OSError."""
     for page in pages:
         if _libc.madvise(ctypes.c_void_p(page), ctypes.c_size_t(_PAGE), _MADV_DONTNEED):
             number = ctypes.get_errno()

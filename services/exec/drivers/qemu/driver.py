@@ -29,7 +29,8 @@ from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
-from services.exec.drivers.qemu.ready import READY_PREFIX, TEMPLATE_PREFIX, ReadyClones
+from services.exec.drivers.qemu.ready import ReadyClones
+from services.exec.drivers.qemu.warming import READY_PREFIX, TEMPLATE_PREFIX
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Size
 from services.exec.resources import host_weight

@@ -9,42 +9,32 @@ well. None is worth recovering: what an exec before us left is ended.
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import deque
-from dataclasses import dataclass
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
-from portlayer.errors import NotFound, Reason, Unavailable, VicError
+from portlayer.errors import VicError
 from services.exec.drivers.qemu.hostmemory import MARGIN_BYTES, HostMemory
-from services.exec.drivers.qemu.parents import Parents, load_clone, tether_reports
-from services.exec.drivers.qemu.qmp import QmpError, command
+from services.exec.drivers.qemu.parents import Parents
+from services.exec.drivers.qemu.template import Template
+from services.exec.drivers.qemu.warming import (
+    READY_PREFIX,
+    TEMPLATE_PREFIX,
+    ReadyClone,
+    Warming,
+)
 
 log = logging.getLogger("vic.exec.qemu.ready")
 
-READY_PREFIX = "ready-"
-TEMPLATE_PREFIX = "template-"
-# A warm-up takes a second on an idle machine; it has the lowest weight on a busy one.
-WARM_SECONDS = 120.0
 # After a clone that could not be made ready; doubled each time in a row.
 RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 # A container that does little is over soon after its start, and so is who waits for it: while
 # another clone is there for the next start, its replacement leaves the CPUs to both.
 QUIET_SECONDS = 0.5
-# Of forks in a row that failed; the template is warmed up anew then.
-MOST_FAILED_FORKS = 3
 # How often the host's memory is looked at while clones wait.
 MEMORY_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class ReadyClone:
-    """A clone that waits."""
-
-    machine_id: str
-    parent_id: str
 
 
 class ReadyClones:
@@ -57,7 +47,8 @@ class ReadyClones:
         memory: HostMemory,
     ) -> None:
         self._agent = agent
-        self._parents = parents
+        self._warming = Warming(agent, parents)
+        self._template = Template(agent, self._warming)
         self.memory = memory
         self._wanted = 0
         self._shape = b""
@@ -70,9 +61,6 @@ class ReadyClones:
         self._ends: set[asyncio.Task[None]] = set()
         # Clones that were taken and could not be used.
         self.failed = 0
-        self._template: ReadyClone | None = None
-        self._failed_forks = 0
-        self._forkable = True
 
     @property
     def waiting(self) -> int:
@@ -96,7 +84,7 @@ class ReadyClones:
         self._changed.set()
         if self._waiting:
             return self._waiting.popleft()
-        return await self._fork(shape)
+        return await self._template.fork(shape)
 
     def give_back(self, clone: ReadyClone) -> None:
         """Take a clone back that was not used."""
@@ -109,8 +97,7 @@ class ReadyClones:
 
     def ended(self, machine_id: str) -> None:
         """Take in that a machine has ended."""
-        if self._template is not None and self._template.machine_id == machine_id:
-            self._template = None
+        if self._template.ended(machine_id):
             self._changed.set()
         for clone in [one for one in self._waiting if one.machine_id == machine_id]:
             log.warning("a ready clone has ended by itself", extra={"machine": machine_id})
@@ -130,7 +117,7 @@ class ReadyClones:
 
     def _pause(self) -> float:
         """Return for how many seconds more a replacement can wait, as another clone still does."""
-        cheap = self._template is not None or not self._waiting
+        cheap = self._template.there or not self._waiting
         return 0.0 if cheap else self._quiet_at - time.monotonic()
 
     async def keep(self, shape: hostagent_pb2.Shape) -> None:
@@ -173,9 +160,8 @@ class ReadyClones:
             kept = 0 if spare < 0 else self._wanted
             while len(self._waiting) > kept:
                 await self._end(self._waiting.popleft().machine_id)
-            if not kept and self._template is not None:
-                template, self._template = self._template, None
-                await self._end(template.machine_id)
+            if not kept:
+                await self._template.give_up()
             if self._starts or len(self._waiting) >= kept or spare < MARGIN_BYTES:
                 return
             if self._pause() > 0:
@@ -186,91 +172,19 @@ class ReadyClones:
 
     async def _prepare(self, shape: hostagent_pb2.Shape) -> ReadyClone:
         """Make a clone that has warmed up and stands still."""
-        if self._forkable and self._template is None:
-            await self._make_template(shape)
-        clone = await self._fork(shape)
-        return clone or await self._warm_up(READY_PREFIX, hostagent_pb2.MACHINE_KIND_READY, shape)
-
-    async def _make_template(self, shape: hostagent_pb2.Shape) -> None:
-        """Warm a template up, where the host can fork one."""
-        info = await self._agent.Info(hostagent_pb2.InfoRequest())
-        self._forkable = info.accelerator == hostagent_pb2.ACCELERATOR_TCG
-        if self._forkable:
-            kind = hostagent_pb2.MACHINE_KIND_TEMPLATE
-            self._template = await self._warm_up(TEMPLATE_PREFIX, kind, shape)
-            log.info("a template is ready", extra={"machine": self._template.machine_id})
-
-    async def _fork(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
-        """Fork the template, where there is one and it can be done."""
-        template = self._template
-        if template is None:
-            return None
-        machine = _machine(
-            READY_PREFIX, hostagent_pb2.MACHINE_KIND_READY, shape, template.parent_id
-        )
-        launch = hostagent_pb2.LaunchRequest(machine=machine, template_id=template.machine_id)
-        try:
-            await self._agent.Launch(launch)
-        except VicError as error:
-            self._end_soon(machine.machine_id)
-            self._forks_fail(template, error)
-            return None
-        self._failed_forks = 0
-        return ReadyClone(machine.machine_id, template.parent_id)
-
-    def _forks_fail(self, template: ReadyClone, error: VicError) -> None:
-        """Give a template up that can't be forked; after some, fork no more."""
-        log.warning("a template can't be forked: %s", error.message)
-        if self._template is template:
-            self._template = None
-            self._end_soon(template.machine_id)
-        self._failed_forks += 1
-        self._forkable = self._failed_forks < MOST_FAILED_FORKS
-
-    async def _warm_up(
-        self, prefix: str, kind: hostagent_pb2.MachineKind, shape: hostagent_pb2.Shape
-    ) -> ReadyClone:
-        """Launch a clone, let it warm up, and hold its CPUs."""
-        parent_id = await self._parents.ready(shape)
-        machine = _machine(prefix, kind, shape, parent_id)
-        machine_id = machine.machine_id
-        try:
-            launch = hostagent_pb2.LaunchRequest(machine=machine)
-            running = (await self._agent.Launch(launch)).machine
-            await self._load(running)
-            await command(running.qmp_path, "cont")
-            async with asyncio.timeout(WARM_SECONDS):
-                await tether_reports(self._agent, machine_id, hostagent_pb2.TETHER_STATE_WARM)
-            await command(running.qmp_path, "stop")
-        except TimeoutError as error:
-            self._end_soon(machine_id)
-            raise Unavailable(
-                f"{machine_id} did not warm up within {WARM_SECONDS:.0f} s",
-                Reason.HYPERVISOR_FAILED,
-            ) from error
-        except BaseException:
-            self._end_soon(machine_id)
-            raise
-        return ReadyClone(machine_id, parent_id)
-
-    async def _load(self, running: hostagent_pb2.RunningMachine) -> None:
-        try:
-            await load_clone(running)
-        except (QmpError, TimeoutError):
-            await self._parents.failed(running.parent_id)
-            raise
-        self._parents.worked(running.parent_id)
+        await self._template.prepare(shape)
+        clone = await self._template.fork(shape)
+        kind = hostagent_pb2.MACHINE_KIND_READY
+        return clone or await self._warming.warm_up(READY_PREFIX, kind, shape)
 
     async def close(self) -> None:
         """End all that wait, and what they are forked of."""
         for clone in self._waiting:
             self._end_soon(clone.machine_id)
         self._waiting.clear()
-        if self._template is not None:
-            self._end_soon(self._template.machine_id)
-            self._template = None
         if self._ends:
             await asyncio.wait(self._ends)
+        await self._template.give_up()
 
     async def _sweep(self) -> None:
         for machine in (await self._agent.List(hostagent_pb2.ListRequest())).machines:
@@ -283,22 +197,4 @@ class ReadyClones:
         task.add_done_callback(self._ends.discard)
 
     async def _end(self, machine_id: str) -> None:
-        try:
-            await self._agent.Kill(hostagent_pb2.KillRequest(machine_id=machine_id))
-        except NotFound:
-            return
-        except VicError as error:
-            # The agent, when it is back, ends what waited before.
-            log.warning("the ready clone %s may be left: %s", machine_id, error.message)
-
-
-def _machine(
-    prefix: str,
-    kind: hostagent_pb2.MachineKind,
-    shape: hostagent_pb2.Shape,
-    parent_id: str,
-) -> hostagent_pb2.Machine:
-    name = prefix + secrets.token_hex(8)
-    return hostagent_pb2.Machine(
-        machine_id=name, launch_id=name, kind=kind, shape=shape, parent_id=parent_id
-    )
+        await self._warming.end(machine_id)
