@@ -18,6 +18,8 @@ from tests.e2e.test_machines import exec_info, machines
 pytestmark = pytest.mark.usefixtures("containers")
 
 READY = 2
+# Not in Python's socket module: <asm-generic/socket.h>.
+SO_RCVBUFFORCE = 33
 FILL_SECONDS = 240
 SCRIPT = (
     "head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; "
@@ -70,6 +72,8 @@ class ClientHellos:
 
     def __init__(self, bridge: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        # All of it has to find room until it is read.
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self._socket.bind((bridge, 0))
         self._socket.settimeout(60)
 
