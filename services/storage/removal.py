@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from portlayer.errors import FailedPrecondition, Reason
-from services.storage.catalogue import ImageUse, StoredImage, without
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
+from services.storage.image_records import ImageUse, StoredImage, without
 from services.storage.image_store import ImageStore
 from services.storage.imagec.reference import Reference, parse_reference
 from services.storage.images import Images

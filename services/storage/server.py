@@ -18,9 +18,9 @@ from services.storage import messages
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
 from services.storage.authoring.server import AuthoringServicer
-from services.storage.catalogue import StoredImage
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
+from services.storage.image_records import StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.manifest import Platform
@@ -211,6 +211,7 @@ class ImageServicer(AuthoringServicer):
             until=messages.moment(request.until) if request.HasField("until") else None,
             rules=[LabelRule.parse(text) for text in request.label_filters],
         )
+        await self._store.sweep()
         self._events.pruned(pruned.reclaimed_bytes)
         return image_pb2.ImageServicePruneResponse(
             removed=[messages.removed(entry) for entry in pruned.removed],

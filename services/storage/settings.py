@@ -30,6 +30,14 @@ class StorageSettings(FacetSettings):
         multiple_of=GRAIN,
         description="Size of containers' disks as their VMs see them.",
     )
+    image_store_directory: Path | None = Field(
+        None,
+        description="Directory of an image store that several instances share; by default "
+        "this one has its own.",
+    )
+    image_quota_bytes: int = Field(
+        0, ge=0, description="What the image store may take, in bytes; 0 is no limit."
+    )
     volume_size_bytes: int = Field(
         DEFAULT_SIZE,
         ge=MIN_SIZE,
@@ -103,6 +111,11 @@ class StorageSettings(FacetSettings):
     def _check_allowed(cls, value: list[str]) -> list[str]:
         AllowList(value)
         return value
+
+    @property
+    def image_directory(self) -> Path:
+        """Where images are kept."""
+        return self.image_store_directory or self.state_dir / "images"
 
     @property
     def proxies(self) -> Proxies:
