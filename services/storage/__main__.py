@@ -16,7 +16,7 @@ from portlayer.telemetry import configure_telemetry
 from services.storage.archive_work import ArchiveWork
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
-from services.storage.compile_pool import CompilePool, LayerLimits
+from services.storage.compile_pool import CompilePool
 from services.storage.disks import DiskStore
 from services.storage.files import PROCESS
 from services.storage.freshness import FreshStore
@@ -34,17 +34,13 @@ from services.storage.images import Images
 from services.storage.locks import Presence
 from services.storage.roles import ACCESS, SERVICES
 from services.storage.server import DiskServicer, ImageServicer
-from services.storage.settings import StorageSettings
+from services.storage.settings import SHARED_UMASK, StorageSettings
 from services.storage.threads import in_thread
 from services.storage.volumes.catalogue import Volumes
 from services.storage.volumes.holding import Holding
 from services.storage.volumes.server import VolumeServicer
 from services.storage.volumes.stores import VolumeStores
 from services.storage.volumes.uses import Uses
-
-SHARED_UMASK = 0o007
-"""Where several instances share an image store, each with a user of its own: what one makes there
-the others may remove. All files get the group of the directory that they are in."""
 
 
 async def serve(settings: StorageSettings) -> None:
@@ -66,14 +62,7 @@ async def serve(settings: StorageSettings) -> None:
             quota=settings.image_quota_bytes,
         )
         stack.callback(store.close)
-        pool = CompilePool(
-            settings.compile_workers,
-            LayerLimits(
-                max_bytes=settings.max_layer_bytes,
-                max_entries=settings.max_layer_entries,
-                max_ratio=settings.max_layer_ratio,
-            ),
-        )
+        pool = CompilePool(settings.compile_workers, settings.layer_limits)
         stack.push_async_callback(pool.close)
         transport = Transport(settings.registry_authorities, settings.proxies)
         stack.push_async_callback(transport.close)

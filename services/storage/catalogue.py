@@ -24,7 +24,6 @@ from services.storage.files import (
     staged_directory,
     sweep_staged,
     sync_directory,
-    to_json,
     write_synced,
 )
 from services.storage.image_records import (
@@ -37,6 +36,7 @@ from services.storage.image_records import (
     read_image,
     read_use,
     record_of,
+    use_record,
     without_tags,
 )
 from services.storage.imagec.digest import Digest
@@ -282,14 +282,13 @@ class Catalogue:
         self._images.pop(image_id, None)
         remove(self._images_directory / image_id.hex)
 
+    def names_path(self, hex_digits: str) -> Path:
+        """Where the owner's names for an image are kept."""
+        return self._own / f"{hex_digits}.json"
+
     def _write_use(self, image_id: Digest, use: ImageUse) -> None:
-        record = {
-            "image": image_id,
-            "tags": {tag: given.isoformat() for tag, given in use.tags.items()},
-            "digests": list(use.digests),
-        }
-        path = self._own / f"{image_id.hex}.json"
-        replace_file(path, to_json(record))
+        path = self.names_path(image_id.hex)
+        replace_file(path, use_record(image_id, use))
         self._versions[image_id] = _version(path)
 
 

@@ -82,6 +82,10 @@ class DiskRecord:
     size_bytes: int
     """Size that a VM sees."""
 
+    def to_json(self) -> bytes:
+        """As it stands beside the disk."""
+        return to_json(asdict(self) | {"created_at": self.created_at.isoformat()})
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -105,14 +109,17 @@ class ListedDisk:
 class DiskStore:
     """The disks of all containers."""
 
-    def __init__(self, directory: Path, lives: Callable[[str], bool] = nobody) -> None:
-        """Open the directory, made if need be; sweep what isn't whole.
+    def __init__(
+        self, directory: Path, lives: Callable[[str], bool] = nobody, *, sweep: bool = True
+    ) -> None:
+        """Open the directory, made if need be, and `sweep` what isn't whole.
 
         `lives` tells which other replicas are at work in it.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory = directory.resolve()
-        sweep_staged(self.directory, lives)
+        if sweep:
+            sweep_staged(self.directory, lives)
         self._records: dict[str, DiskRecord] = {}
         self._chains: dict[str, tuple[Path, ...]] = {}
         self._refused: dict[str, int] = {}
@@ -133,7 +140,7 @@ class DiskStore:
         """Know a disk by its files. Blocks."""
         entry = self.directory / container_id
         try:
-            record = _read_record(entry)
+            record = read_record(entry)
         except (OSError, ValueError, KeyError, TypeError) as error:
             if entry.exists():
                 # Left in place: it may hold somebody's data.
@@ -220,13 +227,12 @@ class DiskStore:
         with images.standing_on(record.chain_id), staged_directory(self.directory) as staged:
             create_disk(staged / DISK, parent=below[0], name=record.container_id, durable=True)
             write_synced(staged / SPECIFICATION, spec)
-            fields = asdict(record) | {"created_at": record.created_at.isoformat()}
-            write_synced(staged / RECORD, to_json(fields))
+            write_synced(staged / RECORD, record.to_json())
             try:
                 publish(staged, final)
             except OSError as error:
                 if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                    self._records.setdefault(record.container_id, _read_record(final))
+                    self._records.setdefault(record.container_id, read_record(final))
                     return None
                 raise
         chain = (final / DISK, *below)
@@ -327,7 +333,8 @@ def _delete(doomed: Path) -> None:
     delete(doomed)
 
 
-def _read_record(directory: Path) -> DiskRecord:
+def read_record(directory: Path) -> DiskRecord:
+    """Read a disk's record. Raises ValueError, KeyError, TypeError, OSError."""
     value = from_json(directory / RECORD)
     chain_id = value["chain_id"]
     record = DiskRecord(

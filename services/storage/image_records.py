@@ -113,6 +113,17 @@ def record_of(image: StoredImage) -> bytes:
     )
 
 
+def use_record(image_id: Digest, use: ImageUse) -> bytes:
+    """Names of an image as they stand in the store."""
+    return to_json(
+        {
+            "image": image_id,
+            "tags": {tag: given.isoformat() for tag, given in use.tags.items()},
+            "digests": list(use.digests),
+        }
+    )
+
+
 def with_tag(use: ImageUse, tag: str) -> ImageUse:
     """The names with one more tag, given now."""
     return replace(use, tags={**use.tags, tag: datetime.now(UTC)})

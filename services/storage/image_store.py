@@ -71,7 +71,7 @@ class ImageStore:
         self.catalogue = Catalogue(self.root, owner, lives)
         self.quota = Quota(quota, self.layers, self.blobs)
         if sweep:
-            self._sweep()
+            self.sweep_now()
 
     def close(self) -> None:
         """Give up what is held; nothing may be asked of the store any more."""
@@ -92,6 +92,10 @@ class ImageStore:
         self.layers.refresh()
         self.blobs.refresh()
         self.catalogue.refresh()
+
+    def lives(self, process: str) -> bool:
+        """Tell whether a process is at work in the store."""
+        return self._commons.presence.lives(process)
 
     def changing(self) -> AbstractContextManager[None]:
         """Have the store for oneself, and know what is in it. Blocks. Raises OSError."""
@@ -268,13 +272,14 @@ class ImageStore:
     async def sweep(self) -> int:
         """Delete what nothing refers to and nobody has in hand; returns how many entries."""
         async with self._names:
-            return await in_thread(self._sweep)
+            return await in_thread(self.sweep_now)
 
-    def _sweep(self) -> int:
+    def sweep_now(self) -> int:
+        """As `sweep`. Blocks."""
         with self.changing():
             self._commons.presence.sweep()
             self._pins.keep(self._chains_in_use())
-            swept = self.blobs.sweep() + self.catalogue.sweep(self._tar_size)
+            swept = self.blobs.sweep() + self.catalogue.sweep(self.tar_size)
             swept += self.layers.sweep(self.needed()[1])
             for image in self.catalogue.stored_images():
                 if not self.catalogue.in_use_anywhere(image.id):
@@ -302,7 +307,8 @@ class ImageStore:
             sync_directory(self.layers.directory)
         return moved
 
-    def _tar_size(self, chain_id: Digest) -> int | None:
+    def tar_size(self, chain_id: Digest) -> int | None:
+        """Return the bytes of a layer's tar; None where the layer isn't there."""
         return self.layers[chain_id].size_bytes if chain_id in self.layers else None
 
     def needed(self) -> tuple[set[Digest], set[Digest]]:
@@ -346,7 +352,7 @@ def leave(root: Path, *, owner: str, base_size: int) -> None:
                 delete(path)
                 path.mkdir(mode=0o770)
             store.catalogue.refresh()
-        store._sweep()
+        store.sweep_now()
         for path in (store.root / "references" / owner, store.root / "pins" / owner):
             path.rmdir()
     finally:

@@ -115,7 +115,7 @@ class LayerStore:
         self._records[record.chain_id] = record
 
     def _has_disk(self, record: LayerRecord) -> bool:
-        return not record.has_disk or self._disk(record.chain_id).exists()
+        return not record.has_disk or self.own_disk(record.chain_id).exists()
 
     def _drop_orphan(self, chain_id: Digest) -> None:
         """Forget a layer whose chain down to the base has a gap."""
@@ -178,7 +178,8 @@ class LayerStore:
             raise ValueError("its disk is missing")
         return record
 
-    def _disk(self, chain_id: Digest) -> Path:
+    def own_disk(self, chain_id: Digest) -> Path:
+        """Where a layer's own VMDK lies, or would lie."""
         return self.directory / f"{chain_id.hex}.vmdk"
 
     def _record(self, chain_id: Digest) -> Path:
@@ -199,7 +200,7 @@ class LayerStore:
 
         That nobody else makes it is for the caller to know (`turn`).
         """
-        out = self._disk(chain_id)
+        out = self.own_disk(chain_id)
         try:
             yield out
         finally:
@@ -235,19 +236,25 @@ class LayerStore:
 
     def disk(self, chain_id: Digest | None) -> Path:
         """The topmost VMDK of a chain; the base's for None. Raises KeyError."""
-        return self.disks(chain_id)[0]
+        while chain_id is not None:
+            record = self._records[chain_id]
+            if record.has_disk:
+                return self.own_disk(chain_id)
+            chain_id = record.parent
+        return self.base_disk
 
     def disks(self, chain_id: Digest | None) -> list[Path]:
         """The VMDKs of a chain, top to base. Raises KeyError."""
         chain = self.ancestry(chain_id)
-        return [*(self._disk(at) for at in chain if self._records[at].has_disk), self.base_disk]
+        return [*(self.own_disk(at) for at in chain if self._records[at].has_disk), self.base_disk]
 
     def ancestry(self, chain_id: Digest | None) -> list[Digest]:
-        """A chain's layers, top to bottom."""
+        """A chain's layers, top to bottom, as far down as it is known."""
         found: list[Digest] = []
         while chain_id is not None:
             found.append(chain_id)
-            chain_id = self._records[chain_id].parent
+            record = self._records.get(chain_id)
+            chain_id = None if record is None else record.parent
         return found
 
     def detach(self, chain_id: Digest) -> list[Path]:
@@ -257,7 +264,7 @@ class LayerStore:
         """
         self._records.pop(chain_id, None)
         record = move_aside(self._record(chain_id))
-        disk = move_aside(self._disk(chain_id))
+        disk = move_aside(self.own_disk(chain_id))
         return [path for path in (record, disk) if path is not None]
 
 
