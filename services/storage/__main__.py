@@ -18,7 +18,7 @@ from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
 from services.storage.compile_pool import CompilePool
 from services.storage.disks import DiskStore
-from services.storage.files import PROCESS
+from services.storage.files import process_name
 from services.storage.freshness import FreshStore
 from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
@@ -50,7 +50,7 @@ async def serve(settings: StorageSettings) -> None:
     async with AsyncExitStack() as stack:
         if settings.image_store_directory is not None:
             os.umask(SHARED_UMASK)
-        presence = Presence(settings.state_dir / "processes", PROCESS)
+        presence = Presence(settings.state_dir / "processes", process_name())
         stack.callback(presence.close)
         disks = await in_thread(DiskStore, settings.state_dir / "containers", presence.lives)
         store = await in_thread(

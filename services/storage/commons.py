@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from services.storage.files import PROCESS
+from services.storage.files import process_name
 from services.storage.locks import FileLock, Presence, turn
 
 _COUNT_BYTES = 8
@@ -30,7 +30,7 @@ class Commons:
         self._lock = root / "lock"
         self.turns = root / "turns"
         self.turns.mkdir(mode=0o770, exist_ok=True)
-        self.presence = Presence(root / "processes", PROCESS)
+        self.presence = Presence(root / "processes", process_name())
         self._look = look
         self._seen = b""
         FileLock.take(self._lock).release()

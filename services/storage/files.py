@@ -8,19 +8,28 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 STAGING_PREFIX = ".new-"
 """Beginning of the name of what isn't complete; a sweep removes what carries it."""
 
-PROCESS = secrets.token_hex(4)
-"""Name of this process among those that share a directory; part of what it stages."""
+
+def process_name() -> str:
+    """Return this process's name among those that share a directory; part of what it stages."""
+    return _name_of(os.getpid())
+
+
+@cache
+def _name_of(_pid: int) -> str:
+    # A process ID is used again, and another machine has the same ones.
+    return secrets.token_hex(4)
 
 
 def staged_path(directory: Path) -> Path:
     """Return a name in a directory for what isn't complete yet."""
-    return directory / f"{STAGING_PREFIX}{PROCESS}-{secrets.token_hex(8)}"
+    return directory / f"{STAGING_PREFIX}{process_name()}-{secrets.token_hex(8)}"
 
 
 def stager(name: str) -> str:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from services.storage.files import PROCESS, from_json
+from services.storage.files import from_json, process_name
 from services.storage.imagec.digest import Digest
 from services.storage.locks import Presence
 
@@ -25,7 +25,7 @@ class Lease:
     """Blobs and layers that must not be deleted for now."""
 
     def __init__(self, directory: Path, grow: Callable[[Lease], Awaitable[None]]) -> None:
-        self.path = directory / f"{PROCESS}-{next(_numbers)}.json"
+        self.path = directory / f"{process_name()}-{next(_numbers)}.json"
         self.blobs: set[Digest] = set()
         self.layers: set[Digest] = set()
         self._grow = grow

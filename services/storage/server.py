@@ -117,8 +117,8 @@ class ImageServicer(AuthoringServicer):
     ) -> image_pb2.AuthenticateResponse:
         """See the contract."""
         credentials = messages.credentials(request.credentials)
-        await self._queries.authenticate(request.credentials.server_address, credentials)
-        return image_pb2.AuthenticateResponse()
+        token = await self._queries.authenticate(request.credentials.server_address, credentials)
+        return image_pb2.AuthenticateResponse(identity_token=token)
 
     async def Search(
         self, request: image_pb2.SearchRequest, context: Context
@@ -197,7 +197,9 @@ class ImageServicer(AuthoringServicer):
         self, request: image_pb2.ImageServiceRemoveRequest, context: Context
     ) -> image_pb2.ImageServiceRemoveResponse:
         """See the contract."""
-        removed = await self._removal.remove(request.reference, force=request.force)
+        removed = await self._removal.remove(
+            request.reference, force=request.force, running=frozenset(request.running_container_ids)
+        )
         return image_pb2.ImageServiceRemoveResponse(
             removed=[messages.removed(entry) for entry in removed]
         )

@@ -18,7 +18,7 @@ from services.storage.checking.leftovers import check_image_store, check_staged
 from services.storage.checking.volumes import check_uses, check_volumes
 from services.storage.compile_pool import CompilePool
 from services.storage.disks import DiskStore
-from services.storage.files import PROCESS
+from services.storage.files import process_name
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
 from services.storage.locks import Presence
@@ -46,7 +46,7 @@ async def check(
     """
     state = settings.state_dir
     async with AsyncExitStack() as stack:
-        presence = Presence(state / "processes", PROCESS)
+        presence = Presence(state / "processes", process_name())
         stack.callback(presence.close)
         disks = await in_thread(DiskStore, state / "containers", presence.lives, sweep=False)
         store = await in_thread(
