@@ -100,16 +100,16 @@ class Removal:
                 image=text,
             )
         gone = _going(use, name)
+        rest = without(use, gone)
+        stays = rest.tags or rest.digests or (container is not None and not force)
+        if not stays and self._running_of(image, running) is None:
+            # In one step: a kill must not leave an image that only a prune would find.
+            deleted = await self._delete(image, untagged=1)
+            return [*(Untagged(parse_reference(entry).familiar) for entry in gone), *deleted]
         await self._store.rename(image.id, partial(without, names=gone))
         # Docker's: digests that go with a tag aren't told.
         self._events.untagged(image)
-        removed: list[Removed] = [Untagged(parse_reference(entry).familiar) for entry in gone]
-        rest = self._images.use(image)
-        if rest.tags or rest.digests or (container is not None and not force):
-            return removed
-        if self._running_of(image, running) is not None:
-            return removed
-        return [*removed, *await self._delete(image)]
+        return [Untagged(parse_reference(entry).familiar) for entry in gone]
 
     async def _by_id(
         self, image: StoredImage, text: str, *, force: bool, running: Collection[str]

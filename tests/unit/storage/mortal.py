@@ -19,7 +19,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from services.storage.imagec.manifest import Platform
 from services.storage.imagec.progress import Progress
 from services.storage.imagec.reference import parse_reference
 from services.storage.imagec.transport import Transport
-from services.storage.images import Saved
+from services.storage.images import ImageNotFound, Saved
 from services.storage.pruning import Pruning
 from services.storage.settings import StorageSettings
 from services.storage.volumes.catalogue import Volumes
@@ -90,7 +90,8 @@ async def pull(service: Service, registry: str) -> None:
 
 
 async def remove(service: Service, registry: str) -> None:
-    await service.storage.removal.remove(f"{registry}/old", force=True)
+    with suppress(ImageNotFound):  # it was done before
+        await service.storage.removal.remove(f"{registry}/old", force=True)
 
 
 async def retag(service: Service, registry: str) -> None:
