@@ -79,6 +79,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.HISTORY_LOST: _Answer(400),
     Reason.HYPERVISOR_FAILED: _Answer(500),
     Reason.CLONE_FAILED: _Answer(500),
+    Reason.FILES_TAKEN: _Answer(409),
     # interaction
     Reason.TETHER_AWAY: _Answer(503),
     Reason.NOT_RUNNING: _Answer(409, "container {container} is not running"),
@@ -103,6 +104,8 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.PREDEFINED_NETWORK: _Answer(403),
     Reason.TAP_MISSING: _Answer(500),
     Reason.PORT_IN_USE: _Answer(500),
+    Reason.ALIAS_NOT_FOUND: _Answer(404),
+    Reason.PARENT_MISSING: _Answer(500),
     # storage
     # The facet names it with the tag that was meant, as dockerd does.
     Reason.IMAGE_NOT_FOUND: _Answer(404),

@@ -6,6 +6,7 @@ import resource
 from typing import ClassVar, Final
 
 from pydantic import Field
+from vic.exec.v1 import exec_pb2_grpc
 from vic.network.v1 import network_pb2, network_pb2_grpc
 
 from portlayer.client import open_channel
@@ -15,6 +16,8 @@ from portlayer.logs import configure_logs
 from portlayer.server import stop_requested
 from portlayer.settings import FacetSettings
 from portlayer.telemetry import configure_telemetry
+from services.interaction.holding import ExecHolder
+from services.interaction.race import until_first
 from services.interaction.service import InteractionService
 
 # A log, a stream and a connection for each of thousands of containers.
@@ -29,6 +32,11 @@ class InteractionSettings(FacetSettings):
     tether_listen: list[str] = Field(
         default_factory=list,
         description="gRPC addresses to serve tethers; by default the management network's.",
+    )
+    replica_address: str = Field(
+        "",
+        description="gRPC address at which other replicas, on the same PostgreSQL database and the "
+        "same directory of logs, reach this one; by default the first that it serves.",
     )
 
 
@@ -51,11 +59,19 @@ async def management_addresses(
 
 
 async def run(settings: InteractionSettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, or until the other replicas take this one for dead."""
     stop = stop_requested()
     credentials = Credentials.load(settings.credentials_dir)
+    exec_channel = open_channel(
+        settings.target(Role.EXEC), Role.EXEC, settings.instance_id, credentials
+    )
     service = await InteractionService.open(
-        credentials, settings.instance_id, settings.database, settings.state_dir
+        credentials,
+        settings.instance_id,
+        settings.database,
+        settings.state_dir,
+        ExecHolder(exec_pb2_grpc.ExecServiceStub(exec_channel)),
+        settings.replica_address or settings.addresses[0],
     )
     try:
         await service.serve_clients(settings.addresses)
@@ -63,10 +79,15 @@ async def run(settings: InteractionSettings) -> None:
         gc.freeze()
         async with asyncio.TaskGroup() as group:
             tethers = group.create_task(_serve_tethers(service, settings, credentials))
-            await stop.wait()
+            await until_first(_waiting(stop), _waiting(service.lost))
             tethers.cancel()
     finally:
         await service.close()
+        await exec_channel.close()
+
+
+async def _waiting(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _serve_tethers(
