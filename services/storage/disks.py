@@ -28,6 +28,7 @@ from services.storage.files import (
     publish,
     replace_file,
     staged_directory,
+    sweep_inside,
     sweep_staged,
     sync_directory,
     to_json,
@@ -120,6 +121,9 @@ class DiskStore:
         self.directory = directory.resolve()
         if sweep:
             sweep_staged(self.directory, lives)
+            for entry in self.directory.iterdir():
+                if entry.is_dir():
+                    sweep_inside(entry, lives)
         self._records: dict[str, DiskRecord] = {}
         self._chains: dict[str, tuple[Path, ...]] = {}
         self._refused: dict[str, int] = {}

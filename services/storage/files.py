@@ -143,6 +143,17 @@ def sweep_staged(directory: Path, lives: Callable[[str], bool] = nobody) -> int:
     return len(doomed)
 
 
+def sweep_inside(directory: Path, lives: Callable[[str], bool] = nobody) -> None:
+    """Delete what a crash left half-made beside the files of something that is whole.
+
+    Besides staged files these are disks that were not complete; who makes such is for the caller
+    to know.
+    """
+    sweep_staged(directory, lives)
+    for path in directory.glob(".*.partial"):
+        path.unlink(missing_ok=True)
+
+
 def to_json(value: Mapping[str, Any]) -> bytes:
     """A record as it stands in the store."""
     return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"

@@ -102,4 +102,6 @@ class Uses:
 def _records(directory: Path, lives: Callable[[str], bool]) -> Iterable[Path]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     sweep_staged(directory, lives)
+    for path in directory.glob("*.new"):
+        path.unlink(missing_ok=True)
     return directory.glob("*.json")

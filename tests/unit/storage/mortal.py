@@ -199,6 +199,9 @@ def leave_behind(state: Path) -> None:
     (state / "containers" / ".new-0badf00d-3").mkdir()
     (state / "containers" / ".new-0badf00d-3" / "disk.vmdk").write_bytes(b"half")
     (state / "volumes" / ".new-0badf00d-4").mkdir()
+    (state / "volumes" / "data" / ".larger-disk.vmdk.12.partial").write_bytes(b"half")
+    (state / "containers" / ("ab" * 32) / ".new-0badf00d-5").write_bytes(b"half")
+    (state / "volume-attachments" / "half.new").write_bytes(b"half")
 
 
 # --- dying ------------------------------------------------------------------------------------
