@@ -18,10 +18,12 @@ from hostagent.accelerator import (
     run_trial,
 )
 from hostagent.agent import Host, HostAgent
+from hostagent.allocation import Capacity
 from hostagent.assembly import Assembler, resource_limits
 from hostagent.bootstrap import BootstrapImages
 from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups, mounted_hierarchies
+from hostagent.claims import Claims
 from hostagent.commandline import OVERHEAD_MIB
 from hostagent.inventory import Inventory
 from hostagent.journal import Journal
@@ -68,6 +70,13 @@ async def run(settings: HostAgentSettings) -> None:
     async with AsyncExitStack() as stack:
         journal = Journal(layout.journal)
         stack.callback(journal.close)
+        capacity = Capacity(os.cpu_count() or 1, settings.memory_limit)
+        claims = Claims(
+            settings.instance_id, layout.allocation, groups, capacity, settings.memory_limit
+        )
+        claims.open()
+        # After the group has ended, with which a claim does.
+        stack.callback(claims.close)
         stack.callback(groups.end)
         inventory = Inventory(layout, RecordStore(layout.machines), journal, users, groups, outputs)
         stack.callback(inventory.close)
@@ -88,6 +97,7 @@ async def run(settings: HostAgentSettings) -> None:
             groups=groups,
             launchpad=launchpad,
             assembler=Assembler(layout, settings.disk_directories, bootstraps, outputs),
+            claims=claims,
         )
         agent = HostAgent(host, inventory, parents, tasks)
         stack.push_async_callback(agent.finish_launches)

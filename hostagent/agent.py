@@ -24,6 +24,7 @@ from hostagent.assembly import (
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups
+from hostagent.claims import Claims
 from hostagent.commandline import shape_key
 from hostagent.guestconfig import first_frame
 from hostagent.inventory import Inventory, LiveMachine
@@ -68,6 +69,7 @@ class Host:
     groups: MachineGroups
     launchpad: Launchpad
     assembler: Assembler
+    claims: Claims
 
 
 @dataclass(frozen=True)

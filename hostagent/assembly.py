@@ -63,8 +63,12 @@ def group_limits(machine: Machine, verdict: Verdict) -> Limits:
     """Return the bounds of a machine's cgroup. One that warms up gives way to all that work."""
     shape = machine.shape
     ready = machine.kind is MachineKind.READY
+    memory = (shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20
     return Limits(
-        memory_bytes=(shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20,
+        memory_bytes=memory,
+        # What the instance's group has reserved, which bounds both, its machines divide by use.
+        memory_reserved_bytes=memory,
+        memory_protected_bytes=memory,
         pids=THREADS + shape.vcpus,
         cpu_weight=READY_WEIGHT if ready else machine_weight(machine.cpu_weight, shape),
     )

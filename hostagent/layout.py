@@ -56,6 +56,11 @@ class Layout:
         return self.directory / "accelerator.json"
 
     @property
+    def allocation(self) -> Path:
+        """What the instance was given of the host."""
+        return self.directory / "allocation.json"
+
+    @property
     def exec_uid(self) -> int:
         """User ID of the exec service, which alone may connect to a QMP socket."""
         return first_uid(self.slot) + EXEC

@@ -9,7 +9,7 @@ from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
-from services.exec.limits import Size
+from services.exec.limits import Allocation, Size
 
 
 class StartKind(Enum):
@@ -35,6 +35,9 @@ class HypervisorInfo:
     ready_waiting: int = 0
     ready_wanted: int = 0
     ready_failed: int = 0
+    # Of the memory, what other VCHs on the platform have reserved.
+    reserved_by_others_bytes: int = 0
+    allocation: Allocation = Allocation()
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,17 @@ class CanReweigh(Protocol):
         self, container_id: str, boot_id: str, resources: container_pb2.Resources
     ) -> None:
         """Give a running VM the weight that limits ask for. Raises VicError."""
+
+
+@runtime_checkable
+class CanAllocate(Protocol):
+    """A hypervisor that can give a VCH more of the platform than others, or keep some for it."""
+
+    async def allocate(self, allocation: Allocation) -> None:
+        """Keep and weigh so much for this VCH from now on, also after the platform's restart.
+
+        Raises InvalidArgument with the figures, NotImplementedYet; nothing is changed then.
+        """
 
 
 @runtime_checkable

@@ -40,7 +40,7 @@ from services.exec.facts import Facts
 from services.exec.history import History
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
-from services.exec.limits import MIB, Size
+from services.exec.limits import MIB, Allocation, Size
 from services.exec.operations import Turns
 from services.exec.parts import Parts
 from services.exec.peers import Peers
@@ -326,6 +326,8 @@ class FakeHypervisor:
     launched: set[str] = field(default_factory=set)
     exits_to: "Exits | None" = None
     telling: set[asyncio.Task[None]] = field(default_factory=set)
+    allocation: Allocation = field(default_factory=Allocation)
+    reserved_by_others: int = 0
 
     async def open(self) -> None: ...
 
@@ -333,8 +335,21 @@ class FakeHypervisor:
 
     async def info(self) -> HypervisorInfo:
         return HypervisorInfo(
-            "fake", "fake", "none", "a test", "6.1", 2, 2**34, ready_wanted=self.wanted
+            "fake",
+            "fake",
+            "none",
+            "a test",
+            "6.1",
+            2,
+            2**34,
+            ready_wanted=self.wanted,
+            reserved_by_others_bytes=self.reserved_by_others,
+            allocation=self.allocation,
         )
+
+    async def allocate(self, allocation: Allocation) -> None:
+        self._fail("allocate")
+        self.allocation = allocation
 
     def size(self, resources: container_pb2.Resources) -> Size:
         return Size(max(512 * MIB, resources.memory_bytes), max(1, resources.nano_cpus // 10**9))

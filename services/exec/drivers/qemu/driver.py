@@ -31,7 +31,7 @@ from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
-from services.exec.limits import Size
+from services.exec.limits import Allocation, Size
 from services.exec.resources import host_weight
 
 log = logging.getLogger("vic.exec.qemu")
@@ -101,6 +101,27 @@ class QemuHypervisor:
             ready_waiting=self._ready.waiting,
             ready_wanted=self._ready.wanted,
             ready_failed=self._ready.failed,
+            reserved_by_others_bytes=info.memory_reserved_by_others_bytes,
+            allocation=Allocation(
+                cpu_reservation_millis=info.allocation.cpu_reservation_millis,
+                memory_reservation_bytes=info.allocation.memory_reservation_bytes,
+                cpu_shares=info.allocation.cpu_shares,
+                memory_shares=info.allocation.memory_shares,
+                memory_protected=info.memory_protected,
+            ),
+        )
+
+    async def allocate(self, allocation: Allocation) -> None:
+        """Have the agent reserve and weigh the instance's cgroup anew."""
+        await self._agent.Allocate(
+            hostagent_pb2.AllocateRequest(
+                allocation=hostagent_pb2.Allocation(
+                    cpu_reservation_millis=allocation.cpu_reservation_millis,
+                    memory_reservation_bytes=allocation.memory_reservation_bytes,
+                    cpu_shares=allocation.cpu_shares,
+                    memory_shares=allocation.memory_shares,
+                )
+            )
         )
 
     def size(self, resources: container_pb2.Resources) -> Size:
