@@ -66,8 +66,8 @@ def cpu_weight(
     """Return the weight, relative to 100, that gives a host its reservation and its shares.
 
     ``strangers`` is the weight of all else on the machine. Of N CPUs, R of them reserved in all and
-    S the sum of all shares, it is due r + (N - R) * s / S when everybody wants all they can get. The
-    kernel knows weights alone: strangers' stay as they are, so ours is s + r * S / (N - R).
+    S the sum of all shares, it is due r + (N - R) * s / S when everybody wants all they can get.
+    The kernel knows weights alone: strangers' stay as they are, so ours is s + r * S / (N - R).
     """
     total = capacity.cpus * 1000
     reserved = own.cpu_millis + sum(other.cpu_millis for other in others)

@@ -64,11 +64,11 @@ def test_limits_are_kept_and_shown(suite: Suite, image: str) -> None:
     )
     assert "CPUs reserved: 0.5" in told
     status = dict(json.loads(suite.ok("info", "--format", "{{json .DriverStatus}}")))
-    assert status["Reserved"].startswith("0.5 CPUs, 512MiB of memory")
+    assert status["Reserved"].startswith("0.5 CPUs, 536.9MB of memory")
     assert status["Shares"].startswith("200 of CPUs")
     assert cpu_weight(suite) > 200
     for option, told in (
-        ("--memory-reservation=100t", "104857600 MiB of memory can't be reserved"),
+        ("--memory-reservation=100t", "104857600 MiB, is above the memory limit of 1024 MiB"),
         ("--memory-overcommit=0.01", "must be between 0.1 and 100 times"),
         ("--memory-overcommit=much", "not a factor: 'much'"),
         ("--storage-limit=1g", "the storage limit must be 8192 MiB"),

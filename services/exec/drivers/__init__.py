@@ -1,7 +1,7 @@
 """What a hypervisor must do for the exec facet. IDs of the platform never leave a driver."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -37,7 +37,7 @@ class HypervisorInfo:
     ready_failed: int = 0
     # Of the memory, what other VCHs on the platform have reserved.
     reserved_by_others_bytes: int = 0
-    allocation: Allocation = Allocation()
+    allocation: Allocation = field(default_factory=Allocation)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import InvalidArgument, Reason, ResourceExhausted
-from services.exec.limits import MIB, Allocation, Limits, Pool
+from services.exec.limits import MIB, Allocation, Limits
 from services.exec.states import State
 from tests.unit.exec.conftest import DISK_BYTES, Facet
 from tests.unit.exec.test_lifecycle import spec

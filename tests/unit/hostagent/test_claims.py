@@ -82,14 +82,24 @@ async def test_nothing_is_reserved_twice(machine: Machine) -> None:
     other.set(Allocation(cpu_millis=4000, memory_bytes=20 * GIB))
 
 
-async def test_another_host_s_reservation_changes_our_weight(machine: Machine) -> None:
+async def test_another_host_s_reservation_changes_our_weight(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = asyncio.Event()
+    take_in = Claims._changed
+
+    def changed(claims: Claims, name: str) -> None:
+        take_in(claims, name)
+        heard.set()
+
+    monkeypatch.setattr(Claims, "_changed", changed)
     one, other = machine.host("aaaaaaaa"), machine.host("bbbbbbbb")
     one.set(Allocation(cpu_millis=1000))
-    alone = machine.told("aaaaaaaa", "cpu.weight")
-    other.set(Allocation(cpu_millis=2000))
     async with asyncio.timeout(60):
-        while machine.told("aaaaaaaa", "cpu.weight") == alone:
-            await asyncio.sleep(0)
+        await heard.wait()
+        heard.clear()
+        other.set(Allocation(cpu_millis=2000))
+        await heard.wait()
     assert machine.told("aaaaaaaa", "cpu.weight") == 100 + 1000 * 300 // 1000
 
 
