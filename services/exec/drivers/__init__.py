@@ -187,6 +187,9 @@ class CanPause(Protocol):
     async def unpause(self, container_id: str) -> None:
         """Let them go on."""
 
+    async def is_paused(self, container_id: str) -> bool:
+        """Tell whether a VM that was run stands still."""
+
 
 @runtime_checkable
 class CanKeepReady(Protocol):

@@ -419,6 +419,9 @@ class FakeHypervisor:
     async def unpause(self, container_id: str) -> None:
         self.paused.discard(container_id)
 
+    async def is_paused(self, container_id: str) -> bool:
+        return container_id in self.paused
+
     def check_ready(self, count: int) -> None:
         if count > 8:
             raise InvalidArgument(f"{count} ready clones take too much", Reason.INVALID_REQUEST)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
@@ -308,10 +309,15 @@ class QemuHypervisor:
         """Let them go on."""
         await self._command(container_id, "cont")
 
-    async def _command(self, container_id: str, name: str) -> None:
+    async def is_paused(self, container_id: str) -> bool:
+        """Ask QEMU whether the CPUs are held."""
+        status = await self._command(container_id, "query-status")
+        return isinstance(status, dict) and status.get("status") == "paused"
+
+    async def _command(self, container_id: str, name: str) -> Any:
         request = hostagent_pb2.GetRequest(machine_id=container_id)
         machine = (await self._agent.Get(request)).machine
-        await command(machine.qmp_path, name)
+        return await command(machine.qmp_path, name)
 
     def check_ready(self, count: int) -> None:
         """Return when the host's memory holds so many. Raises InvalidArgument."""

@@ -33,7 +33,7 @@ from services.exec.drivers import (
 from services.exec.drivers.shapes import MIB, shape_class
 from services.exec.drivers.vsphere.hardware import config_spec, detach_disks, machine_name
 from services.exec.drivers.vsphere.identity import Identity
-from services.exec.drivers.vsphere.inventory import OFF, Found, Inventory
+from services.exec.drivers.vsphere.inventory import OFF, SUSPENDED, Found, Inventory
 from services.exec.drivers.vsphere.place import PlaceSettings, find_place
 from services.exec.limits import Size
 
@@ -139,6 +139,10 @@ class VsphereHypervisor:
         """Let it go on."""
         vm = (await self._running(container_id)).vm
         await self._vcenter.finish(lambda _: vm.PowerOnVM_Task())
+
+    async def is_paused(self, container_id: str) -> bool:
+        """Tell whether the VM is suspended."""
+        return bool((await self._running(container_id)).power == SUSPENDED)
 
     async def inventory(self) -> Sequence[MachineState]:
         """Return the VMs that have not ended."""

@@ -30,6 +30,7 @@ log = logging.getLogger("vic.exec.vsphere.inventory")
 
 ON = vim.VirtualMachine.PowerState.poweredOn
 OFF = vim.VirtualMachine.PowerState.poweredOff
+SUSPENDED = vim.VirtualMachine.PowerState.suspended
 PATHS = ("name", "runtime.powerState", "config.extraConfig")
 # vCenter may name one entry of an array that changed.
 _ENTRY = re.compile(r'config\.extraConfig\["(?P<key>[^"]+)"\]')
