@@ -142,9 +142,12 @@ class Claims:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep others from claiming meanwhile what we find free."""
-        with (self._directory / "lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(descriptor)
 
 
 def _read(path: Path) -> Allocation | None:

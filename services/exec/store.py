@@ -124,14 +124,18 @@ class Containers(Lookup):
             )
             return bool(result.rowcount)
 
-    async def end(self, ended: Record, events: Iterable[NewEvent]) -> bool:
+    async def end(
+        self, ended: Record, events: Iterable[NewEvent], *, anew: bool = False
+    ) -> bool:
         """Write how a boot ended; return whether it ran until now, so that one exit counts once.
 
         It needs no turn, and writes nothing else of the record than the exit. Where the container
-        has been stopped meanwhile its restart policy has nothing to say any more.
+        has been stopped meanwhile its restart policy has nothing to say any more, unless it begins
+        ``anew`` with the host.
         """
         state = State.RESTARTING if ended.state is State.RESTARTING else State.EXITED
-        by_hand = sa.or_(CONTAINERS.c.stopped_by_hand, CONTAINERS.c.state == State.STOPPING.value)
+        stopping = CONTAINERS.c.state == State.STOPPING.value
+        by_hand = sa.false() if anew else sa.or_(CONTAINERS.c.stopped_by_hand, stopping)
         async with self._store.transaction() as connection:
             result = await connection.execute(
                 CONTAINERS.update()

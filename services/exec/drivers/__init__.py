@@ -81,6 +81,8 @@ class MachineExited:
     exit_record: bytes
     # What the platform says of it, for the log.
     detail: str
+    # The host that it ran on went down, and came up again.
+    host_restarted: bool = False
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ async def test_a_record_of_an_earlier_boot_is_of_a_dead_machine(suite: Suite) ->
     # Whoever has that process ID now is none of ours, were it not for the cgroup.
     await suite.start()
     exited = await suite.event(machine.machine_id, "exited")
-    assert exited.exited.cause == pb.EXIT_CAUSE_FOUND_DEAD
+    assert exited.exited.cause == pb.EXIT_CAUSE_HOST_RESTARTED
     os.kill(running.pid, signal.SIGKILL)
 
 

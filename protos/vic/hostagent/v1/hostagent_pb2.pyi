@@ -39,6 +39,7 @@ class ExitCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EXIT_CAUSE_KILLED: _ClassVar[ExitCause]
     EXIT_CAUSE_VIOLATION: _ClassVar[ExitCause]
     EXIT_CAUSE_FOUND_DEAD: _ClassVar[ExitCause]
+    EXIT_CAUSE_HOST_RESTARTED: _ClassVar[ExitCause]
 
 class ParentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -64,6 +65,7 @@ EXIT_CAUSE_ENDED: ExitCause
 EXIT_CAUSE_KILLED: ExitCause
 EXIT_CAUSE_VIOLATION: ExitCause
 EXIT_CAUSE_FOUND_DEAD: ExitCause
+EXIT_CAUSE_HOST_RESTARTED: ExitCause
 PARENT_STATE_UNSPECIFIED: ParentState
 PARENT_STATE_CREATED: ParentState
 PARENT_STATE_BOOTING: ParentState

@@ -376,6 +376,7 @@ def _exited(event: hostagent_pb2.Event) -> MachineExited:
         boot_id=event.launch_id,
         exit_record=event.exited.exit_record,
         detail=_detail(event.exited),
+        host_restarted=event.exited.cause == hostagent_pb2.EXIT_CAUSE_HOST_RESTARTED,
     )
 
 
