@@ -38,6 +38,7 @@ from hostagent.server import ACCESS, SERVICE, HostAgentServicer
 from hostagent.settings import MIB, HostAgentSettings
 from hostagent.users import MachineUsers, first_uid
 from portlayer.errors import FailedPrecondition, VicError
+from portlayer.fencing import Fences, Turn
 from portlayer.identity import Credentials, Role
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
@@ -101,8 +102,16 @@ async def run(settings: HostAgentSettings) -> None:
         )
         agent = HostAgent(host, inventory, parents, tasks)
         stack.push_async_callback(agent.finish_launches)
+        fences = Fences()
+        for live in inventory.live():
+            # Who launched it has a later turn than whoever was paused before that.
+            fences.raise_to(Turn(live.record.machine_id, live.record.turn))
         server = FacetServer(
-            Credentials.load(settings.credentials_dir), settings.instance_id, ACCESS, [SERVICE]
+            Credentials.load(settings.credentials_dir),
+            settings.instance_id,
+            ACCESS,
+            [SERVICE],
+            fences=fences,
         )
         limit = settings.memory_limit if groups.bounds_memory else 0
         hostagent_pb2_grpc.add_HostAgentServiceServicer_to_server(

@@ -44,6 +44,7 @@ from portlayer.errors import (
     NotFound,
     Reason,
 )
+from portlayer.fencing import admitted_turn
 
 log = logging.getLogger("vic.hostagent")
 
@@ -198,6 +199,7 @@ class HostAgent:
             config_peer=assembled.config_peer,
             disk=assembled.disk,
             launched_ns=time_ns(),
+            turn=_turn(),
         )
         # Written first: whatever happens to us from here on, the next agent finds the machine.
         undo.callback(self.inventory.records.delete, machine.machine_id)
@@ -256,6 +258,7 @@ class HostAgent:
                 disk=disk,
                 launched_ns=time_ns(),
                 tether_state="",
+                turn=_turn(),
             )
             if live.port is None or live.gone.is_set():
                 raise machine_not_found(ready_id)
@@ -430,6 +433,11 @@ def waiting_nics(slot: int, uid: int) -> tuple[Nic, ...]:
 def _rename(taps: Iterable[tuple[str, str]]) -> None:
     for name, wanted in taps:
         rename_tap(name, wanted)
+
+
+def _turn() -> int:
+    turn = admitted_turn()
+    return turn.number if turn is not None else 0
 
 
 def machine_not_found(machine_id: str) -> NotFound:

@@ -127,7 +127,7 @@ class Assembler:
         boot = self._open_boot_files(machine, image, closing)
 
         give(self._outputs.open_console(machine.machine_id))
-        qmp_path = self._layout.qmp_socket(machine.machine_id)
+        qmp_path = self._layout.qmp_socket(machine.machine_id, machine.launch_id)
         qmp = closing.enter_context(listen(qmp_path, self._layout.exec_uid))
         undo.callback(qmp_path.unlink, missing_ok=True)
         given.append(qmp.fileno())

@@ -77,6 +77,10 @@ class Layout:
             os.chown(path, 0, 0)
             path.chmod(mode)
 
-    def qmp_socket(self, machine_id: str) -> Path:
-        """Return the socket of a machine: a path of bounded length, since a socket's has 107."""
-        return self.sockets / f"{hashlib.sha256(machine_id.encode()).hexdigest()[:16]}.sock"
+    def qmp_socket(self, machine_id: str, launch_id: str) -> Path:
+        """Return the socket of a launch: a path of bounded length, since a socket's has 107.
+
+        Of one launch alone: who still speaks to a former one reaches nobody.
+        """
+        name = hashlib.sha256(f"{machine_id} {launch_id}".encode()).hexdigest()[:16]
+        return self.sockets / f"{name}.sock"

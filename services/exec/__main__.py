@@ -16,6 +16,7 @@ from portlayer.server import FacetServer, stop_requested
 from portlayer.store import open_store
 from portlayer.telemetry import configure_telemetry
 from services.exec.admission import Admission
+from services.exec.answers import Answers
 from services.exec.creation import Creator
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.eventlog import EventLog
@@ -93,7 +94,9 @@ async def serve(settings: ExecSettings) -> None:
             modes,
             kernels,
         )
-        servicer = ExecServicer(containers, events, creator, lifecycle, vch, restarts)
+        servicer = ExecServicer(
+            containers, events, creator, lifecycle, vch, restarts, Answers(store)
+        )
         await restarts.open(host_boot())
         await modes.open()
         await hypervisor.open()
@@ -104,7 +107,9 @@ async def serve(settings: ExecSettings) -> None:
             asyncio.create_task(reconciler.run(), name="reconciler"),
             asyncio.create_task(watching.run(), name="watching"),
             asyncio.create_task(restarts.run(), name="restarts"),
-            asyncio.create_task(follow_replicas(store.neighbours, events, exits), name="replicas"),
+            asyncio.create_task(
+                follow_replicas(store.neighbours, events, exits, restarts), name="replicas"
+            ),
         ]
         try:
             await server.start(settings.addresses)

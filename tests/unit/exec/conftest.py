@@ -23,6 +23,7 @@ from portlayer.errors import (
     Reason,
     VicError,
 )
+from portlayer.fencing import Fences, held_turn
 from portlayer.store import Store, open_store
 from services.exec.admission import Admission
 from services.exec.creation import Creator
@@ -305,6 +306,14 @@ class FakeFacets:
 
 
 @dataclass
+class Standstill:
+    """A call of a process that stands still for a while."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
 class FakeHypervisor:
     """VMs in memory."""
 
@@ -328,6 +337,9 @@ class FakeHypervisor:
     telling: set[asyncio.Task[None]] = field(default_factory=set)
     allocation: Allocation = field(default_factory=Allocation)
     reserved_by_others: int = 0
+    # As the host agent has them, and what the next creation waits for before it gets there.
+    fences: Fences = field(default_factory=Fences)
+    standstills: list[Standstill] = field(default_factory=list)
 
     async def open(self) -> None: ...
 
@@ -355,6 +367,11 @@ class FakeHypervisor:
         return Size(max(512 * MIB, resources.memory_bytes), max(1, resources.nano_cpus // 10**9))
 
     async def create(self, machine: MachineSpec) -> CreatedMachine:
+        if self.standstills:
+            standstill = self.standstills.pop()
+            standstill.reached.set()
+            await standstill.over.wait()
+        self._fence()
         self._fail("create")
         if machine.boot_id in self.launched:
             raise FailedPrecondition("this launch has ended")
@@ -380,6 +397,7 @@ class FakeHypervisor:
         self._fail("run")
 
     async def destroy(self, container_id: str, boot_id: str = "") -> None:
+        self._fence()
         self._fail("destroy")
         if container_id in self.machines and boot_id in (self.machines[container_id], ""):
             exited = MachineExited(container_id, self.machines.pop(container_id), b"", "killed")
@@ -431,6 +449,10 @@ class FakeHypervisor:
 
     def settled(self, boot_id: str) -> None:
         self.settlements.append(boot_id)
+
+    def _fence(self) -> None:
+        if (turn := held_turn()) is not None:
+            self.fences.raise_to(turn)
 
     def _fail(self, call: str) -> None:
         if call in self.failing:
