@@ -73,7 +73,7 @@ def test_a_reboot_applies_the_policies_and_leaves_nothing_stale(
         told = suite.inspect(name)
         assert (told["State"]["Status"], told["RestartCount"]) == ("running", 0)
         assert address(suite, name) == before[name]
-        assert suite.ok("logs", name).split() == ["up", "up"]
+        assert lines(suite, name, 2) == ["up", "up"]
         assert suite.ok("exec", name, "echo", "on it goes") == "on it goes"
     plain = suite.inspect("plain")["State"]
     # Docker's own: dockerd has it of all that it finds dead.
@@ -144,6 +144,18 @@ def members(instance: Instance) -> set[int]:
         for file in Path("/sys/fs/cgroup").glob(f"**/vic-{instance.id}/**/cgroup.procs")
         for pid in file.read_text().split()
     }
+
+
+def lines(suite: Suite, name: str, count: int) -> list[str]:
+    """Return the first lines of a log, when there are so many."""
+    following = suite.popen("logs", "--follow", name, stdout=subprocess.PIPE)
+    assert following.stdout is not None
+    try:
+        return [next(following.stdout).decode().strip() for _ in range(count)]
+    finally:
+        following.kill()
+        following.wait()
+        following.stdout.close()
 
 
 def address(suite: Suite, name: str) -> str:
