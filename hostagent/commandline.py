@@ -192,11 +192,9 @@ def _kernel(arguments: str, places: Places) -> list[str]:
 def _memory(machine: Machine, places: Places) -> str:
     size = f"id=ram0,size={machine.shape.memory_mib}M"
     if machine.kind is MachineKind.COLD:
-        return f"memory-backend-ram,{size},reserve=off"
-    # Most of a guest's memory is never touched, and the cgroup bounds what is: without this the
-    # kernel refuses a guest of two thirds of the host's memory (Committed_AS, proc(5)).
-    share = "share=on" if machine.kind is MachineKind.PARENT else "share=off,reserve=off"
-    return f"memory-backend-file,{size},mem-path=/proc/self/fd/{places.memory},{share}"
+        return f"memory-backend-ram,{size}"
+    share = "on" if machine.kind is MachineKind.PARENT else "off"
+    return f"memory-backend-file,{size},mem-path=/proc/self/fd/{places.memory},share={share}"
 
 
 def _file_chardev(name: str, number: int, fdset: int) -> tuple[str, ...]:

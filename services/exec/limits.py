@@ -152,6 +152,12 @@ class Limits:
                 f"container's VM needs {wanted.memory_bytes // MIB} MiB, and {memory // MIB} MiB "
                 f"of {self.memory_bytes // MIB} MiB are taken by VMs that run"
             )
+        if 0 < pool.memory_bytes < wanted.memory_bytes:
+            # However much is promised in all, no kernel gives one process more than there is.
+            raise _exceeded(
+                f"the memory of the host, {pool.memory_bytes // MIB} MiB, does not allow it: the "
+                f"container's VM needs {wanted.memory_bytes // MIB} MiB"
+            )
         most = pool.free_bytes * self.overcommit_percent // 100
         # A cluster whose hosts are all away has none: the platform itself says then what is wrong.
         if pool.memory_bytes and memory + wanted.memory_bytes > most:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from vic.exec.v1 import exec_pb2
+from vic.exec.v1 import container_pb2, exec_pb2
 
 from portlayer.errors import InvalidArgument, Reason, ResourceExhausted
 from services.exec.limits import MIB, Allocation, Limits
@@ -177,3 +177,10 @@ async def test_what_others_reserved_is_not_given_to_our_vms(facet: Facet) -> Non
     third = await facet.creator.create("", spec())
     with pytest.raises(ResourceExhausted, match="16384 MiB less 16128 MiB that others have"):
         await facet.lifecycle.start(third.id)
+
+
+async def test_a_vm_larger_than_the_host_is_not_made(facet: Facet) -> None:
+    resources = container_pb2.Resources(memory_bytes=2**34 + MIB)
+    with pytest.raises(ResourceExhausted, match="16384 MiB, does not .* VM needs 16385 MiB"):
+        await facet.creator.create("", spec(resources=resources))
+    assert not facet.peers.disks

@@ -23,8 +23,7 @@ i8042=off,graphics=off,dump-guest-core=off,mem-merge=off
 -cpu max,la57=off,erms=off,fsrm=off
 -smp cpus=2,sockets=1,cores=2,threads=1
 -m 512M
--object memory-backend-file,id=ram0,size=512M,mem-path=/proc/self/fd/8,share=off,\
-reserve=off
+-object memory-backend-file,id=ram0,size=512M,mem-path=/proc/self/fd/8,share=off
 -rtc base=utc
 -global migration.announce-rounds=0
 -chardev socket,id=qmp,fd=4,server=on,wait=off
@@ -161,7 +160,7 @@ def test_only_a_parents_memory_is_shared_for_writing() -> None:
         machine.kind: next(a for o, a in pairs(arguments(machine)) if a.startswith("memory-"))
         for machine in (COLD, PARENT, CLONE)
     }
-    assert memory[COLD.kind] == "memory-backend-ram,id=ram0,size=512M,reserve=off"
+    assert memory[COLD.kind] == "memory-backend-ram,id=ram0,size=512M"
     assert memory[PARENT.kind].endswith(",share=on")
     assert memory[CLONE.kind].endswith(",share=off")
 
