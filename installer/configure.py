@@ -98,6 +98,7 @@ def wish(
     memory_reservation: str | None = None,
     cpu_shares: str | None = None,
     memory_shares: str | None = None,
+    log_syslog: str | None = None,
 ) -> exec_pb2.ConfigureRequest:
     """Return what the command line asks for; what it leaves out stays. Raises UsageError."""
     return exec_pb2.ConfigureRequest(
@@ -113,6 +114,7 @@ def wish(
         memory_reservation_bytes=_parsed(parse_size, memory_reservation),
         cpu_shares=_parsed(parse_shares, cpu_shares),
         memory_shares=_parsed(parse_shares, memory_shares),
+        log_syslog="" if log_syslog == "none" else log_syslog,
     )
 
 
@@ -149,6 +151,7 @@ def tell(configured: exec_pb2.ConfigureResponse) -> str:
             f"start: {'cold' if mode.cold else 'clone'}",
             f"ready clones: {ready}",
             f"kernel: {configured.kernel or 'the default one'}",
+            f"logs also go to: {configured.log_syslog or 'nowhere'}",
         ]
     )
 

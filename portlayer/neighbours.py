@@ -34,6 +34,9 @@ _RAISE = sa.text(
     "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint))"
 )
 _UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
+# Askers don't get in one another's way, as they would by the exclusive kind.
+_TRY_SHARED = sa.text("SELECT pg_try_advisory_lock_shared(:key)")
+_UNLOCK_SHARED = sa.text("SELECT pg_advisory_unlock_shared(:key)")
 _NOTIFY = sa.text("SELECT pg_notify(:channel, :text)")
 
 
@@ -41,8 +44,7 @@ class Neighbours:
     """What a process must agree on with others on the same database."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self.alone = engine.dialect.name != "postgresql"
-        """Whether there are no other processes."""
+        self._alone = engine.dialect.name != "postgresql"
         self._engine = engine
         self._holder: AsyncConnection | None = None
         self._using = asyncio.Lock()
@@ -54,7 +56,7 @@ class Neighbours:
         Yields the turn's number, which is above that of any before (:mod:`portlayer.fencing`); None
         where there are no other processes. Within a process the caller sees to its turns itself.
         """
-        if self.alone:
+        if self._alone:
             yield None
             return
         key = _key(name)
@@ -70,12 +72,48 @@ class Neighbours:
                 number = int((await waiting.execute(_DRAW)).scalar_one())
             yield number
 
+    @property
+    def alone(self) -> bool:
+        """Whether there can be no other process."""
+        return self._alone
+
+    @asynccontextmanager
+    async def presence(self, name: str) -> AsyncIterator[asyncio.Event]:
+        """Be present under a name of this process's own; the event tells that that was lost.
+
+        From then on the others take this process for dead. Raises what the database raises.
+        """
+        lost = asyncio.Event()
+        if self._alone:
+            yield lost
+            return
+        async with self._connection() as connection:
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            assert driver is not None
+            driver.add_termination_listener(lambda _: lost.set())
+            await connection.execute(_WAIT, {"key": _key(name)})
+            try:
+                yield lost
+            finally:
+                # Back in the pool it would go on holding the lock.
+                await connection.invalidate()
+
+    async def is_present(self, name: str) -> bool:
+        """Tell whether a process is present under a name."""
+        key = {"key": _key(name)}
+        async with self._connection() as connection:
+            free = bool((await connection.execute(_TRY_SHARED, key)).scalar())
+            if free:
+                await connection.execute(_UNLOCK_SHARED, key)
+        return not free
+
     async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
         """Call back with each text that a process tells on a channel, for ever.
 
         After an interruption with the empty text, for what was told meanwhile is lost.
         """
-        if self.alone:
+        if self._alone:
             await asyncio.Event().wait()
         while True:
             try:

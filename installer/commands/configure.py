@@ -54,6 +54,12 @@ def add(commands: Commands) -> None:
             help=f"its part of the {resource} that nobody has reserved, beside other virtual "
             "container hosts: low, normal, high, 1 to 10000, or default (100)",
         )
+    configure.add_argument(
+        "--log-syslog",
+        metavar="ADDRESS",
+        help="syslog server (udp://, tcp://, unix://) that logs go to as well, of containers made "
+        "from now on that name no log driver; or none",
+    )
     configure.set_defaults(command=_configure)
     take_data_dir(configure)
 
@@ -74,6 +80,7 @@ def _configure(options: argparse.Namespace) -> int:
         memory_reservation=options.memory_reservation,
         cpu_shares=options.cpu_shares,
         memory_shares=options.memory_shares,
+        log_syslog=options.log_syslog,
     )
     print(tell(configure(options.data_dir, wished)))
     return 0

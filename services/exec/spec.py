@@ -68,7 +68,6 @@ def _validate_process(spec: container_pb2.ContainerSpec) -> None:
 def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
     missing = {
-        "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
         "more than one network": len(spec.networks) > 1,
         "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
     }
@@ -117,6 +116,7 @@ def complete(
     if spec.HasField("health_check") or config.HasField("health_check"):
         full.health_check.CopyFrom(complete_health_check(spec.health_check, config))
     _replace(full.exposed_ports, sorted({*config.exposed_ports, *spec.exposed_ports}))
+    _replace(full.asked_ports, spec.exposed_ports)
     # The image's may be published, too.
     validate_ports(full)
     _replace(full.volumes, sorted({*config.volumes, *spec.volumes}))

@@ -12,6 +12,7 @@ from services.exec.drivers import CanAllocate, Hypervisor, HypervisorInfo, Start
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import Allocation, Limits
+from services.exec.logdrivers import LogDrivers, parse_address
 from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
@@ -32,7 +33,9 @@ class Vch:
         hypervisor: Hypervisor,
         modes: StartModes,
         kernels: Kernels,
+        log_drivers: LogDrivers,
     ) -> None:
+        self._log_drivers = log_drivers
         self._instance_id = instance_id
         self._version = version
         self._containers = containers
@@ -80,6 +83,7 @@ class Vch:
             start_mode=self._start_mode(platform),
             allocation=platform.allocation.message(),
             memory_reserved_by_others_bytes=platform.reserved_by_others_bytes,
+            log_syslog=await self._log_drivers.chosen(),
         )
 
     async def configure(self, request: exec_pb2.ConfigureRequest) -> exec_pb2.ConfigureResponse:
@@ -93,6 +97,8 @@ class Vch:
             self._modes.check(mode)
         if request.HasField("kernel"):
             await self._kernels.check(request.kernel)
+        if request.log_syslog:
+            parse_address(request.log_syslog)
         async with AsyncExitStack() as undo:
             if allocation != former:
                 allocating = self._allocating()
@@ -103,12 +109,15 @@ class Vch:
         await self._modes.change(mode)
         if request.HasField("kernel"):
             await self._kernels.choose(request.kernel)
+        if request.HasField("log_syslog"):
+            await self._log_drivers.choose(request.log_syslog)
         platform = await self._hypervisor.info()
         return exec_pb2.ConfigureResponse(
             limits=limits.message(),
             start_mode=self._start_mode(platform),
             allocation=platform.allocation.message(),
             kernel=await self._kernels.chosen(),
+            log_syslog=await self._log_drivers.chosen(),
         )
 
     async def try_kernel(self, request: exec_pb2.TryKernelRequest) -> exec_pb2.TryKernelResponse:

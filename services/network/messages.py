@@ -1,6 +1,6 @@
 """Between the contract's messages and the service's own values."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -8,16 +8,28 @@ from vic.network.v1 import network_pb2 as pb
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
 from portlayer.journal import Entry
-from services.network.drivers import Forward, Transport
+from services.network.drivers import Forward, Level, Transport
 from services.network.endpoints import Endpoints
+from services.network.external import PortWish
 from services.network.ipam import parse_ipv4
-from services.network.model import Endpoint, Kind, Network, Wish
+from services.network.model import Endpoint, External, Kind, Network, Wish
 from services.network.networks import Networks
 from services.network.plans import Plan
-from services.network.publications import PortWish
 from services.network.resolvers import Resolvers
 
-_KINDS = {Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE, Kind.NONE: pb.NETWORK_KIND_NONE}
+_KINDS = {
+    Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE,
+    Kind.NONE: pb.NETWORK_KIND_NONE,
+    Kind.EXTERNAL: pb.NETWORK_KIND_EXTERNAL,
+}
+_LEVELS = {
+    pb.FIREWALL_LEVEL_CLOSED: Level.CLOSED,
+    pb.FIREWALL_LEVEL_OUTBOUND: Level.OUTBOUND,
+    pb.FIREWALL_LEVEL_PEERS: Level.PEERS,
+    pb.FIREWALL_LEVEL_PUBLISHED: Level.PUBLISHED,
+    pb.FIREWALL_LEVEL_OPEN: Level.OPEN,
+}
+_FIREWALL_LEVELS = {level: ours for ours, level in _LEVELS.items()}
 _TRANSPORTS = {pb.PROTOCOL_TCP: Transport.TCP, pb.PROTOCOL_UDP: Transport.UDP}
 _PROTOCOLS = {transport: protocol for protocol, transport in _TRANSPORTS.items()}
 
@@ -28,11 +40,16 @@ class Encoder:
     """Makes messages of networks and endpoints."""
 
     def __init__(
-        self, networks: Networks, endpoints: Endpoints, has_names: Callable[[Network], bool]
+        self,
+        networks: Networks,
+        endpoints: Endpoints,
+        has_names: Callable[[Network], bool],
+        outside: Callable[[Network], Mapping[str, IPv4Address | IPv6Address]],
     ) -> None:
         self._networks = networks
         self._endpoints = endpoints
         self._has_names = has_names
+        self._outside = outside
 
     def network(self, network: Network, endpoints: Iterable[Endpoint] = ()) -> pb.Network:
         """Return a network's message, with those of its endpoints that are to be shown."""
@@ -57,7 +74,15 @@ class Encoder:
                 ip_range="" if pool.ip_range is None else str(pool.ip_range),
                 auxiliary_addresses={name: str(ip) for name, ip in pool.auxiliary.items()},
             )
+        if network.external is not None:
+            external = network.external
+            message.external.parent = external.parent
+            message.external.firewall = _FIREWALL_LEVELS[external.level]
+            message.external.dns_servers.extend(str(address) for address in external.resolvers)
+            message.external.publishes = external.publishes
         message.endpoints.extend(self.endpoints(endpoints, Resolvers()))
+        for name, address in self._outside(network).items():
+            message.outside_aliases.add(name=name, address=str(address))
         return message
 
     def endpoints(self, endpoints: Iterable[Endpoint], resolvers: Resolvers) -> list[pb.Endpoint]:
@@ -76,6 +101,7 @@ class Encoder:
             tap_name=endpoint.port_name or "",
             aliases=endpoint.aliases,
             bound=self._endpoints.bound(endpoint),
+            external=network.external is not None,
         )
         if network.pool is not None:
             message.ipv4_address = str(endpoint.ipv4)
@@ -88,6 +114,8 @@ class Encoder:
             if network.pool is not None and self._has_names(network):
                 resolvers = resolvers.behind(network.pool.gateway)
                 message.own_name_server = True
+            elif network.external is not None and network.external.resolvers:
+                resolvers = resolvers.by(network.external.resolvers)
             message.dns_servers.extend(resolvers.servers)
             message.dns_search.extend(resolvers.search)
             message.dns_options.extend(resolvers.options)
@@ -99,7 +127,15 @@ def plan(request: pb.CreateRequest) -> Plan:
 
     Raises InvalidArgument (INVALID_NETWORK) and NotImplementedYet.
     """
-    if request.kind not in (pb.NETWORK_KIND_UNSPECIFIED, pb.NETWORK_KIND_BRIDGE):
+    if request.HasField("external") is not (request.kind == pb.NETWORK_KIND_EXTERNAL):
+        raise InvalidArgument(
+            "an external network, and no other, has what `external` says", Reason.INVALID_NETWORK
+        )
+    if request.kind not in (
+        pb.NETWORK_KIND_UNSPECIFIED,
+        pb.NETWORK_KIND_BRIDGE,
+        pb.NETWORK_KIND_EXTERNAL,
+    ):
         raise NotImplementedYet(
             f"networks of kind {pb.NetworkKind.Name(request.kind)} are not implemented"
         )
@@ -123,7 +159,17 @@ def plan(request: pb.CreateRequest) -> Plan:
         attachable=request.attachable,
         labels=dict(request.labels),
         options=dict(request.options),
+        external=_external(request.external) if request.HasField("external") else None,
     )
+
+
+def _external(message: pb.External) -> External:
+    level = Level.PUBLISHED
+    if message.firewall != pb.FIREWALL_LEVEL_UNSPECIFIED:
+        if message.firewall not in _LEVELS:
+            raise InvalidArgument("unknown firewall level", Reason.INVALID_NETWORK)
+        level = _LEVELS[message.firewall]
+    return External(message.parent, level, tuple(resolvers(message.dns_servers)), message.publishes)
 
 
 def wishes(requests: Sequence[pb.EndpointRequest]) -> list[Wish]:
@@ -162,6 +208,14 @@ def port_wishes(ports: Sequence[pb.PublishedPort]) -> list[PortWish]:
     Raises InvalidArgument (INVALID_REQUEST, INVALID_ADDRESS) for what can't be.
     """
     return [_port_wish(port) for port in ports]
+
+
+def exposed(ports: Sequence[pb.ExposedPort]) -> list[tuple[Transport, int]]:
+    """Return which ports a container exposes. Raises InvalidArgument (INVALID_REQUEST)."""
+    for port in ports:
+        if port.protocol not in _TRANSPORTS or not 1 <= port.port <= LAST_PORT:
+            raise InvalidArgument("an exposed port is of TCP or UDP, from 1 to 65535")
+    return [(_TRANSPORTS[port.protocol], port.port) for port in ports]
 
 
 def published(forwards: Iterable[Forward]) -> list[pb.PublishedPort]:

@@ -16,6 +16,7 @@ from services.network.model import LabelRule
 from services.network.names.answers import Answers, serves
 from services.network.names.server import NameServer
 from services.network.networks import DEFAULT_NETWORK, Networks
+from services.network.outside import OutsideHosts
 from services.network.publications import Publications
 from services.network.resolvers import Resolvers
 
@@ -28,6 +29,7 @@ class Names:
 
     answers: Answers
     server: NameServer
+    outside: OutsideHosts
 
 
 class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
@@ -55,7 +57,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         self._resolvers = resolvers
         self._names = names
         self._publications = publications
-        self._encode = messages.Encoder(networks, endpoints, names.server.listens)
+        self._encode = messages.Encoder(networks, endpoints, names.server.listens, names.outside.of)
 
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
         """Tell the management network."""
@@ -70,7 +72,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         )
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.CreateResponse:
-        """Make a bridge network."""
+        """Make a bridge network, or map an external one."""
         network = await self._networks.create(messages.plan(request))
         return pb.CreateResponse(network=self._encode.network(network))
 
@@ -92,7 +94,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
 
     async def Remove(self, request: pb.RemoveRequest, context: Context) -> pb.RemoveResponse:
         """Remove a network."""
-        await self._networks.remove(request.reference)
+        await self._networks.remove(request.reference, external=request.external)
         return pb.RemoveResponse()
 
     async def Prune(self, request: pb.PruneRequest, context: Context) -> pb.PruneResponse:
@@ -141,9 +143,10 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         return pb.UnbindResponse()
 
     async def Publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
-        """Open ports of the host that lead to a container."""
+        """Open ports that lead to a container: the host's, or its own on an external network."""
         wishes = messages.port_wishes(request.ports)
-        forwards = await self._publications.publish(_named(request.container_id), wishes)
+        exposed = messages.exposed(request.exposed)
+        forwards = await self._publications.publish(_named(request.container_id), wishes, exposed)
         return pb.PublishResponse(ports=messages.published(forwards))
 
     async def Unpublish(
@@ -163,6 +166,20 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         network = self._networks.find(request.network)
         found = self._names.answers.resolve([network], request.name) if serves(network) else []
         return pb.ResolveResponse(addresses=[str(address) for address in found])
+
+    async def SetOutsideAlias(
+        self, request: pb.SetOutsideAliasRequest, context: Context
+    ) -> pb.SetOutsideAliasResponse:
+        """Give an outside host a name in a network."""
+        await self._names.outside.set(request.network, request.name, request.address)
+        return pb.SetOutsideAliasResponse()
+
+    async def RemoveOutsideAlias(
+        self, request: pb.RemoveOutsideAliasRequest, context: Context
+    ) -> pb.RemoveOutsideAliasResponse:
+        """Take it away."""
+        await self._names.outside.remove(request.network, request.name)
+        return pb.RemoveOutsideAliasResponse()
 
     async def Release(self, request: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
         """Give a container's addresses back."""

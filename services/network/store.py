@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from portlayer.store import Store, open_store
-from services.network.drivers import Forward, Transport
-from services.network.model import Endpoint, Kind, Network, Pool, Reservation, Wish
+from services.network.drivers import Forward, Level, Transport
+from services.network.model import Endpoint, External, Kind, Network, Pool, Reservation, Wish
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -34,6 +34,7 @@ _networks = sa.Table(
     sa.Column("own_subnet", sa.Boolean),
     sa.Column("labels", sa.JSON),
     sa.Column("options", sa.JSON),
+    sa.Column("external", sa.JSON(none_as_null=True)),
     sa.Column("created_at", sa.DateTime(timezone=True)),
 )
 _pools = sa.Table(
@@ -81,6 +82,13 @@ _published_ports = sa.Table(
     sa.Column("host_port", sa.Integer),
     sa.Column("address", sa.Text),
     sa.Column("port", sa.Integer),
+)
+_outside_aliases = sa.Table(
+    "outside_aliases",
+    _metadata,
+    sa.Column("network_id", sa.String, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("address", sa.Text),
 )
 
 
@@ -131,9 +139,10 @@ class NetworkStore:
             )
 
     async def remove_network(self, network_id: str) -> None:
-        """Forget a network and its pool."""
+        """Forget a network, its pool, and who outside has a name in it."""
         async with self._writing, self._store.transaction() as connection:
-            await connection.execute(sa.delete(_pools).where(_pools.c.network_id == network_id))
+            for table in (_pools, _outside_aliases):
+                await connection.execute(sa.delete(table).where(table.c.network_id == network_id))
             await connection.execute(sa.delete(_networks).where(_networks.c.id == network_id))
 
     async def reservations(self) -> list[Reservation]:
@@ -236,8 +245,37 @@ class NetworkStore:
                 sa.delete(_published_ports).where(_published_ports.c.container_id == container_id)
             )
 
+    async def outside_aliases(self) -> dict[str, dict[str, IPv4Address | IPv6Address]]:
+        """Return the addresses of outside hosts by network and name."""
+        async with self._store.transaction() as connection:
+            rows = (await connection.execute(sa.select(_outside_aliases))).mappings().all()
+        found: dict[str, dict[str, IPv4Address | IPv6Address]] = {}
+        for row in rows:
+            found.setdefault(row["network_id"], {})[row["name"]] = ip_address(row["address"])
+        return found
+
+    async def set_outside_alias(
+        self, network_id: str, name: str, address: IPv4Address | IPv6Address
+    ) -> None:
+        """Record a name of an outside host, in the place of who had it."""
+        row = {"network_id": network_id, "name": name, "address": str(address)}
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(_of_alias(sa.delete(_outside_aliases), network_id, name))
+            await connection.execute(sa.insert(_outside_aliases).values(row))
+
+    async def remove_outside_alias(self, network_id: str, name: str) -> None:
+        """Forget a name of an outside host."""
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(_of_alias(sa.delete(_outside_aliases), network_id, name))
+
 
 Row = Mapping[Any, Any]
+
+
+def _of_alias(statement: sa.Delete, network_id: str, name: str) -> sa.Delete:
+    return statement.where(
+        _outside_aliases.c.network_id == network_id, _outside_aliases.c.name == name
+    )
 
 
 def _network_row(network: Network) -> dict[str, Any]:
@@ -252,6 +290,7 @@ def _network_row(network: Network) -> dict[str, Any]:
         "own_subnet": network.own_subnet,
         "labels": dict(network.labels),
         "options": dict(network.options),
+        "external": None if network.external is None else _external_value(network.external),
         "created_at": network.created_at,
     }
 
@@ -270,6 +309,25 @@ def _network(row: Row) -> Network:
         own_subnet=row["own_subnet"],
         labels=row["labels"],
         options=row["options"],
+        external=None if row["external"] is None else _external(row["external"]),
+    )
+
+
+def _external_value(external: External) -> dict[str, Any]:
+    return {
+        "parent": external.parent,
+        "level": external.level.value,
+        "resolvers": [str(address) for address in external.resolvers],
+        "publishes": external.publishes,
+    }
+
+
+def _external(value: Mapping[str, Any]) -> External:
+    return External(
+        parent=value["parent"],
+        level=Level(value["level"]),
+        resolvers=tuple(ip_address(text) for text in value["resolvers"]),
+        publishes=value["publishes"],
     )
 
 

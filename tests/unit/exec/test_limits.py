@@ -181,6 +181,6 @@ async def test_what_others_reserved_is_not_given_to_our_vms(facet: Facet) -> Non
 
 async def test_a_vm_larger_than_the_host_is_not_made(facet: Facet) -> None:
     resources = container_pb2.Resources(memory_bytes=2**34 + MIB)
-    with pytest.raises(ResourceExhausted, match="16384 MiB, does not .* VM needs 16385 MiB"):
+    with pytest.raises(ResourceExhausted, match=r"16384 MiB, does not .* VM needs 16385 MiB"):
         await facet.creator.create("", spec(resources=resources))
     assert not facet.peers.disks

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound
-from services.network.model import Wish
+from services.network.model import Network, Wish
 from services.network.names.answers import ASK, Answers, most_udp_bytes
 from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream, answers
@@ -42,8 +42,15 @@ def asked(
 ) -> tuple[str, list[str]] | None:
     """Ask as a container would; returns code and sorted answers, or None for "ask elsewhere"."""
     rules = Answers(facet.endpoints.directory, facet.endpoints.networks_of)
+    return questioned(rules, facet.networks.find(network), asker, name, kind, edns=edns)
+
+
+def questioned(
+    rules: Answers, network: Network, asker: str, name: str, kind: str = "A", *, edns: int = 0
+) -> tuple[str, list[str]] | None:
+    """Ask somebody who answers; returns code and sorted answers, or None for "ask elsewhere"."""
     query = dns.message.make_query(name, kind, use_edns=edns)
-    answer = rules.answer(query, facet.networks.find(network), IPv4Address(asker))
+    answer = rules.answer(query, network, IPv4Address(asker))
     if answer is ASK:
         return None
     texts = sorted(item.to_text() for rrset in answer.answer for item in rrset)

@@ -38,16 +38,20 @@ class NetworkServiceStub:
     Info: _grpc.UnaryUnaryMultiCallable[_network_pb2.InfoRequest, _network_pb2.InfoResponse]
     """Info tells the management network and what the driver can do."""
     Create: _grpc.UnaryUnaryMultiCallable[_network_pb2.CreateRequest, _network_pb2.CreateResponse]
-    """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-    INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
-    FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
+    """Create makes a network, or maps an external one. Idempotent on network_id. Errors:
+    ALREADY_EXISTS (NETWORK_EXISTS), INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS),
+    RESOURCE_EXHAUSTED (POOLS_EXHAUSTED), FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that
+    is taken for good, (PARENT_MISSING) for an external network whose interface isn't there, and
+    (WRONG_STATE) for one that can't be the default for publishing.
     """
     Get: _grpc.UnaryUnaryMultiCallable[_network_pb2.GetRequest, _network_pb2.GetResponse]
     """Get returns one network with its endpoints."""
     List: _grpc.UnaryUnaryMultiCallable[_network_pb2.ListRequest, _network_pb2.ListResponse]
     """List returns all networks that containers can join; the management network is not among them."""
     Remove: _grpc.UnaryUnaryMultiCallable[_network_pb2.RemoveRequest, _network_pb2.RemoveResponse]
-    """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK)."""
+    """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK;
+    this also for an external network where no external one was said to be meant).
+    """
     Prune: _grpc.UnaryUnaryMultiCallable[_network_pb2.PruneRequest, _network_pb2.PruneResponse]
     """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
     that somebody joined meanwhile stays.
@@ -65,7 +69,8 @@ class NetworkServiceStub:
     """ListReservations returns the IDs of all containers that have endpoints, for comparison."""
     Bind: _grpc.UnaryUnaryMultiCallable[_network_pb2.BindRequest, _network_pb2.BindResponse]
     """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
-    Errors: FAILED_PRECONDITION (TAP_MISSING), NOT_FOUND (ENDPOINT_NOT_FOUND).
+    Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
+    is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
     """
     Unbind: _grpc.UnaryUnaryMultiCallable[_network_pb2.UnbindRequest, _network_pb2.UnbindResponse]
     """Unbind takes what Bind did back; addresses stay. Idempotent."""
@@ -81,10 +86,14 @@ class NetworkServiceStub:
     """Disconnect removes a container's endpoint on a network."""
     Publish: _grpc.UnaryUnaryMultiCallable[_network_pb2.PublishRequest, _network_pb2.PublishResponse]
     """Publish opens ports of the VCH and forwards them to a container's first network that has a way
-    in. What the container had published before is closed. Idempotent: a repeated call finds the
-    same ports. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
-    NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
-    (WRONG_STATE) for a container in no such network; nothing is open then.
+    in. Where that is an external network, the container's own port is opened at its address there,
+    and one that is to have another number is an error. On every external network of the container
+    whose firewall level admits somebody, all ports that are published or exposed are open, and
+    are among the ports of the answer. What the container had published before is closed.
+    Idempotent: a repeated call finds the same ports. Unbind and Release close them as well. Errors:
+    ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
+    (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
+    one that admits nobody; nothing is open then.
     """
     Unpublish: _grpc.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]
     """Unpublish closes a container's ports. Idempotent."""
@@ -93,9 +102,13 @@ class NetworkServiceStub:
     have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
     """
     SetOutsideAlias: _grpc.UnaryUnaryMultiCallable[_network_pb2.SetOutsideAliasRequest, _network_pb2.SetOutsideAliasResponse]
-    """SetOutsideAlias gives an outside host a name in a network."""
+    """SetOutsideAlias gives an outside host a name in a network, in the place of who had it there; no
+    container of the network comes in its place. Idempotent. Errors: NOT_FOUND (NETWORK_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_NETWORK for what is no host name, INVALID_ADDRESS),
+    FAILED_PRECONDITION (WRONG_STATE) for a network that has no name server.
+    """
     RemoveOutsideAlias: _grpc.UnaryUnaryMultiCallable[_network_pb2.RemoveOutsideAliasRequest, _network_pb2.RemoveOutsideAliasResponse]
-    """RemoveOutsideAlias takes it away."""
+    """RemoveOutsideAlias takes it away. Errors: NOT_FOUND (NETWORK_NOT_FOUND, ALIAS_NOT_FOUND)."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_network_pb2.WatchEventsRequest, _network_pb2.WatchEventsResponse]
     """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
     Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -111,16 +124,20 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     Info: _aio.UnaryUnaryMultiCallable[_network_pb2.InfoRequest, _network_pb2.InfoResponse]  # type: ignore[assignment]
     """Info tells the management network and what the driver can do."""
     Create: _aio.UnaryUnaryMultiCallable[_network_pb2.CreateRequest, _network_pb2.CreateResponse]  # type: ignore[assignment]
-    """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-    INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
-    FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
+    """Create makes a network, or maps an external one. Idempotent on network_id. Errors:
+    ALREADY_EXISTS (NETWORK_EXISTS), INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS),
+    RESOURCE_EXHAUSTED (POOLS_EXHAUSTED), FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that
+    is taken for good, (PARENT_MISSING) for an external network whose interface isn't there, and
+    (WRONG_STATE) for one that can't be the default for publishing.
     """
     Get: _aio.UnaryUnaryMultiCallable[_network_pb2.GetRequest, _network_pb2.GetResponse]  # type: ignore[assignment]
     """Get returns one network with its endpoints."""
     List: _aio.UnaryUnaryMultiCallable[_network_pb2.ListRequest, _network_pb2.ListResponse]  # type: ignore[assignment]
     """List returns all networks that containers can join; the management network is not among them."""
     Remove: _aio.UnaryUnaryMultiCallable[_network_pb2.RemoveRequest, _network_pb2.RemoveResponse]  # type: ignore[assignment]
-    """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK)."""
+    """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK;
+    this also for an external network where no external one was said to be meant).
+    """
     Prune: _aio.UnaryUnaryMultiCallable[_network_pb2.PruneRequest, _network_pb2.PruneResponse]  # type: ignore[assignment]
     """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
     that somebody joined meanwhile stays.
@@ -138,7 +155,8 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     """ListReservations returns the IDs of all containers that have endpoints, for comparison."""
     Bind: _aio.UnaryUnaryMultiCallable[_network_pb2.BindRequest, _network_pb2.BindResponse]  # type: ignore[assignment]
     """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
-    Errors: FAILED_PRECONDITION (TAP_MISSING), NOT_FOUND (ENDPOINT_NOT_FOUND).
+    Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
+    is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
     """
     Unbind: _aio.UnaryUnaryMultiCallable[_network_pb2.UnbindRequest, _network_pb2.UnbindResponse]  # type: ignore[assignment]
     """Unbind takes what Bind did back; addresses stay. Idempotent."""
@@ -154,10 +172,14 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     """Disconnect removes a container's endpoint on a network."""
     Publish: _aio.UnaryUnaryMultiCallable[_network_pb2.PublishRequest, _network_pb2.PublishResponse]  # type: ignore[assignment]
     """Publish opens ports of the VCH and forwards them to a container's first network that has a way
-    in. What the container had published before is closed. Idempotent: a repeated call finds the
-    same ports. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
-    NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
-    (WRONG_STATE) for a container in no such network; nothing is open then.
+    in. Where that is an external network, the container's own port is opened at its address there,
+    and one that is to have another number is an error. On every external network of the container
+    whose firewall level admits somebody, all ports that are published or exposed are open, and
+    are among the ports of the answer. What the container had published before is closed.
+    Idempotent: a repeated call finds the same ports. Unbind and Release close them as well. Errors:
+    ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
+    (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
+    one that admits nobody; nothing is open then.
     """
     Unpublish: _aio.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]  # type: ignore[assignment]
     """Unpublish closes a container's ports. Idempotent."""
@@ -166,9 +188,13 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
     """
     SetOutsideAlias: _aio.UnaryUnaryMultiCallable[_network_pb2.SetOutsideAliasRequest, _network_pb2.SetOutsideAliasResponse]  # type: ignore[assignment]
-    """SetOutsideAlias gives an outside host a name in a network."""
+    """SetOutsideAlias gives an outside host a name in a network, in the place of who had it there; no
+    container of the network comes in its place. Idempotent. Errors: NOT_FOUND (NETWORK_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_NETWORK for what is no host name, INVALID_ADDRESS),
+    FAILED_PRECONDITION (WRONG_STATE) for a network that has no name server.
+    """
     RemoveOutsideAlias: _aio.UnaryUnaryMultiCallable[_network_pb2.RemoveOutsideAliasRequest, _network_pb2.RemoveOutsideAliasResponse]  # type: ignore[assignment]
-    """RemoveOutsideAlias takes it away."""
+    """RemoveOutsideAlias takes it away. Errors: NOT_FOUND (NETWORK_NOT_FOUND, ALIAS_NOT_FOUND)."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_network_pb2.WatchEventsRequest, _network_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
     Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -191,9 +217,11 @@ class NetworkServiceServicer:
         request: _network_pb2.CreateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.CreateResponse, _abc.Awaitable[_network_pb2.CreateResponse]]:
-        """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-        INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
-        FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
+        """Create makes a network, or maps an external one. Idempotent on network_id. Errors:
+        ALREADY_EXISTS (NETWORK_EXISTS), INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS),
+        RESOURCE_EXHAUSTED (POOLS_EXHAUSTED), FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that
+        is taken for good, (PARENT_MISSING) for an external network whose interface isn't there, and
+        (WRONG_STATE) for one that can't be the default for publishing.
         """
 
     def Get(
@@ -215,7 +243,9 @@ class NetworkServiceServicer:
         request: _network_pb2.RemoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.RemoveResponse, _abc.Awaitable[_network_pb2.RemoveResponse]]:
-        """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK)."""
+        """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK;
+        this also for an external network where no external one was said to be meant).
+        """
 
     def Prune(
         self,
@@ -258,7 +288,8 @@ class NetworkServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.BindResponse, _abc.Awaitable[_network_pb2.BindResponse]]:
         """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
-        Errors: FAILED_PRECONDITION (TAP_MISSING), NOT_FOUND (ENDPOINT_NOT_FOUND).
+        Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
+        is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
         """
 
     def Unbind(
@@ -304,10 +335,14 @@ class NetworkServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.PublishResponse, _abc.Awaitable[_network_pb2.PublishResponse]]:
         """Publish opens ports of the VCH and forwards them to a container's first network that has a way
-        in. What the container had published before is closed. Idempotent: a repeated call finds the
-        same ports. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
-        NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
-        (WRONG_STATE) for a container in no such network; nothing is open then.
+        in. Where that is an external network, the container's own port is opened at its address there,
+        and one that is to have another number is an error. On every external network of the container
+        whose firewall level admits somebody, all ports that are published or exposed are open, and
+        are among the ports of the answer. What the container had published before is closed.
+        Idempotent: a repeated call finds the same ports. Unbind and Release close them as well. Errors:
+        ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
+        (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
+        one that admits nobody; nothing is open then.
         """
 
     def Unpublish(
@@ -331,14 +366,18 @@ class NetworkServiceServicer:
         request: _network_pb2.SetOutsideAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.SetOutsideAliasResponse, _abc.Awaitable[_network_pb2.SetOutsideAliasResponse]]:
-        """SetOutsideAlias gives an outside host a name in a network."""
+        """SetOutsideAlias gives an outside host a name in a network, in the place of who had it there; no
+        container of the network comes in its place. Idempotent. Errors: NOT_FOUND (NETWORK_NOT_FOUND),
+        INVALID_ARGUMENT (INVALID_NETWORK for what is no host name, INVALID_ADDRESS),
+        FAILED_PRECONDITION (WRONG_STATE) for a network that has no name server.
+        """
 
     def RemoveOutsideAlias(
         self,
         request: _network_pb2.RemoveOutsideAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.RemoveOutsideAliasResponse, _abc.Awaitable[_network_pb2.RemoveOutsideAliasResponse]]:
-        """RemoveOutsideAlias takes it away."""
+        """RemoveOutsideAlias takes it away. Errors: NOT_FOUND (NETWORK_NOT_FOUND, ALIAS_NOT_FOUND)."""
 
     def WatchEvents(
         self,

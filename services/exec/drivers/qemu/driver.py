@@ -25,12 +25,13 @@ from services.exec.drivers import (
     MachineState,
     StartKind,
 )
-from services.exec.drivers.qemu.guest import guest_config, nics
+from services.exec.drivers.guest import guest_config
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
+from services.exec.drivers.qemu.taps import has_tap, nics
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Allocation, Size
 from services.exec.resources import host_weight
@@ -217,7 +218,7 @@ class QemuHypervisor:
                 parent_id=parent_id,
                 disk_chain=machine.disk.chain,
                 nics=nics(machine),
-                guest=guest_config(machine),
+                guest=guest_config(machine, has_tap),
                 volumes=[
                     hostagent_pb2.VolumeDisk(
                         path=disk.path, read_only=disk.read_only, size_bytes=disk.size_bytes

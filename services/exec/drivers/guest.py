@@ -1,6 +1,6 @@
 """What a container's guest is told, out of its specification and its endpoints."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2
@@ -16,15 +16,21 @@ NO_SEARCH = "."
 HOST_GATEWAY = "host-gateway"
 
 
-def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
-    """Return the guest's configuration. Raises FailedPrecondition without a management endpoint."""
+def guest_config(
+    machine: MachineSpec, connected: Callable[[network_pb2.Endpoint], bool], root_device: str = ""
+) -> hostagent_pb2.GuestConfig:
+    """Return the guest's configuration. Raises FailedPrecondition without a management endpoint.
+
+    ``connected`` tells which endpoints have a NIC, ``root_device`` what the platform calls the
+    container's disk, below /dev.
+    """
     management = next((e for e in machine.endpoints if e.management), None)
     if management is None:
         raise FailedPrecondition(
             f"container {machine.container_id} has no management endpoint", Reason.WRONG_STATE
         )
     # On network `none` there is an endpoint, and no NIC.
-    endpoints = [e for e in machine.endpoints if not e.management and e.tap_name]
+    endpoints = [e for e in machine.endpoints if not e.management and connected(e)]
     # One default route, through the first network that has a way out.
     way_out = next((e.id for e in endpoints if e.ipv4_gateway), "")
     spec = machine.spec
@@ -48,6 +54,7 @@ def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
         root_readonly=spec.read_only_root,
         mounts=[_mount(machine, mount) for mount in in_order(spec.mounts)],
         shm_bytes=spec.shm_bytes,
+        root_device=root_device,
     )
 
 
@@ -68,13 +75,6 @@ def _mount(machine: MachineSpec, mount: container_pb2.Mount) -> hostagent_pb2.Gu
         )
     )
     return guest
-
-
-def nics(machine: MachineSpec) -> list[hostagent_pb2.Nic]:
-    """Return the taps to be made, management first."""
-    connected = [endpoint for endpoint in machine.endpoints if endpoint.tap_name]
-    ordered = sorted(connected, key=lambda endpoint: not endpoint.management)
-    return [hostagent_pb2.Nic(tap_name=e.tap_name, mac_address=e.mac_address) for e in ordered]
 
 
 def _nic(index: int, endpoint: network_pb2.Endpoint, way_out: str) -> hostagent_pb2.GuestNic:
