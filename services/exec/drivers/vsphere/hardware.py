@@ -58,6 +58,8 @@ def bare_spec(name: str, shape: ShapeClass, place: Place) -> vim.vm.ConfigSpec:
         numCPUs=shape.vcpus,
         memoryMB=shape.memory_mib,
         files=vim.vm.FileInfo(vmPathName=f"[{place.datastore_name}]"),
+        # What the medium is made for; newer versions of vSphere would choose EFI.
+        firmware="bios",
         bootOptions=vim.vm.BootOptions(bootOrder=[vim.vm.BootOptions.BootableCdromDevice()]),
         deviceChange=[
             _controller(),

@@ -28,7 +28,7 @@ from portlayer.vsphere.machines import Card, Device, card_of, network_card, reco
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
 from services.network.drivers import Forward, Level, Port, Segment
-from services.network.drivers.vsphere.portgroups import Portgroups
+from services.network.drivers.vsphere.portgroups import Portgroups, mark, own_name
 from services.network.drivers.vsphere.settings import VsphereSettings, parse_vlans
 
 log = logging.getLogger("vic.network.vsphere")
@@ -200,10 +200,10 @@ class VsphereDriver:
     @property
     def _mark(self) -> str:
         """The description of port groups that are ours."""
-        return f"vic {self._instance_id}"
+        return mark(self._instance_id)
 
     def _own(self, segment: Segment) -> str:
-        return f"vic-{self._instance_id}-net{segment.ordinal}"
+        return own_name(self._instance_id, segment.ordinal)
 
     def _makes(self, segment: Segment) -> bool:
         return self.segment_name(segment) == self._own(segment)

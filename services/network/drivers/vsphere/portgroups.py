@@ -38,6 +38,16 @@ _PATHS = (
 )
 
 
+def own_name(instance_id: str, ordinal: int) -> str:
+    """Return the name of the port group that an instance makes for a network."""
+    return f"vic-{instance_id}-net{ordinal}"
+
+
+def mark(instance_id: str) -> str:
+    """Return the description of the port groups that an instance has made."""
+    return f"vic {instance_id}"
+
+
 @dataclass(frozen=True)
 class Found:
     """A port group of a switch."""
@@ -84,7 +94,7 @@ class Portgroups:
 
         return await self._vcenter.call(look, repeatable=True)
 
-    async def ensure(self, name: str, mark: str) -> list[str]:
+    async def ensure(self, name: str, label: str) -> list[str]:
         """Make a port group, or put right one of ours that was changed; return what was done.
 
         Raises ResourceExhausted where no VLAN is free, FailedPrecondition where the name is taken
@@ -93,27 +103,27 @@ class Portgroups:
         there = await self.of_switch()
         known = next((group for group in there if group.name == name), None)
         if known is None:
-            await self._make(name, mark, there)
+            await self._make(name, label, there)
             return [f"made port group {name}"]
-        if known.description != mark:
+        if known.description != label:
             raise FailedPrecondition(
                 f"the switch has a port group {name} that is not ours",
                 Reason.PLATFORM_OBJECT_EXISTS,
             )
         if not known.spoofable:
             return []
-        spec = _spec(name, mark, known.vlan)
+        spec = _spec(name, label, known.vlan)
         spec.configVersion = known.version
         await self._vcenter.finish(lambda _: known.portgroup.ReconfigureDVPortgroup_Task(spec))
         return [f"set the policy of port group {name} again"]
 
-    async def remove(self, name: str, mark: str) -> bool:
+    async def remove(self, name: str, label: str) -> bool:
         """Remove a port group of ours; return whether there was one.
 
         Raises FailedPrecondition where VMs use it: vCenter's own check is not to be relied on.
         """
         for group in await self.of_switch():
-            if group.name != name or group.description != mark:
+            if group.name != name or group.description != label:
                 continue
             users = await self._users(group)
             if users:
@@ -142,9 +152,9 @@ class Portgroups:
 
         return sorted(await self._vcenter.call(look, repeatable=True))
 
-    async def _make(self, name: str, mark: str, there: Sequence[Found]) -> None:
+    async def _make(self, name: str, label: str, there: Sequence[Found]) -> None:
         for vlan in self._free(there):
-            spec = _spec(name, mark, vlan)
+            spec = _spec(name, label, vlan)
             await self._vcenter.finish(
                 lambda content, spec=spec: self._find_switch(content).AddDVPortgroup_Task([spec])  # type: ignore[misc]
             )
@@ -186,12 +196,12 @@ def _older(one: Found, other: Found) -> bool:
     return (len(one.key), one.key) < (len(other.key), other.key)
 
 
-def _spec(name: str, mark: str, vlan: int) -> DistributedPortgroup.ConfigSpec:
+def _spec(name: str, label: str, vlan: int) -> DistributedPortgroup.ConfigSpec:
     """Return a port group with a VLAN of its own and no way to spoof."""
     no = vim.BoolPolicy(inherited=False, value=False)
     return DistributedPortgroup.ConfigSpec(
         name=name,
-        description=mark,
+        description=label,
         type="earlyBinding",
         numPorts=PORTS,
         autoExpand=True,
