@@ -35,6 +35,7 @@ from services.exec.server import ExecServicer
 from services.exec.settings import ExecSettings
 from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
+from services.exec.tether_place import TetherPlace
 from services.exec.vch import Vch
 from services.exec.watching import Watching
 
@@ -69,9 +70,12 @@ async def serve(settings: ExecSettings) -> None:
             Parts(containers, events, turns, peers, hypervisor, creator, exits, kernels),
             admission,
             modes,
-            server_name(Role.INTERACTION, settings.instance_id),
+            TetherPlace(peers, server_name(Role.INTERACTION, settings.instance_id)),
+            store.neighbours,
         )
-        reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
+        reconciler = Reconciler(
+            containers, turns, peers, hypervisor, creator, exits, lifecycle.holding
+        )
         restarts = Restarts(containers, facts, lifecycle, exits)
         reports = Reports(containers, events)
         watching = Watching(facts, peers, hypervisor, exits, reports, reconciler)
@@ -111,6 +115,7 @@ async def serve(settings: ExecSettings) -> None:
         finally:
             events.end_streams()
             await server.stop()
+            await lifecycle.holding.close()
             async with asyncio.TaskGroup() as group:
                 ended = group.create_task(servicer.requests.drain(DRAIN_SECONDS))
                 group.create_task(exits.drain(DRAIN_SECONDS))

@@ -132,8 +132,10 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
 
     async def Bind(self, request: pb.BindRequest, context: Context) -> pb.BindResponse:
         """Connect a container's taps."""
-        reservation = await self._endpoints.bind(_named(request.container_id))
-        found = self._encode.endpoints(reservation.endpoints, self._resolvers())
+        endpoints = await self._endpoints.bind(
+            _named(request.container_id), management_only=request.management_only
+        )
+        found = self._encode.endpoints(endpoints, self._resolvers())
         return pb.BindResponse(endpoints=found)
 
     async def Unbind(self, request: pb.UnbindRequest, context: Context) -> pb.UnbindResponse:
