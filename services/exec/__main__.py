@@ -22,6 +22,7 @@ from services.exec.facts import Facts
 from services.exec.history import History
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
+from services.exec.limits import Limits
 from services.exec.logdrivers import LogDrivers
 from services.exec.operations import Turns
 from services.exec.parts import Parts
@@ -97,6 +98,7 @@ async def serve(settings: ExecSettings) -> None:
         await modes.open()
         await hypervisor.open()
         stack.push_async_callback(hypervisor.close)
+        await admission.begin(Limits(**settings.limits.model_dump()))
         server = FacetServer(credentials, settings.instance_id, ACCESS, [SERVICE])
         exec_pb2_grpc.add_ExecServiceServicer_to_server(servicer, server.server)
         background = [
