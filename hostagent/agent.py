@@ -26,6 +26,7 @@ from hostagent.assembly import (
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups
+from hostagent.claims import Claims
 from hostagent.commandline import shape_key
 from hostagent.forking.forker import ForkOrder
 from hostagent.forking.parts import PartsMaker
@@ -57,6 +58,7 @@ from portlayer.errors import (
     NotFound,
     Reason,
 )
+from portlayer.fencing import admitted_turn
 
 log = logging.getLogger("vic.hostagent")
 
@@ -83,6 +85,7 @@ class Host:
     launchpad: Launchpad
     assembler: Assembler
     parts: PartsMaker
+    claims: Claims
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,7 @@ class HostAgent:
             config_peer=assembled.config_peer,
             disk=assembled.disk,
             launched_ns=time_ns(),
+            turn=_turn(),
         )
         # Written first: whatever happens to us from here on, the next agent finds the machine.
         undo.callback(self.inventory.records.delete, machine.machine_id)
@@ -260,6 +264,7 @@ class HostAgent:
             disk=None,
             launched_ns=time_ns(),
             tether_state=TetherState.WARM,
+            turn=_turn(),
         )
         # An agent that dies before this has the fork in the template's group, or in one that is no
         # machine's: the next agent ends it.
@@ -329,6 +334,7 @@ class HostAgent:
                 disk=disk,
                 launched_ns=time_ns(),
                 tether_state="",
+                turn=_turn(),
             )
             if live.port is None or live.gone.is_set():
                 raise machine_not_found(ready_id)
@@ -519,6 +525,11 @@ def _described(plan: Plan, machine: Machine) -> dict[str, Any]:
 def _rename(taps: Iterable[tuple[str, str]]) -> None:
     for name, wanted in taps:
         rename_tap(name, wanted)
+
+
+def _turn() -> int:
+    turn = admitted_turn()
+    return turn.number if turn is not None else 0
 
 
 def machine_not_found(machine_id: str) -> NotFound:

@@ -69,7 +69,7 @@ class PartsMaker:
         closing.callback(os.close, record)
         replacements[record] = numbers_of(exit_of)
 
-        qmp_path = self._layout.qmp_socket(machine.machine_id)
+        qmp_path = self._layout.qmp_socket(machine.machine_id, machine.launch_id)
         qmp = closing.enter_context(listen(qmp_path, self._layout.exec_uid))
         undo.callback(qmp_path.unlink, missing_ok=True)
         qmp.setblocking(False)

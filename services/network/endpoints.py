@@ -232,7 +232,14 @@ class Endpoints:
             ):
                 level = None if network.external is None else network.external.level
                 found.append(
-                    Port(endpoint.port_name, network.ordinal, endpoint.mac, endpoint.ipv4, level)
+                    Port(
+                        endpoint.port_name,
+                        network.ordinal,
+                        endpoint.mac,
+                        endpoint.ipv4,
+                        level,
+                        endpoint.container_id,
+                    )
                 )
         return found
 
