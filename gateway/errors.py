@@ -140,6 +140,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.PRIVILEGE_MISSING: _Answer(500),
     Reason.PLATFORM_OBJECT_NOT_FOUND: _Answer(500),
     Reason.PLATFORM_OBJECT_EXISTS: _Answer(500),
+    Reason.PLATFORM_OBJECT_CHANGED: _Answer(500),
     Reason.MACHINE_NOT_FOUND: _Answer(500),
     Reason.MACHINE_EXISTS: _Answer(500),
     Reason.PARENT_NOT_FOUND: _Answer(500),
@@ -153,6 +154,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.SERVICE_UNAVAILABLE: _Answer(503),
     Reason.DEADLINE: _Answer(504),
     Reason.CANCELLED: _Answer(503),
+    Reason.TURN_LOST: _Answer(503),
     Reason.INTERNAL: _Answer(500),
 }
 

@@ -95,7 +95,9 @@ class Inventory:
             self._users.claim(record.uid)
             pidfd = record.process.open()
             if pidfd is None:
-                self._finish(record, record.cause or ExitCause.FOUND_DEAD, ExitStatus())
+                here = record.process.of_this_boot
+                found = ExitCause.FOUND_DEAD if here else ExitCause.HOST_RESTARTED
+                self._finish(record, record.cause or found, ExitStatus())
             else:
                 self._adopt(record, pidfd)
         self._sweep()
@@ -196,9 +198,9 @@ class Inventory:
         live = LiveMachine(record, process)
         made.append(live)
         self._live[record.machine_id] = live
-        if record.kind in (MachineKind.PARENT, MachineKind.READY):
-            # The memory a parent boots in was the last agent's to seal; and whether a ready machine
-            # was being made a container's nobody knows any more.
+        if record.kind.is_nameless:
+            # The memory a parent boots in was the last agent's to seal; a template ends with its
+            # forker; whether a ready machine was being made a container's nobody knows any more.
             self._kill(live, ExitCause.KILLED)
             return
         try:

@@ -235,8 +235,17 @@ class Endpoints:
                 and network.ordinal is not None
             ):
                 level = None if network.external is None else network.external.level
-                place = (endpoint.port_name, network.ordinal, endpoint.mac, endpoint.ipv4)
-                found.append(Port(*place, level, endpoint.ipv6))
+                found.append(
+                    Port(
+                        endpoint.port_name,
+                        network.ordinal,
+                        endpoint.mac,
+                        endpoint.ipv4,
+                        level,
+                        endpoint.ipv6,
+                        endpoint.container_id,
+                    )
+                )
         return found
 
     def bound(self, endpoint: Endpoint) -> bool:

@@ -89,6 +89,8 @@ class Port:
     level: Level | None = None
     """On an external network."""
     address6: IPv6Address | None = None
+    container_id: str = ""
+    """Whose VM has the card."""
 
 
 class Transport(StrEnum):
@@ -136,6 +138,10 @@ class Driver(Protocol):
 
     def segment_name(self, segment: Segment) -> str:
         """Return the platform's name of a segment."""
+        ...
+
+    def port_group(self, segment: Segment) -> str:
+        """Return the name of the port group that cards belong to; empty where there are none."""
         ...
 
     def attached(self, port_name: str) -> bool:
