@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from pyVmomi import vim
 
@@ -82,6 +82,10 @@ class VsphereDriver:
 
     async def taken_subnets(self) -> list[IPv4Network]:
         """Return none: vCenter routes nothing."""
+        return []
+
+    async def taken_subnets6(self) -> list[IPv6Network]:
+        """Return none, as above."""
         return []
 
     async def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:
