@@ -33,6 +33,7 @@ from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
 from tether.supervisor.rehearsal import rehearse
 from tether.supervisor.request import ProcessRequest
 from tether.supervisor.sandbox import EnterRoot
+from tether.supervisor.surroundings import SurroundingsKeeper
 
 _PORT_TIMEOUT = 10.0
 # How long the VM stays up after its init process ended, for the agent to hand over the output. The
@@ -71,6 +72,7 @@ class Supervisor:
         finder.close()
         self._sandbox = Sandbox(self._networks.container_descriptor)
         self._sandbox.wait_until_prepared()
+        self._surroundings = SurroundingsKeeper(self._networks, self._loop, self._say)
         self._processes = ProcessTable(self._loop, self._sandbox, self._on_change)
         self._processes.on_stranger = self._on_stranger  # type: ignore[method-assign]
         self._frames = FrameReader()
@@ -103,9 +105,12 @@ class Supervisor:
         except BlockingIOError:
             return
         except (ConfigError, OSError) as error:
-            boot.log(f"configuration: {error}")
-            self._say({"event": "failed", "error": str(error)})
-            self._power_off(error=str(error))
+            self._fail(str(error))
+
+    def _fail(self, error: str) -> None:
+        boot.log(f"configuration: {error}")
+        self._say({"event": "failed", "error": error})
+        self._power_off(error=error)
 
     def _apply(self, config: GuestConfig) -> None:
         """Carry out one frame; the order makes sure that the agent can dial as soon as may be."""
@@ -117,6 +122,8 @@ class Supervisor:
             self._take_identity(config.identity)
         if config.container is not None:
             self._take_container(config.container)
+        if config.networks is not None:
+            self._surroundings.change(config.networks)
 
     def _warm_up(self, certificates: WarmUp) -> None:
         """Rehearse a start; the agent rehearses on its side, and says when it has done so."""
@@ -158,6 +165,14 @@ class Supervisor:
         for descriptor in descriptors:
             os.close(descriptor)
         self._networks.configure(container.nics)
+        self._surroundings.begin(container, self._become_configured)
+
+    def _become_configured(self, error: str) -> None:
+        """The interfaces are all there, or they don't come."""
+        if error:
+            self._fail(error)
+            return
+        assert self._identity is not None
         self._configured = True
         self._say({"event": "configured", "container_id": self._identity.container_id})
         waiting, self._waiting_launches = self._waiting_launches, []
