@@ -21,10 +21,13 @@ export PATH := $(PATH):/usr/sbin:/sbin:$(TOOLS)/usr/bin
 
 # What the suite runs with, and what its tests need besides.
 PACKAGES := qemu-system-x86 qemu-utils nftables iproute2 e2fsprogs busybox-static
-TEST_PACKAGES := skopeo umoci debootstrap strace
+TEST_PACKAGES := skopeo umoci debootstrap strace postgresql golang-go golang-github-vmware-govmomi-dev
 
-# The quick ones first.
-SUITES := $(wildcard $(addprefix tests/,unit integration conformance security e2e))
+# The quick ones first; then those that run the whole suite, and look at the host for what it leaves.
+SUITES := $(wildcard $(addprefix tests/,unit integration))
+SUITES_OF_ALL := $(wildcard $(addprefix tests/,conformance security e2e))
+# Files of tests run side by side, each in one process: what they share is made once there.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 PROJECT := portlayer services gateway tether hostagent installer tests bench examples protos/generate.py
 
 .PHONY: help
@@ -91,7 +94,7 @@ down: .venv/.made ## Stop what `make demo` left running
 
 # --- checks -----------------------------------------------------------------------------------
 
-.PHONY: lint protos test unit bench soak
+.PHONY: lint protos test unit bench soak conformance
 lint: .venv/.made-dev ## ruff, mypy, import borders, protos
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
@@ -107,10 +110,17 @@ unit: .venv/.made-dev ## The tests that need no virtual machine
 	$(BIN)/pytest tests/unit
 
 test: setup test-packages lint ## Everything: lint, unit, integration, security, end to end
-	$(SUDO) env "PATH=$$PATH" $(BIN)/pytest $(SUITES)
+	$(SUDO) env "PATH=$$PATH" $(BIN)/pytest $(SIDE_BY_SIDE) $(SUITES)
+	$(SUDO) env "PATH=$$PATH" $(BIN)/pytest $(SIDE_BY_SIDE) $(SUITES_OF_ALL)
 
 bench: setup .venv/.made-dev ## Start to exit of a container; ARGS="--count 50 --peer" beside dockerd
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.start $(ARGS)
 
-soak: setup .venv/.made-dev ## Create, start, stop, remove for hours, counting what is left; ARGS
+soak: setup .venv/.made-dev ## Kills at every step, 100 at once, and hours of all that, counting what is left; ARGS
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.faults
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.lives
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.parallel
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.soak $(ARGS)
+
+conformance: setup .venv/.made-dev ## docker-py's own integration tests against our endpoint; ARGS="FILE::CLASS"
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m tests.conformance.harness $(ARGS)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from bench.cpu import Account
 from tests.e2e.suite import docker_cli
 
 TOOLS = Path("/var/cache/vic/tools/dockerd")
@@ -24,8 +25,8 @@ LOG_BYTES = 3000
 
 
 @contextmanager
-def dockerd() -> Iterator[str]:
-    """Run dockerd, and yield the address of its socket.
+def dockerd() -> Iterator[tuple[str, Account]]:
+    """Run dockerd, and yield the address of its socket and the account that is charged for it.
 
     Raises SystemExit with the end of its log where it does not start.
     """
@@ -37,18 +38,20 @@ def dockerd() -> Iterator[str]:
         undo.callback(remove_cgroups, cgroup)
         log = undo.enter_context((directory / "log").open("wb"))
         (directory / "daemon.json").write_text("{}")
-        process = subprocess.Popen(
-            command(directory, cgroup),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            env={"PATH": f"{TOOLS}/usr/bin:{TOOLS}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin"},
-        )
+        account = undo.enter_context(Account("dockerd", cgroup))
+        with account.charged():
+            process = subprocess.Popen(
+                command(directory, cgroup),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env={"PATH": f"{TOOLS}/usr/bin:{TOOLS}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            )
         undo.callback(stop, process)
         endpoint = f"unix://{directory}/docker.sock"
         await_answer(endpoint, process, directory / "log")
-        yield endpoint
+        yield endpoint, account
 
 
 def provide() -> None:

@@ -70,29 +70,27 @@ class Machine:
         )
 
 
-def cpu_seconds() -> float:
-    """Return the CPU time that the whole machine has spent, idle and waiting aside.
-
-    Source: proc(5), first line of /proc/stat.
-    """
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def report(subject: str, series: Sequence[Series], facts: dict[str, Any], out: Path) -> None:
+def report(
+    subject: str,
+    series: Sequence[Series],
+    facts: dict[str, Any],
+    out: Path,
+    *,
+    digits: int = 0,
+) -> None:
     """Print a table of all series in milliseconds, and write everything to a JSON file."""
     columns = ("count", "min", "median", "p95", "max", "median_of_last_50")
     print(
-        f"\n{subject}\n{'':<24}" + "".join(f"{column:>12}" for column in columns[:-1]) + "  last 50"
+        f"\n{subject}\n{'':<32}" + "".join(f"{column:>12}" for column in columns[:-1]) + "  last 50"
     )
     for one in series:
         figures = one.figures()
         cells = [f"{figures['count']:>12}"]
-        cells += [f"{figures[column] * 1000:>9.0f} ms" for column in columns[1:]]
-        print(f"{one.name:<24}" + "".join(cells))
+        cells += [f"{figures[column] * 1000:>9.{digits}f} ms" for column in columns[1:]]
+        print(f"{one.name:<32}" + "".join(cells))
     for name, fact in facts.items():
-        print(f"{name:<24}{fact}")
+        if not isinstance(fact, list):
+            print(f"{name:<32}{fact}")
     content = {
         "subject": subject,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

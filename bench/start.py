@@ -11,14 +11,16 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
+from bench.cpu import Account, clients_seconds
 from bench.peer import dockerd
-from bench.report import Series, cpu_seconds, report
+from bench.report import Series, report
 from installer.facets import facet_channel
 from installer.instance import load_instance
 from portlayer.identity import Role
@@ -34,8 +36,10 @@ class Engine:
 
     name: str
     endpoint: str
+    account: Account | None = None
     seconds: list[float] = field(default_factory=list)
-    cpu_seconds: float = 0.0
+    clients: float = 0.0
+    """CPU seconds of the docker CLI."""
 
     def docker(self, *arguments: str) -> str:
         """Run a docker command that must succeed."""
@@ -52,10 +56,14 @@ class Engine:
 
     def measure(self, image: str) -> None:
         """Run a container once, and add how long it took."""
-        cpu, begun = cpu_seconds(), time.perf_counter()
+        cpu, begun = clients_seconds(), time.perf_counter()
         self.docker("run", "--rm", image, "true")
         self.seconds.append(time.perf_counter() - begun)
-        self.cpu_seconds += cpu_seconds() - cpu
+        self.clients += clients_seconds() - cpu
+
+    def spent(self) -> float:
+        """Return the CPU seconds that its services, what they run and its clients have spent."""
+        return self.clients + (self.account.seconds() if self.account else 0.0)
 
 
 def main() -> None:
@@ -69,26 +77,33 @@ def main() -> None:
         metavar="DOCKER_HOST",
         help="another engine to run beside; without an address, a dockerd of Debian's",
     )
+    parser.add_argument(
+        "--pause", type=float, default=0, help="seconds between runs (default: %(default)s)"
+    )
+    parser.add_argument("--ready-clones", metavar="N", help="as of `vic up`")
     parser.add_argument("--out", type=Path, default=Path("start.json"), help="JSON file to write")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     with ExitStack() as stack:
         registry = stack.enter_context(Registry())
-        suite = Suite()
-        stack.callback(suite.remove)
-        suite.up()
+        suite, account = stack.enter_context(accounted_suite())
+        kept = arguments.ready_clones
+        with account.charged():
+            suite.up(*([] if kept is None else [f"--ready-clones={kept}"]))
         image = registry.push(busybox_image(), "busybox")
-        engines = [Engine("vic", suite.endpoint)]
+        engines = [Engine("vic", suite.endpoint, account)]
         if arguments.peer == DOCKERD:
-            engines.append(Engine("dockerd", stack.enter_context(dockerd())))
+            engines.append(Engine("dockerd", *stack.enter_context(dockerd())))
         elif arguments.peer:
             engines.append(Engine("peer", arguments.peer))
         for engine in engines:
             engine.docker("pull", image)
             engine.docker("run", "--rm", image, "true")  # the parent is built, caches are warm
         before = starts(suite)
+        spent = {engine.name: engine.spent() for engine in engines}
         for number in range(arguments.count):
             for engine in engines:
+                time.sleep(arguments.pause)
                 engine.measure(image)
             if number % 20 == 19:
                 print(f"{number + 1} of {arguments.count}", file=sys.stderr)
@@ -96,12 +111,16 @@ def main() -> None:
         facts: dict[str, object] = {
             "cold boots": after.cold_boots - before.cold_boots,
             "instant clones": after.instant_clones - before.instant_clones,
+            "ready clones": after.ready_clones - before.ready_clones,
+            "pause, s": arguments.pause,
             "accelerator": f"{after.accelerator}: {after.accelerator_reason}",
             "hypervisor": after.hypervisor,
             "docker CLI": engines[0].docker("version", "--format", "{{.Client.Version}}"),
         }
         for engine in engines:
-            facts[f"{engine.name}, CPU s a run"] = round(engine.cpu_seconds / arguments.count, 3)
+            if engine.account is not None:
+                used = (engine.spent() - spent[engine.name]) / arguments.count
+                facts[f"{engine.name}, CPU s a run"] = round(used, 3)
         facts["load before"] = round(load, 2)
         for engine in engines[1:]:
             version = engine.docker("version", "--format", "{{.Server.Version}}")
@@ -111,6 +130,17 @@ def main() -> None:
                 facts[engine.name] = f"{version}, {driver}, containers without a network"
         series = [Series(engine.name, tuple(engine.seconds)) for engine in engines]
     report("docker run --rm IMAGE true, start to exit", series, facts, arguments.out)
+
+
+@contextmanager
+def accounted_suite() -> Iterator[tuple[Suite, Account]]:
+    """Give a suite that isn't up, and the account that is charged for it."""
+    with Account("vic") as account:
+        suite = Suite()
+        try:
+            yield suite, account
+        finally:
+            suite.remove()
 
 
 def starts(suite: Suite) -> exec_pb2.InfoResponse:

@@ -11,6 +11,7 @@ from gateway.listeners import ListenError, bound, inherited
 from gateway.origins import OriginPolicy
 from gateway.server import GatewayServer, quiet_uvicorn
 from gateway.settings import GatewaySettings
+from gateway.tls import certified_names
 from portlayer.identity import Credentials
 from portlayer.logs import configure_logs
 from portlayer.server import stop_requested
@@ -21,16 +22,21 @@ logger = logging.getLogger("vic.gateway")
 
 async def serve(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ListenError when an endpoint can't be served."""
-    listeners = [*inherited(settings.gateway_listen_fd), *bound(settings.gateway_listen)]
+    tls = settings.tls_dir if settings.tls_verify else None
+    listeners = [
+        *inherited(settings.gateway_listen_fd, tls=tls is not None),
+        *bound(settings.gateway_listen, tls=tls is not None),
+    ]
     if not listeners:
         raise ListenError("nothing to listen on: give --gateway_listen unix:///PATH")
-    origins = OriginPolicy(settings.gateway_names, settings.gateway_origins)
+    names = [*settings.gateway_names, *(certified_names(tls) if tls is not None else ())]
+    origins = OriginPolicy(names, settings.gateway_origins)
     stop = stop_requested()
     async with connect(settings, Credentials.load(settings.credentials_dir)) as facets:
         app = build_app(facets, origins, version("vic"))
         addresses = [str(listener.getsockname()) for listener in listeners]
         logger.info("serving the Docker API", extra={"addresses": addresses})
-        await GatewayServer(app, stop).serve_on(listeners)
+        await GatewayServer(app, stop, tls).serve_on(listeners)
 
 
 def main() -> int:

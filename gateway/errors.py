@@ -86,6 +86,8 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.LOGS_NOT_KEPT: _Answer(501, "configured logging driver does not support reading"),
     Reason.EXEC_NOT_FOUND: _Answer(404, "No such exec instance: {exec}"),
     Reason.PATH_NOT_FOUND: _Answer(404, "Could not find the file {path} in container {container}"),
+    Reason.PATH_NOT_DIRECTORY: _Answer(400),
+    Reason.PATH_READ_ONLY: _Answer(403),
     # network
     Reason.NETWORK_NOT_FOUND: _Answer(404, "network {network} not found"),
     Reason.NETWORK_EXISTS: _Answer(409),
@@ -102,14 +104,17 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.TAP_MISSING: _Answer(500),
     Reason.PORT_IN_USE: _Answer(500),
     # storage
-    Reason.IMAGE_NOT_FOUND: _Answer(404, "No such image: {image}"),
+    # The facet names it with the tag that was meant, as dockerd does.
+    Reason.IMAGE_NOT_FOUND: _Answer(404),
     Reason.IMAGE_IN_USE: _Answer(409),
     Reason.IMAGE_HAS_REFERENCES: _Answer(409),
     Reason.INVALID_REFERENCE: _Answer(400, "invalid reference format"),
     Reason.INVALID_MANIFEST: _Answer(500),
     Reason.INVALID_LAYER: _Answer(500),
+    Reason.INVALID_ARCHIVE: _Answer(400),
     Reason.MANIFEST_NOT_FOUND: _Answer(404),
     Reason.PULL_DENIED: _Answer(404),
+    Reason.REGISTRY_NOT_ALLOWED: _Answer(403),
     # 401 would make the CLI ask for a password in the middle of a pull.
     Reason.REGISTRY_UNAUTHORIZED: _Answer(500),
     Reason.REGISTRY_UNAVAILABLE: _Answer(500),
@@ -120,7 +125,18 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.DISK_EXISTS: _Answer(409),
     Reason.VOLUME_NOT_FOUND: _Answer(404, "get {volume}: no such volume"),
     Reason.VOLUME_IN_USE: _Answer(409),
+    Reason.VOLUME_ATTACHED: _Answer(409),
+    Reason.VOLUME_EXISTS: _Answer(409),
+    Reason.VOLUMES_RESERVED: _Answer(409),
+    Reason.INVALID_VOLUME: _Answer(400),
+    Reason.VOLUME_DRIVER_NOT_FOUND: _Answer(404),
+    Reason.VOLUME_STORE_NOT_FOUND: _Answer(404),
+    Reason.VOLUME_STORE_UNAVAILABLE: _Answer(500),
     # host agent
+    # What vCenter refuses is for the administrator to mend.
+    Reason.PRIVILEGE_MISSING: _Answer(500),
+    Reason.PLATFORM_OBJECT_NOT_FOUND: _Answer(500),
+    Reason.PLATFORM_OBJECT_EXISTS: _Answer(500),
     Reason.MACHINE_NOT_FOUND: _Answer(500),
     Reason.MACHINE_EXISTS: _Answer(500),
     Reason.PARENT_NOT_FOUND: _Answer(500),
@@ -140,6 +156,9 @@ _ANSWERS: dict[Reason, _Answer] = {
 # How gRPC says that nobody listens, or no longer; paths of the host follow, which are nobody's
 # business.
 _GRPC_AWAY = re.compile("failed to connect to all addresses|Stream removed|Socket closed")
+
+# Failures that are the program's; without a name, of a facet of another release.
+_OF_THE_PROGRAM = ("", "LAUNCH_FAILURE_NOT_FOUND", "LAUNCH_FAILURE_NOT_EXECUTABLE")
 
 # What docker run's exit code is read from, by the exit code that the launch would have had.
 # Source: toStatusError in the docker CLI's cli/command/container/run.go.
@@ -170,6 +189,9 @@ def describe(error: VicError, path: Mapping[str, str]) -> ApiError:
 
 
 def _launch_message(error: VicError) -> str:
+    if error.metadata.get("failure", "") not in _OF_THE_PROGRAM:
+        # A user, a directory, a mount: dockerd's sentence has no such words either.
+        return error.message
     code = error.metadata.get("exit_code", "")
     words = _LAUNCH_WORDS.get(int(code)) if code.isdigit() else None
     if words is None or any(word in error.message for word in words):

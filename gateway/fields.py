@@ -33,6 +33,10 @@ class Fields:
         """A field's full name, for messages."""
         return f"{self._path}.{name}" if self._path else name
 
+    def has(self, name: str) -> bool:
+        """Whether a field is there and not null; takes nothing."""
+        return self._values.get(name.lower(), (name, None))[1] is not None
+
     def raw(self, name: str) -> Any:
         """Take a field's value as it came; None where it is absent."""
         return self._values.pop(name.lower(), (name, None))[1]
@@ -86,6 +90,11 @@ class Fields:
     def child(self, name: str) -> "Fields":
         """Take an object whose fields are Docker's."""
         return Fields(self.raw(name), self.name_of(name))
+
+    def objects(self, name: str) -> list["Fields"]:
+        """Take an array of objects whose fields are Docker's."""
+        values = self._typed(name, list) or []
+        return [Fields(value, self.name_of(name)) for value in values]
 
     def accept(self, name: str, *values: object) -> None:
         """Take a field of which only the empty value and these are implemented."""

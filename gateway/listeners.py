@@ -14,7 +14,7 @@ class ListenError(Exception):
     """An endpoint that can't or mustn't be served; the text says why."""
 
 
-def inherited(descriptors: Iterable[int]) -> list[socket.socket]:
+def inherited(descriptors: Iterable[int], *, tls: bool = False) -> list[socket.socket]:
     """Take over listening sockets that the parent process has bound.
 
     Raises ListenError when one is no listening socket, or is plain TCP off loopback.
@@ -27,16 +27,16 @@ def inherited(descriptors: Iterable[int]) -> list[socket.socket]:
             raise ListenError(f"descriptor {descriptor} is no socket: {error.strerror}") from None
         if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ListenError(f"descriptor {descriptor} is no listening socket")
-        if listener.family != socket.AF_UNIX:
+        if listener.family != socket.AF_UNIX and not tls:
             insist_on_loopback(listener.getsockname()[0])
         listener.set_inheritable(False)
         sockets.append(listener)
     return sockets
 
 
-def bound(addresses: Iterable[str]) -> list[socket.socket]:
+def bound(addresses: Iterable[str], *, tls: bool = False) -> list[socket.socket]:
     """Listen on ``unix:///PATH`` and ``tcp://ADDRESS:PORT`` addresses. Raises ListenError."""
-    return [_bind(address) for address in addresses]
+    return [_bind(address, tls=tls) for address in addresses]
 
 
 def insist_on_loopback(address: str) -> None:
@@ -48,14 +48,15 @@ def insist_on_loopback(address: str) -> None:
         )
 
 
-def _bind(address: str) -> socket.socket:
+def _bind(address: str, *, tls: bool) -> socket.socket:
     parts = urlsplit(address)
     try:
         if parts.scheme == "unix" and parts.path and not parts.netloc:
             return _bind_unix(Path(parts.path))
         if parts.scheme == "tcp" and parts.hostname and parts.port:
             host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
-            insist_on_loopback(host)
+            if not tls:
+                insist_on_loopback(host)
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             return socket.create_server((host, parts.port), family=family, backlog=BACKLOG)
     except OSError as error:

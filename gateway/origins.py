@@ -20,7 +20,8 @@ class OriginPolicy:
     """Which Host and Origin headers are taken.
 
     ``names`` are host names, besides IP addresses and localhost, under which clients reach the
-    endpoint; ``origins`` are web origins that may call it ("https://admin.example").
+    endpoint, "*.example" among them as in certificates; ``origins`` are web origins that may call
+    it ("https://admin.example").
     """
 
     def __init__(self, names: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
@@ -45,7 +46,7 @@ class OriginPolicy:
         host = _printable(value)
         name = host.rpartition(":")[0] if _has_port(host) else host
         name = name.removeprefix("[").removesuffix("]").lower()
-        if name in self._names:
+        if name in self._names or f"*.{name.partition('.')[2]}" in self._names:
             return
         try:
             ipaddress.ip_address(name)

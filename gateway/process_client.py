@@ -59,6 +59,11 @@ class ProcessClient(Generic[Request]):
         self._handed_over = asyncio.Event()
         self._detached = asyncio.Event()
 
+    @property
+    def detached(self) -> bool:
+        """Whether the client has typed the keys by which it detaches."""
+        return self._detached.is_set()
+
     async def requests(self, start: object) -> AsyncIterator[Request]:
         """What the facet reads: the start, then input; its end is the client's half-close.
 

@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -21,10 +24,12 @@ _GRACE_SECONDS = 10
 class GatewayServer(uvicorn.Server):
     """Serves until an event is set. Signals are the caller's, and nothing polls."""
 
-    def __init__(self, app: ASGIApp, stop: asyncio.Event) -> None:
+    def __init__(self, app: ASGIApp, stop: asyncio.Event, tls: Path | None = None) -> None:
+        """``tls`` is where the endpoint's ``ca.crt``, ``tls.crt`` and ``tls.key`` are."""
         super().__init__(
             uvicorn.Config(
                 app,
+                **(_tls_files(tls) if tls is not None else {}),
                 http=HijackProtocol,
                 loop="asyncio",
                 ws="none",
@@ -53,6 +58,16 @@ class GatewayServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to whoever set the event up."""
         yield
+
+
+def _tls_files(directory: Path) -> dict[str, Any]:
+    """Settings of TLS 1.2 and later, for clients that show a certificate of the authority's."""
+    return {
+        "ssl_certfile": str(directory / "tls.crt"),
+        "ssl_keyfile": str(directory / "tls.key"),
+        "ssl_ca_certs": str(directory / "ca.crt"),
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+    }
 
 
 def quiet_uvicorn() -> None:

@@ -1,5 +1,6 @@
 """Settings of the gateway."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
@@ -30,6 +31,17 @@ class GatewaySettings(FacetSettings):
     gateway_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="Web origins whose pages may call the API."
     )
+
+    tls_verify: bool = Field(
+        default=False,
+        description="Speak TLS, with the files in DATA/pki/endpoint-server, and only to clients "
+        "whose certificates they vouch for.",
+    )
+
+    @property
+    def tls_dir(self) -> Path:
+        """Where ``ca.crt``, ``tls.crt`` and ``tls.key`` of the endpoint are."""
+        return self.data_dir / "pki" / "endpoint-server"
 
     @field_validator(
         "gateway_listen_fd", "gateway_listen", "gateway_names", "gateway_origins", mode="before"

@@ -2,9 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
+from typing import TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from portlayer.errors import VicError
+
+Message = TypeVar("Message")
 
 
 async def until_first(*coroutines: Coroutine[None, None, None]) -> None:
@@ -64,3 +70,17 @@ class StreamResponse(Response):
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def told(
+    first: Message | None, messages: AsyncGenerator[Message, None]
+) -> AsyncGenerator[Message | VicError, None]:
+    """What a facet says, its first message taken already; its error last, as one more message."""
+    async with aclosing(messages):
+        message = first
+        try:
+            while message is not None:
+                yield message
+                message = await anext(messages, None)
+        except VicError as error:
+            yield error

@@ -14,16 +14,22 @@ from weakref import WeakValueDictionary
 
 from hostagent import monitor
 from hostagent.accelerator import AcceleratorChoice, Verdict
-from hostagent.assembly import Assembler, file_identity, group_limits
+from hostagent.assembly import (
+    Assembler,
+    file_identity,
+    group_limits,
+    longest_file,
+    machine_weight,
+)
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.certificates import TetherAuthority
-from hostagent.cgroups import MachineGroups
+from hostagent.cgroups import Limits, MachineGroups
 from hostagent.commandline import shape_key
 from hostagent.guestconfig import first_frame
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
 from hostagent.launchpad import Launchpad
-from hostagent.machine import NICS, Machine, MachineKind, Nic, Shape, check_name
+from hostagent.machine import NICS, Machine, MachineKind, Nic, Shape, check_name, check_weight
 from hostagent.parents import Parent, Parents, ParentState
 from hostagent.qemu import Qemu, host_cpu
 from hostagent.records import Record
@@ -210,13 +216,21 @@ class HostAgent:
             live = self._waiting(ready_id, plan)
             chain = await asyncio.to_thread(host.assembler.open_chain, machine, closing)
             disk = file_identity(chain[0])
+            volumes = await asyncio.to_thread(host.assembler.open_volumes, machine, closing)
             self._check_disk_is_free(disk)
             frame = first_frame(machine, host.instance_id, host.authority)
+            if machine.largest_disk_bytes > machine.shape.disk_size_bytes:
+                # Where the host doesn't let us (CAP_SYS_RESOURCE), another machine is launched.
+                longest = longest_file(machine.largest_disk_bytes)
+                live.process.limit_files(live.record.process, longest)
             # From here on it is not what it was, and of no use if this fails.
             undo.push_async_callback(self.inventory.end, live, ExitCause.KILLED)
             former = live.record
             renames = zip(former.nics, machine.nics, strict=False)
             attach = monitor.attach_disk(chain)
+            if volumes:
+                flags = [volume.read_only for volume in machine.volumes]
+                attach += monitor.attach_volumes(list(zip(volumes, flags, strict=True)))
             results = await asyncio.gather(
                 asyncio.to_thread(monitor.run, Path(former.qmp_path), attach, ATTACH_SECONDS),
                 asyncio.to_thread(_rename, [(old.tap_name, new.tap_name) for old, new in renames]),
@@ -278,6 +292,15 @@ class HostAgent:
                     raise machine_not_found(machine_id)
                 return
             await self.inventory.end(live, ExitCause.KILLED)
+
+    def reweigh(self, machine_id: str, launch_id: str, weight: int) -> None:
+        """Give a machine another share of the CPUs. Raises NotFound, InvalidArgument."""
+        check_weight(weight)
+        live = self.inventory.find(machine_id)
+        if live is None or live.record.launch_id != launch_id:
+            raise machine_not_found(machine_id)
+        limits = Limits(cpu_weight=machine_weight(weight, live.record.shape))
+        self.host.groups.limit(live.record.group, limits)
 
     def get(self, machine_id: str) -> Record:
         """Return a running machine. Raises NotFound (MACHINE_NOT_FOUND)."""

@@ -10,10 +10,10 @@ from hostagent.accelerator import Verdict
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.cgroups import Limits
 from hostagent.commandline import OVERHEAD_MIB, command_line, places_for
-from hostagent.files import open_disk
+from hostagent.files import open_disk, open_volume
 from hostagent.launchpad import Order
 from hostagent.layout import Layout
-from hostagent.machine import NICS, Machine, MachineKind, Shape
+from hostagent.machine import HIGHEST_WEIGHT, NICS, Machine, MachineKind, Shape
 from hostagent.outputs import Outputs
 from hostagent.taps import create_tap
 from hostagent.tetherport import port_pair
@@ -43,11 +43,16 @@ class Assembled:
     """Device and inode of the machine's own disk."""
 
 
-def resource_limits(shape: Shape) -> dict[str, int]:
+def longest_file(disk_bytes: int) -> int:
+    """Return what a file may grow to that holds a disk of so many bytes."""
+    return disk_bytes + disk_bytes // 64 + FILE_RESERVE
+
+
+def resource_limits(shape: Shape, largest_disk: int = 0) -> dict[str, int]:
     """Return QEMU's resource limits. Source: getrlimit(2)."""
     return {
         "CORE": 0,
-        "FSIZE": shape.disk_size_bytes + shape.disk_size_bytes // 64 + FILE_RESERVE,
+        "FSIZE": longest_file(max(shape.disk_size_bytes, largest_disk)),
         "MEMLOCK": 0,
         "NOFILE": OPEN_FILES,
         "NPROC": THREADS + shape.vcpus,
@@ -57,12 +62,17 @@ def resource_limits(shape: Shape) -> dict[str, int]:
 def group_limits(machine: Machine, verdict: Verdict) -> Limits:
     """Return the bounds of a machine's cgroup. One that warms up gives way to all that work."""
     shape = machine.shape
-    weight = READY_WEIGHT if machine.kind is MachineKind.READY else 100 * shape.vcpus
+    ready = machine.kind is MachineKind.READY
     return Limits(
         memory_bytes=(shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20,
         pids=THREADS + shape.vcpus,
-        cpu_weight=min(weight, 10_000),
+        cpu_weight=READY_WEIGHT if ready else machine_weight(machine.cpu_weight, shape),
     )
+
+
+def machine_weight(asked: int, shape: Shape) -> int:
+    """Return a machine's share of the CPUs relative to 100; zero asks for the default one."""
+    return asked or min(100 * shape.vcpus, HIGHEST_WEIGHT)
 
 
 def file_identity(descriptor: int) -> tuple[int, int]:
@@ -109,6 +119,7 @@ class Assembler:
         # What can be refused comes first, before anything is made.
         disks = self.open_chain(machine, closing)
         disk = file_identity(disks[0]) if disks else None
+        volumes = self.open_volumes(machine, closing)
         boot = self._open_boot_files(machine, image, closing)
 
         give(self._outputs.open_console(machine.machine_id))
@@ -128,6 +139,7 @@ class Assembler:
         if state is not None:
             give(_sealed_copy(state))
         given += disks
+        given += volumes
         for nic in machine.nics:
             give(create_tap(nic.tap_name))
 
@@ -138,7 +150,9 @@ class Assembler:
             str(qemu), machine, verdict.accelerator, verdict.cpu, image.kernel_arguments, places
         )
         return Assembled(
-            order=Order(argv, given, idle, resource_limits(machine.shape)),
+            order=Order(
+                argv, given, idle, resource_limits(machine.shape, machine.largest_disk_bytes)
+            ),
             qmp_path=qmp_path,
             config_peer=places.config_peer,
             tether_port=ours,
@@ -162,6 +176,14 @@ class Assembler:
             descriptor = open_disk(path, self._stores, writable=depth == 0)
             closing.callback(os.close, descriptor)
             opened.append(descriptor)
+        return opened
+
+    def open_volumes(self, machine: Machine, closing: ExitStack) -> list[int]:
+        """Open the disks of a machine's volumes, in their order. Raises VicError."""
+        opened = []
+        for volume in machine.volumes:
+            opened.append(open_volume(volume.path, self._stores, read_only=volume.read_only))
+            closing.callback(os.close, opened[-1])
         return opened
 
 

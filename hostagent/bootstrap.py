@@ -2,12 +2,13 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostagent.files import open_bootstrap
 from portlayer.errors import NotFound, Reason
 
+NAMES = "kernels.json"
 LARGEST_MANIFEST = 1 << 20
 LONGEST_ARGUMENTS = 2048  # COMMAND_LINE_SIZE of x86 Linux
 
@@ -19,6 +20,18 @@ class Bootstrap:
     digest: str
     kernel_release: str
     kernel_arguments: str
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the administrator calls kernels: their images' digests by name, and the default one."""
+
+    default: str = ""
+    kernels: dict[str, str] = field(default_factory=dict)
+
+    def of(self, digest: str) -> list[str]:
+        """Return the names of an image's kernel."""
+        return sorted(name for name, its in self.kernels.items() if its == digest)
 
 
 class BootstrapImages:
@@ -42,6 +55,16 @@ class BootstrapImages:
             except NotFound:
                 continue
         return found
+
+    def names(self) -> Names:
+        """Return what kernels are called. A record that can't be read names none."""
+        try:
+            with os.fdopen(open_bootstrap(self._directory, NAMES), "rb") as file:
+                fields = json.loads(file.read(LARGEST_MANIFEST))
+            digests = {str(name): str(k["digest"]) for name, k in fields["kernels"].items()}
+            return Names(str(fields["default"]), digests)
+        except (NotFound, ValueError, KeyError, TypeError, AttributeError):
+            return Names()
 
     def get(self, digest: str) -> Bootstrap:
         """Read an image's manifest. Raises NotFound (BOOTSTRAP_NOT_FOUND)."""

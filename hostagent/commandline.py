@@ -43,9 +43,14 @@ PLACEHOLDER_NODE = "placeholder"
 """Block node in its place while there is none."""
 FIRST_DISK_FDSET = 10
 """QEMU's number for the base of the chain; the others follow."""
+FIRST_VOLUME_FDSET = 1000
+"""QEMU's number for the first volume; the others follow."""
+VOLUME_BUS = "volumes.0"
 
 _FIRST_NIC_SLOT = 8
-_NET_OPTIONS = "romfile=,rombar=0"
+# guest_announce: with no rounds of announcing, QEMU 7.2 loses a timer that it stops when the guest
+# resets the device as it powers off, and crashes.
+_NET_OPTIONS = "romfile=,rombar=0,guest_announce=off"
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Places:
     memory: int | None
     state: int | None
     disks: tuple[int, ...]
+    volumes: tuple[int, ...]
     nics: tuple[int, ...]
 
 
@@ -80,6 +86,7 @@ def places_for(machine: Machine) -> Places:
         memory=None if machine.kind is MachineKind.COLD else next(numbers),
         state=None if boots else next(numbers),
         disks=tuple(next(numbers) for _ in machine.disk_chain),
+        volumes=tuple(next(numbers) for _ in machine.volumes),
         nics=tuple(next(numbers) for _ in range(NICS)),
     )
 
@@ -120,6 +127,9 @@ def command_line(
         *("-device", "vmgenid,guid=auto"),
         *_disk(machine, places),
         *("-device", f"virtio-blk-pci-non-transitional,id={ROOT_DEVICE},drive={drive},addr=0x4"),
+        # Without events of its own: the tether looks for the disks that it is told of.
+        *("-device", "virtio-scsi-pci-non-transitional,id=volumes,hotplug=off,addr=0x5"),
+        *_volumes(machine, places),
         *_nics(machine, places),
         *_spare_ports(),
         *(("-incoming", "defer") if machine.kind.is_clone else ()),
@@ -236,6 +246,50 @@ def _disk(machine: Machine, places: Places) -> list[str]:
         zip(reversed(places.disks), nodes, strict=True), FIRST_DISK_FDSET
     ):
         arguments += ["-add-fd", f"fd={number},set={fdset}", "-blockdev", _json(node)]
+    return arguments
+
+
+def volume_node(number: int, *, read_only: bool) -> dict[str, object]:
+    """Return the block node of a volume, whose file is in an fdset of its own."""
+    return {
+        "driver": "vmdk",
+        "node-name": f"volume{number}",
+        "read-only": read_only,
+        "backing": None,
+        "file": {
+            "driver": "file",
+            "filename": f"/dev/fdset/{FIRST_VOLUME_FDSET + number}",
+            "read-only": read_only,
+            # One writer or any number of readers, whatever storage says.
+            "locking": "on",
+        },
+    }
+
+
+def volume_device(number: int) -> dict[str, object]:
+    """Return the SCSI disk of a volume."""
+    return {
+        "driver": "scsi-hd",
+        "id": f"lun{number}",
+        "bus": VOLUME_BUS,
+        "channel": 0,
+        "scsi-id": 0,
+        "lun": number,
+        "drive": f"volume{number}",
+    }
+
+
+def _volumes(machine: Machine, places: Places) -> list[str]:
+    arguments: list[str] = []
+    for number, (descriptor, volume) in enumerate(
+        zip(places.volumes, machine.volumes, strict=True)
+    ):
+        node = volume_node(number, read_only=volume.read_only)
+        arguments += [
+            *("-add-fd", f"fd={descriptor},set={FIRST_VOLUME_FDSET + number}"),
+            *("-blockdev", _json(node)),
+            *("-device", _json(volume_device(number))),
+        ]
     return arguments
 
 

@@ -11,11 +11,13 @@ from hostagent.machine import (
     Accelerator,
     Guest,
     GuestManagement,
+    GuestMount,
     GuestNic,
     Machine,
     MachineKind,
     Nic,
     Shape,
+    VolumeDisk,
 )
 from hostagent.parents import Parent, ParentState
 from hostagent.records import Record
@@ -86,6 +88,11 @@ def machine_from_proto(message: pb.Machine) -> tuple[Machine, str]:
         nics=tuple(Nic(nic.tap_name, nic.mac_address) for nic in message.nics),
         guest=_guest_from_proto(message.guest) if message.HasField("guest") else None,
         identity=message.identity,
+        volumes=tuple(
+            VolumeDisk(volume.path, volume.read_only, volume.size_bytes)
+            for volume in message.volumes
+        ),
+        cpu_weight=message.cpu_weight,
     )
     return machine, hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
 
@@ -178,6 +185,20 @@ def _guest_from_proto(message: pb.GuestConfig) -> Guest:
         hosts=tuple((host.address, host.name) for host in message.hosts),
         root_readonly=message.root_readonly,
         shm_bytes=message.shm_bytes,
+        mounts=tuple(map(_mount_from_proto, message.mounts)),
+    )
+
+
+def _mount_from_proto(message: pb.GuestMount) -> GuestMount:
+    volume, tmpfs = message.volume, message.tmpfs
+    return GuestMount(
+        target=message.target,
+        read_only=message.read_only,
+        disk=volume.disk if message.HasField("volume") else None,
+        copy_up=volume.copy_up,
+        subpath=volume.subpath,
+        flags=tuple(tmpfs.flags),
+        data=tmpfs.data,
     )
 
 

@@ -57,6 +57,15 @@ def open_disk(path: str, stores: Iterable[Path], *, writable: bool) -> int:
     Raises InvalidArgument (INVALID_MACHINE) where it is not what it should be, NotFound
     (DISK_NOT_FOUND) where it isn't there.
     """
+    return _open(path, stores, writable=writable, sealed=not writable)
+
+
+def open_volume(path: str, stores: Iterable[Path], *, read_only: bool) -> int:
+    """Open the VMDK of a volume, which others may write at other times. Raises as open_disk."""
+    return _open(path, stores, writable=not read_only, sealed=False)
+
+
+def _open(path: str, stores: Iterable[Path], *, writable: bool, sealed: bool) -> int:
     store, relative = _split(path, stores)
     try:
         descriptor = open_beneath(store, relative, os.O_RDWR if writable else os.O_RDONLY)
@@ -65,7 +74,7 @@ def open_disk(path: str, stores: Iterable[Path], *, writable: bool) -> int:
     except OSError as error:
         raise _invalid(path, error.strerror or "cannot be opened") from error
     try:
-        _check_disk(path, descriptor, writable=writable)
+        _check_disk(path, descriptor, writable=writable, sealed=sealed)
     except BaseException:
         os.close(descriptor)
         raise
@@ -101,13 +110,13 @@ def _split(path: str, stores: Iterable[Path]) -> tuple[Path, str]:
     raise _invalid(path, "does not lie in a store of this instance")
 
 
-def _check_disk(path: str, descriptor: int, *, writable: bool) -> None:
+def _check_disk(path: str, descriptor: int, *, writable: bool, sealed: bool) -> None:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise _invalid(path, "is no regular file")
     if writable and not status.st_mode & stat.S_IWUSR:
         raise _invalid(path, "is sealed, and can't be a machine's own disk")
-    if not writable and status.st_mode & _WRITE_BITS:
+    if sealed and status.st_mode & _WRITE_BITS:
         raise _invalid(path, "is not sealed (mode 0444), and can't be a layer")
     if os.pread(descriptor, len(_SPARSE_VMDK), 0) != _SPARSE_VMDK:
         raise _invalid(path, "is no sparse VMDK")

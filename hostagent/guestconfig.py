@@ -61,6 +61,19 @@ def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) 
                     readonly=guest.root_readonly,
                     shm_bytes=guest.shm_bytes or frame.Root.shm_bytes,
                 ),
+                disks=tuple(frame.Disk(volume.read_only) for volume in machine.volumes),
+                mounts=tuple(
+                    frame.Mount(
+                        target=mount.target,
+                        readonly=mount.read_only,
+                        disk=mount.disk,
+                        copy_up=mount.copy_up,
+                        subpath=mount.subpath,
+                        flags=mount.flags,
+                        data=mount.data,
+                    )
+                    for mount in guest.mounts
+                ),
             ),
         )
     )

@@ -13,7 +13,10 @@ SMALLEST_MEMORY_MIB = 128
 LARGEST_MEMORY_MIB = 1 << 20
 MOST_VCPUS = 32
 LONGEST_CHAIN = 200
+MOST_VOLUMES = 32
+LONGEST_PATH = 4095  # PATH_MAX of the kernel
 LARGEST_IDENTITY = 64 * 1024
+HIGHEST_WEIGHT = 10_000  # of cgroup v2
 DISK_GRANULARITY = 64 * 1024  # grain of a sparse VMDK
 LARGEST_DISK = 2 << 40  # of a sparse VMDK
 
@@ -104,6 +107,28 @@ class GuestNic:
 
 
 @dataclass(frozen=True)
+class VolumeDisk:
+    """A disk beside the root disk; its LUN is its place among them."""
+
+    path: str
+    read_only: bool
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class GuestMount:
+    """A volume, by its disk's place, or a tmpfs (``disk`` is None) in the container."""
+
+    target: str
+    read_only: bool
+    disk: int | None = None
+    copy_up: bool = False
+    subpath: str = ""
+    flags: tuple[str, ...] = ()
+    data: str = ""
+
+
+@dataclass(frozen=True)
 class Guest:
     """What a tether is told, but for what the agent itself adds."""
 
@@ -118,6 +143,7 @@ class Guest:
     hosts: tuple[tuple[str, str], ...]
     root_readonly: bool
     shm_bytes: int
+    mounts: tuple[GuestMount, ...] = ()
 
     def check(self) -> None:
         """Raise InvalidArgument where the tether would refuse it, or worse, believe it."""
@@ -150,6 +176,12 @@ class Guest:
         ):
             for value in values:
                 _one_line(f"guest.{field}", value)
+        for mount in self.mounts:
+            if not mount.target.startswith("/"):
+                _refuse("guest.mounts.target", f"{mount.target[:80]!r} is no absolute path")
+            for text in (mount.target, mount.subpath, mount.data, *mount.flags):
+                if "\0" in text or len(text.encode()) > LONGEST_PATH:
+                    _refuse("guest.mounts", "too long, or with a NUL byte")
 
 
 @dataclass(frozen=True)
@@ -165,6 +197,8 @@ class Machine:
     nics: tuple[Nic, ...] = ()
     guest: Guest | None = None
     identity: bytes = b""
+    volumes: tuple[VolumeDisk, ...] = ()
+    cpu_weight: int = 0
 
     def check(self, slot: int) -> None:
         """Raise InvalidArgument, naming the field, where an instance's slot can't have this."""
@@ -173,6 +207,7 @@ class Machine:
         self.shape.check()
         if len(self.identity) > LARGEST_IDENTITY:
             _refuse("identity", f"longer than {LARGEST_IDENTITY} bytes")
+        check_weight(self.cpu_weight)
         tap = re.compile(rf"vt{slot}-[0-9a-f]{{6}}")
         for nic in self.nics:
             _match("nics.tap_name", tap, nic.tap_name)
@@ -191,7 +226,7 @@ class Machine:
             check_name("parent_id", self.parent_id)
 
     def _check_nameless(self) -> None:
-        if self.disk_chain or self.nics or self.guest is not None:
+        if self.disk_chain or self.nics or self.guest is not None or self.volumes:
             _refuse("kind", f"a {self.kind} machine has no disk, NICs or guest configuration")
 
     def _check_container(self) -> None:
@@ -202,11 +237,29 @@ class Machine:
         if self.guest is None:
             _refuse("guest", "missing")
         self.guest.check()
+        paths = {volume.path for volume in self.volumes}
+        if len(self.volumes) > MOST_VOLUMES or len(paths) < len(self.volumes):
+            _refuse("volumes", f"more than {MOST_VOLUMES}, or one twice")
+        for mount in self.guest.mounts:
+            if mount.disk is not None and mount.disk >= len(self.volumes):
+                _refuse("guest.mounts.volume.disk", f"there is no disk {mount.disk}")
+
+    @property
+    def largest_disk_bytes(self) -> int:
+        """Size of the largest disk that it writes."""
+        sizes = [volume.size_bytes for volume in self.volumes if not volume.read_only]
+        return max([self.shape.disk_size_bytes, *sizes])
 
 
 def check_name(field: str, value: str) -> None:
     """Raise InvalidArgument where a name is not 1 to 64 of [a-z0-9-]: it becomes a file's name."""
     _match(field, _NAME, value)
+
+
+def check_weight(weight: int) -> None:
+    """Raise InvalidArgument for a share that no cgroup can have."""
+    if weight > HIGHEST_WEIGHT:
+        _refuse("cpu_weight", f"{weight} is above {HIGHEST_WEIGHT}")
 
 
 def _refuse(field: str, why: str) -> NoReturn:

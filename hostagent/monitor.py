@@ -15,9 +15,12 @@ from typing import Any
 from hostagent.commandline import (
     DISK_NODE,
     FIRST_DISK_FDSET,
+    FIRST_VOLUME_FDSET,
     PLACEHOLDER_NODE,
     ROOT_DEVICE,
     disk_nodes,
+    volume_device,
+    volume_node,
 )
 
 MOST_SAID = 256 * 1024
@@ -49,6 +52,18 @@ def attach_disk(chain: Sequence[int]) -> list[Command]:
     target = {"path": f"/machine/peripheral/{ROOT_DEVICE}", "property": "drive"}
     commands.append(Command("qom-set", {**target, "value": DISK_NODE}))
     commands.append(Command("blockdev-del", {"node-name": PLACEHOLDER_NODE}))
+    return commands
+
+
+def attach_volumes(volumes: Sequence[tuple[int, bool]]) -> list[Command]:
+    """Return what adds volumes, each a descriptor and whether it is only read."""
+    commands = []
+    for number, (descriptor, read_only) in enumerate(volumes):
+        commands += [
+            Command("add-fd", {"fdset-id": FIRST_VOLUME_FDSET + number}, descriptor),
+            Command("blockdev-add", volume_node(number, read_only=read_only)),
+            Command("device_add", volume_device(number)),
+        ]
     return commands
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -75,6 +76,12 @@ class WatchedProcess:
         if not self.ended.is_set():
             # It isn't collected yet: the number is still its own.
             Path(f"/proc/{name.pid}/oom_score_adj").write_text(str(score))
+
+    def limit_files(self, name: ProcessName, size: int) -> None:
+        """Let it write files of so many bytes. Raises OSError."""
+        if not self.ended.is_set():
+            # It isn't collected yet: the number is still its own.
+            resource.prlimit(name.pid, resource.RLIMIT_FSIZE, (size, size))
 
     def descriptor_of(self, number: int) -> int:
         """Return a copy of one of the process's descriptors (pidfd_getfd(2)). Raises OSError."""

@@ -54,9 +54,14 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
             parents=len(list(self._agent.parents)),
             warnings=host.groups.warnings,
         )
-        images = host.bootstraps.list()
+        images, names = host.bootstraps.list(), host.bootstraps.names()
         response.bootstraps.extend(
-            pb.Bootstrap(digest=image.digest, kernel_release=image.kernel_release)
+            pb.Bootstrap(
+                digest=image.digest,
+                kernel_release=image.kernel_release,
+                names=names.of(image.digest),
+                default=image.digest == names.default,
+            )
             for image in images
         )
         verdict = host.accelerator.verdict
@@ -84,6 +89,11 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
         """Answer HostAgentService.Kill."""
         await self._agent.kill(request.machine_id, request.launch_id)
         return pb.KillResponse()
+
+    async def Reweigh(self, request: pb.ReweighRequest, context: Context) -> pb.ReweighResponse:
+        """Answer HostAgentService.Reweigh."""
+        self._agent.reweigh(request.machine_id, request.launch_id, request.cpu_weight)
+        return pb.ReweighResponse()
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """Answer HostAgentService.Get."""

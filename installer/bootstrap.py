@@ -25,23 +25,32 @@ def provide_bootstrap(instance: Instance, directory: Path | None) -> str:
     """Link the bootstrap image to boot with into the data directory; returns its digest.
 
     That is the image in `directory`, or else the one that belongs to this version, which is built
-    where the machine's cache has none. Older images are unlinked; machines that run don't need
-    them.
+    where the machine's cache has none.
 
     Raises PreconditionError when there is none and none can be built.
     """
     if directory is None:
         directory = build_bootstrap()
     digest = _digest_of(directory)
-    os.utime(directory)  # taken now
-    link = instance.bootstrap_dir / digest
-    for entry in instance.bootstrap_dir.iterdir():
-        if entry.name != digest:
-            _remove(entry)
-    if not link.exists():
-        link.unlink(missing_ok=True)
-        link.symlink_to(directory.resolve())
+    link_image(instance, directory)
     return digest
+
+
+def link_image(instance: Instance, directory: Path) -> bool:
+    """Link an image into the data directory; tells whether it wasn't there."""
+    os.utime(directory)  # taken now
+    link = instance.bootstrap_dir / _digest_of(directory)
+    if link.exists():
+        return False
+    link.unlink(missing_ok=True)
+    link.symlink_to(directory.resolve())
+    return True
+
+
+def unlink_image(instance: Instance, digest: str) -> None:
+    """Take an image out of the data directory; machines that run don't need it."""
+    with contextlib.suppress(FileNotFoundError):
+        _remove(instance.bootstrap_dir / digest)
 
 
 def prune_cache(keep: str, cache: Path = DEFAULT_CACHE, slots_dir: Path = SLOTS_DIR) -> None:

@@ -1,7 +1,8 @@
-"""`vic configure`: change the limits of a suite that runs, effective at once."""
+"""`vic configure`: a running suite's limits, and how its containers start; effective at once."""
 
 import asyncio
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
@@ -15,6 +16,7 @@ from portlayer.identity import Role
 
 CONFIGURE_SECONDS = 30.0
 _SIZE = re.compile(r"([0-9]{1,12})([bkmgt]?)b?", re.IGNORECASE)
+_FACTOR = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,2}))?", re.ASCII)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -37,26 +39,91 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
-def configure(
-    data_dir: Path, containers: str | None, memory: str | None, cpus: str | None
-) -> exec_pb2.Limits:
-    """Set the limits that are given and return all. Raises InstallerError."""
+def parse_factor(text: str) -> int:
+    """Return percent of "1.5" times; "default" is 0. Raises UsageError for anything else."""
+    if text == "default":
+        return 0
+    found = _FACTOR.fullmatch(text)
+    if found is None:
+        raise UsageError(f"not a factor: {text!r}; write it as 1.5 or 4, or default")
+    # Zero would mean the default.
+    return max(1, int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")))
+
+
+def parse_ready_clones(text: str) -> int:
+    """Return a number of clones; "auto" is -1. Raises UsageError for anything else."""
+    if text == "auto":
+        return -1
+    if not (text.isascii() and text.isdigit()) or len(text) > 4:
+        raise UsageError(f"not a number of ready clones: {text!r}; write 0, 2 or auto")
+    return int(text)
+
+
+def wish(
+    *,
+    containers: str | None = None,
+    memory: str | None = None,
+    cpus: str | None = None,
+    storage: str | None = None,
+    overcommit: str | None = None,
+    ready_clones: str | None = None,
+    start: str | None = None,
+    kernel: str | None = None,
+) -> exec_pb2.ConfigureRequest:
+    """Return what the command line asks for; what it leaves out stays. Raises UsageError."""
+    return exec_pb2.ConfigureRequest(
+        containers=_parsed(parse_count, containers),
+        memory_bytes=_parsed(parse_size, memory),
+        cpus=_parsed(parse_count, cpus),
+        storage_bytes=_parsed(parse_size, storage),
+        memory_overcommit_percent=_parsed(parse_factor, overcommit),
+        ready_clones=_parsed(parse_ready_clones, ready_clones),
+        kernel="" if kernel == "none" else kernel,
+        cold=None if start is None else start == "cold",
+    )
+
+
+def configure(data_dir: Path, request: exec_pb2.ConfigureRequest) -> exec_pb2.ConfigureResponse:
+    """Have exec change what is asked for, and return all. Raises InstallerError."""
     require_root("configure")
     instance = load_instance(check_data_dir(data_dir))
     if instance is None or not instance.socket(Role.EXEC).exists():
         raise NotRunningError("the suite is not running; start it with `vic up`")
-    request = exec_pb2.ConfigureRequest(
-        containers=None if containers is None else parse_count(containers),
-        memory_bytes=None if memory is None else parse_size(memory),
-        cpus=None if cpus is None else parse_count(cpus),
-    )
     try:
         return asyncio.run(_configure(instance, request))
     except VicError as error:
         raise InstallerError(error.message) from error
 
 
-async def _configure(instance: Instance, request: exec_pb2.ConfigureRequest) -> exec_pb2.Limits:
+def tell(configured: exec_pb2.ConfigureResponse) -> str:
+    """Return for people what holds now."""
+    limits, mode = configured.limits, configured.start_mode
+    ready = f"{mode.ready_clones}" + (" (auto)" if mode.ready_clones_automatic else "")
+    return "\n".join(
+        [
+            f"containers: {limits.containers or 'no limit'}",
+            f"memory of running VMs: {_mebibytes(limits.memory_bytes)}",
+            f"CPUs of running VMs: {limits.cpus or 'no limit'}",
+            f"disks of containers: {_mebibytes(limits.storage_bytes)}",
+            f"memory overcommitment: {limits.memory_overcommit_percent / 100:g} times",
+            f"start: {'cold' if mode.cold else 'clone'}",
+            f"ready clones: {ready}",
+            f"kernel: {configured.kernel or 'the default one'}",
+        ]
+    )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size // 1024**2} MiB" if size else "no limit"
+
+
+def _parsed(parse: Callable[[str], int], text: str | None) -> int | None:
+    return None if text is None else parse(text)
+
+
+async def _configure(
+    instance: Instance, request: exec_pb2.ConfigureRequest
+) -> exec_pb2.ConfigureResponse:
     async with facet_channel(instance, Role.EXEC) as channel:
         stub = exec_pb2_grpc.ExecServiceStub(channel)
-        return (await stub.Configure(request, timeout=CONFIGURE_SECONDS)).limits
+        return await stub.Configure(request, timeout=CONFIGURE_SECONDS)

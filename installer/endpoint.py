@@ -79,10 +79,15 @@ class UnixEndpoint:
 
 @dataclass(frozen=True)
 class TcpEndpoint:
-    """A plain TCP port on a loopback address."""
+    """A TCP port; a plain one is on a loopback address."""
 
     address: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this host reaches it."""
+        return ipaddress.ip_address(self.address).is_loopback
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
@@ -125,8 +130,8 @@ def in_use(endpoint: Endpoint) -> str:
 def parse_endpoint(text: str) -> Endpoint:
     """Read ``unix:///PATH`` or ``tcp://ADDRESS:PORT``.
 
-    Raises UsageError for anything else, and for a TCP address that is not on loopback: there the
-    port would give everybody on the network the powers of its owner.
+    Raises UsageError for anything else. Whether a TCP address is to be served is another question:
+    off loopback it must not be without TLS.
     """
     scheme, separator, rest = text.partition("://")
     if separator and scheme == "unix":
@@ -155,11 +160,6 @@ def _parse_tcp(text: str, rest: str) -> TcpEndpoint:
         address = ipaddress.ip_address(name)
     except ValueError:
         raise UsageError(f"invalid --host {text!r}: {name!r} is not an IP address") from None
-    if not address.is_loopback:
-        raise UsageError(
-            f"refusing a plain TCP listener on {name}: whoever reaches it is root on this "
-            "endpoint; use a loopback address (tcp://127.0.0.1:PORT) or a Unix socket"
-        )
     return TcpEndpoint(str(address), int(port))
 
 

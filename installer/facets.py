@@ -115,6 +115,13 @@ async def _kill_machine(
         return
 
 
+async def exec_info(instance: Instance) -> exec_pb2.InfoResponse:
+    """Return what exec says of the virtual container host. Raises VicError."""
+    async with facet_channel(instance, Role.EXEC) as channel:
+        stub = exec_pb2_grpc.ExecServiceStub(channel)
+        return await stub.Info(exec_pb2.InfoRequest(), timeout=INFO_SECONDS)
+
+
 async def host_info(instance: Instance) -> hostagent_pb2.InfoResponse:
     """Return what the host agent says of hypervisor and accelerator. Raises VicError."""
     async with facet_channel(instance, Role.HOSTAGENT) as channel:

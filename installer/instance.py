@@ -4,7 +4,8 @@ import json
 import os
 import secrets
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from installer.endpoint import TcpEndpoint, parse_endpoint
@@ -27,7 +28,7 @@ class Options:
     """
 
     host: str
-    """The Docker endpoint, ``unix:///PATH`` or ``tcp://127.0.0.1:PORT``."""
+    """The Docker endpoint, ``unix:///PATH`` or ``tcp://ADDRESS:PORT``."""
     insecure_registries: tuple[str, ...] = ()
     """Registries, ``HOST:PORT``, that are spoken to over plain HTTP or with any certificate."""
     registry_mirrors: tuple[str, ...] = ()
@@ -35,6 +36,22 @@ class Options:
     log_level: str = "info"
     otlp_endpoint: str = ""
     """OpenTelemetry collector; empty turns export off."""
+    tls_verify: bool = False
+    """Whether the endpoint speaks TLS, and only to clients with a certificate."""
+    tls_ca: str = ""
+    """Brought certificates, by absolute paths; empty where `vic` makes them."""
+    tls_cert: str = ""
+    tls_key: str = ""
+    volume_stores: Mapping[str, str] = field(default_factory=dict)
+    """URLs of the places beside the data directory where volumes are kept, by name."""
+    allowed_registries: tuple[str, ...] = ()
+    """The only registries to use; none allows all."""
+    registry_authorities: tuple[str, ...] = ()
+    """Certificates in PEM form that registries' may be signed by."""
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: tuple[str, ...] = ()
+    """Proxies on the way to registries, and hosts that are asked without one."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +81,19 @@ class Instance:
         return self.data_dir / "pki"
 
     @property
+    def endpoint_pki(self) -> Path:
+        """The Docker endpoint's authority, and its clients' certificates."""
+        return self.pki_dir / "endpoint"
+
+    @property
     def bootstrap_dir(self) -> Path:
         """Kernels and bootstrap images of the container VMs, by digest."""
         return self.data_dir / "bootstrap"
+
+    @property
+    def kernels_dir(self) -> Path:
+        """Packages of kernels that came as files."""
+        return self.data_dir / "kernels"
 
     @property
     def control_socket(self) -> Path:
@@ -118,14 +145,33 @@ def load_instance(data_dir: Path) -> Instance | None:
             host=str(fields["host"]),
             insecure_registries=tuple(fields["insecure_registries"]),
             registry_mirrors=tuple(fields["registry_mirrors"]),
+            allowed_registries=tuple(fields.get("allowed_registries", ())),
+            registry_authorities=tuple(fields.get("registry_authorities", ())),
+            http_proxy=str(fields.get("http_proxy", "")),
+            https_proxy=str(fields.get("https_proxy", "")),
+            no_proxy=tuple(fields.get("no_proxy", ())),
             log_level=str(fields["log_level"]),
             otlp_endpoint=str(fields["otlp_endpoint"]),
+            tls_verify=bool(fields.get("tls_verify", False)),
+            tls_ca=str(fields.get("tls_ca", "")),
+            tls_cert=str(fields.get("tls_cert", "")),
+            tls_key=str(fields.get("tls_key", "")),
+            volume_stores=dict(fields.get("volume_stores", {})),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise InstallerError(f"{path} is damaged ({error!r}); restore it from a copy") from error
+
+
+def store_paths(data_dir: Path) -> list[Path]:
+    """Return the directories of an instance's volume stores that its record has and are there."""
+    try:
+        fields = json.loads((data_dir / "instance.json").read_text())
+        return [path for path in map(Path, fields.get("stores", ())) if path.is_dir()]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
 
 
 def default_options(data_dir: Path) -> Options:
@@ -144,8 +190,9 @@ def new_instance_id() -> str:
     return secrets.token_hex(4)
 
 
-def save_instance(instance: Instance) -> None:
-    """Write the record of an instance, in one step."""
+def save_instance(instance: Instance, stores: Mapping[str, Path] | None = None) -> None:
+    """Write the record of an instance, in one step; `stores` are its volume stores' directories."""
+    directories = {name: str(path) for name, path in (stores or {}).items()}
     endpoint = parse_endpoint(instance.options.host)
     fields = {
         "instance_id": instance.id,
@@ -153,6 +200,9 @@ def save_instance(instance: Instance) -> None:
         **asdict(instance.options),
         # A setting of the network service: what containers must not reach on this host.
         "closed_ports": [endpoint.port] if isinstance(endpoint, TcpEndpoint) else [],
+        # Of the storage service, and of the host agent, which opens the disks.
+        "volume_directories": directories,
+        "stores": list(directories.values()),
     }
     write_file(instance.data_dir / "instance.json", json.dumps(fields, indent=2).encode() + b"\n")
 

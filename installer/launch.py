@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from installer.instance import Instance
+from installer.instance import Instance, store_paths
 from installer.processes import ProcessName, name_of
 from installer.roles import ProcessKind, first_uid, uid_of
 from installer.spawn import SpawnPlan, spawn_command
@@ -89,11 +89,13 @@ def launch_hostagent(instance: Instance, kind: ProcessKind, slot_descriptor: int
 
 def service_command(instance: Instance, kind: ProcessKind, command: list[str]) -> list[str]:
     """Return the command that runs `command` as a service of the suite."""
+    # Those that the record says at this moment: `vic up` changes them while the watcher runs.
+    stores = store_paths(instance.data_dir) if kind.role is Role.STORAGE else []
     plan = SpawnPlan(
         uid=uid_of(kind, instance.slot),
         group=first_uid(instance.slot),
         capabilities=kind.capabilities,
-        windows=tuple(windows_for([*code_directories(), instance.data_dir])),
+        windows=tuple(windows_for([*code_directories(), instance.data_dir, *stores])),
     )
     return spawn_command(plan, command)
 

@@ -37,6 +37,7 @@ def directories(instance: Instance) -> Iterator[OwnedDirectory]:
     yield OwnedDirectory(instance.log_dir, 0, 0, 0o700)
     yield OwnedDirectory(instance.pki_dir, 0, 0, 0o711)
     yield OwnedDirectory(instance.bootstrap_dir, 0, 0, 0o755)
+    yield OwnedDirectory(instance.kernels_dir, 0, 0, 0o700)
     # exec connects to the QMP sockets below it, which are its own by their owner.
     yield OwnedDirectory(instance.data_dir / Role.HOSTAGENT, 0, 0, 0o711)
     for kind in SERVICES:

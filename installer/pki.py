@@ -7,6 +7,7 @@ from. A certificate for an outside caller has the URI alone.
 """
 
 import datetime
+import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,8 +103,9 @@ class Authority:
         self,
         common_name: str,
         *,
-        uri: str,
+        uri: str = "",
         dns_names: Sequence[str] = (),
+        addresses: Sequence[str] = (),
         lifetime: datetime.timedelta = CERTIFICATE_LIFETIME,
     ) -> Identity:
         """Make a key and a certificate for it. With DNS names it is good for servers as well."""
@@ -111,7 +113,9 @@ class Authority:
         public = key.public_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
-        names.append(x509.UniformResourceIdentifier(uri))
+        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        if uri:
+            names.append(x509.UniformResourceIdentifier(uri))
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
         if dns_names:
             usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
@@ -120,13 +124,14 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,
             )
         )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         return Identity(
             certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key), self.pem

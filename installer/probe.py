@@ -1,13 +1,16 @@
 """Asking a process of the suite whether it serves."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from grpc_health.v1 import health_pb2
 
-from installer.endpoint import Endpoint, TcpEndpoint
+from installer.endpoint import Endpoint, TcpEndpoint, parse_endpoint
+from installer.endpoint_tls import PROBE
 from installer.instance import Instance
+from installer.pki import CERTIFICATE, KEY
 from portlayer.client import open_channel
 from portlayer.errors import Unavailable
 from portlayer.identity import Credentials, Role
@@ -44,24 +47,39 @@ def grpc_probe(instance: Instance, role: Role) -> OpenProbe:
     return opened
 
 
-def docker_probe(endpoint: Endpoint) -> OpenProbe:
+def docker_probe(instance: Instance) -> OpenProbe:
     """Return a probe by ``GET /_ping`` at the Docker endpoint."""
+    endpoint = parse_endpoint(instance.options.host)
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Probe]:
+        context = _client_context(instance) if instance.options.tls_verify else None
+
         async def probe(seconds: float) -> None:
             async with asyncio.timeout(seconds):
-                await _ping(endpoint)
+                await _ping(endpoint, context)
 
         yield probe
 
     return opened
 
 
-async def _ping(endpoint: Endpoint) -> None:
+def _client_context(instance: Instance) -> ssl.SSLContext:
+    """Return what the probe shows of itself; it asks for nothing that the wrong one could give."""
+    directory = instance.endpoint_pki / PROBE
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(directory / CERTIFICATE, directory / KEY)
+    return context
+
+
+async def _ping(endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
     try:
         if isinstance(endpoint, TcpEndpoint):
-            reader, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
+            reader, writer = await asyncio.open_connection(
+                endpoint.address, endpoint.port, ssl=context
+            )
         else:
             reader, writer = await asyncio.open_unix_connection(str(endpoint.path))
         try:

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vic.exec.v1 import exec_pb2
 from vic.hostagent.v1 import hostagent_pb2
 
 from installer.control import ask
 from installer.errors import NotRunningError
-from installer.facets import host_info
+from installer.facets import exec_info, host_info
 from installer.instance import check_data_dir, load_instance
 from installer.records import load_processes
 from installer.supervisor import State
@@ -38,6 +39,19 @@ class Hypervisor:
 
 
 @dataclass(frozen=True)
+class ReadyClones:
+    """Clones that are kept ready for the next containers."""
+
+    waiting: int
+    wanted: int
+    automatic: bool
+    """Wanted are as many as suit the host's memory."""
+    used: int
+    failed: int
+    """Used, and used in vain, since exec came up."""
+
+
+@dataclass(frozen=True)
 class Status:
     """An instance as a whole."""
 
@@ -51,6 +65,8 @@ class Status:
     processes: list[dict[str, Any]]
     hypervisor: Hypervisor | None
     """None where the host agent does not answer."""
+    ready_clones: ReadyClones | None
+    """None where exec does not answer."""
 
     @property
     def exit_code(self) -> int:
@@ -75,6 +91,13 @@ class Status:
             lines.append(f"hypervisor  {found.name} {found.version}, {found.machines} machines")
             lines.append(f"accelerator {found.accelerator}: {found.reason}")
             lines.extend(f"warning     {warning}" for warning in found.warnings)
+        if self.ready_clones is not None:
+            ready = self.ready_clones
+            auto = " (auto)" if ready.automatic else ""
+            lines.append(
+                f"clones      {ready.waiting} of {ready.wanted}{auto} ready, {ready.used} used, "
+                f"{ready.failed} failed"
+            )
         lines.append("")
         lines.append(f"{'PROCESS':<12} {'STATE':<10} {'PID':>8} {'UPTIME':>9} {'RESTARTS':>8}")
         lines.extend(_line(process) for process in self.processes)
@@ -117,6 +140,10 @@ def read_status(data_dir: Path, settle_seconds: float | None = None) -> Status:
         hypervisor = _hypervisor(asyncio.run(host_info(instance)))
     except (VicError, OSError):
         hypervisor = None
+    try:
+        ready_clones = _ready_clones(asyncio.run(exec_info(instance)))
+    except (VicError, OSError):
+        ready_clones = None
     return Status(
         instance_id=instance.id,
         data_dir=str(instance.data_dir),
@@ -126,6 +153,7 @@ def read_status(data_dir: Path, settle_seconds: float | None = None) -> Status:
         watcher=watcher,
         processes=processes,
         hypervisor=hypervisor,
+        ready_clones=ready_clones,
     )
 
 
@@ -146,6 +174,16 @@ def _hypervisor(info: hostagent_pb2.InfoResponse) -> Hypervisor:
         reason=info.accelerator_reason,
         machines=info.machines,
         warnings=tuple(info.warnings),
+    )
+
+
+def _ready_clones(info: exec_pb2.InfoResponse) -> ReadyClones:
+    return ReadyClones(
+        waiting=info.ready_clones_waiting,
+        wanted=info.start_mode.ready_clones,
+        automatic=info.start_mode.ready_clones_automatic,
+        used=info.ready_clones,
+        failed=info.ready_clones_failed,
     )
 
 

@@ -77,7 +77,7 @@ def _command(pid: int) -> str:
 
 
 def _interfaces(instance: Instance) -> Iterator[Leftover]:
-    ours = re.compile(rf"vt{instance.slot}-[0-9a-f]+|vic{instance.slot}(m|b[0-9a-z]+)")
+    ours = re.compile(rf"v[tr]{instance.slot}-[0-9a-f]+|vic{instance.slot}(m|b[0-9a-z]+)")
     # Taps ("vt…") before the bridges ("vic…") that they are ports of.
     for name in sorted(filter(ours.fullmatch, os.listdir(NET_DIR)), reverse=True):
         command = ["ip", "link", "delete", name]

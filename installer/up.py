@@ -10,9 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.checks import require_machine, require_root
 from installer.control import ask
 from installer.endpoint import parse_endpoint
+from installer.endpoint_tls import check_tls, lay_out_tls
 from installer.errors import (
     InstallerError,
     NotRunningError,
@@ -36,11 +37,14 @@ from installer.instance import (
     new_instance_id,
     save_instance,
 )
+from installer.kernels import provide_kernels
 from installer.launch import service_environment
 from installer.layout import lay_out, lay_out_identities
 from installer.processes import processes_of_slot, stop_process
 from installer.records import WATCHER, load_processes
+from installer.registries import RegistryWishes
 from installer.slots import SlotClaim, claim_slot
+from installer.stores import lay_out_stores, locate, parse_stores, store_directories
 from installer.teardown import tear_down
 from installer.view import code_directories
 from portlayer.identity import Role
@@ -62,8 +66,14 @@ class Wishes:
     host: str | None = None
     insecure_registries: tuple[str, ...] | None = None
     registry_mirrors: tuple[str, ...] | None = None
+    registries: RegistryWishes = field(default_factory=RegistryWishes)
     log_level: str | None = None
     otlp_endpoint: str | None = None
+    volume_stores: tuple[str, ...] | None = None
+    tls_verify: bool | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     bootstrap: Path | None = None
 
     def options(self, remembered: Options) -> Options:
@@ -73,10 +83,25 @@ class Wishes:
             "host": None if self.host is None else str(parse_endpoint(self.host)),
             "insecure_registries": self.insecure_registries,
             "registry_mirrors": self.registry_mirrors,
+            **self.registries.options(),
             "log_level": self.log_level,
             "otlp_endpoint": self.otlp_endpoint,
+            "volume_stores": None
+            if self.volume_stores is None
+            else parse_stores(self.volume_stores),
         }
-        return replace(remembered, **{k: v for k, v in wished.items() if v is not None})
+        wished |= self._tls()
+        options = replace(remembered, **{k: v for k, v in wished.items() if v is not None})
+        check_tls(options, parse_endpoint(options.host))
+        return options
+
+    def _tls(self) -> dict[str, Any]:
+        """Return what is said of TLS; another endpoint begins without, unless it is said again."""
+        brought = {"tls_ca": self.tls_ca, "tls_cert": self.tls_cert, "tls_key": self.tls_key}
+        paths = {name: path and str(path.absolute()) for name, path in brought.items()}
+        if self.host is not None and self.tls_verify is None:
+            return {"tls_verify": False} | {name: path or "" for name, path in paths.items()}
+        return {"tls_verify": self.tls_verify, **paths}
 
     def _check_registries(self) -> None:
         """Raise UsageError for what the storage service could not start with."""
@@ -146,6 +171,8 @@ def lock_data_dir(data_dir: Path) -> Iterator[None]:
 
 
 def _reconfigure(running: Instance, options: Options, say: Say) -> Instance:
+    if options.tls_verify != running.options.tls_verify:
+        raise PreconditionError("run `vic down` before you change whether the endpoint speaks TLS")
     if options.host != running.options.host:
         raise PreconditionError(
             f"the suite is up at {running.options.host}; run `vic down` before you move it to "
@@ -155,7 +182,9 @@ def _reconfigure(running: Instance, options: Options, say: Say) -> Instance:
         say("already up")
         return running
     changed = replace(running, options=options)
-    save_instance(changed)
+    if options.tls_verify:
+        lay_out_tls(changed)
+    _save(changed, known=running.options.volume_stores, say=say)
     say("already up; restarting the services with the new settings")
     ask(changed.control_socket, "restart", seconds=900, role=None)
     return changed
@@ -172,9 +201,13 @@ def _start(
         _end_stale_services(instance)
         listener = undo.enter_context(parse_endpoint(options.host).listen())
         lay_out(instance)
-        save_instance(instance)
+        _save(instance, known=known.options.volume_stores if known else {}, say=say)
         lay_out_identities(instance)
-        prune_cache(keep=provide_bootstrap(instance, bootstrap))
+        if options.tls_verify:
+            lay_out_tls(instance)
+        default = provide_bootstrap(instance, bootstrap)
+        provide_kernels(instance, default, say)
+        prune_cache(keep=default)
         allow_forwarding()
         compile_code()
         try:
@@ -184,6 +217,22 @@ def _start(
                 tear_down(instance, say)
             raise
     return instance
+
+
+def _save(instance: Instance, known: Mapping[str, str], say: Say) -> None:
+    """Make ready what is the instance's own in its volume stores, and write its record.
+
+    A store that was known before and is away now keeps nothing else from coming up. Raises
+    PreconditionError for one that is new.
+    """
+    for name, url in instance.options.volume_stores.items():
+        if known.get(name) != url:
+            locate(url)
+    directories, faults = store_directories(instance)
+    for fault in faults:
+        say(f"{fault}; its volumes can't be used")
+    lay_out_stores(instance, directories)
+    save_instance(instance, directories)
 
 
 def _end_stale_services(instance: Instance) -> None:

@@ -84,7 +84,7 @@ class Watcher:
 
     def _supervisor(self, kind: ProcessKind) -> Supervisor:
         if kind.role is Role.GATEWAY:
-            open_probe = docker_probe(parse_endpoint(self._instance.options.host))
+            open_probe = docker_probe(self._instance)
         else:
             open_probe = grpc_probe(self._instance, kind.role)
         return Supervisor(

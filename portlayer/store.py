@@ -21,6 +21,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from portlayer.errors import Reason, ResourceExhausted, Unavailable
+from portlayer.neighbours import Neighbours
 
 # How long a writer waits for another process's transaction on SQLite; those of one process queue.
 BUSY_TIMEOUT_MS = 10_000
@@ -78,6 +79,7 @@ class Store:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self.neighbours = Neighbours(engine)
         self._reader = engine.execution_options(**{_READING: True})
         # SQLite has one writer at a time, and lets the others try again at intervals: in the end
         # some of a hundred get nothing within the time-out. Here they stand in line.
@@ -114,6 +116,7 @@ class Store:
         back after this would stay open, and its thread would keep the process from ending.
         """
         await self._idle.wait()
+        await self.neighbours.close()
         await self._engine.dispose()
 
     @asynccontextmanager

@@ -125,6 +125,30 @@ class Root:
 
 
 @dataclass(frozen=True)
+class Disk:
+    """A volume's disk, an ext4 file system without partitions; its LUN is its place."""
+
+    readonly: bool = False
+
+
+@dataclass(frozen=True)
+class Mount:
+    """What is mounted in the container: a volume, by its disk's place, or (None) a tmpfs.
+
+    ``flags`` and ``data`` are a tmpfs's, as mount(8) and mount(2) have them. ``copy_up``: into an
+    empty volume the image's files at the target are copied first.
+    """
+
+    target: str
+    readonly: bool = False
+    disk: int | None = None
+    copy_up: bool = False
+    subpath: str = ""
+    flags: tuple[str, ...] = ()
+    data: str = ""
+
+
+@dataclass(frozen=True)
 class WarmUp:
     """Throwaway certificates in PEM for a rehearsal of TLS, good for client and server at once.
 
@@ -163,6 +187,8 @@ class Container:
     dns: Dns = Dns()
     hosts: tuple[tuple[str, str], ...] = ()
     root: Root = Root()
+    disks: tuple[Disk, ...] = ()
+    mounts: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from tether.guestconfig import (
     PROTOCOL_VERSION,
     ConfigError,
     Container,
+    Disk,
     Dns,
     GuestConfig,
     Identity,
     Management,
+    Mount,
     Nic,
     Root,
     Surroundings,
@@ -71,6 +73,9 @@ class _Fields:
 
     def has(self, key: str) -> bool:
         return key in self._value
+
+    def given(self, key: str) -> bool:
+        return self._value.get(key) is not None
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self._value.get(key, default)
@@ -181,6 +186,20 @@ def _container(fields: _Fields) -> Container:
             root.flag("readonly"),
             root.integer("shm_bytes", 64 * 1024 * 1024),
         ),
+        disks=tuple(Disk(disk.flag("readonly")) for disk in fields.objects("disks")),
+        mounts=tuple(_mount(mount) for mount in fields.objects("mounts")),
+    )
+
+
+def _mount(fields: _Fields) -> Mount:
+    return Mount(
+        target=fields.checked("target", lambda path: path.startswith("/") and "\0" not in path),
+        readonly=fields.flag("readonly"),
+        disk=fields.integer("disk") if fields.given("disk") else None,
+        copy_up=fields.flag("copy_up"),
+        subpath=fields.text("subpath", ""),
+        flags=fields.texts("flags"),
+        data=fields.text("data", ""),
     )
 
 

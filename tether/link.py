@@ -23,7 +23,7 @@ _INLINE = b"I"
 _IN_MEMFD = b"M"
 # Far below the default send buffer of 208 KiB, so that a packet always finds room.
 _LONGEST_INLINE = 32 * 1024
-_MOST_DESCRIPTORS = 8
+_MOST_DESCRIPTORS = 250  # SCM_MAX_FD of the kernel is 253
 
 
 class LinkClosedError(Exception):

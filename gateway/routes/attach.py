@@ -5,7 +5,7 @@ import logging
 from starlette.responses import Response
 from starlette.routing import Route
 from vic.exec.v1.container_pb2 import ContainerState
-from vic.exec.v1.exec_pb2 import GetRequest
+from vic.exec.v1.exec_pb2 import EventKind, GetRequest
 from vic.interaction.v1.interaction_pb2 import AttachRequest, AttachStart
 
 from gateway.call import Call
@@ -18,6 +18,7 @@ from gateway.process_client import Answers, Connection, ProcessClient
 from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
 from gateway.streams import until_first
+from gateway.tellings import tell, told
 from gateway.translate.detach import DetachKeys
 from gateway.translate.framing import RAW, media_type
 from portlayer.errors import Internal, VicError
@@ -40,10 +41,10 @@ class AttachRoutes:
 
     async def attach(self, call: Call) -> Response:
         """Join the client to the container; the head goes out once no byte can be missed."""
-        client, answers = await self._join(call)
+        container_id, client, answers = await self._join(call)
 
         async def carry(connection: HijackedConnection) -> None:
-            await _carry(client, connection, answers)
+            await self._carry(container_id, client, connection, answers)
 
         return HijackResponse(carry, media_type(call.version, client.raw), {})
 
@@ -53,21 +54,22 @@ class AttachRoutes:
             headers = handshake(call.request.headers)
         except HandshakeError as error:
             raise bad_parameter(str(error)) from error
-        client, answers = await self._join(call)
+        container_id, client, answers = await self._join(call)
         client.raw = True
 
         async def carry(connection: HijackedConnection) -> None:
             websocket = WebSocketConnection(connection)
             if client.takes_input:
-                await _carry(client, websocket, answers)
+                await self._carry(container_id, client, websocket, answers)
             else:
                 # Somebody has to answer pings, and to see the peer close.
-                await until_first(_carry(client, websocket, answers), _drain(websocket))
+                carrying = self._carry(container_id, client, websocket, answers)
+                await until_first(carrying, _drain(websocket))
             await websocket.close()
 
         return HijackResponse(carry, RAW, headers)
 
-    async def _join(self, call: Call) -> tuple[ProcessClient[AttachRequest], Answers]:
+    async def _join(self, call: Call) -> tuple[str, ProcessClient[AttachRequest], Answers]:
         if EXTENSION not in call.request.scope.get("extensions", {}):
             raise bad_parameter("attach needs HTTP/1.1 on a connection of its own")
         start = AttachStart(
@@ -95,16 +97,22 @@ class AttachRoutes:
         if first is None or not first.HasField("ready"):
             raise Internal("attach began without its first message")
         client.raw = first.ready.tty
-        return client, responses
+        return container.id, client, responses
 
-
-async def _carry(
-    client: ProcessClient[AttachRequest], connection: Connection, answers: Answers
-) -> None:
-    try:
-        await client.carry(connection, answers)
-    except VicError as error:
-        logger.warning("an attached client was cut off: %s", error.message)
+    async def _carry(
+        self,
+        container_id: str,
+        client: ProcessClient[AttachRequest],
+        connection: Connection,
+        answers: Answers,
+    ) -> None:
+        async with told(self._facets, container_id, EventKind.EVENT_KIND_ATTACH):
+            try:
+                await client.carry(connection, answers)
+            except VicError as error:
+                logger.warning("an attached client was cut off: %s", error.message)
+        if client.detached:
+            await tell(self._facets, container_id, EventKind.EVENT_KIND_DETACH)
 
 
 async def _drain(connection: Connection) -> None:

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from vic.exec.v1.container_pb2 import Container
 from vic.exec.v1.exec_pb2 import (
     CreateRequest,
+    EventKind,
     GetRequest,
     PauseRequest,
     PruneRequest,
@@ -24,12 +25,14 @@ from vic.exec.v1.exec_pb2 import (
 )
 from vic.interaction.v1.interaction_pb2 import ListExecsRequest, ResizeRequest
 from vic.storage.v1.image_pb2 import ImageServiceListRequest
+from vic.storage.v1.volume_pb2 import Volume, VolumeServiceListRequest
 
 from gateway.call import Call, json_response, no_content
 from gateway.errors import bad_parameter, not_implemented
 from gateway.facets import Facets
 from gateway.fields import Fields
 from gateway.routes.endpoint import endpoint
+from gateway.tellings import tell
 from gateway.translate import states
 from gateway.translate.containers import inspect_json, summary_json
 from gateway.translate.create import checked_name, read_create_request
@@ -38,6 +41,7 @@ from gateway.translate.host_config import read_restart_policy
 from gateway.translate.images import is_named
 from gateway.translate.listing import FILTERS, Selection
 from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
+from gateway.translate.resources import read_resources
 from gateway.translate.terminals import window_size
 from portlayer.errors import VicError
 
@@ -123,7 +127,17 @@ class ContainerRoutes:
                 request = ListExecsRequest(container_id=container.id)
                 listed = await self._facets.interaction.ListExecs(request, timeout=_LOOK_SECONDS)
                 exec_ids = listed.exec_ids
-        return json_response(inspect_json(container, exec_ids, call.version))
+        volumes = await self._volumes(container)
+        return json_response(inspect_json(container, exec_ids, call.version, volumes))
+
+    async def _volumes(self, container: Container) -> dict[str, Volume]:
+        names = {mount.source for mount in container.spec.mounts if mount.source}
+        if names:
+            with suppress(VicError):  # a container can be shown while storage is away
+                request = VolumeServiceListRequest()
+                listed = await self._facets.volumes.List(request, timeout=_LOOK_SECONDS)
+                return {volume.name: volume for volume in listed.volumes if volume.name in names}
+        return {}
 
     async def start(self, call: Call) -> Response:
         """POST /containers/{id}/start."""
@@ -189,10 +203,14 @@ class ContainerRoutes:
         """POST /containers/{id}/update."""
         fields = Fields(await call.json())
         policy = read_restart_policy(fields.child("RestartPolicy"))
+        resources = read_resources(fields)
         fields.finish()
         updated = await self._facets.exec.Update(
             UpdateRequest(
-                reference=reference(call), request_id=_request_id(), restart_policy=policy
+                reference=reference(call),
+                request_id=_request_id(),
+                restart_policy=policy,
+                resources=resources,
             )
         )
         return json_response({"Warnings": list(updated.warnings) or None})
@@ -211,11 +229,13 @@ class ContainerRoutes:
 
     async def resize(self, call: Call) -> Response:
         """POST /containers/{id}/resize."""
-        window = window_size(call.optional_number("h"), call.optional_number("w"))
+        window = window_size(call.text("h"), call.text("w"))
         container = await self._get(call)
         await self._facets.interaction.Resize(
             ResizeRequest(container_id=container.id, window=window)
         )
+        size = {"height": str(window.rows), "width": str(window.columns)}
+        await tell(self._facets, container.id, EventKind.EVENT_KIND_RESIZE, **size)
         return Response(status_code=200)
 
     async def remove(self, call: Call) -> Response:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from starlette.responses import Response
 from starlette.routing import Route
 from vic.exec.v1.container_pb2 import Container, ContainerState
-from vic.exec.v1.exec_pb2 import GetRequest
+from vic.exec.v1.exec_pb2 import EventKind, GetRequest
 from vic.interaction.v1.interaction_pb2 import (
     InspectExecRequest,
     InspectExecResponse,
@@ -24,6 +24,7 @@ from gateway.hijack.protocol import EXTENSION
 from gateway.process_client import ProcessClient
 from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
+from gateway.tellings import tell
 from gateway.translate import states
 from gateway.translate.detach import DetachKeys
 from gateway.translate.execs import (
@@ -90,6 +91,9 @@ class ExecRoutes:
                 # The head is out: the client learns it as output, and from the exit code.
                 told = Output(stream=STD_STREAM_STDOUT, data=_line(failure_sentence(error)))
                 await connection.write(client.form(told))
+            if client.detached:
+                kind = EventKind.EVENT_KIND_EXEC_DETACH
+                await tell(self._facets, info.container_id, kind, execID=info.exec_id)
 
         return HijackResponse(carry, media_type(call.version, raw), {})
 
@@ -113,7 +117,7 @@ class ExecRoutes:
 
     async def resize(self, call: Call) -> Response:
         """POST /exec/{id}/resize."""
-        window = window_size(call.optional_number("h"), call.optional_number("w"))
+        window = window_size(call.text("h"), call.text("w"))
         info = await self._inspect(call)
         request = ResizeRequest(container_id=info.container_id, exec_id=info.exec_id, window=window)
         await self._facets.interaction.Resize(request)

@@ -1,8 +1,7 @@
-"""Images: pull, push, list, inspect, tag, history, remove, prune."""
+"""Images: pull, push, import, list, inspect, tag, history, remove, prune."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeVar
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,8 +21,9 @@ from vic.storage.v1.image_pb2 import (
 from gateway.call import Call, json_line, json_response
 from gateway.errors import bad_parameter, describe, not_implemented
 from gateway.facets import Facets, read
+from gateway.routes.archives import ArchiveRoutes
 from gateway.routes.endpoint import endpoint
-from gateway.streams import StreamResponse
+from gateway.streams import StreamResponse, told
 from gateway.translate.credentials import from_header
 from gateway.translate.filters import Filters
 from gateway.translate.images import (
@@ -35,11 +35,15 @@ from gateway.translate.images import (
     summary_json,
 )
 from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
-from gateway.translate.progress import error_line, progress_line, pushed_lines, result_lines
+from gateway.translate.progress import (
+    error_line,
+    outcome_line,
+    progress_line,
+    pushed_lines,
+    result_lines,
+)
 from gateway.translate.references import is_name_only, tag_target, with_tag_or_digest
 from portlayer.errors import VicError
-
-Message = TypeVar("Message")
 
 # Removing an image may wait for one that is being pulled on top of its layers.
 _REMOVE_SECONDS = 120.0
@@ -52,6 +56,7 @@ class ImageRoutes:
 
     def __init__(self, facets: Facets) -> None:
         self._facets = facets
+        self._archives = ArchiveRoutes(facets)
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -59,6 +64,7 @@ class ImageRoutes:
             endpoint("GET", "/images/json", self.list),
             endpoint("POST", "/images/create", self.create),
             endpoint("POST", "/images/prune", self.prune),
+            *self._archives.routes(),
             endpoint("GET", "/images/{image:path}/json", self.inspect),
             endpoint("GET", "/images/{image:path}/history", self.history),
             endpoint("POST", "/images/{image:path}/tag", self.tag),
@@ -147,10 +153,10 @@ class ImageRoutes:
         return json_response(removed_json(removed.removed))
 
     async def create(self, call: Call) -> Response:
-        """POST /images/create: a pull; an import is refused by its name."""
-        if call.has("fromSrc"):
-            raise not_implemented("Importing an image (fromSrc)")
+        """POST /images/create: a pull, or an import."""
         name = call.text("fromImage")
+        if call.has("fromSrc") and not name:
+            return await self._archives.import_image(call)
         if not name:
             raise bad_parameter("invalid reference format")
         reference = with_tag_or_digest(name, call.text("tag"))
@@ -162,28 +168,35 @@ class ImageRoutes:
         )
         messages = read(self._facets.images.Pull(request))
         first = await anext(messages, None)  # a refusal before anything happened is a plain status
-        return StreamResponse(_lines(first, messages), "application/json")
+        lines = _lines(first, messages, all_of=name if request.all_tags else "")
+        return StreamResponse(lines, "application/json")
 
 
 async def _lines(
-    first: PullResponse | None, messages: AsyncGenerator[PullResponse, None]
+    first: PullResponse | None, messages: AsyncGenerator[PullResponse, None], *, all_of: str
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(_told(first, messages)) as told:
-        async for message in told:
+    """Lines of a pull. Of all tags of a repository (`all_of`) the end is told once."""
+    downloaded = failed = False
+    async with aclosing(told(first, messages)) as items:
+        async for message in items:
             if isinstance(message, VicError):
+                failed = True
                 lines = [error_line(describe(message, {}).message)]
             elif message.HasField("result"):
-                lines = result_lines(message.result)
+                downloaded = downloaded or message.result.downloaded
+                lines = result_lines(message.result)[: 1 if all_of else 2]
             else:
                 lines = [progress_line(message.progress)]
             yield b"".join(json_line(line) for line in lines)
+    if all_of and not failed:
+        yield json_line(outcome_line(all_of, downloaded=downloaded))
 
 
 async def _push_lines(
     first: PushResponse | None, messages: AsyncGenerator[PushResponse, None]
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(_told(first, messages)) as told:
-        async for message in told:
+    async with aclosing(told(first, messages)) as items:
+        async for message in items:
             if isinstance(message, VicError):
                 lines = [error_line(describe(message, {}).message)]
             elif message.HasField("result"):
@@ -191,17 +204,3 @@ async def _push_lines(
             else:
                 lines = [progress_line(message.progress)]
             yield b"".join(json_line(line) for line in lines)
-
-
-async def _told(
-    first: Message | None, messages: AsyncGenerator[Message, None]
-) -> AsyncGenerator[Message | VicError, None]:
-    """What a facet says, its first message taken already; its error last, as one more message."""
-    async with aclosing(messages):
-        message = first
-        try:
-            while message is not None:
-                yield message
-                message = await anext(messages, None)
-        except VicError as error:
-            yield error

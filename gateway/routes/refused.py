@@ -46,34 +46,21 @@ POST /configs/create
 GET /configs/{id}
 DELETE /configs/{id}
 POST /configs/{id}/update
+PUT /volumes/{name}
 """
 
 _NOT_YET = """
 GET /containers/{id:path}/changes
 GET /containers/{id:path}/export
-GET /containers/{id:path}/stats
-GET /containers/{id:path}/top
-HEAD /containers/{id:path}/archive
-GET /containers/{id:path}/archive
-PUT /containers/{id:path}/archive
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}
-GET /images/get
-GET /images/search
-POST /images/load
-GET /images/{name:path}/get
 GET /images/{name:path}/attestations
-GET /distribution/{name:path}/json
 POST /commit
 POST /build
 POST /build/cancel
 POST /networks/{id}/connect
 POST /networks/{id}/disconnect
-POST /volumes/create
-POST /volumes/prune
-PUT /volumes/{name}
-DELETE /volumes/{name}
 GET /plugins/privileges
 POST /plugins/pull
 POST /plugins/create

@@ -14,7 +14,6 @@ from gateway.facets import Facets
 from gateway.routes.endpoint import endpoint
 from gateway.translate.filters import Filters
 from gateway.translate.usage import KINDS, usage_json
-from portlayer.errors import NotImplementedYet
 
 _BUILD_PRUNE_FILTERS = frozenset(
     {
@@ -52,10 +51,7 @@ class UsageRoutes:
     async def _volumes(self, kinds: Collection[str]) -> VolumeServiceListResponse:
         if "volume" not in kinds:
             return VolumeServiceListResponse()
-        try:
-            return await self._facets.volumes.List(VolumeServiceListRequest())
-        except NotImplementedYet:
-            return VolumeServiceListResponse()
+        return await self._facets.volumes.List(VolumeServiceListRequest())
 
     async def prune_builds(self, call: Call) -> Response:
         """POST /build/prune: nothing is ever kept of a build."""

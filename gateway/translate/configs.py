@@ -1,6 +1,6 @@
 """A container's Config and HostConfig as inspect shows them: what was asked, in Docker's shape."""
 
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.duration_pb2 import Duration
 from vic.exec.v1.container_pb2 import (
@@ -8,12 +8,15 @@ from vic.exec.v1.container_pb2 import (
     HealthCheck,
     LogDriver,
     LogOptions,
-    MountKind,
+    Resources,
     RestartCondition,
 )
+from vic.tether.v1.process_pb2 import SandboxOptions
 
-from gateway.translate.host_config import RUNTIME
+from gateway.translate.confinement import RUNTIME
+from gateway.translate.mounts import binds_json, mounts_json, tmpfs_json
 from gateway.translate.ports import exposed_ports, port_bindings
+from gateway.translate.resources import BLOCK_FIELDS
 
 _LOG_DRIVERS = {
     LogDriver.LOG_DRIVER_UNSPECIFIED: "json-file",
@@ -45,6 +48,8 @@ _MASKED = [
     "/sys/devices/virtual/powercap",
 ]
 _READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+_UNLIMITED = 2**63
+PathsField = Literal["masked_paths", "readonly_paths"]
 _DEFAULT_SHM_SIZE = 64 * 1024 * 1024
 
 
@@ -84,10 +89,10 @@ def config_json(spec: ContainerSpec) -> dict[str, Any]:
 def host_config_json(spec: ContainerSpec) -> dict[str, Any]:
     """Docker's HostConfig, every field of it."""
     process, resources = spec.process, spec.resources
-    privileged = process.capabilities.privileged
+    privileged, sandbox, asked = process.capabilities.privileged, spec.sandbox, spec.as_asked
     window = process.window
     return {
-        "Binds": None,
+        "Binds": binds_json(spec),
         "ContainerIDFile": "",
         "LogConfig": _log(spec.log),
         "NetworkMode": "bridge" if spec.network_mode in ("", "default") else spec.network_mode,
@@ -97,68 +102,101 @@ def host_config_json(spec: ContainerSpec) -> dict[str, Any]:
             "MaximumRetryCount": spec.restart_policy.maximum_retries,
         },
         "AutoRemove": spec.auto_remove,
-        "VolumeDriver": "",
-        "VolumesFrom": None,
-        "Mounts": _mounts(spec) or None,
+        "VolumeDriver": spec.volume_driver,
+        "VolumesFrom": list(spec.volumes_from) or None,
+        **({"Tmpfs": tmpfs} if (tmpfs := tmpfs_json(spec)) else {}),
+        **({"Mounts": mounts} if (mounts := mounts_json(spec)) else {}),
         "ConsoleSize": [window.rows, window.columns],
         "CapAdd": list(process.capabilities.add) or None,
         "CapDrop": list(process.capabilities.drop) or None,
-        "CgroupnsMode": "private",
+        "CgroupnsMode": asked.cgroupns_mode or "private",
         "Dns": list(spec.dns.servers),
         "DnsOptions": list(spec.dns.options),
         "DnsSearch": list(spec.dns.search),
         "ExtraHosts": list(spec.extra_hosts) or None,
         "GroupAdd": list(process.additional_groups) or None,
-        "IpcMode": "private",
+        "IpcMode": asked.ipc_mode or "private",
         "Cgroup": "",
         "Links": None,
-        "OomScoreAdj": 0,
+        "OomScoreAdj": process.oom_score_adj,
         "PidMode": "",
         "Privileged": privileged,
         "PublishAllPorts": spec.publish_all_ports,
         "ReadonlyRootfs": spec.read_only_root,
-        "SecurityOpt": ["no-new-privileges"] if process.no_new_privileges else None,
+        "SecurityOpt": list(asked.security_options) or None,
+        "Sysctls": dict(sandbox.sysctls),
+        "Annotations": dict(spec.annotations),
+        "Init": sandbox.init or None,
         "UTSMode": "",
-        "UsernsMode": "",
-        "ShmSize": _DEFAULT_SHM_SIZE,
+        "UsernsMode": asked.userns_mode,
+        "ShmSize": spec.shm_bytes or _DEFAULT_SHM_SIZE,
         "Runtime": RUNTIME,
-        "Isolation": "",
+        "Isolation": asked.isolation,
         "CpuShares": resources.cpu_shares,
         "Memory": resources.memory_bytes,
         "NanoCpus": resources.nano_cpus,
         "CgroupParent": "",
         "BlkioWeight": 0,
         "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
+        **_block_limits(resources),
         "CpuPeriod": resources.cpu_period_us,
         "CpuQuota": resources.cpu_quota_us,
         "CpuRealtimePeriod": 0,
         "CpuRealtimeRuntime": 0,
         "CpusetCpus": resources.cpuset_cpus,
-        "CpusetMems": "",
-        "Devices": [],
-        "DeviceCgroupRules": None,
+        "CpusetMems": resources.cpuset_mems,
+        "Devices": [
+            {
+                "PathOnHost": device.path,
+                "PathInContainer": device.container_path or device.path,
+                "CgroupPermissions": device.permissions or "rwm",
+            }
+            for device in sandbox.devices
+        ],
+        "DeviceCgroupRules": list(sandbox.device_rules) or None,
         "DeviceRequests": None,
         "MemoryReservation": resources.memory_reservation_bytes,
         # Without swap, memory and swap together are the memory.
-        "MemorySwap": resources.memory_swap_bytes or resources.memory_bytes,
-        "MemorySwappiness": None,
+        "MemorySwap": (
+            -1
+            if resources.memory_swap_unlimited
+            else resources.memory_swap_bytes or resources.memory_bytes
+        ),
+        "MemorySwappiness": (
+            resources.memory_swappiness if resources.HasField("memory_swappiness") else None
+        ),
         "OomKillDisable": resources.oom_kill_disable,
-        "PidsLimit": resources.pids_limit or None,
+        "PidsLimit": max(0, resources.pids_limit) or None,
         "Ulimits": [
-            {"Name": limit.name, "Hard": limit.hard, "Soft": limit.soft}
+            {"Name": limit.name, "Hard": _bound(limit.hard), "Soft": _bound(limit.soft)}
             for limit in process.rlimits
         ],
         "CpuCount": 0,
         "CpuPercent": 0,
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
-        "MaskedPaths": [] if privileged else _MASKED,
-        "ReadonlyPaths": [] if privileged else _READ_ONLY,
+        "MaskedPaths": _paths(sandbox, "masked_paths", [] if privileged else _MASKED),
+        "ReadonlyPaths": _paths(sandbox, "readonly_paths", [] if privileged else _READ_ONLY),
     }
+
+
+def _block_limits(resources: Resources) -> dict[str, Any]:
+    return {
+        name: [
+            {"Path": limit.device, "Rate": getattr(limit, bound)}
+            for limit in resources.block_limits
+            if getattr(limit, bound)
+        ]
+        for name, bound in BLOCK_FIELDS.items()
+    }
+
+
+def _bound(value: int) -> int:
+    return -1 if value >= _UNLIMITED else value
+
+
+def _paths(sandbox: SandboxOptions, name: PathsField, default: list[str]) -> list[str]:
+    return list(getattr(sandbox, name).paths) if sandbox.HasField(name) else default
 
 
 def _log(options: LogOptions) -> dict[str, Any]:
@@ -168,19 +206,6 @@ def _log(options: LogOptions) -> dict[str, Any]:
     if options.max_files:
         config["max-file"] = str(options.max_files)
     return {"Type": _LOG_DRIVERS.get(options.driver, "json-file"), "Config": config}
-
-
-def _mounts(spec: ContainerSpec) -> list[dict[str, Any]]:
-    mounts = []
-    for mount in spec.mounts:
-        kind = "tmpfs" if mount.kind == MountKind.MOUNT_KIND_TMPFS else "volume"
-        entry: dict[str, Any] = {"Type": kind, "Target": mount.target}
-        if mount.source:
-            entry["Source"] = mount.source
-        if mount.read_only:
-            entry["ReadOnly"] = True
-        mounts.append(entry)
-    return mounts
 
 
 def _health_check(check: HealthCheck) -> dict[str, Any]:

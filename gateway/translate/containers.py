@@ -1,12 +1,16 @@
 """Containers in Docker's shapes: inspect, and the entries of a list."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from vic.exec.v1.container_pb2 import Container, ContainerEndpoint, MountKind
+from vic.exec.v1.container_pb2 import Container, ContainerEndpoint
+from vic.storage.v1.volume_pb2 import Volume
 
 from gateway.translate import states
 from gateway.translate.configs import config_json, host_config_json
+from gateway.translate.health import health_json
+from gateway.translate.mounts import mount_points
 from gateway.translate.networks import endpoint_settings
 from gateway.translate.ports import network_ports, port_list
 from gateway.translate.times import rfc3339
@@ -18,9 +22,12 @@ _NO_ENDPOINT = ContainerEndpoint()
 
 
 def inspect_json(
-    container: Container, exec_ids: Sequence[str], version: tuple[int, int]
+    container: Container,
+    exec_ids: Sequence[str],
+    version: tuple[int, int],
+    volumes: Mapping[str, Volume] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """A container as ``GET /containers/{id}/json`` gives it."""
+    """A container as ``GET /containers/{id}/json`` gives it; ``volumes`` are its own, by name."""
     spec = container.spec
     args = list(spec.process.args)
     return {
@@ -44,7 +51,7 @@ def inspect_json(
         "ExecIDs": list(exec_ids) or None,
         "HostConfig": host_config_json(spec),
         "GraphDriver": {"Data": _disk(container), "Name": STORAGE_DRIVER},
-        "Mounts": _mounts(container),
+        "Mounts": list(mount_points(spec.mounts, volumes)),
         "Config": _config(container, version),
         "NetworkSettings": _network_settings(container),
     }
@@ -68,7 +75,7 @@ def summary_json(container: Container) -> dict[str, Any]:
             "NetworkMode": "bridge" if spec.network_mode in ("", "default") else spec.network_mode
         },
         "NetworkSettings": {"Networks": _networks(container)},
-        "Mounts": _mounts(container),
+        "Mounts": list(mount_points(spec.mounts, {})),
     }
 
 
@@ -87,6 +94,7 @@ def _state(container: Container) -> dict[str, Any]:
         "Error": status.error,
         "StartedAt": rfc3339(status.started_at),
         "FinishedAt": rfc3339(status.finished_at),
+        **({"Health": health_json(container)} if status.HasField("health") else {}),
     }
 
 
@@ -101,26 +109,6 @@ def _config(container: Container, version: tuple[int, int]) -> dict[str, Any]:
 
 def _disk(container: Container) -> dict[str, str]:
     return {"ChainLength": str(container.disk_chain_length)}
-
-
-def _mounts(container: Container) -> list[dict[str, Any]]:
-    mounts = []
-    for mount in container.spec.mounts:
-        if mount.kind == MountKind.MOUNT_KIND_TMPFS:
-            continue
-        mounts.append(
-            {
-                "Type": "volume",
-                "Name": mount.source,
-                "Source": "",
-                "Destination": mount.target,
-                "Driver": "local",
-                "Mode": "",
-                "RW": not mount.read_only,
-                "Propagation": "",
-            }
-        )
-    return mounts
 
 
 def _network_settings(container: Container) -> dict[str, Any]:

@@ -16,16 +16,23 @@ from vic.exec.v1.container_pb2 import (
 )
 from vic.tether.v1.process_pb2 import ProcessSpec
 
-from gateway.errors import bad_parameter, not_implemented
+from gateway.errors import bad_parameter
 from gateway.fields import Fields
 from gateway.translate.host_config import HostConfig, read_host_config
+from gateway.translate.mounts import read_declared
 
 SPEC_VERSION = 1
+
+KERNEL_LABEL = "vic.kernel"
+"""Label by which a container names its VM's kernel: Docker has no option for it."""
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PORT = re.compile(r"([0-9]{1,5})(?:/([a-z]+))?")
 _DEFAULT_NETWORKS = ("default", "bridge")
 _NO_NETWORK = "none"
+# Nanoseconds; Docker's MinimumDuration.
+_SHORTEST_SPAN = 1_000_000
+_MOST_RETRIES = 2**31 - 1
 
 
 def read_create_request(
@@ -63,6 +70,7 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
     if not image:
         raise bad_parameter("no image specified")
     entrypoint = fields.optional_texts("Entrypoint")
+    labels = fields.text_mapping("Labels")
     spec = ContainerSpec(
         version=SPEC_VERSION,
         image=image,
@@ -73,7 +81,8 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         process=_process(fields, host),
         hostname=fields.text("Hostname"),
         domainname=fields.text("Domainname"),
-        labels=fields.text_mapping("Labels"),
+        labels=labels,
+        kernel=labels.get(KERNEL_LABEL, ""),
         stop_signal=fields.text("StopSignal"),
         stop_timeout=_stop_timeout(fields.optional_number("StopTimeout")),
         resources=host.resources,
@@ -84,6 +93,10 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         exposed_ports=_exposed_ports(fields.mapping("ExposedPorts")),
         port_bindings=host.port_bindings,
         publish_all_ports=host.publish_all_ports,
+        mounts=host.mounts.mounts,
+        volumes=read_declared(fields.mapping("Volumes")),
+        volumes_from=host.mounts.volumes_from,
+        volume_driver=host.mounts.volume_driver,
         stdio=StdioOptions(
             attach_stdin=fields.flag("AttachStdin"),
             attach_stdout=fields.flag("AttachStdout"),
@@ -91,7 +104,10 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
             stdin_once=fields.flag("StdinOnce"),
         ),
         health_check=_health_check(fields.child("Healthcheck")),
+        dns=host.resolving.dns,
+        extra_hosts=host.resolving.extra_hosts,
     )
+    spec.MergeFrom(host.confinement)
     # Written by docker commit and by old Windows builds; no part of what a container does.
     fields.drop("ArgsEscaped")
     return spec
@@ -141,11 +157,30 @@ def _exposed_ports(ports: Mapping[str, Any]) -> list[str]:
 
 
 def _health_check(fields: Fields) -> HealthCheck | None:
-    test = fields.texts("Test")
-    if test in ([], ["NONE"]):
-        fields.finish()
-        return HealthCheck(test=test) if test else None
-    raise not_implemented("Healthcheck")
+    """Return what differs from the image's check; None where nothing does."""
+    retries = fields.number("Retries")
+    if retries < 0:
+        raise bad_parameter("Retries in Healthcheck cannot be negative")
+    check = HealthCheck(
+        test=fields.texts("Test"),
+        interval=_health_span(fields, "Interval"),
+        timeout=_health_span(fields, "Timeout"),
+        start_period=_health_span(fields, "StartPeriod"),
+        start_interval=_health_span(fields, "StartInterval"),
+        retries=min(retries, _MOST_RETRIES),
+    )
+    fields.finish()
+    return check if check != HealthCheck() else None
+
+
+def _health_span(fields: Fields, name: str) -> Duration | None:
+    """Return a span that the client gave in nanoseconds; None for the default."""
+    span = fields.number(name)
+    if not span:
+        return None
+    if not _SHORTEST_SPAN <= span < 2**63:
+        raise bad_parameter(f"{name} in Healthcheck cannot be less than 1ms")
+    return Duration(seconds=span // 10**9, nanos=span % 10**9)
 
 
 def _networks(

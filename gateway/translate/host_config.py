@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
 
 from vic.exec.v1.container_pb2 import (
+    ContainerSpec,
     LogDriver,
     LogOptions,
     PortBinding,
@@ -18,10 +19,11 @@ from vic.tether.v1.process_pb2 import WindowSize
 
 from gateway.errors import bad_parameter, not_implemented, not_possible
 from gateway.fields import Fields
+from gateway.translate.confinement import read_confinement
+from gateway.translate.mounts import HostMounts, read_mounts
+from gateway.translate.resolving import Resolving, read_resolving
+from gateway.translate.resources import read_resources
 from gateway.translate.terminals import read_console_size
-
-# The default that a client may spell out; a VM's /dev/shm has it as well.
-_DEFAULT_SHM_SIZE = 64 * 1024 * 1024
 
 _LOG_DRIVERS = {
     "": LogDriver.LOG_DRIVER_UNSPECIFIED,
@@ -45,15 +47,14 @@ _HOST_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _LAST_PORT = 65535
 _PROTOCOLS = {"tcp": Protocol.PROTOCOL_TCP, "udp": Protocol.PROTOCOL_UDP}
 
-RUNTIME = "vic"
-"""Name of the one runtime: a virtual machine."""
-
 
 @dataclass
 class HostConfig:
     """What a create request's HostConfig asks for."""
 
     resources: Resources = field(default_factory=Resources)
+    # A specification of what it may do and see, and of nothing else.
+    confinement: ContainerSpec = field(default_factory=ContainerSpec)
     log: LogOptions = field(default_factory=LogOptions)
     network_mode: str = "default"
     auto_remove: bool = False
@@ -61,12 +62,15 @@ class HostConfig:
     restart_policy: RestartPolicy = field(default_factory=RestartPolicy)
     port_bindings: list[PortBinding] = field(default_factory=list)
     publish_all_ports: bool = False
+    mounts: HostMounts = field(default_factory=HostMounts)
+    resolving: Resolving = field(default_factory=Resolving)
 
 
 def read_host_config(fields: Fields) -> HostConfig:
     """Read and check every field. Raises 400 for nonsense, 501 naming what isn't implemented."""
     config = HostConfig(
-        resources=_resources(fields),
+        resources=read_resources(fields),
+        confinement=read_confinement(fields),
         log=_log(fields.child("LogConfig")),
         network_mode=_network_mode(fields),
         auto_remove=fields.flag("AutoRemove"),
@@ -74,38 +78,29 @@ def read_host_config(fields: Fields) -> HostConfig:
         restart_policy=read_restart_policy(fields.child("RestartPolicy")),
         port_bindings=list(_port_bindings(fields)),
         publish_all_ports=fields.flag("PublishAllPorts"),
+        mounts=read_mounts(fields),
+        resolving=read_resolving(fields),
     )
-    _refuse_the_rest(fields)
+    # Read by the CLI alone.
+    fields.drop("ContainerIDFile")
+    fields.finish()
     return config
 
 
-def _resources(fields: Fields) -> Resources:
-    memory = fields.number("Memory")
-    if memory < 0:
-        raise bad_parameter("Minimum memory limit allowed is 6MB")
-    nano_cpus = fields.number("NanoCpus")
-    if nano_cpus < 0:
-        raise bad_parameter("NanoCPUs must not be negative")
-    swap = fields.number("MemorySwap")
-    if swap > 0 and not memory:
-        raise bad_parameter("You should always set the Memory limit when using Memoryswap limit")
-    if 0 < swap < memory:
-        raise bad_parameter("Minimum memoryswap limit should be larger than memory limit")
-    # A container VM has no swap, so that every limit of it is kept; -1 asks for none.
-    fields.accept("MemorySwappiness", -1)
-    return Resources(
-        memory_bytes=memory,
-        memory_swap_bytes=max(swap, 0),
-        nano_cpus=nano_cpus,
-        # Docker takes zero and every negative number for "no limit".
-        pids_limit=max(fields.number("PidsLimit"), 0),
-    )
+# Those that dockerd brings besides ours.
+_LOG_DRIVERS_OF_DOCKER = frozenset(
+    {
+        *("awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "splunk", "syslog"),
+    }
+)
 
 
 def _log(fields: Fields) -> LogOptions:
     name = fields.text("Type")
-    if name not in _LOG_DRIVERS:
+    if name in _LOG_DRIVERS_OF_DOCKER:
         raise not_implemented(f"logging driver {name!r}")
+    if name not in _LOG_DRIVERS:
+        raise bad_parameter(f'error looking up logging plugin {name}: plugin "{name}" not found')
     options = fields.text_mapping("Config")
     unknown = sorted(set(options) - {"max-size", "max-file"})
     if unknown:
@@ -221,18 +216,3 @@ def _host_address(text: str, name: str) -> str:
     if not isinstance(address, IPv4Address):
         raise not_implemented(f"IPv6 address {text} in {name}")
     return str(address)
-
-
-def _refuse_the_rest(fields: Fields) -> None:
-    # Read by the CLI alone.
-    fields.drop("ContainerIDFile")
-    fields.accept("CgroupnsMode", "private")
-    fields.accept("IpcMode", "private")
-    fields.accept("Isolation", "default")
-    fields.accept("Runtime", RUNTIME)
-    fields.accept("ShmSize", _DEFAULT_SHM_SIZE)
-    for name in ("MaskedPaths", "ReadonlyPaths"):
-        # null is the default; an empty array asks for none, which is something else
-        if fields.raw(name) is not None:
-            raise not_implemented(fields.name_of(name))
-    fields.finish()

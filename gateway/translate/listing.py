@@ -8,6 +8,8 @@ from vic.exec.v1.container_pb2 import Container
 from gateway.errors import bad_parameter, not_found
 from gateway.translate import states
 from gateway.translate.filters import Filters
+from gateway.translate.health import WORDS as HEALTH_WORDS
+from gateway.translate.health import health_word
 from gateway.translate.ports import port_bindings
 from gateway.translate.times import nanoseconds
 
@@ -18,7 +20,6 @@ FILTERS = frozenset(
     }
 )
 
-_HEALTH = frozenset({"starting", "healthy", "unhealthy", "none"})
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([a-z]+))?")
 
 
@@ -41,7 +42,7 @@ class Selection:
         for value in filters.get("status") - states.WORDS:
             known = ", ".join(sorted(states.WORDS))
             raise bad_parameter(f"invalid filter 'status={value}': must be one of {known}")
-        for value in filters.get("health") - _HEALTH:
+        for value in filters.get("health") - HEALTH_WORDS:
             raise bad_parameter(f"invalid filter 'health={value}'")
 
     def of(self, containers: Iterable[Container]) -> list[Container]:
@@ -77,7 +78,7 @@ class Selection:
             and filters.prefix("id", container.id)
             and filters.pattern("name", spec.name, f"/{spec.name}")
             and filters.labels(spec.labels)
-            and filters.exact("health", "none")
+            and filters.exact("health", health_word(container))
             and filters.exact("isolation", "default")
             and self._network_fits(container)
             and self._volume_fits(container)

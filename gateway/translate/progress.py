@@ -1,8 +1,15 @@
 """Progress of a pull or a push as Docker's NDJSON lines."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from vic.storage.v1.image_pb2 import Progress, ProgressStatus, PullResult, PushResult
+from vic.storage.v1.image_pb2 import (
+    LoadedImage,
+    Progress,
+    ProgressStatus,
+    PullResult,
+    PushResult,
+)
 
 from gateway.translate.references import familiar
 
@@ -19,6 +26,8 @@ _TEXT = {
     ProgressStatus.PROGRESS_STATUS_PUSHED: "Pushed",
     ProgressStatus.PROGRESS_STATUS_PREPARING: "Preparing",
     ProgressStatus.PROGRESS_STATUS_LAYER_EXISTS: "Layer already exists",
+    ProgressStatus.PROGRESS_STATUS_LOADING_LAYER: "Loading layer",
+    ProgressStatus.PROGRESS_STATUS_IMPORTING: "Importing",
 }
 
 _BAR = 50
@@ -31,6 +40,8 @@ def progress_line(progress: Progress) -> dict[str, Any]:
         return {"status": f"Pulling from {progress.text}", "id": progress.id}
     if progress.status == ProgressStatus.PROGRESS_STATUS_PUSHING_TO:
         return {"status": f"The push refers to repository [{progress.text}]"}
+    if progress.status == ProgressStatus.PROGRESS_STATUS_DOWNLOADING_FROM:
+        return {"status": f"Downloading from {progress.text}"}
     if progress.status == ProgressStatus.PROGRESS_STATUS_RETRYING:
         status = f"Retrying in {progress.text}"
     elif progress.status == ProgressStatus.PROGRESS_STATUS_MOUNTED:
@@ -44,19 +55,21 @@ def progress_line(progress: Progress) -> dict[str, Any]:
             detail["total"] = progress.total_bytes
         line["progressDetail"] = detail
         line["progress"] = progress_bar(progress.current_bytes, progress.total_bytes)
-    line["id"] = progress.id
+    if progress.id:
+        line["id"] = progress.id
     return line
 
 
 def result_lines(result: PullResult) -> list[dict[str, Any]]:
     """The two lines that end a pull."""
-    reference = familiar(result.canonical_reference)
-    outcome = (
-        f"Downloaded newer image for {reference}"
-        if result.downloaded
-        else f"Image is up to date for {reference}"
-    )
-    return [{"status": f"Digest: {result.digest}"}, {"status": f"Status: {outcome}"}]
+    end = outcome_line(familiar(result.canonical_reference), downloaded=result.downloaded)
+    return [{"status": f"Digest: {result.digest}"}, end]
+
+
+def outcome_line(reference: str, *, downloaded: bool) -> dict[str, Any]:
+    """Whether a pull has changed anything."""
+    outcome = "Downloaded newer image" if downloaded else "Image is up to date"
+    return {"status": f"Status: {outcome} for {reference}"}
 
 
 def pushed_lines(result: PushResult) -> list[dict[str, Any]]:
@@ -69,6 +82,19 @@ def pushed_lines(result: PushResult) -> list[dict[str, Any]]:
             "aux": {"Tag": result.tag, "Digest": result.digest, "Size": size},
         },
     ]
+
+
+def loaded_lines(loaded: LoadedImage) -> Iterator[dict[str, Any]]:
+    """The lines that end the loading of an image under a name."""
+    if loaded.replaced_image_id:
+        yield {
+            "stream": f"The image {loaded.reference} already exists, renaming the old one with ID "
+            f"{loaded.replaced_image_id} to empty string\n"
+        }
+    if loaded.reference:
+        yield {"stream": f"Loaded image: {loaded.reference}\n"}
+    else:
+        yield {"stream": f"Loaded image ID: {loaded.image_id}\n"}
 
 
 def error_line(message: str) -> dict[str, Any]:

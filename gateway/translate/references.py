@@ -29,6 +29,12 @@ def with_default_tag(reference: str) -> str:
     return f"{reference}:latest" if is_name_only(reference) else reference
 
 
+def without_tag(reference: str) -> str:
+    """A reference's repository."""
+    directory, slash, name = reference.partition("@")[0].rpartition("/")
+    return f"{directory}{slash}{name.partition(':')[0]}"
+
+
 def familiar(reference: str) -> str:
     """Docker's short form: without docker.io, and without library/ there."""
     for domain in _DEFAULT_DOMAINS:

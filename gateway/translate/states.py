@@ -17,6 +17,7 @@ from vic.exec.v1.container_pb2 import (
     Container,
 )
 
+from gateway.translate.health import NONE, health_word
 from gateway.translate.times import human_duration
 
 # Docker has no word for a container between two states; it shows the one that is left.
@@ -58,7 +59,7 @@ def sentence(container: Container) -> str:
     status = container.status
     state = word(container)
     if state == "running":
-        return f"Up {_since(status.started_at)}"
+        return f"Up {_since(status.started_at)}{_health(container)}"
     if state == "paused":
         return f"Up {_since(status.started_at)} (Paused)"
     if state == "restarting":
@@ -66,6 +67,13 @@ def sentence(container: Container) -> str:
     if state == "exited":
         return f"Exited ({status.exit_code}) {_since(status.finished_at)} ago"
     return {"created": "Created", "removing": "Removal In Progress"}.get(state, "Dead")
+
+
+def _health(container: Container) -> str:
+    health = health_word(container)
+    if health == NONE:
+        return ""
+    return " (health: starting)" if health == "starting" else f" ({health})"
 
 
 def _since(moment: Timestamp) -> str:

@@ -10,8 +10,8 @@ from vic.storage.v1.image_pb2 import ImageServiceInfoResponse
 
 from gateway import API_VERSION, MIN_API_VERSION
 from gateway.negotiation import version_text
+from gateway.translate.confinement import RUNTIME
 from gateway.translate.containers import STORAGE_DRIVER
-from gateway.translate.host_config import RUNTIME
 from gateway.translate.progress import human_size
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -131,7 +131,9 @@ def info_json(info: InfoResponse, images: ImageServiceInfoResponse) -> dict[str,
 def _driver_status(info: InfoResponse, images: ImageServiceInfoResponse) -> list[list[str]]:
     free, total = human_size(images.free_bytes), human_size(images.total_bytes)
     limits = info.limits
-    memory = human_size(limits.memory_bytes) if limits.memory_bytes else "no limit"
+    overcommitted = info.memory_bytes * limits.memory_overcommit_percent // 100
+    memory = human_size(min(limits.memory_bytes or overcommitted, overcommitted))
+    storage = human_size(limits.storage_bytes) if limits.storage_bytes else "no limit"
     return [
         ["Image store", images.image_store],
         ["Space", f"{free} free of {total}"],
@@ -139,9 +141,23 @@ def _driver_status(info: InfoResponse, images: ImageServiceInfoResponse) -> list
         ["Accelerator", f"{info.accelerator} ({info.accelerator_reason})"],
         ["Containers", f"{info.containers} of {limits.containers or 'no limit'}"],
         ["Memory of VMs", f"{human_size(info.vm_memory_bytes)} of {memory}"],
+        ["Memory overcommitment", f"{limits.memory_overcommit_percent / 100:g} times"],
+        ["Disks of containers", f"{human_size(info.disk_bytes)} of {storage}"],
         ["CPUs of VMs", f"{info.vm_cpus} of {limits.cpus or 'no limit'}"],
-        ["Starts", f"{info.instant_clones} instant clones, {info.cold_boots} cold boots"],
+        ["Ready clones", _ready_clones(info)],
+        [
+            "Starts",
+            f"{info.ready_clones} ready clones, {info.instant_clones} instant clones, "
+            f"{info.cold_boots} cold boots",
+        ],
     ]
+
+
+def _ready_clones(info: InfoResponse) -> str:
+    mode = info.start_mode
+    if mode.cold:
+        return "none: every start is cold"
+    return f"{info.ready_clones_waiting} of {mode.ready_clones} wait"
 
 
 def _registries(images: ImageServiceInfoResponse) -> dict[str, Any]:

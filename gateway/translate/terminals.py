@@ -22,9 +22,15 @@ def read_console_size(fields: Fields) -> WindowSize:
     return WindowSize(rows=size[0], columns=size[1])
 
 
-def window_size(rows: int | None, columns: int | None) -> WindowSize:
-    """A size that a resize asks for. Raises a 400."""
-    for name, size in (("height", rows), ("width", columns)):
-        if size is None or not 0 <= size <= _MOST:
-            raise bad_parameter(f"invalid resize {name}")
-    return WindowSize(rows=rows, columns=columns)
+def window_size(height: str, width: str) -> WindowSize:
+    """A size that a resize asks for. Raises a 400 in dockerd's words."""
+    return WindowSize(rows=_cells("height", height), columns=_cells("width", width))
+
+
+def _cells(name: str, text: str) -> int:
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        raise bad_parameter(f'invalid resize {name} "{text}": invalid syntax')
+    if text.startswith("-") or len(digits) > 9 or int(digits) > _MOST:
+        raise bad_parameter(f'invalid resize {name} "{text}": value out of range')
+    return int(digits)

@@ -58,5 +58,5 @@ def _containers(disk: DiskUsageResponse, containers: Iterable[Container]) -> lis
 
 
 def _volume(volume: Volume) -> dict[str, Any]:
-    usage = {"Size": volume.size_bytes, "RefCount": len(volume.container_ids)}
+    usage = {"Size": volume.used_bytes, "RefCount": len(volume.container_ids)}
     return {**volume_json(volume), "UsageData": usage}

@@ -15,19 +15,28 @@ from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.store import open_store
 from portlayer.telemetry import configure_telemetry
+from services.exec.admission import Admission
 from services.exec.creation import Creator
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exits
+from services.exec.facts import Facts
+from services.exec.history import History
+from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.operations import Turns
+from services.exec.parts import Parts
 from services.exec.peers import open_peers
 from services.exec.reconcile import Reconciler
+from services.exec.replicas import follow_replicas
+from services.exec.reports import Reports
 from services.exec.restarting import Restarts
 from services.exec.roles import ACCESS, SERVICE
 from services.exec.server import ExecServicer
 from services.exec.settings import ExecSettings
+from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
+from services.exec.vch import Vch
 from services.exec.watching import Watching
 
 log = logging.getLogger("vic.exec")
@@ -57,34 +66,36 @@ async def serve(settings: ExecSettings) -> None:
             bootstrap_digest=settings.bootstrap_digest,
             default_disk_bytes=settings.base_size_bytes,
         )
-        containers = Containers(store)
-        events, turns = EventLog(containers), Turns()
+        containers, facts = Containers(store), Facts(store)
+        admission = Admission(store, hypervisor, settings.base_size_bytes)
+        modes = StartModes(facts, hypervisor, StartMode(settings.ready_clones))
+        events, turns = EventLog(History(store)), Turns(store.neighbours)
         exits = Exits(containers, events, turns, peers, hypervisor)
-        creator = Creator(containers, events, turns, peers, hypervisor)
+        kernels = Kernels(facts, hypervisor)
+        creator = Creator(containers, admission, events, turns, peers, hypervisor, kernels)
         lifecycle = Lifecycle(
-            containers,
-            events,
-            turns,
-            peers,
-            hypervisor,
-            creator,
-            exits,
+            Parts(containers, events, turns, peers, hypervisor, creator, exits, kernels),
+            admission,
+            modes,
             server_name(Role.INTERACTION, settings.instance_id),
         )
         reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
-        restarts = Restarts(containers, lifecycle, exits)
-        watching = Watching(containers, peers, hypervisor, exits, reconciler)
-        servicer = ExecServicer(
+        restarts = Restarts(containers, facts, lifecycle, exits)
+        reports = Reports(containers, events)
+        watching = Watching(facts, peers, hypervisor, exits, reports, reconciler)
+        vch = Vch(
             settings.instance_id,
             version("vic"),
             containers,
-            events,
-            creator,
+            admission,
             lifecycle,
             hypervisor,
-            restarts,
+            modes,
+            kernels,
         )
+        servicer = ExecServicer(containers, events, creator, lifecycle, vch, restarts)
         await restarts.open(host_boot())
+        await modes.open()
         await hypervisor.open()
         stack.push_async_callback(hypervisor.close)
         server = FacetServer(credentials, settings.instance_id, ACCESS, [SERVICE])
@@ -93,6 +104,7 @@ async def serve(settings: ExecSettings) -> None:
             asyncio.create_task(reconciler.run(), name="reconciler"),
             asyncio.create_task(watching.run(), name="watching"),
             asyncio.create_task(restarts.run(), name="restarts"),
+            asyncio.create_task(follow_replicas(store.neighbours, events, exits), name="replicas"),
         ]
         try:
             await server.start(settings.addresses)

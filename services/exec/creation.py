@@ -3,23 +3,27 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vic.exec.v1 import container_pb2, exec_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2, image_pb2
+from vic.storage.v1 import disk_pb2, image_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, InvalidArgument, Reason, VicError
+from services.exec.admission import Admission
 from services.exec.drivers import Hypervisor
 from services.exec.eventlog import EventLog
 from services.exec.events import event
+from services.exec.kernels import Kernels
+from services.exec.mounts import lend, parse_lender, volume_uses
 from services.exec.names import is_container_id, new_container_id, random_name
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.record import Record
+from services.exec.sandbox import with_filter
 from services.exec.spec import complete, validate
 from services.exec.store import Containers
 
@@ -27,6 +31,22 @@ log = logging.getLogger("vic.exec.creation")
 
 # Names are random; so many collisions in a row mean that something else is wrong.
 NAME_ATTEMPTS = 20
+# Made in some 20 ms each and deleted in as many, on disks that may be busy with others.
+VOLUMES_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What is asked for, and what it is completed from."""
+
+    spec: container_pb2.ContainerSpec
+    image: image_pb2.Image
+    borrowed: Sequence[container_pb2.Mount]
+    """Volumes of other containers."""
+
+    def named(self, container_id: str, name: str) -> container_pb2.ContainerSpec:
+        """Return the whole specification of a container of this ID and name."""
+        return complete(self.spec, self.image, container_id, name, self.borrowed)
 
 
 class Creator:
@@ -35,12 +55,16 @@ class Creator:
     def __init__(
         self,
         containers: Containers,
+        admission: Admission,
         events: EventLog,
         turns: Turns,
         peers: Peers,
         hypervisor: Hypervisor,
+        kernels: Kernels,
     ) -> None:
         self._containers = containers
+        self._admission = admission
+        self._kernels = kernels
         self._events = events
         self._turns = turns
         self._peers = peers
@@ -55,24 +79,27 @@ class Creator:
                 Reason.INVALID_SPEC,
             )
         validate(spec, cpus=await self._host_cpus())
+        await self._kernels.check(spec.kernel)
+        if spec.seccomp_profile:
+            spec = with_filter(spec, await self._kernels.release(spec))
         # What could never start is not made.
-        limits = await self._containers.limits()
-        limits.admit_vm(self._hypervisor.size(spec.resources))
+        await self._admission.check_possible(self._hypervisor.size(spec.resources))
         request = image_pb2.ImageServiceGetRequest(reference=spec.image)
         image = (await self._peers.images.Get(request)).image
+        wish = _Wish(spec, image, await self._borrow(spec.volumes_from))
         container_id = container_id or new_container_id()
         async with self._turns.turn(container_id):
             try:
-                record = await self._reserve(container_id, spec, image)
+                record = await self._reserve(container_id, wish)
             except AlreadyExists as error:
                 if error.reason is not Reason.CONTAINER_EXISTS:
                     raise
-                if (known := await self._known(container_id, spec, image)) is not None:
+                if (known := await self._known(container_id, wish)) is not None:
                     return known
                 # A crash interrupted the call that this one repeats.
-                await self.dismantle(container_id)
+                await self.dismantle(container_id, remove_anonymous=True)
                 await self._containers.delete(container_id)
-                record = await self._reserve(container_id, spec, image)
+                record = await self._reserve(container_id, wish)
             async with AsyncExitStack() as undo:
                 undo.push_async_callback(self._undo, container_id)
                 record = await self._furnish(record)
@@ -88,7 +115,7 @@ class Creator:
         its disk for a container's whose record was lost.
         """
         try:
-            await self.dismantle(container_id)
+            await self.dismantle(container_id, remove_anonymous=True)
         except VicError:
             return  # said by dismantle; why the create failed says more to its caller
         await self._containers.delete(container_id)
@@ -98,44 +125,49 @@ class Creator:
             self._cpus = (await self._hypervisor.info()).cpus
         return self._cpus
 
-    async def _known(
-        self, container_id: str, spec: container_pb2.ContainerSpec, image: image_pb2.Image
-    ) -> Record | None:
+    async def _borrow(self, lenders: Iterable[str]) -> list[container_pb2.Mount]:
+        """Return the volumes of other containers. Raises NotFound (CONTAINER_NOT_FOUND)."""
+        borrowed: list[container_pb2.Mount] = []
+        for text in lenders:
+            reference, read_only = parse_lender(text)
+            lender = await self._containers.resolve(reference)
+            borrowed += lend(lender.spec.mounts, read_only=read_only)
+        return borrowed
+
+    async def _known(self, container_id: str, wish: _Wish) -> Record | None:
         """Return the container that an earlier call of the same ID made."""
         record = await self._containers.get(container_id)
         if record is None:
             return None
-        if complete(spec, image, container_id, spec.name or record.name) == record.spec:
+        if wish.named(container_id, wish.spec.name or record.name) == record.spec:
             return record
         raise AlreadyExists(
             f"container {container_id} exists and is not what was asked for",
             Reason.CONTAINER_EXISTS,
         )
 
-    async def _reserve(
-        self, container_id: str, spec: container_pb2.ContainerSpec, image: image_pb2.Image
-    ) -> Record:
+    async def _reserve(self, container_id: str, wish: _Wish) -> Record:
         """Take the ID and a name, which decides races: exactly one caller gets a name."""
         for attempt in range(NAME_ATTEMPTS):
-            name = spec.name or random_name()
+            name = wish.spec.name or random_name()
             record = Record(
                 id=container_id,
                 name=name,
-                spec=complete(spec, image, container_id, name),
+                spec=wish.named(container_id, name),
                 created_ns=time.time_ns(),
             )
             try:
-                await self._containers.reserve(record)
+                await self._containers.reserve(record, self._admission.disk_bytes)
             except AlreadyExists as error:
                 last = attempt == NAME_ATTEMPTS - 1
-                if spec.name or error.reason is not Reason.NAME_IN_USE or last:
+                if wish.spec.name or error.reason is not Reason.NAME_IN_USE or last:
                     raise
             else:
                 return record
         raise AssertionError("unreachable")
 
     async def _furnish(self, record: Record) -> Record:
-        """Prepare disk, addresses and streams at once; none needs another's result."""
+        """Prepare disk, addresses, volumes and streams at once; none needs another's result."""
         container_id = record.id
 
         async def disk() -> disk_pb2.Disk:
@@ -150,6 +182,7 @@ class Creator:
             prepared = group.create_task(disk())
             reserved = group.create_task(self.reserve_endpoints(record))
             group.create_task(self.register(record))
+            group.create_task(self.reserve_volumes(record))
         return replace(
             record,
             endpoints=reserved.result(),
@@ -164,6 +197,7 @@ class Creator:
             container_id=record.id,
             container_name=record.name,
             hostname=record.spec.hostname,
+            dns_servers=record.spec.dns.servers,
             endpoints=[
                 network_pb2.EndpointRequest(
                     network=attachment.network,
@@ -176,6 +210,14 @@ class Creator:
         )
         reserved = await self._peers.network.Reserve(request)
         return tuple(container_endpoints(list(reserved.endpoints)))
+
+    async def reserve_volumes(self, record: Record) -> None:
+        """Let a container use its volumes, which are made where they aren't there."""
+        if uses := volume_uses(record.spec):
+            await self._peers.volumes.Reserve(
+                volume_pb2.ReserveRequest(container_id=record.id, volumes=uses),
+                timeout=VOLUMES_SECONDS,
+            )
 
     async def register(self, record: Record) -> None:
         """Make a container known to interaction."""
@@ -192,11 +234,13 @@ class Creator:
             )
         )
 
-    async def dismantle(self, container_id: str) -> None:
-        """Give back what a container has in the other facets.
+    async def dismantle(
+        self, container_id: str, *, volumes: bool = True, remove_anonymous: bool = False
+    ) -> None:
+        """Give back what a container has in the other facets; without ``volumes`` it has none.
 
-        All three are tried; the first failure is raised when all have ended. Idempotent, also for
-        what was never made.
+        ``remove_anonymous``: volumes that were made for it alone go as well. All is tried; the
+        first failure is raised when all have ended. Idempotent, also for what was never made.
         """
         peers = self._peers
         steps: list[Callable[[], Awaitable[object]]] = [
@@ -208,6 +252,11 @@ class Creator:
                 process_pb2.UnregisterRequest(container_id=container_id)
             ),
         ]
+        if volumes:
+            release = volume_pb2.ReleaseRequest(
+                container_id=container_id, remove_anonymous=remove_anonymous
+            )
+            steps.append(lambda: peers.volumes.Release(release, timeout=VOLUMES_SECONDS))
 
         async def attempt(step: Callable[[], Awaitable[object]]) -> VicError | None:
             try:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 
 from portlayer.errors import OutOfRange, Reason, Unavailable
-from services.exec.store import Containers, StoredEvent
+from services.exec.history import History, NewEvent, StoredEvent
 
 _ALL = ""
 
@@ -18,15 +18,28 @@ class EventLog:
     end of their container, one looks when one ends.
     """
 
-    def __init__(self, containers: Containers) -> None:
-        self._containers = containers
+    def __init__(self, history: History) -> None:
+        self._history = history
         # Those who wait, by the container that they wait for.
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._ending = False
 
+    async def append(self, new_event: NewEvent) -> None:
+        """Store an event that changes no record, and announce it."""
+        await self._history.append(new_event)
+        self.announce(new_event.container_id)
+
+    async def range(self) -> tuple[int, int]:
+        """Return the numbers of the oldest and the newest event; zeros when there is none."""
+        return await self._history.range()
+
     def announce(self, container_id: str) -> None:
-        """Wake the watchers of a container; called after a transaction that stored its events."""
-        for key in (container_id, _ALL):
+        """Wake the watchers of a container, or without one all of them.
+
+        Called after a transaction that stored events, here or in another replica.
+        """
+        keys = (container_id, _ALL) if container_id else tuple(self._watchers)
+        for key in keys:
             for watcher in self._watchers.get(key, ()):
                 watcher.set()
 
@@ -39,7 +52,7 @@ class EventLog:
 
     async def newest(self) -> int:
         """Return the number of the newest event."""
-        return (await self._containers.event_range())[1]
+        return (await self._history.range())[1]
 
     async def follow(
         self, after: int, *, container_id: str = _ALL, since_ns: int = 0, until_ns: int = 0
@@ -56,7 +69,7 @@ class EventLog:
         try:
             while True:
                 watcher.clear()
-                batch = await self._containers.events_after(
+                batch = await self._history.after(
                     after, since_ns=since_ns, container_id=container_id
                 )
                 if batch and container_id == _ALL:
@@ -86,7 +99,7 @@ class EventLog:
     async def _check_unbroken(self, after: int, following: int) -> None:
         """Raise when events between two numbers have been removed; a gap alone may be none."""
         if after and following > after + 1:
-            oldest, newest = await self._containers.event_range()
+            oldest, newest = await self._history.range()
             if oldest > after + 1:
                 raise OutOfRange(
                     f"the history has events {oldest} to {newest}, not {after + 1}",

@@ -1,9 +1,13 @@
 """Docker's events of containers: which attributes each carries."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from vic.exec.v1 import exec_pb2
 
+from portlayer.errors import InvalidArgument, Reason
+from services.exec.history import NewEvent
 from services.exec.record import Record
-from services.exec.store import NewEvent
 
 
 def event(record: Record, kind: exec_pb2.EventKind, **attributes: str) -> NewEvent:
@@ -18,3 +22,12 @@ def event(record: Record, kind: exec_pb2.EventKind, **attributes: str) -> NewEve
             **attributes,
         },
     )
+
+
+def told_event(
+    record: Record, kind: exec_pb2.EventKind, attributes: Mapping[str, str], detail: str
+) -> NewEvent:
+    """Return an event of which another facet tells. Raises InvalidArgument for a kind of ours."""
+    if not exec_pb2.EVENT_KIND_PRUNE < kind <= max(exec_pb2.EventKind.values()):
+        raise InvalidArgument(f"no kind of event to tell: {kind}", Reason.INVALID_REQUEST)
+    return replace(event(record, kind, **attributes), detail=detail)

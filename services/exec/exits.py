@@ -15,17 +15,21 @@ from dataclasses import dataclass, replace
 from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
+from vic.storage.v1 import volume_pb2
 
 from portlayer.errors import VicError
+from services.exec.beside import Beside
 from services.exec.drivers import Hypervisor, MachineExited
 from services.exec.eventlog import EventLog
 from services.exec.events import event
+from services.exec.history import NewEvent
+from services.exec.mounts import uses_volumes
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.policy import to_restart, wants_restart
 from services.exec.record import Record
 from services.exec.states import State
-from services.exec.store import Containers, NewEvent
+from services.exec.store import Containers
 
 log = logging.getLogger("vic.exec.exits")
 
@@ -72,6 +76,8 @@ class _Boot:
         """The VM is gone."""
         self.ended = asyncio.Event()
         """The end of the init process is on record."""
+        self.retired = asyncio.Event()
+        """Nothing is left of the VM, and nothing is attached to it."""
         self.settled = asyncio.Event()
         """No Start is at work on it."""
         self.settled.set()
@@ -95,6 +101,7 @@ class Exits:
         self._hypervisor = hypervisor
         # Made where one is first asked for: VMs outlive this process.
         self._boots: dict[str, _Boot] = {}
+        self.beside = Beside(containers, turns, peers)
         self._cleanups: set[asyncio.Task[None]] = set()
         self.remove: Callable[[Record], Awaitable[None]] | None = None
         """Removes a container whose turn we have; set by the composition root."""
@@ -123,6 +130,7 @@ class Exits:
         if boot is not None:
             boot.settled.set()
             boot.ended.set()
+            boot.retired.set()
 
     async def ended(self, record: Record) -> None:
         """Return when the init process of a record's boot has ended and that is on record."""
@@ -134,6 +142,24 @@ class Exits:
         elif not known:
             self.forget(record.boot_id)
 
+    async def retired(self, record: Record) -> None:
+        """Return when nothing is left of the VM of a record's boot, whose process has ended."""
+        known = record.boot_id in self._boots
+        boot = self._boot(record.boot_id)
+        current = await self._containers.get(record.id)
+        if current is not None and current.boot_id == record.boot_id:
+            await boot.retired.wait()
+        elif not known:
+            self.forget(record.boot_id)
+
+    async def look_again(self) -> None:
+        """Let go on who waits for ends that are on record, since another replica heard of them."""
+        if self._boots:
+            running = await self._containers.running_boots()
+            for boot_id, boot in self._boots.items():
+                if boot.settled.is_set() and boot_id not in running:
+                    boot.ended.set()
+
     async def process_ended(self, container_id: str, boot_id: str, how: Exit) -> None:
         """Record that an init process ended; the VM is taken down in the background.
 
@@ -144,8 +170,10 @@ class Exits:
             await boot.settled.wait()
         record = await self._containers.get(container_id)
         if record is None or record.boot_id != boot_id or not record.state.runs:
+            self._over(boot_id)
             return
         if not await self._record(record, how):
+            self._over(boot_id)
             return
         task = asyncio.create_task(self._clean_up(record), name=f"retire {container_id}")
         self._cleanups.add(task)
@@ -167,6 +195,11 @@ class Exits:
             )
             how = Exit(KILLED, False, time.time_ns())
         await self.process_ended(exited.container_id, exited.boot_id, how)
+
+    def _over(self, boot_id: str) -> None:
+        """Let go on who waits for an end that is on record already: another replica heard of it."""
+        if (boot := self._boots.get(boot_id)) is not None:
+            boot.ended.set()
 
     def _boot(self, boot_id: str) -> _Boot:
         return self._boots.setdefault(boot_id, _Boot())
@@ -229,17 +262,27 @@ class Exits:
         """Take down the VM of a container whose process has ended, and disconnect its NICs.
 
         The guest flushes its disk and powers off by itself; where it can't be asked or doesn't, it
-        is ended. A container that is removed next has nothing worth flushing. The caller has the
-        container's turn.
+        is ended. A container that is removed next has nothing worth flushing but volumes. The
+        caller has the container's turn.
         """
-        gone = self.gone(record.boot_id)
-        if not record.spec.auto_remove and not gone.is_set():
-            await self._power_off(record, gone)
+        if not record.spec.auto_remove or uses_volumes(record.spec):
+            await self.power_off(record)
         await self._hypervisor.destroy(record.id, record.boot_id)
+        if uses_volumes(record.spec):
+            await self._detach(record)
         if disconnect:
             await self._disconnect(record)
             await self._containers.retire(record)
+            await self.beside.write(record.id)
         self.forget(record.boot_id)
+
+    async def _detach(self, record: Record) -> None:
+        """Give back the volumes of a VM that is gone; where that can't be, the reconciler does."""
+        request = volume_pb2.DetachRequest(container_id=record.id, boot_id=record.boot_id)
+        try:
+            await self._peers.volumes.Detach(request)
+        except VicError as error:
+            log.warning("the volumes of %s are attached still: %s", record.id, error.message)
 
     async def _disconnect(self, record: Record) -> None:
         """Tell network and interaction that the VM of a boot is gone.
@@ -257,8 +300,11 @@ class Exits:
             elif isinstance(result, BaseException):
                 raise result
 
-    async def _power_off(self, record: Record, gone: asyncio.Event) -> None:
+    async def power_off(self, record: Record) -> None:
         """Have the guest power off and wait until it is gone, which it may be before the answer."""
+        gone = self.gone(record.boot_id)
+        if gone.is_set():
+            return
 
         async def ask() -> None:
             await self._peers.processes.PowerOff(
@@ -287,6 +333,7 @@ class Exits:
         """
         try:
             async with asyncio.timeout(within):
+                await self.beside.drain()
                 while self._cleanups:
                     await asyncio.wait(set(self._cleanups))
         except TimeoutError:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
+from portlayer.neighbours import Neighbours
+
 T = TypeVar("T")
 
 # A caller that retries does so within its deadline, which is far below this.
@@ -17,10 +19,12 @@ REMEMBER_REQUESTS = 10_000
 class Turns:
     """Operations on one container run one after another; those on different ones never wait.
 
-    It remembers a container only while somebody works on it or waits for it.
+    It remembers a container only while somebody works on it or waits for it. Replicas of the
+    service take turns in the database.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, neighbours: Neighbours) -> None:
+        self._neighbours = neighbours
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: dict[str, int] = {}
 
@@ -30,7 +34,7 @@ class Turns:
         lock = self._locks.setdefault(container_id, asyncio.Lock())
         self._users[container_id] = self._users.get(container_id, 0) + 1
         try:
-            async with lock:
+            async with lock, self._neighbours.turn(container_id):
                 yield
         finally:
             self._users[container_id] -= 1
@@ -38,7 +42,7 @@ class Turns:
                 del self._users[container_id], self._locks[container_id]
 
     def busy(self, container_id: str) -> bool:
-        """Tell whether somebody works on a container."""
+        """Tell whether somebody in this process works on a container."""
         return container_id in self._users
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import grpc
 from vic.interaction.v1 import process_pb2_grpc
 from vic.network.v1 import network_pb2_grpc
-from vic.storage.v1 import disk_pb2_grpc, image_pb2_grpc
+from vic.storage.v1 import disk_pb2_grpc, image_pb2_grpc, volume_pb2_grpc
 
 from portlayer.client import open_channel
 from portlayer.identity import Credentials, Role
@@ -21,6 +21,7 @@ class Peers:
     disks: "disk_pb2_grpc.DiskServiceAsyncStub"
     network: "network_pb2_grpc.NetworkServiceAsyncStub"
     processes: "process_pb2_grpc.ProcessServiceAsyncStub"
+    volumes: "volume_pb2_grpc.VolumeServiceAsyncStub"
 
 
 async def open_peers(
@@ -39,4 +40,5 @@ async def open_peers(
         disks=disk_pb2_grpc.DiskServiceStub(storage),
         network=network_pb2_grpc.NetworkServiceStub(await channel(Role.NETWORK)),
         processes=process_pb2_grpc.ProcessServiceStub(await channel(Role.INTERACTION)),
+        volumes=volume_pb2_grpc.VolumeServiceStub(storage),
     )

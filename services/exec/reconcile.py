@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from vic.exec.v1 import container_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2
+from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, VicError
 from services.exec.creation import Creator
@@ -22,6 +22,7 @@ from services.exec.drivers import Hypervisor, MachineState
 from services.exec.exits import KILLED, Exit, Exits
 from services.exec.operations import Turns
 from services.exec.peers import Peers
+from services.exec.policy import to_restart, wants_restart
 from services.exec.ports import publish
 from services.exec.record import Record, record_from_specification
 from services.exec.states import State
@@ -41,8 +42,10 @@ class Inventory:
     """What there is beside the records."""
 
     disks: Mapping[str, disk_pb2.Disk]
-    # Containers with addresses or streams.
+    # Containers with addresses, streams or volumes.
     held: Collection[str]
+    # Boots whose VM has volumes, by container.
+    attached: Mapping[str, str]
     machines: Mapping[str, MachineState]
 
 
@@ -114,20 +117,32 @@ class Reconciler:
             for record in records.values()
             if _needs_mending(record, runs=_is_of(there.machines.get(record.id), record))
         ]
+        left = [
+            container_id
+            for container_id, boot_id in there.attached.items()
+            if not _has_boot(boot_id, records.get(container_id), there.machines.get(container_id))
+        ]
         mended = await self._each(self._drop_unfinished, unfinished)
         mended &= await self._each(self._restore, lost)
         mended &= await self._each(self._drop_orphan, orphans)
         mended &= await self._each(self._destroy_orphan, {m.container_id for m in strange})
         mended &= await self._each(self._mend, unsound)
+        mended &= await self._each(self._detach, left)
         return mended and not self._missing
 
     async def _inventory(self) -> Inventory:
         disks = await self._disks()
         network = await self._peers.network.ListReservations(network_pb2.ListReservationsRequest())
         streams = await self._peers.processes.ListRegistered(process_pb2.ListRegisteredRequest())
+        uses = (await self._peers.volumes.ListUses(volume_pb2.ListUsesRequest())).uses
         return Inventory(
             disks={disk.container_id: disk for disk in disks},
-            held={*network.container_ids, *streams.container_ids},
+            held={
+                *network.container_ids,
+                *streams.container_ids,
+                *(use.container_id for use in uses),
+            },
+            attached={use.container_id: use.boot_id for use in uses if use.boot_id},
             machines={m.container_id: m for m in await self._hypervisor.inventory()},
         )
 
@@ -183,6 +198,7 @@ class Reconciler:
             disk_chain_length=len(disk.chain),
         )
         await self._creator.register(record)
+        await self._creator.reserve_volumes(record)
         machine = await self._machine(container_id)
         if machine is not None:
             # The VM that runs for it is its own.
@@ -191,10 +207,14 @@ class Reconciler:
                 state=State.RUNNING,
                 boot_id=machine.boot_id,
                 pid=machine.pid,
-                started_ns=time.time_ns(),
+                started_ns=record.started_ns or time.time_ns(),
+                finished_ns=0,
                 published_ports=await self._published(record),
             )
+        elif record.state is State.EXITED and not record.finished_ns:
+            record = _ended_unseen(record)
         await self._containers.restore(record)
+        self._exits.on_restart()
         log.warning("restored a container from beside its disk", extra={"id": container_id})
 
     async def _published(self, record: Record) -> tuple[container_pb2.PortBinding, ...]:
@@ -212,12 +232,12 @@ class Reconciler:
     async def _drop_unfinished(self, container_id: str) -> None:
         """Undo a Create that a crash interrupted, or that could not be undone then."""
         if container_id in await self._containers.reserved_ids():
-            await self._creator.dismantle(container_id)
+            await self._creator.dismantle(container_id, remove_anonymous=True)
             await self._containers.delete(container_id)
             log.warning("undid a create that was interrupted", extra={"id": container_id})
 
     async def _drop_orphan(self, container_id: str) -> None:
-        """Remove disk, addresses and streams that no record owns."""
+        """Remove disk, addresses, streams and uses of volumes that no record owns."""
         if not await self._containers.known(container_id):
             await self._creator.dismantle(container_id)
             log.warning("removed what nobody owned", extra={"id": container_id})
@@ -228,6 +248,20 @@ class Reconciler:
         if machine is not None and not _is_of(machine, await self._containers.get(container_id)):
             await self._hypervisor.destroy(container_id, machine.boot_id)
             log.warning("ended a VM that nobody owned", extra={"id": container_id})
+            await self._detach(container_id)
+
+    async def _detach(self, container_id: str) -> None:
+        """Take volumes back from a VM that isn't there any more."""
+        request = volume_pb2.ListUsesRequest()
+        for use in (await self._peers.volumes.ListUses(request)).uses:
+            if use.container_id != container_id or not use.boot_id:
+                continue
+            record = await self._containers.get(container_id)
+            if not _has_boot(use.boot_id, record, await self._machine(container_id)):
+                await self._peers.volumes.Detach(
+                    volume_pb2.DetachRequest(container_id=container_id, boot_id=use.boot_id)
+                )
+                log.warning("took volumes back that no VM had", extra={"id": container_id})
 
     async def _mend(self, container_id: str) -> None:
         """Bring a container out of a state that it can't stay in."""
@@ -289,6 +323,22 @@ class Reconciler:
 def _is_of(machine: MachineState | None, record: Record | None) -> bool:
     """Tell whether a VM is that of a container's present boot."""
     return machine is not None and record is not None and machine.boot_id == record.boot_id
+
+
+def _has_boot(boot_id: str, record: Record | None, machine: MachineState | None) -> bool:
+    """Tell whether a boot is a container's present one, or its VM is there."""
+    return (record is not None and record.boot_id == boot_id) or (
+        machine is not None and machine.boot_id == boot_id
+    )
+
+
+def _ended_unseen(record: Record) -> Record:
+    """Return the record of a container that ran when its record was lost, and doesn't now."""
+    ended = replace(record, exit_code=KILLED, finished_ns=time.time_ns())
+    if not wants_restart(ended, KILLED):
+        return ended
+    again = replace(ended, restart_count=ended.restart_count + 1)
+    return to_restart(again, time.time_ns(), 0)
 
 
 def _needs_mending(record: Record, *, runs: bool) -> bool:

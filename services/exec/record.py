@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.exec.v1 import container_pb2
+from vic.tether.v1 import health_pb2
 
+from services.exec.limits import Size
 from services.exec.states import State
+
+_STARTING = health_pb2.Health(status=health_pb2.HEALTH_STATUS_STARTING)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Record:
     restart_count: int = 0
     start_kind: int = container_pb2.START_KIND_UNSPECIFIED
     kernel_release: str = ""
+    # What the VM of the present or last run was given; None where that isn't known.
+    vm: Size | None = None
     endpoints: tuple[container_pb2.ContainerEndpoint, ...] = field(default=())
     # Of the present run, or of the last one.
     published_ports: tuple[container_pb2.PortBinding, ...] = ()
@@ -42,6 +48,8 @@ class Record:
     # When its restart policy starts it again, and the pause before that.
     restart_at_ns: int = 0
     restart_delay_ns: int = 0
+    # What the tether told last of its health check, in the present run or the last one.
+    health: health_pb2.Health | None = None
 
     def message(self) -> container_pb2.Container:
         """Return the record as the contract's message."""
@@ -59,6 +67,8 @@ class Record:
             status.started_at.CopyFrom(timestamp(self.started_ns))
         if self.finished_ns:
             status.finished_at.CopyFrom(timestamp(self.finished_ns))
+        if self.started_ns and is_checked(self.spec.health_check):
+            status.health.CopyFrom(self.health or _STARTING)
         return container_pb2.Container(
             id=self.id,
             spec=self.spec,
@@ -71,25 +81,44 @@ class Record:
 
     def specification(self) -> bytes:
         """Return what lies beside the container's disk: enough to make the record again."""
-        container = container_pb2.Container(
-            id=self.id, spec=self.spec, created_at=timestamp(self.created_ns)
-        )
+        container = self.message()
+        # Others know these, and they change without an end or a start.
+        for known in ("endpoints", "published_ports", "disk_chain_length"):
+            container.ClearField(known)
+        if not self.started_ns:
+            container.ClearField("status")
         return container.SerializeToString(deterministic=True)
 
 
 def record_from_specification(data: bytes) -> Record:
-    """Make a record of what lies beside a container's disk.
+    """Make a record of what lies beside a container's disk, as of one that doesn't run.
+
+    Of a container that ran when that was written there is no time of its end.
 
     Raises google.protobuf.message.DecodeError when the bytes are no specification.
     """
     container = container_pb2.Container.FromString(data)
+    status = container.status
     return Record(
         id=container.id,
         name=container.spec.name,
         spec=container.spec,
         created_ns=container.created_at.ToNanoseconds(),
-        state=State.CREATED,
+        state=State.EXITED if status.HasField("started_at") else State.CREATED,
+        exit_code=status.exit_code,
+        error=status.error,
+        oom_killed=status.oom_killed,
+        started_ns=status.started_at.ToNanoseconds(),
+        finished_ns=status.finished_at.ToNanoseconds(),
+        restart_count=status.restart_count,
+        start_kind=status.start_kind,
+        kernel_release=status.kernel_release,
     )
+
+
+def is_checked(check: container_pb2.HealthCheck) -> bool:
+    """Whether a health check has anything to run."""
+    return bool(check.test) and check.test[0] != "NONE"
 
 
 def timestamp(nanoseconds: int) -> Timestamp:

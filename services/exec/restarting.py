@@ -12,6 +12,7 @@ from functools import partial
 
 from portlayer.errors import VicError, leaf_error
 from services.exec.exits import Exits
+from services.exec.facts import Facts
 from services.exec.lifecycle import Lifecycle
 from services.exec.policy import to_restart, wants_start_with_suite
 from services.exec.states import State
@@ -31,8 +32,11 @@ LONGEST_SLEEP_SECONDS = 60.0
 class Restarts:
     """Keeps restart policies."""
 
-    def __init__(self, containers: Containers, lifecycle: Lifecycle, exits: Exits) -> None:
+    def __init__(
+        self, containers: Containers, facts: Facts, lifecycle: Lifecycle, exits: Exits
+    ) -> None:
         self._containers = containers
+        self._facts = facts
         self._lifecycle = lifecycle
         self._exits = exits
         self._look = asyncio.Event()
@@ -44,18 +48,18 @@ class Restarts:
 
         A restart of this service alone starts nothing that was ended.
         """
-        former = await self._containers.fact(SUITE)
+        former = await self._facts.fact(SUITE)
         if former is not None and former != host_boot:
             for record in await self._containers.select([State.EXITED]):
                 if wants_start_with_suite(record):
                     fresh = to_restart(replace(record, restart_count=0), time.time_ns(), 0)
                     await self._containers.update(fresh, expect=record, by_hand=False)
-        await self._containers.set_fact(SUITE, host_boot)
+        await self._facts.set_fact(SUITE, host_boot)
 
     async def close(self) -> None:
         """Take in that the suite ends: from now on nothing is started, and no stop is by hand."""
         self._exits.closing = True
-        await self._containers.set_fact(SUITE, CLOSED)
+        await self._facts.set_fact(SUITE, CLOSED)
 
     async def run(self) -> None:
         """Start what is due, for ever."""

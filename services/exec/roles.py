@@ -12,7 +12,14 @@ _READ = {"Info", "Get", "List", "Wait", "WatchEvents"}
 _OPERATORS = frozenset({Role.GATEWAY, Role.INSTALLER, Role.ADMIN, Role.OPERATOR})
 _READERS = _OPERATORS | {Role.VIEWER, Role.INTERACTION, Role.NETWORK, Role.STORAGE}
 
-ACCESS: Access = {
-    name: frozenset(_READERS if name.rpartition("/")[2] in _READ else _OPERATORS)
-    for name in rpc_names(SERVICE)
-}
+# What others do to containers they tell themselves.
+_TELLERS = _OPERATORS | {Role.INTERACTION, Role.STORAGE}
+
+
+def _who_may(call: str) -> frozenset[Role]:
+    if call == "RecordEvent":
+        return _TELLERS
+    return frozenset(_READERS if call in _READ else _OPERATORS)
+
+
+ACCESS: Access = {name: _who_may(name.rpartition("/")[2]) for name in rpc_names(SERVICE)}

@@ -2,24 +2,25 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import grpc
-from vic.exec.v1 import container_pb2, exec_pb2, exec_pb2_grpc
+from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
-from portlayer.errors import InvalidArgument, NotImplementedYet, OutOfRange, Reason
+from portlayer.errors import InvalidArgument, OutOfRange, Reason
 from services.exec.creation import Creator
-from services.exec.drivers import Hypervisor, StartKind
 from services.exec.eventlog import EventLog
+from services.exec.events import told_event
+from services.exec.history import StoredEvent
 from services.exec.lifecycle import Lifecycle
-from services.exec.limits import MIB
 from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
+from services.exec.removing import Pruned
 from services.exec.restarting import Restarts
 from services.exec.states import State
-from services.exec.store import Containers, StoredEvent
+from services.exec.store import Containers
+from services.exec.vch import Vch
 from services.exec.waiting import wait
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -37,6 +38,7 @@ _Verb = (
     | exec_pb2.RenameRequest
     | exec_pb2.UpdateRequest
     | exec_pb2.RemoveRequest
+    | exec_pb2.RecordEventRequest
 )
 
 
@@ -45,75 +47,37 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
 
     def __init__(
         self,
-        instance_id: str,
-        version: str,
         containers: Containers,
         events: EventLog,
         creator: Creator,
         lifecycle: Lifecycle,
-        hypervisor: Hypervisor,
+        vch: Vch,
         restarts: Restarts,
     ) -> None:
-        self._instance_id = instance_id
-        self._version = version
         self._containers = containers
         self._events = events
         self._creator = creator
         self._lifecycle = lifecycle
-        self._hypervisor = hypervisor
+        self._vch = vch
         self._restarts = restarts
         self.requests: Requests[Record | None] = Requests()
-        self._prunes: Requests[list[str]] = Requests()
+        self._prunes: Requests[Pruned] = Requests()
 
     async def Info(self, request: exec_pb2.InfoRequest, context: Context) -> exec_pb2.InfoResponse:
         """See the contract."""
-        platform = await self._hypervisor.info()
-        counts = await self._containers.counts()
-        paused = counts.get(State.PAUSED, 0)
-        running = sum(counts.get(state, 0) for state in State if state.has_vm) - paused
-        starts = self._lifecycle.starts
-        running_vms = [state for state in State if state.has_vm]
-        given = [
-            self._hypervisor.size(record.spec.resources)
-            for record in await self._containers.select(running_vms)
-        ]
-        return exec_pb2.InfoResponse(
-            instance_id=self._instance_id,
-            driver=platform.driver,
-            hypervisor=platform.hypervisor,
-            accelerator=platform.accelerator,
-            accelerator_reason=platform.accelerator_reason,
-            kernel_release=platform.kernel_release,
-            cpus=platform.cpus,
-            memory_bytes=platform.memory_bytes,
-            containers=sum(counts.values()),
-            containers_running=running,
-            containers_paused=paused,
-            containers_stopped=sum(counts.values()) - running - paused,
-            cold_boots=starts[StartKind.COLD_BOOT],
-            instant_clones=starts[StartKind.INSTANT_CLONE],
-            version=self._version,
-            limits=(await self._containers.limits()).message(),
-            vm_memory_bytes=sum(size.memory_bytes for size in given),
-            vm_cpus=sum(size.cpus for size in given),
-        )
+        return await self._vch.info()
 
     async def Configure(
         self, request: exec_pb2.ConfigureRequest, context: Context
     ) -> exec_pb2.ConfigureResponse:
         """See the contract."""
-        given = {field.name: value for field, value in request.ListFields()}
-        platform = await self._hypervisor.info()
-        limits = replace(await self._containers.limits(), **given)
-        least = self._hypervisor.size(container_pb2.Resources(memory_bytes=1)).memory_bytes
-        if limits.memory_bytes and not least <= limits.memory_bytes <= platform.memory_bytes:
-            raise InvalidArgument(
-                f"the memory limit must be between {least // MIB} MiB, the least that a VM needs, "
-                f"and the {platform.memory_bytes // MIB} MiB of the host",
-                Reason.INVALID_REQUEST,
-            )
-        await self._containers.set_limits(limits)
-        return exec_pb2.ConfigureResponse(limits=limits.message())
+        return await self._vch.configure(request)
+
+    async def TryKernel(
+        self, request: exec_pb2.TryKernelRequest, context: Context
+    ) -> exec_pb2.TryKernelResponse:
+        """See the contract."""
+        return await self._vch.try_kernel(request)
 
     async def Create(
         self, request: exec_pb2.CreateRequest, context: Context
@@ -196,11 +160,10 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self, request: exec_pb2.UpdateRequest, context: Context
     ) -> exec_pb2.UpdateResponse:
         """See the contract."""
-        if request.resources.ByteSize():
-            message = "updates of limits are not implemented"
-            raise NotImplementedYet(message, option="update of limits")
         record = await self._once(
-            "Update", request, lambda id_: self._lifecycle.update(id_, request.restart_policy)
+            "Update",
+            request,
+            lambda id_: self._lifecycle.update(id_, request.restart_policy, request.resources),
         )
         return exec_pb2.UpdateResponse(container=_container(record))
 
@@ -227,7 +190,9 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         await self._once(
             "Remove",
             request,
-            lambda id_: self._lifecycle.remove(id_, request.reference, force=request.force),
+            lambda id_: self._lifecycle.remove(
+                id_, request.reference, force=request.force, volumes=request.remove_volumes
+            ),
         )
         return exec_pb2.RemoveResponse()
 
@@ -236,10 +201,12 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
     ) -> exec_pb2.PruneResponse:
         """See the contract."""
         until = request.until.ToNanoseconds() if request.HasField("until") else None
-        removed = await self._prunes.once(
+        pruned = await self._prunes.once(
             "Prune", "", lambda: self._lifecycle.prune(until, request.label_filters)
         )
-        return exec_pb2.PruneResponse(removed_ids=removed)
+        return exec_pb2.PruneResponse(
+            removed_ids=pruned.container_ids, reclaimed_bytes=pruned.reclaimed_bytes
+        )
 
     async def Wait(
         self, request: exec_pb2.WaitRequest, context: Context
@@ -250,11 +217,24 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             async for response in responses:
                 yield response
 
+    async def RecordEvent(
+        self, request: exec_pb2.RecordEventRequest, context: Context
+    ) -> exec_pb2.RecordEventResponse:
+        """See the contract."""
+
+        async def record(container_id: str) -> None:
+            container = await self._containers.resolve(container_id)
+            told = told_event(container, request.kind, request.attributes, request.detail)
+            await self._events.append(told)
+
+        await self._once("RecordEvent", request, record)
+        return exec_pb2.RecordEventResponse()
+
     async def WatchEvents(
         self, request: exec_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[exec_pb2.WatchEventsResponse]:
         """See the contract."""
-        oldest, newest = await self._containers.event_range()
+        oldest, newest = await self._events.range()
         since = request.since.ToNanoseconds() if request.HasField("since") else 0
         until = request.until.ToNanoseconds() if request.HasField("until") else 0
         after = request.after_sequence
@@ -314,4 +294,5 @@ def _event(event: StoredEvent) -> exec_pb2.Event:
         kind=event.kind,  # type: ignore[arg-type]
         container_id=event.container_id,
         attributes=event.attributes,
+        detail=event.detail,
     )

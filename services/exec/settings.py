@@ -6,6 +6,7 @@ from pydantic import Field
 
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
+from services.exec.startmode import MOST_READY_CLONES
 
 GIB = 1024**3
 
@@ -21,4 +22,11 @@ class ExecSettings(FacetSettings):
     )
     base_size_bytes: int = Field(
         8 * GIB, description="Size of containers' disks as their VMs see them."
+    )
+    ready_clones: int | None = Field(
+        None,
+        ge=0,
+        le=MOST_READY_CLONES,
+        description="Clones of the default size that are kept ready where Configure has not said "
+        "otherwise; unset is as many as suit the host's memory, 0 is none.",
     )

@@ -8,14 +8,17 @@ from vic.storage.v1 import image_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from services.exec.health import complete_health_check, validate_health_check
+from services.exec.mounts import complete_mounts, validate_mounts
 from services.exec.names import validate_name
 from services.exec.policy import validate_policy
 from services.exec.ports import validate_ports
+from services.exec.resources import validate_resources
+from services.exec.sandbox import validate_sandbox
 from services.exec.signals import parse_signal
+from services.exec.startmode import validate_label
 
 SPEC_VERSION = 1
-# Docker's own minimum.
-MINIMUM_MEMORY = 6 * 1024 * 1024
 # RFC 1123 for each label; a host name has 64 bytes at most in Linux (sethostname(2)).
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?")
 MAX_HOSTNAME = 64
@@ -39,8 +42,12 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     parse_signal(spec.stop_signal)
     validate_policy(spec.restart_policy, auto_remove=spec.auto_remove)
     _validate_process(spec)
-    _validate_resources(spec.resources, cpus)
+    validate_resources(spec.resources, cpus=cpus)
+    validate_sandbox(spec)
     validate_ports(spec)
+    validate_mounts(spec)
+    validate_health_check(spec.health_check)
+    validate_label(spec.labels)
     _refuse_what_is_missing(spec)
 
 
@@ -58,38 +65,12 @@ def _validate_process(spec: container_pb2.ContainerSpec) -> None:
         raise _invalid("a NUL byte can't be part of an argument, a variable or a user")
 
 
-def _validate_resources(resources: container_pb2.Resources, cpus: int) -> None:
-    memory = resources.memory_bytes
-    if 0 < memory < MINIMUM_MEMORY:
-        raise _invalid("Minimum memory limit allowed is 6MB")
-    if resources.memory_swap_bytes and not memory:
-        raise _invalid("You should always set the Memory limit when using Memoryswap limit")
-    if 0 < resources.memory_swap_bytes < memory:
-        raise _invalid("Minimum memoryswap limit should be larger than memory limit")
-    if resources.nano_cpus > cpus * 10**9:
-        raise _invalid(
-            f"range of CPUs is from 0.01 to {cpus:.2f}, as there are only {cpus} CPUs available"
-        )
-
-
 def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
-    resources, process = spec.resources, spec.process
     missing = {
-        "mounts": bool(spec.mounts),
-        "read-only root file system": spec.read_only_root,
-        "kernel": bool(spec.kernel),
-        "health check": bool(spec.health_check.test) and spec.health_check.test[0] != "NONE",
         "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
-        "memory reservation": bool(resources.memory_reservation_bytes),
-        "CPU shares": bool(resources.cpu_shares),
-        "CPU period and quota": bool(resources.cpu_period_us or resources.cpu_quota_us),
-        "cpuset": bool(resources.cpuset_cpus),
-        "OOM killer switched off": resources.oom_kill_disable,
         "more than one network": len(spec.networks) > 1,
         "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
-        "rlimits": bool(process.rlimits),
-        "tmpfs": False,
     }
     for option, wanted in missing.items():
         if wanted:
@@ -97,9 +78,15 @@ def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
 
 
 def complete(
-    spec: container_pb2.ContainerSpec, image: image_pb2.Image, container_id: str, name: str
+    spec: container_pb2.ContainerSpec,
+    image: image_pb2.Image,
+    container_id: str,
+    name: str,
+    borrowed: Sequence[container_pb2.Mount] = (),
 ) -> container_pb2.ContainerSpec:
     """Return the specification with the image's defaults and ours filled in.
+
+    ``borrowed`` are the volumes of other containers that it mounts.
 
     Raises InvalidArgument (NO_COMMAND) when neither says what to run, and of the image's ports what
     validate_ports raises.
@@ -127,12 +114,15 @@ def complete(
     for key, value in config.labels.items():
         if key not in full.labels:
             full.labels[key] = value
+    if spec.HasField("health_check") or config.HasField("health_check"):
+        full.health_check.CopyFrom(complete_health_check(spec.health_check, config))
     _replace(full.exposed_ports, sorted({*config.exposed_ports, *spec.exposed_ports}))
     # The image's may be published, too.
     validate_ports(full)
     _replace(full.volumes, sorted({*config.volumes, *spec.volumes}))
-    if full.volumes:
-        raise NotImplementedYet("volumes: not implemented", option="volumes")
+    mounts = complete_mounts(spec, full.volumes, borrowed, container_id)
+    del full.mounts[:]
+    full.mounts.extend(mounts)
     return full
 
 
@@ -143,7 +133,8 @@ def init_process(spec: container_pb2.ContainerSpec) -> tether_process_pb2.Proces
     ours = {"HOSTNAME": spec.hostname, **({"TERM": "xterm"} if process.tty else {})}
     given = {variable.partition("=")[0] for variable in process.env}
     added = [f"{name}={value}" for name, value in ours.items() if name not in given]
-    _replace(process.env, [*added, *spec.process.env])
+    # One without a value is to be absent, whoever else may have set it: Docker's.
+    _replace(process.env, [*added, *(entry for entry in spec.process.env if "=" in entry)])
     return process
 
 
@@ -161,16 +152,12 @@ def _entrypoint_and_command(
 
 
 def _merge_env(image: Iterable[str], own: Iterable[str]) -> list[str]:
-    """Own variables win over the image's; "NAME" without "=" takes one away, as Docker has it."""
+    """Own variables win over the image's; "NAME" without "=" takes one away in the end."""
     merged: dict[str, str] = {}
     for variable in (DEFAULT_PATH, *image):
         merged[variable.partition("=")[0]] = variable
     for variable in own:
-        key, equals, _ = variable.partition("=")
-        if equals:
-            merged[key] = variable
-        else:
-            merged.pop(key, None)
+        merged[variable.partition("=")[0]] = variable
     return list(merged.values())
 
 

@@ -5,25 +5,29 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TypeVar
 
 from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2
-from vic.tether.v1 import process_pb2 as tether_process_pb2
+from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError, leaf_error
 from services.exec.creation import container_endpoints
-from services.exec.drivers import CreatedMachine, Hypervisor, MachineSpec, StartKind
+from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
 from services.exec.exits import INIT, Exits
+from services.exec.health import probe
+from services.exec.kernels import Kernels
+from services.exec.mounts import uses_volumes
 from services.exec.peers import Peers
 from services.exec.ports import publish
 from services.exec.record import Record
+from services.exec.resources import workload_limits
 from services.exec.spec import init_process
+from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
 
@@ -34,6 +38,17 @@ T = TypeVar("T")
 # A tether that was forked answers in 100 ms, one that cold-boots under emulation in 10 s, and
 # twenty at once on two cores take their turns.
 TETHER_SECONDS = 120.0
+# A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
+# or a machine so busy that starting once more makes little difference.
+READY_SECONDS = 15.0
+# Starts at work at a time. A start is nearly all processor time: sixty at once on two cores have so
+# little of it each that no clone is loaded in time, and all are booted, at twenty times the cost.
+# The others wait for their turn, which comes sooner so.
+LEAST_AT_ONCE = 8
+AT_ONCE_A_CPU = 4
+# What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
+RETIRE_SECONDS = 60.0
+RETIRE_LOOK_SECONDS = 5.0
 # uname(2)'s own bound.
 KERNEL_RELEASE_CHARACTERS = 64
 
@@ -47,14 +62,19 @@ class Starter:
         peers: Peers,
         hypervisor: Hypervisor,
         exits: Exits,
+        kernels: Kernels,
+        modes: StartModes,
         tether_server_name: str,
     ) -> None:
         self._containers = containers
         self._peers = peers
         self._hypervisor = hypervisor
         self._exits = exits
+        self._kernels = kernels
+        self._modes = modes
         self._tether_server_name = tether_server_name
         self._management: network_pb2.InfoResponse | None = None
+        self._room: asyncio.Semaphore | None = None
         # Starts since the service came up; a cold boot is never silent.
         self.starts: Counter[StartKind] = Counter()
 
@@ -65,13 +85,28 @@ class Starter:
         """
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
+        async with await self._find_room():
+            return await self._come_up(fresh)
+
+    async def _find_room(self) -> asyncio.Semaphore:
+        """Return what lets so many starts at work as the processors can serve."""
+        if self._room is None:
+            cpus = (await self._hypervisor.info()).cpus
+            self._room = self._room or asyncio.Semaphore(max(LEAST_AT_ONCE, cpus * AT_ONCE_A_CPU))
+        return self._room
+
+    async def _come_up(self, fresh: Record) -> Record:
         try:
             return await self._boot(fresh)
         except Exception as error:
             leaf = leaf_error(error)
             if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
                 raise
-            log.warning("%s is booted, since it could not be cloned", former.id)
+            again = leaf.metadata.get("start") == StartKind.READY_CLONE.name
+        if again:
+            log.info("%s is started again: the clone that was kept ready failed", fresh.id)
+            return await self._boot(fresh)
+        log.warning("%s is booted, since it could not be cloned", fresh.id)
         return await self._boot(fresh, cold=True)
 
     async def _boot(self, fresh: Record, *, cold: bool = False) -> Record:
@@ -88,11 +123,16 @@ class Starter:
         except BaseException:
             self._exits.forget(record.boot_id)
             raise
+        finally:
+            if isinstance(self._hypervisor, CanKeepReady):
+                self._hypervisor.settled(record.boot_id)
         self._exits.settle(record.boot_id)
         return running
 
     async def _launch(self, record: Record, undo: AsyncExitStack, *, cold: bool) -> Record:
         """Make the VM, connect it, let it run, and run the init process in it."""
+        if uses_volumes(record.spec):
+            undo.push_async_callback(self._undo_attach, record)
         disk_request = disk_pb2.DiskServiceGetRequest(container_id=record.id)
         reservation_request = network_pb2.GetReservationRequest(container_id=record.id)
         async with asyncio.TaskGroup() as group:
@@ -103,6 +143,9 @@ class Starter:
                 _response(self._peers.network.GetReservation(reservation_request))
             )
             management = group.create_task(self._management_network())
+            attached = group.create_task(self._attach(record))
+            kernel = group.create_task(self._kernels.of(record.spec))
+            asked_cold = group.create_task(self._modes.cold(record.spec.labels))
         endpoints = list(reservation.result().endpoints)
         info = management.result()
         machine = MachineSpec(
@@ -113,21 +156,28 @@ class Starter:
             endpoints=endpoints,
             tether_endpoint=f"{info.management_address}:{info.tether_port}",
             tether_server_name=self._tether_server_name,
-            cold=cold,
+            cold=cold or asked_cold.result(),
+            kernel=kernel.result(),
+            volumes=attached.result(),
+            first_start=not record.started_ns,
         )
         undo.push_async_callback(self._undo_bind, record)
         # A port that somebody else has is told before there is a VM.
         published = await publish(self._peers, record)
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
+        bind = network_pb2.BindRequest(container_id=record.id)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._hypervisor.load(record.id, record.boot_id))
-            group.create_task(
-                _response(self._peers.network.Bind(network_pb2.BindRequest(container_id=record.id)))
-            )
-        async with asyncio.TaskGroup() as group:
+            # Interaction takes the boot in while nothing of it runs, and waits for its tether.
             launched = group.create_task(self._launch_init(record))
-            group.create_task(self._hypervisor.run(record.id, record.boot_id))
+            async with asyncio.TaskGroup() as connecting:
+                connecting.create_task(self._hypervisor.load(record.id, record.boot_id))
+                connecting.create_task(_response(self._peers.network.Bind(bind)))
+            await self._hypervisor.run(record.id, record.boot_id)
+            if created.kind is StartKind.READY_CLONE:
+                await asyncio.wait({launched}, timeout=READY_SECONDS)
+                if not launched.done():
+                    await self._hypervisor.check_awake(record.id, record.boot_id)
         response = launched.result()
         self.starts[created.kind] += 1
         return replace(
@@ -136,12 +186,49 @@ class Starter:
             pid=created.pid,
             started_ns=response.started_at.ToNanoseconds(),
             finished_ns=0,
+            vm=self._hypervisor.size(record.spec.resources),
             start_kind=created.kind.value,
             # The guest's own word.
             kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],
             endpoints=tuple(container_endpoints(endpoints)),
             published_ports=published,
         )
+
+    async def _attach(self, record: Record) -> list[volume_pb2.AttachedDisk]:
+        """Take the container's volumes for this boot's VM.
+
+        Waits for those of a container that has ended and whose VM is about to be gone.
+        """
+        if not uses_volumes(record.spec):
+            return []
+        request = volume_pb2.AttachRequest(container_id=record.id, boot_id=record.boot_id)
+        deadline = asyncio.get_running_loop().time() + RETIRE_SECONDS
+        while True:
+            try:
+                return list((await self._peers.volumes.Attach(request)).disks)
+            except VicError as error:
+                if error.reason is not Reason.VOLUME_ATTACHED:
+                    raise
+                holder = await self._containers.get(error.metadata.get("container", ""))
+                if holder is None or not holder.boot_id or holder.state.has_vm:
+                    raise
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+                with suppress(TimeoutError):
+                    # Another replica of this service may have it in hand, and tells nobody.
+                    async with asyncio.timeout(RETIRE_LOOK_SECONDS):
+                        await self._exits.retired(holder)
+
+    async def _undo_attach(self, record: Record) -> None:
+        """Give the volumes back where no VM can have them."""
+        try:
+            await self._hypervisor.destroy(record.id, record.boot_id)
+            await self._peers.volumes.Detach(
+                volume_pb2.DetachRequest(container_id=record.id, boot_id=record.boot_id)
+            )
+        except VicError as error:
+            # The reconciler does it when it is sure.
+            log.warning("the volumes of %s may be attached still: %s", record.id, error.message)
 
     async def _create(self, machine: MachineSpec) -> CreatedMachine:
         try:
@@ -167,19 +254,15 @@ class Starter:
 
     async def _launch_init(self, record: Record) -> process_pb2.LaunchResponse:
         """Ask interaction to run the init process; a VM that ends meanwhile ends the wait."""
-        resources = record.spec.resources
-        limits = tether_process_pb2.WorkloadLimits(
-            memory_bytes=resources.memory_bytes,
-            memory_swap_bytes=resources.memory_swap_bytes,
-            nano_cpus=resources.nano_cpus,
-            pids=max(0, resources.pids_limit),
-        )
+        process = init_process(record.spec)
         request = process_pb2.LaunchRequest(
             container_id=record.id,
             boot_id=record.boot_id,
             process_id=INIT,
-            process=init_process(record.spec),
-            limits=limits,
+            process=process,
+            limits=workload_limits(record.spec.resources),
+            sandbox=record.spec.sandbox,
+            health=probe(record.spec, process),
         )
         launch = asyncio.ensure_future(self._ask_to_launch(request))
         gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())

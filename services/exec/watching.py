@@ -10,10 +10,12 @@ from vic.interaction.v1 import process_pb2
 from portlayer.errors import OutOfRange, VicError, domain_errors, leaf_error
 from services.exec.drivers import Hypervisor
 from services.exec.exits import INIT, Exit, Exits
+from services.exec.facts import Facts
 from services.exec.intake import Intake
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
-from services.exec.store import Containers
+from services.exec.reports import Reports
+from services.exec.store import REPORTS
 
 log = logging.getLogger("vic.exec.watching")
 
@@ -28,16 +30,18 @@ class Watching:
 
     def __init__(
         self,
-        containers: Containers,
+        facts: Facts,
         peers: Peers,
         hypervisor: Hypervisor,
         exits: Exits,
+        reports: Reports,
         reconciler: Reconciler,
     ) -> None:
-        self._containers = containers
+        self._facts = facts
         self._peers = peers
         self._hypervisor = hypervisor
         self._exits = exits
+        self._reports = reports
         self._reconciler = reconciler
         self._works: set[asyncio.Task[None]] = set()
         # The one that takes in the ends of VMs at present.
@@ -64,19 +68,21 @@ class Watching:
                 if isinstance(error, OutOfRange):
                     # Its history no longer reaches back to where we were: what was missed,
                     # comparing finds out.
-                    await self._containers.set_position(source, 0)
+                    await self._facts.set_position(source, 0)
+                    if source == PROCESSES:
+                        await self._facts.set_position(REPORTS, 0)
             # Nothing tells when a peer is back; the channel's own backoff bounds the attempts too.
             await asyncio.sleep(RETRY_SECONDS)
             self._reconciler.doubt()
 
     async def _follow_processes(self) -> None:
         async def confirm(sequence: int) -> None:
-            await self._containers.set_position(PROCESSES, sequence)
+            await self._facts.set_position(PROCESSES, sequence)
             await self._peers.processes.Acknowledge(
                 process_pb2.AcknowledgeRequest(sequence=sequence)
             )
 
-        position = await self._containers.position(PROCESSES)
+        position = await self._facts.position(PROCESSES)
         request = process_pb2.WatchRequest(after_sequence=position)
         async with self._confirming(confirm) as intake:
             async for response in self._peers.processes.Watch(request, wait_for_ready=True):
@@ -84,6 +90,8 @@ class Watching:
                     await intake.take(response.event.sequence, self._process_event(response.event))
 
     def _process_event(self, event: process_pb2.ProcessEvent) -> Coroutine[None, None, None] | None:
+        if event.command or event.HasField("health"):
+            return self._reports.take(event)
         if event.process_id != INIT or event.WhichOneof("event") != "ended":
             return None
         how = Exit(
@@ -95,10 +103,10 @@ class Watching:
 
     async def _follow_machines(self) -> None:
         async def confirm(sequence: int) -> None:
-            await self._containers.set_position(MACHINES, sequence)
+            await self._facts.set_position(MACHINES, sequence)
             await self._hypervisor.forget_exits(sequence)
 
-        position = await self._containers.position(MACHINES)
+        position = await self._facts.position(MACHINES)
         try:
             async with self._confirming(confirm) as intake:
                 self._machines = intake

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from vic.tether.v1 import process_pb2, tether_pb2
 
 from portlayer.errors import Reason, Unavailable, VicError
+from services.interaction.listing import ListInProgress, ProcessTable
 from services.interaction.pulse import Pulse
 
 # A tether that takes no commands while so many wait is as good as away.
@@ -30,6 +31,9 @@ class ControlStream:
         self._container_id = container_id
         self._waiting: deque[tether_pb2.ConnectResponse] = deque()
         self._results: dict[int, asyncio.Future[str]] = {}
+        self._lists: dict[int, ListInProgress] = {}
+        # One list at a time: they are long, and events share the stream with them.
+        self._listing = asyncio.Lock()
         self._commands = 0
         self._changed = Pulse()
         self._error: VicError | None = None
@@ -47,6 +51,8 @@ class ControlStream:
         for result in self._results.values():
             if not result.done():
                 result.set_exception(tether_away(self._container_id))
+        for listing in self._lists.values():
+            listing.fail(tether_away(self._container_id))
         self._changed.beat()
 
     def send(self, message: tether_pb2.ConnectResponse) -> None:
@@ -56,18 +62,8 @@ class ControlStream:
         self._waiting.append(message)
         self._changed.beat()
 
-    def launch(
-        self,
-        process_id: str,
-        process: process_pb2.ProcessSpec,
-        limits: process_pb2.WorkloadLimits,
-        *,
-        init: bool,
-    ) -> None:
+    def launch(self, command: tether_pb2.LaunchCommand) -> None:
         """Ask to run a process. Raises Unavailable (TETHER_AWAY)."""
-        command = tether_pb2.LaunchCommand(process_id=process_id, process=process, init=init)
-        if init:
-            command.limits.CopyFrom(limits)
         self.send(tether_pb2.ConnectResponse(launch=command))
 
     def acknowledge_exit(self, process_id: str) -> None:
@@ -99,6 +95,32 @@ class ControlStream:
             )
         )
 
+    def sample_every(self, milliseconds: int) -> None:
+        """Ask for samples so often, for none with zero. Raises Unavailable (TETHER_AWAY)."""
+        command = tether_pb2.StatsCommand(period_ms=milliseconds)
+        self.send(tether_pb2.ConnectResponse(stats=command))
+
+    async def top(self, ps_args: Sequence[str]) -> ProcessTable:
+        """List the processes. Raises InvalidArgument, Unavailable (TETHER_AWAY)."""
+        async with self._listing:
+            self._commands += 1
+            command_id = self._commands
+            listing = self._lists[command_id] = ListInProgress()
+            try:
+                command = tether_pb2.TopCommand(command_id=command_id, ps_args=ps_args)
+                self.send(tether_pb2.ConnectResponse(top=command))
+                return await listing.table()
+            finally:
+                del self._lists[command_id]
+
+    async def update_limits(self, limits: process_pb2.WorkloadLimits) -> str:
+        """Set other limits; return why that failed, or nothing. Raises Unavailable."""
+        return await self._command(
+            lambda command_id: tether_pb2.ConnectResponse(
+                update_limits=tether_pb2.UpdateLimitsCommand(command_id=command_id, limits=limits)
+            )
+        )
+
     async def _command(self, build: Callable[[int], tether_pb2.ConnectResponse]) -> str:
         self._commands += 1
         command_id = self._commands
@@ -115,6 +137,12 @@ class ControlStream:
         result = self._results.get(command_id)
         if result is not None and not result.done():
             result.set_result(error)
+
+    def take_list(self, part: tether_pb2.ProcessList) -> None:
+        """Take in a part of a list. Raises InvalidArgument for one that is too long."""
+        listing = self._lists.get(part.command_id)
+        if listing is not None:
+            listing.take(part)
 
     async def next(self) -> tether_pb2.ConnectResponse:
         """Return the next message to send. Raises what the stream was closed with."""

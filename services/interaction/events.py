@@ -5,14 +5,17 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from vic.interaction.v1 import process_pb2
+from vic.interaction.v1 import interaction_pb2, process_pb2
+from vic.tether.v1 import health_pb2
 
 from portlayer.errors import OutOfRange
+from services.interaction.processes import INIT
 from services.interaction.pulse import Pulse
 from services.interaction.store import InteractionStore, ProcessRow
 from services.interaction.timestamps import from_ns
 
 _BATCH: Final = 256
+_LONGEST_COMMAND: Final = 4096
 
 
 class EventJournal:
@@ -21,6 +24,8 @@ class EventJournal:
     def __init__(self, store: InteractionStore) -> None:
         self._store = store
         self._events: deque[process_pb2.ProcessEvent] = deque()
+        # The newest of each container among them that tells of its health.
+        self._health: dict[str, process_pb2.ProcessEvent] = {}
         self._changed = Pulse()
         # Numbers become visible in order, whatever the database does.
         self._turn = asyncio.Lock()
@@ -33,10 +38,21 @@ class EventJournal:
             event = process_pb2.ProcessEvent.FromString(serialized)
             event.sequence = sequence
             self._events.append(event)
+            if event.HasField("health"):
+                self._health[event.container_id] = event
             self.newest = sequence
 
+    async def created(self, container_id: str, boot_id: str, process_id: str, spec: bytes) -> None:
+        """Record that a client made a process, which itself is on record when it runs."""
+        event = _event(ProcessRow(container_id, process_id, boot_id, spec))
+        event.created.SetInParent()
+        async with self._turn:
+            event.sequence = await self._store.put_event(event.SerializeToString())
+            self._append(event)
+        self._changed.beat()
+
     async def running(self, row: ProcessRow) -> None:
-        """Record that a process runs."""
+        """Record that a process runs, or that it was tried to."""
         event = _event(row)
         event.running.pid = row.pid
         event.running.started_at.CopyFrom(from_ns(row.started_ns))
@@ -51,18 +67,43 @@ class EventJournal:
         event.ended.finished_at.CopyFrom(from_ns(row.exit.finished_ns))
         await self._record(row, event)
 
+    async def health(self, container_id: str, boot_id: str, health: health_pb2.Health) -> None:
+        """Record the state of a workload's health.
+
+        Probes go on while nobody takes the events, for as long as that may be: where the former
+        event says the same status, the new one takes its place.
+        """
+        event = process_pb2.ProcessEvent(
+            container_id=container_id, boot_id=boot_id, process_id=INIT, health=health
+        )
+        async with self._turn:
+            former = self._health.get(container_id)
+            same = former if former is not None and _says_as_much(former, event) else None
+            number = same.sequence if same is not None else 0
+            event.sequence = await self._store.put_event(event.SerializeToString(), number)
+            if same is not None:
+                self._events.remove(same)
+            self._append(event)
+            self._health[container_id] = event
+        self._changed.beat()
+
+    def _append(self, event: process_pb2.ProcessEvent) -> None:
+        self._events.append(event)
+        self.newest = event.sequence
+
     async def _record(self, row: ProcessRow, event: process_pb2.ProcessEvent) -> None:
         async with self._turn:
             event.sequence = await self._store.put_process(row, event.SerializeToString())
-            self._events.append(event)
-            self.newest = event.sequence
+            self._append(event)
         self._changed.beat()
 
     async def acknowledge(self, sequence: int) -> None:
         """Forget events up to a number."""
         await self._store.remove_events(sequence)
         while self._events and self._events[0].sequence <= sequence:
-            self._events.popleft()
+            gone = self._events.popleft()
+            if self._health.get(gone.container_id) is gone:
+                del self._health[gone.container_id]
 
     def check(self, sequence: int) -> None:
         """Raise OutOfRange when a number was never given: this facet's database was lost since."""
@@ -87,5 +128,19 @@ class EventJournal:
 
 def _event(row: ProcessRow) -> process_pb2.ProcessEvent:
     return process_pb2.ProcessEvent(
-        container_id=row.container_id, boot_id=row.boot_id, process_id=row.process_id
+        container_id=row.container_id,
+        boot_id=row.boot_id,
+        process_id=row.process_id,
+        command="" if row.spec is None else command_of(row.spec),
     )
+
+
+def command_of(spec: bytes) -> str:
+    """Return what a client's process runs, as Docker tells it, and no more of it than is useful."""
+    args = interaction_pb2.CreateExecRequest.FromString(spec).process.args
+    return " ".join(args)[:_LONGEST_COMMAND]
+
+
+def _says_as_much(former: process_pb2.ProcessEvent, event: process_pb2.ProcessEvent) -> bool:
+    same_boot = former.boot_id == event.boot_id
+    return same_boot and former.health.status == event.health.status

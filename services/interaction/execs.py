@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from vic.interaction.v1 import interaction_pb2
-from vic.tether.v1 import process_pb2
+from vic.tether.v1 import process_pb2, tether_pb2
 
 from portlayer.errors import (
     AlreadyExists,
@@ -69,6 +69,7 @@ class Execs:
             raise FailedPrecondition(f"more than {MAX_PROCESSES} execs", Reason.LIMIT_EXCEEDED)
         # On record when it runs; until then a restart forgets it, as dockerd does.
         process = session.execs[exec_id] = Process(exec_id, serialized)
+        await session.created(process)
         return process
 
     def claim(self, exec_id: str) -> tuple[Session, Process]:
@@ -96,9 +97,7 @@ class Execs:
         await self._launcher.launch(
             session,
             session.boot_id,
-            process.process_id,
-            spec,
-            process_pb2.WorkloadLimits(),
+            tether_pb2.LaunchCommand(process_id=process.process_id, process=spec),
             LAUNCH_SECONDS,
         )
 

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from vic.tether.v1 import process_pb2
+from vic.tether.v1 import process_pb2, tether_pb2
 
+from portlayer.errors import InvalidArgument, Reason
 from services.interaction.control import ControlStream, tether_away
+from services.interaction.listing import ProcessTable
 from services.interaction.processes import INIT, Phase, Process
 from services.interaction.race import all_of
 from services.interaction.sessions import Session, not_running
@@ -40,9 +42,7 @@ class Launcher:
         self,
         session: Session,
         boot_id: str,
-        process_id: str,
-        spec: process_pb2.ProcessSpec,
-        limits: process_pb2.WorkloadLimits,
+        command: tether_pb2.LaunchCommand,
         seconds: float,
     ) -> Launched:
         """Run a process, or return what became of it when that was asked before.
@@ -50,6 +50,7 @@ class Launcher:
         Raises FailedPrecondition (LAUNCH_FAILED, NOT_RUNNING) and Unavailable (TETHER_AWAY) when
         nothing was heard of the tether of that boot in time.
         """
+        process_id = command.process_id
         async with _answered(session, seconds):
             if process_id == INIT and boot_id != session.boot_id:
                 await session.retire(session.boot_id)
@@ -59,25 +60,23 @@ class Launcher:
                 launched: Launched
                 _, launched = await all_of(
                     self._store.set_boot(session.container_id, boot_id),
-                    self._run(session, process, spec, limits),
+                    self._run(session, process, command),
                 )
                 return launched
             process = session.prepare(boot_id, process_id)
-            return await self._run(session, process, spec, limits)
+            return await self._run(session, process, command)
 
     async def _run(
         self,
         session: Session,
         process: Process,
-        spec: process_pb2.ProcessSpec,
-        limits: process_pb2.WorkloadLimits,
+        command: tether_pb2.LaunchCommand,
     ) -> Launched:
         boot_id = process.boot_id
         while True:
             control = await session.tether(boot_id)
             if process.phase is Phase.NEW:
-                init = process.process_id == INIT
-                control.launch(process.process_id, spec, limits, init=init)
+                control.launch(command)
             await _settled(session, process, control)
             if process.failure is not None:
                 raise process.failure.error()
@@ -105,6 +104,25 @@ class Launcher:
             error = await control.resize(process_id, window)
         if error:
             raise not_running(session.container_id)
+
+    async def top(self, session: Session, ps_args: Sequence[str]) -> ProcessTable:
+        """List the processes.
+
+        Raises FailedPrecondition (NOT_RUNNING), InvalidArgument, Unavailable (TETHER_AWAY).
+        """
+        process = running_process(session, INIT)
+        async with _answered(session, COMMAND_SECONDS):
+            control = await session.tether(process.boot_id)
+            return await control.top(ps_args)
+
+    async def update_limits(self, session: Session, limits: process_pb2.WorkloadLimits) -> None:
+        """Set the workload's limits. Raises InvalidArgument, Unavailable (TETHER_AWAY)."""
+        if not session.boot_id:
+            raise tether_away(session.container_id)
+        async with _answered(session, COMMAND_SECONDS):
+            error = await (await session.tether(session.boot_id)).update_limits(limits)
+        if error:
+            raise InvalidArgument(error, Reason.INVALID_SPEC)
 
     async def power_off(self, session: Session) -> None:
         """Ask to power the VM off. Raises Unavailable (TETHER_AWAY)."""

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import grpc
 from vic.interaction.v1 import process_pb2, process_pb2_grpc
+from vic.tether.v1 import tether_pb2
 
 from services.interaction.events import EventJournal
 from services.interaction.launch import Launcher
@@ -71,9 +72,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         launched = await self._launcher.launch(
             self._sessions.get(request.container_id),
             request.boot_id,
-            request.process_id or INIT,
-            request.process,
-            request.limits,
+            _command(request),
             seconds,
         )
         return process_pb2.LaunchResponse(
@@ -89,6 +88,14 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         session = self._sessions.get(request.container_id)
         await self._launcher.signal(session, request.process_id or INIT, request.signal)
         return process_pb2.SignalResponse()
+
+    async def UpdateLimits(
+        self, request: process_pb2.UpdateLimitsRequest, context: Context
+    ) -> process_pb2.UpdateLimitsResponse:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+        await self._launcher.update_limits(session, request.limits)
+        return process_pb2.UpdateLimitsResponse()
 
     async def PowerOff(
         self, request: process_pb2.PowerOffRequest, context: Context
@@ -126,3 +133,18 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         """See the contract."""
         await self._journal.acknowledge(request.sequence)
         return process_pb2.AcknowledgeResponse()
+
+
+def _command(request: process_pb2.LaunchRequest) -> tether_pb2.LaunchCommand:
+    """Return what a tether is told to run; what holds for the whole container comes with init."""
+    process_id = request.process_id or INIT
+    if process_id != INIT:
+        return tether_pb2.LaunchCommand(process_id=process_id, process=request.process)
+    return tether_pb2.LaunchCommand(
+        process_id=process_id,
+        process=request.process,
+        init=True,
+        limits=request.limits,
+        sandbox=request.sandbox,
+        health=request.health if request.HasField("health") else None,
+    )

@@ -12,6 +12,9 @@ from services.interaction.streams import ProcessStreams
 INIT = "init"
 """Process ID of every container's first process."""
 
+FILES = "files-"
+"""How the process IDs of work on a container's files begin; 64 hexadecimal digits follow."""
+
 KILLED = 137
 """Exit code of a process that went with its VM, as if SIGKILL had ended it."""
 
@@ -73,6 +76,11 @@ class Process:
     def of_a_client(self) -> bool:
         """Whether a client made it, rather than exec."""
         return self.spec is not None
+
+    @property
+    def transient(self) -> bool:
+        """Whether nothing is recorded of it: work on files, which its client's going ends."""
+        return self.process_id.startswith(FILES)
 
     @property
     def running(self) -> bool:

@@ -23,6 +23,7 @@ from services.interaction.attach import (
     send_output,
 )
 from services.interaction.execs import Execs, asked
+from services.interaction.files import Files
 from services.interaction.launch import Launcher, running_process
 from services.interaction.logreader import ALL, LogQuery, LogRecord
 from services.interaction.output import Stream
@@ -32,6 +33,7 @@ from services.interaction.registry import Sessions
 from services.interaction.sessions import Session
 from services.interaction.streams import OutputQueue
 from services.interaction.timestamps import from_ns, to_ns
+from services.interaction.watching import follow
 
 log = logging.getLogger("vic.interaction.server")
 
@@ -47,11 +49,17 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
     """Serves vic.interaction.v1.InteractionService."""
 
     def __init__(
-        self, sessions: Sessions, execs: Execs, launcher: Launcher, closing: Closing
+        self,
+        sessions: Sessions,
+        execs: Execs,
+        launcher: Launcher,
+        files: Files,
+        closing: Closing,
     ) -> None:
         self._sessions = sessions
         self._execs = execs
         self._launcher = launcher
+        self._files = files
         self._closing = closing
         # The event loop itself keeps no task alive.
         self._launching: set[asyncio.Task[None]] = set()
@@ -188,6 +196,74 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
             raise FailedPrecondition("the process has no terminal", Reason.NO_TTY)
         await self._launcher.resize(session, process_id, request.window)
         return interaction_pb2.ResizeResponse()
+
+    async def Stats(  # type: ignore[override] # writes the context
+        self, request: interaction_pb2.StatsRequest, context: Context
+    ) -> None:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+        await until_first(
+            self._send_stats(session, context, stream=request.stream), self._closing.watch()
+        )
+
+    async def _send_stats(self, session: Session, context: Context, *, stream: bool) -> None:
+        async with aclosing(follow(session)) as samples:
+            async for sample in samples:
+                await context.write(interaction_pb2.StatsResponse(sample=sample))
+                if not stream:
+                    return
+
+    async def Top(
+        self, request: interaction_pb2.TopRequest, context: Context
+    ) -> interaction_pb2.TopResponse:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+        table = await self._launcher.top(session, request.ps_args)
+        return interaction_pb2.TopResponse(
+            titles=table.titles,
+            rows=[interaction_pb2.TopRow(columns=row) for row in table.rows],
+        )
+
+    async def StatPath(
+        self, request: interaction_pb2.StatPathRequest, context: Context
+    ) -> interaction_pb2.StatPathResponse:
+        """See the contract."""
+        stat = await self._files.stat(self._sessions.get(request.container_id), request.path)
+        return interaction_pb2.StatPathResponse(stat=stat)
+
+    async def GetArchive(  # type: ignore[override] # writes the context
+        self, request: interaction_pb2.GetArchiveRequest, context: Context
+    ) -> None:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+
+        async def begin(stat: interaction_pb2.PathStat) -> None:
+            await context.write(interaction_pb2.GetArchiveResponse(stat=stat))
+
+        async def send(data: bytes) -> None:
+            await context.write(interaction_pb2.GetArchiveResponse(data=data))
+
+        getting = self._files.get(session, request.path, begin, send)
+        await until_first(getting, self._closing.watch())
+
+    async def PutArchive(  # reads the context
+        self, request_iterator: object, context: Context
+    ) -> interaction_pb2.PutArchiveResponse:
+        """See the contract."""
+        start = await _start(context)
+        session = self._sessions.get(start.container_id)
+        write = tether_process_pb2.FileWrite(
+            path=start.path,
+            no_overwrite_dir_non_dir=start.no_overwrite_dir_non_dir,
+            owner=start.owner,
+        )
+
+        async def read() -> bytes | None:
+            message = await context.read()
+            return None if message is grpc.aio.EOF else check_input(message.data)
+
+        await until_first(self._files.put(session, write, read), self._closing.watch())
+        return interaction_pb2.PutArchiveResponse()
 
     async def Logs(  # type: ignore[override] # writes the context
         self, request: interaction_pb2.LogsRequest, context: Context

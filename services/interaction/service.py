@@ -12,6 +12,7 @@ from portlayer.server import FacetServer
 from portlayer.store import Store, open_store
 from services.interaction.events import EventJournal
 from services.interaction.execs import Execs
+from services.interaction.files import Files
 from services.interaction.launch import Launcher
 from services.interaction.logstore import LogStore
 from services.interaction.process_server import ProcessServicer
@@ -47,7 +48,7 @@ class InteractionService:
         execs = Execs(self.sessions, launcher, tables)
         self._clients = FacetServer(credentials, instance_id, ACCESS, [INTERACTION, PROCESSES])
         interaction_pb2_grpc.add_InteractionServiceServicer_to_server(
-            InteractionServicer(self.sessions, execs, launcher, self._closing),
+            InteractionServicer(self.sessions, execs, launcher, Files(launcher), self._closing),
             self._clients.server,
         )
         process_pb2_grpc.add_ProcessServiceServicer_to_server(

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from vic.tether.v1 import health_pb2
+
 from portlayer.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -21,11 +23,15 @@ from services.interaction.pace import Pace
 from services.interaction.processes import INIT, KILLED, LaunchFailure, Phase, Process
 from services.interaction.pulse import Pulse
 from services.interaction.store import ContainerRow, Exit, InteractionStore, Options, ProcessRow
+from services.interaction.usage import UsageHub
 
 log = logging.getLogger("vic.interaction.sessions")
 
 # More than any workload runs at once; a tether that claims more is not believed.
 MAX_PROCESSES: Final = 4096
+# Of a health check, with some room for each result's other fields and for what isn't ASCII.
+MAX_RESULTS: Final = 5
+MAX_HEALTH_BYTES: Final = MAX_RESULTS * 4 * 4096
 
 
 class Session:
@@ -43,6 +49,7 @@ class Session:
         self.boot_id = row.boot_id
         self.changed = Pulse()
         self.pace = Pace()
+        self.usage = UsageHub(lambda: self._controls.get(self.boot_id), self.changed)
         self.open_streams = 0
         """Streams that its tether has open."""
         self.removed = False
@@ -51,6 +58,8 @@ class Session:
         self.execs: dict[str, Process] = {}
         """Additional processes that clients made, by ID; also those of former boots."""
         self._next_init = Process(INIT)
+        self._health: health_pb2.Health | None = None
+        """What the tether of the present boot told last of its workload's health."""
         self._controls: dict[str, ControlStream] = {}
         self._container_log = container_log
         self._store = store
@@ -120,13 +129,19 @@ class Session:
         self.tell()
 
     async def tether(self, boot_id: str) -> ControlStream:
-        """Return the control stream of a boot's tether as soon as it is there."""
-        await self.changed.wait_for(lambda: boot_id in self._controls)
+        """Return the control stream of a boot's tether as soon as it is there.
+
+        Raises FailedPrecondition (NOT_RUNNING) when the boot is the present one no more.
+        """
+        await self.changed.wait_for(lambda: boot_id in self._controls or boot_id != self.boot_id)
+        if boot_id not in self._controls:
+            raise not_running(self.container_id)
         return self._controls[boot_id]
 
     def adopt(self, boot_id: str) -> None:
         """Make a boot the present one; the former one was retired."""
         self.boot_id = boot_id
+        self._health = None
         self.tell()
 
     async def retire(self, boot_id: str) -> None:
@@ -193,7 +208,17 @@ class Session:
             raise InvalidArgument("too many processes")
         for process_id in process_ids:
             if process_id and process_id not in self.processes:
-                self.prepare(boot_id, process_id)
+                process = self.prepare(boot_id, process_id)
+                if process.transient:
+                    # Its client was cut off with the former life of this service.
+                    process.streams.stdin.finish()
+
+    def drop(self, process: Process) -> None:
+        """Forget a process whose client is gone; the tether is told so when it asks."""
+        process.end(Phase.ENDED)
+        if self.processes.get(process.process_id) is process:
+            del self.processes[process.process_id]
+        self.tell()
 
     async def started(self, boot_id: str, process_id: str, pid: int, started_ns: int) -> None:
         """Take in that a process runs, as often as the tether says so."""
@@ -206,12 +231,27 @@ class Session:
             self.tell()
             # Who waits for the launch goes on before the record is written.
             await asyncio.sleep(0)
-        if not process.recorded:
-            if process.of_a_client:
-                await self._store.put_process(process.row(self.container_id))
-            else:
-                await self._journal.running(process.row(self.container_id))
+        if not process.recorded and not process.transient:
+            await self._journal.running(process.row(self.container_id))
             process.recorded = True
+
+    async def created(self, process: Process) -> None:
+        """Record that a client made a process."""
+        assert process.spec is not None
+        await self._journal.created(
+            self.container_id, self.boot_id, process.process_id, process.spec
+        )
+
+    async def take_health(self, boot_id: str, health: health_pb2.Health) -> None:
+        """Take in the state of the workload's health. Raises InvalidArgument for what can't be."""
+        if boot_id != self.boot_id or self.removed or health == self._health:
+            return
+        if len(health.results) > MAX_RESULTS or health.ByteSize() > MAX_HEALTH_BYTES:
+            raise InvalidArgument("the results of a health check are too long")
+        if health.status not in health_pb2.HealthStatus.values():
+            raise InvalidArgument("no such status of health")
+        self._health = health
+        await self._journal.health(self.container_id, boot_id, health)
 
     async def failed(self, boot_id: str, process_id: str, failure: LaunchFailure) -> None:
         """Take in that a process could not be started."""
@@ -223,7 +263,7 @@ class Session:
         self.tell()
         if process.of_a_client:
             process.exit = Exit(failure.exit_code, oom_killed=False, finished_ns=time.time_ns())
-            await self._store.put_process(process.row(self.container_id))
+            await self._journal.running(process.row(self.container_id))
 
     async def exited(self, boot_id: str, process_id: str, how: Exit) -> None:
         """Take in that a process has ended: record it after its last byte, and acknowledge it."""
@@ -260,10 +300,7 @@ class Session:
             await self._container_log.close()
 
     async def _put_end(self, process: Process) -> None:
-        """Record an end; of what exec didn't launch it isn't told, as it has no use for it."""
-        if process.of_a_client:
-            await self._store.put_process(process.row(self.container_id))
-        else:
+        if not process.transient:
             await self._journal.ended(process.row(self.container_id))
 
     def _find(self, boot_id: str, process_id: str) -> Process | None:

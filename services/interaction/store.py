@@ -161,6 +161,15 @@ class InteractionStore:
         primary_key: Any = inserted.inserted_primary_key
         return int(primary_key[0])
 
+    async def put_event(self, event: bytes, instead_of: int = 0) -> int:
+        """Write an event in the place of an older one, if any; return its number."""
+        async with self._store.transaction() as connection:
+            inserted = await connection.execute(_events.insert().values(event=event))
+            if instead_of:
+                await connection.execute(_events.delete().where(_events.c.sequence == instead_of))
+        primary_key: Any = inserted.inserted_primary_key
+        return int(primary_key[0])
+
     async def remove_processes(self, container_id: str, process_ids: Iterable[str]) -> None:
         """Delete processes."""
         async with self._store.transaction() as connection:

@@ -126,6 +126,7 @@ class _Link:
                 sending = group.create_task(self._send())
                 await self._adopted()
                 await self._take_hello(hello, group)
+            self._session.usage.connected(self._control)
             while (message := await _read(self._context)) is not None:
                 await self._session.pace.message()
                 await self._take(message, group)
@@ -154,6 +155,8 @@ class _Link:
             )
             if state.HasField("exited"):
                 group.create_task(self._take_exit(state.exited))
+        if hello.HasField("health"):
+            await session.take_health(self._boot_id, hello.health)
 
     async def _take(self, message: tether_pb2.ConnectRequest, group: asyncio.TaskGroup) -> None:
         session = self._session
@@ -175,8 +178,11 @@ class _Link:
             case "result":
                 self._control.settle(message.result.command_id, message.result.error)
             case "stats":
-                # Nobody asked for it.
-                log.debug("dropped statistics")
+                session.usage.take(self._boot_id, message.stats)
+            case "health":
+                await session.take_health(self._boot_id, message.health)
+            case "process_list":
+                self._control.take_list(message.process_list)
             case _:
                 raise InvalidArgument("this message has no place here")
 

@@ -9,6 +9,7 @@ from vic.network.v1 import network_pb2_grpc
 
 from portlayer.errors import VicError
 from portlayer.identity import Credentials
+from portlayer.journal import Journal
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
@@ -46,7 +47,10 @@ def _names(settings: NetworkSettings, networks: Networks, endpoints: Endpoints) 
         return of_host(settings.dns_servers, networks.subnets())
 
     answers = Answers(endpoints.directory, endpoints.networks_of)
-    return Names(answers, NameServer(networks.all, answers, Upstream(servers)))
+    server = NameServer(
+        networks.all, answers, Upstream(servers), resolvers_of=endpoints.resolvers_of
+    )
+    return Names(answers, server)
 
 
 async def serve(settings: NetworkSettings) -> None:
@@ -55,6 +59,7 @@ async def serve(settings: NetworkSettings) -> None:
     if _resolvers(settings).servers == PUBLIC_SERVERS:
         log.warning("the host names no resolver that containers can reach; they get public ones")
     store = await NetworkStore.open(settings.database)
+    journal = Journal(settings.state_dir / "events.jsonl")
     driver = _driver(settings)
     try:
         networks = Networks(
@@ -63,6 +68,7 @@ async def serve(settings: NetworkSettings) -> None:
             slot=settings.slot,
             mtu=settings.mtu,
             machine_lock=settings.machine_lock,
+            journal=journal,
         )
         endpoints = Endpoints(store, networks, driver)
         await networks.load()
@@ -74,6 +80,7 @@ async def serve(settings: NetworkSettings) -> None:
         publications = Publications(store, networks, endpoints, driver)
         await publications.load()
         await driver.start(networks.segments(), endpoints.ports(), publications.forwards())
+        networks.happenings.load(endpoints.all(), endpoints.bound)
         names = _names(settings, networks, endpoints)
         networks.followers.append(names.server.ensure)
         await names.server.ensure()
@@ -95,6 +102,7 @@ async def serve(settings: NetworkSettings) -> None:
             reconciling = group.create_task(reconciler.run())
             await server.start(settings.addresses)
             await stopping.wait()
+            journal.end_streams()
             await server.stop()
             reconciling.cancel()
             await names.server.close()

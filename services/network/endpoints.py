@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from portlayer.errors import (
     AlreadyExists,
@@ -18,6 +18,7 @@ from services.network.drivers import Driver, Port
 from services.network.finish import finish
 from services.network.ipam import mac_of, parse_ipv4, parse_mac
 from services.network.model import Endpoint, Kind, Network, Reservation, Wish
+from services.network.names.answers import serves
 from services.network.names.directory import Directory
 from services.network.networks import Networks
 from services.network.store import NetworkStore
@@ -79,7 +80,12 @@ class Endpoints:
         )
 
     async def reserve(
-        self, container_id: str, container_name: str, hostname: str, wishes: Sequence[Wish]
+        self,
+        container_id: str,
+        container_name: str,
+        hostname: str,
+        wishes: Sequence[Wish],
+        resolvers: Sequence[IPv4Address | IPv6Address] = (),
     ) -> Reservation:
         """Give a container an endpoint on the management network and one for each wish.
 
@@ -89,11 +95,12 @@ class Endpoints:
         async with self._turns.of(container_id):
             known = self._reservations.get(container_id)
             if known is not None:
-                if known.wishes != tuple(wishes):
+                if (known.wishes, known.resolvers) != (tuple(wishes), tuple(resolvers)):
                     raise AlreadyExists(
                         f"container {container_id} has other endpoints", Reason.RESERVATION_EXISTS
                     )
                 return known
+            self._check_resolvers(wishes, resolvers)
             with ExitStack() as undo:
                 endpoints = self._make(container_id, wishes, undo)
                 reservation = Reservation(
@@ -103,6 +110,7 @@ class Endpoints:
                     wishes=tuple(wishes),
                     endpoints=endpoints,
                     created_at=datetime.now(UTC),
+                    resolvers=tuple(resolvers),
                 )
                 await finish(self._record(reservation, undo))
             return reservation
@@ -119,6 +127,10 @@ class Endpoints:
     def container_ids(self) -> list[str]:
         """Return the IDs of all containers that have endpoints."""
         return list(self._reservations)
+
+    def all(self) -> list[Endpoint]:
+        """Return all endpoints there are."""
+        return [e for reservation in self._reservations.values() for e in reservation.endpoints]
 
     def of_network(self, network: Network) -> list[Endpoint]:
         """Return the endpoints in a network."""
@@ -146,6 +158,7 @@ class Endpoints:
         async with self._turns.of(container_id):
             reservation = self.get(container_id)
             await self._driver.attach(self.ports([reservation]))
+            self._networks.happenings.connected(reservation.endpoints)
             return reservation
 
     async def unbind(self, container_id: str) -> None:
@@ -168,14 +181,24 @@ class Endpoints:
 
         That network comes first, and is the only one where the address is nobody's.
         """
-        owner = self.directory.owner(network.id, address)
-        reservation = None if owner is None else self._reservations.get(owner.container_id)
+        reservation = self._owner(network, address)
         endpoints = () if reservation is None else reservation.endpoints
         others = [self._networks.get(endpoint.network_id) for endpoint in endpoints]
         return [
             network,
             *(o for o in others if o.id != network.id and not o.predefined and not o.management),
         ]
+
+    def resolvers_of(
+        self, network: Network, address: IPv4Address
+    ) -> Sequence[IPv4Address | IPv6Address]:
+        """Return the name servers that the owner of an address has of its own; none: the host's."""
+        reservation = self._owner(network, address)
+        return () if reservation is None else reservation.resolvers
+
+    def _owner(self, network: Network, address: IPv4Address) -> Reservation | None:
+        owner = self.directory.owner(network.id, address)
+        return None if owner is None else self._reservations.get(owner.container_id)
 
     async def release(self, container_id: str) -> None:
         """Give a container's addresses back. Idempotent."""
@@ -222,6 +245,20 @@ class Endpoints:
         reservation = self._reservations.get(container_id)
         if reservation is not None:
             await self._driver.detach([port.name for port in self.ports([reservation])])
+            self._networks.happenings.disconnected(reservation.endpoints)
+
+    def _check_resolvers(
+        self, wishes: Sequence[Wish], resolvers: Sequence[IPv4Address | IPv6Address]
+    ) -> None:
+        """Refuse a container's own loopback where the host's name server would ask in its place."""
+        networks = [self._networks.find(wish.network) for wish in wishes]
+        for address in resolvers:
+            if address.is_loopback and any(map(serves, networks)):
+                raise InvalidArgument(
+                    f"name server {address}: on a network that has a name server of its own, that "
+                    "one asks in the container's place, and can't reach the container's loopback",
+                    Reason.INVALID_ADDRESS,
+                )
 
     def _make(
         self, container_id: str, wishes: Sequence[Wish], undo: ExitStack

@@ -1,12 +1,13 @@
 """Between the contract's messages and the service's own values."""
 
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.network.v1 import network_pb2 as pb
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from portlayer.journal import Entry
 from services.network.drivers import Forward, Transport
 from services.network.endpoints import Endpoints
 from services.network.ipam import parse_ipv4
@@ -86,6 +87,7 @@ class Encoder:
         if not network.management and network.kind is not Kind.NONE:
             if network.pool is not None and self._has_names(network):
                 resolvers = resolvers.behind(network.pool.gateway)
+                message.own_name_server = True
             message.dns_servers.extend(resolvers.servers)
             message.dns_search.extend(resolvers.search)
             message.dns_options.extend(resolvers.options)
@@ -138,6 +140,20 @@ def wishes(requests: Sequence[pb.EndpointRequest]) -> list[Wish]:
         )
         for request in requests
     ]
+
+
+def resolvers(texts: Sequence[str]) -> list[IPv4Address | IPv6Address]:
+    """Return a container's own name servers. Raises InvalidArgument (INVALID_ADDRESS)."""
+    found = []
+    for text in texts:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            raise InvalidArgument(
+                f"invalid name server {text!r}: not an IP address", Reason.INVALID_ADDRESS
+            ) from None
+        found.append(address)
+    return found
 
 
 def port_wishes(ports: Sequence[pb.PublishedPort]) -> list[PortWish]:
@@ -198,3 +214,15 @@ def _address(text: str, what: str) -> IPv4Address | None:
         return IPv4Address(text)
     except ValueError as error:
         raise InvalidArgument(f"invalid {what} {text}", Reason.INVALID_NETWORK) from error
+
+
+def event(entry: Entry) -> pb.Event:
+    """Return an event's message."""
+    message = pb.Event(
+        sequence=entry.sequence,
+        kind=entry.kind,  # type: ignore[arg-type]
+        network_id=entry.actor,
+        attributes=entry.attributes,
+    )
+    message.time.FromNanoseconds(entry.time_ns)
+    return message

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from services.network.drivers import MANAGEMENT_ORDINAL
 
@@ -108,3 +108,5 @@ class Reservation:
     wishes: tuple[Wish, ...]
     endpoints: tuple[Endpoint, ...]
     created_at: datetime
+    resolvers: tuple[IPv4Address | IPv6Address, ...] = ()
+    """Who is asked for it about names that its networks don't have; empty: the host's."""

@@ -17,9 +17,11 @@ from portlayer.errors import (
     NotFound,
     Reason,
 )
+from portlayer.journal import Journal
 from services.network import pools
 from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment
 from services.network.finish import finish
+from services.network.happenings import Happenings
 from services.network.ipam import AddressPool
 from services.network.model import Kind, LabelRule, Network, Pool
 from services.network.options import ANY_ADDRESS, default_bridge_options, parse_options
@@ -39,7 +41,14 @@ class Networks:
     """All networks. The database is the record; what is here is read from it at start."""
 
     def __init__(
-        self, store: NetworkStore, driver: Driver, *, slot: int, mtu: int, machine_lock: Path
+        self,
+        store: NetworkStore,
+        driver: Driver,
+        *,
+        slot: int,
+        mtu: int,
+        machine_lock: Path,
+        journal: Journal,
     ) -> None:
         self._store = store
         self._driver = driver
@@ -48,6 +57,7 @@ class Networks:
         self._machine_lock = machine_lock
         self._networks: dict[str, Network] = {}
         self._addresses: dict[str, AddressPool] = {}
+        self.happenings = Happenings(journal, self.get)
         self.followers: list[Callable[[], Awaitable[None]]] = []
         """Called when a network has come or gone, before whoever asked for it is told."""
         # Ordinals and subnets are chosen by one caller at a time.
@@ -207,7 +217,7 @@ class Networks:
                 segment = self.segment(network)
                 undo.push_async_callback(self._driver.remove_segment, segment.ordinal)
                 await self._driver.add_segment(segment)
-            await finish(self._record(network, undo))
+            await finish(self._record_new(network, undo))
             await self._tell()
             return network
 
@@ -225,6 +235,7 @@ class Networks:
             except (NotFound, FailedPrecondition):
                 # Somebody else removed or joined it meanwhile.
                 continue
+        self.happenings.pruned()
         return removed
 
     async def remove(self, reference: str) -> Network:
@@ -260,6 +271,7 @@ class Networks:
             self._networks[network.id] = network
             self._addresses[network.id] = addresses
             raise
+        self.happenings.destroyed(network)
         assert network.ordinal is not None
         await self._tell()
         await self._driver.remove_segment(network.ordinal)
@@ -323,6 +335,10 @@ class Networks:
     def _free_ordinal(self) -> int:
         used = {network.ordinal for network in self._networks.values()}
         return next(number for number in range(1, len(used) + 2) if number not in used)
+
+    async def _record_new(self, network: Network, undo: AsyncExitStack) -> None:
+        await self._record(network, undo)
+        self.happenings.created(network)
 
     async def _record(self, network: Network, undo: AsyncExitStack | None = None) -> None:
         await self._store.add_network(network)

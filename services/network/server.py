@@ -1,6 +1,7 @@
 """The RPC shell: decode, call, encode."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -108,6 +109,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
             request.container_name,
             request.hostname,
             messages.wishes(request.endpoints),
+            messages.resolvers(request.dns_servers),
         )
         found = self._encode.endpoints(reservation.endpoints, self._resolvers())
         return pb.ReserveResponse(endpoints=found)
@@ -167,6 +169,21 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         await self._publications.unpublish(_named(request.container_id))
         await self._endpoints.release(request.container_id)
         return pb.ReleaseResponse()
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        """Tell what happens to networks."""
+        journal = self._networks.happenings.journal
+        since = request.since.ToNanoseconds() if request.HasField("since") else 0
+        until = request.until.ToNanoseconds() if request.HasField("until") else 0
+        after = journal.start_of(request.after_sequence, since)
+        started = pb.WatchEventsStarted(sequence=journal.newest)
+        yield pb.WatchEventsResponse(started=started)
+        following = journal.follow(after, since_ns=since, until_ns=until)
+        async with aclosing(following) as entries:
+            async for entry in entries:
+                yield pb.WatchEventsResponse(event=messages.event(entry))
 
 
 def _named(container_id: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ _reservations = sa.Table(
     sa.Column("container_name", sa.Text),
     sa.Column("hostname", sa.Text),
     sa.Column("wishes", sa.JSON),
+    sa.Column("resolvers", sa.JSON),
     sa.Column("created_at", sa.DateTime(timezone=True)),
 )
 _endpoints = sa.Table(
@@ -155,6 +156,7 @@ class NetworkStore:
             "container_name": reservation.container_name,
             "hostname": reservation.hostname,
             "wishes": [asdict(wish) for wish in reservation.wishes],
+            "resolvers": [str(address) for address in reservation.resolvers],
             "created_at": reservation.created_at,
         }
         rows = [
@@ -321,6 +323,7 @@ def _reservation(row: Row, endpoints: Iterable[Endpoint]) -> Reservation:
         wishes=tuple(Wish(**{**wish, "aliases": tuple(wish["aliases"])}) for wish in row["wishes"]),
         endpoints=tuple(endpoints),
         created_at=_moment(row["created_at"]),
+        resolvers=tuple(ip_address(text) for text in row["resolvers"]),
     )
 
 

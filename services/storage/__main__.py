@@ -8,17 +8,23 @@ from contextlib import AsyncExitStack
 from vic.storage.v1 import disk_pb2_grpc, image_pb2_grpc, volume_pb2_grpc
 
 from portlayer.identity import Credentials
+from portlayer.journal import Journal
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
+from services.storage.archive_work import ArchiveWork
+from services.storage.authoring.loading import Loader
+from services.storage.authoring.maker import ImageMaker
 from services.storage.compile_pool import CompilePool, LayerLimits
 from services.storage.disks import DiskStore
+from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
 from services.storage.imagec.download import Downloader, DownloadPolicy
 from services.storage.imagec.endpoints import Endpoints
 from services.storage.imagec.layer_work import LayerWork
 from services.storage.imagec.pull import Puller
 from services.storage.imagec.push import Pusher
+from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.registry import Registries
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images
@@ -26,6 +32,11 @@ from services.storage.roles import ACCESS, SERVICES
 from services.storage.server import DiskServicer, ImageServicer
 from services.storage.settings import StorageSettings
 from services.storage.threads import in_thread
+from services.storage.volumes.catalogue import Volumes
+from services.storage.volumes.holding import Holding
+from services.storage.volumes.server import VolumeServicer
+from services.storage.volumes.stores import VolumeStores
+from services.storage.volumes.uses import Uses
 
 
 async def serve(settings: StorageSettings) -> None:
@@ -50,28 +61,60 @@ async def serve(settings: StorageSettings) -> None:
             ),
         )
         stack.push_async_callback(pool.close)
-        transport = Transport()
+        transport = Transport(settings.registry_authorities, settings.proxies)
         stack.push_async_callback(transport.close)
-        endpoints = Endpoints(settings.insecure_registries, settings.registry_mirrors)
+        endpoints = Endpoints(
+            settings.insecure_registries, settings.registry_mirrors, settings.allowed_registries
+        )
         downloader = Downloader(DownloadPolicy(concurrent=settings.max_concurrent_downloads))
         registries = Registries(transport, endpoints)
-        puller = Puller(registries, store, LayerWork(store, downloader, pool))
+        layers = LayerWork(store, downloader, pool)
+        puller = Puller(registries, store, layers)
         pusher = Pusher(registries, store)
+        archives = ArchiveWork(pool, store.blobs.directory)
+        maker = ImageMaker(store, layers, archives)
+        loader = Loader(store, maker, archives)
         images = Images(store, disks.records)
+        journal = await in_thread(Journal, settings.state_dir / "image-events.jsonl")
+        uses = await in_thread(Uses, settings.state_dir)
+        volume_events = await in_thread(Journal, settings.state_dir / "volume-events.jsonl")
+        stores = await in_thread(
+            VolumeStores,
+            settings.state_dir / "volumes",
+            settings.volume_stores,
+            settings.volume_directories,
+        )
+        volumes = await in_thread(Volumes, stores, uses, volume_events, settings.volume_size_bytes)
         server = FacetServer(credentials, settings.instance_id, ACCESS, SERVICES)
         image_pb2_grpc.add_ImageServiceServicer_to_server(
-            ImageServicer(settings, store, images, disks, puller, pusher), server.server
+            ImageServicer(
+                settings,
+                store,
+                images,
+                disks,
+                puller,
+                pusher,
+                maker,
+                loader,
+                transport,
+                RegistryQueries(registries),
+                ImageEvents(journal),
+            ),
+            server.server,
         )
         disk_pb2_grpc.add_DiskServiceServicer_to_server(
             DiskServicer(store, images, disks), server.server
         )
         volume_pb2_grpc.add_VolumeServiceServicer_to_server(
-            volume_pb2_grpc.VolumeServiceServicer(), server.server
+            VolumeServicer(volumes, Holding(volumes, uses, volume_events), uses, volume_events),
+            server.server,
         )
         try:
             await server.start(settings.addresses)
             await stop.wait()
         finally:
+            journal.end_streams()
+            volume_events.end_streams()
             await server.stop()
 
 

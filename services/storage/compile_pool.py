@@ -62,7 +62,7 @@ class CompilePool:
     """
 
     def __init__(self, workers: int, limits: LayerLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._idle: dict[WorkerProcess, asyncio.TimerHandle] = {}
         self._leaving: set[asyncio.Future[None]] = set()
         self._places = asyncio.Semaphore(workers)
@@ -76,9 +76,9 @@ class CompilePool:
 
     async def create_base(self, out: Path, size: int) -> None:
         """Make an empty file system in a new VMDK. Raises StoreFull or Internal."""
-        async with self._worker() as worker:
+        async with self.worker() as worker:
             await worker.send({"base": {"out": str(out), "size": size}})
-            await _result(worker, lambda _inflated, _consumed: None)
+            await result_of(worker, lambda _inflated, _consumed: None)
 
     async def compile(
         self,
@@ -104,7 +104,7 @@ class CompilePool:
                 await stack.enter_async_context(self._early_places)
             else:
                 await feed.finished()
-            worker = await stack.enter_async_context(self._worker())
+            worker = await stack.enter_async_context(self.worker())
             job = {
                 "blob": str(feed.path),
                 "blob_at_last": str(feed.final),
@@ -114,9 +114,9 @@ class CompilePool:
                 "out": str(out),
                 "chain_id": chain_id,
                 "diff_id": diff_id,
-                "max_bytes": self._limits.max_bytes,
-                "max_entries": self._limits.max_entries,
-                "max_ratio": self._limits.max_ratio,
+                "max_bytes": self.limits.max_bytes,
+                "max_entries": self.limits.max_entries,
+                "max_ratio": self.limits.max_ratio,
             }
             await worker.send({"layer": job})
             done = await self._attend(worker, feed, on_progress, follow=not job["complete"])
@@ -131,9 +131,9 @@ class CompilePool:
         follow: bool,
     ) -> dict[str, Any]:
         if not follow:
-            return await _result(worker, on_progress)
+            return await result_of(worker, on_progress)
         following = asyncio.ensure_future(_follow(worker, feed))
-        result = asyncio.ensure_future(_result(worker, on_progress))
+        result = asyncio.ensure_future(result_of(worker, on_progress))
         try:
             await asyncio.wait((following, result), return_when=asyncio.FIRST_EXCEPTION)
             if result.done():
@@ -147,7 +147,7 @@ class CompilePool:
             await asyncio.gather(following, result, return_exceptions=True)
 
     @asynccontextmanager
-    async def _worker(self) -> AsyncIterator[WorkerProcess]:
+    async def worker(self) -> AsyncIterator[WorkerProcess]:
         """A worker of one's own; killed when the work in hand doesn't end well."""
         async with self._places:
             worker = self._take_idle() or await WorkerProcess.start()
@@ -182,11 +182,18 @@ async def _follow(worker: WorkerProcess, feed: BlobFeed) -> None:
     await worker.send({"complete": True})
 
 
-async def _result(worker: WorkerProcess, on_progress: Callable[[int, int], None]) -> dict[str, Any]:
+async def result_of(
+    worker: WorkerProcess,
+    on_progress: Callable[[int, int], None],
+    on_opened: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """What a worker answers in the end; raises the error that it names."""
     while True:
         message = await worker.receive()
         if "inflated" in message:
             on_progress(message["inflated"], message["consumed"])
+        elif "opened" in message:
+            on_opened()
         elif "error" in message:
             raise _error(message["error"], message["message"])
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -35,6 +35,14 @@ class ImageSummary:
     use: ImageUse
     containers: int
     shared_bytes: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An image to save, and the names that it shall have in the archive."""
+
+    image: StoredImage
+    names: Sequence[Reference] = ()
 
 
 @dataclass(frozen=True)
@@ -117,23 +125,17 @@ class Images:
         """Bytes of all layers, uncompressed, each counted once."""
         return sum(record.size_bytes for record in self._store.layers.all())
 
-    async def tag(self, source: str, target: str) -> None:
-        """Give an image one more name; idempotent.
+    async def tag(self, source: str, target: str) -> tuple[StoredImage, Reference]:
+        """Give an image one more name; idempotent. Returns both.
 
         Raises:
             ImageNotFound, InvalidReference.
         """
         image = self.find(source)
-        reference = parse_reference(target)
-        if reference.digest is not None:
-            raise InvalidArgument("refusing to create a tag with a digest reference")
-        if reference.familiar_name == "sha256":
-            raise InvalidArgument(
-                "refusing to create an ambiguous tag using digest algorithm as name"
-            )
-        naming = partial(_tagged, str(reference.with_default_tag()))
-        if not await self._store.add_names(image.id, naming):
+        reference = _new_tag(parse_reference(target))
+        if not await self._store.add_names(image.id, partial(_tagged, str(reference))):
             raise _not_found(source)  # removed since
+        return image, reference
 
     def to_push(self, repository: Reference) -> list[Reference]:
         """The references that a push sends: the one, or without a tag all of its repository.
@@ -152,6 +154,39 @@ class Images:
         if repository not in there:
             raise ImageNotFound(f"tag does not exist: {repository.familiar}")
         return [repository]
+
+    def to_save(self, texts: Iterable[str]) -> list[Saved]:
+        """The images that names choose, each once; a name without a tag is all of a repository.
+
+        Raises as `find`.
+        """
+        chosen: dict[Digest, list[Reference]] = {}
+        for text in texts:
+            for image_id, reference in self._to_save(text):
+                names = chosen.setdefault(image_id, [])
+                if reference is not None and reference not in names:
+                    names.append(reference)
+        stored = (
+            (self._store.catalogue.get(image_id), names) for image_id, names in chosen.items()
+        )
+        return [Saved(image, tuple(names)) for image, names in stored if image is not None]
+
+    def _to_save(self, text: str) -> Iterable[tuple[Digest, Reference | None]]:
+        prefix = _PREFIX.fullmatch(text)
+        reference = None if prefix and len(prefix[1]) == 64 else parse_reference(text)
+        if reference is not None and reference.tag is None and reference.digest is None:
+            catalogue = self._store.catalogue
+            known = {parse_reference(tag): tag for tag in catalogue.tags()}
+            tagged = [
+                (catalogue.tagged(tag), other)
+                for other, tag in sorted(known.items(), key=lambda item: item[1])
+                if other.name == reference.name
+            ]
+            if tagged:
+                return [(image_id, other) for image_id, other in tagged if image_id is not None]
+        image = self.find(text)
+        named = reference is not None and str(reference) in self.use(image).tags
+        return [(image.id, reference if named else None)]
 
     def history(self, text: str) -> list[HistoryLine]:
         """The steps that made an image, newest first. Raises as `find`."""
@@ -176,6 +211,28 @@ class Images:
                 tuple(familiar_names(self.use(image).tags)),
             )  # fmt: skip
         return lines
+
+
+def parse_new_name(text: str) -> list[Reference]:
+    """Read the name that a new image shall have; none where it is empty.
+
+    Raises:
+        InvalidReference, InvalidArgument.
+    """
+    if not text:
+        return []
+    reference = parse_reference(text)
+    if reference.digest is not None:
+        raise InvalidArgument("cannot import digest reference")
+    return [_new_tag(reference)]
+
+
+def _new_tag(reference: Reference) -> Reference:
+    if reference.digest is not None:
+        raise InvalidArgument("refusing to create a tag with a digest reference")
+    if reference.familiar_name == "sha256":
+        raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
+    return reference.with_default_tag()
 
 
 def parse_push_reference(text: str, *, all_tags: bool) -> Reference:

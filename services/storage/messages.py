@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.storage.v1 import disk_pb2, image_pb2
 
 from portlayer.errors import InvalidArgument
+from portlayer.journal import Entry
 from services.storage.catalogue import ImageUse, StoredImage
 from services.storage.disks import Disk, DiskRecord, ListedDisk
 from services.storage.imagec.authorization import Credentials
@@ -19,6 +20,7 @@ from services.storage.imagec.manifest import Platform
 from services.storage.imagec.progress import Progress, Status
 from services.storage.imagec.pull import Pulled
 from services.storage.imagec.push import Pushed
+from services.storage.imagec.queries import Hit
 from services.storage.images import HistoryLine, ImageSummary, familiar_names
 from services.storage.removal import Removed, Untagged
 
@@ -44,6 +46,9 @@ _STATUS = {
     Status.PUSHED: image_pb2.PROGRESS_STATUS_PUSHED,
     Status.MOUNTED: image_pb2.PROGRESS_STATUS_MOUNTED,
     Status.LAYER_EXISTS: image_pb2.PROGRESS_STATUS_LAYER_EXISTS,
+    Status.LOADING_LAYER: image_pb2.PROGRESS_STATUS_LOADING_LAYER,
+    Status.DOWNLOADING_FROM: image_pb2.PROGRESS_STATUS_DOWNLOADING_FROM,
+    Status.IMPORTING: image_pb2.PROGRESS_STATUS_IMPORTING,
 }
 
 
@@ -116,6 +121,13 @@ def pull_result(pulled: Pulled) -> image_pb2.PullResponse:
     )
 
 
+def hit(found: Hit) -> image_pb2.SearchResult:
+    """A repository that a search found."""
+    return image_pb2.SearchResult(
+        name=found.name, description=found.description, stars=found.stars, official=found.official
+    )
+
+
 def image(stored: StoredImage, use: ImageUse) -> image_pb2.Image:
     """An image."""
     config = stored.config
@@ -135,6 +147,35 @@ def image(stored: StoredImage, use: ImageUse) -> image_pb2.Image:
         config=_container_defaults(config.defaults),
         chain_id=stored.chain_id or "",
         last_tagged_at=timestamp(use.last_tagged),
+    )
+
+
+def container_defaults(message: image_pb2.ImageConfig) -> ContainerDefaults:
+    """What an image is to say of its containers."""
+    health = message.health_check if message.HasField("health_check") else None
+    return ContainerDefaults(
+        env=tuple(message.env),
+        entrypoint=tuple(message.entrypoint),
+        command=tuple(message.command),
+        user=message.user,
+        working_directory=message.working_directory,
+        exposed_ports=tuple(sorted(message.exposed_ports)),
+        labels=dict(message.labels),
+        stop_signal=message.stop_signal,
+        volumes=tuple(sorted(message.volumes)),
+        health_check=None
+        if health is None
+        else HealthCheck(
+            test=tuple(health.test),
+            interval=health.interval.ToNanoseconds(),
+            timeout=health.timeout.ToNanoseconds(),
+            start_period=health.start_period.ToNanoseconds(),
+            start_interval=health.start_interval.ToNanoseconds(),
+            retries=health.retries,
+        ),
+        shell=tuple(message.shell),
+        on_build=tuple(message.on_build),
+        args_escaped=message.args_escaped,
     )
 
 
@@ -224,3 +265,15 @@ def _disk(record: DiskRecord, specification: bytes, chain: Sequence[str]) -> dis
         specification=specification,
         created_at=timestamp(record.created_at),
     )
+
+
+def event(entry: Entry) -> image_pb2.ImageEvent:
+    """An event of an image."""
+    message = image_pb2.ImageEvent(
+        sequence=entry.sequence,
+        kind=entry.kind,  # type: ignore[arg-type]
+        actor_id=entry.actor,
+        attributes=entry.attributes,
+    )
+    message.time.FromNanoseconds(entry.time_ns)
+    return message

@@ -13,6 +13,7 @@ from functools import partial
 from portlayer.errors import FailedPrecondition, Reason
 from services.storage.catalogue import ImageUse, StoredImage, without
 from services.storage.disks import DiskStore
+from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
 from services.storage.imagec.reference import Reference, parse_reference
 from services.storage.images import Images
@@ -52,10 +53,13 @@ class ImageHasReferences(FailedPrecondition):
 class Removal:
     """Removes images."""
 
-    def __init__(self, store: ImageStore, images: Images, disks: DiskStore) -> None:
+    def __init__(
+        self, store: ImageStore, images: Images, disks: DiskStore, events: ImageEvents
+    ) -> None:
         self._store = store
         self._images = images
         self._disks = disks
+        self._events = events
 
     async def remove(self, text: str, *, force: bool) -> list[Removed]:
         """Take a name away, and the image with its last one; or an image by its ID.
@@ -93,6 +97,8 @@ class Removal:
             )
         gone = _going(use, name)
         await self._store.rename(image.id, partial(without, names=gone))
+        # Docker's: digests that go with a tag aren't told.
+        self._events.untagged(image)
         removed: list[Removed] = [Untagged(parse_reference(entry).familiar) for entry in gone]
         rest = self._images.use(image)
         if rest.tags or rest.digests or (container is not None and not force):
@@ -104,13 +110,13 @@ class Removal:
         container = self._container_of(image)
         if not force and container is not None:
             raise ImageInUse(
-                f"conflict: unable to delete {text} (must be forced) - "
+                f"conflict: unable to delete {image.id.short} (must be forced) - "
                 f"image is being used by stopped container {container[:_SHORT]}",
                 image=text,
             )
         if not force and (use.tags or use.digests) and not _is_only_reference(use):
             raise ImageHasReferences(
-                f"conflict: unable to delete {text} (must be forced) - "
+                f"conflict: unable to delete {image.id.short} (must be forced) - "
                 "image is referenced in multiple repositories",
                 image=text,
             )
@@ -125,13 +131,14 @@ class Removal:
     async def _with_names(self, image: StoredImage) -> list[Removed]:
         use = self._images.use(image)
         names = [*use.tags, *use.digests]
-        return [
-            *(Untagged(parse_reference(name).familiar) for name in names),
-            *await self._delete(image),
-        ]
+        deleted = await self._delete(image, untagged=len(use.tags))
+        return [*(Untagged(parse_reference(name).familiar) for name in names), *deleted]
 
-    async def _delete(self, image: StoredImage) -> list[Removed]:
+    async def _delete(self, image: StoredImage, untagged: int = 0) -> list[Removed]:
         layers = await self._store.delete(image)
+        for _ in range(untagged):
+            self._events.untagged(image)
+        self._events.deleted(image)
         return [Deleted(image.id), *(Deleted(chain_id) for chain_id in layers)]
 
     def _container_of(self, image: StoredImage) -> str | None:

@@ -13,7 +13,12 @@ DISKS = disk_pb2.DESCRIPTOR.services_by_name["DiskService"]
 VOLUMES = volume_pb2.DESCRIPTOR.services_by_name["VolumeService"]
 SERVICES = (IMAGES, DISKS, VOLUMES)
 
-_READ = {"Info", "Get", "List", "History", "DiskUsage", "WatchEvents"}
+_READ = {
+    *("Info", "Get", "List", "History", "DiskUsage", "WatchEvents"),
+    *("ListUses", "ListStores"),
+}
+# What belongs to the life of a container.
+_HELD = {"Reserve", "Release", "Attach", "Detach"}
 _OPERATORS = frozenset({Role.GATEWAY, Role.EXEC, Role.INSTALLER, Role.ADMIN, Role.OPERATOR})
 _READERS = _OPERATORS | {Role.VIEWER, Role.INTERACTION}
 # A container's disk belongs to the saga that exec runs; nobody else changes one.
@@ -29,4 +34,5 @@ ACCESS: Access = {
         name: frozenset(_OPERATORS if name.rpartition("/")[2] in _READ else _DISK_OWNERS)
         for name in rpc_names(DISKS)
     },
+    **{name: _DISK_OWNERS for name in rpc_names(VOLUMES) if name.rpartition("/")[2] in _HELD},
 }

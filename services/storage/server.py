@@ -11,18 +11,25 @@ from functools import partial
 from typing import Any
 
 import grpc
-from vic.storage.v1 import disk_pb2, disk_pb2_grpc, image_pb2, image_pb2_grpc
+from vic.storage.v1 import disk_pb2, disk_pb2_grpc, image_pb2
 
-from portlayer.errors import NotImplementedYet
+from portlayer.errors import InvalidArgument
 from services.storage import messages
+from services.storage.authoring.loading import Loader
+from services.storage.authoring.maker import ImageMaker
+from services.storage.authoring.server import AuthoringServicer
 from services.storage.catalogue import StoredImage
 from services.storage.disks import DiskStore
+from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
 from services.storage.imagec.authorization import Credentials
+from services.storage.imagec.manifest import Platform
 from services.storage.imagec.progress import Progress, ProgressLines, Status
 from services.storage.imagec.pull import Pulled, Puller
 from services.storage.imagec.push import Pushed, Pusher
+from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.reference import Reference, parse_reference
+from services.storage.imagec.transport import Transport
 from services.storage.images import Images, parse_push_reference
 from services.storage.pruning import LabelRule, Pruning
 from services.storage.removal import Removal
@@ -32,7 +39,7 @@ from services.storage.watched import watched
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class ImageServicer(image_pb2_grpc.ImageServiceServicer):
+class ImageServicer(AuthoringServicer):
     """Serves vic.storage.v1.ImageService."""
 
     def __init__(
@@ -43,14 +50,19 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         disks: DiskStore,
         puller: Puller,
         pusher: Pusher,
+        maker: ImageMaker,
+        loader: Loader,
+        transport: Transport,
+        queries: RegistryQueries,
+        events: ImageEvents,
     ) -> None:
+        super().__init__(store, images, maker, loader, transport, events)
         self._settings = settings
-        self._store = store
-        self._images = images
         self._disks = disks
         self._puller = puller
         self._pusher = pusher
-        self._removal = Removal(store, images, disks)
+        self._queries = queries
+        self._removal = Removal(store, images, disks, events)
         self._pruning = Pruning(store, self._removal)
 
     async def Info(
@@ -71,23 +83,64 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         self, request: image_pb2.PullRequest, context: Context
     ) -> AsyncIterator[image_pb2.PullResponse]:
         """See the contract."""
-        if request.all_tags:
-            raise NotImplementedYet(
-                "pulling all tags of a repository is not implemented", option="all_tags"
-            )
         reference = parse_reference(request.reference)
         wanted = messages.platform(request.platform)
         credentials = messages.credentials(request.credentials)
+        references = [reference]
+        if request.all_tags:
+            if reference.tag is not None or reference.digest is not None:
+                raise InvalidArgument("tag can't be used with --all-tags/-a")
+            references = await self._queries.tags(reference, credentials)
+        for each in references:
+            work = partial(self._pull, each, credentials, wanted)
+            async with aclosing(watched(work)) as items:
+                async for item in items:
+                    if isinstance(item, Pulled):
+                        yield messages.pull_result(item)
+                    else:
+                        yield image_pb2.PullResponse(progress=messages.progress(item))
 
-        async def work(lines: ProgressLines) -> Pulled:
-            return await self._puller.pull(reference, credentials, wanted, lines.put)
+    async def _pull(
+        self,
+        reference: Reference,
+        credentials: Credentials,
+        platform: Platform | None,
+        lines: ProgressLines,
+    ) -> Pulled:
+        pulled = await self._puller.pull(reference, credentials, platform, lines.put)
+        if (image := self._store.catalogue.stored(pulled.image_id)) is not None:
+            self._events.pulled(image, pulled.reference)
+        return pulled
 
-        async with aclosing(watched(work)) as items:
-            async for item in items:
-                if isinstance(item, Pulled):
-                    yield messages.pull_result(item)
-                else:
-                    yield image_pb2.PullResponse(progress=messages.progress(item))
+    async def Authenticate(
+        self, request: image_pb2.AuthenticateRequest, context: Context
+    ) -> image_pb2.AuthenticateResponse:
+        """See the contract."""
+        credentials = messages.credentials(request.credentials)
+        await self._queries.authenticate(request.credentials.server_address, credentials)
+        return image_pb2.AuthenticateResponse()
+
+    async def Search(
+        self, request: image_pb2.SearchRequest, context: Context
+    ) -> image_pb2.SearchResponse:
+        """See the contract."""
+        credentials = messages.credentials(request.credentials)
+        hits = await self._queries.search(request.term, request.limit, credentials)
+        return image_pb2.SearchResponse(results=[messages.hit(hit) for hit in hits])
+
+    async def InspectDistribution(
+        self, request: image_pb2.InspectDistributionRequest, context: Context
+    ) -> image_pb2.InspectDistributionResponse:
+        """See the contract."""
+        found = await self._queries.inspect(
+            parse_reference(request.reference), messages.credentials(request.credentials)
+        )
+        return image_pb2.InspectDistributionResponse(
+            media_type=found.media_type,
+            digest=found.digest,
+            size_bytes=found.size,
+            platforms=[str(platform) for platform in found.platforms],
+        )
 
     async def Push(
         self, request: image_pb2.PushRequest, context: Context
@@ -113,7 +166,9 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         credentials: Credentials,
         lines: ProgressLines,
     ) -> Pushed:
-        return await self._pusher.push(image, reference, credentials, lines.put)
+        pushed = await self._pusher.push(image, reference, credentials, lines.put)
+        self._events.pushed(image, reference)
+        return pushed
 
     async def Get(
         self, request: image_pb2.ImageServiceGetRequest, context: Context
@@ -134,7 +189,8 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
 
     async def Tag(self, request: image_pb2.TagRequest, context: Context) -> image_pb2.TagResponse:
         """See the contract."""
-        await self._images.tag(request.source, request.target)
+        image, reference = await self._images.tag(request.source, request.target)
+        self._events.tagged(image, reference)
         return image_pb2.TagResponse()
 
     async def Remove(
@@ -155,6 +211,7 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
             until=messages.moment(request.until) if request.HasField("until") else None,
             rules=[LabelRule.parse(text) for text in request.label_filters],
         )
+        self._events.pruned(pruned.reclaimed_bytes)
         return image_pb2.ImageServicePruneResponse(
             removed=[messages.removed(entry) for entry in pruned.removed],
             reclaimed_bytes=pruned.reclaimed_bytes,
@@ -166,6 +223,21 @@ class ImageServicer(image_pb2_grpc.ImageServiceServicer):
         """See the contract."""
         lines = self._images.history(request.reference)
         return image_pb2.HistoryResponse(entries=[messages.history_entry(line) for line in lines])
+
+    async def WatchEvents(
+        self, request: image_pb2.ImageServiceWatchEventsRequest, context: Context
+    ) -> AsyncIterator[image_pb2.ImageServiceWatchEventsResponse]:
+        """See the contract."""
+        journal = self._events.journal
+        since = request.since.ToNanoseconds() if request.HasField("since") else 0
+        until = request.until.ToNanoseconds() if request.HasField("until") else 0
+        after = journal.start_of(request.after_sequence, since)
+        started = image_pb2.ImageEventsStarted(sequence=journal.newest)
+        yield image_pb2.ImageServiceWatchEventsResponse(started=started)
+        following = journal.follow(after, since_ns=since, until_ns=until)
+        async with aclosing(following) as entries:
+            async for entry in entries:
+                yield image_pb2.ImageServiceWatchEventsResponse(event=messages.event(entry))
 
     async def DiskUsage(
         self, request: image_pb2.DiskUsageRequest, context: Context

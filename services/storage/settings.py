@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
 from services.storage.compiler import DEFAULT_SIZE
-from services.storage.imagec.endpoints import Endpoints
+from services.storage.compiler.ext4.geometry import MIN_SIZE
+from services.storage.imagec.endpoints import AllowList, Endpoints
+from services.storage.imagec.transport import Proxies, Transport
+from services.storage.volumes.options import MAX_SIZE
 
 GRAIN = 64 << 10
 
@@ -26,6 +30,22 @@ class StorageSettings(FacetSettings):
         multiple_of=GRAIN,
         description="Size of containers' disks as their VMs see them.",
     )
+    volume_size_bytes: int = Field(
+        DEFAULT_SIZE,
+        ge=MIN_SIZE,
+        le=MAX_SIZE,
+        multiple_of=GRAIN,
+        description="Size of a volume for which none is asked.",
+    )
+    volume_stores: dict[str, str] = Field(
+        default_factory=dict,
+        description="URLs of places beside DATA/storage where volumes are kept, by name.",
+    )
+    volume_directories: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Directories of this instance's own in those places, by name; one that has "
+        "none can't be used.",
+    )
     insecure_registries: list[str] = Field(
         default_factory=list,
         description="Registries (host:port or CIDR) that plain HTTP and any certificate will do "
@@ -33,6 +53,20 @@ class StorageSettings(FacetSettings):
     )
     registry_mirrors: list[str] = Field(
         default_factory=list, description="URLs to try before Docker Hub."
+    )
+    allowed_registries: list[str] = Field(
+        default_factory=list,
+        description="The only registries to use (host, host:port, *.domain or CIDR; docker.io is "
+        "Docker Hub); empty allows all.",
+    )
+    registry_authorities: list[str] = Field(
+        default_factory=list,
+        description="Certificates (PEM) of authorities to trust beside the system's.",
+    )
+    http_proxy: str = Field("", description="URL of the proxy for registries spoken to by HTTP.")
+    https_proxy: str = Field("", description="URL of the proxy for those spoken to by HTTPS.")
+    no_proxy: list[str] = Field(
+        default_factory=list, description='Hosts, or ".domain"s, to ask without a proxy.'
     )
     max_concurrent_downloads: int = Field(
         3, ge=1, le=64, description="Blobs at once from one registry."
@@ -63,3 +97,19 @@ class StorageSettings(FacetSettings):
     def _check_mirrors(cls, value: list[str]) -> list[str]:
         Endpoints(mirrors=value)
         return value
+
+    @field_validator("allowed_registries")
+    @classmethod
+    def _check_allowed(cls, value: list[str]) -> list[str]:
+        AllowList(value)
+        return value
+
+    @property
+    def proxies(self) -> Proxies:
+        """Proxies on the way to registries. Raises ValueError."""
+        return Proxies(self.http_proxy, self.https_proxy, self.no_proxy)
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> StorageSettings:
+        Transport(self.registry_authorities, self.proxies)
+        return self

@@ -1,10 +1,10 @@
 """A process that compiles layers, one after another: `python -m services.storage.worker`.
 
 It reads one JSON object a line from standard input and answers the same way on standard output.
-A job is {"layer": …} or {"base": …}. While a layer's blob is still arriving, {"available": N}
-lines follow, then {"complete": true}. Answers are {"inflated": N, "consumed": N} as it goes, and
-{"done": …} or {"error": …, "message": …} at the end. After an error the process ends: the pool
-starts another.
+A job is {"layer": …}, {"base": …}, {"take": …} or {"unpack": …}. While a layer's blob is still
+arriving, {"available": N} lines follow, then {"complete": true}. Answers are {"opened": true} once
+a named pipe is, {"inflated": N, "consumed": N} as it goes, and {"done": …} or
+{"error": …, "message": …} at the end. After an error the process ends: the pool starts another.
 
 Untrusted bytes are inflated and read here and nowhere else in the storage service, so that a tar
 that exhausts memory or time costs a process that can be killed.
@@ -24,6 +24,7 @@ from services.storage.compiler import CompilerError, DiskCorrupt, Limits, compil
 from services.storage.faults import FULL
 from services.storage.imagec.errors import InvalidLayer
 from services.storage.imagec.inflate import CHUNK, InflateLimits, Inflater, ReadAhead
+from services.storage.worker_archives import take, unpack
 
 _PR_SET_PDEATHSIG = 1
 _REPORT_STEP = 8 << 20
@@ -124,6 +125,10 @@ def run_job(message: dict[str, Any], control: BinaryIO) -> bool:
         if "base" in message:
             create_base(Path(message["base"]["out"]), message["base"]["size"])
             answer({"done": {}})
+        elif "take" in message:
+            answer({"done": take(message["take"], answer)})
+        elif "unpack" in message:
+            answer({"done": unpack(message["unpack"], answer)})
         else:
             answer({"done": compile_job(message["layer"], control)})
     except DiskCorrupt as error:

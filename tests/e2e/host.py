@@ -28,11 +28,9 @@ class HostState:
 
     def new_since(self, before: "HostState") -> dict[str, list[str]]:
         """Return what is here now and was not then, by kind."""
-        others = _other_instances()
         found = {}
         for field in fields(self):
             added = getattr(self, field.name) - getattr(before, field.name)
-            added = {name for name in added if not others.search(name)}
             if added:
                 found[field.name] = sorted(added)
         return found
@@ -43,7 +41,7 @@ def _other_instances() -> re.Pattern[str]:
     names = ["(?!)"]
     for path in Path("/run/vic/slots").glob("*"):
         slot = int(path.name)
-        names += [f"vic{slot}[mb]", f"vt{slot}-", f"/slots/{slot}$", f"^slot {slot} "]
+        names += [f"vic{slot}[mb]", f"v[tr]{slot}-", f"/slots/{slot}$", f"^slot {slot} "]
         record = json.loads(path.read_text() or "{}")
         if "id" in record:
             names += [record["id"], re.escape(record["data_dir"])]
@@ -51,11 +49,27 @@ def _other_instances() -> re.Pattern[str]:
 
 
 def look() -> HostState:
-    """Return the present state."""
+    """Return the present state, without what belongs to instances that run."""
+    # Read on both sides: an instance may come or go meanwhile.
+    earlier = _other_instances()
+    state = _look()
+    later = _other_instances()
+    others = re.compile(f"{earlier.pattern}|{later.pattern}")
+    return HostState(
+        **{
+            field.name: frozenset(
+                name for name in getattr(state, field.name) if not others.search(name)
+            )
+            for field in fields(state)
+        }
+    )
+
+
+def _look() -> HostState:
     return HostState(
         processes=frozenset(_processes()),
         interfaces=frozenset(
-            name for name in os.listdir("/sys/class/net") if name.startswith(("vic", "vt"))
+            name for name in os.listdir("/sys/class/net") if name.startswith(("vic", "vt", "vr"))
         ),
         nft_tables=frozenset(f"{family} {name}" for family, name in _tables()),
         nft_rules_elsewhere=frozenset(_rules_elsewhere()),
@@ -93,7 +107,7 @@ def _processes() -> list[str]:
             ours.append(f"slot {(uid - FIRST_UID) // 65_536} {pid} {' '.join(command)[:80]}")
         elif uid == 0 and "installer.watcher" in command:
             ours.append(f"root {pid} {' '.join(command)}")
-        elif uid == 0 and "hostagent" in command:
+        elif uid == 0 and command[-2:] == ["-m", "hostagent"]:
             try:
                 environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
             except (FileNotFoundError, ProcessLookupError):

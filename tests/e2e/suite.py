@@ -98,6 +98,12 @@ class Suite:
         told: dict[str, Any] = json.loads(self.vic("status", "--json").stdout)
         return told
 
+    def listed(self) -> dict[str, list[str]]:
+        """Return the lines of `vic ls`, in cells, by data directory."""
+        done = subprocess.run([VIC, "ls"], capture_output=True, text=True, check=True)
+        rows = [line.split() for line in done.stdout.splitlines()[1:]]
+        return {row[-1]: row for row in rows}
+
     def pid(self, role: str) -> int:
         """Return the process ID of a process of the suite."""
         return next(

@@ -52,3 +52,31 @@ def test_the_life_of_a_container(suite: Suite, image: str) -> None:
     assert history(suite, since, *mine, "--filter", "label=tier=y") == []
     half = history(suite, times[4] / 1e9 + 0.000_001, *mine)
     assert actions(half) == ["start", "kill", "die", "destroy"]
+
+
+def test_images_and_networks_are_told_with_containers(suite: Suite, image: str) -> None:
+    since = time.time()
+    suite.ok("tag", image, "told:1")
+    suite.ok("network", "create", "told-net")
+    container = suite.ok("run", "-d", "--name", "told", "--network", "told-net", "told:1", "cat")
+    suite.ok("wait", "told")
+    suite.ok("rm", "told")
+    suite.ok("network", "rm", "told-net")
+    suite.ok("rmi", "told:1")
+    events = history(suite, since)
+    told = [(event["Type"], event["Action"]) for event in events]
+    # An end is told by whoever hears of it first: the exit before the network's part in it.
+    assert told == [
+        *(("image", "tag"), ("network", "create"), ("container", "create")),
+        *(("network", "connect"), ("container", "start"), ("container", "die")),
+        *(("network", "disconnect"), ("container", "destroy")),
+        *(("network", "destroy"), ("image", "untag")),
+    ]
+    connect = events[3]["Actor"]["Attributes"]
+    assert connect == {"container": container, "name": "told-net", "type": "bridge"}
+    tagged = history(suite, since, "--filter", "image=told")
+    assert {event["Type"] for event in tagged} == {"image", "container"}
+    assert actions(history(suite, since, "--filter", "network=told-n")) == [
+        *("create", "connect", "disconnect", "destroy"),
+    ]
+    suite.refused("events", "--filter", "colour=red", code=1, message="invalid filter 'colour'")

@@ -37,6 +37,16 @@ def test_progress_comes_as_the_bytes_do(suite: Suite, registry: Registry) -> Non
     assert all(event["progress"].startswith("[") for event in bars)
 
 
+def test_all_tags_of_a_repository_are_pulled(suite: Suite, registry: Registry) -> None:
+    for tag in ("a", "b"):
+        name = registry.push(multi_layer_image(2), "all-tags", tag).rpartition(":")[0]
+    lines = suite.ok("pull", "--all-tags", name).splitlines()
+    assert {f"{tag}: Pulling from all-tags" for tag in "ab"} <= {*lines}
+    assert lines[-2] == f"Status: Downloaded newer image for {name}"
+    assert len([line for line in lines if line.startswith("Status: ")]) == 1
+    suite.ok("rmi", f"{name}:a", f"{name}:b")
+
+
 def test_a_pull_again_finds_it_up_to_date(suite: Suite, image: str) -> None:
     assert f"Status: Image is up to date for {image}" in suite.ok("pull", image)
 

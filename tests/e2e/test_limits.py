@@ -19,7 +19,11 @@ def configure(suite: Suite, *options: str) -> str:
 @pytest.fixture(autouse=True)
 def no_limits_left(suite: Suite) -> Iterator[None]:
     yield
-    configure(suite, "--container-limit=none", "--memory-limit=none", "--cpu-limit=none")
+    configure(
+        suite,
+        *("--container-limit=none", "--memory-limit=none", "--cpu-limit=none"),
+        *("--storage-limit=none", "--memory-overcommit=default"),
+    )
 
 
 def test_limits_are_kept_and_shown(suite: Suite, image: str) -> None:
@@ -32,5 +36,20 @@ def test_limits_are_kept_and_shown(suite: Suite, image: str) -> None:
     wrong = suite.vic("configure", "--memory-limit=1m")
     assert wrong.returncode != 0
     assert "the memory limit must be between" in wrong.stderr
-    configure(suite, "--container-limit=none")
+    configure(suite, "--container-limit=none", "--storage-limit=16g")
+    suite.refused("create", image, code=1, message="and 16384 MiB of 16384 MiB are taken")
+    told = configure(suite, "--storage-limit=none", "--memory-overcommit=0.1")
+    assert "memory overcommitment: 0.1 times" in told
     suite.ok("create", image)
+    status = dict(json.loads(suite.ok("info", "--format", "{{json .DriverStatus}}")))
+    assert status["Memory overcommitment"] == "0.1 times"
+    assert status["Disks of containers"].endswith(" of no limit")
+    for option, told in (
+        ("--memory-overcommit=0.01", "must be between 0.1 and 100 times"),
+        ("--memory-overcommit=much", "not a factor: 'much'"),
+        ("--storage-limit=1g", "the storage limit must be 8192 MiB"),
+        ("--container-limit=-1", "not a number: '-1'"),
+    ):
+        wrong = suite.vic("configure", option)
+        assert wrong.returncode != 0
+        assert told in wrong.stderr

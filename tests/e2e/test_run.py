@@ -133,9 +133,23 @@ def test_users_are_the_images(suite: Suite, image: str, user: str, expected: str
     assert told == expected
 
 
-def test_host_name_and_hosts_file(suite: Suite, image: str) -> None:
-    script = "hostname; cat /etc/hostname; grep -c tidy /etc/hosts"
-    assert suite.ok("run", "--rm", "-h", "tidy", image, "sh", "-c", script) == "tidy\ntidy\n1"
+def test_host_name_hosts_file_and_name_servers(suite: Suite, image: str) -> None:
+    script = "hostname; cat /etc/hostname; grep -c tidy /etc/hosts; cat /etc/resolv.conf /etc/hosts"
+    options = ["-h", "tidy", "--add-host", "db:10.1.2.3", "--add-host", "host:host-gateway"]
+    options += ["--dns", "192.0.2.53", "--dns-search", "example.org", "--dns-opt", "ndots:3"]
+    told = suite.ok("run", "--rm", *options, image, "sh", "-c", script).splitlines()
+    assert told[:3] == ["tidy", "tidy", "1"]
+    lines = [line.split() for line in told[3:]]
+    gateway = suite.ok("network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}")
+    for line in (
+        ["nameserver", "192.0.2.53"],
+        ["search", "example.org"],
+        ["options", "ndots:3"],
+        ["10.1.2.3", "db"],
+        [gateway, "host"],
+    ):
+        assert lines.count(line) == 1, (line, told)
+    assert sum(line[:1] == ["nameserver"] for line in lines) == 1
 
 
 def test_without_a_name_the_host_is_called_by_the_short_id(suite: Suite, image: str) -> None:

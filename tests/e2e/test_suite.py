@@ -141,6 +141,32 @@ def test_down_cleans_up_after_everything_was_killed(other: Suite, registry: Regi
     assert look().new_since(before) == {}
 
 
+def test_an_instance_is_listed_and_deleted(other: Suite, suite: Suite, tmp_path: Path) -> None:
+    before = look()
+    store = tmp_path / "store"
+    store.mkdir()
+    other.up(f"--volume-store=fast={store}")
+    other.ok("volume", "create", "--opt", "VolumeStore=fast", "kept")
+    listed = other.listed()
+    assert {str(suite.data_dir), str(other.data_dir)} <= listed.keys()
+    assert listed[str(other.data_dir)][1:3] == ["running", other.endpoint]
+
+    refused = other.vic("delete")
+    assert refused.returncode == 1
+    assert "holds 1 volume; --force" in refused.stderr
+    assert other.ok("volume", "ls", "--quiet").split() == ["kept"]
+
+    deleted = other.vic("delete", "--force")
+    assert deleted.returncode == 0, deleted.stderr
+    # What was put into the directory by others stays, and is named.
+    assert [path.name for path in other.data_dir.iterdir()] == ["docker-cli"]
+    assert "docker-cli" in deleted.stdout
+    assert list(store.iterdir()) == []
+    assert str(other.data_dir) not in other.listed()
+    assert look().new_since(before) == {}
+    assert other.vic("delete").returncode == 1
+
+
 def test_up_again_is_quick_and_changes_nothing(suite: Suite) -> None:
     before = {role: suite.pid(role) for role in ROLES}
     suite.up()

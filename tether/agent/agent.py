@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Coroutine
 
 import grpc.aio
+from vic.tether.v1.health_pb2 import Health, HealthProbe
+from vic.tether.v1.process_pb2 import ProcessSpec
 from vic.tether.v1.tether_pb2 import (
     CommandResult,
     ConnectRequest,
     ConnectResponse,
+    LaunchCommand,
     ResizeCommand,
     SignalCommand,
+    StatsSample,
+    TopCommand,
+    UpdateLimitsCommand,
 )
 from vic.tether.v1.tether_pb2_grpc import TetherServiceStub
 
-from tether.agent.commands import launch_failed, launch_message
+from tether.agent.commands import launch_failed, launch_message, limits
 from tether.agent.control import ControlStream
+from tether.agent.health import PREFIX, HealthMonitor
+from tether.agent.listing import process_list
 from tether.agent.process import Exit, WorkloadProcess
 from tether.agent.rehearsal import Certificates, rehearse, secure_channel
+from tether.agent.sampling import Sampling
+from tether.agent.tasks import Tasks
+from tether.agent.usage import Usage
 from tether.link import Link, LinkClosedError, Message
 
 # After the init process has ended: how long to wait for interaction to be reachable, so that it
@@ -26,6 +38,8 @@ from tether.link import Link, LinkClosedError, Message
 _FAREWELL_SECONDS = 60.0
 _INIT = "init"
 _MOST_COMMANDS = 1024
+# Of a command that nobody waits for.
+_NOBODY = 0
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -55,6 +69,12 @@ class Agent:
         self._commands: dict[int, int] = {}
         self._next_command = 1
         self._control: ControlStream | None = None
+        self._sampling: Sampling | None = None
+        self._health_plan: HealthProbe | None = None
+        self._health: HealthMonitor | None = None
+        self._health_checks: asyncio.Task[None] | None = None
+        self._usage = Usage()
+        self._workload = Tasks()
         self._channel: grpc.aio.Channel | None = None
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -72,7 +92,11 @@ class Agent:
                 identity["boot_id"],
                 lambda: [process.state_message() for process in self._processes.values()],
                 self._obey,
+                lambda: self._sample_every(0),
+                lambda: self._health.state if self._health is not None else None,
             )
+            self._sampling = Sampling(self._control, self._sample)
+            self._spawn(self._sampling.run())
             await self._control.serve(TetherServiceStub(self._channel))
 
     # From the supervisor
@@ -88,6 +112,9 @@ class Agent:
             self._take(message, descriptors)
 
     def _take(self, message: Message, descriptors: list[int]) -> None:
+        if message.get("process_id", "").startswith(PREFIX):
+            self._take_of_probe(message, descriptors)
+            return
         match message["op"]:
             case "identity":
                 self._identity.set_result(message)
@@ -103,6 +130,7 @@ class Agent:
                 if process is not None:
                     process.exited(Exit(message["exit_code"], message["oom_killed"], message["at"]))
                     if process.process_id == _INIT:
+                        self._end_health_checks()
                         self._spawn(self._farewell())
             case "result":
                 self._answer(message["id"], message["error"])
@@ -124,6 +152,38 @@ class Agent:
             self._channel, self._identity.result()["boot_id"], self._control.connected
         )
         self._tasks.create_task(serving)
+        if process.process_id == _INIT and self._health_plan is not None:
+            self._health = HealthMonitor(
+                self._health_plan,
+                process.started_ns,
+                self._launch_probe,
+                self._kill,
+                self._tell_health,
+            )
+            self._health_checks = self._tasks.create_task(self._health.run())
+
+    # Health checks
+
+    def _launch_probe(self, process_id: str, spec: ProcessSpec) -> None:
+        self._link.send(launch_message(LaunchCommand(process_id=process_id, process=spec)))
+
+    def _kill(self, process_id: str) -> None:
+        # A plain number: marshal, which the link speaks, knows no enums.
+        number = int(signal.SIGKILL)
+        self._link.send({"op": "signal", "id": _NOBODY, "process_id": process_id, "signal": number})
+
+    def _tell_health(self, state: Health) -> None:
+        self._tell(ConnectRequest(health=state))
+
+    def _take_of_probe(self, message: Message, descriptors: list[int]) -> None:
+        if message["op"] in ("failed", "exited"):
+            self._link.send({"op": "forget", "process_id": message["process_id"]})
+        if self._health is not None:
+            self._health.take(message, descriptors)
+
+    def _end_health_checks(self) -> None:
+        if self._health_checks is not None:
+            self._health_checks.cancel()
 
     def _on_ended(self, process: WorkloadProcess) -> None:
         self._tell(ConnectRequest(exited=process.exited_message()))
@@ -137,6 +197,8 @@ class Agent:
     def _obey(self, command: ConnectResponse) -> None:
         match command.WhichOneof("message"):
             case "launch":
+                if command.launch.init and command.launch.HasField("health"):
+                    self._health_plan = command.launch.health
                 self._launch(launch_message(command.launch))
             case "signal":
                 self._signal(command.signal)
@@ -146,6 +208,12 @@ class Agent:
                 self._forget(command.exit_acknowledged.process_id)
             case "power_off":
                 self._link.send({"op": "power_off"})
+            case "stats":
+                self._sample_every(command.stats.period_ms)
+            case "top":
+                self._list(command.top)
+            case "update_limits":
+                self._update_limits(command.update_limits)
             case _:
                 pass  # of a later version of the contract
 
@@ -161,19 +229,21 @@ class Agent:
             self._link.send(message)
 
     def _signal(self, command: SignalCommand) -> None:
+        message = {"op": "signal", "process_id": command.process_id, "signal": command.signal}
+        self._ask(command.command_id, message)
+
+    def _update_limits(self, command: UpdateLimitsCommand) -> None:
+        message = {"op": "update_limits", "limits": limits(command.limits)}
+        self._ask(command.command_id, message)
+
+    def _ask(self, command_id: int, message: Message) -> None:
+        """Have the supervisor do something, whose result it tells."""
         if len(self._commands) >= _MOST_COMMANDS:
-            self._result(command.command_id, "too many signals are waiting")
+            self._result(command_id, "too many commands are waiting")
             return
         number, self._next_command = self._next_command, self._next_command + 1
-        self._commands[number] = command.command_id
-        self._link.send(
-            {
-                "op": "signal",
-                "id": number,
-                "process_id": command.process_id,
-                "signal": command.signal,
-            }
-        )
+        self._commands[number] = command_id
+        self._link.send({**message, "id": number})
 
     def _answer(self, number: int, error: str) -> None:
         command_id = self._commands.pop(number, None)
@@ -187,6 +257,19 @@ class Agent:
         else:
             error = process.resize(command.window.rows, command.window.columns)
         self._result(command.command_id, error)
+
+    def _sample_every(self, milliseconds: int) -> None:
+        if self._sampling is not None:
+            self._sampling.set_period(milliseconds)
+
+    def _sample(self) -> StatsSample | None:
+        init = self._processes.get(_INIT)
+        return None if init is None or init.ended else self._usage.sample(init.pid)
+
+    def _list(self, command: TopCommand) -> None:
+        init = self._processes.get(_INIT)
+        for part in process_list(command, init.pid if init else 0, self._workload):
+            self._tell(ConnectRequest(process_list=part))
 
     def _result(self, command_id: int, error: str) -> None:
         self._tell(ConnectRequest(result=CommandResult(command_id=command_id, error=error)))

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from vic.tether.v1.process_pb2 import ProcessSpec, WorkloadLimits
+from vic.tether.v1.process_pb2 import (
+    FileTask,
+    Paths,
+    ProcessSpec,
+    SandboxOptions,
+    WorkloadLimits,
+)
 from vic.tether.v1.tether_pb2 import LaunchCommand, LaunchFailed
 
 from tether.link import Message
 from tether.supervisor.failures import LaunchFailure
-from tether.supervisor.request import ProcessRequest
+from tether.supervisor.request import FileRequest, ProcessRequest, SandboxRequest
 
 
 def launch_message(command: LaunchCommand) -> Message:
@@ -20,6 +26,7 @@ def launch_message(command: LaunchCommand) -> Message:
         "init": command.init,
         "process": asdict(process_request(command.process)),
         "limits": limits(command.limits),
+        "sandbox": asdict(sandbox_request(command.sandbox)),
     }
 
 
@@ -40,7 +47,40 @@ def process_request(spec: ProcessSpec) -> ProcessRequest:
         privileged=spec.capabilities.privileged,
         no_new_privileges=spec.no_new_privileges,
         rlimits=[(limit.name, limit.soft, limit.hard) for limit in spec.rlimits],
+        oom_score_adj=spec.oom_score_adj,
+        seccomp_filter=spec.seccomp_filter,
+        files=_file_request(spec.files) if spec.HasField("files") else None,
     )
+
+
+def _file_request(task: FileTask) -> FileRequest:
+    name = task.WhichOneof("task") or ""
+    if name == "write":
+        write = task.write
+        return FileRequest(name, write.path, write.no_overwrite_dir_non_dir, write.owner)
+    return FileRequest(name, task.stat.path if name == "stat" else task.read.path)
+
+
+def sandbox_request(options: SandboxOptions) -> SandboxRequest:
+    """What surrounds the init process."""
+    return SandboxRequest(
+        init=options.init,
+        sysctls=dict(options.sysctls),
+        devices=[
+            (device.path, device.container_path or device.path, device.permissions or "rwm")
+            for device in options.devices
+        ],
+        device_rules=list(options.device_rules),
+        masked_paths=_paths(options.masked_paths) if options.HasField("masked_paths") else None,
+        readonly_paths=(
+            _paths(options.readonly_paths) if options.HasField("readonly_paths") else None
+        ),
+        no_shm=options.no_shm,
+    )
+
+
+def _paths(message: Paths) -> list[str]:
+    return list(message.paths)
 
 
 def limits(value: WorkloadLimits) -> Message:
@@ -50,6 +90,25 @@ def limits(value: WorkloadLimits) -> Message:
         "memory_swap_bytes": value.memory_swap_bytes,
         "nano_cpus": value.nano_cpus,
         "pids": value.pids,
+        "memory_reservation_bytes": value.memory_reservation_bytes,
+        "cpu_weight": value.cpu_weight,
+        "cpu_quota_us": value.cpu_quota_us,
+        "cpu_period_us": value.cpu_period_us,
+        "cpuset_cpus": value.cpuset_cpus,
+        "cpuset_mems": value.cpuset_mems,
+        "swappiness": value.swappiness if value.HasField("swappiness") else None,
+        "blocks": [
+            (
+                block.device,
+                {
+                    "rbps": block.read_bytes_per_second,
+                    "wbps": block.write_bytes_per_second,
+                    "riops": block.read_operations_per_second,
+                    "wiops": block.write_operations_per_second,
+                },
+            )
+            for block in value.blocks
+        ],
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
+from vic.tether.v1.health_pb2 import Health
 from vic.tether.v1.tether_pb2 import (
     ConnectRequest,
     ConnectResponse,
@@ -36,15 +37,27 @@ class ControlStream:
         boot_id: str,
         states: Callable[[], Iterable[ProcessState]],
         obey: Callable[[ConnectResponse], None],
+        on_end: Callable[[], None] = lambda: None,
+        health: Callable[[], Health | None] = lambda: None,
     ) -> None:
-        """``states`` gives what a Hello tells, ``obey`` is called with each command."""
+        """``states`` and ``health`` give what a Hello tells, ``obey`` is called with each command.
+
+        ``on_end`` is called whenever a stream has ended.
+        """
         self._boot_id = boot_id
         self._states = states
         self._obey = obey
+        self._on_end = on_end
+        self._health = health
         self._events: asyncio.Queue[ConnectRequest] = asyncio.Queue(_MOST_WAITING)
         self.connected = asyncio.Event()
         self.disconnected = asyncio.Event()
         self.disconnected.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is a stream, and nothing waits to be sent on it."""
+        return self.connected.is_set() and self._events.empty()
 
     def tell(self, event: ConnectRequest) -> None:
         """Send an event on the present stream; without one it is left to the next Hello."""
@@ -61,6 +74,7 @@ class ControlStream:
             finally:
                 self.connected.clear()
                 self.disconnected.set()
+                self._on_end()
                 call.cancel()
             await asyncio.sleep(backoff.delay())
 
@@ -72,6 +86,7 @@ class ControlStream:
             kernel_release=os.uname().release,
             tether_version=VERSION,
             processes=self._states(),
+            health=self._health(),
         )
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(self._send(call, ConnectRequest(hello=hello)))

@@ -92,6 +92,12 @@ class OutputBuffer:
         self._streaming = False
         self._regulate()
 
+    async def first(self) -> None:
+        """Return when there is output, or there will be none."""
+        while not self._kept and not self.ended:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def next(self) -> bytes | None:
         """The next request to send, or None when all of the output was sent."""
         while self._sent == len(self._kept):

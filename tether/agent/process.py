@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import struct
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 # After its exit, how long a process's pipes may be held open by what it left behind. (dockerd
 # waits as long for the streams of an exec.)
 _LINGER_SECONDS = 2.0
+# Between a process's last output and its exit. One that closes its output and goes on is told of.
+_EXIT_SECONDS = 0.5
 _NANO = 1_000_000_000
 
 
@@ -134,6 +137,7 @@ class WorkloadProcess:
     ) -> None:
         """Keep a Stdio stream open until all output is stored and the process has ended."""
         backoff = Backoff()
+        await self._worth_a_stream()
         while not self.ended:
             await connected.wait()
             call = open_stdio(channel)
@@ -148,6 +152,20 @@ class WorkloadProcess:
                 self.output.acknowledge(self.output.end_sequence)
             else:
                 await asyncio.sleep(backoff.delay())
+
+    async def _worth_a_stream(self) -> None:
+        """Return when there is something to carry, or to tell: input, output, or its end.
+
+        A process that says nothing, like most health checks and many a short command, is over
+        without a stream, whose opening is dear to an emulated guest.
+        """
+        if self._input is not None:
+            return
+        await self.output.first()
+        if self.output.settled:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EXIT_SECONDS):
+                    await self._exited.wait()
 
     async def _stream(self, call: StdioCall, boot_id: str, backoff: Backoff) -> grpc.StatusCode:
         """Serve one stream until it ends; returns how."""

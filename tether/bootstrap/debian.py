@@ -22,8 +22,10 @@ PACKAGES = (
     "libgcc-s1",
     "libstdc++6",
     "zlib1g",
+    "tini",
 )
-_KERNEL_NAME = re.compile(r"linux-image-[0-9][\w.+~-]*-cloud-amd64")
+# A kernel's own package, and a word of another one's "Depends" that names one.
+_KERNEL_NAME = re.compile(r"\blinux-image-[0-9][\w.+~-]*")
 _APT_OPTIONS = ("-o", "APT::Sandbox::User=root", "-q")
 
 
@@ -67,16 +69,42 @@ def parse_show(text: str) -> list[DebianPackage]:
 
 
 def resolve() -> list[DebianPackage]:
-    """The kernel and the packages of the image, in the versions that the machine's lists offer.
+    """The packages of the image, in the versions that the machine's lists offer.
 
     Raises PackageUnavailableError when the lists don't know one of them.
     """
-    found = _show(KERNEL_META_PACKAGE, *PACKAGES)
-    kernel = _KERNEL_NAME.search(found[KERNEL_META_PACKAGE].depends)
+    found = _show(*PACKAGES)
+    return [found[package] for package in PACKAGES]
+
+
+def resolve_kernel(name: str = KERNEL_META_PACKAGE) -> DebianPackage:
+    """The kernel's own package behind a name such as ``linux-image-amd64``, or that itself.
+
+    Raises PackageUnavailableError when the lists don't know it, or it has to do with no kernel.
+    """
+    package = _show(name)[name]
+    if _KERNEL_NAME.fullmatch(name):
+        return package
+    kernel = _KERNEL_NAME.search(package.depends)
     if kernel is None:
-        raise PackageUnavailableError(f"{KERNEL_META_PACKAGE} names no kernel package")
-    name = kernel.group()
-    return [_show(name)[name], *(found[package] for package in PACKAGES)]
+        raise PackageUnavailableError(f"{name} names no kernel package")
+    return _show(kernel.group())[kernel.group()]
+
+
+def read_package(path: Path) -> DebianPackage:
+    """Describe a package that is a file. Raises PackageUnavailableError when it is none."""
+    answer = subprocess.run(
+        ["dpkg-deb", "--field", str(path), "Package", "Version", "Architecture"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    fields = dict(line.split(": ", 1) for line in answer.stdout.splitlines() if ": " in line)
+    if answer.returncode or len(fields) != 3:
+        why = answer.stderr.strip().splitlines()[:1] or ["it lacks fields"]
+        raise PackageUnavailableError(f"{path} is no Debian package: {why[0]}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return DebianPackage(fields["Package"], fields["Version"], fields["Architecture"], digest)
 
 
 def _show(*names: str) -> dict[str, DebianPackage]:

@@ -34,6 +34,7 @@ KERNEL_ARGUMENTS = (
     " random.trust_cpu=on psi=0 lsm="
 )
 _INIT = b"#!/usr/bin/python3.11 -IBSu\nfrom tether.supervisor.__main__ import main\nmain()\n"
+_INIT_PROGRAM = "usr/bin/tini-static"
 _DIRECTORIES = (
     *("proc", "sys", "run", "tmp", "dev", "etc"),
     *("container/root", "container/proc", "container/sys", "container/dev"),
@@ -54,36 +55,62 @@ class BootstrapImage:
 
 
 @dataclass(frozen=True)
+class KernelSource:
+    """Where an image's kernel is from: a package that apt knows, or a package's file."""
+
+    package: str = debian.KERNEL_META_PACKAGE
+    file: Path | None = None
+
+    def resolve(self) -> debian.DebianPackage:
+        """The kernel's package. Raises BootstrapError."""
+        if self.file is not None:
+            return debian.read_package(self.file)
+        return debian.resolve_kernel(self.package)
+
+    def name(self) -> str:
+        """What tells it from others, as far as can be told without asking apt."""
+        if self.file is None:
+            return self.package
+        return f"sha256:{hashlib.sha256(self.file.read_bytes()).hexdigest()}"
+
+
+DEFAULT_KERNEL = KernelSource()
+
+
+@dataclass(frozen=True)
 class _Inputs:
     sources: str
     wheels: dict[str, str]
+    kernel: str
 
     def key(self) -> str:
         return _digest(asdict(self))
 
 
-def build(cache: Path = DEFAULT_CACHE, *, refresh: bool = False) -> BootstrapImage:
+def build(
+    cache: Path = DEFAULT_CACHE, *, refresh: bool = False, kernel: KernelSource = DEFAULT_KERNEL
+) -> BootstrapImage:
     """Return the image for this version of the tether, building it where the cache has none.
 
     A cached image is taken whatever Debian has published since; ``refresh`` asks apt's lists for
-    newer packages. Raises BootstrapError when packages can't be had.
+    newer packages. Raises BootstrapError when packages can't be had, or the kernel lacks something.
     """
     if platform.machine() != "x86_64":
         raise BootstrapError(f"no bootstrap image for {platform.machine()}: x86_64 only")
     sources = _source_files()
-    inputs = _Inputs(_sources_digest(sources), wheels.installed_versions())
+    inputs = _Inputs(_sources_digest(sources), wheels.installed_versions(), kernel.name())
     pointer = cache / "current" / inputs.key()
     if not refresh and pointer.exists():
         image = BootstrapImage(cache / pointer.read_text().strip())
         if (image.directory / "manifest.json").exists():
             return image
-    packages = debian.resolve()
+    packages = [kernel.resolve(), *debian.resolve()]
     digest = _digest(
         {**asdict(inputs), "layout": _LAYOUT, "packages": [asdict(package) for package in packages]}
     )
     image = BootstrapImage(cache / digest)
     if not (image.directory / "manifest.json").exists():
-        _build(cache, image, packages, inputs, sources)
+        _build(cache, image, packages, inputs, sources, kernel.file)
     pointer.parent.mkdir(parents=True, exist_ok=True)
     _write_whole(pointer, digest.encode())
     return image
@@ -95,16 +122,17 @@ def _build(
     packages: list[debian.DebianPackage],
     inputs: _Inputs,
     sources: dict[str, Path],
+    kernel_file: Path | None,
 ) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     downloads = cache / "downloads"
-    files = debian.fetch(packages, downloads)
+    kernel_package, *others = packages
+    files = debian.fetch(packages if kernel_file is None else others, downloads)
     fetched_wheels = wheels.fetch(inputs.wheels, downloads)
     with ExitStack() as undo:
         work = Path(undo.enter_context(tempfile.TemporaryDirectory(dir=cache, prefix=".build-")))
         kernel_root, root, site = work / "kernel", work / "root", work / "site"
-        kernel_package, *others = packages
-        debian.unpack(files[kernel_package.name], kernel_root)
+        debian.unpack(kernel_file or files[kernel_package.name], kernel_root)
         for package in others:
             debian.unpack(files[package.name], root)
         for wheel in fetched_wheels:
@@ -112,10 +140,12 @@ def _build(
         for name, path in sources.items():
             (site / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, site / name)
-        release = next((kernel_root / "lib/modules").iterdir()).name
+        release = _release(kernel_root, kernel_package.name)
         interpreter = interpreter_files(root, site, work / "compiled")
         archive = _archive(plan_modules(kernel_root / "lib/modules" / release), interpreter)
         archive.file("usr/lib/tether/scratch", scratch_blocks(interpreter[LOADER], work))
+        # For ``docker run --init``; Docker's own is the same program.
+        archive.file("usr/lib/tether/docker-init", (root / _INIT_PROGRAM).read_bytes(), 0o755)
         staged = work / "image"
         staged.mkdir()
         shutil.copyfile(kernel_root / f"boot/vmlinuz-{release}", staged / "vmlinuz")
@@ -140,6 +170,18 @@ def _build(
         staged.chmod(0o755)
         if not image.directory.exists():  # another builder may have been faster
             staged.rename(image.directory)
+
+
+def _release(root: Path, package: str) -> str:
+    """Release of the kernel in a package. Raises BootstrapError where there isn't just one."""
+    modules = root / "lib/modules"
+    releases = [path.name for path in modules.iterdir()] if modules.is_dir() else []
+    if len(releases) != 1 or not (root / f"boot/vmlinuz-{releases[0]}").is_file():
+        raise BootstrapError(
+            f"{package} is no kernel's package: /boot/vmlinuz-RELEASE and /lib/modules/RELEASE "
+            "of one release are needed"
+        )
+    return releases[0]
 
 
 def _archive(plan: ModulePlan, files: dict[str, Path]) -> Archive:

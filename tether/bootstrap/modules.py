@@ -13,8 +13,10 @@ from pathlib import Path
 from tether.bootstrap.elf import ElfFile
 from tether.bootstrap.errors import BootstrapError
 
-# What the machines of both platforms need. Loaded always: what no device asks for by alias.
-ALWAYS = ("crc32c_intel", "loop", "overlay")
+# What the machines of both platforms need. Loaded always: what no device asks for by alias, and
+# the driver of SCSI disks, which come with a container's volumes.
+# fuse and tun are what containers are given by --device most of all; nothing loads modules later.
+ALWAYS = ("crc32c_intel", "loop", "overlay", "sd_mod", "fuse", "tun")
 # Loaded where a device of the machine asks for it: QEMU's virtio and VMware's devices.
 BY_DEVICE = (
     "virtio_pci",

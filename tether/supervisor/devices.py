@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
+import stat
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from tether.supervisor.request import SandboxRequest
 from tether.supervisor.syscalls import bpf
 
 _INSTRUCTION = struct.Struct("<BBhi")
@@ -31,11 +36,76 @@ _JUMP_EQUAL = 0x15
 _JUMP_NOT_EQUAL = 0x55
 _EXIT = 0x95
 
-_CHARACTER = 2
-_MKNOD = 1
+_KINDS = {"b": 1, "c": 2}
+_CHARACTER = _KINDS["c"]
+_ACCESS = {"m": 1, "r": 2, "w": 4}
+_MKNOD = _ACCESS["m"]
+_ALL_ACCESS = sum(_ACCESS.values())
+_RULE = re.compile(r"([abc]) ([0-9]{1,7}|\*):([0-9]{1,7}|\*) ([rwm]{1,3})")
 # Character devices, by major number: the minors that may be used, None for all.
 # null zero full random urandom; tty console ptmx; the pseudo-terminals.
 _ALLOWED: dict[int, tuple[int, ...] | None] = {1: (3, 5, 7, 8, 9), 5: (0, 1, 2), 136: None}
+
+
+@dataclass(frozen=True)
+class DeviceRule:
+    """Devices that may be used beyond Docker's default ones; None stands for any."""
+
+    kind: int | None
+    major: int | None
+    minor: int | None
+    access: int
+
+    @classmethod
+    def parse(cls, text: str) -> DeviceRule:
+        """Read "c 10:200 rwm". Raises ValueError."""
+        found = _RULE.fullmatch(text)
+        if found is None:
+            raise ValueError(f"invalid device cgroup rule: '{text}'")
+        kind, major, minor, access = found.groups()
+        return cls(
+            _KINDS.get(kind),
+            None if major == "*" else int(major),
+            None if minor == "*" else int(minor),
+            _access(access),
+        )
+
+    @classmethod
+    def of_device(cls, path: str, permissions: str) -> DeviceRule:
+        """The rule for a device of this machine. Raises OSError, ValueError for what is none."""
+        status = os.stat(path)
+        kind = {stat.S_IFBLK: 1, stat.S_IFCHR: 2}.get(stat.S_IFMT(status.st_mode))
+        if kind is None:
+            raise ValueError("not a device node")
+        device = status.st_rdev
+        return cls(kind, os.major(device), os.minor(device), _access(permissions))
+
+    def code(self) -> bytes:
+        """Instructions that allow what fits, and go on past their end with what doesn't."""
+        tests: list[tuple[int, int]] = [
+            (register, value)
+            for register, value in ((2, self.kind), (4, self.major), (5, self.minor))
+            if value is not None
+        ]
+        allow = _instruction(_MOVE, dst=0, value=1) + _instruction(_EXIT)
+        length = len(allow) // _INSTRUCTION.size
+        code = allow
+        if self.access != _ALL_ACCESS:
+            # What is asked for and not allowed must be nothing.
+            code = (
+                _instruction(_MOVE_REGISTER, dst=6, src=3)
+                + _instruction(_AND, dst=6, value=_ALL_ACCESS & ~self.access)
+                + _instruction(_JUMP_NOT_EQUAL, dst=6, offset=length, value=0)
+                + code
+            )
+        for register, value in reversed(tests):
+            length = len(code) // _INSTRUCTION.size
+            code = _instruction(_JUMP_NOT_EQUAL, dst=register, offset=length, value=value) + code
+        return code
+
+
+def _access(letters: str) -> int:
+    return sum(_ACCESS[letter] for letter in set(letters))
 
 
 class _LoadAttributes(ctypes.Structure):
@@ -65,8 +135,8 @@ def _instruction(code: int, dst: int = 0, src: int = 0, offset: int = 0, value: 
     return _INSTRUCTION.pack(code, src << 4 | dst, offset, value)
 
 
-def device_program() -> bytes:
-    """Allows making any node, and using Docker's default devices; denies the rest.
+def device_program(rules: Sequence[DeviceRule] = ()) -> bytes:
+    """Allows making any node, and using Docker's default devices and those of the rules.
 
     The verifier takes no jumps backward, so a rule that matches falls into its own "allow".
     """
@@ -80,6 +150,7 @@ def device_program() -> bytes:
         _instruction(_LOAD_WORD, dst=5, src=1, offset=8),  # r5: minor
         _instruction(_JUMP_NOT_EQUAL, dst=3, offset=2, value=_MKNOD),
         allow,
+        *(rule.code() for rule in rules),
         _instruction(_JUMP_EQUAL, dst=2, offset=2, value=_CHARACTER),
         _instruction(_MOVE, dst=0, value=0),
         _instruction(_EXIT),
@@ -88,11 +159,11 @@ def device_program() -> bytes:
         if minors is None:
             program += [_instruction(_JUMP_NOT_EQUAL, dst=4, offset=2, value=major), allow]
             continue
-        rules = [
+        usable = [
             _instruction(_JUMP_NOT_EQUAL, dst=5, offset=2, value=minor) + allow for minor in minors
         ]
-        program += [_instruction(_JUMP_NOT_EQUAL, dst=4, offset=3 * len(rules), value=major)]
-        program += rules
+        program += [_instruction(_JUMP_NOT_EQUAL, dst=4, offset=3 * len(usable), value=major)]
+        program += usable
     program += [_instruction(_MOVE, dst=0, value=0), _instruction(_EXIT)]
     return b"".join(program)
 
@@ -102,10 +173,32 @@ class DeviceFilter:
 
     def __init__(self, cgroup: Path) -> None:
         """Load the program and attach it to ``cgroup``."""
-        code = device_program()
+        self._cgroup = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._program = self._attach(device_program())
+
+    def admit(self, sandbox: SandboxRequest, *, privileged: bool) -> None:
+        """Let the workload use what it was given. Raises ValueError, OSError."""
+        if privileged:
+            bpf(_BPF_PROG_DETACH, self._attributes(self._program))
+            return
+        rules = [DeviceRule.parse(rule) for rule in sandbox.device_rules]
+        for path, _target, permissions in sandbox.devices:
+            try:
+                rules.append(DeviceRule.of_device(path, permissions))
+            except (ValueError, OSError) as error:
+                why = (getattr(error, "strerror", None) or str(error)).lower()
+                raise ValueError(
+                    f'error gathering device information while adding custom device "{path}": {why}'
+                ) from error
+        if rules:
+            former, self._program = self._program, self._attach(device_program(rules))
+            os.close(former)
+
+    def _attach(self, code: bytes) -> int:
+        """Load a program and put it in the place of a former one."""
         text = ctypes.create_string_buffer(code, len(code))
         licence = ctypes.create_string_buffer(b"Apache-2.0")
-        self._program = bpf(
+        program = bpf(
             _BPF_PROG_LOAD,
             _LoadAttributes(
                 prog_type=_PROG_TYPE_CGROUP_DEVICE,
@@ -114,16 +207,12 @@ class DeviceFilter:
                 license=ctypes.addressof(licence),
             ),
         )
-        self._cgroup = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        bpf(_BPF_PROG_ATTACH, self._attributes())
+        bpf(_BPF_PROG_ATTACH, self._attributes(program))
+        return program
 
-    def lift(self) -> None:
-        """Let the workload use every device of its machine (``--privileged``)."""
-        bpf(_BPF_PROG_DETACH, self._attributes())
-
-    def _attributes(self) -> _AttachAttributes:
+    def _attributes(self, program: int) -> _AttachAttributes:
         return _AttachAttributes(
             target_fd=self._cgroup,
-            attach_bpf_fd=self._program,
+            attach_bpf_fd=program,
             attach_type=_ATTACH_CGROUP_DEVICE,
         )

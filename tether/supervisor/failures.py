@@ -35,3 +35,9 @@ class LaunchError(Exception):
         """Say why, and of what kind it is."""
         super().__init__(message)
         self.failure = failure
+
+
+def sentence(error: OSError) -> str:
+    """What the system says of an error, without its number."""
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what

@@ -14,6 +14,7 @@ import signal
 import struct
 import termios
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from tether.link import Link
@@ -31,6 +32,8 @@ from tether.supervisor.users import UnknownUserError, User, resolve
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTN = 0x80045430
+# Resource limits that Python 3.11 has no name for. Source: asm-generic/resource.h.
+_UNNAMED_LIMITS = {"locks": 10, "rttime": 15}
 # containerd's own limit, which containers inherit under Docker; other limits stay the kernel's.
 _DEFAULT_LIMITS = {
     "nofile": (1 << 20, 1 << 20),
@@ -83,16 +86,28 @@ def _become(
             os.dup2(descriptor, number)
     environment = _environment(request.env, user)
     _set_limits(request.rlimits)
+    if request.oom_score_adj:
+        Path("/proc/self/oom_score_adj").write_text(str(request.oom_score_adj))
     os.umask(0o022)
     syscalls.new_session_keyring()
     entered = _enter_directory(request.cwd or "/")
+    if not request.no_new_privileges:
+        # Takes CAP_SYS_ADMIN, which the user may not have.
+        _filter_syscalls(request.seccomp_filter)
     _take_user(user, mask)
     if not entered:
         _change_directory(request.cwd)
+    path = environment.get("PATH", DEFAULT_PATH)
+    file = find_executable(request.args[0], path)
     if request.no_new_privileges:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    path = environment.get("PATH", DEFAULT_PATH)
-    _execute(find_executable(request.args[0], path), request.args, environment)
+        _filter_syscalls(request.seccomp_filter)
+    _execute(file, request.args, environment)
+
+
+def _filter_syscalls(program: bytes) -> None:
+    if program:
+        syscalls.set_seccomp_filter(program)
 
 
 def _execute(file: str, args: list[str], environment: dict[str, str]) -> NoReturn:
@@ -123,7 +138,7 @@ def _environment(pairs: list[str], user: User) -> dict[str, str]:
 def _set_limits(limits: list[tuple[str, int, int]]) -> None:
     wanted = {**_DEFAULT_LIMITS, **{name: (soft, hard) for name, soft, hard in limits}}
     for name, (soft, hard) in wanted.items():
-        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        number = getattr(resource, f"RLIMIT_{name.upper()}", _UNNAMED_LIMITS.get(name))
         if number is None:
             raise LaunchError(LaunchFailure.SETUP, f"invalid ulimit type: {name}")
         try:

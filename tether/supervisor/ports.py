@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
+from tether.supervisor.uevents import DeviceEvents
+
 _CLASS = Path("/sys/class/virtio-ports")
-_KOBJECT_UEVENT = 15
-_KERNEL_GROUP = 1
 
 
 class PortTimeoutError(Exception):
@@ -20,19 +19,13 @@ class PortFinder:
 
     def __init__(self) -> None:
         """Listen for the kernel's device events from now on; make it before loading drivers."""
-        self._events = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _KOBJECT_UEVENT
-        )
-        self._events.bind((0, _KERNEL_GROUP))
+        self._events = DeviceEvents()
 
     def open(self, name: str, timeout: float) -> int:
         """A non-blocking descriptor of the port; PortTimeoutError when it doesn't come."""
-        self._events.settimeout(timeout)
-        while (device := self._find(name)) is None:
-            try:
-                self._events.recv(8192)
-            except TimeoutError:
-                raise PortTimeoutError(f"the machine has no port named {name}") from None
+        device = self._events.until(lambda: self._find(name), timeout)
+        if device is None:
+            raise PortTimeoutError(f"the machine has no port named {name}")
         return os.open(f"/dev/{device}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def close(self) -> None:

@@ -12,13 +12,14 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tether.files.task import carry_out
 from tether.link import Link, LinkClosedError, pair
 from tether.supervisor import syscalls
 from tether.supervisor.boot import WORKLOAD_CGROUP
 from tether.supervisor.failures import LaunchFailure
 from tether.supervisor.launch import become
 from tether.supervisor.loop import Loop
-from tether.supervisor.request import ProcessRequest
+from tether.supervisor.request import ProcessRequest, SandboxRequest
 from tether.supervisor.sandbox import wait_as_init
 
 _OWN_PID_NAMESPACE = "/proc/self/ns/pid"
@@ -53,6 +54,14 @@ class Process:
     finished_ns: int = 0
     failure: LaunchFailure | None = None
     message: str = ""
+
+    def fail(self, failure: LaunchFailure, message: str) -> None:
+        """Be over before it ran."""
+        self.state = State.FAILED
+        self.failure = failure
+        self.message = message
+        self.finished_ns = time.time_ns()
+        self.exit_code = failure.exit_code
 
 
 class Sandbox:
@@ -97,14 +106,19 @@ class ProcessTable:
         """The process with this ID."""
         return self._processes.get(process_id)
 
-    def launch(self, process_id: str, request: ProcessRequest, *, init: bool) -> None:
-        """Start a process; what became of it is told by ``on_change``."""
+    def launch(
+        self, process_id: str, request: ProcessRequest, sandbox: SandboxRequest | None
+    ) -> None:
+        """Start a process; what became of it is told by ``on_change``.
+
+        With a ``sandbox`` it is the init process, otherwise an additional one.
+        """
         ours, theirs = open_streams(request)
+        init = sandbox is not None
         try:
-            if init:
+            if sandbox is not None:
                 report, pid = self._sandbox.link, self._sandbox.pid
-                message = {"order": "launch", "process": asdict(request)}
-                report.send(message, theirs)
+                report.send(launch_order(request, sandbox), theirs)
             else:
                 report, pid = self._fork(request, theirs)
         finally:
@@ -114,6 +128,15 @@ class ProcessTable:
         self._processes[process_id] = process
         self._by_pid[pid] = process
         self._loop.watch(report.fileno(), lambda: self._read_report(process))
+
+    def refuse(self, process_id: str, message: str) -> None:
+        """Have the launch of the init process fail before it was asked to do anything."""
+        process = Process(process_id, True, False, self._sandbox.pid, self._sandbox.link)
+        process.fail(LaunchFailure.SETUP, message)
+        self._processes[process_id] = process
+        self._by_pid[process.pid] = process
+        self._sandbox.kill()
+        self._on_change(process)
 
     def forget(self, process_id: str) -> None:
         """The exit of a process is on record."""
@@ -138,6 +161,13 @@ class ProcessTable:
 
         def child() -> NoReturn:
             Path("/proc/self/oom_score_adj").write_text("0")
+            if request.files is not None:
+                # Not in the workload's cgroup, whose limits are the workload's to use.
+                os.setsid()
+                syscalls.setns(sandbox, syscalls.CLONE_NEWNS)
+                for number, descriptor in enumerate(streams):
+                    os.dup2(descriptor, number)
+                carry_out(request.files)
             (WORKLOAD_CGROUP / "cgroup.procs").write_text("0")
             os.setsid()
             syscalls.setns(
@@ -173,11 +203,7 @@ class ProcessTable:
     @staticmethod
     def _take_report(process: Process, message: dict[str, Any], descriptors: list[int]) -> None:
         if "failure" in message:
-            process.state = State.FAILED
-            process.failure = LaunchFailure(message["failure"])
-            process.message = message["message"]
-            process.finished_ns = time.time_ns()
-            process.exit_code = process.failure.exit_code
+            process.fail(LaunchFailure(message["failure"]), message["message"])
         elif "terminal" in message:
             process.streams["terminal"] = descriptors[0]
 
@@ -240,6 +266,11 @@ def _fork(child: Callable[[], NoReturn]) -> int:
         finally:
             os._exit(LaunchFailure.SETUP.exit_code)
     return pid
+
+
+def launch_order(request: ProcessRequest, sandbox: SandboxRequest) -> dict[str, Any]:
+    """Order to the waiting init: become this process, surrounded by that."""
+    return {"order": "launch", "process": asdict(request), "sandbox": asdict(sandbox)}
 
 
 def open_streams(request: ProcessRequest) -> tuple[dict[str, int], list[int]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from dataclasses import asdict
 from pathlib import Path
 
 from tether.guestconfig import Container, Root
@@ -18,8 +17,8 @@ from tether.link import LinkClosedError
 from tether.supervisor import syscalls
 from tether.supervisor.disk import ContainerDisk, overlay_files
 from tether.supervisor.network import Networks
-from tether.supervisor.processes import Sandbox, open_streams
-from tether.supervisor.request import ProcessRequest
+from tether.supervisor.processes import Sandbox, launch_order, open_streams
+from tether.supervisor.request import ProcessRequest, SandboxRequest
 from tether.supervisor.sandbox import EnterRoot
 
 _BLOCKS = Path("/usr/lib/tether/scratch")
@@ -54,8 +53,7 @@ def rehearse(networks: Networks, disk: Root) -> None:
 
 def _run(sandbox: Sandbox) -> None:
     ours, theirs = open_streams(_REQUEST)
-    message = {"order": "launch", "process": asdict(_REQUEST)}
-    sandbox.link.send(message, theirs)
+    sandbox.link.send(launch_order(_REQUEST, SandboxRequest()), theirs)
     for descriptor in theirs:
         os.close(descriptor)
     try:

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """vic.tether.v1.FileTask, whichever it is: "stat", "read" or "write"."""
+
+    task: str
+    path: str
+    no_overwrite_dir_non_dir: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -24,3 +35,26 @@ class ProcessRequest:
     no_new_privileges: bool = False
     # Name, soft, hard.
     rlimits: list[tuple[str, int, int]] = field(default_factory=list)
+    oom_score_adj: int = 0
+    seccomp_filter: bytes = b""
+    files: FileRequest | None = None
+
+
+def process_of(message: dict[str, Any]) -> ProcessRequest:
+    """The request whose fields a message has."""
+    files = message.get("files")
+    return ProcessRequest(**{**message, "files": FileRequest(**files) if files else None})
+
+
+@dataclass(frozen=True)
+class SandboxRequest:
+    """vic.tether.v1.SandboxOptions; None for paths means Docker's defaults."""
+
+    init: bool = False
+    sysctls: dict[str, str] = field(default_factory=dict)
+    # Path in the VM, path in the container, permissions.
+    devices: list[tuple[str, str, str]] = field(default_factory=list)
+    device_rules: list[str] = field(default_factory=list)
+    masked_paths: list[str] | None = None
+    readonly_paths: list[str] | None = None
+    no_shm: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,13 +18,23 @@ from tether.link import Link, LinkClosedError
 from tether.supervisor import syscalls
 from tether.supervisor.boot import WORKLOAD_CGROUP
 from tether.supervisor.disk import MACHINE_ID
-from tether.supervisor.failures import LaunchFailure
+from tether.supervisor.failures import LaunchError, LaunchFailure, sentence
 from tether.supervisor.launch import become
-from tether.supervisor.request import ProcessRequest
+from tether.supervisor.mounts import make_mounts
+from tether.supervisor.request import ProcessRequest, SandboxRequest, process_of
+from tether.supervisor.surrounding import (
+    CONTAINER_INIT,
+    MASKED,
+    QUIET,
+    READ_ONLY,
+    Outside,
+    bind_read_only,
+    mask,
+    surround,
+)
 from tether.supervisor.syscalls import (
     MS_BIND,
     MS_MOVE,
-    MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
     MS_PRIVATE,
@@ -36,15 +46,7 @@ from tether.supervisor.syscalls import (
 )
 
 STAGE = Path("/container")
-_QUIET = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _STAGED = ("/proc", "/sys", "/dev")
-# Docker's defaults (oci/defaults.go of moby): what would tell of, or change, the machine.
-_MASKED = (
-    *("/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys"),
-    *("/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug"),
-    *("/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"),
-)
-_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _NODES = {
     "null": (1, 3),
     "zero": (1, 5),
@@ -68,7 +70,8 @@ _TTY_GROUP = 5
 class EnterRoot:
     """Order to the waiting init: live on this disk, with these files mounted over it.
 
-    The descriptors with the message are the disk's mount, then one mount for each of ``files``.
+    The descriptors with the message are the disk's mount, then one mount for each of ``files`` and
+    for each volume of ``mounts``, which are :class:`tether.guestconfig.Mount` as dictionaries.
     """
 
     hostname: str
@@ -76,6 +79,9 @@ class EnterRoot:
     readonly: bool
     shm_bytes: int
     files: list[str]
+    mounts: list[dict[str, Any]] = field(default_factory=list)
+    fault: str = ""
+    """Why the container can't have its volumes; it does not start then."""
 
     def to_message(self) -> dict[str, Any]:
         """As a message on the waiting init's link."""
@@ -99,30 +105,55 @@ def wait_as_init(link: Link, network: int) -> NoReturn:
     )
     syscalls.setns(network, syscalls.CLONE_NEWNET)
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
-    _stage()
+    outside = _stage()
     staged = [os.open(f"{STAGE}{path}", os.O_PATH | os.O_CLOEXEC) for path in _STAGED]
     link.send({"event": "waiting"})
+    failure = ""
+    readonly = False
     while True:
         try:
             message, descriptors = link.receive()
         except LinkClosedError:
             os._exit(0)
         if message["order"] == "root":
-            _obey_root(link, EnterRoot(**message["root"]), descriptors, staged)
+            order = EnterRoot(**message["root"])
+            failure = _obey_root(order, descriptors, staged)
+            readonly = order.readonly
+        elif failure:
+            # Now there is somebody to tell.
+            link.send({"failure": LaunchFailure.SETUP.value, "message": failure})
+            os._exit(LaunchFailure.SETUP.exit_code)
         else:
-            request = ProcessRequest(**message["process"])
-            if request.privileged:
-                _lift_masks()
+            request = process_of(message["process"])
+            sandbox = SandboxRequest(**message["sandbox"])
+            _surround(link, request, sandbox, outside)
+            if readonly:
+                # Last, so that mount points could be made before.
+                mount("none", "/", flags=MS_REMOUNT | MS_BIND | MS_RDONLY)
+            if sandbox.init:
+                request = replace(request, args=[CONTAINER_INIT, "--", *request.args])
             become(request, descriptors, link, init=True)
 
 
-def _obey_root(link: Link, order: EnterRoot, descriptors: list[int], staged: list[int]) -> None:
+def _surround(
+    link: Link, request: ProcessRequest, sandbox: SandboxRequest, outside: Outside
+) -> None:
+    try:
+        surround(sandbox, outside, privileged=request.privileged)
+    except (LaunchError, OSError) as error:
+        link.send({"failure": LaunchFailure.SETUP.value, "message": str(error)})
+        os._exit(LaunchFailure.SETUP.exit_code)
+
+
+def _obey_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> str:
+    """Enter the root; returns why that was impossible, or nothing."""
+    if order.fault:
+        return order.fault
     try:
         enter_root(order, descriptors, staged)
     except OSError as error:
-        link.send({"failure": LaunchFailure.SETUP.value, "message": str(error)})
-        os._exit(LaunchFailure.SETUP.exit_code)
-    link.send({"event": "rooted"})
+        return sentence(error)
+    return ""
 
 
 def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> None:
@@ -137,10 +168,11 @@ def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> N
     mount(
         "shm",
         f"{STAGE}/dev/shm",  # noqa: S108 — a mount point
-        flags=MS_REMOUNT | _QUIET,
+        flags=MS_REMOUNT | QUIET,
         data=f"mode=1777,size={order.shm_bytes}",
     )
-    disk, *files = descriptors
+    disk, *others = descriptors
+    files, trees = others[: len(order.files)], others[len(order.files) :]
     root = f"{STAGE}/root"
     syscalls.move_mount(disk, root)
     os.chdir(root)
@@ -150,13 +182,13 @@ def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> N
     for path, descriptor in zip(_STAGED, staged, strict=True):
         _make_directory(path)
         syscalls.move_mount(descriptor, path)
+    # A volume over /etc leaves the files below in place.
+    make_mounts(order.mounts, trees)
     for path, descriptor in zip(order.files, files, strict=True):
         if path == MACHINE_ID and not _leaves_machine_id_open(path):
             continue
         _make_file(path)
         syscalls.move_mount(descriptor, path, follow=True)
-    if order.readonly:
-        mount("none", "/", flags=MS_REMOUNT | MS_BIND | MS_RDONLY)
     for descriptor in (*descriptors, *staged):
         os.close(descriptor)
 
@@ -183,17 +215,21 @@ def _make_file(path: str) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
 
 
-def _stage() -> None:
+def _stage() -> Outside:
     os.umask(0)
-    mount("proc", f"{STAGE}/proc", "proc", _QUIET)
-    mount("sysfs", f"{STAGE}/sys", "sysfs", _QUIET | MS_RDONLY)
-    mount("cgroup", f"{STAGE}/sys/fs/cgroup", "cgroup2", _QUIET | MS_RDONLY)
+    mount("proc", f"{STAGE}/proc", "proc", QUIET)
+    for kind, path in (("sysfs", "/sys"), ("cgroup2", "/sys/fs/cgroup")):
+        # Read-only for the container alone, so that a privileged one may write.
+        mount(kind, f"{STAGE}{path}", kind, QUIET)
+        mount("none", f"{STAGE}{path}", flags=MS_REMOUNT | MS_BIND | MS_RDONLY | QUIET)
     _stage_devices()
-    for path in _READ_ONLY:
+    outside = Outside(str(STAGE))
+    for path in READ_ONLY:
         if os.path.exists(f"{STAGE}{path}"):
-            _bind_read_only(f"{STAGE}{path}")
-    for path in _MASKED:
-        _mask(f"{STAGE}{path}")
+            bind_read_only(f"{STAGE}{path}")
+    for path in MASKED:
+        mask(f"{STAGE}{path}", f"{STAGE}/dev/null")
+    return outside
 
 
 def _stage_devices() -> None:
@@ -212,26 +248,5 @@ def _stage_devices() -> None:
         MS_NOSUID | MS_NOEXEC,
         f"newinstance,ptmxmode=0666,mode=0620,gid={_TTY_GROUP}",
     )
-    mount("shm", f"{devices}/shm", "tmpfs", _QUIET, "mode=1777,size=65536k")
-    mount("mqueue", f"{devices}/mqueue", "mqueue", _QUIET)
-
-
-def _bind_read_only(path: str) -> None:
-    mount(path, path, flags=MS_BIND | MS_REC)
-    mount("none", path, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | _QUIET)
-
-
-def _mask(path: str) -> None:
-    if os.path.isdir(path):
-        mount("tmpfs", path, "tmpfs", MS_RDONLY | _QUIET, "size=0k")
-    elif os.path.exists(path):
-        mount(f"{STAGE}/dev/null", path, flags=MS_BIND)
-
-
-def _lift_masks() -> None:
-    """Give a privileged process the machine's own /proc and /sys."""
-    for path in (*_MASKED, *_READ_ONLY):
-        if os.path.ismount(path):
-            syscalls.unmount(path, syscalls.MNT_DETACH)
-    for path in ("/sys", "/sys/fs/cgroup"):
-        mount("none", path, flags=MS_REMOUNT | MS_BIND | _QUIET)
+    mount("shm", f"{devices}/shm", "tmpfs", QUIET, "mode=1777,size=65536k")
+    mount("mqueue", f"{devices}/mqueue", "mqueue", QUIET)

@@ -25,15 +25,17 @@ from tether.link import Link, LinkClosedError, Message, pair
 from tether.supervisor import boot, identity, syscalls
 from tether.supervisor.devices import DeviceFilter
 from tether.supervisor.disk import ContainerDisk, overlay_files
-from tether.supervisor.limits import apply_limits
+from tether.supervisor.failures import sentence
+from tether.supervisor.limits import LimitError, WorkloadLimits
 from tether.supervisor.loop import Loop
 from tether.supervisor.network import Networks
 from tether.supervisor.ports import PortFinder
 from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
 from tether.supervisor.rehearsal import rehearse
-from tether.supervisor.request import ProcessRequest
+from tether.supervisor.request import SandboxRequest, process_of
 from tether.supervisor.sandbox import EnterRoot
 from tether.supervisor.surroundings import SurroundingsKeeper
+from tether.supervisor.volumes import Volumes
 
 _PORT_TIMEOUT = 10.0
 # How long the VM stays up after its init process ended, for the agent to hand over the output. The
@@ -61,11 +63,14 @@ class Supervisor:
         boot.prepare_cgroups()
         finder = PortFinder()
         boot.ModuleLoader().load_all()
+        boot.open_devices()
         self._loop = Loop()
         self._networks = Networks()
         self._agent, self._agent_pid = _start_agent()
         self._disk = ContainerDisk()
+        self._volumes = Volumes()
         self._device_filter = DeviceFilter(boot.WORKLOAD_CGROUP)
+        self._limits = WorkloadLimits(boot.WORKLOAD_CGROUP)
         self._config_port = finder.open(CONFIG_PORT, _PORT_TIMEOUT)
         self._exit_port = finder.open(EXIT_PORT, _PORT_TIMEOUT)
         os.set_blocking(self._exit_port, True)
@@ -152,6 +157,7 @@ class Supervisor:
         if self._identity is None:
             raise ConfigError("container: the identity has to come before it")
         disk = self._disk.mount(container.root)
+        trees, fault = self._take_volumes(container)
         files = overlay_files(container, self._identity.machine_id)
         order = EnterRoot(
             hostname=container.hostname,
@@ -159,8 +165,10 @@ class Supervisor:
             readonly=container.root.readonly,
             shm_bytes=container.root.shm_bytes,
             files=list(files),
+            mounts=[asdict(mount) for mount in container.mounts],
+            fault=fault,
         )
-        descriptors = [disk, *files.values()]
+        descriptors = [disk, *files.values(), *trees]
         self._sandbox.link.send(order.to_message(), descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -178,6 +186,19 @@ class Supervisor:
         waiting, self._waiting_launches = self._waiting_launches, []
         for message in waiting:
             self._launch(message)
+
+    def _take_volumes(self, container: Container) -> tuple[list[int], str]:
+        """Return detached mounts of the container's volumes, or why there are none.
+
+        That is the failure of its start then, and told as such.
+        """
+        try:
+            self._volumes.attach(container.disks)
+            mounts = [mount for mount in container.mounts if mount.disk is not None]
+            return [self._volumes.tree(mount) for mount in mounts], ""
+        except OSError as error:
+            boot.log(f"volumes: {error}")
+            return [], sentence(error)
 
     # What the agent says
 
@@ -201,6 +222,8 @@ class Supervisor:
             case "signal":
                 error = self._processes.signal(message["process_id"], message["signal"])
                 self._agent.send({"op": "result", "id": message["id"], "error": error})
+            case "update_limits":
+                self._update_limits(message)
             case "rehearsed":
                 self._say({"event": "warm"})
             case "forget":
@@ -215,12 +238,24 @@ class Supervisor:
         if process is not None:
             self._tell(process)
             return
-        request = ProcessRequest(**message["process"])
-        if message["init"]:
-            apply_limits(boot.WORKLOAD_CGROUP, message["limits"])
-            if request.privileged:
-                self._device_filter.lift()
-        self._processes.launch(message["process_id"], request, init=message["init"])
+        request = process_of(message["process"])
+        sandbox = SandboxRequest(**message["sandbox"]) if message["init"] else None
+        if sandbox is not None:
+            try:
+                self._limits.apply(message["limits"])
+                self._device_filter.admit(sandbox, privileged=request.privileged)
+            except (LimitError, ValueError, OSError) as error:
+                self._processes.refuse(message["process_id"], str(error))
+                return
+        self._processes.launch(message["process_id"], request, sandbox)
+
+    def _update_limits(self, message: Message) -> None:
+        error = ""
+        try:
+            self._limits.apply(message["limits"])
+        except (LimitError, OSError) as refusal:
+            error = str(refusal)
+        self._agent.send({"op": "result", "id": message["id"], "error": error})
 
     def _tell(self, process: Process) -> None:
         answer: dict[str, Any] = {"process_id": process.process_id, "pid": process.pid}
@@ -292,10 +327,11 @@ class Supervisor:
             _halt()
 
     def _flush(self) -> None:
-        try:
-            self._disk.flush()
-        except OSError as error:
-            boot.log(f"the disk can't be made clean: {error}")
+        for part in (self._volumes, self._disk):
+            try:
+                part.flush()
+            except OSError as error:
+                boot.log(f"a disk can't be made clean: {error}")
 
     def _write_exit_record(self, process: Process | None) -> None:
         record: dict[str, Any] = {"error": self._error}

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 
 MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
 MS_REMOUNT = 32
+MS_DIRSYNC = 128
+MS_NOATIME = 1024
+MS_NODIRATIME = 2048
 MS_BIND = 4096
 MS_MOVE = 8192
 MS_REC = 16384
@@ -30,6 +35,7 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
@@ -37,10 +43,14 @@ MOVE_MOUNT_F_EMPTY_PATH = 0x4
 MOVE_MOUNT_T_SYMLINKS = 0x10
 
 PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+_SECCOMP_MODE_FILTER = 2
+_SOCK_FILTER_BYTES = 8
 
 RB_POWER_OFF = 0x4321FEDC
 BLKFLSBUF = 0x1261
@@ -54,6 +64,11 @@ _SYS_BPF = 321
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_PIDFD_SEND_SIGNAL = 424
+_SYS_OPENAT2 = 437
+_SYS_MOUNT_SETATTR = 442
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_IN_ROOT = 0x10
+_MOUNT_ATTR_RDONLY = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -109,6 +124,34 @@ def open_tree(path: str) -> int:
     return _check(result, f"open_tree {path}")
 
 
+def open_tree_at(directory: int) -> int:
+    """A detached copy of the mount behind a descriptor, from its directory on."""
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH
+    result = _libc.syscall(_SYS_OPEN_TREE, _long(directory), b"", _long(flags))
+    return _check(result, "open_tree")
+
+
+def open_in_root(root: int, path: str, flags: int) -> int:
+    """Open a path as if ``root`` were the root directory: openat2(2)."""
+    how = struct.pack("=QQQ", flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    result = _libc.syscall(_SYS_OPENAT2, _long(root), os.fsencode(path), how, _long(len(how)))
+    return _check(result, f"open {path}")
+
+
+def make_read_only(tree: int) -> None:
+    """Let nobody write by way of a detached mount: mount_setattr(2)."""
+    attributes = struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+    result = _libc.syscall(
+        _SYS_MOUNT_SETATTR,
+        _long(tree),
+        b"",
+        _long(AT_EMPTY_PATH | AT_RECURSIVE),
+        attributes,
+        _long(len(attributes)),
+    )
+    _check(result, "mount_setattr")
+
+
 def move_mount(descriptor: int, target: str, *, follow: bool = False) -> None:
     """Attach the mount behind ``descriptor`` at ``target``; ``follow`` follows a final link."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | (MOVE_MOUNT_T_SYMLINKS if follow else 0)
@@ -134,6 +177,19 @@ def bpf(command: int, attributes: ctypes.Structure) -> int:
 def prctl(option: int, argument: int = 0) -> None:
     """prctl(2) with one argument."""
     _check(_libc.prctl(option, _long(argument), _long(0), _long(0), _long(0)), "prctl")
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def set_seccomp_filter(program: bytes) -> None:
+    """Install a classic BPF program as the caller's seccomp filter: seccomp(2), linux/filter.h."""
+    code = ctypes.create_string_buffer(program, len(program))
+    described = _SockFprog(len(program) // _SOCK_FILTER_BYTES, ctypes.addressof(code))
+    mode = _long(_SECCOMP_MODE_FILTER)
+    result = _libc.prctl(PR_SET_SECCOMP, mode, ctypes.byref(described), _long(0), _long(0))
+    _check(result, "seccomp")
 
 
 def set_capabilities(mask: int) -> None:

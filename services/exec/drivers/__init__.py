@@ -1,13 +1,13 @@
 """What a hypervisor must do for the exec facet. IDs of the platform never leave a driver."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2
+from vic.storage.v1 import disk_pb2, volume_pb2
 
 from services.exec.limits import Size
 
@@ -17,6 +17,7 @@ class StartKind(Enum):
 
     COLD_BOOT = container_pb2.START_KIND_COLD_BOOT
     INSTANT_CLONE = container_pb2.START_KIND_INSTANT_CLONE
+    READY_CLONE = container_pb2.START_KIND_READY_CLONE
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class HypervisorInfo:
     kernel_release: str
     cpus: int
     memory_bytes: int
+    # Clones that wait for a start, how many are to, and those that were kept ready in vain.
+    ready_waiting: int = 0
+    ready_wanted: int = 0
+    ready_failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ class MachineSpec:
     tether_server_name: str
     # Boot it, rather than clone it.
     cold: bool = False
+    # Name of the kernel to boot; empty for the default one.
+    kernel: str = ""
+    # The disks of its volumes.
+    volumes: Sequence[volume_pb2.AttachedDisk] = ()
+    # The container has never run: what its image has to give to empty volumes is copied.
+    first_start: bool = True
 
 
 @dataclass(frozen=True)
@@ -102,11 +113,18 @@ class Hypervisor(Protocol):
     async def load(self, container_id: str, boot_id: str) -> None:
         """Bring a created VM to where it'll run from.
 
-        Raises Unavailable: CLONE_FAILED when a cold boot may still work, or HYPERVISOR_FAILED.
+        Raises Unavailable: CLONE_FAILED when another way to make it may still work, or
+        HYPERVISOR_FAILED.
         """
 
     async def run(self, container_id: str, boot_id: str) -> None:
-        """Let its CPUs run. Raises Unavailable (HYPERVISOR_FAILED)."""
+        """Let its CPUs run. Raises Unavailable, as ``load`` does."""
+
+    async def check_awake(self, container_id: str, boot_id: str) -> None:
+        """Look whether a VM that was kept ready has taken up its work. Raises as ``load`` does.
+
+        One that has ended, or of which nothing can be known now, is no error.
+        """
 
     async def destroy(self, container_id: str, boot_id: str = "") -> None:
         """End a VM at once and return when it is gone. Idempotent."""
@@ -125,6 +143,27 @@ class Hypervisor(Protocol):
 
 
 @runtime_checkable
+class CanReweigh(Protocol):
+    """A hypervisor that can change what share of the host's CPUs a VM has."""
+
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        """Give a running VM the weight that limits ask for. Raises VicError."""
+
+
+@runtime_checkable
+class CanChooseKernel(Protocol):
+    """A hypervisor whose VMs can boot one of several kernels."""
+
+    async def kernels(self) -> Mapping[str, str]:
+        """Return the releases of the kernels that have names, by name."""
+
+    async def try_kernel(self, digest: str) -> str:
+        """Boot a VM with a bootstrap image, and return its kernel's release. Raises VicError."""
+
+
+@runtime_checkable
 class CanPause(Protocol):
     """A hypervisor that can hold a VM's CPUs."""
 
@@ -133,3 +172,17 @@ class CanPause(Protocol):
 
     async def unpause(self, container_id: str) -> None:
         """Let them go on."""
+
+
+@runtime_checkable
+class CanKeepReady(Protocol):
+    """A hypervisor that can keep clones ready ahead of demand."""
+
+    def check_ready(self, count: int) -> None:
+        """Return when the host can hold so many. Raises InvalidArgument with the figures."""
+
+    def keep_ready(self, count: int | None) -> None:
+        """Keep so many from now on; None is as many as suit the host."""
+
+    def settled(self, boot_id: str) -> None:
+        """Take in that a start has come to its end, and needs the host no more. Idempotent."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, cast
@@ -23,7 +23,7 @@ from services.network.names.answers import (
     serves,
     wire,
 )
-from services.network.names.upstream import DNS_PORT, MOST_BYTES, Upstream
+from services.network.names.upstream import DNS_PORT, MOST_BYTES, Server, Upstream
 
 log = logging.getLogger("vic.network.names")
 
@@ -42,6 +42,8 @@ MOST_CONNECTIONS = 64
 IDLE_SECONDS = 10.0
 
 _LENGTH = struct.Struct("!H")
+
+ResolversOf = Callable[[Network, IPv4Address], Sequence[Server]]
 
 
 @dataclass
@@ -69,11 +71,14 @@ class NameServer:
         answers: Answers,
         upstream: Upstream,
         port: int = DNS_PORT,
+        resolvers_of: ResolversOf = lambda network, asker: (),
     ) -> None:
+        """`resolvers_of` tells whom to ask for a member, where not those that `upstream` has."""
         self._networks = networks
         self._answers = answers
         self._upstream = upstream
         self._port = port
+        self._resolvers_of = resolvers_of
         self._listeners: dict[str, _Listener] = {}
         self._ensuring = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -193,7 +198,9 @@ class NameServer:
         self._askers[asker] = mine + 1
         self._in_hand += 1
         try:
-            reply = await self._upstream.ask(data, tcp=tcp)
+            reply = await self._upstream.ask(
+                data, tcp=tcp, servers=self._resolvers_of(network, asker)
+            )
         finally:
             self._in_hand -= 1
             self._askers[asker] -= 1

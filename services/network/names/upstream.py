@@ -31,15 +31,17 @@ class Upstream:
         self._servers = servers
         self._port = port
 
-    async def ask(self, query: bytes, *, tcp: bool) -> bytes | None:
+    async def ask(self, query: bytes, *, tcp: bool, servers: Sequence[Server] = ()) -> bytes | None:
         """Return the answer to a query, or None where nobody answers in time.
+
+        Servers of the asker's own are asked in place of the host's.
 
         The question goes out under a number of its own and from a port of its own, both random, so
         that nobody who can't see it can answer in another's place.
         """
         number = _ID.pack(secrets.randbelow(1 << 16))
         asked = number + query[_ID.size :]
-        for server in self._servers():
+        for server in servers or self._servers():
             try:
                 async with asyncio.timeout(ATTEMPT_SECONDS):
                     ask = self._by_tcp if tcp else self._by_udp

@@ -50,6 +50,13 @@ class Credentials:
         """Whether there is nothing to authenticate with."""
         return not (self.username or self.identity_token or self.registry_token)
 
+    def basic_header(self) -> str | None:
+        """Value of Authorization for Basic authentication; None without a user."""
+        if not self.username:
+            return None
+        pair = f"{self.username}:{self.password}"
+        return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+
 
 @dataclass(frozen=True)
 class _Token:
@@ -91,7 +98,7 @@ class Authorizer:
         """Value of Authorization as far as it is known, or None."""
         if self._bearer is not None and self._bearer.expires > time.monotonic():
             return f"Bearer {self._bearer.value}"
-        return self._basic_header() if self._basic else None
+        return self._credentials.basic_header() if self._basic else None
 
     async def answer(self, response: httpx.Response) -> None:
         """Get what a 401 asks for, so that `header` has it.
@@ -109,16 +116,13 @@ class Authorizer:
         elif _first(challenges, "basic"):
             if not self._credentials.username:
                 raise RegistryUnauthorized(f'Get "{url}": no basic auth credentials')
-            if self._basic:
+            # One that was sent before another one's answer had no credentials, and is sent again.
+            if response.request.headers.get("Authorization") == self._credentials.basic_header():
                 problem = await problem_of(response, "unauthorized: authentication required")
                 raise RegistryUnauthorized(f'Get "{url}": {problem.text}')
             self._basic = True
         else:
             raise RegistryUnauthorized(f'Get "{url}": unauthorized: authentication required')
-
-    def _basic_header(self) -> str:
-        pair = f"{self._credentials.username}:{self._credentials.password}"
-        return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
 
     async def _fetch_token(self, challenge: Challenge) -> _Token:
         realm = challenge.parameters.get("realm", "")
@@ -135,7 +139,7 @@ class Authorizer:
         headers: dict[str, str] = {}
         if self._credentials.username:
             query.append(("account", self._credentials.username))
-            headers["Authorization"] = self._basic_header()
+            headers["Authorization"] = self._credentials.basic_header() or ""
         url = realm + ("&" if parts.query else "?") + urlencode(query)
         return await self._ask("GET", url, headers=headers)
 

@@ -54,6 +54,7 @@ class HistoryStep:
     created_by: str
     comment: str
     empty_layer: bool
+    author: str = ""
 
 
 @dataclass(frozen=True)
@@ -205,4 +206,5 @@ def _step(fields: _Fields) -> HistoryStep:
         created_by=fields.text("created_by"),
         comment=fields.text("comment"),
         empty_layer=fields.flag("empty_layer"),
+        author=fields.text("author"),
     )

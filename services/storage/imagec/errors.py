@@ -32,6 +32,12 @@ class PullDenied(PermissionDenied):
     default_reason = Reason.PULL_DENIED
 
 
+class RegistryNotAllowed(PermissionDenied):
+    """The administrator doesn't allow this registry."""
+
+    default_reason = Reason.REGISTRY_NOT_ALLOWED
+
+
 class RegistryUnauthorized(Unauthenticated):
     """The registry wants credentials, or doesn't accept those it was given."""
 
@@ -70,6 +76,12 @@ class InvalidLayer(InvalidArgument):
     """A layer is no tar that can be compiled, or is over a limit."""
 
     default_reason = Reason.INVALID_LAYER
+
+
+class InvalidArchive(InvalidArgument):
+    """A stream of images, or of a root file system, that can't be read."""
+
+    default_reason = Reason.INVALID_ARCHIVE
 
 
 class StoreFull(ResourceExhausted):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import io
+import lzma
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from types import TracebackType
 from typing import IO, Protocol, Self
 
@@ -27,11 +31,37 @@ _ZSTD_WINDOW = 128 << 20
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = tuple(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))
-_OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
-_MAGIC = 6
+_BZIP2 = b"BZh"
+_XZ = b"\xfd7zXZ\x00"
+_XZ_MEMORY = 256 << 20
+"""Bytes: what the xz tool's strongest preset needs to inflate is a quarter of it."""
+
+MAGIC = 6
+"""Bytes that tell the kinds apart."""
 
 # isal's stubs call this class an instance.
 _IsalError: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]
+
+
+class Compression(Enum):
+    """Kinds of compression, by the names of their tools."""
+
+    PLAIN = "plain"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+    BZIP2 = "bzip2"
+    XZ = "xz"
+
+
+def compression_of(head: bytes) -> Compression:
+    """The kind that a stream's first bytes tell."""
+    if head.startswith(_GZIP):
+        return Compression.GZIP
+    if head.startswith((_ZSTD, *_ZSTD_SKIPPABLE)):
+        return Compression.ZSTD
+    if head.startswith(_BZIP2):
+        return Compression.BZIP2
+    return Compression.XZ if head.startswith(_XZ) else Compression.PLAIN
 
 
 @dataclass(frozen=True)
@@ -79,6 +109,58 @@ class _Counted(io.RawIOBase):
         return data
 
 
+class _Decompressor(Protocol):
+    """What bz2 and lzma have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+_DECOMPRESSORS: dict[Compression, Callable[[], _Decompressor]] = {
+    Compression.BZIP2: bz2.BZ2Decompressor,
+    Compression.XZ: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY),
+}
+
+
+class _Streams:
+    """One compressed stream after another, as bzip2 and xz write them side by side."""
+
+    def __init__(self, source: Source, make: Callable[[], _Decompressor]) -> None:
+        self._source = source
+        self._make = make
+        self._current = make()
+
+    def read(self, size: int = -1, /) -> bytes:
+        while True:
+            try:
+                data = self._next(size)
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                raise InvalidLayer(f"the compressed stream is damaged: {error}") from error
+            if data is not None:
+                return data
+
+    def _next(self, size: int) -> bytes | None:
+        """Some bytes, empty at the end; None when more must be put in first."""
+        given = b""
+        if self._current.eof:
+            given = self._current.unused_data or self._source.read(CHUNK)
+            if not given.strip(b"\0"):  # xz pads
+                return b"" if not given else None
+            self._current = self._make()
+        elif self._current.needs_input:
+            given = self._source.read(CHUNK)
+            if not given:
+                raise EOFError
+        return self._current.decompress(given, size) or None
+
+
 class Inflater:
     """Reads a layer's tar out of its blob; the kind of compression is told by the first bytes.
 
@@ -86,27 +168,29 @@ class Inflater:
     end, or grows beyond its limits.
     """
 
-    def __init__(self, source: Source, limits: InflateLimits) -> None:
+    def __init__(self, source: Source, limits: InflateLimits, *, archive: bool = False) -> None:
+        """An `archive` may be of the kinds too that registries don't have."""
         head = b""
-        while len(head) < _MAGIC and (more := source.read(_MAGIC - len(head))):
+        while len(head) < MAGIC and (more := source.read(MAGIC - len(head))):
             head += more
         self._limits = limits
         self._compressed = _Counted(source, head)
         self.size = 0
-        self._plain = self._open(head)
+        self._plain = self._open(compression_of(head), archive=archive)
 
-    def _open(self, head: bytes) -> Source | IO[bytes]:
-        if head.startswith(_GZIP):
+    def _open(self, kind: Compression, *, archive: bool) -> Source | IO[bytes]:
+        if kind is Compression.GZIP:
             plain: IO[bytes] = igzip.open(self._compressed, "rb")  # type: ignore[no-untyped-call]
             return plain
-        if head.startswith((_ZSTD, *_ZSTD_SKIPPABLE)):
+        if kind is Compression.ZSTD:
             decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
             source = io.BufferedReader(self._compressed, CHUNK)
             return decompressor.stream_reader(source, read_across_frames=True)
-        for magic, name in _OTHERS.items():
-            if head.startswith(magic):
-                raise InvalidLayer(f"unsupported layer compression: {name}")
-        return self._compressed
+        if kind is Compression.PLAIN:
+            return self._compressed
+        if not archive:
+            raise InvalidLayer(f"unsupported layer compression: {kind.value}")
+        return _Streams(self._compressed, _DECOMPRESSORS[kind])
 
     @property
     def consumed(self) -> int:
@@ -119,7 +203,7 @@ class Inflater:
             data = self._plain.read(size)
         except EOFError as error:
             raise InvalidLayer("the layer's compressed stream is cut: unexpected EOF") from error
-        except (igzip.BadGzipFile, _IsalError, zstandard.ZstdError) as error:
+        except (igzip.BadGzipFile, _IsalError, zstandard.ZstdError, lzma.LZMAError) as error:
             raise InvalidLayer(f"the layer's compressed stream is damaged: {error}") from error
         self.size += len(data)
         self._check()

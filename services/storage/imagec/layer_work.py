@@ -64,9 +64,11 @@ class LayerWork:
         self._bases: SharedWork[int, int, None] = SharedWork()
 
     async def bring(
-        self, repository: Repository, plans: Sequence[LayerPlan], report: Report
+        self, repository: Repository | None, plans: Sequence[LayerPlan], report: Report
     ) -> None:
         """Have all layers of an image in the store; they must be held by a lease.
+
+        Without a repository the blobs must be there, and be held by a lease as well.
 
         Raises what `Puller.pull` names.
         """
@@ -102,7 +104,9 @@ class LayerWork:
         with storage_faults(), store.making_base() as out:
             await self._pool.create_base(out, store.base_size)
 
-    async def _download(self, repository: Repository, plan: LayerPlan, report: Report) -> None:
+    async def _download(
+        self, repository: Repository | None, plan: LayerPlan, report: Report
+    ) -> None:
         """Have a layer's blob in the store."""
         digest = plan.blob.digest
         while digest not in self._store.blobs:
@@ -117,11 +121,13 @@ class LayerWork:
                     raise
 
     def _start_download(
-        self, repository: Repository, blob: Descriptor, report: Report
+        self, repository: Repository | None, blob: Descriptor, report: Report
     ) -> tuple[BlobFeed, Coroutine[Any, Any, None]]:
         if blob.digest in self._store.blobs:
             return self._store.blobs.stored(blob.digest), _nothing()
         with storage_faults():
+            if repository is None:
+                raise InvalidManifest(f"invalid manifest: blob {blob.digest} is missing")
             feed = self._store.blobs.begin(blob.digest, blob.size)
         return feed, self._fetch(repository, feed, report)
 
@@ -136,7 +142,9 @@ class LayerWork:
                     feed.discard()
                 raise
 
-    async def _ensure_layer(self, repository: Repository, plan: LayerPlan, report: Report) -> None:
+    async def _ensure_layer(
+        self, repository: Repository | None, plan: LayerPlan, report: Report
+    ) -> None:
         while plan.chain_id not in self._store.layers:
             others = self._compilations.going_on(plan.chain_id) or self._downloads.going_on(
                 plan.blob.digest
@@ -151,11 +159,13 @@ class LayerWork:
         report(Progress(plan.name, Status.PULL_COMPLETE))
 
     def _start_compilation(
-        self, repository: Repository, plan: LayerPlan, report: Report
+        self, repository: Repository | None, plan: LayerPlan, report: Report
     ) -> tuple[Digest, Coroutine[Any, Any, None]]:
         return plan.chain_id, self._compile(repository, plan, report)
 
-    async def _compile(self, repository: Repository, plan: LayerPlan, report: Report) -> None:
+    async def _compile(
+        self, repository: Repository | None, plan: LayerPlan, report: Report
+    ) -> None:
         store = self._store
         if plan.chain_id in store.layers:
             return

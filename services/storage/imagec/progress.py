@@ -28,6 +28,9 @@ class Status(Enum):
     PUSHED = "Pushed"
     MOUNTED = "Mounted from"
     LAYER_EXISTS = "Layer already exists"
+    LOADING_LAYER = "Loading layer"
+    DOWNLOADING_FROM = "Downloading from"
+    IMPORTING = "Importing"
 
 
 @dataclass(frozen=True)

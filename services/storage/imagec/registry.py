@@ -17,8 +17,8 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
-from urllib.parse import urlencode, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 
@@ -34,16 +34,22 @@ from services.storage.imagec.errors import (
     RegistryUnauthorized,
     RegistryUnavailable,
 )
-from services.storage.imagec.manifest import ACCEPT, MAX_CONFIG, MAX_MANIFEST
+from services.storage.imagec.manifest import ACCEPT, MAX_CONFIG, MAX_MANIFEST, parse_json
 from services.storage.imagec.problems import problem_of
-from services.storage.imagec.reference import Reference
+from services.storage.imagec.reference import DEFAULT_DOMAIN, Reference
 from services.storage.imagec.transport import Transport, next_url, origin_of
 
 ENDPOINT_LIFE = 600.0
 """Seconds for which an endpoint that answered a ping isn't pinged again."""
 
+MAX_TAGS = 10_000
+"""Of a repository; others aren't looked at."""
+
+_MAX_PAGES = 200
+_NEXT_PAGE = re.compile(r'<([^>]+)>; *rel="?next"?')
 _MAX_REMEMBERED = 256
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_HUB_INDEX = "https://index.docker.io"
 _DENIED = "denied: requested access to the resource is denied"
 
 
@@ -107,6 +113,27 @@ class Repository:
                     f"manifest verification failed for digest {wanted[:80]}: it is {digest}"
                 )
         return FetchedManifest(body, content_type, digest)
+
+    async def tags(self) -> list[str]:
+        """Every tag of the repository, page by page. Raises as `manifest` does."""
+        found: list[str] = []
+        url = f"{self._base}/tags/list"
+        for _ in range(_MAX_PAGES):
+            async with self._get(url, {}) as response:
+                if response.status_code != 200:
+                    raise await self._manifest_problem(response)
+                body = await read_limited(response, MAX_MANIFEST)
+                link = _NEXT_PAGE.search(response.headers.get("Link", ""))
+            tags = parse_json(body, "list of tags").get("tags") or []
+            if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+                raise RegistryMisbehaves(f'Get "{url}": invalid list of tags')
+            found += tags
+            if link is None or len(found) > MAX_TAGS:
+                break
+            url = urljoin(url, link[1])
+            if origin_of(url) != origin_of(self.endpoint.url):
+                raise RegistryMisbehaves(f'Get "{url}": the next page is at another host')
+        return found[:MAX_TAGS]
 
     async def config(self, digest: Digest, size: int) -> bytes:
         """Fetch a configuration. Raises as `manifest` does."""
@@ -339,6 +366,66 @@ class Registries:
         async with aclosing(self._open(endpoints, reference, credentials, scopes)) as opened:
             async for repository in opened:
                 yield repository
+
+    async def authenticate(self, domain: str, credentials: Credentials) -> None:
+        """Try credentials at the registry of a domain.
+
+        Raises:
+            RegistryUnauthorized: they aren't accepted.
+            RegistryUnavailable: it doesn't answer.
+        """
+        failure: RegistryUnavailable | None = None
+        for endpoint in await self._endpoints.of(domain):
+            if endpoint.mirror:
+                continue
+            auth = Authorizer(self._transport, endpoint, credentials, ())
+            try:
+                await self._ping(endpoint, auth)
+            except RegistryUnavailable as error:
+                failure = error
+                continue
+            url = f"{endpoint.url}/v2/"
+            async with self._transport.get(
+                url, verify=endpoint.verify, headers={}, authorization=auth.header()
+            ) as response:
+                if response.status_code == 200:
+                    return
+                problem = await problem_of(response, "unauthorized: authentication required")
+                raise RegistryUnauthorized(f'Get "{url}": {problem.text}')
+        raise failure or RegistryUnavailable(f"no registry answers for {domain}")
+
+    async def search(
+        self, domain: str, words: str, limit: int, credentials: Credentials
+    ) -> dict[str, Any]:
+        """Ask a registry for repositories. Raises RegistryUnavailable, RegistryUnauthorized."""
+        failure: RegistryUnavailable | None = None
+        for endpoint in await self._endpoints.of(domain):
+            if endpoint.mirror:
+                continue
+            base = _HUB_INDEX if domain == DEFAULT_DOMAIN else endpoint.url
+            url = f"{base}/v1/search?{urlencode({'q': words, 'n': limit})}"
+            try:
+                async with self._transport.get(
+                    url,
+                    verify=endpoint.verify,
+                    headers={},
+                    authorization=credentials.basic_header(),
+                ) as response:
+                    if response.status_code == 200:
+                        return parse_json(await read_limited(response, MAX_MANIFEST), "search")
+                    status = f"{response.status_code} {response.reason_phrase}"
+                    problem = await problem_of(response, f"Unexpected status code {status}")
+                    kind = (
+                        RegistryUnauthorized
+                        if response.status_code in (401, 403)
+                        else RegistryMisbehaves
+                    )
+                    raise kind(problem.text)
+            except RegistryMisbehaves:
+                raise
+            except RegistryUnavailable as error:
+                failure = error
+        raise failure or RegistryUnavailable(f"no registry answers for {domain}")
 
     async def _open(
         self,

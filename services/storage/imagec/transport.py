@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -20,6 +22,8 @@ READ_TIMEOUT = 30.0
 _TIMEOUT = httpx.Timeout(connect=15.0, read=READ_TIMEOUT, write=30.0, pool=None)
 _LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_EXCEPTION = re.compile(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 Origin = tuple[str, str, int | None]
@@ -49,6 +53,37 @@ def _port(parts: SplitResult) -> int | None:
     return parts.port or _DEFAULT_PORT.get(parts.scheme)
 
 
+@dataclass(frozen=True)
+class Proxies:
+    """HTTP proxies by what is asked through them; loopback never is."""
+
+    http: str = ""
+    https: str = ""
+    exceptions: Sequence[str] = ()
+    """Hosts to ask directly: "host", or ".domain" with all below it."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what isn't an address, or an exception that isn't a host."""
+        for url in filter(None, (self.http, self.https)):
+            if web_address(url) is None:
+                raise ValueError(f"proxy {url!r} is not of the form http(s)://host[:port]")
+        for host in self.exceptions:
+            if not _EXCEPTION.fullmatch(host):
+                raise ValueError(f"host without a proxy {host!r} is not valid")
+
+    def mounts(self, context: ssl.SSLContext) -> dict[str, httpx.AsyncBaseTransport | None]:
+        """What httpx asks through what; None is directly."""
+        found: dict[str, httpx.AsyncBaseTransport | None] = {
+            f"{scheme}://": httpx.AsyncHTTPTransport(verify=context, proxy=url, limits=_LIMITS)
+            for scheme, url in (("http", self.http), ("https", self.https))
+            if url
+        }
+        if found:
+            for host in (*_LOOPBACK, *self.exceptions):
+                found[f"all://{'*' if host.startswith('.') else ''}{host}"] = None
+        return found
+
+
 class Transport:
     """Two HTTP clients, one of which doesn't check certificates.
 
@@ -56,13 +91,21 @@ class Transport:
     compression: what is hashed must be what was sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, authorities: Sequence[str] = (), proxies: Proxies | None = None) -> None:
+        """`authorities` are certificates in PEM form that are trusted beside the system's.
+
+        Raises ValueError when one of them isn't a certificate.
+        """
+        self._authorities = authorities
+        self._proxies = proxies or Proxies()
         self._clients: dict[bool, httpx.AsyncClient] = {}
+        _tls(authorities, verify=True)
 
     def _client(self, *, verify: bool) -> httpx.AsyncClient:
         client = self._clients.get(verify)
         if client is None:
-            client = self._clients[verify] = _new_client(_tls(verify=verify))
+            context = _tls(self._authorities, verify=verify)
+            client = self._clients[verify] = _new_client(context, self._proxies)
         return client
 
     async def close(self) -> None:
@@ -120,18 +163,25 @@ class Transport:
         raise RegistryMisbehaves(f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
 
-def _tls(*, verify: bool) -> ssl.SSLContext:
+def _tls(authorities: Sequence[str], *, verify: bool) -> ssl.SSLContext:
     if verify:
-        return ssl.create_default_context()
+        context = ssl.create_default_context()
+        for pem in authorities:
+            try:
+                context.load_verify_locations(cadata=pem)
+            except (ssl.SSLError, ValueError) as error:
+                raise ValueError(f"a registry's authority is no certificate: {error}") from error
+        return context
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _new_client(context: ssl.SSLContext) -> httpx.AsyncClient:
+def _new_client(context: ssl.SSLContext, proxies: Proxies) -> httpx.AsyncClient:
     client = httpx.AsyncClient(
         verify=context,
+        mounts=proxies.mounts(context),
         follow_redirects=False,
         trust_env=False,
         timeout=_TIMEOUT,

@@ -92,7 +92,7 @@ poweroff -f
 
 def build() -> Path:
     """Return the directory that holds the guest as a bootstrap image: its name is the digest."""
-    kernel = next(p for p in debian.resolve() if p.name.startswith("linux-image"))
+    kernel = debian.resolve_kernel()
     inputs = (INIT, ARGUMENTS, *MODULES, *APPLETS, kernel.sha256)
     digest = hashlib.sha256("\n".join(inputs).encode()).hexdigest()
     target = CACHE / digest

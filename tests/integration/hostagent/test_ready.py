@@ -3,22 +3,56 @@
 import asyncio
 import hashlib
 import os
+import secrets
 import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from vic.hostagent.v1 import hostagent_pb2 as pb
 
 from portlayer.errors import FailedPrecondition, NotFound, VicError
 from services.exec.drivers.qemu.parents import CAPABILITIES
 from services.exec.drivers.qemu.qmp import connect
-from tests.integration.hostagent.suite import BOOT_SECONDS, Suite, img
+from tests.integration.hostagent.suite import BOOT_SECONDS, Suite, img, new_suite
 from tests.integration.hostagent.test_instant_clone import make_parent
 
+# One agent and one parent serve them all: a parent costs a boot.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-async def launch_ready(suite: Suite, parent_id: str, name: str = "ready-1") -> pb.RunningMachine:
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(bootstrap: Path) -> AsyncIterator[Suite]:
+    """An instance with a parent that outlives its agent."""
+    async with new_suite(bootstrap, VIC_ACCELERATOR="tcg") as made:
+        kept = made.data_dir / "hostagent" / "parents" / await make_parent(made) / "parent.json"
+        async with asyncio.timeout(BOOT_SECONDS):
+            while not kept.exists():
+                await made.stub.Info(pb.InfoRequest())
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def suite(shared: Suite) -> AsyncIterator[Suite]:
+    """The instance, whose machines end with each test."""
+    yield shared
+    await shared.kill_all()
+    assert shared.processes() == []
+    assert taps(shared, "v") == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def parent_id(suite: Suite) -> str:
+    """The parent."""
+    (parent,) = (await suite.stub.ListParents(pb.ListParentsRequest())).parents
+    return parent.parent_id
+
+
+async def launch_ready(suite: Suite, parent_id: str) -> pb.RunningMachine:
     """Launch a machine that will wait; its CPUs don't run yet."""
     machine = pb.Machine(
-        machine_id=name,
+        machine_id=f"ready-{secrets.token_hex(4)}",
         launch_id="1",
         kind=pb.MACHINE_KIND_READY,
         shape=suite.shape(),
@@ -46,22 +80,22 @@ async def warm(suite: Suite, running: pb.RunningMachine) -> None:
         await qmp.execute("stop")
 
 
-async def use(suite: Suite, machine: pb.Machine, ready_id: str = "ready-1") -> pb.RunningMachine:
+async def use(suite: Suite, machine: pb.Machine, ready: pb.RunningMachine) -> pb.RunningMachine:
     """Make a machine that waits a container's, and let it run."""
-    running = (
-        await suite.stub.Launch(pb.LaunchRequest(machine=machine, ready_id=ready_id))
-    ).machine
+    request = pb.LaunchRequest(machine=machine, ready_id=ready.machine_id)
+    running = (await suite.stub.Launch(request)).machine
     async with connect(running.qmp_path) as qmp:
         await qmp.execute("cont")
     return running
 
 
-async def test_a_ready_machine_becomes_a_containers_with_its_disk(suite: Suite) -> None:
-    parent_id = await make_parent(suite)
+async def test_a_ready_machine_becomes_a_containers_with_its_disk(
+    suite: Suite, parent_id: str
+) -> None:
     ready = await launch_ready(suite, parent_id)
     await warm(suite, ready)
     machine = suite.machine("disk", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id)
-    running = await use(suite, machine)
+    running = await use(suite, machine, ready)
     assert (running.pid, running.uid) == (ready.pid, ready.uid)
     assert running.incoming_uri == ""
     assert running.nics == machine.nics
@@ -79,23 +113,24 @@ async def test_a_ready_machine_becomes_a_containers_with_its_disk(suite: Suite) 
 
 
 async def test_a_containers_machine_has_its_own_tap_and_the_record_of_its_exit(
-    suite: Suite,
+    suite: Suite, parent_id: str
 ) -> None:
-    parent_id = await make_parent(suite)
-    await warm(suite, await launch_ready(suite, parent_id))
+    ready = await launch_ready(suite, parent_id)
+    await warm(suite, ready)
     assert taps(suite, "vt") == []
     assert len(taps(suite, "vr")) == 2
     machine = suite.machine("record-stay", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id)
-    running = await use(suite, machine)
+    running = await use(suite, machine, ready)
     await suite.configured(machine.machine_id)
     assert taps(suite, "vt") == [nic.tap_name for nic in machine.nics]
     (listed,) = (await suite.stub.List(pb.ListRequest())).machines
     assert (listed.machine_id, listed.kind) == (machine.machine_id, pb.MACHINE_KIND_CLONE)
     # The same call again is the same launch, as ever.
-    request = pb.LaunchRequest(machine=machine, ready_id="ready-1")
+    request = pb.LaunchRequest(machine=machine, ready_id=ready.machine_id)
     assert (await suite.stub.Launch(request)).machine.pid == running.pid
     with pytest.raises(NotFound):
-        await use(suite, suite.machine("stay", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id))
+        other = suite.machine("stay", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id)
+        await use(suite, other, ready)
     record = suite.data_dir / "hostagent" / "exits" / machine.machine_id
     async with asyncio.timeout(BOOT_SECONDS):
         while not record.stat().st_size:
@@ -110,30 +145,27 @@ async def test_a_containers_machine_has_its_own_tap_and_the_record_of_its_exit(
     assert taps(suite, "v") == []
 
 
-async def test_a_ready_machine_ends_with_the_agent(suite: Suite) -> None:
-    parent_id = await make_parent(suite)
-    await warm(suite, await launch_ready(suite, parent_id))
-    kept = suite.data_dir / "hostagent" / "parents" / parent_id / "parent.json"
-    async with asyncio.timeout(60):
-        while not kept.exists():
-            await suite.stub.Info(pb.InfoRequest())
+async def test_a_ready_machine_ends_with_the_agent(suite: Suite, parent_id: str) -> None:
+    ready = await launch_ready(suite, parent_id)
+    await warm(suite, ready)
     await suite.stop(signal.SIGKILL)
     await suite.start()
-    exited = await suite.event("ready-1", "exited")
+    exited = await suite.event(ready.machine_id, "exited")
     assert exited.exited.cause == pb.EXIT_CAUSE_KILLED
     assert suite.processes() == []
 
 
-async def test_what_a_ready_machine_cannot_become_leaves_it_as_it_was(suite: Suite) -> None:
-    parent_id = await make_parent(suite)
+async def test_what_a_ready_machine_cannot_become_leaves_it_as_it_was(
+    suite: Suite, parent_id: str
+) -> None:
     ready = await launch_ready(suite, parent_id)
     machine = suite.machine("record", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id)
     with pytest.raises(FailedPrecondition, match="warmed"):
-        await use(suite, machine)
+        await use(suite, machine, ready)
     await warm(suite, ready)
     cold = suite.machine("record")
     with pytest.raises(FailedPrecondition, match="shape"):
-        await use(suite, cold)
+        await use(suite, cold, ready)
     lost = suite.machine(
         "record",
         kind=pb.MACHINE_KIND_CLONE,
@@ -141,15 +173,17 @@ async def test_what_a_ready_machine_cannot_become_leaves_it_as_it_was(suite: Sui
         disk_chain=[str(suite.data_dir / "storage" / "missing.vmdk")],
     )
     with pytest.raises(NotFound):
-        await use(suite, lost)
-    await use(suite, machine)
+        await use(suite, lost, ready)
+    await use(suite, machine, ready)
     exited = await suite.event(machine.machine_id, "exited")
     assert exited.exited.exit_record == b"code 7\n"
 
 
-async def test_a_ready_machine_that_was_changed_half_way_is_ended(suite: Suite) -> None:
-    parent_id = await make_parent(suite)
-    await warm(suite, await launch_ready(suite, parent_id))
+async def test_a_ready_machine_that_was_changed_half_way_is_ended(
+    suite: Suite, parent_id: str
+) -> None:
+    ready = await launch_ready(suite, parent_id)
+    await warm(suite, ready)
     other = await suite.launch(suite.machine("stay"))
     machine = suite.machine(
         "record",
@@ -158,8 +192,8 @@ async def test_a_ready_machine_that_was_changed_half_way_is_ended(suite: Suite) 
         nics=[pb.Nic(tap_name=other.nics[0].tap_name, mac_address="02:42:0a:00:00:06")],
     )
     with pytest.raises(VicError):
-        await use(suite, machine)
-    await suite.event("ready-1", "exited")
+        await use(suite, machine, ready)
+    await suite.event(ready.machine_id, "exited")
     assert suite.processes() == [other.pid]
     # What was asked for can be had the other way.
     machine.nics[0].tap_name = suite.tap()

@@ -3,12 +3,19 @@
 import asyncio
 import hashlib
 import os
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from vic.interaction.v1 import interaction_pb2, process_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
+from vic.tether.v1.health_pb2 import (
+    HEALTH_STATUS_HEALTHY,
+    HEALTH_STATUS_UNHEALTHY,
+    HealthProbe,
+)
 
 from tests.integration.interaction.conftest import TcpSuite
 from tests.unit.interaction.suite import BOOT, CONTAINER, ERR, INIT, OUT, Attached, soon
@@ -166,3 +173,46 @@ async def test_a_slow_client_holds_the_process(suite: TcpSuite) -> None:
             received += len(client.output[OUT])
             client.output[OUT].clear()
         assert received == 640 * 65536
+
+
+async def test_health_is_checked_and_told(suite: TcpSuite, tmp_path: Path) -> None:
+    well = tmp_path / "well"
+    await suite.register()
+    span = Duration(nanos=50_000_000)
+    probe = HealthProbe(
+        process={
+            "args": ["sh", "-c", f"cat {well} && test $(cat {well}) = fine || exec sleep 1000"],
+            "env": [f"PATH={os.environ['PATH']}"],
+        },
+        interval=span,
+        timeout=Duration(seconds=1),
+        start_period=Duration(),
+        start_interval=span,
+        retries=1,
+    )
+    request = process_pb2.LaunchRequest(
+        container_id=CONTAINER,
+        boot_id=BOOT,
+        process_id=INIT,
+        process=tether_process_pb2.ProcessSpec(args=["sleep", "1000"]),
+        health=probe,
+    )
+    async with suite.supervisor(), asyncio.timeout(60):
+        await suite.processes().Launch(request, timeout=60)
+        call: Any = suite.processes().Watch(process_pb2.WatchRequest())
+
+        async def until(status: Any) -> Any:
+            while True:
+                response = await call.read()
+                assert response is not grpc.aio.EOF
+                if response.event.health.status == status:
+                    return response.event.health.results[-1]
+
+        failed = await until(HEALTH_STATUS_UNHEALTHY)
+        assert failed.exit_code == -1
+        assert failed.output.startswith("Health check exceeded timeout (1s): ")
+        assert "No such file" in failed.output
+        well.write_text("fine")
+        succeeded = await until(HEALTH_STATUS_HEALTHY)
+        assert (succeeded.exit_code, succeeded.output) == (0, "fine")
+        call.cancel()

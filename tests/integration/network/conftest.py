@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from portlayer.journal import Journal
 from services.network.drivers.linux import Guards, LinuxDriver, Names
 from services.network.endpoints import Endpoints
 from services.network.model import Wish
@@ -72,7 +73,12 @@ class Facet:
         assert self.store is not None
         self.driver = LinuxDriver(Names(self.instance_id, self.slot), Guards(7443, (CLOSED_PORT,)))
         self.networks = Networks(
-            self.store, self.driver, slot=self.slot, mtu=1500, machine_lock=self.directory.parent
+            self.store,
+            self.driver,
+            slot=self.slot,
+            mtu=1500,
+            machine_lock=self.directory.parent,
+            journal=Journal(self.directory / "events.jsonl"),
         )
         self.endpoints = Endpoints(self.store, self.networks, self.driver)
         await self.networks.load()

@@ -61,11 +61,13 @@ class Service:
         return self.data / "storage"
 
     def files(self) -> list[str]:
-        """Every file of its state but the base disk's."""
+        """Every file of its state but the base disk's and the events'."""
         return sorted(
             str(path.relative_to(self.state))
             for path in self.state.rglob("*")
-            if path.is_file() and path.name != "base.vmdk"
+            if path.is_file()
+            and path.name != "base.vmdk"
+            and not path.name.endswith("-events.jsonl")
         )
 
     def prepare(self) -> None:
@@ -157,6 +159,52 @@ class Service:
             disk_pb2.PrepareRequest(container_id=container_id, image=image, specification=spec)
         )
         return response.disk
+
+    async def save(self, *references: str, into: Path) -> Path:
+        """Save images into a file; raises domain errors."""
+        with into.open("wb") as file, domain_errors():
+            async for piece in self.images.Save(image_pb2.SaveRequest(references=references)):
+                file.write(piece.data)
+        return into
+
+    async def load(self, archive: Path) -> list[image_pb2.LoadResponse]:
+        """Load images from a file; raises domain errors."""
+
+        async def requests() -> AsyncIterator[image_pb2.LoadRequest]:
+            yield image_pb2.LoadRequest(start=image_pb2.LoadStart())
+            with archive.open("rb") as file:
+                while data := file.read(256 << 10):
+                    yield image_pb2.LoadRequest(data=data)
+
+        with domain_errors():
+            return [response async for response in self.images.Load(requests())]
+
+    async def import_tar(self, tar: bytes, **start: Any) -> str:
+        """Make an image of a tar; its ID. Raises domain errors."""
+
+        async def requests() -> AsyncIterator[image_pb2.ImportRequest]:
+            yield image_pb2.ImportRequest(start=image_pb2.ImportStart(**start))
+            for at in range(0, len(tar), 64 << 10):
+                yield image_pb2.ImportRequest(data=tar[at : at + (64 << 10)])
+
+        with domain_errors():
+            answers = [answer async for answer in self.images.Import(requests())]
+        return answers[-1].image_id
+
+    async def commit(self, tar: bytes, **start: Any) -> str:
+        """Make an image of a layer on another one; its ID. Raises domain errors."""
+
+        async def requests() -> AsyncIterator[image_pb2.CommitRequest]:
+            yield image_pb2.CommitRequest(start=image_pb2.CommitStart(**start))
+            for at in range(0, len(tar), 64 << 10):
+                yield image_pb2.CommitRequest(data=tar[at : at + (64 << 10)])
+
+        with domain_errors():
+            return (await self.images.Commit(requests())).image_id
+
+    async def image(self, reference: str) -> image_pb2.Image:
+        """One image."""
+        return (await self.images.Get(image_pb2.ImageServiceGetRequest(reference=reference))).image
 
 
 @asynccontextmanager

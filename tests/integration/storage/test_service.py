@@ -393,8 +393,21 @@ async def test_roles_and_what_is_not_there(service: Service) -> None:
     with pytest.raises(PermissionDenied):
         await viewer.Remove(image_pb2.ImageServiceRemoveRequest(reference="x"))
     await channel.close()
-    with pytest.raises(NotImplementedYet, match="ImageService/Search"):
-        await service.images.Search(image_pb2.SearchRequest(term="x"))
+    with pytest.raises(NotImplementedYet, match="DiskService/Export"), domain_errors():
+        async for _ in service.disks.Export(disk_pb2.ExportRequest(container_id=ID)):
+            pass
+
+
+async def test_all_tags_of_a_repository_are_pulled(service: Service, registry: Registry) -> None:
+    tags = {"one": multi_layer_image(2), "two": multi_layer_image(3)}
+    for tag, image in tags.items():
+        reference = registry.push(image, "every", tag)
+    name = reference.rpartition(":")[0]
+    request = image_pb2.PullRequest(reference=name, all_tags=True)
+    results = [m.result async for m in service.images.Pull(request) if m.HasField("result")]
+    assert {r.canonical_reference: r.image_id for r in results} == {
+        f"{name}:{tag}": image.id for tag, image in tags.items()
+    }
 
 
 async def test_it_needs_no_privilege_and_ends_at_once(service: Service, registry: Registry) -> None:

@@ -30,14 +30,9 @@ class Qmp:
 
     @classmethod
     async def connect(cls, path: Path) -> Qmp:
-        """Connect and leave negotiation mode; the socket is there once QEMU has started."""
+        """Connect and leave negotiation mode; QEMU takes the connection when it has started."""
         async with asyncio.timeout(60):
-            while True:
-                try:
-                    reader, writer = await asyncio.open_unix_connection(path)
-                    break
-                except (FileNotFoundError, ConnectionRefusedError):
-                    await asyncio.sleep(0.002)  # QEMU gives no other sign
+            reader, writer = await asyncio.open_unix_connection(path)
         qmp = cls(reader, writer)
         await reader.readline()
         await qmp.run("qmp_capabilities")

@@ -239,6 +239,10 @@ async def machine(
     exits.setblocking(False)
     manifest = json.loads((image.directory / "manifest.json").read_text())
     qmp = directory / "qmp.sock"
+    # Ours, so that it listens before there is a QEMU.
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(qmp))
+    listener.listen()
     block = {"driver": "null-co", "node-name": "disk", "size": DISK_BYTES, "read-zeroes": True}
     if disk is not None:
         block = {
@@ -259,7 +263,8 @@ async def machine(
         *("-kernel", str(image.directory / "vmlinuz")),
         *("-initrd", str(image.directory / "initrd.img")),
         *("-append", manifest["kernel_arguments"]),
-        *("-qmp", f"unix:{qmp},server=on,wait=off"),
+        *("-chardev", f"socket,id=qmp,fd={listener.fileno()},server=on,wait=off"),
+        *("-mon", "chardev=qmp,mode=control"),
         *("-serial", f"file:{directory / 'console.log'}"),
         *("-object", "rng-builtin,id=rng0"),
         *("-device", "virtio-rng-pci-non-transitional,rng=rng0,addr=0x2"),
@@ -280,10 +285,11 @@ async def machine(
             "-device",
             f"{hardware.nic},id=nic{index},bus=port{index},netdev=net{index}{mac}",
         ]
-    descriptors = [config_end.fileno(), exits_end.fileno(), *pass_fds]
+    descriptors = [config_end.fileno(), exits_end.fileno(), listener.fileno(), *pass_fds]
     process = subprocess.Popen(command, pass_fds=descriptors)  # noqa: ASYNC220
     config_end.close()
     exits_end.close()
+    listener.close()
     try:
         yield Machine(process, config, exits, directory, qmp, time.monotonic())
     finally:

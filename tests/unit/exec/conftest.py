@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,10 +12,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.exec.v1 import container_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2, image_pb2
+from vic.storage.v1 import disk_pb2, image_pb2, volume_pb2
+from vic.tether.v1 import process_pb2 as tether_process_pb2
 
-from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason, VicError
-from portlayer.store import open_store
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    VicError,
+)
+from portlayer.store import Store, open_store
+from services.exec.admission import Admission
 from services.exec.creation import Creator
 from services.exec.drivers import (
     CreatedMachine,
@@ -27,19 +36,72 @@ from services.exec.drivers import (
 )
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exit, Exits
+from services.exec.facts import Facts
+from services.exec.history import History
+from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB, Size
 from services.exec.operations import Turns
+from services.exec.parts import Parts
 from services.exec.peers import Peers
 from services.exec.reconcile import Reconciler
+from services.exec.reports import Reports
 from services.exec.restarting import Restarts
+from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
+from services.exec.vch import Vch
 from tests.databases import place_database
 
+DISK_BYTES = 8 * 2**30
 IMAGE = image_pb2.Image(
     id="sha256:" + "ab" * 32,
     config=image_pb2.ImageConfig(command=["sh"], env=["A=image", "B=image"], labels={"l": "image"}),
 )
+
+
+@dataclass
+class FakeVolumes:
+    """Uses of volumes in memory."""
+
+    reserved: dict[str, list[volume_pb2.VolumeUse]] = field(default_factory=dict)
+    attached: dict[str, str] = field(default_factory=dict)
+    released: list[tuple[str, bool]] = field(default_factory=list)
+    failing: dict[str, VicError] = field(default_factory=dict)
+
+    def _fail(self, call: str) -> None:
+        if call in self.failing:
+            raise self.failing.pop(call)
+
+    async def Reserve(self, request: volume_pb2.ReserveRequest, **_: Any) -> None:
+        self._fail("Reserve")
+        self.reserved[request.container_id] = list(request.volumes)
+
+    async def Release(self, request: volume_pb2.ReleaseRequest, **_: Any) -> None:
+        self._fail("Release")
+        self.attached.pop(request.container_id, None)
+        if self.reserved.pop(request.container_id, None) is not None:
+            self.released.append((request.container_id, request.remove_anonymous))
+
+    async def Attach(self, request: volume_pb2.AttachRequest) -> volume_pb2.AttachResponse:
+        self._fail("Attach")
+        self.attached[request.container_id] = request.boot_id
+        names = {use.name for use in self.reserved[request.container_id]}
+        disks = [volume_pb2.AttachedDisk(volume_name=name) for name in sorted(names)]
+        return volume_pb2.AttachResponse(disks=disks)
+
+    async def Detach(self, request: volume_pb2.DetachRequest) -> None:
+        self._fail("Detach")
+        if self.attached.get(request.container_id) == request.boot_id:
+            del self.attached[request.container_id]
+
+    async def ListUses(self, request: volume_pb2.ListUsesRequest) -> volume_pb2.ListUsesResponse:
+        self._fail("ListUses")
+        return volume_pb2.ListUsesResponse(
+            uses=[
+                volume_pb2.ContainerUse(container_id=i, boot_id=self.attached.get(i, ""))
+                for i in self.reserved
+            ]
+        )
 
 
 @dataclass
@@ -63,6 +125,8 @@ class FakeFacets:
     exits: "Exits | None" = None
     boots: dict[str, str] = field(default_factory=dict)
     retired: list[str] = field(default_factory=list)
+    # Of the workload of each container whose limits were changed.
+    limits: dict[str, tether_process_pb2.WorkloadLimits] = field(default_factory=dict)
     powered_off: list[str] = field(default_factory=list)
     # Cleared, it lets Launch wait for its answer, after `launched`.
     answer_launch: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,6 +134,7 @@ class FakeFacets:
     # Whether the process had begun when the VM of an unanswered Launch went.
     ran: bool = False
     kernel_release: str = "6.1"
+    volumes: FakeVolumes = field(default_factory=FakeVolumes)
 
     def __post_init__(self) -> None:
         self.answer_launch.set()
@@ -102,6 +167,10 @@ class FakeFacets:
         self.disks[request.container_id] = request.specification
         return disk_pb2.PrepareResponse(disk=self._disk(request.container_id))
 
+    async def UpdateLimits(self, request: process_pb2.UpdateLimitsRequest) -> None:
+        self._fail("UpdateLimits")
+        self.limits[request.container_id] = request.limits
+
     async def PutSpecification(self, request: disk_pb2.PutSpecificationRequest) -> None:
         self._fail("PutSpecification")
         self.disks[request.container_id] = request.specification
@@ -112,6 +181,15 @@ class FakeFacets:
 
     async def List(self, request: Any) -> disk_pb2.DiskServiceListResponse:
         return disk_pb2.DiskServiceListResponse(disks=[self._disk(i) for i in self.disks])
+
+    async def DiskUsage(self, request: Any) -> image_pb2.DiskUsageResponse:
+        self._fail("DiskUsage")
+        return image_pb2.DiskUsageResponse(
+            containers=[
+                image_pb2.ContainerDiskUsage(container_id=i, writable_bytes=1000)
+                for i in self.disks
+            ]
+        )
 
     async def Info(self, request: Any) -> network_pb2.InfoResponse:
         return network_pb2.InfoResponse(management_address="100.112.0.1", tether_port=7443)
@@ -234,6 +312,16 @@ class FakeHypervisor:
     paused: set[str] = field(default_factory=set)
     failing: dict[str, VicError] = field(default_factory=dict)
     kinds: list[bool] = field(default_factory=list)
+    # Kernels that there are, and those that VMs were made with.
+    named: dict[str, str] = field(default_factory=dict)
+    booted: list[str] = field(default_factory=list)
+    # CPU shares of VMs that were weighed anew.
+    shares: dict[str, int] = field(default_factory=dict)
+    # How many of the next starts take a clone that was kept ready.
+    ready: int = 0
+    # How many are to be kept.
+    wanted: int = 0
+    settlements: list[str] = field(default_factory=list)
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
     exits_to: "Exits | None" = None
@@ -244,7 +332,9 @@ class FakeHypervisor:
     async def close(self) -> None: ...
 
     async def info(self) -> HypervisorInfo:
-        return HypervisorInfo("fake", "fake", "none", "a test", "6.1", 2, 2**34)
+        return HypervisorInfo(
+            "fake", "fake", "none", "a test", "6.1", 2, 2**34, ready_wanted=self.wanted
+        )
 
     def size(self, resources: container_pb2.Resources) -> Size:
         return Size(max(512 * MIB, resources.memory_bytes), max(1, resources.nano_cpus // 10**9))
@@ -258,11 +348,18 @@ class FakeHypervisor:
         self.launched.add(machine.boot_id)
         self.machines[machine.container_id] = machine.boot_id
         self.kinds.append(machine.cold)
+        self.booted.append(machine.kernel)
         kind = StartKind.COLD_BOOT if machine.cold else StartKind.INSTANT_CLONE
+        if self.ready:
+            self.ready -= 1
+            kind = StartKind.READY_CLONE
         return CreatedMachine(4242, kind)
 
     async def load(self, container_id: str, boot_id: str) -> None:
         self._fail("load")
+
+    async def check_awake(self, container_id: str, boot_id: str) -> None:
+        self._fail("check_awake")
 
     async def run(self, container_id: str, boot_id: str) -> None:
         self._fail("run")
@@ -286,12 +383,36 @@ class FakeHypervisor:
 
     async def forget_exits(self, through: int) -> None: ...
 
+    async def kernels(self) -> Mapping[str, str]:
+        return self.named
+
+    async def try_kernel(self, digest: str) -> str:
+        self._fail("try_kernel")
+        return "6.9"
+
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        self._fail("reweigh")
+        assert self.machines[container_id] == boot_id
+        self.shares[container_id] = resources.cpu_shares
+
     async def pause(self, container_id: str) -> None:
         self._fail("pause")
         self.paused.add(container_id)
 
     async def unpause(self, container_id: str) -> None:
         self.paused.discard(container_id)
+
+    def check_ready(self, count: int) -> None:
+        if count > 8:
+            raise InvalidArgument(f"{count} ready clones take too much", Reason.INVALID_REQUEST)
+
+    def keep_ready(self, count: int | None) -> None:
+        self.wanted = 2 if count is None else count
+
+    def settled(self, boot_id: str) -> None:
+        self.settlements.append(boot_id)
 
     def _fail(self, call: str) -> None:
         if call in self.failing:
@@ -302,59 +423,83 @@ class FakeHypervisor:
 class Facet:
     """All parts of the facet, wired as the composition root does."""
 
+    store: Store
     containers: Containers
+    admission: Admission
+    facts: Facts
+    history: History
     events: EventLog
     creator: Creator
     lifecycle: Lifecycle
+    modes: StartModes
+    vch: Vch
     exits: Exits
     reconciler: Reconciler
     restarts: Restarts
+    reports: Reports
     turns: Turns
     peers: FakeFacets
     hypervisor: FakeHypervisor
+    kernels: Kernels
 
     async def run(self, name: str = "", **fields: Any) -> str:
         """Create and start a container; return its ID."""
         spec = container_pb2.ContainerSpec(image="busybox", name=name, **fields)
         record = await self.creator.create("", spec)
         await self.lifecycle.start(record.id)
+        await self.exits.beside.drain()
         return record.id
 
     def leftovers(self) -> list[str]:
         """Return what is left in the peers."""
         peers = self.peers
-        return [*peers.disks, *peers.reservations, *peers.registered, *self.hypervisor.machines]
+        held = [*peers.disks, *peers.reservations, *peers.registered, *peers.volumes.reserved]
+        return [*held, *self.hypervisor.machines]
 
     def restarted(self) -> "Facet":
         """Return the facet as it is after a SIGKILL: database and peers are all that is left."""
-        facet = wire(self.containers, self.peers, self.hypervisor)
+        facet = wire(self.store, self.peers, self.hypervisor)
         facet.exits.caught_up = True
         return facet
 
 
-def wire(containers: Containers, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
+def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     """Put a facet together."""
-    stubs = Peers(*(cast("Any", peers),) * 4)
-    events, turns = EventLog(containers), Turns()
+    stubs = Peers(*(cast("Any", peers),) * 4, cast("Any", peers.volumes))
+    containers, facts = Containers(store), Facts(store)
+    admission = Admission(store, hypervisor, DISK_BYTES)
+    history, turns = History(store), Turns(store.neighbours)
+    events = EventLog(history)
     exits = Exits(containers, events, turns, stubs, hypervisor)
     peers.exits = hypervisor.exits_to = exits
-    creator = Creator(containers, events, turns, stubs, hypervisor)
-    lifecycle = Lifecycle(
-        containers, events, turns, stubs, hypervisor, creator, exits, "interaction.test.vic"
-    )
+    kernels = Kernels(facts, hypervisor)
+    creator = Creator(containers, admission, events, turns, stubs, hypervisor, kernels)
+    parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits, kernels)
+    modes = StartModes(facts, hypervisor, StartMode())
+    lifecycle = Lifecycle(parts, admission, modes, "interaction.test.vic")
+    vch = Vch("0" * 8, "1", containers, admission, lifecycle, hypervisor, modes, kernels)
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
-    restarts = Restarts(containers, lifecycle, exits)
+    restarts = Restarts(containers, facts, lifecycle, exits)
+    reports = Reports(containers, events)
     return Facet(
+        store,
         containers,
+        admission,
+        facts,
+        history,
         events,
         creator,
         lifecycle,
+        modes,
+        vch,
         exits,
         reconciler,
         restarts,
+        reports,
         turns,
         peers,
         hypervisor,
+        kernels,
     )
 
 
@@ -363,7 +508,7 @@ async def facet(tmp_path: Path) -> AsyncIterator[Facet]:
     """A facet with an empty database."""
     place_database(tmp_path / "exec.db", MIGRATIONS)
     store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/exec.db", MIGRATIONS)
-    facet = wire(Containers(store), FakeFacets(), FakeHypervisor())
+    facet = wire(store, FakeFacets(), FakeHypervisor())
     yield facet
     while facet.hypervisor.telling:
         await asyncio.wait(facet.hypervisor.telling)

@@ -5,17 +5,19 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from vic.exec.v1 import exec_pb2
 
-from portlayer.errors import OutOfRange, Reason, Unavailable
-from services.exec import store
-from services.exec.store import NewEvent
+from portlayer.errors import InvalidArgument, OutOfRange, Reason, Unavailable
+from services.exec import history
+from services.exec.history import NewEvent
 from services.exec.waiting import wait
 from tests.unit.exec.conftest import Facet
+from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 
 async def happen(facet: Facet, container_id: str) -> None:
-    await facet.containers.append(NewEvent(exec_pb2.EVENT_KIND_KILL, container_id, {}))
+    await facet.history.append(NewEvent(exec_pb2.EVENT_KIND_KILL, container_id, {}))
     facet.events.announce(container_id)
 
 
@@ -23,13 +25,13 @@ async def test_a_waiter_is_woken_by_its_own_container_alone(
     facet: Facet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = asyncio.Queue[str]()
-    events_after = facet.containers.events_after
+    events_after = facet.history.after
 
     async def counted(after: int, *, container_id: str, **kwargs: Any) -> Any:
         looked.put_nowait(container_id)
         return await events_after(after, container_id=container_id, **kwargs)
 
-    monkeypatch.setattr(facet.containers, "events_after", counted)
+    monkeypatch.setattr(facet.history, "after", counted)
 
     async def follow(container_id: str) -> str:
         async with aclosing(facet.events.follow(0, container_id=container_id)) as following:
@@ -61,7 +63,7 @@ async def test_all_watchers_leave_when_the_service_stops(facet: Facet) -> None:
 async def test_who_fell_behind_the_history_is_told(
     facet: Facet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "EVENT_HISTORY", 50)
+    monkeypatch.setattr(history, "EVENT_HISTORY", 50)
     async with aclosing(facet.events.follow(0)) as following:
         await happen(facet, "a")
         first = await anext(following)
@@ -72,11 +74,11 @@ async def test_who_fell_behind_the_history_is_told(
             while True:
                 await anext(following)
         assert caught.value.reason is Reason.HISTORY_LOST
-    assert (await facet.containers.event_range())[0] > first.sequence + 1
+    assert (await facet.history.range())[0] > first.sequence + 1
 
 
 async def told(facet: Facet) -> list[tuple[str, str]]:
-    stored = await facet.containers.events_after(0)
+    stored = await facet.history.after(0)
     return [
         (
             exec_pb2.EventKind.Name(e.kind).removeprefix("EVENT_KIND_"),
@@ -109,9 +111,7 @@ async def test_a_forced_removal_tells_of_its_kill(facet: Facet) -> None:
 async def test_events_carry_what_docker_tells(facet: Facet) -> None:
     container_id = await facet.run("web", labels={"tier": "front"})
     await facet.peers.end(container_id, 7)
-    died = next(
-        e for e in await facet.containers.events_after(0) if e.kind == exec_pb2.EVENT_KIND_DIE
-    )
+    died = next(e for e in await facet.history.after(0) if e.kind == exec_pb2.EVENT_KIND_DIE)
     duration = died.attributes["execDuration"]
     assert duration.isdecimal()
     assert died.attributes == {
@@ -122,3 +122,45 @@ async def test_events_carry_what_docker_tells(facet: Facet) -> None:
         "exitCode": "7",
         "execDuration": duration,
     }
+
+
+async def test_what_others_did_is_told_in_its_place(facet: Facet) -> None:
+    container_id = await facet.run("web")
+    request = exec_pb2.RecordEventRequest(
+        reference="web",
+        request_id="one",
+        kind=exec_pb2.EVENT_KIND_EXEC_START,
+        attributes={"execID": "e"},
+        detail="sh -c true",
+    )
+    service = servicer(facet)
+    for _ in range(2):
+        await service.RecordEvent(request, NO_CONTEXT)
+    await facet.peers.end(container_id, 0)
+    assert [kind for kind, _ in await told(facet)] == ["CREATE", "START", "EXEC_START", "DIE"]
+    stored = (await facet.history.after(0))[2]
+    assert (stored.container_id, stored.detail) == (container_id, "sh -c true")
+    assert stored.attributes == {"image": "busybox", "name": "web", "l": "image", "execID": "e"}
+    for kind in (exec_pb2.EVENT_KIND_DIE, exec_pb2.EVENT_KIND_UNSPECIFIED, 999):
+        request = exec_pb2.RecordEventRequest(reference="web", kind=kind)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument):
+            await service.RecordEvent(request, NO_CONTEXT)
+
+
+async def watch(facet: Facet, count: int, **request: Any) -> list[int]:
+    """Return the numbers of the next events that a watcher gets."""
+    asked = exec_pb2.WatchEventsRequest(**request)
+    stream: Any = servicer(facet).WatchEvents(asked, NO_CONTEXT)
+    async with asyncio.timeout(60), aclosing(stream) as responses:
+        assert (await anext(responses)).HasField("started")
+        return [(await anext(responses)).event.sequence for _ in range(count)]
+
+
+async def test_a_watcher_goes_on_from_a_number_through_restarts(facet: Facet) -> None:
+    await facet.run()
+    await facet.run()
+    assert await watch(facet.restarted(), 3, after_sequence=1) == [2, 3, 4]
+    assert await watch(facet.restarted(), 4, since=Timestamp(seconds=1)) == [1, 2, 3, 4]
+    for beyond in (5, 100):
+        with pytest.raises(OutOfRange):
+            await watch(facet, 1, after_sequence=beyond)

@@ -14,7 +14,8 @@ from portlayer.errors import (
     Reason,
     Unavailable,
 )
-from services.exec.drivers import MachineExited
+from services.exec import starting
+from services.exec.drivers import MachineExited, StartKind
 from services.exec.states import State
 from services.exec.waiting import wait
 from tests.unit.exec.conftest import Facet
@@ -28,7 +29,7 @@ def spec(**fields: object) -> container_pb2.ContainerSpec:
 
 async def kinds(facet: Facet) -> list[str]:
     """Return the kinds of all events so far."""
-    stored = await facet.containers.events_after(0)
+    stored = await facet.history.after(0)
     return [exec_pb2.EventKind.Name(e.kind).removeprefix("EVENT_KIND_").lower() for e in stored]
 
 
@@ -61,6 +62,16 @@ async def test_a_process_knows_its_host_and_its_terminal(
     shown = await facet.containers.get(record.id)
     assert shown is not None
     assert list(shown.spec.process.env) == list(record.spec.process.env)
+
+
+async def test_a_variable_without_a_value_is_absent_in_the_process_alone(facet: Facet) -> None:
+    # The image has A=image and B=image.
+    record = await facet.creator.create("", spec(process={"env": ["A", "C=own"]}))
+    await facet.lifecycle.start(record.id)
+    assert "A" in record.spec.process.env
+    assert "B=image" in facet.peers.ran_with
+    assert "C=own" in facet.peers.ran_with
+    assert not [variable for variable in facet.peers.ran_with if variable.startswith("A")]
 
 
 async def test_an_entrypoint_takes_the_images_command_away(facet: Facet) -> None:
@@ -174,6 +185,43 @@ async def test_a_clone_that_fails_is_booted(facet: Facet) -> None:
     record = await facet.containers.resolve(container_id)
     assert record.start_kind == container_pb2.START_KIND_COLD_BOOT
     assert facet.hypervisor.kinds == [False, True]
+
+
+async def test_a_ready_clone_that_fails_is_replaced_by_another_start(facet: Facet) -> None:
+    facet.hypervisor.failing["run"] = Unavailable(
+        "it does not go on", Reason.CLONE_FAILED, start=StartKind.READY_CLONE.name
+    )
+    record = await facet.containers.resolve(await facet.run())
+    assert record.start_kind == container_pb2.START_KIND_INSTANT_CLONE
+    assert facet.hypervisor.kinds == [False, False]
+    assert facet.hypervisor.machines == {record.id: record.boot_id}
+    # The pool is told that either start is over, one way or the other.
+    assert len(set(facet.hypervisor.settlements)) == 2
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_a_ready_clone_that_stays_silent_is_not_waited_for_long(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    monkeypatch.setattr(starting, "READY_SECONDS", 0.01)
+    facet.hypervisor.ready = 1
+    facet.peers.answer_launch.clear()
+    checked = asyncio.Event()
+    error = Unavailable("silent", Reason.CLONE_FAILED, start=StartKind.READY_CLONE.name)
+
+    async def check_awake(container_id: str, boot_id: str) -> None:
+        checked.set()
+        facet.peers.answer_launch.set()
+        if silent:
+            raise error
+
+    monkeypatch.setattr(facet.hypervisor, "check_awake", check_awake)
+    record = await facet.containers.resolve(await facet.run())
+    assert checked.is_set()
+    assert facet.hypervisor.kinds == ([False, False] if silent else [False])
+    kind = StartKind.INSTANT_CLONE if silent else StartKind.READY_CLONE
+    assert record.start_kind == kind.value
+    assert facet.hypervisor.machines == {record.id: record.boot_id}
 
 
 async def test_a_vm_killed_behind_our_back_is_an_exit_with_137(facet: Facet) -> None:
@@ -446,3 +494,28 @@ async def test_a_forced_removal_waits_for_no_guest_that_hangs(facet: Facet) -> N
         with pytest.raises(ExceptionGroup):
             await starting
     assert facet.leftovers() == []
+
+
+async def test_of_a_hundred_starts_few_are_at_work_at_a_time(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work = most = 0
+    load, full = facet.hypervisor.load, asyncio.Event()
+
+    async def counted(container_id: str, boot_id: str) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        if at_work == 8:
+            full.set()
+        await full.wait()
+        await load(container_id, boot_id)
+        at_work -= 1
+
+    monkeypatch.setattr(facet.hypervisor, "load", counted)
+    made = [(await facet.creator.create("", SPEC)).id for _ in range(40)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(facet.lifecycle.start, made))
+    assert set(facet.hypervisor.machines) == set(made)
+    # The fake has two CPUs.
+    assert most == 8

@@ -9,12 +9,12 @@ from vic.exec.v1 import exec_pb2
 from portlayer.errors import InvalidArgument, Reason, ResourceExhausted
 from services.exec.limits import MIB, Limits
 from services.exec.states import State
-from tests.unit.exec.conftest import Facet
+from tests.unit.exec.conftest import DISK_BYTES, Facet
 from tests.unit.exec.test_lifecycle import spec
 from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 
-async def configure(facet: Facet, **limits: int) -> exec_pb2.Limits:
+async def configure(facet: Facet, **limits: Any) -> exec_pb2.Limits:
     request = exec_pb2.ConfigureRequest(**limits)
     return (await servicer(facet).Configure(request, NO_CONTEXT)).limits
 
@@ -74,11 +74,11 @@ async def test_what_could_never_start_is_not_made(facet: Facet) -> None:
 async def test_limits_that_are_absent_stay(facet: Facet) -> None:
     await configure(facet, containers=3, cpus=4)
     assert await configure(facet, memory_bytes=2048 * MIB) == exec_pb2.Limits(
-        containers=3, cpus=4, memory_bytes=2048 * MIB
+        containers=3, cpus=4, memory_bytes=2048 * MIB, memory_overcommit_percent=400
     )
     await configure(facet, cpus=0)
     # They are in the database, and nowhere else.
-    limits = await facet.restarted().containers.limits()
+    limits = await facet.restarted().admission.limits()
     assert limits == Limits(containers=3, memory_bytes=2048 * MIB)
 
 
@@ -86,4 +86,46 @@ async def test_limits_that_are_absent_stay(facet: Facet) -> None:
 async def test_a_memory_limit_that_cannot_be_is_refused(facet: Facet, memory: int) -> None:
     with pytest.raises(InvalidArgument, match="must be between"):
         await configure(facet, memory_bytes=memory)
-    assert await facet.containers.limits() == Limits()
+    assert await facet.admission.limits() == Limits()
+
+
+async def test_the_storage_limit_counts_disks_at_their_full_size(facet: Facet) -> None:
+    await configure(facet, storage_bytes=2 * DISK_BYTES + 1)
+    results: list[Any] = await asyncio.gather(
+        *(facet.creator.create("", spec()) for _ in range(4)), return_exceptions=True
+    )
+    refused = [r for r in results if isinstance(r, ResourceExhausted)]
+    assert len(refused) == 2
+    assert "needs 8192 MiB, and 16384 MiB of 16384 MiB are taken" in refused[0].message
+    info = await servicer(facet).Info(exec_pb2.InfoRequest(), NO_CONTEXT)
+    assert (info.disk_bytes, info.limits.storage_bytes) == (2 * DISK_BYTES, 2 * DISK_BYTES + 1)
+
+
+async def test_the_host_is_not_overcommitted_without_end(facet: Facet) -> None:
+    # The pool of the fake has 16 GiB.
+    await configure(facet, memory_overcommit_percent=10)
+    made = [(await facet.creator.create("", spec())).id for _ in range(4)]
+    for container_id in made[:3]:
+        await facet.lifecycle.start(container_id)
+    told = "16384 MiB overcommitted 0.1 times.* needs 512 MiB, and 1536 MiB of 1638 MiB are taken"
+    with pytest.raises(ResourceExhausted, match=told):
+        await facet.lifecycle.start(made[3])
+    await configure(facet, memory_overcommit_percent=15)
+    await facet.lifecycle.start(made[3])
+    assert (await configure(facet, memory_overcommit_percent=0)).memory_overcommit_percent == 400
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"storage_bytes": 2**30}, "the storage limit must be 8192 MiB, a container's disk"),
+        ({"memory_overcommit_percent": 9}, "must be between 0.1 and 100 times"),
+        ({"memory_overcommit_percent": 10_001}, "must be between 0.1 and 100 times"),
+    ],
+)
+async def test_limits_that_cannot_be_are_refused(
+    facet: Facet, limits: dict[str, int], message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        await configure(facet, **limits)
+    assert await facet.admission.limits() == Limits()

@@ -1,14 +1,14 @@
 """Lists come in pages, and what is pruned is what doesn't run and fits."""
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import InvalidArgument
-from services.exec import server, store
-from services.exec.drivers import Hypervisor
+from services.exec import lookup, server
+from services.exec.removing import Pruned
 from services.exec.server import ExecServicer
 from tests.unit.exec.conftest import Facet
 from tests.unit.exec.test_lifecycle import kinds, spec
@@ -18,19 +18,17 @@ NO_CONTEXT: Any = SimpleNamespace()
 
 def servicer(facet: Facet) -> ExecServicer:
     return ExecServicer(
-        "0" * 8,
-        "1",
         facet.containers,
         facet.events,
         facet.creator,
         facet.lifecycle,
-        cast("Hypervisor", facet.hypervisor),
+        facet.vch,
         facet.restarts,
     )
 
 
 async def test_a_list_of_many_comes_in_pages(facet: Facet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(lookup, "READ_AT_ONCE", 2)
     made = [(await facet.creator.create("", spec())).id for _ in range(7)]
     monkeypatch.setattr(server, "PAGE_BYTES", 1000)
     listed: list[str] = []
@@ -99,4 +97,5 @@ async def test_prune_by_labels(facet: Facet, filters: list[str], removed: set[st
 async def test_prune_until_a_moment(facet: Facet) -> None:
     old = await facet.creator.create("", spec())
     new = await facet.creator.create("", spec())
-    assert await facet.lifecycle.prune(new.created_ns, []) == [old.id]
+    pruned = await facet.lifecycle.prune(new.created_ns, [])
+    assert pruned == Pruned([old.id], 1000)

@@ -22,14 +22,22 @@ async def test_a_lost_database_is_rebuilt_from_beside_the_disks(facet: Facet) ->
     stopped = await facet.creator.create(
         "", container_pb2.ContainerSpec(image="busybox", name="stopped")
     )
-    before = await facet.containers.resolve("web")
-    await facet.containers.delete(running)
-    await facet.containers.delete(stopped.id)
+    ended = await facet.run("ended")
+    await facet.peers.end(ended, 3)
+    await facet.exits.drain()
+    before = {record.id: record for record in await facet.containers.select()}
+    for container_id in before:
+        await facet.containers.delete(container_id)
     await facet.reconciler.reconcile()
-    after = await facet.containers.resolve("web")
-    assert (after.id, after.state, after.boot_id) == (running, State.RUNNING, before.boot_id)
-    assert after.endpoints == before.endpoints
-    assert (await facet.containers.resolve("stopped")).state is State.CREATED
+    after = {record.id: record for record in await facet.containers.select()}
+    # All but what only the database has.
+    assert after == {i: replace(r, vm=None) for i, r in before.items()}
+    assert {r.name: r.state.word for r in after.values()} == {
+        "web": "running",
+        "stopped": "created",
+        "ended": "exited",
+    }
+    assert stopped.id in after
     await facet.peers.end(running, 4)
     await facet.exits.drain()
     assert (await facet.containers.resolve("web")).exit_code == 4
@@ -74,3 +82,20 @@ async def test_what_is_right_stays(facet: Facet) -> None:
         await facet.reconciler.reconcile()
     assert (await facet.containers.resolve(container_id)).state is State.RUNNING
     assert facet.peers.bound == {container_id}
+
+
+async def test_what_ended_while_its_record_was_lost_obeys_its_policy(facet: Facet) -> None:
+    policy = {"condition": container_pb2.RESTART_CONDITION_ALWAYS}
+    gone = await facet.run("gone")
+    again = await facet.run("again", restart_policy=policy)
+    await facet.exits.drain()
+    for container_id in (gone, again):
+        await facet.containers.delete(container_id)
+    facet.hypervisor.machines.clear()
+    await facet.reconciler.reconcile()
+    record = await facet.containers.resolve("gone")
+    assert (record.state, record.exit_code) == (State.EXITED, 137)
+    record = await facet.containers.resolve("again")
+    assert (record.state, record.restart_count) == (State.RESTARTING, 1)
+    await facet.lifecycle.start_again(again)
+    assert (await facet.containers.resolve("again")).state is State.RUNNING

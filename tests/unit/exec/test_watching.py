@@ -90,8 +90,10 @@ async def sources(facet: Facet, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     sources.may_confirm.set()
     sources.may_end.set()
     any_source = cast("Any", sources)
-    peers = Peers(any_source, any_source, any_source, any_source)
-    following = Watching(facet.containers, peers, any_source, facet.exits, facet.reconciler)
+    peers = Peers(any_source, any_source, any_source, any_source, any_source)
+    following = Watching(
+        facet.facts, peers, any_source, facet.exits, facet.reports, facet.reconciler
+    )
     task = sources.following = asyncio.create_task(following.run())
     await sources.watched_from.get()
     yield sources
@@ -116,7 +118,7 @@ async def test_many_events_are_confirmed_by_few(facet: Facet, sources: Sources) 
         sources.confirmed.clear()
         await sources.confirmed.wait()
     assert len(sources.acknowledged) <= 4
-    assert await facet.containers.position(PROCESSES) == 100
+    assert await facet.facts.position(PROCESSES) == 100
 
 
 async def test_an_exit_during_a_start_is_confirmed_when_it_is_on_record(
@@ -160,7 +162,7 @@ async def test_the_history_of_vms_is_taken_in_before_one_counts_as_lost(
         pass
     assert facet.exits.caught_up
     assert (await facet.containers.resolve(container_id)).exit_code == 9
-    assert await facet.containers.position(MACHINES) == 6
+    assert await facet.facts.position(MACHINES) == 6
     sources.ends.put_nowait(Unavailable("the agent is away"))
     sources.ends.put_nowait((7, MachineExited("other", "boot", b"", "")))
     assert await sources.forgotten.get() == 7

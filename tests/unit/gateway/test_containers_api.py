@@ -388,6 +388,13 @@ async def test_resize_needs_two_numbers(client: httpx.AsyncClient, query: str) -
 async def test_resize(client: httpx.AsyncClient, suite: FakeSuite) -> None:
     container = await create(client, "one", Tty=True)
     assert (await client.post("/containers/one/resize?h=50&w=132")).status_code == 200
+    for size, message in {
+        "h=a&w=1": 'invalid resize height "a": invalid syntax',
+        "h=1": 'invalid resize width "": invalid syntax',
+        "h=-1&w=1": 'invalid resize height "-1": value out of range',
+    }.items():
+        refused = await client.post(f"/containers/one/resize?{size}")
+        assert (refused.status_code, refused.json()["message"]) == (400, message)
     assert suite.exec.containers[container].window == (50, 132)
 
 

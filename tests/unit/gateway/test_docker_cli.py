@@ -7,7 +7,8 @@ import pytest
 from vic.exec.v1 import container_pb2
 
 from tests.unit.gateway.conftest import DOCKER, Endpoint, Eventually
-from tests.unit.gateway.fake_facets import OUT, FakeSuite
+from tests.unit.gateway.fake_containers import OUT
+from tests.unit.gateway.fake_facets import FakeSuite
 
 pytestmark = pytest.mark.skipif(DOCKER is None, reason="needs the docker CLI")
 
@@ -178,29 +179,10 @@ async def test_options_of_a_run(engine: Endpoint, suite: FakeSuite, busybox: Non
 @pytest.mark.parametrize(
     ("option", "name"),
     [
-        ("--cpuset-cpus=0", "HostConfig.CpusetCpus"),
-        ("-v=/tmp:/tmp", "HostConfig.Binds"),
+        ("--gpus=all", "HostConfig.DeviceRequests"),
+        ("--storage-opt=size=1g", "HostConfig.StorageOpt"),
         ("-p=80:80/sctp", "protocol sctp in HostConfig.PortBindings"),
-        ("--privileged", "HostConfig.Privileged"),
-        ("--cap-add=NET_ADMIN", "HostConfig.CapAdd"),
-        ("--init", "HostConfig.Init"),
-        ("--tmpfs=/run", "HostConfig.Tmpfs"),
-        ("--dns=1.1.1.1", "HostConfig.Dns"),
-        ("--add-host=a:1.1.1.1", "HostConfig.ExtraHosts"),
-        ("--read-only", "HostConfig.ReadonlyRootfs"),
-        ("--ulimit=nofile=10", "HostConfig.Ulimits"),
-        ("--sysctl=net.core.somaxconn=1", "HostConfig.Sysctls"),
-        ("--health-cmd=true", "Healthcheck"),
         ("--log-driver=gelf", "logging driver 'gelf'"),
-        ("--ipc=host", "HostConfig.IpcMode"),
-        ("--pid=host", "HostConfig.PidMode"),
-        ("--shm-size=1g", "HostConfig.ShmSize"),
-        ("--device=/dev/null", "HostConfig.Devices"),
-        ("--security-opt=no-new-privileges", "HostConfig.SecurityOpt"),
-        ("--blkio-weight=10", "HostConfig.BlkioWeight"),
-        ("--oom-score-adj=5", "HostConfig.OomScoreAdj"),
-        ("--userns=host", "HostConfig.UsernsMode"),
-        ("--mount=type=tmpfs,dst=/x", "HostConfig.Mounts"),
     ],
 )
 async def test_what_is_not_implemented_is_refused_by_name(
@@ -209,6 +191,42 @@ async def test_what_is_not_implemented_is_refused_by_name(
     result = await engine.docker("create", option, "busybox")
     assert result.code == 1
     assert f"{name} is not implemented yet" in result.err
+
+
+async def test_options_of_a_kernel_of_its_own_arrive(
+    engine: Endpoint, busybox: None, suite: FakeSuite
+) -> None:
+    options = (
+        "--name one --init --read-only --cap-add NET_ADMIN --cap-drop ALL --ulimit nofile=5:-1 "
+        "--sysctl net.core.somaxconn=1 --shm-size 1m --device /dev/fuse:/dev/x:r --ipc none "
+        "--security-opt no-new-privileges --security-opt systempaths=unconfined "
+        "--oom-score-adj -5 --userns host --group-add 7 --annotation a=b --cpuset-cpus 0-1 "
+        "--device-read-bps /dev/vda:1mb --memory 64m --memory-swap -1 --memory-swappiness 0"
+    )
+    await engine.output("create", *options.split(), "busybox", "hello")
+    spec = suite.exec.find("one").proto.spec
+    process, sandbox = spec.process, spec.sandbox
+    assert (list(process.capabilities.add), list(process.capabilities.drop)) == (
+        ["CAP_NET_ADMIN"],
+        ["ALL"],
+    )
+    assert [(r.name, r.soft, r.hard) for r in process.rlimits] == [("nofile", 5, 2**64 - 1)]
+    assert (process.oom_score_adj, list(process.additional_groups)) == (-5, ["7"])
+    assert process.no_new_privileges
+    assert (sandbox.init, sandbox.no_shm, spec.read_only_root) == (True, True, True)
+    assert dict(sandbox.sysctls) == {"net.core.somaxconn": "1"}
+    assert [(d.path, d.container_path, d.permissions) for d in sandbox.devices] == [
+        ("/dev/fuse", "/dev/x", "r")
+    ]
+    assert sandbox.HasField("masked_paths")
+    assert list(sandbox.masked_paths.paths) == []
+    shown = json.loads(await engine.output("inspect", "one"))[0]["HostConfig"]
+    assert shown["Ulimits"] == [{"Name": "nofile", "Hard": -1, "Soft": 5}]
+    assert shown["BlkioDeviceReadBps"] == [{"Path": "/dev/vda", "Rate": 1024 * 1024}]
+    assert (shown["MemorySwap"], shown["MemorySwappiness"], shown["CpusetCpus"]) == (-1, 0, "0-1")
+    assert (shown["ShmSize"], shown["IpcMode"], shown["UsernsMode"]) == (2**20, "none", "host")
+    assert shown["SecurityOpt"] == ["no-new-privileges"]
+    assert (shown["Init"], shown["MaskedPaths"], shown["Annotations"]) == (True, [], {"a": "b"})
 
 
 @pytest.mark.parametrize("mode", ["host", "container:one"])

@@ -14,7 +14,8 @@ from docker.utils.socket import frames_iter
 from vic.exec.v1 import container_pb2
 
 from tests.unit.gateway.conftest import DOCKER, Endpoint, Eventually
-from tests.unit.gateway.fake_facets import FakeSuite, S
+from tests.unit.gateway.fake_containers import S
+from tests.unit.gateway.fake_facets import FakeSuite
 
 T = TypeVar("T")
 

@@ -6,7 +6,8 @@ import json
 import httpx
 import pytest
 
-from tests.unit.gateway.fake_facets import DIGEST, FakeSuite
+from tests.unit.gateway.fake_facets import FakeSuite
+from tests.unit.gateway.fake_images import DIGEST
 
 
 def auth(value: object) -> str:
@@ -80,8 +81,6 @@ async def test_refused_pull_is_a_plain_status(client: httpx.AsyncClient) -> None
     assert answer.status_code == 404
     assert answer.json()["message"].startswith("manifest for busybox:nope not found")
     assert (await client.post("/images/create")).status_code == 400
-    imported = await client.post("/images/create?fromSrc=-&repo=x")
-    assert imported.status_code == 501
 
 
 async def test_image_names_hold_slashes(client: httpx.AsyncClient, suite: FakeSuite) -> None:
@@ -249,8 +248,76 @@ async def test_networks(client: httpx.AsyncClient) -> None:
     assert custom.json() == []
 
 
-async def test_volumes_before_there_are_any(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/volumes")).json() == {"Volumes": [], "Warnings": None}
-    missing = await client.get("/volumes/v")
-    assert (missing.status_code, missing.json()) == (404, {"message": "get v: no such volume"})
-    assert (await client.post("/volumes/create", json={})).status_code == 501
+async def test_an_import_sends_its_body_and_what_is_said_of_it(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    query = "fromSrc=-&repo=a/b&tag=1&message=why&changes=CMD+x&changes=ENV+a=b"
+    answer = await client.post(f"/images/create?{query}", content=b"x" * 600_000)
+    assert [json.loads(line) for line in answer.text.splitlines()] == [
+        {
+            "status": "Importing",
+            "progressDetail": {"current": 1, "total": 2},
+            "progress": "[=========================>                        ]       1B/2B",
+        },
+        {"status": "sha256:1"},
+    ]
+    start, *data = suite.images.uploads[0]
+    assert (start.start.reference, start.start.message) == ("a/b:1", "why")
+    assert list(start.start.changes) == ["CMD x", "ENV a=b"]
+    assert b"".join(message.data for message in data) == b"x" * 600_000
+    await client.post("/images/create?fromSrc=http://a/x.tar")
+    assert suite.images.uploads[1][0].start.source_url == "http://a/x.tar"
+    assert (await client.post("/images/create?fromSrc=")).status_code == 400
+
+
+async def test_a_load_tells_its_progress_and_each_image(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    answer = await client.post("/images/load", content=b"tar")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert (lines[0]["id"], lines[0]["status"]) == ("abc", "Loading layer")
+    assert [line["stream"] for line in lines[1:]] == [
+        "The image x:1 already exists, renaming the old one with ID sha256:2 to empty string\n",
+        "Loaded image: x:1\n",
+        "Loaded image ID: sha256:1\n",
+    ]
+    quiet = await client.post("/images/load?quiet=1", content=b"tar")
+    assert all("stream" in line for line in map(json.loads, quiet.text.splitlines()))
+    assert b"".join(message.data for message in suite.images.uploads[0]) == b"tar"
+    assert (await client.post("/images/load?platform=x", content=b"")).status_code == 400
+
+
+async def test_images_are_saved_alone_and_together(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/images/a/b:1/get")
+    assert (answer.text, answer.headers["content-type"]) == ("['a/b:1']", "application/x-tar")
+    platform = json.dumps({"os": "linux", "architecture": "arm64", "variant": "v8"})
+    several = await client.get("/images/get", params={"names": ["a", "b:2"], "platform": platform})
+    assert several.text == "['a', 'b:2']linux/arm64/v8"
+    assert (await client.get("/images/nosuch/get")).status_code == 404
+    assert (await client.get("/images/get")).status_code == 400
+
+
+async def test_a_search_is_filtered(client: httpx.AsyncClient) -> None:
+    async def names(**filters: list[str]) -> list[str]:
+        query = {"term": "mine", "limit": "5", "filters": json.dumps(filters)}
+        answer = await client.get("/images/search", params=query)
+        return [hit["name"] for hit in answer.json()]
+
+    assert await names() == ["official", "mine"]
+    assert await names(stars=["6"]) == ["official"]
+    assert await names(**{"is-official": ["false"]}) == ["mine"]
+    assert await names(**{"is-automated": ["true"]}) == []
+    for query in ({"limit": "101"}, {"limit": "x"}, {"filters": '{"stars":["x"]}'}):
+        refused = await client.get("/images/search", params={"term": "x", **query})
+        assert refused.status_code == 400
+
+
+async def test_what_a_registry_has_is_told(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/distribution/a/b:1/json")
+    assert answer.json() == {
+        "Descriptor": {"mediaType": "m", "digest": "sha256:1", "size": 7},
+        "Platforms": [
+            {"architecture": "amd64", "os": "linux"},
+            {"architecture": "arm64", "os": "linux", "variant": "v8"},
+        ],
+    }

@@ -148,6 +148,7 @@ async def test_long_input_arrives_whole(
         (masked(PING, b"x", 0), 1002),  # a control frame in pieces
         (struct.pack(">BBQ", 0x82, 0xFF, 1 << 40), 1009),
     ],
+    ids=["not-masked", "extension", "opcode", "control-in-pieces", "too-long"],
 )
 async def test_what_is_no_websocket_is_closed(
     engine: Endpoint, suite: FakeSuite, frame: bytes, status: int

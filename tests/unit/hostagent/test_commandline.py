@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 from hostagent import monitor
+from hostagent.assembly import resource_limits
 from hostagent.commandline import command_line, places_for, shape_key
-from hostagent.machine import Accelerator, Machine, Shape
+from hostagent.machine import Accelerator, Machine, Shape, VolumeDisk
 from tests.unit.hostagent.machines import CLONE, COLD, PARENT, READY, SHAPE
 
 GOLDEN = """\
@@ -49,20 +50,30 @@ i8042=off,graphics=off,dump-guest-core=off,mem-merge=off
 -blockdev {"driver":"vmdk","node-name":"disk","read-only":false,"backing":"layer1","file":\
 {"driver":"file","filename":"/dev/fdset/12","read-only":false,"locking":"on"}}
 -device virtio-blk-pci-non-transitional,id=root,drive=disk,addr=0x4
+-device virtio-scsi-pci-non-transitional,id=volumes,hotplug=off,addr=0x5
 -device pcie-root-port,id=nicport0,chassis=1,addr=0x8
 -netdev tap,id=net0,fd=13,vhost=off
 -device virtio-net-pci-non-transitional,id=nic0,bus=nicport0,netdev=net0,\
-mac=02:42:64:70:00:05,romfile=,rombar=0
+mac=02:42:64:70:00:05,romfile=,rombar=0,guest_announce=off
 -device pcie-root-port,id=nicport1,chassis=2,addr=0x9
 -netdev tap,id=net1,fd=14,vhost=off
 -device virtio-net-pci-non-transitional,id=nic1,bus=nicport1,netdev=net1,\
-mac=02:42:ac:11:00:02,romfile=,rombar=0
+mac=02:42:ac:11:00:02,romfile=,rombar=0,guest_announce=off
 -device pcie-root-port,id=spare0,chassis=3,addr=0xa
 -device pcie-root-port,id=spare1,chassis=4,addr=0xb
 -device pcie-root-port,id=spare2,chassis=5,addr=0xc
 -device pcie-root-port,id=spare3,chassis=6,addr=0xd
 -incoming defer
 """
+
+
+VOLUMES = replace(
+    CLONE,
+    volumes=(
+        VolumeDisk("/d/storage/volumes/a/disk.vmdk", False, 1 << 30),
+        VolumeDisk("/d/storage/volumes/b/disk.vmdk", True, 20 << 30),
+    ),
+)
 
 
 def arguments(machine: Machine, accelerator: Accelerator = Accelerator.TCG) -> list[str]:
@@ -116,6 +127,27 @@ def test_a_disk_that_comes_later_is_the_same_as_one_that_was_there() -> None:
     assert [c.name for c in commands[-2:]] == ["qom-set", "blockdev-del"]
 
 
+def test_a_volume_that_comes_later_is_the_same_as_one_that_was_there() -> None:
+    line = pairs(arguments(VOLUMES))
+    commands = monitor.attach_volumes([(30, False), (31, True)])
+    nodes = [json.loads(a) for o, a in line if o == "-blockdev"][-2:]
+    assert [c.arguments for c in commands if c.name == "blockdev-add"] == nodes
+    assert [node["read-only"] for node in nodes] == [False, True]
+    devices = [json.loads(a) for o, a in line if o == "-device" and "scsi-hd" in a]
+    assert [c.arguments for c in commands if c.name == "device_add"] == devices
+    assert [device["lun"] for device in devices] == [0, 1]
+    added = {c.arguments["fdset-id"]: c.descriptor for c in commands if c.name == "add-fd"}
+    assert added == {1000: 30, 1001: 31}
+    assert ("-add-fd", "fd=13,set=1000") in line
+
+
+def test_a_machine_may_write_files_as_long_as_the_largest_disk_that_it_writes() -> None:
+    assert VOLUMES.largest_disk_bytes == SHAPE.disk_size_bytes
+    larger = replace(VOLUMES, volumes=(VolumeDisk("/d/a", False, 20 << 30),))
+    assert larger.largest_disk_bytes == 20 << 30
+    assert resource_limits(SHAPE, 20 << 30)["FSIZE"] > 20 << 30
+
+
 def test_a_parents_placeholder_has_the_size_of_the_clones_disks() -> None:
     (node,) = [argument for option, argument in pairs(arguments(PARENT)) if option == "-blockdev"]
     assert node == (
@@ -141,7 +173,7 @@ def test_no_path_of_the_host_and_no_secret_is_in_it() -> None:
 
 
 def test_every_descriptor_has_a_number_of_its_own_without_gaps() -> None:
-    for machine in (COLD, PARENT, CLONE, replace(COLD, nics=())):
+    for machine in (COLD, PARENT, CLONE, VOLUMES, replace(COLD, nics=())):
         places = places_for(machine)
         numbers = [
             places.console,
@@ -154,6 +186,7 @@ def test_every_descriptor_has_a_number_of_its_own_without_gaps() -> None:
             places.memory,
             places.state,
             *places.disks,
+            *places.volumes,
             *places.nics,
         ]
         given = [number for number in numbers if number is not None]

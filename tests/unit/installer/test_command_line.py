@@ -8,16 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from vic.exec.v1 import exec_pb2
 
 from installer import checks, clients, up
 from installer.__main__ import main
 from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.clients import issue_client
+from installer.configure import parse_factor, wish
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Instance, Options, default_options, save_instance
+from installer.kernels import provide_kernels
 from installer.pki import Authority
+from installer.registries import RegistryWishes
 from installer.slots import claim_slot
-from installer.status import Hypervisor, Status
+from installer.status import Hypervisor, ReadyClones, Status
 from installer.up import Wishes, lock_data_dir
 from portlayer.identity import Role
 
@@ -132,9 +136,9 @@ def test_up_again_changes_nothing(
 
 
 def test_status_of_nothing_says_how_to_begin(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["status", "--data-dir", str(tmp_path)]) == 1
+    assert main(["status", "--data-dir", str(short_dir)]) == 1
     assert "vic up" in capsys.readouterr().err
 
 
@@ -155,7 +159,9 @@ def test_status_tells_accelerator_and_reason() -> None:
         "last_exit": "exit code 1",
     }
     hypervisor = Hypervisor("QEMU", "7.2", "tcg", "/dev/kvm is not there", 2, ())
-    status = Status("0a1b2c3d", "/d", 0, "unix:///x", True, 6, [process], hypervisor)
+    ready = ReadyClones(1, 2, True, 40, 3)
+    status = Status("0a1b2c3d", "/d", 0, "unix:///x", True, 6, [process], hypervisor, ready)
+    assert "1 of 2 (auto) ready, 40 used, 3 failed" in status.to_text()
     assert "tcg: /dev/kvm is not there" in status.to_text()
     assert "1d01h" in status.to_text()
     assert json.loads(status.to_json())["hypervisor"]["accelerator"] == "tcg"
@@ -191,7 +197,9 @@ def test_a_bootstrap_image_is_linked_and_the_former_one_unlinked(
         (image / "initrd.img").touch()
         (image / "manifest.json").write_text(json.dumps({"digest": digest}))
         assert provide_bootstrap(instance, image) == digest
-        assert [entry.name for entry in instance.bootstrap_dir.iterdir()] == [digest]
+        provide_kernels(instance, digest, print)
+        left = {entry.name for entry in instance.bootstrap_dir.iterdir()}
+        assert left == {digest, "kernels.json"}
         assert (instance.bootstrap_dir / digest / "vmlinuz").exists()
 
 
@@ -226,3 +234,65 @@ def test_a_directory_that_is_no_bootstrap_image_is_refused(
         PreconditionError, match=re.escape("lacks vmlinuz, initrd.img, manifest.json")
     ):
         provide_bootstrap(instance, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["up", "configure"])
+@pytest.mark.parametrize("number", ["-1", "two", "1.5", "", "٢", "10000"])
+def test_a_number_of_ready_clones_that_is_none_is_refused(
+    command: str, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, f"--ready-clones={number}"]) == UsageError.exit_code
+    assert "not a number of ready clones" in capsys.readouterr().err
+
+
+def test_what_is_asked_of_exec_is_what_was_given() -> None:
+    assert wish() == exec_pb2.ConfigureRequest()
+    assert wish(ready_clones="auto", start="clone") == exec_pb2.ConfigureRequest(
+        ready_clones=-1, cold=False
+    )
+    assert wish(ready_clones="0", start="cold") == exec_pb2.ConfigureRequest(
+        ready_clones=0, cold=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "percent"), [("4", 400), ("1.5", 150), ("0.25", 25), ("0", 1), ("default", 0)]
+)
+def test_factors_are_read_as_percent(text: str, percent: int) -> None:
+    assert parse_factor(text) == percent
+
+
+@pytest.mark.parametrize("text", ["", "-1", "much", "1.234", "1,5", "12345", "none"])
+def test_what_is_no_factor_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a factor"):
+        parse_factor(text)
+
+
+def test_the_way_to_registries_is_checked_and_remembered(tmp_path: Path) -> None:
+    authority = Authority.create("test")
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    wishes = RegistryWishes(
+        allowed=("*.example",),
+        authorities=(str(tmp_path / "ca.pem"),),
+        https_proxy="http://proxy.example:3128",
+        no_proxy=(".local",),
+    )
+    remembered = Wishes(Path("/d"), registries=wishes).options(Options("unix:///a"))
+    assert remembered.registry_authorities == (authority.pem.decode(),)
+    assert (remembered.https_proxy, remembered.no_proxy) == (wishes.https_proxy, (".local",))
+    assert Wishes(Path("/d")).options(remembered) == remembered
+    away = RegistryWishes(allowed=("",), authorities=("",), https_proxy="", no_proxy=("",))
+    assert Wishes(Path("/d"), registries=away).options(remembered) == Options("unix:///a")
+    (tmp_path / "no.pem").write_text("nonsense")
+    (tmp_path / "key.pem").write_bytes(authority.pem + b"-----BEGIN PRIVATE KEY-----")
+    for bad in (
+        RegistryWishes(allowed=("a b",)),
+        RegistryWishes(authorities=(str(tmp_path / "no.pem"),)),
+        RegistryWishes(authorities=(str(tmp_path / "key.pem"),)),
+        RegistryWishes(authorities=("/nosuch",)),
+        RegistryWishes(http_proxy="ftp://x"),
+        RegistryWishes(http_proxy="http://user:secret@proxy"),
+        RegistryWishes(no_proxy=("10.0.0.0/8",)),
+    ):
+        with pytest.raises(UsageError):
+            bad.options()

@@ -28,9 +28,10 @@ def test_loopback_and_unix_endpoints_are_accepted(
 @pytest.mark.parametrize(
     "text", ["tcp://0.0.0.0:2375", "tcp://192.0.2.1:2375", "tcp://[::]:2375", "tcp://[fe80::1]:1"]
 )
-def test_plain_tcp_off_loopback_is_refused_with_the_reason(text: str) -> None:
-    with pytest.raises(UsageError, match="refusing a plain TCP listener"):
-        parse_endpoint(text)
+def test_an_endpoint_off_loopback_is_known_as_one(text: str) -> None:
+    endpoint = parse_endpoint(text)
+    assert isinstance(endpoint, TcpEndpoint)
+    assert not endpoint.is_loopback
 
 
 @pytest.mark.parametrize(

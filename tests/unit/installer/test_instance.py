@@ -26,6 +26,10 @@ OPTIONS = Options(
     insecure_registries=("10.0.0.1:5000",),
     registry_mirrors=("http://127.0.0.1:5001",),
     log_level="debug",
+    tls_verify=True,
+    tls_ca="/ca",
+    tls_cert="/cert",
+    tls_key="/key",
 )
 
 
@@ -33,6 +37,17 @@ def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     instance = Instance(tmp_path, new_instance_id(), 7, OPTIONS)
     save_instance(instance)
     assert load_instance(tmp_path) == instance
+
+
+def test_a_record_of_an_earlier_version_has_the_default_of_what_is_new(tmp_path: Path) -> None:
+    save_instance(Instance(tmp_path, new_instance_id(), 7, OPTIONS))
+    path = tmp_path / "instance.json"
+    fields = json.loads(path.read_text())
+    del fields["volume_stores"]
+    path.write_text(json.dumps(fields))
+    loaded = load_instance(tmp_path)
+    assert loaded is not None
+    assert loaded.options.volume_stores == {}
 
 
 def test_an_unused_directory_holds_no_instance(tmp_path: Path) -> None:
@@ -115,12 +130,24 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
     path = tmp_path / "instance.json"
     assert path.stat().st_mode & 0o777 == 0o644
     assert set(json.loads(path.read_text())) == {
+        "tls_verify",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
         "instance_id",
         "slot",
         "host",
         "insecure_registries",
         "registry_mirrors",
+        "allowed_registries",
+        "registry_authorities",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
         "log_level",
         "otlp_endpoint",
+        "volume_stores",
         "closed_ports",
+        "volume_directories",
+        "stores",
     }

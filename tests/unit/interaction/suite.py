@@ -251,14 +251,17 @@ class FakeTether:
         self.control: Any = None
 
     async def connect(
-        self, boot_id: str = BOOT, processes: Sequence[tether_pb2.ProcessState] = ()
+        self,
+        boot_id: str = BOOT,
+        processes: Sequence[tether_pb2.ProcessState] = (),
+        **hello: Any,
     ) -> None:
         """Open the control stream; return after Welcome."""
         self.control = self.stub.Connect(wait_for_ready=True)
-        hello = tether_pb2.Hello(
-            boot_id=boot_id, kernel_release="6.1-test", processes=list(processes)
+        first = tether_pb2.Hello(
+            boot_id=boot_id, kernel_release="6.1-test", processes=list(processes), **hello
         )
-        await self.control.write(tether_pb2.ConnectRequest(hello=hello))
+        await self.control.write(tether_pb2.ConnectRequest(hello=first))
         assert (await self.command()).WhichOneof("message") == "welcome"
 
     async def command(self) -> Any:

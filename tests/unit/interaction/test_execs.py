@@ -290,12 +290,9 @@ async def test_resize_goes_to_a_terminal_only(suite: Suite) -> None:
 
 async def test_what_is_not_there_yet_is_named(suite: Suite) -> None:
     await suite.register()
-    request = interaction_pb2.TopRequest(container_id=CONTAINER)
-    with pytest.raises(NotImplementedYet, match="InteractionService/Top"):
-        await suite.interaction().Top(request)
-    stats: Any = suite.interaction().Stats(interaction_pb2.StatsRequest(container_id=CONTAINER))
-    with pytest.raises(NotImplementedYet, match="InteractionService/Stats"), domain_errors():
-        await soon(stats.read())
+    request = interaction_pb2.ChangesRequest(container_id=CONTAINER)
+    with pytest.raises(NotImplementedYet, match="InteractionService/Changes"):
+        await suite.interaction().Changes(request)
 
 
 async def test_execs_that_have_not_ended_are_listed(suite: Suite) -> None:
@@ -360,17 +357,18 @@ async def test_the_terminals_size_may_be_given_at_the_start_and_while_it_starts(
         await soon(resizing)
 
 
-async def test_exec_the_facet_is_not_told_of_what_clients_run(suite: Suite) -> None:
+async def test_exec_the_facet_is_told_what_becomes_of_what_clients_run(suite: Suite) -> None:
     async with suite.running() as tether:
         await create(suite)
         client = await start(suite)
         await tether.take_launch()
         await tether.exit(0, EXEC)
         await client.read_all()
-        await tether.exit(1)
         watch: Any = suite.processes().Watch(interaction_process_pb2.WatchRequest())
-        seen = [await soon(watch.read()) for _ in range(3)]
-        assert [response.event.process_id for response in seen[1:]] == ["init", "init"]
+        seen = [(await soon(watch.read())).event for _ in range(5)][1:]
+        assert [event.process_id for event in seen] == ["init", EXEC, EXEC, EXEC]
+        assert [event.WhichOneof("event") for event in seen[1:]] == ["created", "running", "ended"]
+        assert [event.command for event in seen] == ["", "cat", "cat", "cat"]
         watch.cancel()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from vic.tether.v1 import process_pb2, tether_pb2, tether_pb2_grpc
+from vic.tether.v1 import process_pb2, tether_pb2
 
 from portlayer.client import open_channel
 from portlayer.errors import (
@@ -276,13 +276,6 @@ async def test_a_hello_with_too_many_processes_is_refused(suite: Suite) -> None:
         call: Any = suite.tether().stub.Connect()
         await call.write(tether_pb2.ConnectRequest(hello=hello))
         assert isinstance(await refusal(call), InvalidArgument)
-
-
-async def test_archives_are_not_served_yet(suite: Suite) -> None:
-    await suite.register()
-    stub: tether_pb2_grpc.TetherServiceAsyncStub = suite.tether().stub
-    call: Any = stub.Archive()
-    assert (await refusal(call)).status is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_an_unknown_process_s_output_may_be_forgotten(suite: Suite) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 from typing import Any
 
+import grpc
 import pytest
 from vic.interaction.v1 import process_pb2
-from vic.tether.v1 import tether_pb2
+from vic.tether.v1 import health_pb2, tether_pb2
 
 from portlayer.errors import (
     FailedPrecondition,
@@ -22,6 +23,7 @@ from tests.unit.interaction.suite import (
     INIT,
     OTHER,
     OUT,
+    FakeTether,
     Suite,
     give_up_soon,
     soon,
@@ -281,3 +283,65 @@ async def test_removal_ends_waiting_clients(suite: Suite) -> None:
 async def test_an_id_that_is_none_is_refused(suite: Suite, container_id: str) -> None:
     with pytest.raises(InvalidArgument):
         await suite.register(container_id)
+
+
+async def test_health_is_told_and_superseded_while_nobody_listens(suite: Suite) -> None:
+    def health(status: Any, exit_code: int) -> Any:
+        return {"status": status, "results": [{"exit_code": exit_code}]}
+
+    unhealthy, healthy = health_pb2.HEALTH_STATUS_UNHEALTHY, health_pb2.HEALTH_STATUS_HEALTHY
+    async with suite.running() as tether:
+        for status, code in ((unhealthy, 1), (unhealthy, 2), (healthy, 0), (unhealthy, 3)):
+            await tether.say(health=health(status, code))
+        await _heard(suite, tether)
+        # Told again by the next stream; what is known already is no news.
+        state = tether_pb2.ProcessState(process_id=INIT, pid=42)
+        tether.control.cancel()
+        await tether.connect(processes=[state], health=health(unhealthy, 3))
+        await tether.exit(0)
+    await suite.restart()
+    call = await watch(suite)
+    events = [await next_event(call) for _ in range(5)]
+    assert [event.WhichOneof("event") for event in events] == [
+        "running",
+        "health",
+        "health",
+        "health",
+        "ended",
+    ]
+    assert [event.health.results[0].exit_code for event in events[1:4]] == [2, 0, 3]
+
+
+async def _heard(suite: Suite, tether: FakeTether) -> None:
+    """Return when all that a tether has said was taken in."""
+    request = process_pb2.SignalRequest(container_id=CONTAINER, process_id=INIT, signal=1)
+    signalling = asyncio.ensure_future(_signal(suite, request))
+    command = await tether.command()
+    await tether.say(result={"command_id": command.signal.command_id})
+    await signalling
+
+
+async def _signal(suite: Suite, request: process_pb2.SignalRequest) -> None:
+    await suite.processes().Signal(request)
+
+
+async def test_health_that_cannot_be_is_refused(suite: Suite) -> None:
+    async with suite.running() as tether:
+        await tether.say(health={"results": [{"output": "x" * 100_000}]})
+        assert await soon(tether.control.code()) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_launch_carries_the_health_check(suite: Suite) -> None:
+    await suite.register()
+    tether = suite.tether()
+    await tether.connect()
+    request = process_pb2.LaunchRequest(
+        container_id=CONTAINER, boot_id=BOOT, process_id=INIT, health={"retries": 7}
+    )
+    launching = asyncio.create_task(_launch(suite, request))
+    assert (await tether.take_launch()).health.retries == 7
+    await launching
+
+
+async def _launch(suite: Suite, request: process_pb2.LaunchRequest) -> None:
+    await suite.processes().Launch(request, timeout=60)

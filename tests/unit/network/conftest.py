@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from portlayer.errors import FailedPrecondition, Reason, Unavailable
+from portlayer.journal import Journal
 from services.network.drivers import Forward, Port, Segment
 from services.network.endpoints import Endpoints
 from services.network.networks import Networks
@@ -124,7 +125,14 @@ class Runs:
         self._stores.append(store)
         platform = RememberedPlatform(slot)
         platform.taken = [IPv4Network(subnet) for subnet in taken]
-        networks = Networks(store, platform, slot=slot, mtu=1500, machine_lock=self._directory)
+        networks = Networks(
+            store,
+            platform,
+            slot=slot,
+            mtu=1500,
+            machine_lock=self._directory,
+            journal=Journal(self._directory / "events.jsonl"),
+        )
         endpoints = Endpoints(store, networks, platform)
         await networks.load()
         moved = await networks.ensure_management()
@@ -136,6 +144,7 @@ class Runs:
         await publications.load()
         self._publications.append(publications)
         await platform.start(networks.segments(), endpoints.ports(), publications.forwards())
+        networks.happenings.load(endpoints.all(), endpoints.bound)
         return Facet(platform, store, networks, endpoints, publications)
 
     async def stop(self) -> None:

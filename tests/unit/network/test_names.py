@@ -5,7 +5,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import cast
 
 import dns.flags
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portlayer.errors import NotFound
+from portlayer.errors import AlreadyExists, InvalidArgument, NotFound
 from services.network.model import Wish
 from services.network.names.answers import ASK, Answers, most_udp_bytes
 from services.network.names.server import NameServer
@@ -305,6 +305,57 @@ async def test_the_name_server_answers_by_udp_and_tcp_and_asks_elsewhere(
             assert names == {"example.com."}
         finally:
             await server.close()
+
+
+async def test_a_containers_own_servers_are_asked_in_place_of_the_hosts(
+    on_loopback: Facet,
+) -> None:
+    rules = Answers(on_loopback.endpoints.directory, on_loopback.endpoints.networks_of)
+    port = free_port()
+    asker = IPv4Address("127.0.0.1")
+    async with far_server() as (far, far_port):
+        # The host has none.
+        server = NameServer(
+            on_loopback.networks.all,
+            rules,
+            Upstream(list, far_port),
+            port,
+            lambda network, member: [asker] if member == asker else [],
+        )
+        await server.ensure()
+        try:
+            query = dns.message.make_query("example.com", "A")
+            reply = dns.message.from_wire(await ask_udp("127.0.0.1", port, query.to_wire()))
+            assert reply.answer[0][0].to_text() == "192.0.2.1"
+            assert len(far.asked) == 1
+        finally:
+            await server.close()
+
+
+async def test_whose_servers_are_asked_goes_by_the_asker_and_survives_a_restart(
+    app: Facet, runs: Runs
+) -> None:
+    own = [ip_address("192.0.2.53"), ip_address("2001:db8::53")]
+    wishes = [Wish("app")]
+    reservation = await app.endpoints.reserve("c1", "web", "", wishes, own)
+    address = reservation.endpoints[1].ipv4
+    assert address is not None
+    await runs.stop()
+    facet = await runs.start()
+    network = facet.networks.find("app")
+    assert list(facet.endpoints.resolvers_of(network, address)) == own
+    assert list(facet.endpoints.resolvers_of(network, address + 1)) == []
+    assert await facet.endpoints.reserve("c1", "web", "", wishes, own) == reservation
+    with pytest.raises(AlreadyExists):
+        await facet.endpoints.reserve("c1", "web", "", wishes)
+
+
+async def test_a_containers_loopback_is_no_server_for_the_hosts_to_ask(app: Facet) -> None:
+    own = [ip_address("127.0.0.1")]
+    with pytest.raises(InvalidArgument, match=r"127\.0\.0\.1"):
+        await app.endpoints.reserve("c1", "web", "", [Wish("app")], own)
+    # On the default network it is the container that asks.
+    await app.endpoints.reserve("c1", "web", "", [Wish("bridge")], own)
 
 
 async def test_when_nobody_elsewhere_answers_the_asker_is_told(on_loopback: Facet) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from portlayer.journal import Journal
 from services.storage.compile_pool import CompilePool, LayerLimits
 from services.storage.disks import DiskStore
+from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.download import Downloader, DownloadPolicy
@@ -74,6 +76,7 @@ class Storage:
     images: Images
     removal: Removal
     puller: Puller
+    events: ImageEvents
     lines: list[Progress] = field(default_factory=list)
 
     async def pull(self, reference: str, credentials: Credentials | None = None) -> Pulled:
@@ -83,11 +86,11 @@ class Storage:
         )
 
     def files(self) -> list[str]:
-        """Every file in the store but the base disk's."""
+        """Every file in the store but the base disk's and the events'."""
         return sorted(
             str(path.relative_to(self.root))
             for path in self.root.rglob("*")
-            if path.is_file() and path.name != "base.vmdk"
+            if path.is_file() and path.name not in ("base.vmdk", "image-events.jsonl")
         )
 
 
@@ -109,13 +112,15 @@ def wire(
     )
     layers = LayerWork(store, Downloader(DownloadPolicy(backoff=0.001)), pool)
     images = Images(store, disks.records)
+    events = ImageEvents(Journal(root / "image-events.jsonl"))
     return Storage(
         root,
         store,
         disks,
         images,
-        Removal(store, images, disks),
+        Removal(store, images, disks, events),
         Puller(Registries(transport, Endpoints(mirrors=mirrors)), store, layers),
+        events,
     )
 
 

@@ -9,7 +9,7 @@ import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -164,7 +164,10 @@ class FakeRegistry:
                 return
             while (request := await _read(reader, first)) is not None:
                 first = b""
-                if not await _write(writer, self.answer(request)):
+                answer = self.answer(request)
+                if request.method == "HEAD":
+                    answer = replace(answer, silent=True)
+                if not await _write(writer, answer):
                     return
         except (ConnectionError, asyncio.CancelledError):
             return  # the client left, or the test is over

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from vic.storage.v1 import image_pb2
 
 from services.storage.compile_pool import CompilePool
 from services.storage.image_store import ImageStore
@@ -265,3 +266,33 @@ def test_an_empty_directory_becomes_a_store(tmp_path: Path) -> None:
     assert store.catalogue.all() == []
     assert 0 < store.free_bytes <= store.total_bytes
     assert (tmp_path / "deep" / "images").stat().st_mode & 0o777 == 0o700
+
+
+def told(storage: Storage) -> list[tuple[str, str]]:
+    """What was told: the kind, and the name."""
+    prefix = "IMAGE_EVENT_KIND_"
+    return [
+        (
+            image_pb2.ImageEventKind.Name(entry.kind).removeprefix(prefix).lower(),
+            entry.attributes.get("name", ""),
+        )
+        for entry in storage.events.journal
+    ]
+
+
+async def test_names_and_images_that_go_are_told(storage: Storage, host: str) -> None:
+    await storage.images.tag(f"{host}/x", "other:1")
+    await storage.removal.remove("other:1", force=False)
+    assert told(storage) == [("untag", ONE.id)]
+    await storage.removal.remove(f"{host}/x", force=False)
+    assert told(storage)[1:] == [("untag", ONE.id), ("delete", ONE.id)]
+    await storage.images.tag(f"{host}/y", "other:1")
+    await storage.removal.remove(TWO.id, force=True)
+    assert told(storage)[3:] == [("untag", TWO.id), ("untag", TWO.id), ("delete", TWO.id)]
+
+
+async def test_a_refused_removal_tells_nothing(storage: Storage, host: str) -> None:
+    await container(storage, f"{host}/x")
+    with pytest.raises(ImageInUse):
+        await storage.removal.remove(f"{host}/x", force=False)
+    assert told(storage) == []

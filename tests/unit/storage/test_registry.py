@@ -1,6 +1,7 @@
 """Talking to registries: credentials, redirects, and words for what goes wrong."""
 
 import datetime
+import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ from services.storage.imagec.errors import (
 )
 from services.storage.imagec.reference import parse_reference
 from services.storage.imagec.registry import FetchedManifest, Registries, Repository
-from services.storage.imagec.transport import NotTls, Transport
+from services.storage.imagec.transport import NotTls, Proxies, Transport
 from tests.images import busybox_image
 from tests.unit.storage.fake_registry import (
     Answer,
@@ -43,6 +44,7 @@ from tests.unit.storage.fake_registry import (
 )
 
 IMAGE = busybox_image()
+LOOPBACK = ipaddress.ip_address("127.0.0.1")
 LOGIN = Credentials("me", "secret")
 MANIFEST = "/v2/x/manifests/latest"
 
@@ -385,6 +387,7 @@ def own_certificate(directory: Path) -> ssl.SSLContext:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
@@ -418,6 +421,39 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_elsewhere(
         f'Get "{url}": tls: failed to verify certificate: x509: self-signed certificate'
     )
     assert registry.requests == []
+
+
+async def test_an_authority_of_ones_own_is_trusted(tmp_path: Path) -> None:
+    async with serving(own_certificate(tmp_path)) as registry:
+        transport = Transport([(tmp_path / "both.pem").read_text()])
+        url = f"https://{registry.address}/v2/"
+        try:
+            async with transport.get(url, verify=True, headers={}, authorization=None) as answer:
+                assert answer.status_code == 200
+        finally:
+            await transport.close()
+    with pytest.raises(ValueError, match="no certificate"):
+        Transport(["nonsense"])
+
+
+async def test_registries_are_asked_through_a_proxy_but_for_exceptions(
+    registry: FakeRegistry,
+) -> None:
+    proxies = Proxies(http=f"http://{registry.address}", exceptions=[".direct.invalid"])
+    transport = Transport(proxies=proxies)
+    registry.always["/v2/"] = lambda _request: Answer(body=b"through the proxy")
+    try:
+        url = "http://registry.invalid/v2/"
+        async with transport.get(url, verify=False, headers={}, authorization=None) as answer:
+            assert await answer.aread() == b"through the proxy"
+        with pytest.raises(HostNotFound):
+            async with transport.get(
+                "http://a.direct.invalid/v2/", verify=False, headers={}, authorization=None
+            ):
+                pass
+    finally:
+        await transport.close()
+    assert len(registry.requests) == 1
 
 
 async def test_https_where_only_http_is_spoken(

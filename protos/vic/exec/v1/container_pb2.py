@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from vic.tether.v1 import health_pb2 as vic_dot_tether_dot_v1_dot_health__pb2
 from vic.tether.v1 import process_pb2 as vic_dot_tether_dot_v1_dot_process__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bvic/exec/v1/container.proto\x12\x0bvic.exec.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bvic/tether/v1/process.proto\"\xd5\x07\n\rContainerSpec\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05image\x18\x02 \x01(\t\x12\x10\n\x08image_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nentrypoint\x18\x05 \x03(\t\x12\x16\n\x0e\x65ntrypoint_set\x18\x06 \x01(\x08\x12\x0f\n\x07\x63ommand\x18\x07 \x03(\t\x12+\n\x07process\x18\x08 \x01(\x0b\x32\x1a.vic.tether.v1.ProcessSpec\x12\x10\n\x08hostname\x18\t \x01(\t\x12\x12\n\ndomainname\x18\n \x01(\t\x12\x36\n\x06labels\x18\x0b \x03(\x0b\x32&.vic.exec.v1.ContainerSpec.LabelsEntry\x12\x13\n\x0bstop_signal\x18\x0c \x01(\t\x12/\n\x0cstop_timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\tresources\x18\x0e \x01(\x0b\x32\x16.vic.exec.v1.Resources\x12\x32\n\x0erestart_policy\x18\x0f \x01(\x0b\x32\x1a.vic.exec.v1.RestartPolicy\x12\x13\n\x0b\x61uto_remove\x18\x10 \x01(\x08\x12$\n\x03log\x18\x11 \x01(\x0b\x32\x17.vic.exec.v1.LogOptions\x12\x14\n\x0cnetwork_mode\x18\x12 \x01(\t\x12\x30\n\x08networks\x18\x13 \x03(\x0b\x32\x1e.vic.exec.v1.NetworkAttachment\x12\x15\n\rexposed_ports\x18\x14 \x03(\t\x12/\n\rport_bindings\x18\x15 \x03(\x0b\x32\x18.vic.exec.v1.PortBinding\x12\"\n\x06mounts\x18\x16 \x03(\x0b\x32\x12.vic.exec.v1.Mount\x12\x0f\n\x07volumes\x18\x17 \x03(\t\x12$\n\x03\x64ns\x18\x18 \x01(\x0b\x32\x17.vic.exec.v1.DnsOptions\x12\x13\n\x0b\x65xtra_hosts\x18\x19 \x03(\t\x12(\n\x05stdio\x18\x1a \x01(\x0b\x32\x19.vic.exec.v1.StdioOptions\x12\x16\n\x0eread_only_root\x18\x1b \x01(\x08\x12\x0e\n\x06kernel\x18\x1c \x01(\t\x12.\n\x0chealth_check\x18\x1d \x01(\x0b\x32\x18.vic.exec.v1.HealthCheck\x12\x10\n\x08platform\x18\x1e \x01(\t\x12\x19\n\x11publish_all_ports\x18\x1f \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\x0cStdioOptions\x12\x14\n\x0c\x61ttach_stdin\x18\x01 \x01(\x08\x12\x15\n\rattach_stdout\x18\x02 \x01(\x08\x12\x15\n\rattach_stderr\x18\x03 \x01(\x08\x12\x12\n\nstdin_once\x18\x04 \x01(\x08\"\xf5\x01\n\tResources\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x04\x12\x19\n\x11memory_swap_bytes\x18\x02 \x01(\x04\x12 \n\x18memory_reservation_bytes\x18\x03 \x01(\x04\x12\x11\n\tnano_cpus\x18\x04 \x01(\x04\x12\x12\n\ncpu_shares\x18\x05 \x01(\x04\x12\x15\n\rcpu_period_us\x18\x06 \x01(\x04\x12\x14\n\x0c\x63pu_quota_us\x18\x07 \x01(\x03\x12\x13\n\x0b\x63puset_cpus\x18\x08 \x01(\t\x12\x12\n\npids_limit\x18\t \x01(\x03\x12\x18\n\x10oom_kill_disable\x18\n \x01(\x08\"Z\n\rRestartPolicy\x12\x30\n\tcondition\x18\x01 \x01(\x0e\x32\x1d.vic.exec.v1.RestartCondition\x12\x17\n\x0fmaximum_retries\x18\x02 \x01(\r\"_\n\nLogOptions\x12&\n\x06\x64river\x18\x01 \x01(\x0e\x32\x16.vic.exec.v1.LogDriver\x12\x16\n\x0emax_size_bytes\x18\x02 \x01(\x04\x12\x11\n\tmax_files\x18\x03 \x01(\r\"\x85\x01\n\x11NetworkAttachment\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x14\n\x0cipv4_address\x18\x03 \x01(\t\x12\x14\n\x0cipv6_address\x18\x04 \x01(\t\x12\x13\n\x0bmac_address\x18\x05 \x01(\t\x12\r\n\x05links\x18\x06 \x03(\t\"\x94\x01\n\x0bPortBinding\x12\x16\n\x0e\x63ontainer_port\x18\x01 \x01(\r\x12\'\n\x08protocol\x18\x02 \x01(\x0e\x32\x15.vic.exec.v1.Protocol\x12\x14\n\x0chost_address\x18\x03 \x01(\t\x12\x17\n\x0fhost_port_start\x18\x04 \x01(\r\x12\x15\n\rhost_port_end\x18\x05 \x01(\r\"\x9f\x01\n\x05Mount\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.vic.exec.v1.MountKind\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x11\n\tread_only\x18\x04 \x01(\x08\x12\x0f\n\x07no_copy\x18\x05 \x01(\x08\x12\x18\n\x10tmpfs_size_bytes\x18\x06 \x01(\x04\x12\x12\n\ntmpfs_mode\x18\x07 \x01(\r\">\n\nDnsOptions\x12\x0f\n\x07servers\x18\x01 \x03(\t\x12\x0e\n\x06search\x18\x02 \x03(\t\x12\x0f\n\x07options\x18\x03 \x03(\t\"\xe9\x01\n\x0bHealthCheck\x12\x0c\n\x04test\x18\x01 \x03(\t\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cstart_period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estart_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07retries\x18\x06 \x01(\r\"\xbc\x02\n\x0f\x43ontainerStatus\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.vic.exec.v1.ContainerState\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x11\n\texit_code\x18\x03 \x01(\x05\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x12\n\noom_killed\x18\x05 \x01(\x08\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrestart_count\x18\x08 \x01(\r\x12*\n\nstart_kind\x18\t \x01(\x0e\x32\x16.vic.exec.v1.StartKind\x12\x16\n\x0ekernel_release\x18\n \x01(\t\"\xc0\x01\n\x11\x43ontainerEndpoint\x12\x12\n\nnetwork_id\x18\x01 \x01(\t\x12\x14\n\x0cnetwork_name\x18\x02 \x01(\t\x12\x13\n\x0b\x65ndpoint_id\x18\x03 \x01(\t\x12\x13\n\x0bmac_address\x18\x04 \x01(\t\x12\x14\n\x0cipv4_address\x18\x05 \x01(\t\x12\x1a\n\x12ipv4_prefix_length\x18\x06 \x01(\r\x12\x14\n\x0cipv4_gateway\x18\x07 \x01(\t\x12\x0f\n\x07\x61liases\x18\x08 \x03(\t\"\xa0\x02\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04spec\x18\x02 \x01(\x0b\x32\x1a.vic.exec.v1.ContainerSpec\x12,\n\x06status\x18\x03 \x01(\x0b\x32\x1c.vic.exec.v1.ContainerStatus\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\tendpoints\x18\x05 \x03(\x0b\x32\x1e.vic.exec.v1.ContainerEndpoint\x12\x19\n\x11\x64isk_chain_length\x18\x06 \x01(\r\x12\x31\n\x0fpublished_ports\x18\x07 \x03(\x0b\x32\x18.vic.exec.v1.PortBinding*\xb5\x01\n\x10RestartCondition\x12!\n\x1dRESTART_CONDITION_UNSPECIFIED\x10\x00\x12\x18\n\x14RESTART_CONDITION_NO\x10\x01\x12 \n\x1cRESTART_CONDITION_ON_FAILURE\x10\x02\x12\x1c\n\x18RESTART_CONDITION_ALWAYS\x10\x03\x12$\n RESTART_CONDITION_UNLESS_STOPPED\x10\x04*\x83\x01\n\tLogDriver\x12\x1a\n\x16LOG_DRIVER_UNSPECIFIED\x10\x00\x12\x18\n\x14LOG_DRIVER_JSON_FILE\x10\x01\x12\x14\n\x10LOG_DRIVER_LOCAL\x10\x02\x12\x13\n\x0fLOG_DRIVER_NONE\x10\x03\x12\x15\n\x11LOG_DRIVER_SYSLOG\x10\x04*H\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n\x0cPROTOCOL_TCP\x10\x01\x12\x10\n\x0cPROTOCOL_UDP\x10\x02*T\n\tMountKind\x12\x1a\n\x16MOUNT_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11MOUNT_KIND_VOLUME\x10\x01\x12\x14\n\x10MOUNT_KIND_TMPFS\x10\x02*\xb7\x02\n\x0e\x43ontainerState\x12\x1f\n\x1b\x43ONTAINER_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONTAINER_STATE_CREATED\x10\x01\x12\x1c\n\x18\x43ONTAINER_STATE_STARTING\x10\x02\x12\x1b\n\x17\x43ONTAINER_STATE_RUNNING\x10\x03\x12\x1a\n\x16\x43ONTAINER_STATE_PAUSED\x10\x04\x12\x1c\n\x18\x43ONTAINER_STATE_STOPPING\x10\x05\x12\x1a\n\x16\x43ONTAINER_STATE_EXITED\x10\x06\x12\x1c\n\x18\x43ONTAINER_STATE_REMOVING\x10\x07\x12\x18\n\x14\x43ONTAINER_STATE_DEAD\x10\x08\x12\x1e\n\x1a\x43ONTAINER_STATE_RESTARTING\x10\t*_\n\tStartKind\x12\x1a\n\x16START_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14START_KIND_COLD_BOOT\x10\x01\x12\x1c\n\x18START_KIND_INSTANT_CLONE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bvic/exec/v1/container.proto\x12\x0bvic.exec.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1avic/tether/v1/health.proto\x1a\x1bvic/tether/v1/process.proto\"\xfc\t\n\rContainerSpec\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05image\x18\x02 \x01(\t\x12\x10\n\x08image_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nentrypoint\x18\x05 \x03(\t\x12\x16\n\x0e\x65ntrypoint_set\x18\x06 \x01(\x08\x12\x0f\n\x07\x63ommand\x18\x07 \x03(\t\x12+\n\x07process\x18\x08 \x01(\x0b\x32\x1a.vic.tether.v1.ProcessSpec\x12\x10\n\x08hostname\x18\t \x01(\t\x12\x12\n\ndomainname\x18\n \x01(\t\x12\x36\n\x06labels\x18\x0b \x03(\x0b\x32&.vic.exec.v1.ContainerSpec.LabelsEntry\x12\x13\n\x0bstop_signal\x18\x0c \x01(\t\x12/\n\x0cstop_timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\tresources\x18\x0e \x01(\x0b\x32\x16.vic.exec.v1.Resources\x12\x32\n\x0erestart_policy\x18\x0f \x01(\x0b\x32\x1a.vic.exec.v1.RestartPolicy\x12\x13\n\x0b\x61uto_remove\x18\x10 \x01(\x08\x12$\n\x03log\x18\x11 \x01(\x0b\x32\x17.vic.exec.v1.LogOptions\x12\x14\n\x0cnetwork_mode\x18\x12 \x01(\t\x12\x30\n\x08networks\x18\x13 \x03(\x0b\x32\x1e.vic.exec.v1.NetworkAttachment\x12\x15\n\rexposed_ports\x18\x14 \x03(\t\x12/\n\rport_bindings\x18\x15 \x03(\x0b\x32\x18.vic.exec.v1.PortBinding\x12\"\n\x06mounts\x18\x16 \x03(\x0b\x32\x12.vic.exec.v1.Mount\x12\x0f\n\x07volumes\x18\x17 \x03(\t\x12$\n\x03\x64ns\x18\x18 \x01(\x0b\x32\x17.vic.exec.v1.DnsOptions\x12\x13\n\x0b\x65xtra_hosts\x18\x19 \x03(\t\x12(\n\x05stdio\x18\x1a \x01(\x0b\x32\x19.vic.exec.v1.StdioOptions\x12\x16\n\x0eread_only_root\x18\x1b \x01(\x08\x12\x0e\n\x06kernel\x18\x1c \x01(\t\x12.\n\x0chealth_check\x18\x1d \x01(\x0b\x32\x18.vic.exec.v1.HealthCheck\x12\x10\n\x08platform\x18\x1e \x01(\t\x12\x19\n\x11publish_all_ports\x18\x1f \x01(\x08\x12\x11\n\tshm_bytes\x18( \x01(\x04\x12.\n\x07sandbox\x18) \x01(\x0b\x32\x1d.vic.tether.v1.SandboxOptions\x12\x17\n\x0fseccomp_profile\x18* \x01(\t\x12&\n\x08\x61s_asked\x18+ \x01(\x0b\x32\x14.vic.exec.v1.AsAsked\x12@\n\x0b\x61nnotations\x18, \x03(\x0b\x32+.vic.exec.v1.ContainerSpec.AnnotationsEntry\x12\x14\n\x0cvolumes_from\x18. \x03(\t\x12\x15\n\rvolume_driver\x18/ \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"t\n\x07\x41sAsked\x12\x18\n\x10security_options\x18\x01 \x03(\t\x12\x10\n\x08ipc_mode\x18\x02 \x01(\t\x12\x13\n\x0buserns_mode\x18\x03 \x01(\t\x12\x15\n\rcgroupns_mode\x18\x04 \x01(\t\x12\x11\n\tisolation\x18\x05 \x01(\t\"f\n\x0cStdioOptions\x12\x14\n\x0c\x61ttach_stdin\x18\x01 \x01(\x08\x12\x15\n\rattach_stdout\x18\x02 \x01(\x08\x12\x15\n\rattach_stderr\x18\x03 \x01(\x08\x12\x12\n\nstdin_once\x18\x04 \x01(\x08\"\x90\x03\n\tResources\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x04\x12\x19\n\x11memory_swap_bytes\x18\x02 \x01(\x04\x12 \n\x18memory_reservation_bytes\x18\x03 \x01(\x04\x12\x11\n\tnano_cpus\x18\x04 \x01(\x04\x12\x12\n\ncpu_shares\x18\x05 \x01(\x04\x12\x15\n\rcpu_period_us\x18\x06 \x01(\x04\x12\x14\n\x0c\x63pu_quota_us\x18\x07 \x01(\x03\x12\x13\n\x0b\x63puset_cpus\x18\x08 \x01(\t\x12\x12\n\npids_limit\x18\t \x01(\x03\x12\x18\n\x10oom_kill_disable\x18\n \x01(\x08\x12\x1d\n\x15memory_swap_unlimited\x18\x0b \x01(\x08\x12\x1e\n\x11memory_swappiness\x18\x0c \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0b\x63puset_mems\x18\r \x01(\t\x12/\n\x0c\x62lock_limits\x18\x0e \x03(\x0b\x32\x19.vic.tether.v1.BlockLimitB\x14\n\x12_memory_swappiness\"Z\n\rRestartPolicy\x12\x30\n\tcondition\x18\x01 \x01(\x0e\x32\x1d.vic.exec.v1.RestartCondition\x12\x17\n\x0fmaximum_retries\x18\x02 \x01(\r\"_\n\nLogOptions\x12&\n\x06\x64river\x18\x01 \x01(\x0e\x32\x16.vic.exec.v1.LogDriver\x12\x16\n\x0emax_size_bytes\x18\x02 \x01(\x04\x12\x11\n\tmax_files\x18\x03 \x01(\r\"\x85\x01\n\x11NetworkAttachment\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x14\n\x0cipv4_address\x18\x03 \x01(\t\x12\x14\n\x0cipv6_address\x18\x04 \x01(\t\x12\x13\n\x0bmac_address\x18\x05 \x01(\t\x12\r\n\x05links\x18\x06 \x03(\t\"\x94\x01\n\x0bPortBinding\x12\x16\n\x0e\x63ontainer_port\x18\x01 \x01(\r\x12\'\n\x08protocol\x18\x02 \x01(\x0e\x32\x15.vic.exec.v1.Protocol\x12\x14\n\x0chost_address\x18\x03 \x01(\t\x12\x17\n\x0fhost_port_start\x18\x04 \x01(\r\x12\x15\n\rhost_port_end\x18\x05 \x01(\r\"\xdf\x03\n\x05Mount\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.vic.exec.v1.MountKind\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x11\n\tread_only\x18\x04 \x01(\x08\x12\x0f\n\x07no_copy\x18\x05 \x01(\x08\x12\x18\n\x10tmpfs_size_bytes\x18\x06 \x01(\x04\x12\x12\n\ntmpfs_mode\x18\x07 \x01(\r\x12\x0e\n\x06\x64river\x18\x08 \x01(\t\x12.\n\x06labels\x18\t \x03(\x0b\x32\x1e.vic.exec.v1.Mount.LabelsEntry\x12\x30\n\x07options\x18\n \x03(\x0b\x32\x1f.vic.exec.v1.Mount.OptionsEntry\x12\x0f\n\x07subpath\x18\x0b \x01(\t\x12\x11\n\tanonymous\x18\x0c \x01(\x08\x12\x15\n\rtmpfs_options\x18\r \x01(\t\x12$\n\x04\x66orm\x18\x0e \x01(\x0e\x32\x16.vic.exec.v1.MountForm\x12\x0c\n\x04mode\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\nDnsOptions\x12\x0f\n\x07servers\x18\x01 \x03(\t\x12\x0e\n\x06search\x18\x02 \x03(\t\x12\x0f\n\x07options\x18\x03 \x03(\t\"\xf8\x01\n\x0bHealthCheck\x12\x0c\n\x04test\x18\x01 \x03(\t\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cstart_period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estart_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07retries\x18\x06 \x01(\r\x12\r\n\x05shell\x18\x07 \x03(\t\"\xe3\x02\n\x0f\x43ontainerStatus\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.vic.exec.v1.ContainerState\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x11\n\texit_code\x18\x03 \x01(\x05\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x12\n\noom_killed\x18\x05 \x01(\x08\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrestart_count\x18\x08 \x01(\r\x12*\n\nstart_kind\x18\t \x01(\x0e\x32\x16.vic.exec.v1.StartKind\x12\x16\n\x0ekernel_release\x18\n \x01(\t\x12%\n\x06health\x18\x0b \x01(\x0b\x32\x15.vic.tether.v1.Health\"\xc0\x01\n\x11\x43ontainerEndpoint\x12\x12\n\nnetwork_id\x18\x01 \x01(\t\x12\x14\n\x0cnetwork_name\x18\x02 \x01(\t\x12\x13\n\x0b\x65ndpoint_id\x18\x03 \x01(\t\x12\x13\n\x0bmac_address\x18\x04 \x01(\t\x12\x14\n\x0cipv4_address\x18\x05 \x01(\t\x12\x1a\n\x12ipv4_prefix_length\x18\x06 \x01(\r\x12\x14\n\x0cipv4_gateway\x18\x07 \x01(\t\x12\x0f\n\x07\x61liases\x18\x08 \x03(\t\"\xa0\x02\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04spec\x18\x02 \x01(\x0b\x32\x1a.vic.exec.v1.ContainerSpec\x12,\n\x06status\x18\x03 \x01(\x0b\x32\x1c.vic.exec.v1.ContainerStatus\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\tendpoints\x18\x05 \x03(\x0b\x32\x1e.vic.exec.v1.ContainerEndpoint\x12\x19\n\x11\x64isk_chain_length\x18\x06 \x01(\r\x12\x31\n\x0fpublished_ports\x18\x07 \x03(\x0b\x32\x18.vic.exec.v1.PortBinding*\xb5\x01\n\x10RestartCondition\x12!\n\x1dRESTART_CONDITION_UNSPECIFIED\x10\x00\x12\x18\n\x14RESTART_CONDITION_NO\x10\x01\x12 \n\x1cRESTART_CONDITION_ON_FAILURE\x10\x02\x12\x1c\n\x18RESTART_CONDITION_ALWAYS\x10\x03\x12$\n RESTART_CONDITION_UNLESS_STOPPED\x10\x04*\x83\x01\n\tLogDriver\x12\x1a\n\x16LOG_DRIVER_UNSPECIFIED\x10\x00\x12\x18\n\x14LOG_DRIVER_JSON_FILE\x10\x01\x12\x14\n\x10LOG_DRIVER_LOCAL\x10\x02\x12\x13\n\x0fLOG_DRIVER_NONE\x10\x03\x12\x15\n\x11LOG_DRIVER_SYSLOG\x10\x04*H\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n\x0cPROTOCOL_TCP\x10\x01\x12\x10\n\x0cPROTOCOL_UDP\x10\x02*T\n\tMountKind\x12\x1a\n\x16MOUNT_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11MOUNT_KIND_VOLUME\x10\x01\x12\x14\n\x10MOUNT_KIND_TMPFS\x10\x02*o\n\tMountForm\x12\x1a\n\x16MOUNT_FORM_UNSPECIFIED\x10\x00\x12\x14\n\x10MOUNT_FORM_SHORT\x10\x01\x12\x17\n\x13MOUNT_FORM_DECLARED\x10\x02\x12\x17\n\x13MOUNT_FORM_BORROWED\x10\x03*\xb7\x02\n\x0e\x43ontainerState\x12\x1f\n\x1b\x43ONTAINER_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONTAINER_STATE_CREATED\x10\x01\x12\x1c\n\x18\x43ONTAINER_STATE_STARTING\x10\x02\x12\x1b\n\x17\x43ONTAINER_STATE_RUNNING\x10\x03\x12\x1a\n\x16\x43ONTAINER_STATE_PAUSED\x10\x04\x12\x1c\n\x18\x43ONTAINER_STATE_STOPPING\x10\x05\x12\x1a\n\x16\x43ONTAINER_STATE_EXITED\x10\x06\x12\x1c\n\x18\x43ONTAINER_STATE_REMOVING\x10\x07\x12\x18\n\x14\x43ONTAINER_STATE_DEAD\x10\x08\x12\x1e\n\x1a\x43ONTAINER_STATE_RESTARTING\x10\t*{\n\tStartKind\x12\x1a\n\x16START_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14START_KIND_COLD_BOOT\x10\x01\x12\x1c\n\x18START_KIND_INSTANT_CLONE\x10\x02\x12\x1a\n\x16START_KIND_READY_CLONE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,44 +37,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONTAINERSPEC_LABELSENTRY']._loaded_options = None
   _globals['_CONTAINERSPEC_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_RESTARTCONDITION']._serialized_start=3218
-  _globals['_RESTARTCONDITION']._serialized_end=3399
-  _globals['_LOGDRIVER']._serialized_start=3402
-  _globals['_LOGDRIVER']._serialized_end=3533
-  _globals['_PROTOCOL']._serialized_start=3535
-  _globals['_PROTOCOL']._serialized_end=3607
-  _globals['_MOUNTKIND']._serialized_start=3609
-  _globals['_MOUNTKIND']._serialized_end=3693
-  _globals['_CONTAINERSTATE']._serialized_start=3696
-  _globals['_CONTAINERSTATE']._serialized_end=4007
-  _globals['_STARTKIND']._serialized_start=4009
-  _globals['_STARTKIND']._serialized_end=4104
-  _globals['_CONTAINERSPEC']._serialized_start=139
-  _globals['_CONTAINERSPEC']._serialized_end=1120
-  _globals['_CONTAINERSPEC_LABELSENTRY']._serialized_start=1075
-  _globals['_CONTAINERSPEC_LABELSENTRY']._serialized_end=1120
-  _globals['_STDIOOPTIONS']._serialized_start=1122
-  _globals['_STDIOOPTIONS']._serialized_end=1224
-  _globals['_RESOURCES']._serialized_start=1227
-  _globals['_RESOURCES']._serialized_end=1472
-  _globals['_RESTARTPOLICY']._serialized_start=1474
-  _globals['_RESTARTPOLICY']._serialized_end=1564
-  _globals['_LOGOPTIONS']._serialized_start=1566
-  _globals['_LOGOPTIONS']._serialized_end=1661
-  _globals['_NETWORKATTACHMENT']._serialized_start=1664
-  _globals['_NETWORKATTACHMENT']._serialized_end=1797
-  _globals['_PORTBINDING']._serialized_start=1800
-  _globals['_PORTBINDING']._serialized_end=1948
-  _globals['_MOUNT']._serialized_start=1951
-  _globals['_MOUNT']._serialized_end=2110
-  _globals['_DNSOPTIONS']._serialized_start=2112
-  _globals['_DNSOPTIONS']._serialized_end=2174
-  _globals['_HEALTHCHECK']._serialized_start=2177
-  _globals['_HEALTHCHECK']._serialized_end=2410
-  _globals['_CONTAINERSTATUS']._serialized_start=2413
-  _globals['_CONTAINERSTATUS']._serialized_end=2729
-  _globals['_CONTAINERENDPOINT']._serialized_start=2732
-  _globals['_CONTAINERENDPOINT']._serialized_end=2924
-  _globals['_CONTAINER']._serialized_start=2927
-  _globals['_CONTAINER']._serialized_end=3215
+  _globals['_CONTAINERSPEC_ANNOTATIONSENTRY']._loaded_options = None
+  _globals['_CONTAINERSPEC_ANNOTATIONSENTRY']._serialized_options = b'8\001'
+  _globals['_MOUNT_LABELSENTRY']._loaded_options = None
+  _globals['_MOUNT_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_MOUNT_OPTIONSENTRY']._loaded_options = None
+  _globals['_MOUNT_OPTIONSENTRY']._serialized_options = b'8\001'
+  _globals['_RESTARTCONDITION']._serialized_start=4188
+  _globals['_RESTARTCONDITION']._serialized_end=4369
+  _globals['_LOGDRIVER']._serialized_start=4372
+  _globals['_LOGDRIVER']._serialized_end=4503
+  _globals['_PROTOCOL']._serialized_start=4505
+  _globals['_PROTOCOL']._serialized_end=4577
+  _globals['_MOUNTKIND']._serialized_start=4579
+  _globals['_MOUNTKIND']._serialized_end=4663
+  _globals['_MOUNTFORM']._serialized_start=4665
+  _globals['_MOUNTFORM']._serialized_end=4776
+  _globals['_CONTAINERSTATE']._serialized_start=4779
+  _globals['_CONTAINERSTATE']._serialized_end=5090
+  _globals['_STARTKIND']._serialized_start=5092
+  _globals['_STARTKIND']._serialized_end=5215
+  _globals['_CONTAINERSPEC']._serialized_start=167
+  _globals['_CONTAINERSPEC']._serialized_end=1443
+  _globals['_CONTAINERSPEC_LABELSENTRY']._serialized_start=1346
+  _globals['_CONTAINERSPEC_LABELSENTRY']._serialized_end=1391
+  _globals['_CONTAINERSPEC_ANNOTATIONSENTRY']._serialized_start=1393
+  _globals['_CONTAINERSPEC_ANNOTATIONSENTRY']._serialized_end=1443
+  _globals['_ASASKED']._serialized_start=1445
+  _globals['_ASASKED']._serialized_end=1561
+  _globals['_STDIOOPTIONS']._serialized_start=1563
+  _globals['_STDIOOPTIONS']._serialized_end=1665
+  _globals['_RESOURCES']._serialized_start=1668
+  _globals['_RESOURCES']._serialized_end=2068
+  _globals['_RESTARTPOLICY']._serialized_start=2070
+  _globals['_RESTARTPOLICY']._serialized_end=2160
+  _globals['_LOGOPTIONS']._serialized_start=2162
+  _globals['_LOGOPTIONS']._serialized_end=2257
+  _globals['_NETWORKATTACHMENT']._serialized_start=2260
+  _globals['_NETWORKATTACHMENT']._serialized_end=2393
+  _globals['_PORTBINDING']._serialized_start=2396
+  _globals['_PORTBINDING']._serialized_end=2544
+  _globals['_MOUNT']._serialized_start=2547
+  _globals['_MOUNT']._serialized_end=3026
+  _globals['_MOUNT_LABELSENTRY']._serialized_start=1346
+  _globals['_MOUNT_LABELSENTRY']._serialized_end=1391
+  _globals['_MOUNT_OPTIONSENTRY']._serialized_start=2980
+  _globals['_MOUNT_OPTIONSENTRY']._serialized_end=3026
+  _globals['_DNSOPTIONS']._serialized_start=3028
+  _globals['_DNSOPTIONS']._serialized_end=3090
+  _globals['_HEALTHCHECK']._serialized_start=3093
+  _globals['_HEALTHCHECK']._serialized_end=3341
+  _globals['_CONTAINERSTATUS']._serialized_start=3344
+  _globals['_CONTAINERSTATUS']._serialized_end=3699
+  _globals['_CONTAINERENDPOINT']._serialized_start=3702
+  _globals['_CONTAINERENDPOINT']._serialized_end=3894
+  _globals['_CONTAINER']._serialized_start=3897
+  _globals['_CONTAINER']._serialized_end=4185
 # @@protoc_insertion_point(module_scope)

@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from vic.tether.v1 import health_pb2 as _health_pb2
 from vic.tether.v1 import process_pb2 as _process_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -40,6 +41,13 @@ class MountKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MOUNT_KIND_VOLUME: _ClassVar[MountKind]
     MOUNT_KIND_TMPFS: _ClassVar[MountKind]
 
+class MountForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MOUNT_FORM_UNSPECIFIED: _ClassVar[MountForm]
+    MOUNT_FORM_SHORT: _ClassVar[MountForm]
+    MOUNT_FORM_DECLARED: _ClassVar[MountForm]
+    MOUNT_FORM_BORROWED: _ClassVar[MountForm]
+
 class ContainerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CONTAINER_STATE_UNSPECIFIED: _ClassVar[ContainerState]
@@ -58,6 +66,7 @@ class StartKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     START_KIND_UNSPECIFIED: _ClassVar[StartKind]
     START_KIND_COLD_BOOT: _ClassVar[StartKind]
     START_KIND_INSTANT_CLONE: _ClassVar[StartKind]
+    START_KIND_READY_CLONE: _ClassVar[StartKind]
 RESTART_CONDITION_UNSPECIFIED: RestartCondition
 RESTART_CONDITION_NO: RestartCondition
 RESTART_CONDITION_ON_FAILURE: RestartCondition
@@ -74,6 +83,10 @@ PROTOCOL_UDP: Protocol
 MOUNT_KIND_UNSPECIFIED: MountKind
 MOUNT_KIND_VOLUME: MountKind
 MOUNT_KIND_TMPFS: MountKind
+MOUNT_FORM_UNSPECIFIED: MountForm
+MOUNT_FORM_SHORT: MountForm
+MOUNT_FORM_DECLARED: MountForm
+MOUNT_FORM_BORROWED: MountForm
 CONTAINER_STATE_UNSPECIFIED: ContainerState
 CONTAINER_STATE_CREATED: ContainerState
 CONTAINER_STATE_STARTING: ContainerState
@@ -87,10 +100,18 @@ CONTAINER_STATE_RESTARTING: ContainerState
 START_KIND_UNSPECIFIED: StartKind
 START_KIND_COLD_BOOT: StartKind
 START_KIND_INSTANT_CLONE: StartKind
+START_KIND_READY_CLONE: StartKind
 
 class ContainerSpec(_message.Message):
-    __slots__ = ("version", "image", "image_id", "name", "entrypoint", "entrypoint_set", "command", "process", "hostname", "domainname", "labels", "stop_signal", "stop_timeout", "resources", "restart_policy", "auto_remove", "log", "network_mode", "networks", "exposed_ports", "port_bindings", "mounts", "volumes", "dns", "extra_hosts", "stdio", "read_only_root", "kernel", "health_check", "platform", "publish_all_ports")
+    __slots__ = ("version", "image", "image_id", "name", "entrypoint", "entrypoint_set", "command", "process", "hostname", "domainname", "labels", "stop_signal", "stop_timeout", "resources", "restart_policy", "auto_remove", "log", "network_mode", "networks", "exposed_ports", "port_bindings", "mounts", "volumes", "dns", "extra_hosts", "stdio", "read_only_root", "kernel", "health_check", "platform", "publish_all_ports", "shm_bytes", "sandbox", "seccomp_profile", "as_asked", "annotations", "volumes_from", "volume_driver")
     class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +149,13 @@ class ContainerSpec(_message.Message):
     HEALTH_CHECK_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     PUBLISH_ALL_PORTS_FIELD_NUMBER: _ClassVar[int]
+    SHM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    SECCOMP_PROFILE_FIELD_NUMBER: _ClassVar[int]
+    AS_ASKED_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FROM_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_DRIVER_FIELD_NUMBER: _ClassVar[int]
     version: int
     image: str
     image_id: str
@@ -159,7 +187,28 @@ class ContainerSpec(_message.Message):
     health_check: HealthCheck
     platform: str
     publish_all_ports: bool
-    def __init__(self, version: _Optional[int] = ..., image: _Optional[str] = ..., image_id: _Optional[str] = ..., name: _Optional[str] = ..., entrypoint: _Optional[_Iterable[str]] = ..., entrypoint_set: _Optional[bool] = ..., command: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., log: _Optional[_Union[LogOptions, _Mapping]] = ..., network_mode: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkAttachment, _Mapping]]] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., port_bindings: _Optional[_Iterable[_Union[PortBinding, _Mapping]]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., volumes: _Optional[_Iterable[str]] = ..., dns: _Optional[_Union[DnsOptions, _Mapping]] = ..., extra_hosts: _Optional[_Iterable[str]] = ..., stdio: _Optional[_Union[StdioOptions, _Mapping]] = ..., read_only_root: _Optional[bool] = ..., kernel: _Optional[str] = ..., health_check: _Optional[_Union[HealthCheck, _Mapping]] = ..., platform: _Optional[str] = ..., publish_all_ports: _Optional[bool] = ...) -> None: ...
+    shm_bytes: int
+    sandbox: _process_pb2.SandboxOptions
+    seccomp_profile: str
+    as_asked: AsAsked
+    annotations: _containers.ScalarMap[str, str]
+    volumes_from: _containers.RepeatedScalarFieldContainer[str]
+    volume_driver: str
+    def __init__(self, version: _Optional[int] = ..., image: _Optional[str] = ..., image_id: _Optional[str] = ..., name: _Optional[str] = ..., entrypoint: _Optional[_Iterable[str]] = ..., entrypoint_set: _Optional[bool] = ..., command: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., log: _Optional[_Union[LogOptions, _Mapping]] = ..., network_mode: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkAttachment, _Mapping]]] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., port_bindings: _Optional[_Iterable[_Union[PortBinding, _Mapping]]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., volumes: _Optional[_Iterable[str]] = ..., dns: _Optional[_Union[DnsOptions, _Mapping]] = ..., extra_hosts: _Optional[_Iterable[str]] = ..., stdio: _Optional[_Union[StdioOptions, _Mapping]] = ..., read_only_root: _Optional[bool] = ..., kernel: _Optional[str] = ..., health_check: _Optional[_Union[HealthCheck, _Mapping]] = ..., platform: _Optional[str] = ..., publish_all_ports: _Optional[bool] = ..., shm_bytes: _Optional[int] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., seccomp_profile: _Optional[str] = ..., as_asked: _Optional[_Union[AsAsked, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volumes_from: _Optional[_Iterable[str]] = ..., volume_driver: _Optional[str] = ...) -> None: ...
+
+class AsAsked(_message.Message):
+    __slots__ = ("security_options", "ipc_mode", "userns_mode", "cgroupns_mode", "isolation")
+    SECURITY_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    IPC_MODE_FIELD_NUMBER: _ClassVar[int]
+    USERNS_MODE_FIELD_NUMBER: _ClassVar[int]
+    CGROUPNS_MODE_FIELD_NUMBER: _ClassVar[int]
+    ISOLATION_FIELD_NUMBER: _ClassVar[int]
+    security_options: _containers.RepeatedScalarFieldContainer[str]
+    ipc_mode: str
+    userns_mode: str
+    cgroupns_mode: str
+    isolation: str
+    def __init__(self, security_options: _Optional[_Iterable[str]] = ..., ipc_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., isolation: _Optional[str] = ...) -> None: ...
 
 class StdioOptions(_message.Message):
     __slots__ = ("attach_stdin", "attach_stdout", "attach_stderr", "stdin_once")
@@ -174,7 +223,7 @@ class StdioOptions(_message.Message):
     def __init__(self, attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stdin_once: _Optional[bool] = ...) -> None: ...
 
 class Resources(_message.Message):
-    __slots__ = ("memory_bytes", "memory_swap_bytes", "memory_reservation_bytes", "nano_cpus", "cpu_shares", "cpu_period_us", "cpu_quota_us", "cpuset_cpus", "pids_limit", "oom_kill_disable")
+    __slots__ = ("memory_bytes", "memory_swap_bytes", "memory_reservation_bytes", "nano_cpus", "cpu_shares", "cpu_period_us", "cpu_quota_us", "cpuset_cpus", "pids_limit", "oom_kill_disable", "memory_swap_unlimited", "memory_swappiness", "cpuset_mems", "block_limits")
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_SWAP_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_RESERVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -185,6 +234,10 @@ class Resources(_message.Message):
     CPUSET_CPUS_FIELD_NUMBER: _ClassVar[int]
     PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     OOM_KILL_DISABLE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_SWAP_UNLIMITED_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_SWAPPINESS_FIELD_NUMBER: _ClassVar[int]
+    CPUSET_MEMS_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_LIMITS_FIELD_NUMBER: _ClassVar[int]
     memory_bytes: int
     memory_swap_bytes: int
     memory_reservation_bytes: int
@@ -195,7 +248,11 @@ class Resources(_message.Message):
     cpuset_cpus: str
     pids_limit: int
     oom_kill_disable: bool
-    def __init__(self, memory_bytes: _Optional[int] = ..., memory_swap_bytes: _Optional[int] = ..., memory_reservation_bytes: _Optional[int] = ..., nano_cpus: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., cpu_period_us: _Optional[int] = ..., cpu_quota_us: _Optional[int] = ..., cpuset_cpus: _Optional[str] = ..., pids_limit: _Optional[int] = ..., oom_kill_disable: _Optional[bool] = ...) -> None: ...
+    memory_swap_unlimited: bool
+    memory_swappiness: int
+    cpuset_mems: str
+    block_limits: _containers.RepeatedCompositeFieldContainer[_process_pb2.BlockLimit]
+    def __init__(self, memory_bytes: _Optional[int] = ..., memory_swap_bytes: _Optional[int] = ..., memory_reservation_bytes: _Optional[int] = ..., nano_cpus: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., cpu_period_us: _Optional[int] = ..., cpu_quota_us: _Optional[int] = ..., cpuset_cpus: _Optional[str] = ..., pids_limit: _Optional[int] = ..., oom_kill_disable: _Optional[bool] = ..., memory_swap_unlimited: _Optional[bool] = ..., memory_swappiness: _Optional[int] = ..., cpuset_mems: _Optional[str] = ..., block_limits: _Optional[_Iterable[_Union[_process_pb2.BlockLimit, _Mapping]]] = ...) -> None: ...
 
 class RestartPolicy(_message.Message):
     __slots__ = ("condition", "maximum_retries")
@@ -246,7 +303,21 @@ class PortBinding(_message.Message):
     def __init__(self, container_port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., host_address: _Optional[str] = ..., host_port_start: _Optional[int] = ..., host_port_end: _Optional[int] = ...) -> None: ...
 
 class Mount(_message.Message):
-    __slots__ = ("kind", "source", "target", "read_only", "no_copy", "tmpfs_size_bytes", "tmpfs_mode")
+    __slots__ = ("kind", "source", "target", "read_only", "no_copy", "tmpfs_size_bytes", "tmpfs_mode", "driver", "labels", "options", "subpath", "anonymous", "tmpfs_options", "form", "mode")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     KIND_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -254,6 +325,14 @@ class Mount(_message.Message):
     NO_COPY_FIELD_NUMBER: _ClassVar[int]
     TMPFS_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     TMPFS_MODE_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    SUBPATH_FIELD_NUMBER: _ClassVar[int]
+    ANONYMOUS_FIELD_NUMBER: _ClassVar[int]
+    TMPFS_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
     kind: MountKind
     source: str
     target: str
@@ -261,7 +340,15 @@ class Mount(_message.Message):
     no_copy: bool
     tmpfs_size_bytes: int
     tmpfs_mode: int
-    def __init__(self, kind: _Optional[_Union[MountKind, str]] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., read_only: _Optional[bool] = ..., no_copy: _Optional[bool] = ..., tmpfs_size_bytes: _Optional[int] = ..., tmpfs_mode: _Optional[int] = ...) -> None: ...
+    driver: str
+    labels: _containers.ScalarMap[str, str]
+    options: _containers.ScalarMap[str, str]
+    subpath: str
+    anonymous: bool
+    tmpfs_options: str
+    form: MountForm
+    mode: str
+    def __init__(self, kind: _Optional[_Union[MountKind, str]] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., read_only: _Optional[bool] = ..., no_copy: _Optional[bool] = ..., tmpfs_size_bytes: _Optional[int] = ..., tmpfs_mode: _Optional[int] = ..., driver: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., subpath: _Optional[str] = ..., anonymous: _Optional[bool] = ..., tmpfs_options: _Optional[str] = ..., form: _Optional[_Union[MountForm, str]] = ..., mode: _Optional[str] = ...) -> None: ...
 
 class DnsOptions(_message.Message):
     __slots__ = ("servers", "search", "options")
@@ -274,23 +361,25 @@ class DnsOptions(_message.Message):
     def __init__(self, servers: _Optional[_Iterable[str]] = ..., search: _Optional[_Iterable[str]] = ..., options: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class HealthCheck(_message.Message):
-    __slots__ = ("test", "interval", "timeout", "start_period", "start_interval", "retries")
+    __slots__ = ("test", "interval", "timeout", "start_period", "start_interval", "retries", "shell")
     TEST_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     START_PERIOD_FIELD_NUMBER: _ClassVar[int]
     START_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     RETRIES_FIELD_NUMBER: _ClassVar[int]
+    SHELL_FIELD_NUMBER: _ClassVar[int]
     test: _containers.RepeatedScalarFieldContainer[str]
     interval: _duration_pb2.Duration
     timeout: _duration_pb2.Duration
     start_period: _duration_pb2.Duration
     start_interval: _duration_pb2.Duration
     retries: int
-    def __init__(self, test: _Optional[_Iterable[str]] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., start_period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., start_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retries: _Optional[int] = ...) -> None: ...
+    shell: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, test: _Optional[_Iterable[str]] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., start_period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., start_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retries: _Optional[int] = ..., shell: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ContainerStatus(_message.Message):
-    __slots__ = ("state", "pid", "exit_code", "error", "oom_killed", "started_at", "finished_at", "restart_count", "start_kind", "kernel_release")
+    __slots__ = ("state", "pid", "exit_code", "error", "oom_killed", "started_at", "finished_at", "restart_count", "start_kind", "kernel_release", "health")
     STATE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
@@ -301,6 +390,7 @@ class ContainerStatus(_message.Message):
     RESTART_COUNT_FIELD_NUMBER: _ClassVar[int]
     START_KIND_FIELD_NUMBER: _ClassVar[int]
     KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     state: ContainerState
     pid: int
     exit_code: int
@@ -311,7 +401,8 @@ class ContainerStatus(_message.Message):
     restart_count: int
     start_kind: StartKind
     kernel_release: str
-    def __init__(self, state: _Optional[_Union[ContainerState, str]] = ..., pid: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ..., oom_killed: _Optional[bool] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restart_count: _Optional[int] = ..., start_kind: _Optional[_Union[StartKind, str]] = ..., kernel_release: _Optional[str] = ...) -> None: ...
+    health: _health_pb2.Health
+    def __init__(self, state: _Optional[_Union[ContainerState, str]] = ..., pid: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ..., oom_killed: _Optional[bool] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restart_count: _Optional[int] = ..., start_kind: _Optional[_Union[StartKind, str]] = ..., kernel_release: _Optional[str] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
 
 class ContainerEndpoint(_message.Message):
     __slots__ = ("network_id", "network_name", "endpoint_id", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "aliases")

@@ -35,6 +35,20 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_KIND_DESTROY: _ClassVar[EventKind]
     EVENT_KIND_OOM: _ClassVar[EventKind]
     EVENT_KIND_PRUNE: _ClassVar[EventKind]
+    EVENT_KIND_ATTACH: _ClassVar[EventKind]
+    EVENT_KIND_DETACH: _ClassVar[EventKind]
+    EVENT_KIND_COMMIT: _ClassVar[EventKind]
+    EVENT_KIND_COPY: _ClassVar[EventKind]
+    EVENT_KIND_EXEC_CREATE: _ClassVar[EventKind]
+    EVENT_KIND_EXEC_START: _ClassVar[EventKind]
+    EVENT_KIND_EXEC_DETACH: _ClassVar[EventKind]
+    EVENT_KIND_EXEC_DIE: _ClassVar[EventKind]
+    EVENT_KIND_EXPORT: _ClassVar[EventKind]
+    EVENT_KIND_HEALTH_STATUS: _ClassVar[EventKind]
+    EVENT_KIND_RESIZE: _ClassVar[EventKind]
+    EVENT_KIND_TOP: _ClassVar[EventKind]
+    EVENT_KIND_ARCHIVE_PATH: _ClassVar[EventKind]
+    EVENT_KIND_EXTRACT_TO_DIR: _ClassVar[EventKind]
 WAIT_CONDITION_UNSPECIFIED: WaitCondition
 WAIT_CONDITION_NOT_RUNNING: WaitCondition
 WAIT_CONDITION_NEXT_EXIT: WaitCondition
@@ -53,13 +67,27 @@ EVENT_KIND_UPDATE: EventKind
 EVENT_KIND_DESTROY: EventKind
 EVENT_KIND_OOM: EventKind
 EVENT_KIND_PRUNE: EventKind
+EVENT_KIND_ATTACH: EventKind
+EVENT_KIND_DETACH: EventKind
+EVENT_KIND_COMMIT: EventKind
+EVENT_KIND_COPY: EventKind
+EVENT_KIND_EXEC_CREATE: EventKind
+EVENT_KIND_EXEC_START: EventKind
+EVENT_KIND_EXEC_DETACH: EventKind
+EVENT_KIND_EXEC_DIE: EventKind
+EVENT_KIND_EXPORT: EventKind
+EVENT_KIND_HEALTH_STATUS: EventKind
+EVENT_KIND_RESIZE: EventKind
+EVENT_KIND_TOP: EventKind
+EVENT_KIND_ARCHIVE_PATH: EventKind
+EVENT_KIND_EXTRACT_TO_DIR: EventKind
 
 class InfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("instance_id", "driver", "hypervisor", "accelerator", "accelerator_reason", "kernel_release", "cpus", "memory_bytes", "containers", "containers_running", "containers_paused", "containers_stopped", "cold_boots", "instant_clones", "version", "ready_clones", "ready_clones_failed", "ready_clones_waiting", "limits", "vm_memory_bytes", "vm_cpus")
+    __slots__ = ("instance_id", "driver", "hypervisor", "accelerator", "accelerator_reason", "kernel_release", "cpus", "memory_bytes", "containers", "containers_running", "containers_paused", "containers_stopped", "cold_boots", "instant_clones", "version", "ready_clones", "ready_clones_failed", "ready_clones_waiting", "limits", "vm_memory_bytes", "vm_cpus", "disk_bytes", "start_mode")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     HYPERVISOR_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +109,8 @@ class InfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     VM_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     VM_CPUS_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    START_MODE_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     driver: str
     hypervisor: str
@@ -102,33 +132,75 @@ class InfoResponse(_message.Message):
     limits: Limits
     vm_memory_bytes: int
     vm_cpus: int
-    def __init__(self, instance_id: _Optional[str] = ..., driver: _Optional[str] = ..., hypervisor: _Optional[str] = ..., accelerator: _Optional[str] = ..., accelerator_reason: _Optional[str] = ..., kernel_release: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., containers: _Optional[int] = ..., containers_running: _Optional[int] = ..., containers_paused: _Optional[int] = ..., containers_stopped: _Optional[int] = ..., cold_boots: _Optional[int] = ..., instant_clones: _Optional[int] = ..., version: _Optional[str] = ..., ready_clones: _Optional[int] = ..., ready_clones_failed: _Optional[int] = ..., ready_clones_waiting: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., vm_memory_bytes: _Optional[int] = ..., vm_cpus: _Optional[int] = ...) -> None: ...
+    disk_bytes: int
+    start_mode: StartMode
+    def __init__(self, instance_id: _Optional[str] = ..., driver: _Optional[str] = ..., hypervisor: _Optional[str] = ..., accelerator: _Optional[str] = ..., accelerator_reason: _Optional[str] = ..., kernel_release: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., containers: _Optional[int] = ..., containers_running: _Optional[int] = ..., containers_paused: _Optional[int] = ..., containers_stopped: _Optional[int] = ..., cold_boots: _Optional[int] = ..., instant_clones: _Optional[int] = ..., version: _Optional[str] = ..., ready_clones: _Optional[int] = ..., ready_clones_failed: _Optional[int] = ..., ready_clones_waiting: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., vm_memory_bytes: _Optional[int] = ..., vm_cpus: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ...) -> None: ...
+
+class StartMode(_message.Message):
+    __slots__ = ("ready_clones", "ready_clones_automatic", "cold")
+    READY_CLONES_FIELD_NUMBER: _ClassVar[int]
+    READY_CLONES_AUTOMATIC_FIELD_NUMBER: _ClassVar[int]
+    COLD_FIELD_NUMBER: _ClassVar[int]
+    ready_clones: int
+    ready_clones_automatic: bool
+    cold: bool
+    def __init__(self, ready_clones: _Optional[int] = ..., ready_clones_automatic: _Optional[bool] = ..., cold: _Optional[bool] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("containers", "memory_bytes", "cpus")
+    __slots__ = ("containers", "memory_bytes", "cpus", "storage_bytes", "memory_overcommit_percent")
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_OVERCOMMIT_PERCENT_FIELD_NUMBER: _ClassVar[int]
     containers: int
     memory_bytes: int
     cpus: int
-    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ...) -> None: ...
+    storage_bytes: int
+    memory_overcommit_percent: int
+    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ...) -> None: ...
 
 class ConfigureRequest(_message.Message):
-    __slots__ = ("containers", "memory_bytes", "cpus")
+    __slots__ = ("containers", "memory_bytes", "cpus", "storage_bytes", "memory_overcommit_percent", "ready_clones", "cold", "kernel")
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_OVERCOMMIT_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    READY_CLONES_FIELD_NUMBER: _ClassVar[int]
+    COLD_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
     containers: int
     memory_bytes: int
     cpus: int
-    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ...) -> None: ...
+    storage_bytes: int
+    memory_overcommit_percent: int
+    ready_clones: int
+    cold: bool
+    kernel: str
+    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ..., ready_clones: _Optional[int] = ..., cold: _Optional[bool] = ..., kernel: _Optional[str] = ...) -> None: ...
 
 class ConfigureResponse(_message.Message):
-    __slots__ = ("limits",)
+    __slots__ = ("limits", "start_mode", "kernel")
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    START_MODE_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
     limits: Limits
-    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    start_mode: StartMode
+    kernel: str
+    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., kernel: _Optional[str] = ...) -> None: ...
+
+class TryKernelRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class TryKernelResponse(_message.Message):
+    __slots__ = ("kernel_release",)
+    KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
+    kernel_release: str
+    def __init__(self, kernel_release: _Optional[str] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("container_id", "spec")
@@ -369,7 +441,7 @@ class WaitResult(_message.Message):
     def __init__(self, exit_code: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("sequence", "time", "kind", "container_id", "attributes")
+    __slots__ = ("sequence", "time", "kind", "container_id", "attributes", "detail")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -382,12 +454,39 @@ class Event(_message.Message):
     KIND_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     kind: EventKind
     container_id: str
     attributes: _containers.ScalarMap[str, str]
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[EventKind, str]] = ..., container_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    detail: str
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[EventKind, str]] = ..., container_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RecordEventRequest(_message.Message):
+    __slots__ = ("reference", "request_id", "kind", "attributes", "detail")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    request_id: str
+    kind: EventKind
+    attributes: _containers.ScalarMap[str, str]
+    detail: str
+    def __init__(self, reference: _Optional[str] = ..., request_id: _Optional[str] = ..., kind: _Optional[_Union[EventKind, str]] = ..., attributes: _Optional[_Mapping[str, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RecordEventResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class WatchEventsRequest(_message.Message):
     __slots__ = ("after_sequence", "since", "until")

@@ -51,6 +51,11 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.FromString,
                 _registered_method=True)
+        self.TryKernel = channel.unary_unary(
+                '/vic.exec.v1.ExecService/TryKernel',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelResponse.FromString,
+                _registered_method=True)
         self.Create = channel.unary_unary(
                 '/vic.exec.v1.ExecService/Create',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.CreateRequest.SerializeToString,
@@ -126,6 +131,11 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitResponse.FromString,
                 _registered_method=True)
+        self.RecordEvent = channel.unary_unary(
+                '/vic.exec.v1.ExecService/RecordEvent',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/vic.exec.v1.ExecService/WatchEvents',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.WatchEventsRequest.SerializeToString,
@@ -151,9 +161,20 @@ class ExecServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Configure(self, request, context):
-        """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-        what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+        """Configure changes the limits of the VCH and how its containers start, effective at once:
+        containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+        Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+        the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TryKernel(self, request, context):
+        """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+        it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+        with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,9 +263,12 @@ class ExecServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Update(self, request, context):
-        """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
-        FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
-        (OPTION_NOT_IMPLEMENTED) for limits.
+        """Update changes limits and the restart policy, also of a container that runs: those limits are
+        its workload's, inside of what its VM has. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+        FAILED_PRECONDITION (WRONG_STATE) for the policy of a container that is removed at its end, for
+        limits of one that is paused, and, with the figures, for limits that its running VM hasn't room
+        for; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED). On failure all
+        is as before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,6 +305,16 @@ class ExecServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordEvent(self, request, context):
+        """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
+        copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
+        its place in the one order of all events. Idempotent on request_id. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) for a kind that this service itself tells.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchEvents(self, request, context):
         """WatchEvents sends the events after a sequence number, then new ones as they come.
         Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -301,6 +335,11 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     servicer.Configure,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.SerializeToString,
+            ),
+            'TryKernel': grpc.unary_unary_rpc_method_handler(
+                    servicer.TryKernel,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelResponse.SerializeToString,
             ),
             'Create': grpc.unary_unary_rpc_method_handler(
                     servicer.Create,
@@ -377,6 +416,11 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitResponse.SerializeToString,
             ),
+            'RecordEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordEvent,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventResponse.SerializeToString,
+            ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.WatchEventsRequest.FromString,
@@ -444,6 +488,33 @@ class ExecService:
             '/vic.exec.v1.ExecService/Configure',
             vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TryKernel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/TryKernel',
+            vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -849,6 +920,33 @@ class ExecService:
             '/vic.exec.v1.ExecService/Wait',
             vic_dot_exec_dot_v1_dot_exec__pb2.WaitRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.WaitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/RecordEvent',
+            vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,9 +43,16 @@ class ExecServiceStub:
     Info: _grpc.UnaryUnaryMultiCallable[_exec_pb2.InfoRequest, _exec_pb2.InfoResponse]
     """Info tells the hypervisor, the accelerator, the pool and how many containers there are."""
     Configure: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]
-    """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-    what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+    """Configure changes the limits of the VCH and how its containers start, effective at once:
+    containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+    the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+    """
+    TryKernel: _grpc.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]
+    """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+    it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+    with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
     """
     Create: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -85,9 +92,12 @@ class ExecServiceStub:
     Unpause: _grpc.UnaryUnaryMultiCallable[_exec_pb2.UnpauseRequest, _exec_pb2.UnpauseResponse]
     """Unpause lets them go on."""
     Update: _grpc.UnaryUnaryMultiCallable[_exec_pb2.UpdateRequest, _exec_pb2.UpdateResponse]
-    """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
-    FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
-    (OPTION_NOT_IMPLEMENTED) for limits.
+    """Update changes limits and the restart policy, also of a container that runs: those limits are
+    its workload's, inside of what its VM has. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+    FAILED_PRECONDITION (WRONG_STATE) for the policy of a container that is removed at its end, for
+    limits of one that is paused, and, with the figures, for limits that its running VM hasn't room
+    for; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED). On failure all
+    is as before.
     """
     Rename: _grpc.UnaryUnaryMultiCallable[_exec_pb2.RenameRequest, _exec_pb2.RenameResponse]
     """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
@@ -103,6 +113,12 @@ class ExecServiceStub:
     """
     Wait: _grpc.UnaryStreamMultiCallable[_exec_pb2.WaitRequest, _exec_pb2.WaitResponse]
     """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
+    RecordEvent: _grpc.UnaryUnaryMultiCallable[_exec_pb2.RecordEventRequest, _exec_pb2.RecordEventResponse]
+    """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
+    copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
+    its place in the one order of all events. Idempotent on request_id. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) for a kind that this service itself tells.
+    """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_exec_pb2.WatchEventsRequest, _exec_pb2.WatchEventsResponse]
     """WatchEvents sends the events after a sequence number, then new ones as they come.
     Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -123,9 +139,16 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Info: _aio.UnaryUnaryMultiCallable[_exec_pb2.InfoRequest, _exec_pb2.InfoResponse]  # type: ignore[assignment]
     """Info tells the hypervisor, the accelerator, the pool and how many containers there are."""
     Configure: _aio.UnaryUnaryMultiCallable[_exec_pb2.ConfigureRequest, _exec_pb2.ConfigureResponse]  # type: ignore[assignment]
-    """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-    what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+    """Configure changes the limits of the VCH and how its containers start, effective at once:
+    containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+    the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+    """
+    TryKernel: _aio.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]  # type: ignore[assignment]
+    """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+    it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+    with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
     """
     Create: _aio.UnaryUnaryMultiCallable[_exec_pb2.CreateRequest, _exec_pb2.CreateResponse]  # type: ignore[assignment]
     """Create makes a container: its disk, its addresses, its record. Nothing runs yet.
@@ -165,9 +188,12 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Unpause: _aio.UnaryUnaryMultiCallable[_exec_pb2.UnpauseRequest, _exec_pb2.UnpauseResponse]  # type: ignore[assignment]
     """Unpause lets them go on."""
     Update: _aio.UnaryUnaryMultiCallable[_exec_pb2.UpdateRequest, _exec_pb2.UpdateResponse]  # type: ignore[assignment]
-    """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
-    FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
-    (OPTION_NOT_IMPLEMENTED) for limits.
+    """Update changes limits and the restart policy, also of a container that runs: those limits are
+    its workload's, inside of what its VM has. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+    FAILED_PRECONDITION (WRONG_STATE) for the policy of a container that is removed at its end, for
+    limits of one that is paused, and, with the figures, for limits that its running VM hasn't room
+    for; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED). On failure all
+    is as before.
     """
     Rename: _aio.UnaryUnaryMultiCallable[_exec_pb2.RenameRequest, _exec_pb2.RenameResponse]  # type: ignore[assignment]
     """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
@@ -183,6 +209,12 @@ class ExecServiceAsyncStub(ExecServiceStub):
     """
     Wait: _aio.UnaryStreamMultiCallable[_exec_pb2.WaitRequest, _exec_pb2.WaitResponse]  # type: ignore[assignment]
     """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
+    RecordEvent: _aio.UnaryUnaryMultiCallable[_exec_pb2.RecordEventRequest, _exec_pb2.RecordEventResponse]  # type: ignore[assignment]
+    """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
+    copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
+    its place in the one order of all events. Idempotent on request_id. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) for a kind that this service itself tells.
+    """
     WatchEvents: _aio.UnaryStreamMultiCallable[_exec_pb2.WatchEventsRequest, _exec_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """WatchEvents sends the events after a sequence number, then new ones as they come.
     Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -210,9 +242,21 @@ class ExecServiceServicer:
         request: _exec_pb2.ConfigureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.ConfigureResponse, _abc.Awaitable[_exec_pb2.ConfigureResponse]]:
-        """Configure changes the limits of the VCH, effective at once: containers that are there stay, and
-        what would pass a limit from now on is refused. Idempotent. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST) for a memory limit that no VM fits in or that is above the host's memory.
+        """Configure changes the limits of the VCH and how its containers start, effective at once:
+        containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
+        Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
+        the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
+        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+        """
+
+    def TryKernel(
+        self,
+        request: _exec_pb2.TryKernelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.TryKernelResponse, _abc.Awaitable[_exec_pb2.TryKernelResponse]]:
+        """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
+        it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
+        with what its console said last, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED).
         """
 
     def Create(
@@ -307,9 +351,12 @@ class ExecServiceServicer:
         request: _exec_pb2.UpdateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.UpdateResponse, _abc.Awaitable[_exec_pb2.UpdateResponse]]:
-        """Update changes limits and the restart policy. Errors: INVALID_ARGUMENT (INVALID_SPEC),
-        FAILED_PRECONDITION (WRONG_STATE) of a container that is removed at its end, UNIMPLEMENTED
-        (OPTION_NOT_IMPLEMENTED) for limits.
+        """Update changes limits and the restart policy, also of a container that runs: those limits are
+        its workload's, inside of what its VM has. Errors: INVALID_ARGUMENT (INVALID_SPEC),
+        FAILED_PRECONDITION (WRONG_STATE) for the policy of a container that is removed at its end, for
+        limits of one that is paused, and, with the figures, for limits that its running VM hasn't room
+        for; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED). On failure all
+        is as before.
         """
 
     def Rename(
@@ -345,6 +392,17 @@ class ExecServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exec_pb2.WaitResponse], _abc.AsyncIterator[_exec_pb2.WaitResponse]]:
         """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
+
+    def RecordEvent(
+        self,
+        request: _exec_pb2.RecordEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.RecordEventResponse, _abc.Awaitable[_exec_pb2.RecordEventResponse]]:
+        """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
+        copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
+        its place in the one order of all events. Idempotent on request_id. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) for a kind that this service itself tells.
+        """
 
     def WatchEvents(
         self,

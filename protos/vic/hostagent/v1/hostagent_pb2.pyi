@@ -100,12 +100,16 @@ class InfoResponse(_message.Message):
     def __init__(self, instance_id: _Optional[str] = ..., accelerator: _Optional[_Union[Accelerator, str]] = ..., accelerator_reason: _Optional[str] = ..., qemu_version: _Optional[str] = ..., bootstraps: _Optional[_Iterable[_Union[Bootstrap, _Mapping]]] = ..., host_cpus: _Optional[int] = ..., host_memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., machines: _Optional[int] = ..., parents: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Bootstrap(_message.Message):
-    __slots__ = ("digest", "kernel_release")
+    __slots__ = ("digest", "kernel_release", "names", "default")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
     digest: str
     kernel_release: str
-    def __init__(self, digest: _Optional[str] = ..., kernel_release: _Optional[str] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    default: bool
+    def __init__(self, digest: _Optional[str] = ..., kernel_release: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., default: _Optional[bool] = ...) -> None: ...
 
 class Shape(_message.Message):
     __slots__ = ("memory_mib", "vcpus", "bootstrap_digest", "disk_size_bytes")
@@ -120,7 +124,7 @@ class Shape(_message.Message):
     def __init__(self, memory_mib: _Optional[int] = ..., vcpus: _Optional[int] = ..., bootstrap_digest: _Optional[str] = ..., disk_size_bytes: _Optional[int] = ...) -> None: ...
 
 class Machine(_message.Message):
-    __slots__ = ("machine_id", "launch_id", "kind", "shape", "parent_id", "disk_chain", "nics", "guest", "identity")
+    __slots__ = ("machine_id", "launch_id", "kind", "shape", "parent_id", "disk_chain", "nics", "guest", "identity", "cpu_weight", "volumes")
     MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +134,8 @@ class Machine(_message.Message):
     NICS_FIELD_NUMBER: _ClassVar[int]
     GUEST_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    CPU_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
     machine_id: str
     launch_id: str
     kind: MachineKind
@@ -139,7 +145,19 @@ class Machine(_message.Message):
     nics: _containers.RepeatedCompositeFieldContainer[Nic]
     guest: GuestConfig
     identity: bytes
-    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., kind: _Optional[_Union[MachineKind, str]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., parent_id: _Optional[str] = ..., disk_chain: _Optional[_Iterable[str]] = ..., nics: _Optional[_Iterable[_Union[Nic, _Mapping]]] = ..., guest: _Optional[_Union[GuestConfig, _Mapping]] = ..., identity: _Optional[bytes] = ...) -> None: ...
+    cpu_weight: int
+    volumes: _containers.RepeatedCompositeFieldContainer[VolumeDisk]
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., kind: _Optional[_Union[MachineKind, str]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., parent_id: _Optional[str] = ..., disk_chain: _Optional[_Iterable[str]] = ..., nics: _Optional[_Iterable[_Union[Nic, _Mapping]]] = ..., guest: _Optional[_Union[GuestConfig, _Mapping]] = ..., identity: _Optional[bytes] = ..., cpu_weight: _Optional[int] = ..., volumes: _Optional[_Iterable[_Union[VolumeDisk, _Mapping]]] = ...) -> None: ...
+
+class VolumeDisk(_message.Message):
+    __slots__ = ("path", "read_only", "size_bytes")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    read_only: bool
+    size_bytes: int
+    def __init__(self, path: _Optional[str] = ..., read_only: _Optional[bool] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class Nic(_message.Message):
     __slots__ = ("tap_name", "mac_address")
@@ -150,7 +168,7 @@ class Nic(_message.Message):
     def __init__(self, tap_name: _Optional[str] = ..., mac_address: _Optional[str] = ...) -> None: ...
 
 class GuestConfig(_message.Message):
-    __slots__ = ("hostname", "domainname", "guest_machine_id", "management", "nics", "dns", "hosts", "root_readonly", "shm_bytes")
+    __slots__ = ("hostname", "domainname", "guest_machine_id", "management", "nics", "dns", "hosts", "root_readonly", "shm_bytes", "mounts")
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     DOMAINNAME_FIELD_NUMBER: _ClassVar[int]
     GUEST_MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +178,7 @@ class GuestConfig(_message.Message):
     HOSTS_FIELD_NUMBER: _ClassVar[int]
     ROOT_READONLY_FIELD_NUMBER: _ClassVar[int]
     SHM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MOUNTS_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     domainname: str
     guest_machine_id: str
@@ -169,7 +188,38 @@ class GuestConfig(_message.Message):
     hosts: _containers.RepeatedCompositeFieldContainer[GuestHost]
     root_readonly: bool
     shm_bytes: int
-    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., guest_machine_id: _Optional[str] = ..., management: _Optional[_Union[GuestManagement, _Mapping]] = ..., nics: _Optional[_Iterable[_Union[GuestNic, _Mapping]]] = ..., dns: _Optional[_Union[GuestDns, _Mapping]] = ..., hosts: _Optional[_Iterable[_Union[GuestHost, _Mapping]]] = ..., root_readonly: _Optional[bool] = ..., shm_bytes: _Optional[int] = ...) -> None: ...
+    mounts: _containers.RepeatedCompositeFieldContainer[GuestMount]
+    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., guest_machine_id: _Optional[str] = ..., management: _Optional[_Union[GuestManagement, _Mapping]] = ..., nics: _Optional[_Iterable[_Union[GuestNic, _Mapping]]] = ..., dns: _Optional[_Union[GuestDns, _Mapping]] = ..., hosts: _Optional[_Iterable[_Union[GuestHost, _Mapping]]] = ..., root_readonly: _Optional[bool] = ..., shm_bytes: _Optional[int] = ..., mounts: _Optional[_Iterable[_Union[GuestMount, _Mapping]]] = ...) -> None: ...
+
+class GuestMount(_message.Message):
+    __slots__ = ("target", "read_only", "volume", "tmpfs")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    TMPFS_FIELD_NUMBER: _ClassVar[int]
+    target: str
+    read_only: bool
+    volume: GuestVolume
+    tmpfs: GuestTmpfs
+    def __init__(self, target: _Optional[str] = ..., read_only: _Optional[bool] = ..., volume: _Optional[_Union[GuestVolume, _Mapping]] = ..., tmpfs: _Optional[_Union[GuestTmpfs, _Mapping]] = ...) -> None: ...
+
+class GuestVolume(_message.Message):
+    __slots__ = ("disk", "copy_up", "subpath")
+    DISK_FIELD_NUMBER: _ClassVar[int]
+    COPY_UP_FIELD_NUMBER: _ClassVar[int]
+    SUBPATH_FIELD_NUMBER: _ClassVar[int]
+    disk: int
+    copy_up: bool
+    subpath: str
+    def __init__(self, disk: _Optional[int] = ..., copy_up: _Optional[bool] = ..., subpath: _Optional[str] = ...) -> None: ...
+
+class GuestTmpfs(_message.Message):
+    __slots__ = ("flags", "data")
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    flags: _containers.RepeatedScalarFieldContainer[str]
+    data: str
+    def __init__(self, flags: _Optional[_Iterable[str]] = ..., data: _Optional[str] = ...) -> None: ...
 
 class GuestManagement(_message.Message):
     __slots__ = ("mac_address", "address", "endpoint", "server_name")
@@ -294,6 +344,20 @@ class KillRequest(_message.Message):
     def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ...) -> None: ...
 
 class KillResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReweighRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "cpu_weight")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    CPU_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    cpu_weight: int
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., cpu_weight: _Optional[int] = ...) -> None: ...
+
+class ReweighResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -65,6 +65,11 @@ class HostAgentServiceStub:
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.KillRequest.SerializeToString,
                 response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.KillResponse.FromString,
                 _registered_method=True)
+        self.Reweigh = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/Reweigh',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/vic.hostagent.v1.HostAgentService/Get',
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.GetRequest.SerializeToString,
@@ -168,6 +173,15 @@ class HostAgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reweigh(self, request, context):
+        """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
+        Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+        INVALID_ARGUMENT (INVALID_MACHINE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Get(self, request, context):
         """Get returns one running machine. Errors: NOT_FOUND (MACHINE_NOT_FOUND).
         """
@@ -266,6 +280,11 @@ def add_HostAgentServiceServicer_to_server(servicer, server):
                     servicer.Kill,
                     request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.KillRequest.FromString,
                     response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.KillResponse.SerializeToString,
+            ),
+            'Reweigh': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reweigh,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
@@ -432,6 +451,33 @@ class HostAgentService:
             '/vic.hostagent.v1.HostAgentService/Kill',
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.KillRequest.SerializeToString,
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.KillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reweigh(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/Reweigh',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,11 @@ class HostAgentServiceStub:
     it; its exit comes over Watch as any other. Idempotent: a machine that has ended already is no
     error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
     """
+    Reweigh: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.ReweighRequest, _hostagent_pb2.ReweighResponse]
+    """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
+    Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+    INVALID_ARGUMENT (INVALID_MACHINE).
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.GetRequest, _hostagent_pb2.GetResponse]
     """Get returns one running machine. Errors: NOT_FOUND (MACHINE_NOT_FOUND)."""
     List: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.ListRequest, _hostagent_pb2.ListResponse]
@@ -149,6 +154,11 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
     it; its exit comes over Watch as any other. Idempotent: a machine that has ended already is no
     error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
+    """
+    Reweigh: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.ReweighRequest, _hostagent_pb2.ReweighResponse]  # type: ignore[assignment]
+    """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
+    Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+    INVALID_ARGUMENT (INVALID_MACHINE).
     """
     Get: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.GetRequest, _hostagent_pb2.GetResponse]  # type: ignore[assignment]
     """Get returns one running machine. Errors: NOT_FOUND (MACHINE_NOT_FOUND)."""
@@ -246,6 +256,16 @@ class HostAgentServiceServicer:
         """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
         it; its exit comes over Watch as any other. Idempotent: a machine that has ended already is no
         error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
+        """
+
+    def Reweigh(
+        self,
+        request: _hostagent_pb2.ReweighRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.ReweighResponse, _abc.Awaitable[_hostagent_pb2.ReweighResponse]]:
+        """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
+        Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+        INVALID_ARGUMENT (INVALID_MACHINE).
         """
 
     def Get(

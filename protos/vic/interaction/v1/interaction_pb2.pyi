@@ -312,16 +312,16 @@ class PutArchiveRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[PutArchiveStart, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class PutArchiveStart(_message.Message):
-    __slots__ = ("container_id", "path", "no_overwrite_dir_non_dir", "copy_uid_gid")
+    __slots__ = ("container_id", "path", "no_overwrite_dir_non_dir", "owner")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     NO_OVERWRITE_DIR_NON_DIR_FIELD_NUMBER: _ClassVar[int]
-    COPY_UID_GID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     path: str
     no_overwrite_dir_non_dir: bool
-    copy_uid_gid: bool
-    def __init__(self, container_id: _Optional[str] = ..., path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ...) -> None: ...
+    owner: str
+    def __init__(self, container_id: _Optional[str] = ..., path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class PutArchiveResponse(_message.Message):
     __slots__ = ()

@@ -186,35 +186,48 @@ class InteractionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Stats(self, request, context):
-        """Stats sends samples of the workload's use of resources.
+        """Stats sends samples of the workload's use of resources. With stream it goes on until the container
+        is removed, a sample a second; while nothing runs the answers have no sample. Otherwise it sends
+        one and ends. The tether is asked only while somebody watches, and all watchers share what it
+        tells. A VM that stands still tells nothing: then what it told last is repeated.
+        Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Top(self, request, context):
-        """Top lists the workload's processes.
+        """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
+        FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
+        UNAVAILABLE (TETHER_AWAY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StatPath(self, request, context):
-        """StatPath describes a path in the container's file system.
+        """StatPath describes a path in a running container's file system, mounts included. Links are
+        followed, inside the container's root only, but for the last part.
+        Errors: NOT_FOUND (CONTAINER_NOT_FOUND, PATH_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING),
+        INVALID_ARGUMENT (PATH_NOT_DIRECTORY, INVALID_ARCHIVE), UNAVAILABLE (TETHER_AWAY), INTERNAL for
+        what the guest's kernel refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetArchive(self, request, context):
-        """GetArchive sends a path as tar.
+        """GetArchive sends a path as tar; the first answer is its stat. Errors: as for StatPath. A client
+        that goes ends the work in the VM.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutArchive(self, request_iterator, context):
-        """PutArchive unpacks a tar below a directory; the first message is PutArchiveStart.
+        """PutArchive unpacks a tar below a directory; the first message is PutArchiveStart. What was
+        unpacked before a failure, or before the client went, stays. Errors: as for StatPath, and
+        PERMISSION_DENIED (PATH_READ_ONLY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

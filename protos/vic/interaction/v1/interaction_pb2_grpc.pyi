@@ -84,15 +84,33 @@ class InteractionServiceStub:
     none.
     """
     Stats: _grpc.UnaryStreamMultiCallable[_interaction_pb2.StatsRequest, _interaction_pb2.StatsResponse]
-    """Stats sends samples of the workload's use of resources."""
+    """Stats sends samples of the workload's use of resources. With stream it goes on until the container
+    is removed, a sample a second; while nothing runs the answers have no sample. Otherwise it sends
+    one and ends. The tether is asked only while somebody watches, and all watchers share what it
+    tells. A VM that stands still tells nothing: then what it told last is repeated.
+    Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
+    """
     Top: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.TopRequest, _interaction_pb2.TopResponse]
-    """Top lists the workload's processes."""
+    """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
+    FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
+    UNAVAILABLE (TETHER_AWAY).
+    """
     StatPath: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.StatPathRequest, _interaction_pb2.StatPathResponse]
-    """StatPath describes a path in the container's file system."""
+    """StatPath describes a path in a running container's file system, mounts included. Links are
+    followed, inside the container's root only, but for the last part.
+    Errors: NOT_FOUND (CONTAINER_NOT_FOUND, PATH_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING),
+    INVALID_ARGUMENT (PATH_NOT_DIRECTORY, INVALID_ARCHIVE), UNAVAILABLE (TETHER_AWAY), INTERNAL for
+    what the guest's kernel refused.
+    """
     GetArchive: _grpc.UnaryStreamMultiCallable[_interaction_pb2.GetArchiveRequest, _interaction_pb2.GetArchiveResponse]
-    """GetArchive sends a path as tar."""
+    """GetArchive sends a path as tar; the first answer is its stat. Errors: as for StatPath. A client
+    that goes ends the work in the VM.
+    """
     PutArchive: _grpc.StreamUnaryMultiCallable[_interaction_pb2.PutArchiveRequest, _interaction_pb2.PutArchiveResponse]
-    """PutArchive unpacks a tar below a directory; the first message is PutArchiveStart."""
+    """PutArchive unpacks a tar below a directory; the first message is PutArchiveStart. What was
+    unpacked before a failure, or before the client went, stays. Errors: as for StatPath, and
+    PERMISSION_DENIED (PATH_READ_ONLY).
+    """
     Changes: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.ChangesRequest, _interaction_pb2.ChangesResponse]
     """Changes lists what differs from the image."""
 
@@ -152,15 +170,33 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     none.
     """
     Stats: _aio.UnaryStreamMultiCallable[_interaction_pb2.StatsRequest, _interaction_pb2.StatsResponse]  # type: ignore[assignment]
-    """Stats sends samples of the workload's use of resources."""
+    """Stats sends samples of the workload's use of resources. With stream it goes on until the container
+    is removed, a sample a second; while nothing runs the answers have no sample. Otherwise it sends
+    one and ends. The tether is asked only while somebody watches, and all watchers share what it
+    tells. A VM that stands still tells nothing: then what it told last is repeated.
+    Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
+    """
     Top: _aio.UnaryUnaryMultiCallable[_interaction_pb2.TopRequest, _interaction_pb2.TopResponse]  # type: ignore[assignment]
-    """Top lists the workload's processes."""
+    """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
+    FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
+    UNAVAILABLE (TETHER_AWAY).
+    """
     StatPath: _aio.UnaryUnaryMultiCallable[_interaction_pb2.StatPathRequest, _interaction_pb2.StatPathResponse]  # type: ignore[assignment]
-    """StatPath describes a path in the container's file system."""
+    """StatPath describes a path in a running container's file system, mounts included. Links are
+    followed, inside the container's root only, but for the last part.
+    Errors: NOT_FOUND (CONTAINER_NOT_FOUND, PATH_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING),
+    INVALID_ARGUMENT (PATH_NOT_DIRECTORY, INVALID_ARCHIVE), UNAVAILABLE (TETHER_AWAY), INTERNAL for
+    what the guest's kernel refused.
+    """
     GetArchive: _aio.UnaryStreamMultiCallable[_interaction_pb2.GetArchiveRequest, _interaction_pb2.GetArchiveResponse]  # type: ignore[assignment]
-    """GetArchive sends a path as tar."""
+    """GetArchive sends a path as tar; the first answer is its stat. Errors: as for StatPath. A client
+    that goes ends the work in the VM.
+    """
     PutArchive: _aio.StreamUnaryMultiCallable[_interaction_pb2.PutArchiveRequest, _interaction_pb2.PutArchiveResponse]  # type: ignore[assignment]
-    """PutArchive unpacks a tar below a directory; the first message is PutArchiveStart."""
+    """PutArchive unpacks a tar below a directory; the first message is PutArchiveStart. What was
+    unpacked before a failure, or before the client went, stays. Errors: as for StatPath, and
+    PERMISSION_DENIED (PATH_READ_ONLY).
+    """
     Changes: _aio.UnaryUnaryMultiCallable[_interaction_pb2.ChangesRequest, _interaction_pb2.ChangesResponse]  # type: ignore[assignment]
     """Changes lists what differs from the image."""
 
@@ -257,35 +293,53 @@ class InteractionServiceServicer:
         request: _interaction_pb2.StatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_interaction_pb2.StatsResponse], _abc.AsyncIterator[_interaction_pb2.StatsResponse]]:
-        """Stats sends samples of the workload's use of resources."""
+        """Stats sends samples of the workload's use of resources. With stream it goes on until the container
+        is removed, a sample a second; while nothing runs the answers have no sample. Otherwise it sends
+        one and ends. The tether is asked only while somebody watches, and all watchers share what it
+        tells. A VM that stands still tells nothing: then what it told last is repeated.
+        Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
+        """
 
     def Top(
         self,
         request: _interaction_pb2.TopRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.TopResponse, _abc.Awaitable[_interaction_pb2.TopResponse]]:
-        """Top lists the workload's processes."""
+        """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
+        FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
+        UNAVAILABLE (TETHER_AWAY).
+        """
 
     def StatPath(
         self,
         request: _interaction_pb2.StatPathRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.StatPathResponse, _abc.Awaitable[_interaction_pb2.StatPathResponse]]:
-        """StatPath describes a path in the container's file system."""
+        """StatPath describes a path in a running container's file system, mounts included. Links are
+        followed, inside the container's root only, but for the last part.
+        Errors: NOT_FOUND (CONTAINER_NOT_FOUND, PATH_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING),
+        INVALID_ARGUMENT (PATH_NOT_DIRECTORY, INVALID_ARCHIVE), UNAVAILABLE (TETHER_AWAY), INTERNAL for
+        what the guest's kernel refused.
+        """
 
     def GetArchive(
         self,
         request: _interaction_pb2.GetArchiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_interaction_pb2.GetArchiveResponse], _abc.AsyncIterator[_interaction_pb2.GetArchiveResponse]]:
-        """GetArchive sends a path as tar."""
+        """GetArchive sends a path as tar; the first answer is its stat. Errors: as for StatPath. A client
+        that goes ends the work in the VM.
+        """
 
     def PutArchive(
         self,
         request_iterator: _MaybeAsyncIterator[_interaction_pb2.PutArchiveRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.PutArchiveResponse, _abc.Awaitable[_interaction_pb2.PutArchiveResponse]]:
-        """PutArchive unpacks a tar below a directory; the first message is PutArchiveStart."""
+        """PutArchive unpacks a tar below a directory; the first message is PutArchiveStart. What was
+        unpacked before a failure, or before the client went, stays. Errors: as for StatPath, and
+        PERMISSION_DENIED (PATH_READ_ONLY).
+        """
 
     def Changes(
         self,

@@ -23,60 +23,67 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from vic.tether.v1 import health_pb2 as vic_dot_tether_dot_v1_dot_health__pb2
 from vic.tether.v1 import process_pb2 as vic_dot_tether_dot_v1_dot_process__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vic/interaction/v1/process.proto\x12\x12vic.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bvic/tether/v1/process.proto\"\xa5\x01\n\x0fRegisterRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64iscard_logs\x18\x02 \x01(\x08\x12\x1a\n\x12log_max_size_bytes\x18\x03 \x01(\x04\x12\x15\n\rlog_max_files\x18\x04 \x01(\r\x12\x0b\n\x03tty\x18\x05 \x01(\x08\x12\x12\n\nopen_stdin\x18\x06 \x01(\x08\x12\x12\n\nstdin_once\x18\x07 \x01(\x08\"\x12\n\x10RegisterResponse\")\n\x11UnregisterRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x14\n\x12UnregisterResponse\"\x17\n\x15ListRegisteredRequest\"/\n\x16ListRegisteredResponse\x12\x15\n\rcontainer_ids\x18\x01 \x03(\t\"\xa6\x01\n\rLaunchRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x12\n\nprocess_id\x18\x03 \x01(\t\x12+\n\x07process\x18\x04 \x01(\x0b\x32\x1a.vic.tether.v1.ProcessSpec\x12-\n\x06limits\x18\x05 \x01(\x0b\x32\x1d.vic.tether.v1.WorkloadLimits\"e\n\x0eLaunchResponse\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ekernel_release\x18\x03 \x01(\t\"I\n\rSignalRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\x05\"\x10\n\x0eSignalResponse\"\'\n\x0fPowerOffRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x12\n\x10PowerOffResponse\"6\n\rRetireRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\"\x10\n\x0eRetireResponse\"&\n\x0cWatchRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\"\x82\x01\n\rWatchResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .vic.interaction.v1.WatchStartedH\x00\x12\x31\n\x05\x65vent\x18\x02 \x01(\x0b\x32 .vic.interaction.v1.ProcessEventH\x00\x42\t\n\x07message\" \n\x0cWatchStarted\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\xce\x01\n\x0cProcessEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x14\n\x0c\x63ontainer_id\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\t\x12\x35\n\x07running\x18\x05 \x01(\x0b\x32\".vic.interaction.v1.ProcessRunningH\x00\x12\x31\n\x05\x65nded\x18\x06 \x01(\x0b\x32 .vic.interaction.v1.ProcessEndedH\x00\x42\x07\n\x05\x65vent\"M\n\x0eProcessRunning\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x0cProcessEnded\x12\x11\n\texit_code\x18\x01 \x01(\x05\x12\x12\n\noom_killed\x18\x02 \x01(\x08\x12/\n\x0b\x66inished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"&\n\x12\x41\x63knowledgeRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x15\n\x13\x41\x63knowledgeResponse2\xa7\x06\n\x0eProcessService\x12U\n\x08Register\x12#.vic.interaction.v1.RegisterRequest\x1a$.vic.interaction.v1.RegisterResponse\x12[\n\nUnregister\x12%.vic.interaction.v1.UnregisterRequest\x1a&.vic.interaction.v1.UnregisterResponse\x12g\n\x0eListRegistered\x12).vic.interaction.v1.ListRegisteredRequest\x1a*.vic.interaction.v1.ListRegisteredResponse\x12O\n\x06Launch\x12!.vic.interaction.v1.LaunchRequest\x1a\".vic.interaction.v1.LaunchResponse\x12O\n\x06Signal\x12!.vic.interaction.v1.SignalRequest\x1a\".vic.interaction.v1.SignalResponse\x12U\n\x08PowerOff\x12#.vic.interaction.v1.PowerOffRequest\x1a$.vic.interaction.v1.PowerOffResponse\x12O\n\x06Retire\x12!.vic.interaction.v1.RetireRequest\x1a\".vic.interaction.v1.RetireResponse\x12N\n\x05Watch\x12 .vic.interaction.v1.WatchRequest\x1a!.vic.interaction.v1.WatchResponse0\x01\x12^\n\x0b\x41\x63knowledge\x12&.vic.interaction.v1.AcknowledgeRequest\x1a\'.vic.interaction.v1.AcknowledgeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vic/interaction/v1/process.proto\x12\x12vic.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1avic/tether/v1/health.proto\x1a\x1bvic/tether/v1/process.proto\"\xa5\x01\n\x0fRegisterRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64iscard_logs\x18\x02 \x01(\x08\x12\x1a\n\x12log_max_size_bytes\x18\x03 \x01(\x04\x12\x15\n\rlog_max_files\x18\x04 \x01(\r\x12\x0b\n\x03tty\x18\x05 \x01(\x08\x12\x12\n\nopen_stdin\x18\x06 \x01(\x08\x12\x12\n\nstdin_once\x18\x07 \x01(\x08\"\x12\n\x10RegisterResponse\")\n\x11UnregisterRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x14\n\x12UnregisterResponse\"\x17\n\x15ListRegisteredRequest\"/\n\x16ListRegisteredResponse\x12\x15\n\rcontainer_ids\x18\x01 \x03(\t\"\x82\x02\n\rLaunchRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x12\n\nprocess_id\x18\x03 \x01(\t\x12+\n\x07process\x18\x04 \x01(\x0b\x32\x1a.vic.tether.v1.ProcessSpec\x12-\n\x06limits\x18\x05 \x01(\x0b\x32\x1d.vic.tether.v1.WorkloadLimits\x12.\n\x07sandbox\x18\n \x01(\x0b\x32\x1d.vic.tether.v1.SandboxOptions\x12*\n\x06health\x18\x0b \x01(\x0b\x32\x1a.vic.tether.v1.HealthProbe\"e\n\x0eLaunchResponse\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ekernel_release\x18\x03 \x01(\t\"I\n\rSignalRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\x05\"\x10\n\x0eSignalResponse\"Z\n\x13UpdateLimitsRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12-\n\x06limits\x18\x02 \x01(\x0b\x32\x1d.vic.tether.v1.WorkloadLimits\"\x16\n\x14UpdateLimitsResponse\"\'\n\x0fPowerOffRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x12\n\x10PowerOffResponse\"6\n\rRetireRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\"\x10\n\x0eRetireResponse\"&\n\x0cWatchRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\"\x82\x01\n\rWatchResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .vic.interaction.v1.WatchStartedH\x00\x12\x31\n\x05\x65vent\x18\x02 \x01(\x0b\x32 .vic.interaction.v1.ProcessEventH\x00\x42\t\n\x07message\" \n\x0cWatchStarted\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\xbf\x02\n\x0cProcessEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x14\n\x0c\x63ontainer_id\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\t\x12\x35\n\x07running\x18\x05 \x01(\x0b\x32\".vic.interaction.v1.ProcessRunningH\x00\x12\x31\n\x05\x65nded\x18\x06 \x01(\x0b\x32 .vic.interaction.v1.ProcessEndedH\x00\x12\'\n\x06health\x18\x07 \x01(\x0b\x32\x15.vic.tether.v1.HealthH\x00\x12\x35\n\x07\x63reated\x18\x08 \x01(\x0b\x32\".vic.interaction.v1.ProcessCreatedH\x00\x12\x0f\n\x07\x63ommand\x18\t \x01(\tB\x07\n\x05\x65vent\"\x10\n\x0eProcessCreated\"M\n\x0eProcessRunning\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x0cProcessEnded\x12\x11\n\texit_code\x18\x01 \x01(\x05\x12\x12\n\noom_killed\x18\x02 \x01(\x08\x12/\n\x0b\x66inished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"&\n\x12\x41\x63knowledgeRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x15\n\x13\x41\x63knowledgeResponse2\x8a\x07\n\x0eProcessService\x12U\n\x08Register\x12#.vic.interaction.v1.RegisterRequest\x1a$.vic.interaction.v1.RegisterResponse\x12[\n\nUnregister\x12%.vic.interaction.v1.UnregisterRequest\x1a&.vic.interaction.v1.UnregisterResponse\x12g\n\x0eListRegistered\x12).vic.interaction.v1.ListRegisteredRequest\x1a*.vic.interaction.v1.ListRegisteredResponse\x12O\n\x06Launch\x12!.vic.interaction.v1.LaunchRequest\x1a\".vic.interaction.v1.LaunchResponse\x12O\n\x06Signal\x12!.vic.interaction.v1.SignalRequest\x1a\".vic.interaction.v1.SignalResponse\x12\x61\n\x0cUpdateLimits\x12\'.vic.interaction.v1.UpdateLimitsRequest\x1a(.vic.interaction.v1.UpdateLimitsResponse\x12U\n\x08PowerOff\x12#.vic.interaction.v1.PowerOffRequest\x1a$.vic.interaction.v1.PowerOffResponse\x12O\n\x06Retire\x12!.vic.interaction.v1.RetireRequest\x1a\".vic.interaction.v1.RetireResponse\x12N\n\x05Watch\x12 .vic.interaction.v1.WatchRequest\x1a!.vic.interaction.v1.WatchResponse0\x01\x12^\n\x0b\x41\x63knowledge\x12&.vic.interaction.v1.AcknowledgeRequest\x1a\'.vic.interaction.v1.AcknowledgeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vic.interaction.v1.process_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERREQUEST']._serialized_start=119
-  _globals['_REGISTERREQUEST']._serialized_end=284
-  _globals['_REGISTERRESPONSE']._serialized_start=286
-  _globals['_REGISTERRESPONSE']._serialized_end=304
-  _globals['_UNREGISTERREQUEST']._serialized_start=306
-  _globals['_UNREGISTERREQUEST']._serialized_end=347
-  _globals['_UNREGISTERRESPONSE']._serialized_start=349
-  _globals['_UNREGISTERRESPONSE']._serialized_end=369
-  _globals['_LISTREGISTEREDREQUEST']._serialized_start=371
-  _globals['_LISTREGISTEREDREQUEST']._serialized_end=394
-  _globals['_LISTREGISTEREDRESPONSE']._serialized_start=396
-  _globals['_LISTREGISTEREDRESPONSE']._serialized_end=443
-  _globals['_LAUNCHREQUEST']._serialized_start=446
-  _globals['_LAUNCHREQUEST']._serialized_end=612
-  _globals['_LAUNCHRESPONSE']._serialized_start=614
-  _globals['_LAUNCHRESPONSE']._serialized_end=715
-  _globals['_SIGNALREQUEST']._serialized_start=717
-  _globals['_SIGNALREQUEST']._serialized_end=790
-  _globals['_SIGNALRESPONSE']._serialized_start=792
-  _globals['_SIGNALRESPONSE']._serialized_end=808
-  _globals['_POWEROFFREQUEST']._serialized_start=810
-  _globals['_POWEROFFREQUEST']._serialized_end=849
-  _globals['_POWEROFFRESPONSE']._serialized_start=851
-  _globals['_POWEROFFRESPONSE']._serialized_end=869
-  _globals['_RETIREREQUEST']._serialized_start=871
-  _globals['_RETIREREQUEST']._serialized_end=925
-  _globals['_RETIRERESPONSE']._serialized_start=927
-  _globals['_RETIRERESPONSE']._serialized_end=943
-  _globals['_WATCHREQUEST']._serialized_start=945
-  _globals['_WATCHREQUEST']._serialized_end=983
-  _globals['_WATCHRESPONSE']._serialized_start=986
-  _globals['_WATCHRESPONSE']._serialized_end=1116
-  _globals['_WATCHSTARTED']._serialized_start=1118
-  _globals['_WATCHSTARTED']._serialized_end=1150
-  _globals['_PROCESSEVENT']._serialized_start=1153
-  _globals['_PROCESSEVENT']._serialized_end=1359
-  _globals['_PROCESSRUNNING']._serialized_start=1361
-  _globals['_PROCESSRUNNING']._serialized_end=1438
-  _globals['_PROCESSENDED']._serialized_start=1440
-  _globals['_PROCESSENDED']._serialized_end=1542
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=1544
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=1582
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=1584
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=1605
-  _globals['_PROCESSSERVICE']._serialized_start=1608
-  _globals['_PROCESSSERVICE']._serialized_end=2415
+  _globals['_REGISTERREQUEST']._serialized_start=147
+  _globals['_REGISTERREQUEST']._serialized_end=312
+  _globals['_REGISTERRESPONSE']._serialized_start=314
+  _globals['_REGISTERRESPONSE']._serialized_end=332
+  _globals['_UNREGISTERREQUEST']._serialized_start=334
+  _globals['_UNREGISTERREQUEST']._serialized_end=375
+  _globals['_UNREGISTERRESPONSE']._serialized_start=377
+  _globals['_UNREGISTERRESPONSE']._serialized_end=397
+  _globals['_LISTREGISTEREDREQUEST']._serialized_start=399
+  _globals['_LISTREGISTEREDREQUEST']._serialized_end=422
+  _globals['_LISTREGISTEREDRESPONSE']._serialized_start=424
+  _globals['_LISTREGISTEREDRESPONSE']._serialized_end=471
+  _globals['_LAUNCHREQUEST']._serialized_start=474
+  _globals['_LAUNCHREQUEST']._serialized_end=732
+  _globals['_LAUNCHRESPONSE']._serialized_start=734
+  _globals['_LAUNCHRESPONSE']._serialized_end=835
+  _globals['_SIGNALREQUEST']._serialized_start=837
+  _globals['_SIGNALREQUEST']._serialized_end=910
+  _globals['_SIGNALRESPONSE']._serialized_start=912
+  _globals['_SIGNALRESPONSE']._serialized_end=928
+  _globals['_UPDATELIMITSREQUEST']._serialized_start=930
+  _globals['_UPDATELIMITSREQUEST']._serialized_end=1020
+  _globals['_UPDATELIMITSRESPONSE']._serialized_start=1022
+  _globals['_UPDATELIMITSRESPONSE']._serialized_end=1044
+  _globals['_POWEROFFREQUEST']._serialized_start=1046
+  _globals['_POWEROFFREQUEST']._serialized_end=1085
+  _globals['_POWEROFFRESPONSE']._serialized_start=1087
+  _globals['_POWEROFFRESPONSE']._serialized_end=1105
+  _globals['_RETIREREQUEST']._serialized_start=1107
+  _globals['_RETIREREQUEST']._serialized_end=1161
+  _globals['_RETIRERESPONSE']._serialized_start=1163
+  _globals['_RETIRERESPONSE']._serialized_end=1179
+  _globals['_WATCHREQUEST']._serialized_start=1181
+  _globals['_WATCHREQUEST']._serialized_end=1219
+  _globals['_WATCHRESPONSE']._serialized_start=1222
+  _globals['_WATCHRESPONSE']._serialized_end=1352
+  _globals['_WATCHSTARTED']._serialized_start=1354
+  _globals['_WATCHSTARTED']._serialized_end=1386
+  _globals['_PROCESSEVENT']._serialized_start=1389
+  _globals['_PROCESSEVENT']._serialized_end=1708
+  _globals['_PROCESSCREATED']._serialized_start=1710
+  _globals['_PROCESSCREATED']._serialized_end=1726
+  _globals['_PROCESSRUNNING']._serialized_start=1728
+  _globals['_PROCESSRUNNING']._serialized_end=1805
+  _globals['_PROCESSENDED']._serialized_start=1807
+  _globals['_PROCESSENDED']._serialized_end=1909
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=1911
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=1949
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=1951
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=1972
+  _globals['_PROCESSSERVICE']._serialized_start=1975
+  _globals['_PROCESSSERVICE']._serialized_end=2881
 # @@protoc_insertion_point(module_scope)

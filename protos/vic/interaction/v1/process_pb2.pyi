@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from vic.tether.v1 import health_pb2 as _health_pb2
 from vic.tether.v1 import process_pb2 as _process_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -53,18 +54,22 @@ class ListRegisteredResponse(_message.Message):
     def __init__(self, container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LaunchRequest(_message.Message):
-    __slots__ = ("container_id", "boot_id", "process_id", "process", "limits")
+    __slots__ = ("container_id", "boot_id", "process_id", "process", "limits", "sandbox", "health")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     boot_id: str
     process_id: str
     process: _process_pb2.ProcessSpec
     limits: _process_pb2.WorkloadLimits
-    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
+    sandbox: _process_pb2.SandboxOptions
+    health: _health_pb2.HealthProbe
+    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.HealthProbe, _Mapping]] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
     __slots__ = ("pid", "started_at", "kernel_release")
@@ -87,6 +92,18 @@ class SignalRequest(_message.Message):
     def __init__(self, container_id: _Optional[str] = ..., process_id: _Optional[str] = ..., signal: _Optional[int] = ...) -> None: ...
 
 class SignalResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UpdateLimitsRequest(_message.Message):
+    __slots__ = ("container_id", "limits")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    limits: _process_pb2.WorkloadLimits
+    def __init__(self, container_id: _Optional[str] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
+
+class UpdateLimitsResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -133,20 +150,30 @@ class WatchStarted(_message.Message):
     def __init__(self, sequence: _Optional[int] = ...) -> None: ...
 
 class ProcessEvent(_message.Message):
-    __slots__ = ("sequence", "container_id", "boot_id", "process_id", "running", "ended")
+    __slots__ = ("sequence", "container_id", "boot_id", "process_id", "running", "ended", "health", "created", "command")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     container_id: str
     boot_id: str
     process_id: str
     running: ProcessRunning
     ended: ProcessEnded
-    def __init__(self, sequence: _Optional[int] = ..., container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., running: _Optional[_Union[ProcessRunning, _Mapping]] = ..., ended: _Optional[_Union[ProcessEnded, _Mapping]] = ...) -> None: ...
+    health: _health_pb2.Health
+    created: ProcessCreated
+    command: str
+    def __init__(self, sequence: _Optional[int] = ..., container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., running: _Optional[_Union[ProcessRunning, _Mapping]] = ..., ended: _Optional[_Union[ProcessEnded, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., created: _Optional[_Union[ProcessCreated, _Mapping]] = ..., command: _Optional[str] = ...) -> None: ...
+
+class ProcessCreated(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ProcessRunning(_message.Message):
     __slots__ = ("pid", "started_at")

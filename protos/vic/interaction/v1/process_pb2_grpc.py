@@ -60,6 +60,11 @@ class ProcessServiceStub:
                 request_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.SignalRequest.SerializeToString,
                 response_deserializer=vic_dot_interaction_dot_v1_dot_process__pb2.SignalResponse.FromString,
                 _registered_method=True)
+        self.UpdateLimits = channel.unary_unary(
+                '/vic.interaction.v1.ProcessService/UpdateLimits',
+                request_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.UpdateLimitsRequest.SerializeToString,
+                response_deserializer=vic_dot_interaction_dot_v1_dot_process__pb2.UpdateLimitsResponse.FromString,
+                _registered_method=True)
         self.PowerOff = channel.unary_unary(
                 '/vic.interaction.v1.ProcessService/PowerOff',
                 request_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.PowerOffRequest.SerializeToString,
@@ -131,6 +136,15 @@ class ProcessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateLimits(self, request, context):
+        """UpdateLimits gives the workload of a container's present boot other limits in the place of all
+        former ones; returns when they hold. Idempotent. Errors: INVALID_ARGUMENT (INVALID_SPEC) with
+        the kernel's reason, the former limits hold then; UNAVAILABLE (TETHER_AWAY).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PowerOff(self, request, context):
         """PowerOff asks the tether to flush and to power the VM off; returns when it was asked. Errors:
         UNAVAILABLE (TETHER_AWAY).
@@ -150,8 +164,8 @@ class ProcessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Watch sends the events of processes that Launch ran, after a sequence number, then new ones as
-        they come. An event is kept until Acknowledge, through restarts of the service.
+        """Watch sends the events of processes that Launch ran or clients made, after a sequence number,
+        then new ones as they come. An event is kept until Acknowledge, through restarts of the service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -191,6 +205,11 @@ def add_ProcessServiceServicer_to_server(servicer, server):
                     servicer.Signal,
                     request_deserializer=vic_dot_interaction_dot_v1_dot_process__pb2.SignalRequest.FromString,
                     response_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.SignalResponse.SerializeToString,
+            ),
+            'UpdateLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLimits,
+                    request_deserializer=vic_dot_interaction_dot_v1_dot_process__pb2.UpdateLimitsRequest.FromString,
+                    response_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.UpdateLimitsResponse.SerializeToString,
             ),
             'PowerOff': grpc.unary_unary_rpc_method_handler(
                     servicer.PowerOff,
@@ -349,6 +368,33 @@ class ProcessService:
             '/vic.interaction.v1.ProcessService/Signal',
             vic_dot_interaction_dot_v1_dot_process__pb2.SignalRequest.SerializeToString,
             vic_dot_interaction_dot_v1_dot_process__pb2.SignalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.interaction.v1.ProcessService/UpdateLimits',
+            vic_dot_interaction_dot_v1_dot_process__pb2.UpdateLimitsRequest.SerializeToString,
+            vic_dot_interaction_dot_v1_dot_process__pb2.UpdateLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

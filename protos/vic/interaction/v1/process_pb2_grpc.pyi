@@ -57,6 +57,11 @@ class ProcessServiceStub:
     """Signal sends a signal to a process; returns when it was sent. Errors: FAILED_PRECONDITION
     (NOT_RUNNING), UNAVAILABLE (TETHER_AWAY).
     """
+    UpdateLimits: _grpc.UnaryUnaryMultiCallable[_process_pb2.UpdateLimitsRequest, _process_pb2.UpdateLimitsResponse]
+    """UpdateLimits gives the workload of a container's present boot other limits in the place of all
+    former ones; returns when they hold. Idempotent. Errors: INVALID_ARGUMENT (INVALID_SPEC) with
+    the kernel's reason, the former limits hold then; UNAVAILABLE (TETHER_AWAY).
+    """
     PowerOff: _grpc.UnaryUnaryMultiCallable[_process_pb2.PowerOffRequest, _process_pb2.PowerOffResponse]
     """PowerOff asks the tether to flush and to power the VM off; returns when it was asked. Errors:
     UNAVAILABLE (TETHER_AWAY).
@@ -68,8 +73,8 @@ class ProcessServiceStub:
     present one changes nothing.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_process_pb2.WatchRequest, _process_pb2.WatchResponse]
-    """Watch sends the events of processes that Launch ran, after a sequence number, then new ones as
-    they come. An event is kept until Acknowledge, through restarts of the service.
+    """Watch sends the events of processes that Launch ran or clients made, after a sequence number,
+    then new ones as they come. An event is kept until Acknowledge, through restarts of the service.
     """
     Acknowledge: _grpc.UnaryUnaryMultiCallable[_process_pb2.AcknowledgeRequest, _process_pb2.AcknowledgeResponse]
     """Acknowledge lets the service forget events up to a sequence number."""
@@ -103,6 +108,11 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     """Signal sends a signal to a process; returns when it was sent. Errors: FAILED_PRECONDITION
     (NOT_RUNNING), UNAVAILABLE (TETHER_AWAY).
     """
+    UpdateLimits: _aio.UnaryUnaryMultiCallable[_process_pb2.UpdateLimitsRequest, _process_pb2.UpdateLimitsResponse]  # type: ignore[assignment]
+    """UpdateLimits gives the workload of a container's present boot other limits in the place of all
+    former ones; returns when they hold. Idempotent. Errors: INVALID_ARGUMENT (INVALID_SPEC) with
+    the kernel's reason, the former limits hold then; UNAVAILABLE (TETHER_AWAY).
+    """
     PowerOff: _aio.UnaryUnaryMultiCallable[_process_pb2.PowerOffRequest, _process_pb2.PowerOffResponse]  # type: ignore[assignment]
     """PowerOff asks the tether to flush and to power the VM off; returns when it was asked. Errors:
     UNAVAILABLE (TETHER_AWAY).
@@ -114,8 +124,8 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     present one changes nothing.
     """
     Watch: _aio.UnaryStreamMultiCallable[_process_pb2.WatchRequest, _process_pb2.WatchResponse]  # type: ignore[assignment]
-    """Watch sends the events of processes that Launch ran, after a sequence number, then new ones as
-    they come. An event is kept until Acknowledge, through restarts of the service.
+    """Watch sends the events of processes that Launch ran or clients made, after a sequence number,
+    then new ones as they come. An event is kept until Acknowledge, through restarts of the service.
     """
     Acknowledge: _aio.UnaryUnaryMultiCallable[_process_pb2.AcknowledgeRequest, _process_pb2.AcknowledgeResponse]  # type: ignore[assignment]
     """Acknowledge lets the service forget events up to a sequence number."""
@@ -172,6 +182,16 @@ class ProcessServiceServicer:
         (NOT_RUNNING), UNAVAILABLE (TETHER_AWAY).
         """
 
+    def UpdateLimits(
+        self,
+        request: _process_pb2.UpdateLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_process_pb2.UpdateLimitsResponse, _abc.Awaitable[_process_pb2.UpdateLimitsResponse]]:
+        """UpdateLimits gives the workload of a container's present boot other limits in the place of all
+        former ones; returns when they hold. Idempotent. Errors: INVALID_ARGUMENT (INVALID_SPEC) with
+        the kernel's reason, the former limits hold then; UNAVAILABLE (TETHER_AWAY).
+        """
+
     def PowerOff(
         self,
         request: _process_pb2.PowerOffRequest,
@@ -197,8 +217,8 @@ class ProcessServiceServicer:
         request: _process_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_process_pb2.WatchResponse], _abc.AsyncIterator[_process_pb2.WatchResponse]]:
-        """Watch sends the events of processes that Launch ran, after a sequence number, then new ones as
-        they come. An event is kept until Acknowledge, through restarts of the service.
+        """Watch sends the events of processes that Launch ran or clients made, after a sequence number,
+        then new ones as they come. An event is kept until Acknowledge, through restarts of the service.
         """
 
     def Acknowledge(

@@ -30,6 +30,7 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_KIND_DESTROY: _ClassVar[EventKind]
     EVENT_KIND_CONNECT: _ClassVar[EventKind]
     EVENT_KIND_DISCONNECT: _ClassVar[EventKind]
+    EVENT_KIND_PRUNE: _ClassVar[EventKind]
 NETWORK_KIND_UNSPECIFIED: NetworkKind
 NETWORK_KIND_BRIDGE: NetworkKind
 NETWORK_KIND_NONE: NetworkKind
@@ -42,6 +43,7 @@ EVENT_KIND_CREATE: EventKind
 EVENT_KIND_DESTROY: EventKind
 EVENT_KIND_CONNECT: EventKind
 EVENT_KIND_DISCONNECT: EventKind
+EVENT_KIND_PRUNE: EventKind
 
 class InfoRequest(_message.Message):
     __slots__ = ()
@@ -123,7 +125,7 @@ class Network(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[NetworkKind, str]] = ..., pools: _Optional[_Iterable[_Union[AddressPool, _Mapping]]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., enable_ipv6: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., predefined: _Optional[bool] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound")
+    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group", "own_name_server")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_ID_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +145,8 @@ class Endpoint(_message.Message):
     DNS_SEARCH_FIELD_NUMBER: _ClassVar[int]
     DNS_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     BOUND_FIELD_NUMBER: _ClassVar[int]
+    PORT_GROUP_FIELD_NUMBER: _ClassVar[int]
+    OWN_NAME_SERVER_FIELD_NUMBER: _ClassVar[int]
     id: str
     container_id: str
     network_id: str
@@ -162,7 +166,9 @@ class Endpoint(_message.Message):
     dns_search: _containers.RepeatedScalarFieldContainer[str]
     dns_options: _containers.RepeatedScalarFieldContainer[str]
     bound: bool
-    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ...) -> None: ...
+    port_group: str
+    own_name_server: bool
+    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ..., port_group: _Optional[str] = ..., own_name_server: _Optional[bool] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("network_id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options")
@@ -257,16 +263,18 @@ class PruneResponse(_message.Message):
     def __init__(self, removed_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReserveRequest(_message.Message):
-    __slots__ = ("container_id", "endpoints", "container_name", "hostname")
+    __slots__ = ("container_id", "endpoints", "container_name", "hostname", "dns_servers")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_NAME_FIELD_NUMBER: _ClassVar[int]
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    DNS_SERVERS_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     endpoints: _containers.RepeatedCompositeFieldContainer[EndpointRequest]
     container_name: str
     hostname: str
-    def __init__(self, container_id: _Optional[str] = ..., endpoints: _Optional[_Iterable[_Union[EndpointRequest, _Mapping]]] = ..., container_name: _Optional[str] = ..., hostname: _Optional[str] = ...) -> None: ...
+    dns_servers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, container_id: _Optional[str] = ..., endpoints: _Optional[_Iterable[_Union[EndpointRequest, _Mapping]]] = ..., container_name: _Optional[str] = ..., hostname: _Optional[str] = ..., dns_servers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EndpointRequest(_message.Message):
     __slots__ = ("network", "ipv4_address", "ipv6_address", "mac_address", "aliases")
@@ -494,7 +502,15 @@ class WatchEventsRequest(_message.Message):
     def __init__(self, after_sequence: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class WatchEventsResponse(_message.Message):
-    __slots__ = ("event",)
+    __slots__ = ("event", "started")
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
     event: Event
-    def __init__(self, event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...
+    started: WatchEventsStarted
+    def __init__(self, event: _Optional[_Union[Event, _Mapping]] = ..., started: _Optional[_Union[WatchEventsStarted, _Mapping]] = ...) -> None: ...
+
+class WatchEventsStarted(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...

@@ -303,7 +303,8 @@ class NetworkServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """WatchEvents sends the events after a sequence number, then new ones as they come.
+        """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+        Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -97,7 +97,9 @@ class NetworkServiceStub:
     RemoveOutsideAlias: _grpc.UnaryUnaryMultiCallable[_network_pb2.RemoveOutsideAliasRequest, _network_pb2.RemoveOutsideAliasResponse]
     """RemoveOutsideAlias takes it away."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_network_pb2.WatchEventsRequest, _network_pb2.WatchEventsResponse]
-    """WatchEvents sends the events after a sequence number, then new ones as they come."""
+    """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+    Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
+    """
 
 @_typing.type_check_only
 class NetworkServiceAsyncStub(NetworkServiceStub):
@@ -168,7 +170,9 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     RemoveOutsideAlias: _aio.UnaryUnaryMultiCallable[_network_pb2.RemoveOutsideAliasRequest, _network_pb2.RemoveOutsideAliasResponse]  # type: ignore[assignment]
     """RemoveOutsideAlias takes it away."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_network_pb2.WatchEventsRequest, _network_pb2.WatchEventsResponse]  # type: ignore[assignment]
-    """WatchEvents sends the events after a sequence number, then new ones as they come."""
+    """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+    Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
+    """
 
 class NetworkServiceServicer:
     """NetworkService owns bridges, addresses and rules. Networks are named by ID, unambiguous prefix or
@@ -341,6 +345,8 @@ class NetworkServiceServicer:
         request: _network_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_network_pb2.WatchEventsResponse], _abc.AsyncIterator[_network_pb2.WatchEventsResponse]]:
-        """WatchEvents sends the events after a sequence number, then new ones as they come."""
+        """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+        Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
+        """
 
 def add_NetworkServiceServicer_to_server(servicer: NetworkServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

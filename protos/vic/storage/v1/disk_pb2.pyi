@@ -91,26 +91,6 @@ class DiskServiceRemoveResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class CommitRequest(_message.Message):
-    __slots__ = ("container_id", "reference", "author", "message", "changes")
-    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
-    REFERENCE_FIELD_NUMBER: _ClassVar[int]
-    AUTHOR_FIELD_NUMBER: _ClassVar[int]
-    MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    CHANGES_FIELD_NUMBER: _ClassVar[int]
-    container_id: str
-    reference: str
-    author: str
-    message: str
-    changes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, container_id: _Optional[str] = ..., reference: _Optional[str] = ..., author: _Optional[str] = ..., message: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ...) -> None: ...
-
-class CommitResponse(_message.Message):
-    __slots__ = ("image_id",)
-    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
-    image_id: str
-    def __init__(self, image_id: _Optional[str] = ...) -> None: ...
-
 class ExportRequest(_message.Message):
     __slots__ = ("container_id",)
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]

@@ -60,11 +60,6 @@ class DiskServiceStub:
                 request_serializer=vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveRequest.SerializeToString,
                 response_deserializer=vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveResponse.FromString,
                 _registered_method=True)
-        self.Commit = channel.unary_unary(
-                '/vic.storage.v1.DiskService/Commit',
-                request_serializer=vic_dot_storage_dot_v1_dot_disk__pb2.CommitRequest.SerializeToString,
-                response_deserializer=vic_dot_storage_dot_v1_dot_disk__pb2.CommitResponse.FromString,
-                _registered_method=True)
         self.Export = channel.unary_stream(
                 '/vic.storage.v1.DiskService/Export',
                 request_serializer=vic_dot_storage_dot_v1_dot_disk__pb2.ExportRequest.SerializeToString,
@@ -115,13 +110,6 @@ class DiskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Commit(self, request, context):
-        """Commit makes an image of a container's disk.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def Export(self, request, context):
         """Export sends a container's whole root file system as tar.
         """
@@ -156,11 +144,6 @@ def add_DiskServiceServicer_to_server(servicer, server):
                     servicer.Remove,
                     request_deserializer=vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveRequest.FromString,
                     response_serializer=vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveResponse.SerializeToString,
-            ),
-            'Commit': grpc.unary_unary_rpc_method_handler(
-                    servicer.Commit,
-                    request_deserializer=vic_dot_storage_dot_v1_dot_disk__pb2.CommitRequest.FromString,
-                    response_serializer=vic_dot_storage_dot_v1_dot_disk__pb2.CommitResponse.SerializeToString,
             ),
             'Export': grpc.unary_stream_rpc_method_handler(
                     servicer.Export,
@@ -304,33 +287,6 @@ class DiskService:
             '/vic.storage.v1.DiskService/Remove',
             vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveRequest.SerializeToString,
             vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Commit(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/vic.storage.v1.DiskService/Commit',
-            vic_dot_storage_dot_v1_dot_disk__pb2.CommitRequest.SerializeToString,
-            vic_dot_storage_dot_v1_dot_disk__pb2.CommitResponse.FromString,
             options,
             channel_credentials,
             insecure,

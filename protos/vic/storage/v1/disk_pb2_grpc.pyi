@@ -49,8 +49,6 @@ class DiskServiceStub:
     """PutSpecification replaces the specification, in one step."""
     Remove: _grpc.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceRemoveRequest, _disk_pb2.DiskServiceRemoveResponse]
     """Remove deletes the disk and the specification. Idempotent."""
-    Commit: _grpc.UnaryUnaryMultiCallable[_disk_pb2.CommitRequest, _disk_pb2.CommitResponse]
-    """Commit makes an image of a container's disk."""
     Export: _grpc.UnaryStreamMultiCallable[_disk_pb2.ExportRequest, _disk_pb2.ExportResponse]
     """Export sends a container's whole root file system as tar."""
 
@@ -75,8 +73,6 @@ class DiskServiceAsyncStub(DiskServiceStub):
     """PutSpecification replaces the specification, in one step."""
     Remove: _aio.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceRemoveRequest, _disk_pb2.DiskServiceRemoveResponse]  # type: ignore[assignment]
     """Remove deletes the disk and the specification. Idempotent."""
-    Commit: _aio.UnaryUnaryMultiCallable[_disk_pb2.CommitRequest, _disk_pb2.CommitResponse]  # type: ignore[assignment]
-    """Commit makes an image of a container's disk."""
     Export: _aio.UnaryStreamMultiCallable[_disk_pb2.ExportRequest, _disk_pb2.ExportResponse]  # type: ignore[assignment]
     """Export sends a container's whole root file system as tar."""
 
@@ -123,13 +119,6 @@ class DiskServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_disk_pb2.DiskServiceRemoveResponse, _abc.Awaitable[_disk_pb2.DiskServiceRemoveResponse]]:
         """Remove deletes the disk and the specification. Idempotent."""
-
-    def Commit(
-        self,
-        request: _disk_pb2.CommitRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_disk_pb2.CommitResponse, _abc.Awaitable[_disk_pb2.CommitResponse]]:
-        """Commit makes an image of a container's disk."""
 
     def Export(
         self,

@@ -30,6 +30,9 @@ class ProgressStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROGRESS_STATUS_PUSHING_TO: _ClassVar[ProgressStatus]
     PROGRESS_STATUS_PREPARING: _ClassVar[ProgressStatus]
     PROGRESS_STATUS_LAYER_EXISTS: _ClassVar[ProgressStatus]
+    PROGRESS_STATUS_LOADING_LAYER: _ClassVar[ProgressStatus]
+    PROGRESS_STATUS_DOWNLOADING_FROM: _ClassVar[ProgressStatus]
+    PROGRESS_STATUS_IMPORTING: _ClassVar[ProgressStatus]
 
 class ImageEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -41,6 +44,8 @@ class ImageEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     IMAGE_EVENT_KIND_DELETE: _ClassVar[ImageEventKind]
     IMAGE_EVENT_KIND_LOAD: _ClassVar[ImageEventKind]
     IMAGE_EVENT_KIND_IMPORT: _ClassVar[ImageEventKind]
+    IMAGE_EVENT_KIND_SAVE: _ClassVar[ImageEventKind]
+    IMAGE_EVENT_KIND_PRUNE: _ClassVar[ImageEventKind]
 PROGRESS_STATUS_UNSPECIFIED: ProgressStatus
 PROGRESS_STATUS_PULLING_FROM: ProgressStatus
 PROGRESS_STATUS_PULLING_LAYER: ProgressStatus
@@ -58,6 +63,9 @@ PROGRESS_STATUS_MOUNTED: ProgressStatus
 PROGRESS_STATUS_PUSHING_TO: ProgressStatus
 PROGRESS_STATUS_PREPARING: ProgressStatus
 PROGRESS_STATUS_LAYER_EXISTS: ProgressStatus
+PROGRESS_STATUS_LOADING_LAYER: ProgressStatus
+PROGRESS_STATUS_DOWNLOADING_FROM: ProgressStatus
+PROGRESS_STATUS_IMPORTING: ProgressStatus
 IMAGE_EVENT_KIND_UNSPECIFIED: ImageEventKind
 IMAGE_EVENT_KIND_PULL: ImageEventKind
 IMAGE_EVENT_KIND_PUSH: ImageEventKind
@@ -66,6 +74,8 @@ IMAGE_EVENT_KIND_UNTAG: ImageEventKind
 IMAGE_EVENT_KIND_DELETE: ImageEventKind
 IMAGE_EVENT_KIND_LOAD: ImageEventKind
 IMAGE_EVENT_KIND_IMPORT: ImageEventKind
+IMAGE_EVENT_KIND_SAVE: ImageEventKind
+IMAGE_EVENT_KIND_PRUNE: ImageEventKind
 
 class ImageServiceInfoRequest(_message.Message):
     __slots__ = ()
@@ -431,44 +441,98 @@ class ImportRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[ImportStart, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class ImportStart(_message.Message):
-    __slots__ = ("reference", "message", "changes", "platform")
+    __slots__ = ("reference", "message", "changes", "platform", "source_url")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_URL_FIELD_NUMBER: _ClassVar[int]
     reference: str
     message: str
     changes: _containers.RepeatedScalarFieldContainer[str]
     platform: str
-    def __init__(self, reference: _Optional[str] = ..., message: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., platform: _Optional[str] = ...) -> None: ...
+    source_url: str
+    def __init__(self, reference: _Optional[str] = ..., message: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., platform: _Optional[str] = ..., source_url: _Optional[str] = ...) -> None: ...
 
 class ImportResponse(_message.Message):
+    __slots__ = ("progress", "image_id")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    progress: Progress
+    image_id: str
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., image_id: _Optional[str] = ...) -> None: ...
+
+class CommitRequest(_message.Message):
+    __slots__ = ("start", "data")
+    START_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    start: CommitStart
+    data: bytes
+    def __init__(self, start: _Optional[_Union[CommitStart, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class CommitStart(_message.Message):
+    __slots__ = ("parent", "reference", "author", "message", "changes", "config", "created_by")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    reference: str
+    author: str
+    message: str
+    changes: _containers.RepeatedScalarFieldContainer[str]
+    config: ImageConfig
+    created_by: str
+    def __init__(self, parent: _Optional[str] = ..., reference: _Optional[str] = ..., author: _Optional[str] = ..., message: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., config: _Optional[_Union[ImageConfig, _Mapping]] = ..., created_by: _Optional[str] = ...) -> None: ...
+
+class CommitResponse(_message.Message):
     __slots__ = ("image_id",)
     IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
     image_id: str
     def __init__(self, image_id: _Optional[str] = ...) -> None: ...
 
 class LoadRequest(_message.Message):
-    __slots__ = ("data",)
+    __slots__ = ("start", "data")
+    START_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    start: LoadStart
     data: bytes
-    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, start: _Optional[_Union[LoadStart, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class LoadStart(_message.Message):
+    __slots__ = ("platform",)
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    platform: str
+    def __init__(self, platform: _Optional[str] = ...) -> None: ...
 
 class LoadResponse(_message.Message):
-    __slots__ = ("progress", "loaded_reference", "loaded_image_id")
+    __slots__ = ("progress", "loaded")
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
-    LOADED_REFERENCE_FIELD_NUMBER: _ClassVar[int]
-    LOADED_IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
     progress: Progress
-    loaded_reference: str
-    loaded_image_id: str
-    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., loaded_reference: _Optional[str] = ..., loaded_image_id: _Optional[str] = ...) -> None: ...
+    loaded: LoadedImage
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., loaded: _Optional[_Union[LoadedImage, _Mapping]] = ...) -> None: ...
+
+class LoadedImage(_message.Message):
+    __slots__ = ("image_id", "reference", "replaced_image_id")
+    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    image_id: str
+    reference: str
+    replaced_image_id: str
+    def __init__(self, image_id: _Optional[str] = ..., reference: _Optional[str] = ..., replaced_image_id: _Optional[str] = ...) -> None: ...
 
 class SaveRequest(_message.Message):
-    __slots__ = ("references",)
+    __slots__ = ("references", "platform")
     REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
     references: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, references: _Optional[_Iterable[str]] = ...) -> None: ...
+    platform: str
+    def __init__(self, references: _Optional[_Iterable[str]] = ..., platform: _Optional[str] = ...) -> None: ...
 
 class SaveResponse(_message.Message):
     __slots__ = ("data",)
@@ -550,7 +614,15 @@ class ImageServiceWatchEventsRequest(_message.Message):
     def __init__(self, after_sequence: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ImageServiceWatchEventsResponse(_message.Message):
-    __slots__ = ("event",)
+    __slots__ = ("event", "started")
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
     event: ImageEvent
-    def __init__(self, event: _Optional[_Union[ImageEvent, _Mapping]] = ...) -> None: ...
+    started: ImageEventsStarted
+    def __init__(self, event: _Optional[_Union[ImageEvent, _Mapping]] = ..., started: _Optional[_Union[ImageEventsStarted, _Mapping]] = ...) -> None: ...
+
+class ImageEventsStarted(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...

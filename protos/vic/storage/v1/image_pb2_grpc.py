@@ -93,10 +93,15 @@ class ImageServiceStub:
                 request_serializer=vic_dot_storage_dot_v1_dot_image__pb2.HistoryRequest.SerializeToString,
                 response_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.HistoryResponse.FromString,
                 _registered_method=True)
-        self.Import = channel.stream_unary(
+        self.Import = channel.stream_stream(
                 '/vic.storage.v1.ImageService/Import',
                 request_serializer=vic_dot_storage_dot_v1_dot_image__pb2.ImportRequest.SerializeToString,
                 response_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.ImportResponse.FromString,
+                _registered_method=True)
+        self.Commit = channel.stream_unary(
+                '/vic.storage.v1.ImageService/Commit',
+                request_serializer=vic_dot_storage_dot_v1_dot_image__pb2.CommitRequest.SerializeToString,
+                response_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.CommitResponse.FromString,
                 _registered_method=True)
         self.Load = channel.stream_stream(
                 '/vic.storage.v1.ImageService/Load',
@@ -161,21 +166,24 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Authenticate(self, request, context):
-        """Authenticate tries credentials against a registry.
+        """Authenticate tries credentials against a registry, Docker Hub where no server is named. Errors:
+        UNAUTHENTICATED (REGISTRY_UNAUTHORIZED), UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND),
+        PERMISSION_DENIED (REGISTRY_NOT_ALLOWED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Search(self, request, context):
-        """Search asks a registry for images.
+        """Search asks a registry for images: Docker Hub, or the one whose host the term begins with. Errors as
+        Authenticate, and INVALID_ARGUMENT for a limit over 100.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InspectDistribution(self, request, context):
-        """InspectDistribution returns a manifest's descriptor from a registry.
+        """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,21 +226,41 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Import(self, request_iterator, context):
-        """Import makes an image of a tar of a root file system.
+        """Import makes an image of a tar of a root file system, compressed (gzip, zstd, bzip2, xz) or not. The
+        first message is `start`; data follows unless that names a URL. Progress comes as it goes, the image
+        last. Repeating it makes another image, whose time is another. On failure nothing is left. Errors:
+        INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
+        HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Commit(self, request_iterator, context):
+        """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
+        OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows. A tar
+        without members makes an image without a layer of its own. On failure nothing is left. Errors as
+        Import, and NOT_FOUND (IMAGE_NOT_FOUND) for the parent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Load(self, request_iterator, context):
-        """Load reads images that Save or another engine wrote.
+        """Load reads images that Save or another engine wrote: an OCI layout, or what has a manifest.json
+        instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows.
+        Progress comes as it goes, each image once it is there; those before one that fails stay. Repeating
+        it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
+        RESOURCE_EXHAUSTED (STORE_FULL), NOT_FOUND (MANIFEST_NOT_FOUND) where no image is for the platform.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Save(self, request, context):
-        """Save writes images as one tar.
+        """Save writes images as one tar: an OCI layout with a manifest.json for Docker beside. Manifests,
+        configurations and blobs are those that came, digests and all. Errors: NOT_FOUND (IMAGE_NOT_FOUND,
+        MANIFEST_NOT_FOUND), before the first byte.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -254,7 +282,8 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """WatchEvents sends image events.
+        """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+        Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -318,10 +347,15 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     request_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.HistoryRequest.FromString,
                     response_serializer=vic_dot_storage_dot_v1_dot_image__pb2.HistoryResponse.SerializeToString,
             ),
-            'Import': grpc.stream_unary_rpc_method_handler(
+            'Import': grpc.stream_stream_rpc_method_handler(
                     servicer.Import,
                     request_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.ImportRequest.FromString,
                     response_serializer=vic_dot_storage_dot_v1_dot_image__pb2.ImportResponse.SerializeToString,
+            ),
+            'Commit': grpc.stream_unary_rpc_method_handler(
+                    servicer.Commit,
+                    request_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.CommitRequest.FromString,
+                    response_serializer=vic_dot_storage_dot_v1_dot_image__pb2.CommitResponse.SerializeToString,
             ),
             'Load': grpc.stream_stream_rpc_method_handler(
                     servicer.Load,
@@ -671,12 +705,39 @@ class ImageService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_unary(
+        return grpc.experimental.stream_stream(
             request_iterator,
             target,
             '/vic.storage.v1.ImageService/Import',
             vic_dot_storage_dot_v1_dot_image__pb2.ImportRequest.SerializeToString,
             vic_dot_storage_dot_v1_dot_image__pb2.ImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Commit(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/vic.storage.v1.ImageService/Commit',
+            vic_dot_storage_dot_v1_dot_image__pb2.CommitRequest.SerializeToString,
+            vic_dot_storage_dot_v1_dot_image__pb2.CommitResponse.FromString,
             options,
             channel_credentials,
             insecure,

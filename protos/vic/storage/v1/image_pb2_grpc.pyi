@@ -53,11 +53,16 @@ class ImageServiceStub:
     UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND).
     """
     Authenticate: _grpc.UnaryUnaryMultiCallable[_image_pb2.AuthenticateRequest, _image_pb2.AuthenticateResponse]
-    """Authenticate tries credentials against a registry."""
+    """Authenticate tries credentials against a registry, Docker Hub where no server is named. Errors:
+    UNAUTHENTICATED (REGISTRY_UNAUTHORIZED), UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND),
+    PERMISSION_DENIED (REGISTRY_NOT_ALLOWED).
+    """
     Search: _grpc.UnaryUnaryMultiCallable[_image_pb2.SearchRequest, _image_pb2.SearchResponse]
-    """Search asks a registry for images."""
+    """Search asks a registry for images: Docker Hub, or the one whose host the term begins with. Errors as
+    Authenticate, and INVALID_ARGUMENT for a limit over 100.
+    """
     InspectDistribution: _grpc.UnaryUnaryMultiCallable[_image_pb2.InspectDistributionRequest, _image_pb2.InspectDistributionResponse]
-    """InspectDistribution returns a manifest's descriptor from a registry."""
+    """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull."""
     Get: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServiceGetRequest, _image_pb2.ImageServiceGetResponse]
     """Get returns one image."""
     List: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServiceListRequest, _image_pb2.ImageServiceListResponse]
@@ -70,12 +75,31 @@ class ImageServiceStub:
     """
     History: _grpc.UnaryUnaryMultiCallable[_image_pb2.HistoryRequest, _image_pb2.HistoryResponse]
     """History lists the steps that made an image."""
-    Import: _grpc.StreamUnaryMultiCallable[_image_pb2.ImportRequest, _image_pb2.ImportResponse]
-    """Import makes an image of a tar of a root file system."""
+    Import: _grpc.StreamStreamMultiCallable[_image_pb2.ImportRequest, _image_pb2.ImportResponse]
+    """Import makes an image of a tar of a root file system, compressed (gzip, zstd, bzip2, xz) or not. The
+    first message is `start`; data follows unless that names a URL. Progress comes as it goes, the image
+    last. Repeating it makes another image, whose time is another. On failure nothing is left. Errors:
+    INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
+    HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
+    """
+    Commit: _grpc.StreamUnaryMultiCallable[_image_pb2.CommitRequest, _image_pb2.CommitResponse]
+    """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
+    OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows. A tar
+    without members makes an image without a layer of its own. On failure nothing is left. Errors as
+    Import, and NOT_FOUND (IMAGE_NOT_FOUND) for the parent.
+    """
     Load: _grpc.StreamStreamMultiCallable[_image_pb2.LoadRequest, _image_pb2.LoadResponse]
-    """Load reads images that Save or another engine wrote."""
+    """Load reads images that Save or another engine wrote: an OCI layout, or what has a manifest.json
+    instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows.
+    Progress comes as it goes, each image once it is there; those before one that fails stay. Repeating
+    it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
+    RESOURCE_EXHAUSTED (STORE_FULL), NOT_FOUND (MANIFEST_NOT_FOUND) where no image is for the platform.
+    """
     Save: _grpc.UnaryStreamMultiCallable[_image_pb2.SaveRequest, _image_pb2.SaveResponse]
-    """Save writes images as one tar."""
+    """Save writes images as one tar: an OCI layout with a manifest.json for Docker beside. Manifests,
+    configurations and blobs are those that came, digests and all. Errors: NOT_FOUND (IMAGE_NOT_FOUND,
+    MANIFEST_NOT_FOUND), before the first byte.
+    """
     Prune: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServicePruneRequest, _image_pb2.ImageServicePruneResponse]
     """Prune removes images that no container was made of, each with its names: those without a tag, or
     all. What can't be removed is left. Repeating it is safe.
@@ -83,7 +107,9 @@ class ImageServiceStub:
     DiskUsage: _grpc.UnaryUnaryMultiCallable[_image_pb2.DiskUsageRequest, _image_pb2.DiskUsageResponse]
     """DiskUsage tells what images, containers and volumes take."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_image_pb2.ImageServiceWatchEventsRequest, _image_pb2.ImageServiceWatchEventsResponse]
-    """WatchEvents sends image events."""
+    """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+    Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
+    """
 
 @_typing.type_check_only
 class ImageServiceAsyncStub(ImageServiceStub):
@@ -110,11 +136,16 @@ class ImageServiceAsyncStub(ImageServiceStub):
     UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND).
     """
     Authenticate: _aio.UnaryUnaryMultiCallable[_image_pb2.AuthenticateRequest, _image_pb2.AuthenticateResponse]  # type: ignore[assignment]
-    """Authenticate tries credentials against a registry."""
+    """Authenticate tries credentials against a registry, Docker Hub where no server is named. Errors:
+    UNAUTHENTICATED (REGISTRY_UNAUTHORIZED), UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND),
+    PERMISSION_DENIED (REGISTRY_NOT_ALLOWED).
+    """
     Search: _aio.UnaryUnaryMultiCallable[_image_pb2.SearchRequest, _image_pb2.SearchResponse]  # type: ignore[assignment]
-    """Search asks a registry for images."""
+    """Search asks a registry for images: Docker Hub, or the one whose host the term begins with. Errors as
+    Authenticate, and INVALID_ARGUMENT for a limit over 100.
+    """
     InspectDistribution: _aio.UnaryUnaryMultiCallable[_image_pb2.InspectDistributionRequest, _image_pb2.InspectDistributionResponse]  # type: ignore[assignment]
-    """InspectDistribution returns a manifest's descriptor from a registry."""
+    """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull."""
     Get: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServiceGetRequest, _image_pb2.ImageServiceGetResponse]  # type: ignore[assignment]
     """Get returns one image."""
     List: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServiceListRequest, _image_pb2.ImageServiceListResponse]  # type: ignore[assignment]
@@ -127,12 +158,31 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """
     History: _aio.UnaryUnaryMultiCallable[_image_pb2.HistoryRequest, _image_pb2.HistoryResponse]  # type: ignore[assignment]
     """History lists the steps that made an image."""
-    Import: _aio.StreamUnaryMultiCallable[_image_pb2.ImportRequest, _image_pb2.ImportResponse]  # type: ignore[assignment]
-    """Import makes an image of a tar of a root file system."""
+    Import: _aio.StreamStreamMultiCallable[_image_pb2.ImportRequest, _image_pb2.ImportResponse]  # type: ignore[assignment]
+    """Import makes an image of a tar of a root file system, compressed (gzip, zstd, bzip2, xz) or not. The
+    first message is `start`; data follows unless that names a URL. Progress comes as it goes, the image
+    last. Repeating it makes another image, whose time is another. On failure nothing is left. Errors:
+    INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
+    HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
+    """
+    Commit: _aio.StreamUnaryMultiCallable[_image_pb2.CommitRequest, _image_pb2.CommitResponse]  # type: ignore[assignment]
+    """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
+    OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows. A tar
+    without members makes an image without a layer of its own. On failure nothing is left. Errors as
+    Import, and NOT_FOUND (IMAGE_NOT_FOUND) for the parent.
+    """
     Load: _aio.StreamStreamMultiCallable[_image_pb2.LoadRequest, _image_pb2.LoadResponse]  # type: ignore[assignment]
-    """Load reads images that Save or another engine wrote."""
+    """Load reads images that Save or another engine wrote: an OCI layout, or what has a manifest.json
+    instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows.
+    Progress comes as it goes, each image once it is there; those before one that fails stay. Repeating
+    it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
+    RESOURCE_EXHAUSTED (STORE_FULL), NOT_FOUND (MANIFEST_NOT_FOUND) where no image is for the platform.
+    """
     Save: _aio.UnaryStreamMultiCallable[_image_pb2.SaveRequest, _image_pb2.SaveResponse]  # type: ignore[assignment]
-    """Save writes images as one tar."""
+    """Save writes images as one tar: an OCI layout with a manifest.json for Docker beside. Manifests,
+    configurations and blobs are those that came, digests and all. Errors: NOT_FOUND (IMAGE_NOT_FOUND,
+    MANIFEST_NOT_FOUND), before the first byte.
+    """
     Prune: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServicePruneRequest, _image_pb2.ImageServicePruneResponse]  # type: ignore[assignment]
     """Prune removes images that no container was made of, each with its names: those without a tag, or
     all. What can't be removed is left. Repeating it is safe.
@@ -140,7 +190,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     DiskUsage: _aio.UnaryUnaryMultiCallable[_image_pb2.DiskUsageRequest, _image_pb2.DiskUsageResponse]  # type: ignore[assignment]
     """DiskUsage tells what images, containers and volumes take."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_image_pb2.ImageServiceWatchEventsRequest, _image_pb2.ImageServiceWatchEventsResponse]  # type: ignore[assignment]
-    """WatchEvents sends image events."""
+    """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+    Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
+    """
 
 class ImageServiceServicer:
     """ImageService is imagec: it turns registry layers into VMDK disk chains.
@@ -184,21 +236,26 @@ class ImageServiceServicer:
         request: _image_pb2.AuthenticateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.AuthenticateResponse, _abc.Awaitable[_image_pb2.AuthenticateResponse]]:
-        """Authenticate tries credentials against a registry."""
+        """Authenticate tries credentials against a registry, Docker Hub where no server is named. Errors:
+        UNAUTHENTICATED (REGISTRY_UNAUTHORIZED), UNAVAILABLE (REGISTRY_UNAVAILABLE, HOST_NOT_FOUND),
+        PERMISSION_DENIED (REGISTRY_NOT_ALLOWED).
+        """
 
     def Search(
         self,
         request: _image_pb2.SearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.SearchResponse, _abc.Awaitable[_image_pb2.SearchResponse]]:
-        """Search asks a registry for images."""
+        """Search asks a registry for images: Docker Hub, or the one whose host the term begins with. Errors as
+        Authenticate, and INVALID_ARGUMENT for a limit over 100.
+        """
 
     def InspectDistribution(
         self,
         request: _image_pb2.InspectDistributionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.InspectDistributionResponse, _abc.Awaitable[_image_pb2.InspectDistributionResponse]]:
-        """InspectDistribution returns a manifest's descriptor from a registry."""
+        """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull."""
 
     def Get(
         self,
@@ -241,22 +298,46 @@ class ImageServiceServicer:
         self,
         request_iterator: _MaybeAsyncIterator[_image_pb2.ImportRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_image_pb2.ImportResponse, _abc.Awaitable[_image_pb2.ImportResponse]]:
-        """Import makes an image of a tar of a root file system."""
+    ) -> _typing.Union[_abc.Iterator[_image_pb2.ImportResponse], _abc.AsyncIterator[_image_pb2.ImportResponse]]:
+        """Import makes an image of a tar of a root file system, compressed (gzip, zstd, bzip2, xz) or not. The
+        first message is `start`; data follows unless that names a URL. Progress comes as it goes, the image
+        last. Repeating it makes another image, whose time is another. On failure nothing is left. Errors:
+        INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
+        HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
+        """
+
+    def Commit(
+        self,
+        request_iterator: _MaybeAsyncIterator[_image_pb2.CommitRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_pb2.CommitResponse, _abc.Awaitable[_image_pb2.CommitResponse]]:
+        """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
+        OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows. A tar
+        without members makes an image without a layer of its own. On failure nothing is left. Errors as
+        Import, and NOT_FOUND (IMAGE_NOT_FOUND) for the parent.
+        """
 
     def Load(
         self,
         request_iterator: _MaybeAsyncIterator[_image_pb2.LoadRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_image_pb2.LoadResponse], _abc.AsyncIterator[_image_pb2.LoadResponse]]:
-        """Load reads images that Save or another engine wrote."""
+        """Load reads images that Save or another engine wrote: an OCI layout, or what has a manifest.json
+        instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows.
+        Progress comes as it goes, each image once it is there; those before one that fails stay. Repeating
+        it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
+        RESOURCE_EXHAUSTED (STORE_FULL), NOT_FOUND (MANIFEST_NOT_FOUND) where no image is for the platform.
+        """
 
     def Save(
         self,
         request: _image_pb2.SaveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_image_pb2.SaveResponse], _abc.AsyncIterator[_image_pb2.SaveResponse]]:
-        """Save writes images as one tar."""
+        """Save writes images as one tar: an OCI layout with a manifest.json for Docker beside. Manifests,
+        configurations and blobs are those that came, digests and all. Errors: NOT_FOUND (IMAGE_NOT_FOUND,
+        MANIFEST_NOT_FOUND), before the first byte.
+        """
 
     def Prune(
         self,
@@ -279,6 +360,8 @@ class ImageServiceServicer:
         request: _image_pb2.ImageServiceWatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_image_pb2.ImageServiceWatchEventsResponse], _abc.AsyncIterator[_image_pb2.ImageServiceWatchEventsResponse]]:
-        """WatchEvents sends image events."""
+        """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
+        Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
+        """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class VolumeServiceStub:
-    """VolumeService keeps volumes, each a disk of its own.
+    """VolumeService keeps volumes, each a disk of its own with an ext4 file system, and knows which
+    containers use which. A container *uses* its volumes from its creation to its removal (Reserve,
+    Release), and has them *attached* while its VM runs (Attach, Detach): by one VM that may write, or
+    by any number that only read.
     """
 
     def __init__(self, channel):
@@ -65,6 +68,36 @@ class VolumeServiceStub:
                 request_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.VolumeServicePruneRequest.SerializeToString,
                 response_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.VolumeServicePruneResponse.FromString,
                 _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/vic.storage.v1.VolumeService/Reserve',
+                request_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/vic.storage.v1.VolumeService/Release',
+                request_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.ReleaseResponse.FromString,
+                _registered_method=True)
+        self.Attach = channel.unary_unary(
+                '/vic.storage.v1.VolumeService/Attach',
+                request_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.AttachRequest.SerializeToString,
+                response_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.AttachResponse.FromString,
+                _registered_method=True)
+        self.Detach = channel.unary_unary(
+                '/vic.storage.v1.VolumeService/Detach',
+                request_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.DetachRequest.SerializeToString,
+                response_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.DetachResponse.FromString,
+                _registered_method=True)
+        self.ListUses = channel.unary_unary(
+                '/vic.storage.v1.VolumeService/ListUses',
+                request_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.ListUsesRequest.SerializeToString,
+                response_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.ListUsesResponse.FromString,
+                _registered_method=True)
+        self.ListStores = channel.unary_unary(
+                '/vic.storage.v1.VolumeService/ListStores',
+                request_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.ListStoresRequest.SerializeToString,
+                response_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.ListStoresResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/vic.storage.v1.VolumeService/WatchEvents',
                 request_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.VolumeServiceWatchEventsRequest.SerializeToString,
@@ -73,11 +106,17 @@ class VolumeServiceStub:
 
 
 class VolumeServiceServicer:
-    """VolumeService keeps volumes, each a disk of its own.
+    """VolumeService keeps volumes, each a disk of its own with an ext4 file system, and knows which
+    containers use which. A container *uses* its volumes from its creation to its removal (Reserve,
+    Release), and has them *attached* while its VM runs (Attach, Detach): by one VM that may write, or
+    by any number that only read.
     """
 
     def Create(self, request, context):
-        """Create makes a volume; the same name again returns the volume that is there.
+        """Create makes a volume; the same name again returns the volume that is there. Errors:
+        INVALID_ARGUMENT (INVALID_VOLUME) for a name, an option or a size that can't be, NOT_FOUND
+        (VOLUME_DRIVER_NOT_FOUND, VOLUME_STORE_NOT_FOUND), ALREADY_EXISTS (VOLUME_EXISTS) where one of
+        that name has another driver, RESOURCE_EXHAUSTED (STORE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,35 +130,88 @@ class VolumeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """List returns all volumes.
+        """List returns all volumes, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Remove(self, request, context):
-        """Remove deletes a volume. Errors: FAILED_PRECONDITION (VOLUME_IN_USE).
+        """Remove deletes a volume. Errors: NOT_FOUND (VOLUME_NOT_FOUND), FAILED_PRECONDITION
+        (VOLUME_IN_USE) while a container uses it, whether that runs or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Grow(self, request, context):
-        """Grow makes a volume larger.
+        """Grow makes a volume larger; its file system follows when it is next attached for writing.
+        Idempotent: a size that it has already is no error. Errors: NOT_FOUND (VOLUME_NOT_FOUND),
+        INVALID_ARGUMENT (INVALID_VOLUME) for a smaller size or one that can't be, FAILED_PRECONDITION
+        (VOLUME_IN_USE) while it is attached, RESOURCE_EXHAUSTED (STORE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Prune(self, request, context):
-        """Prune removes volumes that nothing uses.
+        """Prune removes volumes that no container uses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reserve(self, request, context):
+        """Reserve lets a container use volumes, making those that aren't there. Idempotent on container_id
+        with the same volumes. On failure what it made is gone. Errors: those of Create, ALREADY_EXISTS
+        (VOLUMES_RESERVED) where the container has reserved others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """Release ends a container's use of its volumes, and their attachment. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Attach(self, request, context):
+        """Attach gives a VM of a container the volumes that it has reserved. Idempotent on container_id and
+        boot_id; another boot of the same container takes the place of the one before. Errors: NOT_FOUND
+        (VOLUME_NOT_FOUND), FAILED_PRECONDITION (VOLUME_ATTACHED) where another container's VM writes
+        one of them, or this one would write what others read; the error's metadata names the volume and
+        that container.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Detach(self, request, context):
+        """Detach takes a VM's volumes back; the VM is gone. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUses(self, request, context):
+        """ListUses returns the containers that use volumes, for who compares.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStores(self, request, context):
+        """ListStores returns the places where volumes are kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """WatchEvents sends volume events.
+        """WatchEvents sends the events after a number or a moment, then new ones as they come. The first
+        message is `started`. Errors: OUT_OF_RANGE (HISTORY_LOST) when what comes next is no longer kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +250,36 @@ def add_VolumeServiceServicer_to_server(servicer, server):
                     request_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.VolumeServicePruneRequest.FromString,
                     response_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.VolumeServicePruneResponse.SerializeToString,
             ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.ReserveRequest.FromString,
+                    response_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.ReserveResponse.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.ReleaseRequest.FromString,
+                    response_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Attach': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attach,
+                    request_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.AttachRequest.FromString,
+                    response_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.AttachResponse.SerializeToString,
+            ),
+            'Detach': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detach,
+                    request_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.DetachRequest.FromString,
+                    response_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.DetachResponse.SerializeToString,
+            ),
+            'ListUses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUses,
+                    request_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.ListUsesRequest.FromString,
+                    response_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.ListUsesResponse.SerializeToString,
+            ),
+            'ListStores': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStores,
+                    request_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.ListStoresRequest.FromString,
+                    response_serializer=vic_dot_storage_dot_v1_dot_volume__pb2.ListStoresResponse.SerializeToString,
+            ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
                     request_deserializer=vic_dot_storage_dot_v1_dot_volume__pb2.VolumeServiceWatchEventsRequest.FromString,
@@ -172,7 +294,10 @@ def add_VolumeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class VolumeService:
-    """VolumeService keeps volumes, each a disk of its own.
+    """VolumeService keeps volumes, each a disk of its own with an ext4 file system, and knows which
+    containers use which. A container *uses* its volumes from its creation to its removal (Reserve,
+    Release), and has them *attached* while its VM runs (Attach, Detach): by one VM that may write, or
+    by any number that only read.
     """
 
     @staticmethod
@@ -327,6 +452,168 @@ class VolumeService:
             '/vic.storage.v1.VolumeService/Prune',
             vic_dot_storage_dot_v1_dot_volume__pb2.VolumeServicePruneRequest.SerializeToString,
             vic_dot_storage_dot_v1_dot_volume__pb2.VolumeServicePruneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.storage.v1.VolumeService/Reserve',
+            vic_dot_storage_dot_v1_dot_volume__pb2.ReserveRequest.SerializeToString,
+            vic_dot_storage_dot_v1_dot_volume__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.storage.v1.VolumeService/Release',
+            vic_dot_storage_dot_v1_dot_volume__pb2.ReleaseRequest.SerializeToString,
+            vic_dot_storage_dot_v1_dot_volume__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attach(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.storage.v1.VolumeService/Attach',
+            vic_dot_storage_dot_v1_dot_volume__pb2.AttachRequest.SerializeToString,
+            vic_dot_storage_dot_v1_dot_volume__pb2.AttachResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detach(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.storage.v1.VolumeService/Detach',
+            vic_dot_storage_dot_v1_dot_volume__pb2.DetachRequest.SerializeToString,
+            vic_dot_storage_dot_v1_dot_volume__pb2.DetachResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.storage.v1.VolumeService/ListUses',
+            vic_dot_storage_dot_v1_dot_volume__pb2.ListUsesRequest.SerializeToString,
+            vic_dot_storage_dot_v1_dot_volume__pb2.ListUsesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStores(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.storage.v1.VolumeService/ListStores',
+            vic_dot_storage_dot_v1_dot_volume__pb2.ListStoresRequest.SerializeToString,
+            vic_dot_storage_dot_v1_dot_volume__pb2.ListStoresResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,56 +27,136 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class VolumeServiceStub:
-    """VolumeService keeps volumes, each a disk of its own."""
+    """VolumeService keeps volumes, each a disk of its own with an ext4 file system, and knows which
+    containers use which. A container *uses* its volumes from its creation to its removal (Reserve,
+    Release), and has them *attached* while its VM runs (Attach, Detach): by one VM that may write, or
+    by any number that only read.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> VolumeServiceAsyncStub: ...
     Create: _grpc.UnaryUnaryMultiCallable[_volume_pb2.VolumeServiceCreateRequest, _volume_pb2.VolumeServiceCreateResponse]
-    """Create makes a volume; the same name again returns the volume that is there."""
+    """Create makes a volume; the same name again returns the volume that is there. Errors:
+    INVALID_ARGUMENT (INVALID_VOLUME) for a name, an option or a size that can't be, NOT_FOUND
+    (VOLUME_DRIVER_NOT_FOUND, VOLUME_STORE_NOT_FOUND), ALREADY_EXISTS (VOLUME_EXISTS) where one of
+    that name has another driver, RESOURCE_EXHAUSTED (STORE_FULL).
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_volume_pb2.VolumeServiceGetRequest, _volume_pb2.VolumeServiceGetResponse]
     """Get returns one volume. Errors: NOT_FOUND (VOLUME_NOT_FOUND)."""
     List: _grpc.UnaryUnaryMultiCallable[_volume_pb2.VolumeServiceListRequest, _volume_pb2.VolumeServiceListResponse]
-    """List returns all volumes."""
+    """List returns all volumes, by name."""
     Remove: _grpc.UnaryUnaryMultiCallable[_volume_pb2.VolumeServiceRemoveRequest, _volume_pb2.VolumeServiceRemoveResponse]
-    """Remove deletes a volume. Errors: FAILED_PRECONDITION (VOLUME_IN_USE)."""
+    """Remove deletes a volume. Errors: NOT_FOUND (VOLUME_NOT_FOUND), FAILED_PRECONDITION
+    (VOLUME_IN_USE) while a container uses it, whether that runs or not.
+    """
     Grow: _grpc.UnaryUnaryMultiCallable[_volume_pb2.GrowRequest, _volume_pb2.GrowResponse]
-    """Grow makes a volume larger."""
+    """Grow makes a volume larger; its file system follows when it is next attached for writing.
+    Idempotent: a size that it has already is no error. Errors: NOT_FOUND (VOLUME_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_VOLUME) for a smaller size or one that can't be, FAILED_PRECONDITION
+    (VOLUME_IN_USE) while it is attached, RESOURCE_EXHAUSTED (STORE_FULL).
+    """
     Prune: _grpc.UnaryUnaryMultiCallable[_volume_pb2.VolumeServicePruneRequest, _volume_pb2.VolumeServicePruneResponse]
-    """Prune removes volumes that nothing uses."""
+    """Prune removes volumes that no container uses."""
+    Reserve: _grpc.UnaryUnaryMultiCallable[_volume_pb2.ReserveRequest, _volume_pb2.ReserveResponse]
+    """Reserve lets a container use volumes, making those that aren't there. Idempotent on container_id
+    with the same volumes. On failure what it made is gone. Errors: those of Create, ALREADY_EXISTS
+    (VOLUMES_RESERVED) where the container has reserved others.
+    """
+    Release: _grpc.UnaryUnaryMultiCallable[_volume_pb2.ReleaseRequest, _volume_pb2.ReleaseResponse]
+    """Release ends a container's use of its volumes, and their attachment. Idempotent."""
+    Attach: _grpc.UnaryUnaryMultiCallable[_volume_pb2.AttachRequest, _volume_pb2.AttachResponse]
+    """Attach gives a VM of a container the volumes that it has reserved. Idempotent on container_id and
+    boot_id; another boot of the same container takes the place of the one before. Errors: NOT_FOUND
+    (VOLUME_NOT_FOUND), FAILED_PRECONDITION (VOLUME_ATTACHED) where another container's VM writes
+    one of them, or this one would write what others read; the error's metadata names the volume and
+    that container.
+    """
+    Detach: _grpc.UnaryUnaryMultiCallable[_volume_pb2.DetachRequest, _volume_pb2.DetachResponse]
+    """Detach takes a VM's volumes back; the VM is gone. Idempotent."""
+    ListUses: _grpc.UnaryUnaryMultiCallable[_volume_pb2.ListUsesRequest, _volume_pb2.ListUsesResponse]
+    """ListUses returns the containers that use volumes, for who compares."""
+    ListStores: _grpc.UnaryUnaryMultiCallable[_volume_pb2.ListStoresRequest, _volume_pb2.ListStoresResponse]
+    """ListStores returns the places where volumes are kept."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_volume_pb2.VolumeServiceWatchEventsRequest, _volume_pb2.VolumeServiceWatchEventsResponse]
-    """WatchEvents sends volume events."""
+    """WatchEvents sends the events after a number or a moment, then new ones as they come. The first
+    message is `started`. Errors: OUT_OF_RANGE (HISTORY_LOST) when what comes next is no longer kept.
+    """
 
 @_typing.type_check_only
 class VolumeServiceAsyncStub(VolumeServiceStub):
-    """VolumeService keeps volumes, each a disk of its own."""
+    """VolumeService keeps volumes, each a disk of its own with an ext4 file system, and knows which
+    containers use which. A container *uses* its volumes from its creation to its removal (Reserve,
+    Release), and has them *attached* while its VM runs (Attach, Detach): by one VM that may write, or
+    by any number that only read.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Create: _aio.UnaryUnaryMultiCallable[_volume_pb2.VolumeServiceCreateRequest, _volume_pb2.VolumeServiceCreateResponse]  # type: ignore[assignment]
-    """Create makes a volume; the same name again returns the volume that is there."""
+    """Create makes a volume; the same name again returns the volume that is there. Errors:
+    INVALID_ARGUMENT (INVALID_VOLUME) for a name, an option or a size that can't be, NOT_FOUND
+    (VOLUME_DRIVER_NOT_FOUND, VOLUME_STORE_NOT_FOUND), ALREADY_EXISTS (VOLUME_EXISTS) where one of
+    that name has another driver, RESOURCE_EXHAUSTED (STORE_FULL).
+    """
     Get: _aio.UnaryUnaryMultiCallable[_volume_pb2.VolumeServiceGetRequest, _volume_pb2.VolumeServiceGetResponse]  # type: ignore[assignment]
     """Get returns one volume. Errors: NOT_FOUND (VOLUME_NOT_FOUND)."""
     List: _aio.UnaryUnaryMultiCallable[_volume_pb2.VolumeServiceListRequest, _volume_pb2.VolumeServiceListResponse]  # type: ignore[assignment]
-    """List returns all volumes."""
+    """List returns all volumes, by name."""
     Remove: _aio.UnaryUnaryMultiCallable[_volume_pb2.VolumeServiceRemoveRequest, _volume_pb2.VolumeServiceRemoveResponse]  # type: ignore[assignment]
-    """Remove deletes a volume. Errors: FAILED_PRECONDITION (VOLUME_IN_USE)."""
+    """Remove deletes a volume. Errors: NOT_FOUND (VOLUME_NOT_FOUND), FAILED_PRECONDITION
+    (VOLUME_IN_USE) while a container uses it, whether that runs or not.
+    """
     Grow: _aio.UnaryUnaryMultiCallable[_volume_pb2.GrowRequest, _volume_pb2.GrowResponse]  # type: ignore[assignment]
-    """Grow makes a volume larger."""
+    """Grow makes a volume larger; its file system follows when it is next attached for writing.
+    Idempotent: a size that it has already is no error. Errors: NOT_FOUND (VOLUME_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_VOLUME) for a smaller size or one that can't be, FAILED_PRECONDITION
+    (VOLUME_IN_USE) while it is attached, RESOURCE_EXHAUSTED (STORE_FULL).
+    """
     Prune: _aio.UnaryUnaryMultiCallable[_volume_pb2.VolumeServicePruneRequest, _volume_pb2.VolumeServicePruneResponse]  # type: ignore[assignment]
-    """Prune removes volumes that nothing uses."""
+    """Prune removes volumes that no container uses."""
+    Reserve: _aio.UnaryUnaryMultiCallable[_volume_pb2.ReserveRequest, _volume_pb2.ReserveResponse]  # type: ignore[assignment]
+    """Reserve lets a container use volumes, making those that aren't there. Idempotent on container_id
+    with the same volumes. On failure what it made is gone. Errors: those of Create, ALREADY_EXISTS
+    (VOLUMES_RESERVED) where the container has reserved others.
+    """
+    Release: _aio.UnaryUnaryMultiCallable[_volume_pb2.ReleaseRequest, _volume_pb2.ReleaseResponse]  # type: ignore[assignment]
+    """Release ends a container's use of its volumes, and their attachment. Idempotent."""
+    Attach: _aio.UnaryUnaryMultiCallable[_volume_pb2.AttachRequest, _volume_pb2.AttachResponse]  # type: ignore[assignment]
+    """Attach gives a VM of a container the volumes that it has reserved. Idempotent on container_id and
+    boot_id; another boot of the same container takes the place of the one before. Errors: NOT_FOUND
+    (VOLUME_NOT_FOUND), FAILED_PRECONDITION (VOLUME_ATTACHED) where another container's VM writes
+    one of them, or this one would write what others read; the error's metadata names the volume and
+    that container.
+    """
+    Detach: _aio.UnaryUnaryMultiCallable[_volume_pb2.DetachRequest, _volume_pb2.DetachResponse]  # type: ignore[assignment]
+    """Detach takes a VM's volumes back; the VM is gone. Idempotent."""
+    ListUses: _aio.UnaryUnaryMultiCallable[_volume_pb2.ListUsesRequest, _volume_pb2.ListUsesResponse]  # type: ignore[assignment]
+    """ListUses returns the containers that use volumes, for who compares."""
+    ListStores: _aio.UnaryUnaryMultiCallable[_volume_pb2.ListStoresRequest, _volume_pb2.ListStoresResponse]  # type: ignore[assignment]
+    """ListStores returns the places where volumes are kept."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_volume_pb2.VolumeServiceWatchEventsRequest, _volume_pb2.VolumeServiceWatchEventsResponse]  # type: ignore[assignment]
-    """WatchEvents sends volume events."""
+    """WatchEvents sends the events after a number or a moment, then new ones as they come. The first
+    message is `started`. Errors: OUT_OF_RANGE (HISTORY_LOST) when what comes next is no longer kept.
+    """
 
 class VolumeServiceServicer:
-    """VolumeService keeps volumes, each a disk of its own."""
+    """VolumeService keeps volumes, each a disk of its own with an ext4 file system, and knows which
+    containers use which. A container *uses* its volumes from its creation to its removal (Reserve,
+    Release), and has them *attached* while its VM runs (Attach, Detach): by one VM that may write, or
+    by any number that only read.
+    """
 
     def Create(
         self,
         request: _volume_pb2.VolumeServiceCreateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_volume_pb2.VolumeServiceCreateResponse, _abc.Awaitable[_volume_pb2.VolumeServiceCreateResponse]]:
-        """Create makes a volume; the same name again returns the volume that is there."""
+        """Create makes a volume; the same name again returns the volume that is there. Errors:
+        INVALID_ARGUMENT (INVALID_VOLUME) for a name, an option or a size that can't be, NOT_FOUND
+        (VOLUME_DRIVER_NOT_FOUND, VOLUME_STORE_NOT_FOUND), ALREADY_EXISTS (VOLUME_EXISTS) where one of
+        that name has another driver, RESOURCE_EXHAUSTED (STORE_FULL).
+        """
 
     def Get(
         self,
@@ -90,34 +170,92 @@ class VolumeServiceServicer:
         request: _volume_pb2.VolumeServiceListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_volume_pb2.VolumeServiceListResponse, _abc.Awaitable[_volume_pb2.VolumeServiceListResponse]]:
-        """List returns all volumes."""
+        """List returns all volumes, by name."""
 
     def Remove(
         self,
         request: _volume_pb2.VolumeServiceRemoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_volume_pb2.VolumeServiceRemoveResponse, _abc.Awaitable[_volume_pb2.VolumeServiceRemoveResponse]]:
-        """Remove deletes a volume. Errors: FAILED_PRECONDITION (VOLUME_IN_USE)."""
+        """Remove deletes a volume. Errors: NOT_FOUND (VOLUME_NOT_FOUND), FAILED_PRECONDITION
+        (VOLUME_IN_USE) while a container uses it, whether that runs or not.
+        """
 
     def Grow(
         self,
         request: _volume_pb2.GrowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_volume_pb2.GrowResponse, _abc.Awaitable[_volume_pb2.GrowResponse]]:
-        """Grow makes a volume larger."""
+        """Grow makes a volume larger; its file system follows when it is next attached for writing.
+        Idempotent: a size that it has already is no error. Errors: NOT_FOUND (VOLUME_NOT_FOUND),
+        INVALID_ARGUMENT (INVALID_VOLUME) for a smaller size or one that can't be, FAILED_PRECONDITION
+        (VOLUME_IN_USE) while it is attached, RESOURCE_EXHAUSTED (STORE_FULL).
+        """
 
     def Prune(
         self,
         request: _volume_pb2.VolumeServicePruneRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_volume_pb2.VolumeServicePruneResponse, _abc.Awaitable[_volume_pb2.VolumeServicePruneResponse]]:
-        """Prune removes volumes that nothing uses."""
+        """Prune removes volumes that no container uses."""
+
+    def Reserve(
+        self,
+        request: _volume_pb2.ReserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_volume_pb2.ReserveResponse, _abc.Awaitable[_volume_pb2.ReserveResponse]]:
+        """Reserve lets a container use volumes, making those that aren't there. Idempotent on container_id
+        with the same volumes. On failure what it made is gone. Errors: those of Create, ALREADY_EXISTS
+        (VOLUMES_RESERVED) where the container has reserved others.
+        """
+
+    def Release(
+        self,
+        request: _volume_pb2.ReleaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_volume_pb2.ReleaseResponse, _abc.Awaitable[_volume_pb2.ReleaseResponse]]:
+        """Release ends a container's use of its volumes, and their attachment. Idempotent."""
+
+    def Attach(
+        self,
+        request: _volume_pb2.AttachRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_volume_pb2.AttachResponse, _abc.Awaitable[_volume_pb2.AttachResponse]]:
+        """Attach gives a VM of a container the volumes that it has reserved. Idempotent on container_id and
+        boot_id; another boot of the same container takes the place of the one before. Errors: NOT_FOUND
+        (VOLUME_NOT_FOUND), FAILED_PRECONDITION (VOLUME_ATTACHED) where another container's VM writes
+        one of them, or this one would write what others read; the error's metadata names the volume and
+        that container.
+        """
+
+    def Detach(
+        self,
+        request: _volume_pb2.DetachRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_volume_pb2.DetachResponse, _abc.Awaitable[_volume_pb2.DetachResponse]]:
+        """Detach takes a VM's volumes back; the VM is gone. Idempotent."""
+
+    def ListUses(
+        self,
+        request: _volume_pb2.ListUsesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_volume_pb2.ListUsesResponse, _abc.Awaitable[_volume_pb2.ListUsesResponse]]:
+        """ListUses returns the containers that use volumes, for who compares."""
+
+    def ListStores(
+        self,
+        request: _volume_pb2.ListStoresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_volume_pb2.ListStoresResponse, _abc.Awaitable[_volume_pb2.ListStoresResponse]]:
+        """ListStores returns the places where volumes are kept."""
 
     def WatchEvents(
         self,
         request: _volume_pb2.VolumeServiceWatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_volume_pb2.VolumeServiceWatchEventsResponse], _abc.AsyncIterator[_volume_pb2.VolumeServiceWatchEventsResponse]]:
-        """WatchEvents sends volume events."""
+        """WatchEvents sends the events after a number or a moment, then new ones as they come. The first
+        message is `started`. Errors: OUT_OF_RANGE (HISTORY_LOST) when what comes next is no longer kept.
+        """
 
 def add_VolumeServiceServicer_to_server(servicer: VolumeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

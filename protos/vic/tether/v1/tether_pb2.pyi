@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from vic.tether.v1 import health_pb2 as _health_pb2
 from vic.tether.v1 import process_pb2 as _process_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -27,32 +28,38 @@ LAUNCH_FAILURE_WORKING_DIRECTORY: LaunchFailure
 LAUNCH_FAILURE_SETUP: LaunchFailure
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats")
+    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats", "process_list", "health")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FAILED_FIELD_NUMBER: _ClassVar[int]
     EXITED_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_LIST_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     started: ProcessStarted
     launch_failed: LaunchFailed
     exited: ProcessExited
     result: CommandResult
     stats: StatsSample
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ...) -> None: ...
+    process_list: ProcessList
+    health: _health_pb2.Health
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ..., process_list: _Optional[_Union[ProcessList, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("boot_id", "kernel_release", "tether_version", "processes")
+    __slots__ = ("boot_id", "kernel_release", "tether_version", "processes", "health")
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
     TETHER_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     boot_id: str
     kernel_release: str
     tether_version: str
     processes: _containers.RepeatedCompositeFieldContainer[ProcessState]
-    def __init__(self, boot_id: _Optional[str] = ..., kernel_release: _Optional[str] = ..., tether_version: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[ProcessState, _Mapping]]] = ...) -> None: ...
+    health: _health_pb2.Health
+    def __init__(self, boot_id: _Optional[str] = ..., kernel_release: _Optional[str] = ..., tether_version: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[ProcessState, _Mapping]]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
 
 class ProcessState(_message.Message):
     __slots__ = ("process_id", "pid", "started_at", "exited")
@@ -107,6 +114,26 @@ class CommandResult(_message.Message):
     command_id: int
     error: str
     def __init__(self, command_id: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ProcessList(_message.Message):
+    __slots__ = ("command_id", "titles", "rows", "complete", "error")
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLES_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    command_id: int
+    titles: _containers.RepeatedScalarFieldContainer[str]
+    rows: _containers.RepeatedCompositeFieldContainer[ProcessListRow]
+    complete: bool
+    error: str
+    def __init__(self, command_id: _Optional[int] = ..., titles: _Optional[_Iterable[str]] = ..., rows: _Optional[_Iterable[_Union[ProcessListRow, _Mapping]]] = ..., complete: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ProcessListRow(_message.Message):
+    __slots__ = ("columns",)
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, columns: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StatsSample(_message.Message):
     __slots__ = ("time", "cpu_usage_us", "cpu_user_us", "cpu_system_us", "cpu_throttled_periods", "cpu_periods", "cpu_throttled_us", "system_cpu_us", "online_cpus", "memory_bytes", "memory_limit_bytes", "memory_stat", "pids", "pids_limit", "interfaces", "blocks")
@@ -190,7 +217,7 @@ class BlockStats(_message.Message):
     def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_operations: _Optional[int] = ..., write_operations: _Optional[int] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "archive")
+    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "top", "update_limits")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -198,7 +225,8 @@ class ConnectResponse(_message.Message):
     EXIT_ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     POWER_OFF_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
-    ARCHIVE_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_LIMITS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     launch: LaunchCommand
     signal: SignalCommand
@@ -206,24 +234,37 @@ class ConnectResponse(_message.Message):
     exit_acknowledged: ExitAcknowledged
     power_off: PowerOffCommand
     stats: StatsCommand
-    archive: ArchiveCommand
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., archive: _Optional[_Union[ArchiveCommand, _Mapping]] = ...) -> None: ...
+    top: TopCommand
+    update_limits: UpdateLimitsCommand
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., top: _Optional[_Union[TopCommand, _Mapping]] = ..., update_limits: _Optional[_Union[UpdateLimitsCommand, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class LaunchCommand(_message.Message):
-    __slots__ = ("process_id", "process", "init", "limits")
+    __slots__ = ("process_id", "process", "init", "limits", "sandbox", "health")
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     INIT_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     process_id: str
     process: _process_pb2.ProcessSpec
     init: bool
     limits: _process_pb2.WorkloadLimits
-    def __init__(self, process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., init: _Optional[bool] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
+    sandbox: _process_pb2.SandboxOptions
+    health: _health_pb2.HealthProbe
+    def __init__(self, process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., init: _Optional[bool] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.HealthProbe, _Mapping]] = ...) -> None: ...
+
+class UpdateLimitsCommand(_message.Message):
+    __slots__ = ("command_id", "limits")
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    command_id: int
+    limits: _process_pb2.WorkloadLimits
+    def __init__(self, command_id: _Optional[int] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ...) -> None: ...
 
 class SignalCommand(_message.Message):
     __slots__ = ("command_id", "process_id", "signal")
@@ -255,17 +296,19 @@ class PowerOffCommand(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class TopCommand(_message.Message):
+    __slots__ = ("command_id", "ps_args")
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    PS_ARGS_FIELD_NUMBER: _ClassVar[int]
+    command_id: int
+    ps_args: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, command_id: _Optional[int] = ..., ps_args: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class StatsCommand(_message.Message):
     __slots__ = ("period_ms",)
     PERIOD_MS_FIELD_NUMBER: _ClassVar[int]
     period_ms: int
     def __init__(self, period_ms: _Optional[int] = ...) -> None: ...
-
-class ArchiveCommand(_message.Message):
-    __slots__ = ("archive_id",)
-    ARCHIVE_ID_FIELD_NUMBER: _ClassVar[int]
-    archive_id: str
-    def __init__(self, archive_id: _Optional[str] = ...) -> None: ...
 
 class StdioRequest(_message.Message):
     __slots__ = ("open", "output", "end", "stdin_acknowledged")
@@ -344,53 +387,3 @@ class StdinEnd(_message.Message):
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     offset: int
     def __init__(self, offset: _Optional[int] = ...) -> None: ...
-
-class ArchiveRequest(_message.Message):
-    __slots__ = ("open", "data", "end")
-    OPEN_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    END_FIELD_NUMBER: _ClassVar[int]
-    open: ArchiveOpen
-    data: bytes
-    end: ArchiveEnd
-    def __init__(self, open: _Optional[_Union[ArchiveOpen, _Mapping]] = ..., data: _Optional[bytes] = ..., end: _Optional[_Union[ArchiveEnd, _Mapping]] = ...) -> None: ...
-
-class ArchiveOpen(_message.Message):
-    __slots__ = ("archive_id",)
-    ARCHIVE_ID_FIELD_NUMBER: _ClassVar[int]
-    archive_id: str
-    def __init__(self, archive_id: _Optional[str] = ...) -> None: ...
-
-class ArchiveEnd(_message.Message):
-    __slots__ = ("error",)
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    error: str
-    def __init__(self, error: _Optional[str] = ...) -> None: ...
-
-class ArchiveResponse(_message.Message):
-    __slots__ = ("read", "write", "data", "end")
-    READ_FIELD_NUMBER: _ClassVar[int]
-    WRITE_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    END_FIELD_NUMBER: _ClassVar[int]
-    read: ArchiveRead
-    write: ArchiveWrite
-    data: bytes
-    end: ArchiveEnd
-    def __init__(self, read: _Optional[_Union[ArchiveRead, _Mapping]] = ..., write: _Optional[_Union[ArchiveWrite, _Mapping]] = ..., data: _Optional[bytes] = ..., end: _Optional[_Union[ArchiveEnd, _Mapping]] = ...) -> None: ...
-
-class ArchiveRead(_message.Message):
-    __slots__ = ("path",)
-    PATH_FIELD_NUMBER: _ClassVar[int]
-    path: str
-    def __init__(self, path: _Optional[str] = ...) -> None: ...
-
-class ArchiveWrite(_message.Message):
-    __slots__ = ("path", "no_overwrite_dir_non_dir", "copy_uid_gid")
-    PATH_FIELD_NUMBER: _ClassVar[int]
-    NO_OVERWRITE_DIR_NON_DIR_FIELD_NUMBER: _ClassVar[int]
-    COPY_UID_GID_FIELD_NUMBER: _ClassVar[int]
-    path: str
-    no_overwrite_dir_non_dir: bool
-    copy_uid_gid: bool
-    def __init__(self, path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ...) -> None: ...

@@ -46,11 +46,6 @@ class TetherServiceStub:
                 request_serializer=vic_dot_tether_dot_v1_dot_tether__pb2.StdioRequest.SerializeToString,
                 response_deserializer=vic_dot_tether_dot_v1_dot_tether__pb2.StdioResponse.FromString,
                 _registered_method=True)
-        self.Archive = channel.stream_stream(
-                '/vic.tether.v1.TetherService/Archive',
-                request_serializer=vic_dot_tether_dot_v1_dot_tether__pb2.ArchiveRequest.SerializeToString,
-                response_deserializer=vic_dot_tether_dot_v1_dot_tether__pb2.ArchiveResponse.FromString,
-                _registered_method=True)
 
 
 class TetherServiceServicer:
@@ -94,13 +89,6 @@ class TetherServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Archive(self, request_iterator, context):
-        """Archive moves files in and out of the container as tar, on request of an ArchiveCommand.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_TetherServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,11 +101,6 @@ def add_TetherServiceServicer_to_server(servicer, server):
                     servicer.Stdio,
                     request_deserializer=vic_dot_tether_dot_v1_dot_tether__pb2.StdioRequest.FromString,
                     response_serializer=vic_dot_tether_dot_v1_dot_tether__pb2.StdioResponse.SerializeToString,
-            ),
-            'Archive': grpc.stream_stream_rpc_method_handler(
-                    servicer.Archive,
-                    request_deserializer=vic_dot_tether_dot_v1_dot_tether__pb2.ArchiveRequest.FromString,
-                    response_serializer=vic_dot_tether_dot_v1_dot_tether__pb2.ArchiveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,33 +159,6 @@ class TetherService:
             '/vic.tether.v1.TetherService/Stdio',
             vic_dot_tether_dot_v1_dot_tether__pb2.StdioRequest.SerializeToString,
             vic_dot_tether_dot_v1_dot_tether__pb2.StdioResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Archive(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/vic.tether.v1.TetherService/Archive',
-            vic_dot_tether_dot_v1_dot_tether__pb2.ArchiveRequest.SerializeToString,
-            vic_dot_tether_dot_v1_dot_tether__pb2.ArchiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,8 +65,6 @@ class TetherServiceStub:
     one; NOT_FOUND when the process is unknown, so that its output may be forgotten;
     RESOURCE_EXHAUSTED (STORE_FULL) and UNAVAILABLE when output can't be stored for the moment.
     """
-    Archive: _grpc.StreamStreamMultiCallable[_tether_pb2.ArchiveRequest, _tether_pb2.ArchiveResponse]
-    """Archive moves files in and out of the container as tar, on request of an ArchiveCommand."""
 
 @_typing.type_check_only
 class TetherServiceAsyncStub(TetherServiceStub):
@@ -103,8 +101,6 @@ class TetherServiceAsyncStub(TetherServiceStub):
     one; NOT_FOUND when the process is unknown, so that its output may be forgotten;
     RESOURCE_EXHAUSTED (STORE_FULL) and UNAVAILABLE when output can't be stored for the moment.
     """
-    Archive: _aio.StreamStreamMultiCallable[_tether_pb2.ArchiveRequest, _tether_pb2.ArchiveResponse]  # type: ignore[assignment]
-    """Archive moves files in and out of the container as tar, on request of an ArchiveCommand."""
 
 class TetherServiceServicer:
     """TetherService is served by interaction and called by the tether of a container VM. The container
@@ -148,12 +144,5 @@ class TetherServiceServicer:
         one; NOT_FOUND when the process is unknown, so that its output may be forgotten;
         RESOURCE_EXHAUSTED (STORE_FULL) and UNAVAILABLE when output can't be stored for the moment.
         """
-
-    def Archive(
-        self,
-        request_iterator: _MaybeAsyncIterator[_tether_pb2.ArchiveRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_tether_pb2.ArchiveResponse], _abc.AsyncIterator[_tether_pb2.ArchiveResponse]]:
-        """Archive moves files in and out of the container as tar, on request of an ArchiveCommand."""
 
 def add_TetherServiceServicer_to_server(servicer: TetherServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import (
-    FailedPrecondition,
+    AlreadyExists,
     NotFound,
     Reason,
     ResourceExhausted,
@@ -25,16 +25,17 @@ from services.exec.drivers import (
     StartKind,
 )
 from services.exec.drivers.qemu.guest import guest_config, nics
-from services.exec.drivers.qemu.parents import CAPABILITIES, PREFIX, Parents
-from services.exec.drivers.qemu.qmp import QmpError, connect
-from services.exec.drivers.qemu.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
+from services.exec.drivers.qemu.hostmemory import HostMemory
+from services.exec.drivers.qemu.images import BootstrapImages
+from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
+from services.exec.drivers.qemu.qmp import QmpError, command
+from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
+from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Size
+from services.exec.resources import host_weight
 
 log = logging.getLogger("vic.exec.qemu")
 
-LOAD_SECONDS = 60.0
-# To hold CPUs or let them go on, which QEMU does at once; on a busy host it may not be scheduled.
-COMMAND_SECONDS = 30.0
 _ACCELERATORS = {
     hostagent_pb2.ACCELERATOR_KVM: "kvm",
     hostagent_pb2.ACCELERATOR_TCG: "tcg",
@@ -42,7 +43,7 @@ _ACCELERATORS = {
 
 
 class QemuHypervisor:
-    """Implements :class:`~services.exec.drivers.Hypervisor` and ``CanPause``."""
+    """Implements :class:`~services.exec.drivers.Hypervisor`, and what it says some can besides."""
 
     def __init__(
         self,
@@ -50,53 +51,56 @@ class QemuHypervisor:
         *,
         bootstrap_digest: str,
         default_disk_bytes: int,
+        memory: HostMemory | None = None,
     ) -> None:
         self._agent = agent
-        self._bootstrap_digest = bootstrap_digest
+        self._images = BootstrapImages(agent, bootstrap_digest)
         self._default_disk_bytes = default_disk_bytes
         self._parents = Parents(agent)
+        self._ready = ReadyClones(agent, self._parents, memory or HostMemory())
         # Machines of this process that were created and don't run yet, by boot.
         self._created: dict[str, hostagent_pb2.RunningMachine] = {}
-        self._warm_up: asyncio.Task[None] | None = None
+        self._preparation: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Build the default class's parent in the background, so that the first start is quick."""
-        self._warm_up = asyncio.create_task(self._build_default(), name="default parent")
+        """Prepare starts of the default class in the background: its parent, and ready clones."""
+        self._preparation = asyncio.create_task(self._prepare_default(), name="default class")
 
-    async def _build_default(self) -> None:
+    async def _prepare_default(self) -> None:
         try:
-            digest = (await self._bootstrap()).digest
-            await self._parents.ready(
-                hostagent_pb2.Shape(
-                    memory_mib=DEFAULT_MEMORY_MIB,
-                    vcpus=1,
-                    bootstrap_digest=digest,
-                    disk_size_bytes=self._default_disk_bytes,
-                )
-            )
+            shape = self._default_shape(await self._images.default())
+        except VicError as error:
+            log.warning("cannot tell the default shape: %s", error.message)
+            return
+        try:
+            await self._parents.ready(shape)
         except VicError as error:
             log.warning("cannot build the default parent: %s", error.message)
+        await self._ready.keep(shape)
 
     async def close(self) -> None:
         """Give up builds in hand; VMs run on."""
-        if self._warm_up is not None:
-            self._warm_up.cancel()
-            await asyncio.wait([self._warm_up])
+        if self._preparation is not None:
+            self._preparation.cancel()
+            await asyncio.wait([self._preparation])
+        await self._ready.close()
         await self._parents.close()
 
     async def info(self) -> HypervisorInfo:
         """Describe the host."""
         info = await self._agent.Info(hostagent_pb2.InfoRequest())
-        releases = {b.digest: b.kernel_release for b in info.bootstraps}
-        digest = self._bootstrap_digest or next(iter(releases), "")
+        default = self._images.default_of(info)
         return HypervisorInfo(
             driver="qemu",
             hypervisor=f"QEMU {info.qemu_version}",
             accelerator=_ACCELERATORS.get(info.accelerator, "undecided"),
             accelerator_reason=info.accelerator_reason,
-            kernel_release=releases.get(digest, ""),
+            kernel_release=default.kernel_release if default else "",
             cpus=info.host_cpus,
             memory_bytes=info.host_memory_bytes,
+            ready_waiting=self._ready.waiting,
+            ready_wanted=self._ready.wanted,
+            ready_failed=self._ready.failed,
         )
 
     def size(self, resources: container_pb2.Resources) -> Size:
@@ -105,9 +109,13 @@ class QemuHypervisor:
         return Size(shape.memory_mib * MIB, shape.vcpus)
 
     async def create(self, machine: MachineSpec) -> CreatedMachine:
-        """Launch a clone of the shape's parent, or a machine of its own where that can't be."""
+        """Take a ready clone, launch one of the shape's parent, or boot where that can't be."""
         shape = await self._shape(machine)
+        self._ready.hold_back(machine.boot_id)
         if not machine.cold:
+            running = await self._use_ready(machine, shape)
+            if running is not None:
+                return CreatedMachine(running.pid, StartKind.READY_CLONE)
             try:
                 parent_id = await self._parents.ready(shape)
                 running = await self._launch(machine, shape, parent_id)
@@ -121,31 +129,60 @@ class QemuHypervisor:
         running = await self._launch(machine, shape, "")
         return CreatedMachine(running.pid, StartKind.COLD_BOOT)
 
+    async def _use_ready(
+        self, machine: MachineSpec, shape: hostagent_pb2.Shape
+    ) -> hostagent_pb2.RunningMachine | None:
+        """Make a clone that waits the container's, where there is one that can be used."""
+        ready = self._ready.take(shape)
+        if ready is None:
+            return None
+        try:
+            return await self._launch(machine, shape, ready.parent_id, ready.machine_id)
+        except AlreadyExists:
+            # The container's fault, not the clone's.
+            self._ready.give_back(ready)
+            raise
+        except VicError as error:
+            log.info("a ready clone can't be used for %s: %s", machine.container_id, error.message)
+            self._ready.give_up(ready.machine_id)
+            return None
+        except BaseException:
+            self._ready.give_up(ready.machine_id)
+            raise
+
     async def _shape(self, machine: MachineSpec) -> hostagent_pb2.Shape:
         wanted = shape_class(machine.spec.resources)
         return hostagent_pb2.Shape(
             memory_mib=wanted.memory_mib,
             vcpus=wanted.vcpus,
-            bootstrap_digest=(await self._bootstrap()).digest,
+            bootstrap_digest=(await self._images.of(machine.kernel)).digest,
             disk_size_bytes=machine.disk.virtual_size_bytes,
         )
 
-    async def _bootstrap(self) -> hostagent_pb2.Bootstrap:
-        """Return the bootstrap image to boot: the configured one, or the only one there is."""
-        if self._bootstrap_digest:
-            return hostagent_pb2.Bootstrap(digest=self._bootstrap_digest)
-        info = await self._agent.Info(hostagent_pb2.InfoRequest(), wait_for_ready=True)
-        if len(info.bootstraps) != 1:
-            raise FailedPrecondition(
-                f"{len(info.bootstraps)} bootstrap images are there: "
-                "the setting bootstrap_digest must name one",
-                Reason.HYPERVISOR_FAILED,
-            )
-        self._bootstrap_digest = info.bootstraps[0].digest
-        return info.bootstraps[0]
+    async def kernels(self) -> Mapping[str, str]:
+        """Return the kernels that have names."""
+        return await self._images.kernels()
+
+    async def try_kernel(self, digest: str) -> str:
+        """Build the parent of the default class with an image; containers are cloned of it."""
+        image = await self._images.by_digest(digest)
+        await self._parents.ready(self._default_shape(image))
+        return image.kernel_release
+
+    def _default_shape(self, image: hostagent_pb2.Bootstrap) -> hostagent_pb2.Shape:
+        return hostagent_pb2.Shape(
+            memory_mib=DEFAULT_MEMORY_MIB,
+            vcpus=1,
+            bootstrap_digest=image.digest,
+            disk_size_bytes=self._default_disk_bytes,
+        )
 
     async def _launch(
-        self, machine: MachineSpec, shape: hostagent_pb2.Shape, parent_id: str
+        self,
+        machine: MachineSpec,
+        shape: hostagent_pb2.Shape,
+        parent_id: str,
+        ready_id: str = "",
     ) -> hostagent_pb2.RunningMachine:
         clone = hostagent_pb2.MACHINE_KIND_CLONE
         kind = clone if parent_id else hostagent_pb2.MACHINE_KIND_COLD
@@ -159,7 +196,15 @@ class QemuHypervisor:
                 disk_chain=machine.disk.chain,
                 nics=nics(machine),
                 guest=guest_config(machine),
-            )
+                volumes=[
+                    hostagent_pb2.VolumeDisk(
+                        path=disk.path, read_only=disk.read_only, size_bytes=disk.size_bytes
+                    )
+                    for disk in machine.volumes
+                ],
+                cpu_weight=host_weight(machine.spec.resources),
+            ),
+            ready_id=ready_id,
         )
         running = (await self._agent.Launch(request)).machine
         self._created[machine.boot_id] = running
@@ -168,34 +213,71 @@ class QemuHypervisor:
     async def load(self, container_id: str, boot_id: str) -> None:
         """Load a clone's device state; a machine that boots has nothing to load."""
         machine = self._created[boot_id]
-        if machine.kind != hostagent_pb2.MACHINE_KIND_CLONE:
+        if not machine.incoming_uri:
             return
         try:
-            async with asyncio.timeout(LOAD_SECONDS), connect(machine.qmp_path) as qmp:
-                await qmp.execute("migrate-set-capabilities", {"capabilities": CAPABILITIES})
-                await qmp.execute("migrate-incoming", {"uri": machine.incoming_uri})
-                await qmp.wait_for_migration()
+            await load_clone(machine)
         except (QmpError, TimeoutError) as error:
-            await self._parents.discard(machine.parent_id)
+            await self._parents.failed(machine.parent_id)
             raise Unavailable(
                 f"the VM could not be cloned: {error}", Reason.CLONE_FAILED
             ) from error
+        self._parents.worked(machine.parent_id)
 
     async def run(self, container_id: str, boot_id: str) -> None:
         """Let a clone's CPUs run; a machine that boots runs already."""
         machine = self._created.pop(boot_id)
         if machine.kind != hostagent_pb2.MACHINE_KIND_CLONE:
             return
-        await _execute(machine.qmp_path, "cont")
+        try:
+            await command(machine.qmp_path, "cont")
+        except QmpError as error:
+            if machine.incoming_uri:
+                raise
+            raise self._does_not_go_on(error.message) from error
+
+    async def check_awake(self, container_id: str, boot_id: str) -> None:
+        """Raise CLONE_FAILED where the tether of a ready clone has not taken its identity yet."""
+        try:
+            machine = (
+                await self._agent.Get(hostagent_pb2.GetRequest(machine_id=container_id))
+            ).machine
+        except VicError as error:
+            # It has ended, or the agent is away; what waits for the tether has a bound of its own.
+            log.info("nothing is known of the tether of %s: %s", container_id, error.message)
+            return
+        same = machine.launch_id == boot_id
+        if same and machine.tether.state != hostagent_pb2.TETHER_STATE_CONFIGURED:
+            raise self._does_not_go_on("its tether is silent")
+
+    def _does_not_go_on(self, why: str) -> Unavailable:
+        """Count a ready clone that was used in vain, and return the error that says so."""
+        self._ready.failed += 1
+        return Unavailable(
+            f"the ready clone does not go on: {why}",
+            Reason.CLONE_FAILED,
+            start=StartKind.READY_CLONE.name,
+        )
 
     async def destroy(self, container_id: str, boot_id: str = "") -> None:
         """Kill the machine; one that isn't there is gone already."""
         self._created.pop(boot_id, None)
+        self._ready.let_go(boot_id)
         request = hostagent_pb2.KillRequest(machine_id=container_id, launch_id=boot_id)
         try:
             await self._agent.Kill(request)
         except NotFound:
             return
+
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        """Have the agent weigh the machine's cgroup anew."""
+        await self._agent.Reweigh(
+            hostagent_pb2.ReweighRequest(
+                machine_id=container_id, launch_id=boot_id, cpu_weight=host_weight(resources)
+            )
+        )
 
     async def pause(self, container_id: str) -> None:
         """Hold the CPUs."""
@@ -205,22 +287,34 @@ class QemuHypervisor:
         """Let them go on."""
         await self._command(container_id, "cont")
 
-    async def _command(self, container_id: str, command: str) -> None:
+    async def _command(self, container_id: str, name: str) -> None:
         request = hostagent_pb2.GetRequest(machine_id=container_id)
         machine = (await self._agent.Get(request)).machine
-        await _execute(machine.qmp_path, command)
+        await command(machine.qmp_path, name)
+
+    def check_ready(self, count: int) -> None:
+        """Return when the host's memory holds so many. Raises InvalidArgument."""
+        self._ready.memory.check(count)
+
+    def settled(self, boot_id: str) -> None:
+        """Take in that a start has come to its end: what it took from the pool can be replaced."""
+        self._ready.let_go(boot_id)
+
+    def keep_ready(self, count: int | None) -> None:
+        """Keep so many clones of the default class ready; None is as many as suit the memory."""
+        self._ready.want(count)
 
     async def inventory(self) -> Sequence[MachineState]:
-        """Return the machines that run, parents left out."""
+        """Return the machines that run for containers."""
         machines = (await self._agent.List(hostagent_pb2.ListRequest())).machines
         return [
             MachineState(machine.machine_id, machine.launch_id, machine.pid)
             for machine in machines
-            if not _is_parent(machine.machine_id)
+            if not _is_ours(machine.machine_id)
         ]
 
     async def exits(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
-        """Yield the ends of machines, parents left out; None where the history ends."""
+        """Yield the ends of containers' machines; None where the history ends."""
         request = hostagent_pb2.WatchRequest(after_sequence=after)
         # The number of the newest event when the stream began; None when that was passed.
         newest: int | None = None
@@ -231,8 +325,10 @@ class QemuHypervisor:
                     newest, sequence = response.started.sequence, after
                 else:
                     sequence = event.sequence
-                    if event.WhichOneof("kind") == "exited" and not _is_parent(event.machine_id):
-                        yield sequence, _exited(event)
+                    if event.WhichOneof("kind") == "exited":
+                        self._ready.ended(event.machine_id)
+                        if not _is_ours(event.machine_id):
+                            yield sequence, _exited(event)
                 if newest is not None and sequence >= newest:
                     newest = None
                     yield sequence, None
@@ -242,17 +338,9 @@ class QemuHypervisor:
         await self._agent.Acknowledge(hostagent_pb2.AcknowledgeRequest(through_sequence=through))
 
 
-async def _execute(qmp_path: str, command: str) -> None:
-    """Have QEMU do a command. Raises QmpError, also when it doesn't answer in time."""
-    try:
-        async with asyncio.timeout(COMMAND_SECONDS), connect(qmp_path) as qmp:
-            await qmp.execute(command)
-    except TimeoutError as error:
-        raise QmpError(f"{command}: QEMU did not answer") from error
-
-
-def _is_parent(machine_id: str) -> bool:
-    return machine_id.startswith(PREFIX)
+def _is_ours(machine_id: str) -> bool:
+    """Tell whether a machine is a parent, or kept ready, and so no container's."""
+    return machine_id.startswith((PREFIX, READY_PREFIX))
 
 
 def _exited(event: hostagent_pb2.Event) -> MachineExited:

@@ -8,7 +8,10 @@ from vic.network.v1 import network_pb2
 
 from portlayer.errors import FailedPrecondition, Reason
 from services.exec.drivers import MachineSpec
+from services.exec.mounts import in_order, may_copy, tmpfs_options
 
+# Docker's way to say that no domain is to be searched.
+NO_SEARCH = "."
 # Docker's word for the address of the host as a container sees it.
 HOST_GATEWAY = "host-gateway"
 
@@ -43,7 +46,28 @@ def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
             for address, name in _hosts(spec, endpoints)
         ],
         root_readonly=spec.read_only_root,
+        mounts=[_mount(machine, mount) for mount in in_order(spec.mounts)],
+        shm_bytes=spec.shm_bytes,
     )
+
+
+def _mount(machine: MachineSpec, mount: container_pb2.Mount) -> hostagent_pb2.GuestMount:
+    guest = hostagent_pb2.GuestMount(target=mount.target, read_only=mount.read_only)
+    if mount.kind == container_pb2.MOUNT_KIND_TMPFS:
+        flags, data = tmpfs_options(mount)
+        guest.tmpfs.CopyFrom(hostagent_pb2.GuestTmpfs(flags=flags, data=data))
+        return guest
+    places = {disk.volume_name: place for place, disk in enumerate(machine.volumes)}
+    place = places[mount.source]
+    writable = not machine.volumes[place].read_only
+    guest.volume.CopyFrom(
+        hostagent_pb2.GuestVolume(
+            disk=place,
+            copy_up=may_copy(mount) and machine.first_start and writable,
+            subpath=mount.subpath,
+        )
+    )
+    return guest
 
 
 def nics(machine: MachineSpec) -> list[hostagent_pb2.Nic]:
@@ -70,11 +94,17 @@ def _nic(index: int, endpoint: network_pb2.Endpoint, way_out: str) -> hostagent_
 def _dns(
     options: container_pb2.DnsOptions, endpoints: Iterable[network_pb2.Endpoint]
 ) -> hostagent_pb2.GuestDns:
-    """What the container asked for wins over what its first network offers."""
+    """What the container asked for wins over what its first network offers.
+
+    But for servers where the network has one of its own, without which its members' names would be
+    lost: that one asks the container's in its place.
+    """
     first = next(iter(endpoints), network_pb2.Endpoint())
+    wanted = first.dns_servers if first.own_name_server else options.servers or first.dns_servers
+    search = [] if list(options.search) == [NO_SEARCH] else options.search or first.dns_search
     return hostagent_pb2.GuestDns(
-        servers=options.servers or first.dns_servers,
-        search=options.search or first.dns_search,
+        servers=wanted,
+        search=search,
         options=options.options or first.dns_options,
     )
 

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import time
+from collections import Counter
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
@@ -24,9 +25,13 @@ CAPABILITIES = [
     {"capability": "events", "state": True},
 ]
 
+# Loads that fail one after the other before a parent is taken to be at fault: a busy host fails
+# one now and then, and a parent takes 10 s to build.
+MOST_FAILURES = 2
 # A cold boot under emulation takes 10 s on an idle machine.
 BOOT_SECONDS = 120.0
 SAVE_SECONDS = 30.0
+LOAD_SECONDS = 60.0
 # A shape whose parent can't be built is booted cold until then: each attempt costs a boot.
 RETRY_SECONDS = 300.0
 PREFIX = "parent-"
@@ -45,6 +50,8 @@ class Parents:
         self._retry_at: dict[str, float] = {}
         # Those that are being built; any other that isn't sealed was left by an exec before us.
         self._unsealed: set[str] = set()
+        # Loads that failed since the last one that didn't, by parent.
+        self._failures: Counter[str] = Counter()
 
     async def ready(self, shape: hostagent_pb2.Shape) -> str:
         """Return the ID of a sealed parent, which is built where there is none.
@@ -73,8 +80,19 @@ class Parents:
         """Ask for keys again, since a clone was refused: QEMU or the kernel may be others now."""
         self._keys.clear()
 
+    def worked(self, parent_id: str) -> None:
+        """Take in that a clone of a parent was loaded."""
+        self._failures.pop(parent_id, None)
+
+    async def failed(self, parent_id: str) -> None:
+        """Take in that a clone could not be loaded; the second time in a row ends the parent."""
+        self._failures[parent_id] += 1
+        if self._failures[parent_id] >= MOST_FAILURES:
+            await self.discard(parent_id)
+
     async def discard(self, parent_id: str) -> None:
         """Forget a parent that clones can't be made of."""
+        self._failures.pop(parent_id, None)
         for key, build in list(self._builds.items()):
             failed = not build.done() or build.cancelled() or build.exception()
             if not failed and build.result() == parent_id:
@@ -145,36 +163,22 @@ class Parents:
         running = (await self._agent.Launch(launch)).machine
         try:
             async with asyncio.timeout(BOOT_SECONDS):
-                await self._tether_ready(parent_id)
+                await tether_reports(self._agent, parent_id, hostagent_pb2.TETHER_STATE_READY)
         except TimeoutError as error:
             raise Unavailable(
-                f"the parent's tether was not ready within {BOOT_SECONDS:.0f} s",
+                f"the parent's tether was not ready within {BOOT_SECONDS:.0f} s; its console said "
+                f"last: {await self._console(parent_id)}",
                 Reason.HYPERVISOR_FAILED,
             ) from error
         return await _save(running.qmp_path)
 
-    async def _tether_ready(self, parent_id: str) -> None:
-        """Return when the parent's tether waits for an identity.
-
-        The stream is opened first and the state asked then, so that nothing is missed.
-        """
-        with domain_errors():
-            async for response in self._agent.Watch(hostagent_pb2.WatchRequest()):
-                if response.WhichOneof("message") == "started":
-                    request = hostagent_pb2.GetRequest(machine_id=parent_id)
-                    machine = (await self._agent.Get(request)).machine
-                    if machine.tether.state == hostagent_pb2.TETHER_STATE_READY:
-                        return
-                    continue
-                event = response.event
-                if event.machine_id != parent_id:
-                    continue
-                if event.WhichOneof("kind") == "exited":
-                    tail = event.exited.console_tail.decode("utf-8", "replace")[-500:]
-                    raise Unavailable(f"the parent ended: {tail}", Reason.HYPERVISOR_FAILED)
-                if event.reported.state == hostagent_pb2.TETHER_STATE_READY:
-                    return
-        raise Unavailable("the host agent ended its stream of events")
+    async def _console(self, parent_id: str) -> str:
+        try:
+            request = hostagent_pb2.GetConsoleRequest(machine_id=parent_id)
+            text = (await self._agent.GetConsole(request)).data
+        except VicError as error:
+            return f"({error.message})"
+        return console_end(text) or "nothing"
 
     async def _kill(self, parent_id: str) -> None:
         try:
@@ -183,6 +187,48 @@ class Parents:
             return
         except VicError as error:
             log.warning("cannot end the parent %s: %s", parent_id, error.message)
+
+
+async def tether_reports(
+    agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub",
+    machine_id: str,
+    state: hostagent_pb2.TetherState,
+) -> None:
+    """Return when a machine's tether has reported a state. Raises VicError when it ends instead.
+
+    The stream is opened first and the state asked then, so that nothing is missed.
+    """
+    with domain_errors():
+        async for response in agent.Watch(hostagent_pb2.WatchRequest()):
+            if response.WhichOneof("message") == "started":
+                request = hostagent_pb2.GetRequest(machine_id=machine_id)
+                machine = (await agent.Get(request)).machine
+                if machine.tether.state == state:
+                    return
+                continue
+            event = response.event
+            if event.machine_id != machine_id:
+                continue
+            if event.WhichOneof("kind") == "exited":
+                tail = console_end(event.exited.console_tail)
+                raise Unavailable(f"{machine_id} ended: {tail}", Reason.HYPERVISOR_FAILED)
+            if event.reported.state == state:
+                return
+    raise Unavailable("the host agent ended its stream of events")
+
+
+def console_end(console: bytes) -> str:
+    """Return the last words of a console, as far as they can be shown."""
+    text = "".join(c for c in console.decode("utf-8", "replace") if c.isprintable() or c == "\n")
+    return text.strip()[-500:]
+
+
+async def load_clone(machine: hostagent_pb2.RunningMachine) -> None:
+    """Load a clone's device state; its CPUs stand still. Raises QmpError, TimeoutError."""
+    async with asyncio.timeout(LOAD_SECONDS), connect(machine.qmp_path) as qmp:
+        await qmp.execute("migrate-set-capabilities", {"capabilities": CAPABILITIES})
+        await qmp.execute("migrate-incoming", {"uri": machine.incoming_uri})
+        await qmp.wait_for_migration()
 
 
 async def _save(qmp_path: str) -> bytes:

@@ -173,6 +173,15 @@ class Qmp:
         self._socket.close()
 
 
+async def command(path: str, name: str, within: float = 30.0) -> None:
+    """Have a QEMU do one command. Raises QmpError, also when it doesn't answer in time."""
+    try:
+        async with asyncio.timeout(within), connect(path) as qmp:
+            await qmp.execute(name)
+    except TimeoutError as error:
+        raise QmpError(f"{name}: QEMU did not answer") from error
+
+
 @asynccontextmanager
 async def connect(path: str, within: float = 10.0) -> AsyncIterator[Qmp]:
     """Connect to a QEMU's QMP socket and negotiate.

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from vic.exec.v1 import container_pb2
 
+from services.exec.resources import vcpus
+
 MIB = 1024 * 1024
 DEFAULT_MEMORY_MIB = 512
 MINIMUM_MEMORY_MIB = 256
@@ -34,5 +36,4 @@ def shape_class(resources: container_pb2.Resources) -> ShapeClass:
     if resources.memory_bytes:
         wanted = math.ceil(resources.memory_bytes / MIB) + GUEST_OVERHEAD_MIB
         memory_mib = max(MINIMUM_MEMORY_MIB, 1 << (wanted - 1).bit_length())
-    vcpus = max(1, math.ceil(resources.nano_cpus / 10**9))
-    return ShapeClass(memory_mib, vcpus)
+    return ShapeClass(memory_mib, vcpus(resources))

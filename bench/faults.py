@@ -1,0 +1,118 @@
+"""Kill every service and the host agent at every step of create, start, stop and rm.
+
+For each of them a process dies at its first, second, third … call of another service, or write to
+its database, until the verb is through without having come that far. After each, the container must
+be in a state that it can stay in and be removable, and the suite must hold no more than before.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from installer.instance import Instance, load_instance
+from tests.e2e.faults import (
+    SETTLED_SECONDS,
+    Counts,
+    Fault,
+    Verb,
+    await_held,
+    held,
+    remove,
+    strike,
+    verbs,
+)
+from tests.e2e.suite import Suite
+from tests.images import Registry, busybox_image
+
+ROLES = ("exec", "hostagent", "storage", "network", "interaction", "gateway")
+CALLS = ("sendmsg", "pwrite64")
+# A verb that never gets through without that many calls makes them for another reason.
+MOST_STEPS = 60
+NAME = "struck"
+REBIRTHS = 10
+
+
+def main() -> int:
+    """Go through the matrix. Returns 1 where something was not sound, or left."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--roles", nargs="*", default=ROLES, choices=ROLES)
+    parser.add_argument("--verbs", nargs="*", help="by name; all by default")
+    parser.add_argument("--step", type=int, default=1, help="only each so many-th step")
+    arguments = parser.parse_args()
+    failures: list[str] = []
+    strikes = 0
+    with ExitStack() as stack:
+        registry = stack.enter_context(Registry())
+        suite = Suite()
+        stack.callback(suite.remove)
+        suite.up()
+        image = registry.push(busybox_image(), "busybox")
+        suite.ok("pull", image)
+        suite.ok("run", "--rm", image, "true")
+        instance = load_instance(suite.data_dir)
+        assert instance is not None
+        nothing = held(suite, instance)
+        for role in arguments.roles:
+            for verb in verbs(image, NAME):
+                if arguments.verbs and verb.name not in arguments.verbs:
+                    continue
+                for failure in tried(suite, instance, verb, role, nothing, arguments.step):
+                    strikes += 1
+                    if failure:
+                        failures.append(failure)
+        if not arguments.verbs:
+            failures += phoenix(suite, image)
+    for failure in failures:
+        print("failed:", failure)
+    print(f"{strikes} kills; {len(failures)} left something or broke something")
+    return 1 if failures else 0
+
+
+def phoenix(suite: Suite, image: str) -> Iterator[str]:
+    """Kill the VM of a container ten times whose policy is to be always started again."""
+    suite.ok("run", "-d", "--restart", "always", "--name", NAME, image, "sleep", "100000")
+    for count in range(1, REBIRTHS + 1):
+        os.kill(suite.inspect(NAME)["State"]["Pid"], signal.SIGKILL)
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while True:
+            told = suite.inspect(NAME)
+            if told["RestartCount"] == count and told["State"]["Status"] == "running":
+                break
+            if time.monotonic() > deadline:
+                yield f"not started again after kill {count}: {told['State']}"
+                return
+            time.sleep(0.2)
+        print(f"started again {count} times", flush=True)
+    suite.ok("rm", "-f", NAME)
+
+
+def tried(
+    suite: Suite, instance: Instance, verb: Verb, role: str, nothing: Counts, step: int
+) -> Iterator[str]:
+    """Let a process die at each step of a verb; yields what was wrong, or nothing."""
+    for call in CALLS:
+        for number in range(1, MOST_STEPS, step):
+            fault = Fault(role, number, call)
+            begun = time.monotonic()
+            problem, died = "", True
+            try:
+                died = strike(suite, verb, fault, NAME)
+                remove(suite, NAME)
+                await_held(suite, instance, nothing)
+            except AssertionError as error:
+                problem = f"{verb.name}, {fault}: {error}"
+                suite.docker("rm", "-f", NAME)
+            took = time.monotonic() - begun
+            word = "FAILED" if problem else "ok" if died else "through"
+            print(f"{verb.name}, {fault}: {word} ({took:.1f} s)", flush=True)
+            yield problem
+            if not died:
+                break
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Creates, starts, stops and removals of small containers, all at once: how long, and what fails.
+
+Beside each the same for a few, one after the other; what all would take so by all cores is
+the measure.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.e2e.parallel import Answer, at_once, create, statuses, verb
+from tests.e2e.suite import Suite
+from tests.images import Registry, busybox_image
+
+FEW = 6
+Work = Callable[[str], Answer]
+
+
+def main() -> int:
+    """Run it. Returns 1 when a request failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--creates", type=int, default=50)
+    parser.add_argument("--starts", type=int, default=100)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    rows: list[dict[str, float | str | int]] = []
+    with ExitStack() as stack:
+        registry = stack.enter_context(Registry())
+        suite = Suite()
+        stack.callback(suite.remove)
+        suite.up()
+        image = registry.push(busybox_image(), "busybox")
+        suite.ok("pull", image)
+        suite.ok("run", "--rm", "-m", "64m", image, "true")
+        make = create(suite, image, ["sleep", "100000"], memory_bytes=64 << 20)
+        count = arguments.starts
+        few, many = _names("few", FEW), _names("many", count)
+        verbs: list[tuple[str, Work, int]] = [
+            ("create", make, 201),
+            ("start", verb(suite, "/start"), 204),
+            ("stop", verb(suite, "/stop?t=0"), 204),
+            ("remove", verb(suite, "", "DELETE"), 204),
+        ]
+        alone: dict[str, float] = {}
+        for name, work, wanted in verbs:
+            alone[name], _ = _timed(lambda names, work=work: [work(n) for n in names], few, wanted)
+        for name, work, wanted in verbs:
+            batches = [many]
+            if name == "create":
+                batches = [many[: arguments.creates], many[arguments.creates :]]
+            for batch in filter(None, batches):
+                took, failed = _timed(lambda names, work=work: at_once(work, names), batch, wanted)
+                by_cores = alone[name] / FEW * len(batch) / (os.cpu_count() or 1)
+                rows.append(
+                    {
+                        "verb": name,
+                        "at once": len(batch),
+                        "seconds": round(took, 2),
+                        "by cores": round(by_cores, 2),
+                        "failed": failed,
+                    }
+                )
+                print(rows[-1], flush=True)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
+    return 1 if any(row["failed"] for row in rows) else 0
+
+
+def _names(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{number}" for number in range(count)]
+
+
+def _timed(work: Callable[..., list[Answer]], names: list[str], wanted: int) -> tuple[float, int]:
+    """Return how long something took in seconds, and how many answers were not as wanted."""
+    begun = time.monotonic()
+    answers = work(names)
+    took = time.monotonic() - begun
+    for status, body in answers:
+        if status != wanted:
+            print(f"  {status}: {body}")
+    return took, sum(count for status, count in statuses(answers).items() if status != wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

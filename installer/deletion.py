@@ -1,0 +1,88 @@
+"""`vic delete`: an instance with all its data, and nothing else.
+
+Interrupted at any point it can be repeated: the record that says whose the data is goes last.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from installer.checks import require_root
+from installer.down import take_down
+from installer.errors import LeftoverError, NotRunningError, PreconditionError
+from installer.instance import Instance, check_data_dir, load_instance
+from installer.layout import directories
+from installer.stores import store_directories
+from installer.up import lock_data_dir
+from portlayer.identity import Role
+
+Say = Callable[[str], None]
+
+
+def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
+    """Stop an instance and remove its data; return what else was in its directory, and stays.
+
+    Without `force` an instance that has containers or volumes is refused, and stays as it is.
+    Raises NotRunningError where no instance is, PreconditionError or LeftoverError.
+    """
+    require_root("delete")
+    data_dir = check_data_dir(data_dir)
+    instance = load_instance(data_dir)
+    if instance is None:
+        raise NotRunningError(f"{data_dir} holds no instance: nothing to delete")
+    stores, faults = store_directories(instance)
+    if not force:
+        _refuse_used(instance, list(stores.values()), faults)
+    take_down(data_dir, say)
+    with lock_data_dir(data_dir):
+        for path in stores.values():
+            _remove(path)
+        for fault in faults:
+            say(f"what it has in a store that can't be reached stays there: {fault}")
+        own = [d.path for d in directories(instance) if d.path != data_dir]
+        for path in sorted(own, reverse=True):
+            _remove(path)
+        (data_dir / "instance.json").unlink(missing_ok=True)
+        rest = sorted(data_dir.iterdir())
+        if not rest:
+            data_dir.rmdir()
+        return rest
+
+
+def _refuse_used(instance: Instance, stores: list[Path], faults: list[str]) -> None:
+    """Raise PreconditionError where data would be lost that somebody may want."""
+    storage = instance.data_dir / Role.STORAGE
+    containers = _count(storage / "containers")
+    volumes = sum(_count(path) for path in (storage / "volumes", *stores))
+    held = [
+        f"{number} {noun}{'s' if number > 1 else ''}"
+        for number, noun in ((containers, "container"), (volumes, "volume"))
+        if number
+    ]
+    if held:
+        raise PreconditionError(
+            f"{instance.data_dir} holds {' and '.join(held)}; --force deletes them too"
+        )
+    if faults:
+        raise PreconditionError(
+            f"whether volumes would be lost can't be told: {'; '.join(faults)}; "
+            "--force leaves that store as it is"
+        )
+
+
+def _count(directory: Path) -> int:
+    """Return how many containers or volumes a directory holds: each is a directory."""
+    if not directory.is_dir():
+        return 0
+    return sum(path.is_dir() and not path.name.startswith(".") for path in directory.iterdir())
+
+
+def _remove(path: Path) -> None:
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LeftoverError(
+            f"{path} could not be removed: {error.strerror}; `vic delete` goes on when it can be"
+        ) from error

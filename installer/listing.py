@@ -1,0 +1,53 @@
+"""`vic ls`: the instances of this machine."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from installer.checks import require_root
+from installer.instance import DEFAULT_DATA_DIR, load_instance
+from installer.slots import data_dirs
+from installer.status import ALL_WELL, Status, read_status
+
+_HEADER = ("ID", "STATE", "ENDPOINT", "DATA DIRECTORY")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of the list."""
+
+    instance_id: str
+    state: str
+    """``running``, ``degraded`` where one of its processes is not well, or ``stopped``."""
+    endpoint: str
+    data_dir: str
+
+
+def list_instances() -> list[Listed]:
+    """Return the instances that run, and the machine's default one where there is one.
+
+    Others that are stopped are known by their data directories alone. Raises InstallerError.
+    """
+    require_root("ls")
+    running = data_dirs()
+    found = sorted({*running, DEFAULT_DATA_DIR})
+    return [_listed(read_status(path)) for path in found if load_instance(path) is not None]
+
+
+def to_text(instances: Iterable[Listed]) -> str:
+    """Return the list for people, with a heading."""
+    rows = [
+        _HEADER,
+        *((i.instance_id, i.state, i.endpoint, i.data_dir) for i in instances),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER) - 1)]
+    return "\n".join(
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]))
+        for row in rows
+    )
+
+
+def _listed(status: Status) -> Listed:
+    state = "stopped"
+    if status.running:
+        state = "running" if status.exit_code == ALL_WELL else "degraded"
+    return Listed(status.instance_id, state, status.endpoint, status.data_dir)

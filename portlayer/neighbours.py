@@ -1,0 +1,135 @@
+"""Several processes on one database: one at a time at what has a name, and news for all.
+
+On PostgreSQL alone; a SQLite file has one process, which needs neither. Both end with the process:
+PostgreSQL gives back its locks when its connections are gone, so that nothing waits for the dead.
+
+Source: PostgreSQL 15, 13.3.5 Advisory Locks; NOTIFY.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from portlayer.errors import VicError
+
+log = logging.getLogger("vic.neighbours")
+
+# Between attempts to reach a database that is away; nothing tells when it is back.
+RETRY_SECONDS = 1.0
+
+_TRY = sa.text("SELECT pg_try_advisory_lock(:key)")
+_WAIT = sa.text("SELECT pg_advisory_lock(:key)")
+_UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
+_NOTIFY = sa.text("SELECT pg_notify(:channel, :text)")
+
+
+class Neighbours:
+    """What a process must agree on with others on the same database."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._alone = engine.dialect.name != "postgresql"
+        self._engine = engine
+        self._holder: AsyncConnection | None = None
+        self._using = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Wait until no other process is at what has this name, and keep them from it.
+
+        Within a process the caller sees to that itself.
+        """
+        if self._alone:
+            yield
+            return
+        key = _key(name)
+        async with AsyncExitStack() as stack:
+            if (holder := await self._take(key)) is not None:
+                stack.push_async_callback(self._give_back, holder, key)
+            else:
+                # Whoever has it may take long: wait on a connection that nobody else needs.
+                waiting = await stack.enter_async_context(self._connection())
+                await waiting.execute(_WAIT, {"key": key})
+                stack.push_async_callback(_unlock, waiting, key)
+            yield
+
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Call back with each text that a process tells on a channel, for ever.
+
+        After an interruption with the empty text, for what was told meanwhile is lost.
+        """
+        if self._alone:
+            await asyncio.Event().wait()
+        while True:
+            try:
+                await self._listen(channel, heard)
+            except (sa.exc.SQLAlchemyError, OSError, VicError) as error:
+                log.warning("cannot hear of the other replicas: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        ended = asyncio.Event()
+        async with self._connection() as connection:
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            assert driver is not None
+            driver.add_termination_listener(lambda _: ended.set())
+            await driver.add_listener(channel, lambda *told: heard(str(told[-1])))
+            heard("")
+            await ended.wait()
+
+    async def close(self) -> None:
+        """Let go of all locks."""
+        if self._holder is not None:
+            # Back in the pool it would go on holding them.
+            await self._holder.invalidate()
+            await self._holder.close()
+            self._holder = None
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection whose statements are transactions of their own."""
+        async with self._engine.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def _take(self, key: int) -> AsyncConnection | None:
+        """Take a lock if it is free; returns the connection that has it."""
+        async with self._using:
+            holder = self._holder
+            if holder is None or holder.closed or holder.invalidated:
+                fresh = await self._engine.connect()
+                holder = await fresh.execution_options(isolation_level="AUTOCOMMIT")
+                self._holder = holder
+            taken = bool((await holder.execute(_TRY, {"key": key})).scalar())
+        return holder if taken else None
+
+    async def _give_back(self, holder: AsyncConnection, key: int) -> None:
+        try:
+            # A cancellation must not leave it with this process for ever.
+            await asyncio.shield(self._unlock(holder, key))
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            # The connection is gone, and the lock with it.
+            log.warning("a lock was lost: %s", error)
+
+    async def _unlock(self, holder: AsyncConnection, key: int) -> None:
+        async with self._using:
+            if holder is self._holder and not holder.closed:
+                await _unlock(holder, key)
+
+
+async def tell(connection: AsyncConnection, channel: str, text: str) -> None:
+    """Tell all processes something when a transaction is committed."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_NOTIFY, {"channel": channel, "text": text})
+
+
+async def _unlock(connection: AsyncConnection, key: int) -> None:
+    await connection.execute(_UNLOCK, {"key": key})
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)

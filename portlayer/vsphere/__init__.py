@@ -1,0 +1,1 @@
+"""vCenter through pyvmomi: what the facets' vsphere drivers share."""

@@ -1,0 +1,137 @@
+"""One session with a vCenter for a whole service."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from pyVim.connect import Disconnect, SmartConnect
+from pyVmomi import vim
+
+from portlayer.errors import FailedPrecondition, Unavailable
+from portlayer.vsphere.faults import is_broken_connection, to_error
+from portlayer.vsphere.properties import watch_task
+from portlayer.vsphere.target import Target
+
+log = logging.getLogger("vic.vsphere")
+
+T = TypeVar("T")
+
+# pyvmomi blocks: so many calls are under way at once.
+WORKERS = 16
+# A connection that says nothing for so long is given up; above MOST_WAIT of properties.py.
+HTTP_SECONDS = 90
+OLDEST = (6, 7)
+
+
+class VCenter:
+    """A vCenter, logged in to once, and again when the session has ended.
+
+    Every method raises domain errors alone. Calls run on a bounded pool of threads.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._pool = ThreadPoolExecutor(WORKERS, "vcenter")
+        self._login = asyncio.Lock()
+        self._instance: vim.ServiceInstance | None = None
+        self.version = ""
+
+    async def open(self) -> None:
+        """Log in. Raises Unavailable, Unauthenticated, InvalidArgument or FailedPrecondition."""
+        await self._session(None)
+
+    async def close(self) -> None:
+        """Log out, and wait for calls in hand."""
+        if self._instance is not None:
+            instance, self._instance = self._instance, None
+            with suppress(Exception):  # Whatever it is: the session will end by its age.
+                await self._thread(partial(Disconnect, instance))
+        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+
+    async def call(
+        self, work: Callable[[vim.ServiceInstanceContent], T], *, repeatable: bool = False
+    ) -> T:
+        """Do blocking work with the session's content.
+
+        A call that vCenter refused for want of a session has done nothing, and is made once more
+        after a new login. One whose connection broke may have been carried out: it is made again
+        only if it is ``repeatable``.
+        """
+        instance = await self._session(None)
+        try:
+            return await self._thread(partial(_work, work, instance))
+        except Exception as fault:
+            again = isinstance(fault, vim.fault.NotAuthenticated) or (
+                repeatable and is_broken_connection(fault)
+            )
+            if not again:
+                raise to_error(fault) from fault
+            log.info("vCenter's session has ended: %s", to_error(fault).message)
+        instance = await self._session(instance)
+        try:
+            return await self._thread(partial(_work, work, instance))
+        except Exception as fault:
+            raise to_error(fault) from fault
+
+    async def finish(self, start: Callable[[vim.ServiceInstanceContent], vim.Task]) -> Any:
+        """Start a task and return its result when it has ended. Raises what it failed with.
+
+        A caller that is cancelled leaves the task to vCenter.
+        """
+        task = await self.call(start)
+        state, result, fault = await self.call(partial(_follow, task), repeatable=True)
+        if state == vim.TaskInfo.State.error:
+            raise to_error(fault) from fault
+        return result
+
+    async def _thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def _session(self, ended: vim.ServiceInstance | None) -> vim.ServiceInstance:
+        """Return the session, a new one if there is none or the one that ended is the present."""
+        async with self._login:
+            if self._instance is None or self._instance is ended:
+                self._instance = None
+                try:
+                    self._instance = await self._thread(self._connect)
+                except Exception as fault:
+                    raise to_error(fault) from fault
+            return self._instance
+
+    def _connect(self) -> vim.ServiceInstance:
+        target = self._target
+        instance: vim.ServiceInstance = SmartConnect(
+            host=target.host,
+            port=target.port,
+            user=target.user,
+            pwd=target.password(),
+            sslContext=target.tls(),
+            httpConnectionTimeout=HTTP_SECONDS,
+        )
+        about = instance.content.about
+        if about.apiType != "VirtualCenter":
+            raise FailedPrecondition(
+                f"{target.host} is a standalone {about.fullName or 'ESXi host'}; "
+                "containers need a vCenter: name that as the target"
+            )
+        self.version = about.apiVersion
+        if tuple(int(part) for part in about.apiVersion.split(".")[:2]) < OLDEST:
+            raise FailedPrecondition(
+                f"vCenter {target.host} is version {about.apiVersion}; 6.7 or later is needed"
+            )
+        return instance
+
+
+def _work(work: Callable[[vim.ServiceInstanceContent], T], instance: vim.ServiceInstance) -> T:
+    return work(instance.content)
+
+
+def _follow(
+    task: vim.Task, content: vim.ServiceInstanceContent
+) -> tuple[vim.TaskInfo.State, Any, BaseException]:
+    state, result, fault = watch_task(content, task)
+    return state, result, fault or Unavailable("vCenter does not say why its task failed")

@@ -1,0 +1,83 @@
+"""Admission: the limits of the VCH, and what is let in within them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+from vic.exec.v1 import container_pb2
+
+from portlayer.store import Store
+from services.exec.drivers import Hypervisor
+from services.exec.facts import Facts
+from services.exec.limits import Limits, Size
+from services.exec.record import Record
+from services.exec.schema import CONTAINERS, FACTS, record_of
+from services.exec.states import State
+
+# Name of the fact that holds them.
+LIMITS = "limits"
+
+
+class Admission:
+    """Keeps the limits, and lets in what they allow."""
+
+    def __init__(self, store: Store, hypervisor: Hypervisor, disk_bytes: int) -> None:
+        """``disk_bytes`` is the size of a container's disk."""
+        self._store = store
+        self._hypervisor = hypervisor
+        self.disk_bytes = disk_bytes
+        self._pool_bytes = 0
+
+    async def limits(self) -> Limits:
+        """Return the limits of the VCH."""
+        async with self._store.reading() as connection:
+            return await limits_now(connection)
+
+    async def set_limits(self, limits: Limits) -> None:
+        """Write the limits of the VCH. Raises InvalidArgument for those that can't be kept."""
+        self._pool_bytes = (await self._hypervisor.info()).memory_bytes
+        least = self._hypervisor.size(container_pb2.Resources(memory_bytes=1))
+        limits.check(least, self._pool_bytes, self.disk_bytes)
+        await Facts(self._store).set_fact(LIMITS, json.dumps(asdict(limits)))
+
+    async def check_possible(self, wanted: Size) -> None:
+        """Return when a VM could run at all. Raises ResourceExhausted (LIMIT_EXCEEDED)."""
+        (await self.limits()).admit_vm(wanted, await self._pool())
+
+    async def admit(self, record: Record, wanted: Size, size_of: Callable[[Record], Size]) -> None:
+        """Write that a container starts. Raises ResourceExhausted (LIMIT_EXCEEDED), leaving it.
+
+        ``wanted`` is what its VM will be given, ``size_of`` tells what a VM has that runs.
+
+        Looking at what runs and writing are one step, lest two starts take the same room.
+        """
+        pool = await self._pool()
+        running = [state.value for state in State if state.has_vm]
+        others = (
+            sa.select(CONTAINERS)
+            .where(CONTAINERS.c.ready.is_(True))
+            .where(CONTAINERS.c.state.in_(running), CONTAINERS.c.id != record.id)
+        )
+        async with self._store.transaction() as connection:
+            limits = await limits_now(connection)
+            sizes = [size_of(record_of(row)) for row in await connection.execute(others)]
+            limits.admit_vm(wanted, pool, sizes)
+            await connection.execute(
+                CONTAINERS.update()
+                .where(CONTAINERS.c.id == record.id)
+                .values(state=State.STARTING.value)
+            )
+
+    async def _pool(self) -> int:
+        if not self._pool_bytes:
+            self._pool_bytes = (await self._hypervisor.info()).memory_bytes
+        return self._pool_bytes
+
+
+async def limits_now(connection: AsyncConnection) -> Limits:
+    """Return the limits as a transaction sees them."""
+    query = sa.select(FACTS.c.value).where(FACTS.c.name == LIMITS)
+    value = (await connection.execute(query)).scalar()
+    return Limits(**json.loads(value)) if value else Limits()

@@ -1,0 +1,233 @@
+"""Clones that are kept ready: forked and warmed up ahead of demand, without a name or a secret.
+
+What a start costs under emulation is guest code that runs for the first time, and a clone that has
+gone through the motions once has that behind it. It stands still then, and is nobody's until a
+start takes it. None is worth recovering: what an exec before us left is ended.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+
+from portlayer.errors import NotFound, Reason, Unavailable, VicError
+from services.exec.drivers.qemu.hostmemory import MARGIN_BYTES, HostMemory
+from services.exec.drivers.qemu.parents import Parents, load_clone, tether_reports
+from services.exec.drivers.qemu.qmp import QmpError, command
+
+log = logging.getLogger("vic.exec.qemu.ready")
+
+READY_PREFIX = "ready-"
+# A warm-up takes a second on an idle machine; it has the lowest weight on a busy one.
+WARM_SECONDS = 120.0
+# After a clone that could not be made ready; doubled each time in a row.
+RETRY_SECONDS = 5.0
+LONGEST_RETRY_SECONDS = 300.0
+# A container that does little is over soon after its start, and so is who waits for it: while
+# another clone is there for the next start, its replacement leaves the CPUs to both.
+QUIET_SECONDS = 0.5
+# How often the host's memory is looked at while clones wait.
+MEMORY_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class ReadyClone:
+    """A clone that waits."""
+
+    machine_id: str
+    parent_id: str
+
+
+class ReadyClones:
+    """A few clones of one shape, filled up in the background while no start is under way."""
+
+    def __init__(
+        self,
+        agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub",
+        parents: Parents,
+        memory: HostMemory,
+    ) -> None:
+        self._agent = agent
+        self._parents = parents
+        self.memory = memory
+        self._wanted = 0
+        self._shape = b""
+        self._waiting: deque[ReadyClone] = deque()
+        # Starts under way, by boot: they come first.
+        self._starts: set[str] = set()
+        # When the host has been left to the last start, and its container, for long enough.
+        self._quiet_at = 0.0
+        self._changed = asyncio.Event()
+        self._ends: set[asyncio.Task[None]] = set()
+        # Clones that were taken and could not be used.
+        self.failed = 0
+
+    @property
+    def waiting(self) -> int:
+        """Clones that wait for a start."""
+        return len(self._waiting)
+
+    @property
+    def wanted(self) -> int:
+        """Clones that are to wait."""
+        return self._wanted
+
+    def want(self, count: int | None) -> None:
+        """Keep so many from now on, none until this is called; None is as many as suit the host."""
+        self._wanted = self.memory.automatic() if count is None else count
+        self._changed.set()
+
+    def take(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
+        """Return a clone of a shape, the caller's from now on."""
+        if not self._waiting or shape.SerializeToString(deterministic=True) != self._shape:
+            return None
+        self._changed.set()
+        return self._waiting.popleft()
+
+    def give_back(self, clone: ReadyClone) -> None:
+        """Take a clone back that was not used."""
+        self._waiting.append(clone)
+
+    def give_up(self, machine_id: str) -> None:
+        """Take in that a clone could not be used, and end what is left of it."""
+        self.failed += 1
+        self._end_soon(machine_id)
+
+    def ended(self, machine_id: str) -> None:
+        """Take in that a machine has ended."""
+        for clone in [one for one in self._waiting if one.machine_id == machine_id]:
+            log.warning("a ready clone has ended by itself", extra={"machine": machine_id})
+            self._waiting.remove(clone)
+            self._changed.set()
+
+    def hold_back(self, boot_id: str) -> None:
+        """Begin no preparation until a start is done."""
+        self._starts.add(boot_id)
+
+    def let_go(self, boot_id: str) -> None:
+        """Tell that a start is done, or given up. Idempotent."""
+        if boot_id in self._starts:
+            self._quiet_at = time.monotonic() + QUIET_SECONDS
+        self._starts.discard(boot_id)
+        self._changed.set()
+
+    def _pause(self) -> float:
+        """Return for how many seconds more a replacement can wait, as another clone still does."""
+        return self._quiet_at - time.monotonic() if self._waiting else 0.0
+
+    async def keep(self, shape: hostagent_pb2.Shape) -> None:
+        """End what was left by an exec before us, then keep clones of a shape ready for ever."""
+        self._shape = shape.SerializeToString(deterministic=True)
+        retry = RETRY_SECONDS
+        swept = False
+        while True:
+            self._changed.clear()
+            try:
+                if not swept:
+                    await self._sweep()
+                    swept = True
+                await self._fill(shape)
+                retry = RETRY_SECONDS
+            except VicError as error:
+                log.warning("no clone can be made ready: %s", error.message)
+                await asyncio.sleep(retry)
+                retry = min(retry * 2, LONGEST_RETRY_SECONDS)
+                continue
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait for a change; while memory is short, or may become so, look at it now and then."""
+        # Nothing tells of memory running short before it is too late.
+        seconds = MEMORY_SECONDS if self._wanted else None
+        if len(self._waiting) < self._wanted and (pause := self._pause()) > 0:
+            seconds = pause
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _fill(self, shape: hostagent_pb2.Shape) -> None:
+        while True:
+            spare = self.memory.spare()
+            if spare < 0 and self._waiting:
+                log.warning("memory is short: ready clones are given up")
+            kept = 0 if spare < 0 else self._wanted
+            while len(self._waiting) > kept:
+                await self._end(self._waiting.popleft().machine_id)
+            if self._starts or len(self._waiting) >= kept or spare < MARGIN_BYTES:
+                return
+            if self._pause() > 0:
+                return
+            clone = await self._prepare(shape)
+            self._waiting.append(clone)
+            log.info("a clone is ready", extra={"machine": clone.machine_id})
+
+    async def _prepare(self, shape: hostagent_pb2.Shape) -> ReadyClone:
+        """Make a clone, let it warm up, and hold its CPUs."""
+        parent_id = await self._parents.ready(shape)
+        machine_id = READY_PREFIX + secrets.token_hex(8)
+        machine = hostagent_pb2.Machine(
+            machine_id=machine_id,
+            launch_id=machine_id,
+            kind=hostagent_pb2.MACHINE_KIND_READY,
+            shape=shape,
+            parent_id=parent_id,
+        )
+        try:
+            launch = hostagent_pb2.LaunchRequest(machine=machine)
+            running = (await self._agent.Launch(launch)).machine
+            await self._load(running)
+            await command(running.qmp_path, "cont")
+            async with asyncio.timeout(WARM_SECONDS):
+                await tether_reports(self._agent, machine_id, hostagent_pb2.TETHER_STATE_WARM)
+            await command(running.qmp_path, "stop")
+        except TimeoutError as error:
+            self._end_soon(machine_id)
+            raise Unavailable(
+                f"{machine_id} did not warm up within {WARM_SECONDS:.0f} s",
+                Reason.HYPERVISOR_FAILED,
+            ) from error
+        except BaseException:
+            self._end_soon(machine_id)
+            raise
+        return ReadyClone(machine_id, parent_id)
+
+    async def _load(self, running: hostagent_pb2.RunningMachine) -> None:
+        try:
+            await load_clone(running)
+        except (QmpError, TimeoutError):
+            await self._parents.failed(running.parent_id)
+            raise
+        self._parents.worked(running.parent_id)
+
+    async def close(self) -> None:
+        """End all that wait."""
+        for clone in self._waiting:
+            self._end_soon(clone.machine_id)
+        self._waiting.clear()
+        if self._ends:
+            await asyncio.wait(self._ends)
+
+    async def _sweep(self) -> None:
+        for machine in (await self._agent.List(hostagent_pb2.ListRequest())).machines:
+            if machine.machine_id.startswith(READY_PREFIX):
+                await self._end(machine.machine_id)
+
+    def _end_soon(self, machine_id: str) -> None:
+        task = asyncio.create_task(self._end(machine_id), name=f"end {machine_id}")
+        self._ends.add(task)
+        task.add_done_callback(self._ends.discard)
+
+    async def _end(self, machine_id: str) -> None:
+        try:
+            await self._agent.Kill(hostagent_pb2.KillRequest(machine_id=machine_id))
+        except NotFound:
+            return
+        except VicError as error:
+            # The agent, when it is back, ends what waited before.
+            log.warning("the ready clone %s may be left: %s", machine_id, error.message)

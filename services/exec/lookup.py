@@ -1,0 +1,112 @@
+"""Looking containers up in the facet's database."""
+
+from collections.abc import AsyncGenerator, Collection
+from typing import Any
+
+import sqlalchemy as sa
+
+from portlayer.errors import InvalidArgument, NotFound, Reason
+from portlayer.store import Store
+from services.exec.record import Record
+from services.exec.schema import CONTAINERS, record_of
+from services.exec.states import State
+
+# Records read from the database at a time by who may not want all.
+READ_AT_ONCE = 100
+
+
+class Lookup:
+    """The containers as they are read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def resolve(self, reference: str) -> Record:
+        """Return the container of an ID, a name or an unambiguous prefix of an ID.
+
+        Raises NotFound (CONTAINER_NOT_FOUND) and InvalidArgument (AMBIGUOUS_REFERENCE).
+        """
+        name = reference.removeprefix("/")
+        async with self._store.reading() as connection:
+            exact = sa.or_(CONTAINERS.c.id == reference, CONTAINERS.c.name == name)
+            rows = (await connection.execute(_visible().where(exact))).all()
+            if not rows and reference and all(c in "0123456789abcdef" for c in reference):
+                # "g" comes after all digits: a range, which the key's index serves.
+                prefix = CONTAINERS.c.id.between(reference, reference + "g")
+                rows = (await connection.execute(_visible().where(prefix).limit(2))).all()
+        if not rows:
+            raise NotFound(f"No such container: {reference}", Reason.CONTAINER_NOT_FOUND)
+        by_id = [row for row in rows if row.id == reference]
+        if len(rows) > 1 and not by_id:
+            message = f"multiple IDs found with provided prefix: {reference}"
+            raise InvalidArgument(message, Reason.AMBIGUOUS_REFERENCE)
+        return record_of(by_id[0] if by_id else rows[0])
+
+    async def get(self, container_id: str) -> Record | None:
+        """Return the container of a full ID, or None."""
+        async with self._store.reading() as connection:
+            row = (
+                await connection.execute(_visible().where(CONTAINERS.c.id == container_id))
+            ).first()
+        return None if row is None else record_of(row)
+
+    async def select(self, states: Collection[State] = ()) -> list[Record]:
+        """Return all containers, newest first; with states only those in one of them."""
+        query = _visible().order_by(CONTAINERS.c.created_ns.desc())
+        if states:
+            query = query.where(CONTAINERS.c.state.in_([state.value for state in states]))
+        async with self._store.reading() as connection:
+            return [record_of(row) for row in await connection.execute(query)]
+
+    async def newest_first(
+        self, states: Collection[State] = (), *, after: tuple[int, str] | None = None
+    ) -> AsyncGenerator[Record, None]:
+        """Yield the containers, newest first; with ``after`` only those after that position."""
+        at = sa.tuple_(CONTAINERS.c.created_ns, CONTAINERS.c.id)
+        position = after
+        while True:
+            query = _visible().order_by(CONTAINERS.c.created_ns.desc(), CONTAINERS.c.id.desc())
+            if states:
+                query = query.where(CONTAINERS.c.state.in_([state.value for state in states]))
+            if position is not None:
+                query = query.where(at < sa.tuple_(*position))
+            async with self._store.reading() as connection:
+                rows = (await connection.execute(query.limit(READ_AT_ONCE))).all()
+            for row in rows:
+                yield record_of(row)
+            if len(rows) < READ_AT_ONCE:
+                return
+            position = rows[-1].created_ns, rows[-1].id
+
+    async def reserved_ids(self) -> set[str]:
+        """Return the IDs whose Create has not completed."""
+        query = sa.select(CONTAINERS.c.id).where(CONTAINERS.c.ready.is_(False))
+        async with self._store.reading() as connection:
+            return set((await connection.execute(query)).scalars())
+
+    async def known(self, container_id: str) -> bool:
+        """Tell whether there is a record of a full ID, reserved or complete."""
+        query = sa.select(CONTAINERS.c.id).where(CONTAINERS.c.id == container_id)
+        async with self._store.reading() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def running_boots(self) -> set[str]:
+        """Return the boots of the containers that have a VM."""
+        states = [state.value for state in State if state.has_vm]
+        query = sa.select(CONTAINERS.c.boot_id).where(CONTAINERS.c.state.in_(states))
+        async with self._store.reading() as connection:
+            return set((await connection.execute(query)).scalars())
+
+    async def counts(self) -> dict[State, int]:
+        """Return how many containers are in each state."""
+        query = (
+            sa.select(CONTAINERS.c.state, sa.func.count())
+            .where(CONTAINERS.c.ready.is_(True))
+            .group_by(CONTAINERS.c.state)
+        )
+        async with self._store.reading() as connection:
+            return {State(state): count for state, count in await connection.execute(query)}
+
+
+def _visible() -> sa.Select[Any]:
+    return sa.select(CONTAINERS).where(CONTAINERS.c.ready.is_(True))

@@ -1,0 +1,31 @@
+"""What replicas of this service on one database tell one another."""
+
+import asyncio
+import logging
+
+from portlayer.errors import VicError
+from portlayer.neighbours import Neighbours
+from services.exec.eventlog import EventLog
+from services.exec.exits import Exits
+from services.exec.history import EVENTS_CHANNEL
+
+log = logging.getLogger("vic.exec.replicas")
+
+
+async def follow_replicas(neighbours: Neighbours, events: EventLog, exits: Exits) -> None:
+    """Pass on what other replicas have put on record; never returns."""
+    async with asyncio.TaskGroup() as group:
+        looking = asyncio.Event()
+
+        def heard(container_id: str) -> None:
+            events.announce(container_id)
+            looking.set()
+
+        group.create_task(neighbours.listen(EVENTS_CHANNEL, heard))
+        while True:
+            await looking.wait()
+            looking.clear()
+            try:
+                await exits.look_again()
+            except VicError as error:
+                log.warning("cannot look at what the other replicas did: %s", error.message)

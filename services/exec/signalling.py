@@ -1,0 +1,73 @@
+"""Signal: a signal to the init process of a container, whatever else is done to it."""
+
+from vic.interaction.v1 import process_pb2
+
+from portlayer.errors import FailedPrecondition, Reason, VicError
+from services.exec.exits import INIT
+from services.exec.parts import SIGKILL, Parts, check_record
+from services.exec.pausing import Pausing
+from services.exec.record import Record
+from services.exec.signals import parse_signal
+from services.exec.states import State, Verb
+from services.exec.stopping import KILL_SECONDS, Stopping, stop_signal
+
+
+class Signalling:
+    """Sends signals."""
+
+    def __init__(self, parts: Parts, pausing: Pausing, stopping: Stopping) -> None:
+        self._parts = parts
+        self._pausing = pausing
+        self._stopping = stopping
+
+    async def signal(self, container_id: str, signal: str) -> None:
+        """Send a signal to the init process; with SIGKILL return when that has ended.
+
+        It takes no turn: a stop that waits for its time-out must not keep a kill waiting. A paused
+        container goes on where the signal is to end it; any other is kept until it goes on.
+        """
+        number = parse_signal(signal or "KILL")
+        record = await self._parts.current(container_id)
+        check_record(Verb.SIGNAL, record)
+        ends = number in (SIGKILL, stop_signal(record))
+        if ends and not await self._parts.containers.stop_by_hand(record):
+            # It has ended meanwhile.
+            record = await self._parts.current(container_id)
+            check_record(Verb.SIGNAL, record)
+        if record.state is State.RESTARTING:
+            if ends:
+                await self._kill_restart(record, number)
+            return
+        if record.state is State.PAUSED and not ends:
+            if await self._parts.containers.hold_signal(record, number):
+                await self._parts.announce_kill(record, number)
+                return
+            record = await self._parts.current(container_id)
+            check_record(Verb.SIGNAL, record)
+        if record.state is State.PAUSED:
+            record = await self._pausing.go_on(record)
+        await self._parts.announce_kill(record, number)
+        try:
+            await self._parts.peers.processes.Signal(
+                process_pb2.SignalRequest(container_id=record.id, process_id=INIT, signal=number)
+            )
+        except VicError as error:
+            if ends and number != SIGKILL:
+                await self._parts.containers.stop_by_hand(record, False)
+            if error.reason is Reason.NOT_RUNNING:
+                raise FailedPrecondition(
+                    f"cannot kill container: {record.name}: container {record.id} is not running",
+                    state="exited",
+                ) from error
+            if error.reason is not Reason.TETHER_AWAY or number != SIGKILL:
+                raise
+            await self._parts.hypervisor.destroy(record.id, record.boot_id)
+        if number == SIGKILL and not await self._stopping.ends_within(record, KILL_SECONDS):
+            await self._parts.hypervisor.destroy(record.id, record.boot_id)
+
+    async def _kill_restart(self, record: Record, number: int) -> None:
+        """Let a container that waits for its restart, or is being started again, have ended."""
+        async with self._parts.turns.turn(record.id):
+            record = await self._parts.current(record.id)
+            if record.state.has_vm or record.state is State.RESTARTING:
+                await self._stopping.end(record, None, str(number))

@@ -1,0 +1,114 @@
+"""The virtual container host as a whole: what it says of itself, and what it is told."""
+
+from dataclasses import fields, replace
+
+from vic.exec.v1 import exec_pb2
+
+from services.exec.admission import Admission
+from services.exec.drivers import Hypervisor, HypervisorInfo, StartKind
+from services.exec.kernels import Kernels
+from services.exec.lifecycle import Lifecycle
+from services.exec.limits import Limits
+from services.exec.startmode import StartModes
+from services.exec.states import State
+from services.exec.store import Containers
+
+
+class Vch:
+    """Describes and configures a VCH."""
+
+    def __init__(
+        self,
+        instance_id: str,
+        version: str,
+        containers: Containers,
+        admission: Admission,
+        lifecycle: Lifecycle,
+        hypervisor: Hypervisor,
+        modes: StartModes,
+        kernels: Kernels,
+    ) -> None:
+        self._instance_id = instance_id
+        self._version = version
+        self._containers = containers
+        self._admission = admission
+        self._lifecycle = lifecycle
+        self._hypervisor = hypervisor
+        self._modes = modes
+        self._kernels = kernels
+
+    async def info(self) -> exec_pb2.InfoResponse:
+        """Return what ExecService.Info says."""
+        platform = await self._hypervisor.info()
+        counts = await self._containers.counts()
+        paused = counts.get(State.PAUSED, 0)
+        running = sum(counts.get(state, 0) for state in State if state.has_vm) - paused
+        starts = self._lifecycle.starts
+        running_vms = [state for state in State if state.has_vm]
+        given = [
+            record.vm or self._hypervisor.size(record.spec.resources)
+            for record in await self._containers.select(running_vms)
+        ]
+        return exec_pb2.InfoResponse(
+            instance_id=self._instance_id,
+            driver=platform.driver,
+            hypervisor=platform.hypervisor,
+            accelerator=platform.accelerator,
+            accelerator_reason=platform.accelerator_reason,
+            kernel_release=platform.kernel_release,
+            cpus=platform.cpus,
+            memory_bytes=platform.memory_bytes,
+            containers=sum(counts.values()),
+            containers_running=running,
+            containers_paused=paused,
+            containers_stopped=sum(counts.values()) - running - paused,
+            cold_boots=starts[StartKind.COLD_BOOT],
+            instant_clones=starts[StartKind.INSTANT_CLONE],
+            version=self._version,
+            limits=(await self._admission.limits()).message(),
+            vm_memory_bytes=sum(size.memory_bytes for size in given),
+            vm_cpus=sum(size.cpus for size in given),
+            disk_bytes=sum(counts.values()) * self._admission.disk_bytes,
+            ready_clones=starts[StartKind.READY_CLONE],
+            ready_clones_failed=platform.ready_failed,
+            ready_clones_waiting=platform.ready_waiting,
+            start_mode=self._start_mode(platform),
+        )
+
+    async def configure(self, request: exec_pb2.ConfigureRequest) -> exec_pb2.ConfigureResponse:
+        """Change what is asked for, all or nothing. Errors as ExecService.Configure says."""
+        limits = changed_limits(await self._admission.limits(), request)
+        mode = self._modes.mode.changed(request)
+        if request.HasField("ready_clones"):
+            self._modes.check(mode)
+        if request.HasField("kernel"):
+            await self._kernels.check(request.kernel)
+        await self._admission.set_limits(limits)
+        await self._modes.change(mode)
+        if request.HasField("kernel"):
+            await self._kernels.choose(request.kernel)
+        return exec_pb2.ConfigureResponse(
+            limits=limits.message(),
+            start_mode=self._start_mode(await self._hypervisor.info()),
+            kernel=await self._kernels.chosen(),
+        )
+
+    async def try_kernel(self, request: exec_pb2.TryKernelRequest) -> exec_pb2.TryKernelResponse:
+        """Boot a bootstrap image once. Errors as ExecService.TryKernel says."""
+        release = await self._kernels.try_boot(request.digest)
+        return exec_pb2.TryKernelResponse(kernel_release=release)
+
+    def _start_mode(self, platform: HypervisorInfo) -> exec_pb2.StartMode:
+        mode = self._modes.mode
+        return exec_pb2.StartMode(
+            ready_clones=platform.ready_wanted,
+            ready_clones_automatic=mode.ready_clones is None,
+            cold=mode.cold,
+        )
+
+
+def changed_limits(limits: Limits, request: exec_pb2.ConfigureRequest) -> Limits:
+    """Return limits with those that a request has."""
+    given = {field.name: value for field, value in request.ListFields()}
+    names = {field.name for field in fields(Limits)}
+    return replace(limits, **{name: given[name] for name in names & given.keys()})

@@ -1,0 +1,258 @@
+"""Work on the files of running containers: processes of the tether's own, on a process's streams.
+
+So the tar has the flow control of any other output and input, and what nobody reads waits in the
+VM. What comes from there is not trusted: a description is checked before anybody sees it.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from vic.interaction.v1 import interaction_pb2
+from vic.tether.v1 import process_pb2, tether_pb2
+
+from portlayer.errors import (
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    ResourceExhausted,
+    VicError,
+)
+from services.interaction.attach import Read, feed_all, merged
+from services.interaction.execs import LAUNCH_SECONDS
+from services.interaction.launch import Launcher
+from services.interaction.output import Stream
+from services.interaction.processes import FILES, Process
+from services.interaction.race import until_first
+from services.interaction.sessions import Session, not_running
+from services.interaction.streams import OutputQueue
+from services.interaction.timestamps import from_ns
+
+log = logging.getLogger("vic.interaction.files")
+
+Begin = Callable[[interaction_pb2.PathStat], Awaitable[None]]
+"""Takes what a path is, before its first byte."""
+Send = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of a tar."""
+
+# A name and a link's target, 4096 bytes each at most, which JSON may spell six times as long.
+_LONGEST_DESCRIPTION: Final = 64 * 1024
+_LONGEST_REFUSAL: Final = 16 * 1024
+# Each is a process in the VM, with a stream of its tether.
+_MOST_AT_ONCE: Final = 64
+_LARGEST: Final = (1 << 63) - 1
+
+
+class Files:
+    """Describes, reads and writes files of running containers."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+        # The event loop itself keeps no task alive.
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def stat(self, session: Session, path: str) -> interaction_pb2.PathStat:
+        """Describe a path. Raises as the contract says."""
+        task = process_pb2.FileTask(stat=process_pb2.FileStat(path=path))
+        async with self._running(session, task) as work:
+            output = _Output(work)
+            await output.description()
+            await output.rest(_drop)
+            return output.stat
+
+    async def get(self, session: Session, path: str, begin: Begin, send: Send) -> None:
+        """Send a path as tar. Raises as the contract says, also after the first bytes."""
+        task = process_pb2.FileTask(read=process_pb2.FileRead(path=path))
+        async with self._running(session, task) as work:
+            output = _Output(work)
+            await output.description()
+            await begin(output.stat)
+            await output.rest(send)
+
+    async def put(self, session: Session, write: process_pb2.FileWrite, read: Read) -> None:
+        """Unpack a tar. Raises as the contract says."""
+        task = process_pb2.FileTask(write=write)
+        async with self._running(session, task) as work:
+
+            async def confirm() -> None:
+                """Nobody waits for it."""
+
+            await until_first(
+                _Output(work).rest(_drop), feed_all(work.process, read, confirm, tty=False)
+            )
+
+    @asynccontextmanager
+    async def _running(
+        self, session: Session, task: process_pb2.FileTask
+    ) -> "AsyncIterator[_Work]":
+        """Yield the work as it begins. However this ends, nothing of it is left."""
+        if not session.running:
+            raise not_running(session.container_id)
+        busy = sum(process.transient for process in session.processes.values())
+        if busy >= _MOST_AT_ONCE:
+            raise ResourceExhausted(f"more than {_MOST_AT_ONCE} copies of one container at once")
+        process = session.prepare(session.boot_id, FILES + secrets.token_hex(32))
+        queue = process.streams.subscribe(frozenset(Stream))
+        spec = process_pb2.ProcessSpec(files=task, stdin=task.HasField("write"))
+        command = tether_pb2.LaunchCommand(process_id=process.process_id, process=spec)
+        launching = asyncio.ensure_future(
+            self._launcher.launch(session, process.boot_id, command, LAUNCH_SECONDS)
+        )
+        try:
+            yield _Work(session, process, queue, launching)
+        finally:
+            process.streams.unsubscribe(queue)
+            ending = asyncio.create_task(self._end(session, process, launching))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+    async def _end(
+        self, session: Session, process: Process, launching: "asyncio.Future[Any]"
+    ) -> None:
+        """See to it that the process ends, also one that is only being started."""
+        try:
+            with suppress(VicError):
+                await launching
+                if process.running:
+                    await self._launcher.signal(session, process.process_id, signal.SIGKILL)
+        finally:
+            session.drop(process)
+
+
+class _Work:
+    """One process that works on files."""
+
+    def __init__(
+        self,
+        session: Session,
+        process: Process,
+        queue: OutputQueue,
+        launching: "asyncio.Future[Any]",
+    ) -> None:
+        self.session = session
+        self.process = process
+        self.queue = queue
+        self._launching = launching
+
+    async def begun(self) -> None:
+        """Return when it runs. Raises what launching raises."""
+        await asyncio.shield(self._launching)
+
+    async def exit_code(self) -> int | None:
+        """Return its exit code when it has ended; None when it was lost."""
+        process = self.process
+        await self.session.changed.wait_for(lambda: process.over)
+        return None if process.exit is None else process.exit.exit_code
+
+
+class _Output:
+    """What such a process says: a description in one line, a tar, and why it failed."""
+
+    def __init__(self, work: _Work) -> None:
+        self._work = work
+        self._head = bytearray()
+        self._refusal = bytearray()
+        self._left = b""
+        self.stat = interaction_pb2.PathStat()
+
+    async def description(self) -> None:
+        """Read the first line. Raises what the work failed with instead."""
+        await self._work.begun()
+        while b"\n" not in self._head:
+            pieces = await self._next()
+            if pieces is None:
+                await self._finish()
+                raise Internal("the agent in the VM has described nothing")
+            self._head += b"".join(pieces)
+            if len(self._head) > _LONGEST_DESCRIPTION and b"\n" not in self._head:
+                raise Internal("the agent in the VM describes a path without end")
+        line, _, left = bytes(self._head).partition(b"\n")
+        self._left = left
+        self.stat = described(line)
+
+    async def rest(self, send: Send) -> None:
+        """Send on what follows. Raises what the work failed with."""
+        await self._work.begun()
+        if self._left:
+            await send(self._left)
+            self._left = b""
+        while (pieces := await self._next()) is not None:
+            for piece in pieces:
+                await send(piece)
+        await self._finish()
+
+    async def _next(self) -> list[bytes] | None:
+        """Return the next of standard output, or None at the end."""
+        chunks = await self._work.queue.take()
+        if not chunks:
+            return None
+        pieces = []
+        for stream, data in merged(chunks):
+            if stream is Stream.STDOUT:
+                pieces.append(data)
+            elif len(self._refusal) < _LONGEST_REFUSAL:
+                self._refusal += data
+        return pieces
+
+    async def _finish(self) -> None:
+        """Return when the work is done. Raises when it has failed."""
+        code = await self._work.exit_code()
+        if code is None or code != 0:
+            raise refusal(bytes(self._refusal))
+
+
+def described(line: bytes) -> interaction_pb2.PathStat:
+    """Return what a tether says of a path. Raises Internal for what can't be."""
+    fields = _json(line)
+    try:
+        return interaction_pb2.PathStat(
+            name=str(fields["name"]),
+            size=_whole(fields["size"]),
+            mode=_whole(fields["mode"]) & 0xFFFF,
+            modified_at=from_ns(_whole(fields["mtime_ns"])),
+            link_target=str(fields["link_target"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise Internal("the agent in the VM describes a path in a way that can't be") from error
+
+
+def refusal(text: bytes) -> VicError:
+    """Return the error that a tether's words are."""
+    fields = _json(text)
+    message = str(fields.get("message") or "the work on the container's files was interrupted")
+    match fields.get("kind"):
+        case "not_found":
+            return NotFound(message, Reason.PATH_NOT_FOUND)
+        case "not_directory":
+            return InvalidArgument(message, Reason.PATH_NOT_DIRECTORY)
+        case "read_only":
+            return PermissionDenied(message, Reason.PATH_READ_ONLY)
+        case "invalid":
+            return InvalidArgument(message, Reason.INVALID_ARCHIVE)
+        case _:
+            return Internal(message)
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or not -_LARGEST <= value <= _LARGEST:
+        raise ValueError("not a whole number")
+    return value
+
+
+async def _drop(data: bytes) -> None:
+    """Nothing is wanted of it."""

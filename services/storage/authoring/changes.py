@@ -1,0 +1,240 @@
+"""Dockerfile instructions that change what an image says about its containers.
+
+`docker import -c` and `docker commit -c` take them. Source: the Dockerfile reference.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from portlayer.errors import InvalidArgument
+from services.storage.authoring.health import health_check
+from services.storage.authoring.words import expand, split
+from services.storage.imagec.config import ContainerDefaults
+
+MAX_CHANGES = 1 << 20
+"""Characters of all instructions of a call."""
+
+_MAX_PORTS = 4096
+_SHELL = ("/bin/sh", "-c")
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([a-z]+))?")
+_SIGNAL = re.compile(r"(?:SIG)?[A-Z][A-Z0-9]{1,9}(?:[+-][0-9]{1,2})?")
+_MAX_SIGNAL = 64
+_PROTOCOLS = ("tcp", "udp", "sctp")
+_NOT_TRIGGERS = ("FROM", "MAINTAINER")
+
+
+def apply_changes(defaults: ContainerDefaults, changes: Iterable[str]) -> ContainerDefaults:
+    """What an image says of its containers once the instructions are carried out in order.
+
+    Raises:
+        InvalidArgument: an instruction isn't one, or isn't one that can be used here; in Docker's
+            words.
+    """
+    text = "\n".join(changes)
+    if len(text) > MAX_CHANGES:
+        raise InvalidArgument(f"changes of more than {MAX_CHANGES} characters")
+    state = _State(defaults)
+    for name, rest in _instructions(text):
+        instruction = _INSTRUCTIONS.get(name)
+        if instruction is None:
+            raise InvalidArgument(f"{name} is not a valid change command")
+        if not rest:
+            raise InvalidArgument(f"{name} requires at least one argument")
+        instruction(state, rest)
+    return state.defaults
+
+
+def _instructions(text: str) -> Iterable[tuple[str, str]]:
+    """Name in capitals, and the rest, of each instruction; lines joined where they end in "\\"."""
+    pending = ""
+    for line in [*text.split("\n"), ""]:
+        stripped = line.strip()
+        if stripped.startswith("#") or (pending and not stripped and line):
+            continue
+        if stripped.endswith("\\"):
+            pending += stripped[:-1]
+            continue
+        whole, pending = (pending + stripped).strip(), ""
+        if whole:
+            name, _, rest = whole.replace("\t", " ", 1).partition(" ")
+            yield name.upper(), rest.strip()
+
+
+@dataclass
+class _State:
+    """What the instructions so far have made."""
+
+    defaults: ContainerDefaults
+    command_given: bool = False
+    """Whether CMD was among them: ENTRYPOINT drops one that was inherited."""
+
+    variables: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.variables = dict(_pair(entry) for entry in self.defaults.env)
+
+    def word(self, text: str) -> str:
+        return expand(text, self.variables)
+
+    def words(self, text: str) -> list[str]:
+        """A list in JSON, or words."""
+        listed = _json_list(text)
+        return [self.word(word) for word in (split(text) if listed is None else listed)]
+
+    def pairs(self, text: str, name: str) -> dict[str, str]:
+        """Read `a=b c=d`, or `a b` for one whose value is the whole rest."""
+        words = split(text)
+        if words and "=" not in words[0]:
+            key, _, value = text.partition(" ")
+            if not value.strip():
+                raise InvalidArgument(f"{name} must have two arguments")
+            return {self.word(key): self.word(value.strip())}
+        found: dict[str, str] = {}
+        for word in words:
+            key, given, value = word.partition("=")
+            if not given:
+                raise InvalidArgument(
+                    f"Syntax error - can't find = in {json.dumps(word)}. "
+                    "Must be of the form: name=value"
+                )
+            key = self.word(key)
+            if not key:
+                raise InvalidArgument(f"{name} names can not be blank")
+            found[key] = self.word(value)
+        return found
+
+    def command(self, text: str) -> tuple[str, ...]:
+        """A command in JSON, or one for the shell."""
+        listed = _json_list(text)
+        if listed is not None:
+            return tuple(listed)
+        return (*(self.defaults.shell or _SHELL), text)
+
+
+def _pair(entry: str) -> tuple[str, str]:
+    name, _, value = entry.partition("=")
+    return name, value
+
+
+def _json_list(text: str) -> list[str] | None:
+    if not text.startswith("["):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return None
+    return value
+
+
+def _cmd(state: _State, rest: str) -> None:
+    state.defaults = replace(state.defaults, command=state.command(rest), args_escaped=False)
+    state.command_given = True
+
+
+def _entrypoint(state: _State, rest: str) -> None:
+    kept = state.defaults.command if state.command_given else ()
+    state.defaults = replace(state.defaults, entrypoint=state.command(rest), command=kept)
+
+
+def _env(state: _State, rest: str) -> None:
+    # All of one instruction see the variables from before it.
+    given = state.pairs(rest, "ENV")
+    state.variables |= given
+    merged = dict(_pair(entry) for entry in state.defaults.env) | given
+    env = tuple(f"{name}={value}" for name, value in merged.items())
+    state.defaults = replace(state.defaults, env=env)
+
+
+def _expose(state: _State, rest: str) -> None:
+    ports = {port for word in split(rest) for port in _ports(state.word(word))}
+    exposed = sorted(ports | set(state.defaults.exposed_ports))
+    state.defaults = replace(state.defaults, exposed_ports=tuple(exposed))
+
+
+def _ports(text: str) -> list[str]:
+    found = _PORTS.fullmatch(text.lower())
+    first = int(found[1]) if found else 0
+    last = int(found[2] or first) if found else 0
+    protocol = (found[3] or "tcp") if found else ""
+    if not 0 < first <= last <= 65535 or last - first >= _MAX_PORTS:
+        raise InvalidArgument(f"invalid containerPort: {text[:100]}")
+    if protocol not in _PROTOCOLS:
+        raise InvalidArgument(f"invalid proto: {protocol[:100]}")
+    return [f"{port}/{protocol}" for port in range(first, last + 1)]
+
+
+def _label(state: _State, rest: str) -> None:
+    labels: Mapping[str, str] = {**state.defaults.labels, **state.pairs(rest, "LABEL")}
+    state.defaults = replace(state.defaults, labels=labels)
+
+
+def _user(state: _State, rest: str) -> None:
+    if len(split(rest)) != 1:
+        raise InvalidArgument("USER requires exactly one argument")
+    state.defaults = replace(state.defaults, user=state.word(rest))
+
+
+def _volume(state: _State, rest: str) -> None:
+    words = [word.strip() for word in state.words(rest)]
+    if not all(words):
+        raise InvalidArgument("VOLUME specified can not be an empty string")
+    volumes = sorted({*state.defaults.volumes, *words})
+    state.defaults = replace(state.defaults, volumes=tuple(volumes))
+
+
+def _workdir(state: _State, rest: str) -> None:
+    path = posixpath.join("/", state.defaults.working_directory, state.word(rest))
+    state.defaults = replace(
+        state.defaults, working_directory="/" + posixpath.normpath(path).lstrip("/")
+    )
+
+
+def _onbuild(state: _State, rest: str) -> None:
+    trigger = rest.split()[0].upper()
+    if trigger == "ONBUILD":
+        raise InvalidArgument("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+    if trigger in _NOT_TRIGGERS:
+        raise InvalidArgument(f"{trigger} isn't allowed as an ONBUILD trigger")
+    state.defaults = replace(state.defaults, on_build=(*state.defaults.on_build, rest))
+
+
+def _stopsignal(state: _State, rest: str) -> None:
+    signal = state.word(rest)
+    number = int(signal) if signal.isdecimal() and len(signal) < 4 else 0
+    if not _SIGNAL.fullmatch(signal.upper()) and not 0 < number <= _MAX_SIGNAL:
+        raise InvalidArgument(f"invalid signal: {signal[:100]}")
+    state.defaults = replace(state.defaults, stop_signal=signal)
+
+
+def _healthcheck(state: _State, rest: str) -> None:
+    state.defaults = replace(state.defaults, health_check=health_check(rest, state.command))
+
+
+def _shell(state: _State, rest: str) -> None:
+    listed = _json_list(rest)
+    if not listed:
+        raise InvalidArgument("SHELL requires the arguments to be in JSON form")
+    state.defaults = replace(state.defaults, shell=tuple(listed))
+
+
+_INSTRUCTIONS: dict[str, Callable[[_State, str], None]] = {
+    "CMD": _cmd,
+    "ENTRYPOINT": _entrypoint,
+    "ENV": _env,
+    "EXPOSE": _expose,
+    "HEALTHCHECK": _healthcheck,
+    "LABEL": _label,
+    "ONBUILD": _onbuild,
+    "SHELL": _shell,
+    "STOPSIGNAL": _stopsignal,
+    "USER": _user,
+    "VOLUME": _volume,
+    "WORKDIR": _workdir,
+}

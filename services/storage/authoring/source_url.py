@@ -1,0 +1,55 @@
+"""A root file system from a web server, for `docker import URL`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import httpx
+
+from portlayer.errors import InvalidArgument, NotFound
+from services.storage.imagec.errors import RegistryUnavailable
+from services.storage.imagec.progress import Progress, Report, Status
+from services.storage.imagec.transport import Transport, web_address
+
+
+def source_address(text: str) -> str:
+    """The URL that a source means: without a scheme it is a host's, as with dockerd.
+
+    Raises:
+        InvalidArgument: it isn't one of http or https.
+    """
+    url = text if "://" in text else f"http://{text}"
+    if web_address(url) is None:
+        raise InvalidArgument(f"invalid source to import from: {text[:200]!r}")
+    return url
+
+
+@asynccontextmanager
+async def downloaded(
+    transport: Transport, url: str, report: Report
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Open what a URL sends; its bytes are reported as they come.
+
+    Raises:
+        NotFound, RegistryUnavailable, HostNotFound.
+    """
+    shown = urlsplit(url)._replace(query="", fragment="").geturl()
+    async with transport.get(url, verify=True, headers={}, authorization=None) as response:
+        if response.status_code != 200:
+            status = f"{response.status_code} {response.reason_phrase}"
+            kind = NotFound if response.status_code == 404 else RegistryUnavailable
+            raise kind(f'failed to fetch "{shown}": {status}')
+        report(Progress("", Status.DOWNLOADING_FROM, text=shown))
+        yield _told(response, report)
+
+
+async def _told(response: httpx.Response, report: Report) -> AsyncIterator[bytes]:
+    length = response.headers.get("Content-Length", "")
+    total = int(length) if length.isdecimal() and len(length) < 19 else 0
+    current = 0
+    async for chunk in response.aiter_raw():
+        current += len(chunk)
+        report(Progress("", Status.IMPORTING, current, total))
+        yield chunk

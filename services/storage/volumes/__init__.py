@@ -1,0 +1,1 @@
+"""Volumes: disks of their own, kept in stores, and who uses them."""

@@ -1,0 +1,79 @@
+"""`docker cp` with a running container: both ways, streams, links, refusals."""
+
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.suite import Suite
+
+pytestmark = pytest.mark.usefixtures("containers")
+
+
+def test_files_go_in_and_out_of_a_running_container(
+    suite: Suite, image: str, tmp_path: Path
+) -> None:
+    suite.ok("run", "-d", "--name", "files", "-u", "1000", image, "sleep", "100000")
+    content = os.urandom(6 << 20)
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/sub/big").write_bytes(content)
+    (tmp_path / "tree/link").symlink_to("/etc/passwd")
+    suite.ok("cp", f"{tmp_path}/tree", "files:/opt-new")
+    told = suite.ok(
+        "exec", "files", "sh", "-c", "sha256sum /opt-new/sub/big; readlink /opt-new/link"
+    )
+    assert told.split()[0] == hashlib.sha256(content).hexdigest()
+    assert told.splitlines()[1] == "/etc/passwd"
+
+    suite.ok("cp", "files:/opt-new/.", f"{tmp_path}/back")
+    assert (tmp_path / "back/sub/big").read_bytes() == content
+    assert os.readlink(tmp_path / "back/link") == "/etc/passwd"
+    suite.ok("cp", "-L", "files:/opt-new/link", f"{tmp_path}/passwd")
+    assert "root:" in (tmp_path / "passwd").read_text()
+
+    # The container's own user is the owner with -a; otherwise the archive says.
+    suite.ok("cp", "-a", f"{tmp_path}/passwd", "files:/tmp/owned")
+    suite.ok("cp", f"{tmp_path}/passwd", "files:/tmp/roots")
+    owners = suite.ok("exec", "files", "stat", "-c", "%u", "/tmp/owned", "/tmp/roots").split()
+    assert owners == ["1000", str(os.getuid())]
+
+    refusals = (
+        (
+            ("cp", "files:/no/such", str(tmp_path)),
+            "Could not find the file /no/such in container files",
+        ),
+        (("cp", "files:/etc/passwd/below", str(tmp_path)), "ot a directory"),
+        (("cp", f"{tmp_path}/tree", "files:/etc/passwd"), "annot copy directory"),
+    )
+    for command, message in refusals:
+        suite.refused(*command, code=1, message=message)
+    evil = io.BytesIO()
+    with tarfile.open(fileobj=evil, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("../../out"))
+    refused = subprocess.run(
+        ["docker", "cp", "-", "files:/tmp"],
+        input=evil.getvalue(),
+        env=suite.environment,
+        capture_output=True,
+    )
+    assert refused.returncode == 1
+    assert b"is outside of" in refused.stderr
+    # What docker cp ran left nothing: the container has its own process alone.
+    rows = suite.ok("top", "files", "-o", "pid,comm").splitlines()[1:]
+    assert [row.split()[-1] for row in rows] == ["sleep"]
+
+    suite.ok("run", "-d", "--name", "fixed", "--read-only", image, "sleep", "100000")
+    suite.refused(
+        "cp",
+        f"{tmp_path}/passwd",
+        "fixed:/etc/",
+        code=1,
+        message="container rootfs is marked read-only",
+    )
+    suite.ok("kill", "fixed")
+    suite.ok("wait", "fixed")
+    suite.refused("cp", "fixed:/etc/passwd", str(tmp_path), code=1, message="not implemented")

@@ -1,0 +1,35 @@
+"""`docker stats` and `docker top` of a real container."""
+
+import json
+
+import pytest
+
+from tests.e2e.suite import Suite
+
+pytestmark = pytest.mark.usefixtures("containers")
+
+
+def test_use_and_processes_of_a_busy_container(suite: Suite, image: str) -> None:
+    script = "while :; do :; done"
+    suite.ok("run", "-d", "--name", "busy", "-m", "64m", image, "sh", "-c", script)
+    suite.ok("create", "--name", "idle", image, "true")
+
+    listed = suite.ok("stats", "--no-stream", "--all", "--format", "json").splitlines()
+    told = {one["Name"]: one for one in map(json.loads, listed)}
+    busy = told["busy"]
+    assert 0 < float(busy["CPUPerc"].rstrip("%")) < 150
+    used, limit = busy["MemUsage"].split(" / ")
+    assert used.endswith("iB")
+    assert used != "0B"
+    assert limit == "64MiB"
+    assert busy["PIDs"] == "1"
+    assert told["idle"]["CPUPerc"] == "0.00%"
+
+    titles, row = suite.ok("top", "busy").splitlines()
+    assert titles.split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    assert row.split()[0] == "root"
+    assert row.endswith(script)
+    assert suite.ok("top", "busy", "-o", "pid,comm").split()[2:] == [row.split()[1], "sh"]
+    refused = suite.docker("top", "busy", "--nope")
+    assert (refused.returncode, "unknown option --nope" in refused.stderr) == (1, True)
+    assert "is not running" in suite.docker("top", "idle").stderr

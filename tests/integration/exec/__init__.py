@@ -1,0 +1,1 @@
+"""The exec facet with what it needs of the outside."""

@@ -1,0 +1,201 @@
+"""Two replicas of exec on one PostgreSQL: each operation once, on either; one may be killed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from vic.exec.v1 import exec_pb2
+
+from portlayer.errors import FailedPrecondition, ResourceExhausted
+from portlayer.store import Store, open_store
+from services.exec.drivers import MachineExited
+from services.exec.exits import Exit
+from services.exec.limits import MIB, Limits
+from services.exec.replicas import follow_replicas
+from services.exec.store import MIGRATIONS
+from tests.databases import postgresql
+from tests.unit.exec.conftest import Facet, FakeFacets, FakeHypervisor, wire
+from tests.unit.exec.test_fault_points import (
+    Fate,
+    Killed,
+    Verb,
+    check_sound,
+    check_usable_and_remove,
+    create,
+    mortal,
+    remove_by_force,
+    settle,
+    start,
+    stop,
+)
+from tests.unit.exec.test_lifecycle import spec
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgresql() as url:
+        yield url
+
+
+@pytest.fixture
+async def stores(database: str) -> AsyncIterator[list[Store]]:
+    opened = [await open_store(database, MIGRATIONS) for _ in range(3)]
+    async with opened[0].transaction() as connection:
+        for table in ("containers", "events", "facts", "watch_positions"):
+            await connection.exec_driver_sql(f"TRUNCATE {table}")
+    yield opened
+    for store in opened:
+        await store.close()
+
+
+class ToldBoth:
+    """The ends of VMs, as both hear of them; of processes one of them hears first."""
+
+    def __init__(self, *facets: Facet) -> None:
+        self._all = [facet.exits for facet in facets]
+
+    async def process_ended(self, container_id: str, boot_id: str, how: Exit) -> None:
+        await self._all[0].process_ended(container_id, boot_id, how)
+
+    async def machine_exited(self, exited: MachineExited) -> None:
+        await asyncio.gather(*(exits.machine_exited(exited) for exits in self._all))
+
+
+class Replicas:
+    """Two facets over one database and the same other facets."""
+
+    def __init__(self, stores: list[Store]) -> None:
+        self.peers, self.hypervisor = FakeFacets(), FakeHypervisor()
+        self.one, self.other = (wire(s, self.peers, self.hypervisor) for s in stores[:2])
+        self.one.exits.caught_up = self.other.exits.caught_up = True
+        self.both = (self.one, self.other)
+        self.tell(*self.both)
+
+    def tell(self, *facets: Facet) -> None:
+        """Have facets hear of ends, the first one first."""
+        told = cast(Any, ToldBoth(*facets))
+        self.peers.exits = self.hypervisor.exits_to = told
+
+
+@pytest.fixture
+async def replicas(stores: list[Store]) -> AsyncIterator[Replicas]:
+    pair = Replicas(stores)
+    following = [
+        asyncio.create_task(follow_replicas(f.store.neighbours, f.events, f.exits))
+        for f in pair.both
+    ]
+    yield pair
+    for task in following:
+        task.cancel()
+    await asyncio.wait(following)
+    for facet in pair.both:
+        await facet.exits.drain()
+    while pair.hypervisor.telling:
+        await asyncio.wait(pair.hypervisor.telling)
+
+
+async def kinds(facet: Facet, container_id: str) -> list[str]:
+    stored = await facet.history.after(0, container_id=container_id)
+    return [exec_pb2.EventKind.Name(e.kind).removeprefix("EVENT_KIND_").lower() for e in stored]
+
+
+async def test_a_name_is_given_once(replicas: Replicas) -> None:
+    made = await asyncio.gather(
+        *(f.creator.create("", spec(name="web")) for f in replicas.both * 4),
+        return_exceptions=True,
+    )
+    assert sum(not isinstance(result, BaseException) for result in made) == 1
+    assert len(replicas.peers.disks) == 1
+
+
+async def test_a_start_and_a_stop_on_both_are_done_once(replicas: Replicas) -> None:
+    ids = [(await replicas.one.creator.create("", spec())).id for _ in range(8)]
+    started = await asyncio.gather(
+        *(f.lifecycle.start(i) for i in ids for f in replicas.both), return_exceptions=True
+    )
+    done = [result for result in started if not isinstance(result, BaseException)]
+    assert len(done) == len(ids)
+    assert all(isinstance(r, FailedPrecondition) for r in started if r not in done)
+    assert set(replicas.hypervisor.machines) == set(ids)
+    assert len(replicas.hypervisor.launched) == len(ids)
+    async with asyncio.timeout(60):
+        await asyncio.gather(
+            *(f.lifecycle.stop(i, 60, "") for i in ids for f in replicas.both),
+            return_exceptions=True,
+        )
+    for container_id in ids:
+        told = await kinds(replicas.one, container_id)
+        assert told == ["create", "start", "kill", "die", "stop"]
+    assert not replicas.hypervisor.machines
+
+
+async def test_a_stop_hears_of_an_end_that_the_other_recorded(replicas: Replicas) -> None:
+    container_id = await replicas.one.run()
+    replicas.peers.exit_on = {}
+    replicas.tell(replicas.other, replicas.one)
+    stopping = asyncio.create_task(replicas.one.lifecycle.stop(container_id, 300, ""))
+    await replicas.peers.signalled.wait()
+    await replicas.peers.end(container_id, 7)
+    async with asyncio.timeout(60):
+        assert (await stopping).exit_code == 7
+
+
+async def test_events_of_one_reach_the_watchers_of_the_other(replicas: Replicas) -> None:
+    newest = await replicas.other.events.newest()
+    async with aclosing(replicas.other.events.follow(newest)) as following:
+        first = asyncio.ensure_future(anext(following))
+        await asyncio.wait({first}, timeout=0.05)
+        made = await replicas.one.creator.create("", spec())
+        async with asyncio.timeout(60):
+            assert (await first).container_id == made.id
+
+
+async def test_limits_hold_for_both_together(replicas: Replicas) -> None:
+    await replicas.one.admission.set_limits(Limits(memory_bytes=1536 * MIB))
+    ids = [(await replicas.one.creator.create("", spec())).id for _ in range(8)]
+    started = await asyncio.gather(
+        *(f.lifecycle.start(i) for i, f in zip(ids, replicas.both * 4, strict=True)),
+        return_exceptions=True,
+    )
+    refused = [result for result in started if isinstance(result, ResourceExhausted)]
+    assert len(refused) == 5
+    assert len(replicas.hypervisor.machines) == 3
+
+
+async def test_what_the_dead_one_held_is_free(stores: list[Store]) -> None:
+    dead, alive = stores[0].neighbours, stores[1].neighbours
+    held, wanted = dead.turn("c"), alive.turn("c")
+    await held.__aenter__()
+    waiting = asyncio.ensure_future(wanted.__aenter__())
+    early, _ = await asyncio.wait({waiting}, timeout=0.2)
+    assert not early
+    await dead.close()
+    async with asyncio.timeout(60):
+        await waiting
+    for turn in (wanted, held):
+        await turn.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("verb", [create, start, stop, remove_by_force])
+async def test_one_that_is_killed_in_the_middle_leaves_it_to_the_other(
+    replicas: Replicas, stores: list[Store], verb: Verb
+) -> None:
+    for step in (2, 4, 6):
+        prepared = (await replicas.other.creator.create("", spec(name="one"))).id
+        if verb in (stop, remove_by_force):
+            await replicas.other.lifecycle.start(prepared)
+        fate = Fate(step)
+        dying = mortal(replace(replicas.one, store=stores[2]), fate)
+        with suppress(Killed, BaseExceptionGroup):
+            await verb(dying, prepared)
+        fate.dead = True
+        # With the process PostgreSQL's side of its connections goes, and its locks with them.
+        await stores[2].neighbours.close()
+        replicas.tell(replicas.other)
+        async with asyncio.timeout(60):
+            await settle(replicas.other)
+            await check_sound(replicas.other)
+            await check_usable_and_remove(replicas.other)

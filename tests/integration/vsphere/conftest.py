@@ -1,0 +1,24 @@
+"""One vCenter for all tests that don't break it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from portlayer.vsphere.session import VCenter
+from tests.vcenter import Simulator, simulator
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Iterator[Simulator]:
+    """A vCenter with a cluster of three hosts, two datastores and two port groups."""
+    with simulator() as running:
+        yield running
+
+
+@pytest.fixture
+async def vcenter(simulated: Simulator) -> AsyncIterator[VCenter]:
+    """A session there."""
+    session = VCenter(simulated.target())
+    await session.open()
+    yield session
+    await session.close()

@@ -1,0 +1,340 @@
+"""The vsphere driver of exec on a vCenter: what it makes, hears of, and leaves alone."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from pyVmomi import SoapAdapter, vim
+from vic.exec.v1 import container_pb2
+from vic.network.v1 import network_pb2
+from vic.storage.v1 import disk_pb2
+
+from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound
+from portlayer.vsphere.properties import read, read_below
+from portlayer.vsphere.session import VCenter
+from services.exec.drivers import MachineExited, MachineSpec
+from services.exec.drivers.vsphere.driver import VsphereHypervisor
+from services.exec.drivers.vsphere.hardware import machine_name
+from services.exec.drivers.vsphere.identity import options, specification
+from services.exec.drivers.vsphere.place import PlaceSettings
+from tests.integration.vsphere.others import end_session, files, find_vm, make_disk
+from tests.vcenter import Simulator, simulator
+
+PLACE = PlaceSettings(
+    folder="/DC0/vm", resource_pool="/DC0/host/DC0_C0/Resources", datastore="LocalDS_0"
+)
+SECONDS = 60.0
+
+
+@pytest.fixture
+async def hypervisor(simulated: Simulator) -> AsyncIterator[VsphereHypervisor]:
+    """The driver, of an instance of its own."""
+    driver = VsphereHypervisor(VCenter(simulated.target()), PLACE, secrets.token_hex(4))
+    await driver.open()
+    yield driver
+    for machine in await driver.inventory():
+        await driver.destroy(machine.container_id)
+    await driver.close()
+
+
+def machine(*, chain: tuple[str, ...] = (), port_group: str = "DC0_DVPG0") -> MachineSpec:
+    """A container VM on one network."""
+    container_id = secrets.token_hex(32)
+    return MachineSpec(
+        container_id=container_id,
+        boot_id=secrets.token_hex(16),
+        spec=container_pb2.ContainerSpec(version=1, name="web", image="busybox"),
+        disk=disk_pb2.Disk(container_id=container_id, chain=chain),
+        endpoints=[network_pb2.Endpoint(mac_address="02:56:49:43:00:01", port_group=port_group)],
+        tether_endpoint="",
+        tether_server_name="",
+    )
+
+
+async def start(hypervisor: VsphereHypervisor, made: MachineSpec) -> None:
+    """Create and run."""
+    await hypervisor.create(made)
+    await hypervisor.load(made.container_id, made.boot_id)
+    await hypervisor.run(made.container_id, made.boot_id)
+
+
+async def end_of(hypervisor: VsphereHypervisor, made: MachineSpec) -> tuple[int, MachineExited]:
+    """Wait for a VM's end."""
+    async with asyncio.timeout(SECONDS):
+        async for position, exited in hypervisor.exits(0):
+            if exited is not None and exited.boot_id == made.boot_id:
+                return position, exited
+    raise AssertionError("the ends have ended")
+
+
+async def caught_up(hypervisor: VsphereHypervisor, vcenter: VCenter) -> None:
+    """Wait until the driver has heard of all that was so far: of the end of a VM after it."""
+    last = machine()
+    await start(hypervisor, last)
+    vm = await vm_of(vcenter, last)
+    await vcenter.finish(lambda _: vm.PowerOffVM_Task())
+    await end_of(hypervisor, last)
+    await hypervisor.destroy(last.container_id)
+
+
+async def ended(hypervisor: VsphereHypervisor) -> set[str]:
+    """Containers whose ends are told and not forgotten."""
+    told = set()
+    async for _, exited in hypervisor.exits(0):
+        if exited is None:
+            break
+        told.add(exited.container_id)
+    return told
+
+
+async def running(hypervisor: VsphereHypervisor) -> set[tuple[str, str]]:
+    """Containers and boots in the inventory."""
+    return {(m.container_id, m.boot_id) for m in await hypervisor.inventory()}
+
+
+async def vm_of(vcenter: VCenter, made: MachineSpec) -> vim.VirtualMachine:
+    """The VM in vCenter."""
+    vm = await find_vm(vcenter, machine_name(made))
+    assert vm is not None
+    return vm
+
+
+async def test_a_vm_is_made_runs_ends_and_leaves_its_disk(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    disk = f"[LocalDS_0] {secrets.token_hex(4)}.vmdk"
+    await make_disk(vcenter, disk)
+    made = machine(chain=(disk,))
+    await start(hypervisor, made)
+    vm = await vm_of(vcenter, made)
+    paths = ["config.hardware.device", "config.extraConfig", "runtime.powerState"]
+    ((_, told),) = await vcenter.call(
+        lambda content: read(content, [vm], vim.VirtualMachine, paths)
+    )
+    assert told["runtime.powerState"] == "poweredOn"
+    devices = told["config.hardware.device"]
+    cards = [d for d in devices if isinstance(d, vim.vm.device.VirtualEthernetCard)]
+    assert [card.macAddress for card in cards] == ["02:56:49:43:00:01"]
+    disks = [d for d in devices if isinstance(d, vim.vm.device.VirtualDisk)]
+    assert [getattr(d.backing, "fileName", "") for d in disks] == [disk]
+    assert specification(options(told["config.extraConfig"])) == made.spec
+
+    # Somebody else powers it off; the tether has written its record before.
+    record = vim.option.OptionValue(key="guestinfo.vic.exit", value='{"exit_code": 3}')
+    written = vim.vm.ConfigSpec(extraConfig=[record])
+    await vcenter.finish(lambda _: vm.ReconfigVM_Task(written))
+    await vcenter.finish(lambda _: vm.PowerOffVM_Task())
+    position, exited = await end_of(hypervisor, made)
+    assert exited.container_id == made.container_id
+    assert (exited.exit_record, exited.detail) == (b'{"exit_code": 3}', "powered off")
+    assert await running(hypervisor) == set()
+
+    await hypervisor.forget_exits(position)
+    assert await find_vm(vcenter, machine_name(made)) is None
+    assert disk.rpartition(" ")[2] in await files(vcenter, "[LocalDS_0]")
+
+
+async def test_making_a_vm_again_makes_none(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    made = machine()
+    await hypervisor.create(made)
+    await hypervisor.create(made)
+    found = await vcenter.call(
+        lambda content: read_below(content, content.rootFolder, vim.VirtualMachine, ["name"])
+    )
+    assert [told["name"] for _, told in found].count(machine_name(made)) == 1
+    # It is off because it has not run yet; that is no end, and no VM that runs.
+    assert await running(hypervisor) == set()
+    await hypervisor.destroy(made.container_id, made.boot_id)
+    assert await find_vm(vcenter, machine_name(made)) is None
+    await hypervisor.destroy(made.container_id, made.boot_id)
+
+
+async def test_a_container_starts_again_before_its_former_vm_is_forgotten(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    former = machine()
+    await start(hypervisor, former)
+    again = replace(former, boot_id=secrets.token_hex(16))
+    with pytest.raises(FailedPrecondition, match="still runs"):
+        await hypervisor.create(again)
+    vm = await vm_of(vcenter, former)
+    await vcenter.finish(lambda _: vm.PowerOffVM_Task())
+    position, _ = await end_of(hypervisor, former)
+    await start(hypervisor, again)
+    await hypervisor.forget_exits(position)
+    assert await running(hypervisor) == {(again.container_id, again.boot_id)}
+
+
+async def test_a_vm_that_is_deleted_behind_our_back_has_ended(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    made = machine()
+    await start(hypervisor, made)
+    await caught_up(hypervisor, vcenter)
+    vm = await vm_of(vcenter, made)
+    await vcenter.finish(lambda _: vm.PowerOffVM_Task())
+    await vcenter.finish(lambda _: vm.Destroy_Task())
+    position, exited = await end_of(hypervisor, made)
+    assert exited.container_id == made.container_id
+    await hypervisor.forget_exits(position)
+
+
+async def test_a_vm_that_moves_to_another_host_runs_on(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    moved = machine()
+    await start(hypervisor, moved)
+    vm = await vm_of(vcenter, moved)
+    ((_, told),) = await vcenter.call(
+        lambda content: read(content, [vm], vim.VirtualMachine, ["runtime.host"])
+    )
+    hosts = await vcenter.call(
+        lambda content: read_below(content, content.rootFolder, vim.HostSystem, ["name"])
+    )
+    former = told["runtime.host"]._GetMoId()
+    other = next(host for host, _ in hosts if host._GetMoId() != former)
+    await vcenter.finish(lambda _: vm.RelocateVM_Task(vim.vm.RelocateSpec(host=other)))
+    await caught_up(hypervisor, vcenter)
+    assert moved.container_id not in await ended(hypervisor)
+    assert (moved.container_id, moved.boot_id) in await running(hypervisor)
+
+
+async def test_what_ends_while_nobody_listens_is_known_afterwards(
+    simulated: Simulator, vcenter: VCenter
+) -> None:
+    instance_id = secrets.token_hex(4)
+    driver = VsphereHypervisor(VCenter(simulated.target()), PLACE, instance_id)
+    await driver.open()
+    made, survivor = machine(), machine()
+    await start(driver, made)
+    await start(driver, survivor)
+    await driver.close()
+    vm = await vm_of(vcenter, made)
+    await vcenter.finish(lambda _: vm.PowerOffVM_Task())
+
+    again = VsphereHypervisor(VCenter(simulated.target()), PLACE, instance_id)
+    await again.open()
+    _, exited = await end_of(again, made)
+    assert exited.container_id == made.container_id
+    assert await running(again) == {(survivor.container_id, survivor.boot_id)}
+    for left in (made, survivor):
+        await again.destroy(left.container_id)
+        assert await find_vm(vcenter, machine_name(left)) is None
+    await again.close()
+
+
+async def test_ends_are_heard_of_after_the_session_was_ended(
+    simulated: Simulator, vcenter: VCenter
+) -> None:
+    session = VCenter(simulated.target())
+    driver = VsphereHypervisor(session, PLACE, secrets.token_hex(4))
+    await driver.open()
+    made = machine()
+    await start(driver, made)
+    await end_session(simulated, session)
+    vm = await vm_of(vcenter, made)
+    await vcenter.finish(lambda _: vm.PowerOffVM_Task())
+    await end_of(driver, made)
+    await driver.destroy(made.container_id)
+    await driver.close()
+
+
+async def test_a_vm_is_suspended_and_goes_on(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    made = machine()
+    await start(hypervisor, made)
+    power = ["runtime.powerState"]
+    vm = await vm_of(vcenter, made)
+    look = partial(read, objects=[vm], kind=vim.VirtualMachine, paths=power)
+    await hypervisor.pause(made.container_id)
+    ((_, told),) = await vcenter.call(look)
+    assert told["runtime.powerState"] == "suspended"
+    assert (made.container_id, made.boot_id) in await running(hypervisor)
+    await hypervisor.unpause(made.container_id)
+    ((_, told),) = await vcenter.call(look)
+    assert told["runtime.powerState"] == "poweredOn"
+    with pytest.raises(FailedPrecondition):
+        await hypervisor.pause(secrets.token_hex(32))
+
+
+async def test_another_instances_vms_are_left_alone(
+    simulated: Simulator, hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    other = VsphereHypervisor(VCenter(simulated.target()), PLACE, secrets.token_hex(4))
+    await other.open()
+    made = machine()
+    await start(other, made)
+    await hypervisor.destroy(made.container_id)
+    await hypervisor.destroy(made.container_id, made.boot_id)
+    assert await running(hypervisor) == set()
+    assert await running(other) == {(made.container_id, made.boot_id)}
+    # The same container made by us would have the name of a VM that isn't ours.
+    with pytest.raises(AlreadyExists, match="not ours"):
+        await hypervisor.create(made)
+    await other.destroy(made.container_id)
+    await other.close()
+
+
+async def test_a_port_group_that_is_not_there_is_named(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    made = machine(port_group="nowhere")
+    with pytest.raises(FailedPrecondition, match="nowhere"):
+        await hypervisor.create(made)
+    assert await find_vm(vcenter, machine_name(made)) is None
+
+
+async def test_running_what_was_not_made_is_refused(hypervisor: VsphereHypervisor) -> None:
+    with pytest.raises(NotFound):
+        await hypervisor.run(secrets.token_hex(32), secrets.token_hex(16))
+
+
+async def test_all_that_is_wrong_with_a_place_is_said_at_once(simulated: Simulator) -> None:
+    wrong = PlaceSettings(
+        folder="/DC0/vm/none", resource_pool=PLACE.resource_pool, datastore="tape"
+    )
+    driver = VsphereHypervisor(VCenter(simulated.target()), wrong, "0a1b2c3d")
+    with pytest.raises(FailedPrecondition) as error:
+        await driver.open()
+    await driver.close()
+    assert "/DC0/vm/none" in error.value.message
+    assert "tape" in error.value.message
+    assert "LocalDS_0, LocalDS_1" in error.value.message
+
+
+async def test_info_tells_what_the_cluster_has(hypervisor: VsphereHypervisor) -> None:
+    info = await hypervisor.info()
+    assert info.driver == "vsphere"
+    assert "vCenter" in info.hypervisor
+    assert info.cpus > 0
+    assert info.memory_bytes > 0
+
+
+async def test_the_number_of_calls_does_not_grow_with_the_inventory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    invoke: Callable[..., object] = SoapAdapter.SoapStubAdapter.InvokeMethod
+
+    def count(self: Any, mo: object, info: Any, *rest: object) -> object:
+        calls.append(info.name)
+        return invoke(self, mo, info, *rest)
+
+    monkeypatch.setattr(SoapAdapter.SoapStubAdapter, "InvokeMethod", count)
+    counts = []
+    for size in (0, 100):
+        with simulator("-machines", str(size)) as vcenter:
+            calls.clear()
+            driver = VsphereHypervisor(VCenter(vcenter.target()), PLACE, "0a1b2c3d")
+            await driver.open()
+            await driver.info()
+            counts.append(sorted(c for c in calls if c != "WaitForUpdatesEx"))
+            await driver.close()
+    assert counts[0] == counts[1]

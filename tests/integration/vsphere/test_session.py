@@ -1,0 +1,110 @@
+"""The session with a vCenter: whom it believes, what it survives, what it says."""
+
+from dataclasses import replace
+
+import pytest
+from pyVmomi import vim
+
+from portlayer.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from portlayer.vsphere.properties import read_below
+from portlayer.vsphere.session import VCenter
+from portlayer.vsphere.target import Target, colons
+from tests.integration.vsphere.others import end_session
+from tests.vcenter import PASSWORD, Simulator, make_certificate, simulator
+
+
+async def names(vcenter: VCenter, *, repeatable: bool = True) -> list[str]:
+    """All hosts' names."""
+    found = await vcenter.call(
+        lambda content: read_below(content, content.rootFolder, vim.HostSystem, ["name"]),
+        repeatable=repeatable,
+    )
+    return sorted(told["name"] for _, told in found)
+
+
+async def refusal(target: Target) -> str:
+    """What a login that fails says."""
+    vcenter = VCenter(target)
+    try:
+        with pytest.raises(
+            (Unavailable, Unauthenticated, InvalidArgument, FailedPrecondition)
+        ) as e:
+            await vcenter.open()
+    finally:
+        await vcenter.close()
+    assert PASSWORD not in str(e.value)
+    return e.value.message
+
+
+async def test_a_certificate_is_believed_by_its_thumbprint(simulated: Simulator) -> None:
+    target = simulated.target()
+    for written in (target.thumbprint, colons(target.thumbprint)):
+        vcenter = VCenter(replace(target, thumbprint=written))
+        await vcenter.open()
+        assert "DC0_C0_H0" in await names(vcenter)
+        await vcenter.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.0.0.1", "localhost"])
+async def test_another_certificate_is_refused_and_named(host: str) -> None:
+    # Also where pyvmomi by itself would not look.
+    with simulator("-listen", f"{host}:0") as other:
+        target = replace(other.target(thumbprint=make_certificate().thumbprint), host=host)
+        message = await refusal(target)
+        assert colons(other.certificate.thumbprint) in message
+
+
+async def test_without_a_thumbprint_an_authority_must_vouch(simulated: Simulator) -> None:
+    assert "not who it should be" in await refusal(simulated.target(thumbprint=""))
+
+
+async def test_what_is_wrong_with_a_target_is_said_in_a_line(simulated: Simulator) -> None:
+    target = simulated.target()
+    assert "InvalidLogin" in await refusal(simulated.target(password="wrong"))
+    assert "64 hexadecimal digits" in await refusal(replace(target, thumbprint="12:34"))
+    assert "can't be reached" in await refusal(replace(target, port=1))
+    gone = replace(target, password_file=target.password_file.with_name("gone"))
+    assert "password file" in await refusal(gone)
+    assert "authorities" in await refusal(
+        replace(target, thumbprint="", ca_file=gone.password_file)
+    )
+
+
+async def test_a_session_that_was_ended_is_renewed(simulated: Simulator, vcenter: VCenter) -> None:
+    await end_session(simulated, vcenter)
+    # Not repeatable, and repeated all the same: it was refused, so it has done nothing.
+    assert await names(vcenter, repeatable=False)
+
+
+async def test_a_restart_of_vcenter_is_survived_by_what_may_be_repeated() -> None:
+    with simulator() as restarted:
+        vcenter = VCenter(restarted.target())
+        await vcenter.open()
+        restarted.stop()
+        with pytest.raises(Unavailable):
+            await names(vcenter)
+        restarted.start()
+        assert await names(vcenter)
+        await vcenter.close()
+
+
+async def test_a_fault_of_a_task_is_the_callers(vcenter: VCenter) -> None:
+    (found,) = await vcenter.call(
+        lambda content: read_below(content, content.rootFolder, vim.Datacenter, ["vmFolder"])
+    )
+    folder = found[1]["vmFolder"]
+    missing = vim.VirtualMachine("vm-0", folder._stub)
+    with pytest.raises(NotFound) as error:
+        await vcenter.finish(lambda _: missing.PowerOnVM_Task())
+    assert "ManagedObjectNotFound" in error.value.message
+
+
+async def test_an_old_vcenter_is_refused() -> None:
+    with simulator("-api-version", "6.5") as old:
+        assert "6.7 or later" in await refusal(old.target())

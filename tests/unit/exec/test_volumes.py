@@ -1,0 +1,199 @@
+"""Volumes in a container's life: reserved, attached, flushed, given back, also after a crash."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from vic.exec.v1 import container_pb2
+
+from portlayer.errors import (
+    FailedPrecondition,
+    NotFound,
+    Reason,
+    Unavailable,
+    VicError,
+    leaf_error,
+)
+from services.exec.states import State
+from tests.unit.exec.conftest import Facet
+from tests.unit.exec.test_lifecycle import spec
+
+MOUNT = container_pb2.Mount(kind=container_pb2.MOUNT_KIND_VOLUME, source="data", target="/data")
+
+
+async def run(facet: Facet, **fields: Any) -> str:
+    return await facet.run(mounts=[MOUNT], **fields)
+
+
+async def test_a_volume_is_reserved_attached_and_given_back(facet: Facet) -> None:
+    volumes = facet.peers.volumes
+    record = await facet.creator.create("", spec(mounts=[MOUNT], volumes=["/anonymous"]))
+    uses = volumes.reserved[record.id]
+    assert [(use.name == "data", use.target) for use in uses] == [
+        (True, "/data"),
+        (False, "/anonymous"),
+    ]
+    assert volumes.attached == {}
+    running = await facet.lifecycle.start(record.id)
+    assert volumes.attached == {record.id: running.boot_id}
+    await facet.peers.end(record.id, 0)
+    await facet.exits.drain()
+    assert facet.peers.powered_off == [record.id]
+    assert volumes.attached == {}
+    assert record.id in volumes.reserved, "from the creation to the removal"
+    await facet.lifecycle.remove(record.id, record.id, force=False, volumes=True)
+    assert volumes.released == [(record.id, True)]
+
+
+async def test_anonymous_volumes_stay_unless_they_are_asked_to_go(facet: Facet) -> None:
+    record = await facet.creator.create("", spec(volumes=["/v"]))
+    await facet.lifecycle.remove(record.id, record.id, force=False)
+    assert facet.peers.volumes.released == [(record.id, False)]
+
+
+async def test_a_container_that_is_removed_by_itself_flushes_its_volumes_first(
+    facet: Facet,
+) -> None:
+    plain = await facet.run(auto_remove=True)
+    container_id = await run(facet, auto_remove=True)
+    for one in (plain, container_id):
+        await facet.peers.end(one, 0)
+    await facet.exits.drain()
+    assert facet.peers.powered_off == [container_id]
+    assert facet.peers.volumes.released == [(container_id, True)]
+    assert facet.leftovers() == []
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_forced_removal_flushes_volumes_first(facet: Facet, paused: bool) -> None:
+    container_id = await run(facet)
+    if paused:
+        await facet.lifecycle.pause(container_id)
+    await facet.lifecycle.remove(container_id, container_id, force=True)
+    assert facet.peers.powered_off == [container_id]
+    assert facet.hypervisor.paused == set()
+    await facet.exits.drain()
+    assert facet.leftovers() == []
+
+
+async def test_a_volume_that_another_writes_refuses_the_start(facet: Facet) -> None:
+    record = await facet.creator.create("", spec(mounts=[MOUNT]))
+    message = "volume data is attached to container x"
+    refusal = FailedPrecondition(message, Reason.VOLUME_ATTACHED)
+    facet.peers.volumes.failing["Attach"] = refusal
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - a group, or the error alone
+        await facet.lifecycle.start(record.id)
+    assert leaf_error(caught.value) is refusal
+    after = await facet.containers.resolve(record.id)
+    assert (after.state, after.error) == (State.CREATED, message)
+    await facet.lifecycle.start(record.id)
+
+
+async def test_a_start_waits_for_the_volumes_of_one_that_has_ended(facet: Facet) -> None:
+    volumes = facet.peers.volumes
+    first = await run(facet)
+    second = await facet.creator.create("", spec(mounts=[MOUNT]))
+    holder = await facet.containers.resolve(first)
+    refusal = FailedPrecondition("attached", Reason.VOLUME_ATTACHED, container=first)
+    volumes.failing["Attach"] = refusal
+    with pytest.raises((VicError, ExceptionGroup)):
+        await facet.lifecycle.start(second.id)
+    # Its process has ended, and its VM is about to go.
+    async with facet.turns.turn(first):
+        await facet.peers.end(first, 0)
+        volumes.failing["Attach"] = refusal
+        starting = asyncio.create_task(facet.lifecycle.start(second.id))
+        done, _ = await asyncio.wait({starting}, timeout=0.1)
+        assert not done
+        assert volumes.attached == {first: holder.boot_id}
+    async with asyncio.timeout(60):
+        running = await starting
+    assert volumes.attached == {second.id: running.boot_id}
+
+
+@pytest.mark.parametrize("step", ["create", "load", "run"])
+async def test_a_start_that_fails_gives_its_volumes_back(facet: Facet, step: str) -> None:
+    record = await facet.creator.create("", spec(mounts=[MOUNT]))
+    facet.hypervisor.failing[step] = Unavailable("broken", Reason.HYPERVISOR_FAILED)
+    with pytest.raises((VicError, ExceptionGroup)):
+        await facet.lifecycle.start(record.id)
+    assert facet.peers.volumes.attached == {}
+    assert not facet.hypervisor.machines
+
+
+async def test_volumes_of_a_vm_that_may_run_are_kept_for_it(facet: Facet) -> None:
+    record = await facet.creator.create("", spec(mounts=[MOUNT]))
+    facet.peers.failing["Bind"] = Unavailable("network is away")
+    away = Unavailable("the host agent is away")
+
+    async def destroy(*_: object) -> None:
+        raise away
+
+    mended = facet.hypervisor.destroy
+    facet.hypervisor.destroy = destroy  # type: ignore[method-assign, assignment]
+    with pytest.raises((VicError, ExceptionGroup)):
+        await facet.lifecycle.start(record.id)
+    assert record.id in facet.peers.volumes.attached
+    facet.hypervisor.destroy = mended  # type: ignore[method-assign]
+    assert await facet.restarted().reconciler.reconcile()
+    assert facet.peers.volumes.attached == {}
+    assert not facet.hypervisor.machines
+
+
+async def test_what_a_killed_exec_attached_is_given_back(facet: Facet) -> None:
+    record = await facet.creator.create("", spec(mounts=[MOUNT]))
+    # Killed between storage's answer and its own record.
+    facet.peers.volumes.attached[record.id] = "lost"
+    assert await facet.restarted().reconciler.reconcile()
+    assert facet.peers.volumes.attached == {}
+    assert record.id in facet.peers.volumes.reserved
+
+
+async def test_a_running_containers_volumes_are_left_alone(facet: Facet) -> None:
+    container_id = await run(facet)
+    attached = dict(facet.peers.volumes.attached)
+    assert attached
+    facet = facet.restarted()
+    assert await facet.reconciler.reconcile()
+    assert facet.peers.volumes.attached == attached
+    await facet.lifecycle.stop(container_id, 0, "")
+
+
+async def test_storage_that_is_away_at_an_exit_is_told_later(facet: Facet) -> None:
+    container_id = await run(facet)
+    facet.peers.volumes.failing["Detach"] = Unavailable("storage is away")
+    await facet.lifecycle.stop(container_id, 0, "")
+    assert container_id in facet.peers.volumes.attached
+    assert await facet.reconciler.reconcile()
+    assert facet.peers.volumes.attached == {}
+
+
+async def test_a_use_that_nobody_has_is_released_with_its_data_kept(facet: Facet) -> None:
+    facet.peers.volumes.reserved["f" * 64] = []
+    assert await facet.reconciler.reconcile()
+    assert facet.peers.volumes.released == [("f" * 64, False)]
+
+
+async def test_a_create_that_fails_releases_what_it_reserved(facet: Facet) -> None:
+    facet.peers.failing["Register"] = Unavailable("interaction is away")
+    with pytest.raises(ExceptionGroup):
+        await facet.creator.create("", spec(mounts=[MOUNT]))
+    assert facet.leftovers() == []
+
+
+async def test_volumes_of_another_container(facet: Facet) -> None:
+    lender = await facet.creator.create("", spec(name="lender", mounts=[MOUNT]))
+    borrower = await facet.creator.create("", spec(volumes_from=["lender:ro"]))
+    (use,) = facet.peers.volumes.reserved[borrower.id]
+    assert (use.name, use.target, use.read_only, use.no_copy) == ("data", "/data", True, True)
+    assert lender.spec.mounts[0].source == "data"
+    with pytest.raises(NotFound, match="No such container: nobody"):
+        await facet.creator.create("", spec(volumes_from=["nobody"]))
+
+
+async def test_many_at_once_hold_nothing_in_the_end(facet: Facet) -> None:
+    containers = await asyncio.gather(*(run(facet, auto_remove=True) for _ in range(5)))
+    await asyncio.gather(*(facet.peers.end(one, 0) for one in containers))
+    await facet.exits.drain()
+    assert facet.peers.volumes.attached == {}
+    assert facet.leftovers() == []

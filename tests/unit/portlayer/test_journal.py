@@ -1,0 +1,103 @@
+"""A journal of events: in order, exactly once, bounded, through restarts."""
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from portlayer.errors import OutOfRange, Reason, Unavailable
+from portlayer.journal import Entry, Journal
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
+
+
+async def read(journal: Journal, after: int, count: int, **bounds: int) -> list[str]:
+    async with asyncio.timeout(60), aclosing(journal.follow(after, **bounds)) as following:
+        return [(await anext(following)).actor for _ in range(count)]
+
+
+async def test_each_watcher_gets_each_event_once_in_order(path: Path) -> None:
+    journal = Journal(path)
+    begin = journal.start_of(0, 0)
+    watching = [asyncio.create_task(read(journal, begin, 4)) for _ in range(3)]
+    for actor in "abcd":
+        journal.add(1, actor)
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*watching) == [list("abcd")] * 3
+
+
+async def test_it_survives_a_restart_and_a_line_that_was_cut(path: Path) -> None:
+    journal = Journal(path)
+    journal.add(1, "a", {"name": "é"})
+    journal.add(2, "b")
+    number = journal.newest
+    with path.open("a") as file:
+        file.write('{"sequence": 3, "ki')
+    again = Journal(path)
+    assert [(e.kind, e.actor, dict(e.attributes)) for e in again] == [
+        (1, "a", {"name": "é"}),
+        (2, "b", {}),
+    ]
+    again.add(3, "c")
+    assert again.newest == number + 1
+    assert [entry.actor for entry in Journal(path)] == ["a", "b", "c"]
+
+
+async def test_it_is_bounded_and_who_fell_behind_is_told(path: Path) -> None:
+    journal = Journal(path, kept=10)
+    begin = journal.newest
+    async with aclosing(journal.follow(begin)) as following:
+        journal.add(1, "first")
+        assert (await anext(following)).actor == "first"
+        for number in range(50):
+            journal.add(1, str(number))
+        with pytest.raises(OutOfRange) as caught:
+            await anext(following)
+    assert caught.value.reason is Reason.HISTORY_LOST
+    with pytest.raises(OutOfRange):
+        journal.start_of(begin, 0)
+    with pytest.raises(OutOfRange):
+        journal.start_of(journal.newest + 1, 0)
+    assert len(list(journal)) == 10
+    assert len(path.read_text().splitlines()) <= 20
+
+
+async def test_since_and_until_are_moments(path: Path) -> None:
+    journal = Journal(path)
+    for actor in "abc":
+        journal.add(1, actor)
+    moments: list[Entry] = list(journal)
+    begin = journal.start_of(0, moments[1].time_ns)
+    bounds = {"since_ns": moments[1].time_ns, "until_ns": moments[1].time_ns}
+    async with aclosing(journal.follow(begin, **bounds)) as following:
+        assert [entry.actor async for entry in following] == ["b"]
+    assert await read(journal, begin, 2, since_ns=moments[1].time_ns) == ["b", "c"]
+
+
+async def test_watchers_leave_when_the_service_stops(path: Path) -> None:
+    journal = Journal(path)
+    waiting = asyncio.create_task(read(journal, journal.newest, 1))
+    await asyncio.sleep(0)
+    journal.end_streams()
+    with pytest.raises(Unavailable):
+        await waiting
+
+
+async def test_a_full_disk_keeps_nothing_from_being_told(path: Path) -> None:
+    journal = Journal(path)
+    begin = journal.newest
+    path.unlink()
+    path.mkdir()
+    journal.add(1, "a")
+    assert await read(journal, begin, 1) == ["a"]
+
+
+@pytest.mark.timeout(60)  # It went round and round once, and no timeout of the loop ends that.
+async def test_a_history_without_events_has_an_end(path: Path) -> None:
+    journal = Journal(path)
+    async with asyncio.timeout(60):
+        assert [entry async for entry in journal.follow(0, since_ns=1, until_ns=1)] == []

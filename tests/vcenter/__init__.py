@@ -1,0 +1,141 @@
+"""A vCenter to test against: Debian's simulator with a main of our own, built and started here.
+
+The simulator is Go source in a Debian package; building it takes half a minute, so what is built is
+kept in ``/var/cache/vic/tests`` by the digest of ``main.go``.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from portlayer.vsphere.target import Target
+
+SOURCE = Path(__file__).with_name("main.go")
+CACHE = Path("/var/cache/vic/tests")
+# Beyond 127.0.0.1, where pyvmomi verifies nothing by itself.
+HOST = "127.0.0.2"
+USER = "operator@vsphere.local"
+PASSWORD = "not to be shown"
+
+
+def build() -> Path:
+    """Return the simulator's program."""
+    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+    program = CACHE / f"vcenter-{digest}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "vcenter.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            _build(program)
+    return program
+
+
+def _build(program: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=CACHE) as made:
+        package = Path(made, "src/vcenter")
+        package.mkdir(parents=True)
+        shutil.copy(SOURCE, package)
+        built = Path(made, "vcenter")
+        environment = os.environ | {
+            "GO111MODULE": "off",
+            "GOFLAGS": "",
+            "GOPATH": f"{made}:/usr/share/gocode",
+            "GOCACHE": f"{made}/cache",
+        }
+        subprocess.run(["go", "build", "-o", built, "vcenter"], check=True, env=environment)
+        built.rename(program)
+
+
+@dataclass
+class Certificate:
+    """A self-signed one, of a host."""
+
+    pem: bytes
+    thumbprint: str
+
+
+def make_certificate(host: str = HOST) -> Certificate:
+    """Make a certificate and key as one PEM text."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return Certificate(pem, certificate.fingerprint(hashes.SHA256()).hex())
+
+
+@dataclass
+class Simulator:
+    """A vCenter that runs."""
+
+    directory: Path
+    certificate: Certificate
+    options: tuple[str, ...]
+    port: int = 0
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start it, on the port it had before, where it had one; its inventory is new."""
+        pem = self.directory / "certificate.pem"
+        pem.write_bytes(self.certificate.pem)
+        command = [str(build()), "-listen", f"{HOST}:{self.port}", "-certificate", str(pem)]
+        command += ["-user", USER, "-password", PASSWORD, *self.options]
+        log = (self.directory / "log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline().decode().rpartition(":")[2])
+
+    def stop(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def target(self, *, password: str = PASSWORD, thumbprint: str | None = None) -> Target:
+        """Return how to log in; pinned, unless another thumbprint is given."""
+        file = self.directory / f"password-{hashlib.sha256(password.encode()).hexdigest()[:8]}"
+        file.write_text(password + "\n")
+        pin = self.certificate.thumbprint if thumbprint is None else thumbprint
+        return Target(HOST, USER, file, self.port, pin)
+
+
+@contextmanager
+def simulator(*options: str) -> Iterator[Simulator]:
+    """Run a vCenter with options of ``main.go``."""
+    with tempfile.TemporaryDirectory() as directory:
+        made = Simulator(Path(directory), make_certificate(), options)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()

@@ -1,0 +1,85 @@
+"""Mounts volumes and tmpfs over the container's root, from inside of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Any
+
+from tether.guestconfig import Mount
+from tether.supervisor import syscalls
+from tether.supervisor.copyup import copy_up
+from tether.supervisor.syscalls import mount
+
+TMPFS_FLAGS = {
+    "ro": syscalls.MS_RDONLY,
+    "nosuid": syscalls.MS_NOSUID,
+    "nodev": syscalls.MS_NODEV,
+    "noexec": syscalls.MS_NOEXEC,
+    "sync": syscalls.MS_SYNCHRONOUS,
+    "dirsync": syscalls.MS_DIRSYNC,
+    "noatime": syscalls.MS_NOATIME,
+    "nodiratime": syscalls.MS_NODIRATIME,
+    "strictatime": syscalls.MS_STRICTATIME,
+}
+"""Words of mount(8)."""
+
+
+def make_mounts(wanted: list[dict[str, Any]], trees: list[int]) -> None:
+    """Make the mounts in their order; ``trees`` are detached mounts, one for each volume.
+
+    The caller sees the container's root as its own, so paths lead nowhere else. Raises OSError.
+    """
+    mounts = [Mount(**fields) for fields in wanted]
+    descriptors = iter(trees)
+    placed = [(one, None if one.disk is None else next(descriptors)) for one in mounts]
+    for one, _ in placed:
+        _refuse_file(one.target)
+    # What the image has must be copied before something is mounted over it.
+    for one, tree in placed:
+        if tree is not None and one.copy_up:
+            _fill(one.target, tree)
+    for one, tree in placed:
+        was_there = _make_target(one.target)
+        if tree is None:
+            _mount_tmpfs(one, was_there=was_there)
+            continue
+        if one.readonly:
+            syscalls.make_read_only(tree)
+        syscalls.move_mount(tree, one.target, follow=True)
+
+
+def _fill(target: str, tree: int) -> None:
+    root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+    try:
+        copy_up(target, root)
+    finally:
+        os.close(root)
+
+
+def _make_target(path: str) -> bool:
+    """Make the directory that is mounted on, where the image has none; whether it has."""
+    if os.path.isdir(path):
+        return True
+    _refuse_file(path)
+    os.makedirs(path, mode=0o755)
+    return False
+
+
+def _refuse_file(path: str) -> None:
+    if os.path.lexists(path) and not os.path.isdir(path):
+        message = f"cannot mount a directory on {path}, which is a file: not a directory"
+        raise NotADirectoryError(errno.ENOTDIR, message)
+
+
+def _mount_tmpfs(wanted: Mount, *, was_there: bool) -> None:
+    flags = syscalls.MS_RDONLY if wanted.readonly else 0
+    for word in wanted.flags:
+        flags |= TMPFS_FLAGS[word]
+    data = wanted.data
+    if was_there:
+        # The image's mode, as under runc, where no other is asked for: the last one counts.
+        mode = stat.S_IMODE(os.stat(wanted.target).st_mode)
+        data = f"mode={mode:o},{data}".rstrip(",")
+    mount("tmpfs", wanted.target, "tmpfs", flags, data)

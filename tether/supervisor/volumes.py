@@ -1,0 +1,160 @@
+"""The disks of volumes: found, mounted for the container, and brought to rest at the end.
+
+The host plugs them in while the machine stands still and tells of none: their controller's LUNs are
+asked for one by one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+from tether.guestconfig import ConfigError, Disk, Mount
+from tether.supervisor import syscalls
+from tether.supervisor.boot import RUN, log
+from tether.supervisor.copyup import COPY_UP_MARK, clear, is_marked
+from tether.supervisor.failures import sentence
+from tether.supervisor.syscalls import MS_RDONLY, MS_REMOUNT, mount
+from tether.supervisor.uevents import DeviceEvents
+
+_HOSTS = Path("/sys/class/scsi_host")
+_DEVICES = Path("/sys/class/scsi_device")
+_DRIVER = "virtio_scsi"
+# The kernel asks a disk some twenty things first, on a host that may be busy with others.
+_DISK_SECONDS = 60.0
+
+_BLKGETSIZE64 = 0x80081272
+_EXT4_IOC_RESIZE_FS = 0x40086610
+_BLOCK = 4096
+_SUPERBLOCK = 1024
+# What a file system may leave unused at its end, where it would hold nothing but metadata.
+_SMALLEST_GROWTH = 32768
+
+
+class Volumes:
+    """The volumes of this VM's container."""
+
+    def __init__(self, directory: Path = RUN / "volumes") -> None:
+        """``directory`` is where they are mounted, out of the container's sight."""
+        self._directory = directory
+        self._writable: list[str] = []
+
+    def attach(self, disks: tuple[Disk, ...]) -> None:
+        """Find and mount the disks, whose LUNs are their places. Raises OSError, ConfigError."""
+        if not disks:
+            return
+        self._directory.mkdir(exist_ok=True)
+        devices = _find(len(disks))
+        for lun, (disk, device) in enumerate(zip(disks, devices, strict=True)):
+            point = self._directory / str(lun)
+            point.mkdir(exist_ok=True)
+            if disk.readonly:
+                # Its journal is empty: the host has looked. The disk couldn't be written anyway.
+                mount(device, str(point), "ext4", MS_RDONLY, "noload")
+                continue
+            mount(device, str(point), "ext4")
+            self._writable.append(str(point))
+            _grow(device, str(point))
+            _undo_copy(str(point))
+
+    def tree(self, wanted: Mount) -> int:
+        """A detached mount of a volume for the container. Raises OSError, ConfigError."""
+        point = self._directory / str(wanted.disk)
+        if not point.is_dir():
+            raise ConfigError(f"mounts: there is no disk {wanted.disk}")
+        if not wanted.subpath:
+            return syscalls.open_tree(str(point))
+        root = os.open(point, os.O_PATH | os.O_CLOEXEC)
+        try:
+            # Links lead nowhere but into the volume itself.
+            below = syscalls.open_in_root(root, wanted.subpath, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            message = f"cannot access path {wanted.subpath} of the volume: {sentence(error)}"
+            raise OSError(error.errno, message) from error
+        finally:
+            os.close(root)
+        try:
+            return syscalls.open_tree_at(below)
+        finally:
+            os.close(below)
+
+    def flush(self) -> None:
+        """Put everything on the disks and leave their file systems clean. Raises OSError."""
+        while self._writable:
+            mount("none", self._writable[-1], flags=MS_REMOUNT | MS_RDONLY)
+            self._writable.pop()
+
+
+def _find(count: int) -> list[str]:
+    """Ask the controller for its disks, and return their device nodes."""
+    host = next(
+        (path for path in _HOSTS.iterdir() if (path / "proc_name").read_text().strip() == _DRIVER),
+        None,
+    )
+    if host is None:
+        raise ConfigError("disks: the machine has no controller for volumes")
+    events = DeviceEvents()
+    try:
+        found = []
+        for lun in range(count):
+            (host / "scan").write_text(f"0 0 {lun}")
+        for lun in range(count):
+            place = _DEVICES / f"{host.name.removeprefix('host')}:0:0:{lun}" / "device" / "block"
+            device = events.until(lambda place=place: _node(place), _DISK_SECONDS)  # type: ignore[misc]
+            if device is None:
+                raise ConfigError(f"disks: the machine has no disk {lun}")
+            found.append(device)
+        return found
+    finally:
+        events.close()
+
+
+def _node(place: Path) -> str | None:
+    """The node of the block device in a place of /sys, once it can be opened."""
+    try:
+        names = os.listdir(place)
+    except FileNotFoundError:
+        return None
+    for name in names:
+        try:
+            os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            # The node is there before the device behind it is.
+            if error.errno not in (errno.ENOENT, errno.ENXIO):
+                raise
+            return None
+        return f"/dev/{name}"
+    return None
+
+
+def _grow(device: str, point: str) -> None:
+    """Let a file system have what its disk was enlarged by; without that it serves as it is."""
+    with open(device, "rb", buffering=0) as disk:
+        size = struct.unpack("=Q", fcntl.ioctl(disk, _BLKGETSIZE64, bytes(8)))[0]
+        disk.seek(_SUPERBLOCK)
+        blocks = struct.unpack_from("<I", disk.read(_SUPERBLOCK), 4)[0]
+    wanted = size // _BLOCK
+    if wanted - blocks < _SMALLEST_GROWTH:
+        return
+    root = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(root, _EXT4_IOC_RESIZE_FS, struct.pack("=Q", wanted))
+    except OSError as error:
+        log(f"a volume can't grow from {blocks} to {wanted} blocks: {error}")
+    finally:
+        os.close(root)
+
+
+def _undo_copy(point: str) -> None:
+    """Empty a volume into which the copy of an image's files was begun and not ended."""
+    root = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if is_marked(root):
+            clear(root)
+            syscalls.sync_file_system(root)
+            os.removexattr(root, COPY_UP_MARK)
+    finally:
+        os.close(root)
