@@ -68,6 +68,15 @@ def data_dirs(slots_dir: Path = SLOTS_DIR) -> list[Path]:
     return found
 
 
+def holds_slot(instance_id: str, data_dir: Path, slot: int, slots_dir: Path = SLOTS_DIR) -> bool:
+    """Tell whether a slot is an instance's at present, or was when all of it was killed.
+
+    The slot that a stopped instance remembers may be another's by now, and with it all that has
+    the slot's number: user IDs, interfaces, the endpoint.
+    """
+    return _read_owner(slots_dir / str(slot)) == _Owner(instance_id, data_dir)
+
+
 def lock_again(descriptor: int) -> None:
     """Take the lock of a claim for this descriptor, where the one that held it has gone."""
     _lock(descriptor)

@@ -35,27 +35,24 @@ class Leftover:
     remove: Callable[[], None]
 
 
-def leftovers(instance: Instance) -> list[Leftover]:
+def leftovers(instance: Instance, *, has_slot: bool) -> list[Leftover]:
     """Return what there is of an instance's processes, interfaces, nftables tables and cgroups.
 
-    In the order in which they can be removed.
+    In the order in which they can be removed. What is known by the slot's number alone is the
+    instance's only while it has the slot.
     """
-    return [
-        *_processes(instance),
-        *_interfaces(instance),
-        *_tables(instance),
-        *_cgroups(instance),
-    ]
+    by_slot = [*_processes(instance), *_interfaces(instance)] if has_slot else []
+    return [*by_slot, *_tables(instance), *_cgroups(instance)]
 
 
-def sweep(instance: Instance) -> list[str]:
+def sweep(instance: Instance, *, has_slot: bool) -> list[str]:
     """Remove all leftovers; returns what could not be removed."""
-    for leftover in leftovers(instance):
+    for leftover in leftovers(instance, has_slot=has_slot):
         try:
             leftover.remove()
         except (OSError, subprocess.CalledProcessError):
             continue  # the second look tells
-    return [leftover.description for leftover in leftovers(instance)]
+    return [leftover.description for leftover in leftovers(instance, has_slot=has_slot)]
 
 
 def _processes(instance: Instance) -> Iterator[Leftover]:

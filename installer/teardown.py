@@ -9,7 +9,7 @@ from installer.endpoint import parse_endpoint
 from installer.instance import Instance
 from installer.launch import service_command, service_environment
 from installer.roles import kind_of
-from installer.slots import SLOTS_DIR
+from installer.slots import SLOTS_DIR, holds_slot
 from installer.sweep import sweep
 from portlayer.identity import Role
 
@@ -21,16 +21,20 @@ Say = Callable[[str], None]
 def tear_down(instance: Instance, say: Say) -> list[str]:
     """Remove an instance's processes, networks, cgroups, sockets and its claim to the slot.
 
-    Returns what could not be removed; the claim is kept then, so that nobody gets a soiled slot.
+    Returns what could not be removed; the claim is kept then, so that nobody gets a soiled slot. Of
+    one that has no slot any more, only what carries its ID is looked for.
     """
-    _tear_down_networks(instance, say)
-    left = sweep(instance)
+    has_slot = holds_slot(instance.id, instance.data_dir, instance.slot)
+    if has_slot:
+        _tear_down_networks(instance, say)
+    left = sweep(instance, has_slot=has_slot)
     shutil.rmtree(instance.volatile_dir, ignore_errors=True)
     for entry in instance.run_dir.iterdir():
         if entry.is_socket():
             entry.unlink()
-    parse_endpoint(instance.options.host).remove()
-    if not left:
+    if has_slot:
+        parse_endpoint(instance.options.host).remove()
+    if has_slot and not left:
         (SLOTS_DIR / str(instance.slot)).unlink(missing_ok=True)
     return left
 

@@ -9,8 +9,8 @@ from contextlib import aclosing
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
-from vic.exec.v1.container_pb2 import Container
-from vic.exec.v1.exec_pb2 import GetRequest
+from vic.exec.v1.container_pb2 import CONTAINER_STATE_PAUSED, Container
+from vic.exec.v1.exec_pb2 import EventKind, GetRequest
 from vic.interaction.v1.interaction_pb2 import (
     GetArchiveRequest,
     GetArchiveResponse,
@@ -21,11 +21,12 @@ from vic.interaction.v1.interaction_pb2 import (
 )
 
 from gateway.call import Call
-from gateway.errors import bad_parameter, describe, not_implemented
+from gateway.errors import ApiError, bad_parameter, describe, not_implemented
 from gateway.facets import Facets, read
 from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
 from gateway.streams import StreamResponse
+from gateway.tellings import tell
 from gateway.translate import states
 from gateway.translate.times import rfc3339
 from portlayer.errors import Internal, Reason, VicError, domain_errors
@@ -58,6 +59,7 @@ class FileRoutes:
             endpoint("HEAD", _PATH, self.stat),
             endpoint("GET", _PATH, self.get),
             endpoint("PUT", _PATH, self.put),
+            endpoint("GET", "/containers/{container:path}/export", self.export),
         ]
 
     async def stat(self, call: Call) -> Response:
@@ -73,17 +75,28 @@ class FileRoutes:
     async def get(self, call: Call) -> Response:
         """Send a path as tar, described in a header."""
         path, container = await self._target(call)
-        request = GetArchiveRequest(container_id=container.id, path=path)
-        messages = read(self._facets.interaction.GetArchive(request))
+        messages = read(
+            self._facets.interaction.GetArchive(
+                GetArchiveRequest(container_id=container.id, path=path)
+            )
+        )
         try:
-            first = await anext(messages, None)
+            stat = await _begun(messages)
         except VicError as error:
             raise _refused(error, call, path) from error
-        if first is None or not first.HasField("stat"):
-            raise Internal("the archive began without its path's description")
+        await tell(self._facets, container.id, EventKind.EVENT_KIND_ARCHIVE_PATH)
         response = StreamResponse(_bytes(messages), "application/x-tar")
-        response.headers[_STAT] = stat_header(first.stat)
+        response.headers[_STAT] = stat_header(stat)
         return response
+
+    async def export(self, call: Call) -> Response:
+        """Send the whole root file system as tar."""
+        container = await self._container(call)
+        request = GetArchiveRequest(container_id=container.id, path="/", export=True)
+        messages = read(self._facets.interaction.GetArchive(request))
+        await _begun(messages)
+        await tell(self._facets, container.id, EventKind.EVENT_KIND_EXPORT)
+        return StreamResponse(_bytes(messages), "application/octet-stream")
 
     async def put(self, call: Call) -> Response:
         """Unpack the body below a path."""
@@ -102,16 +115,27 @@ class FileRoutes:
                 await self._facets.interaction.PutArchive(_upload(call, start))
         except VicError as error:
             raise _refused(error, call, path) from error
+        await tell(self._facets, container.id, EventKind.EVENT_KIND_EXTRACT_TO_DIR)
         return Response()
 
     async def _target(self, call: Call) -> tuple[str, Container]:
         path = call.text("path")
         if not path:
             raise bad_parameter("bad parameter: path cannot be empty")
+        return path, await self._container(call)
+
+    async def _container(self, call: Call) -> Container:
+        """Return a container whose kernel, which knows its files, runs."""
         got = await self._facets.exec.Get(GetRequest(reference=reference(call)))
+        if got.container.status.state == CONTAINER_STATE_PAUSED:
+            raise ApiError(
+                409,
+                f"container {reference(call)} is paused, and with it the kernel that knows its "
+                "files: unpause it first",
+            )
         if not states.is_running(got.container):
             raise not_implemented("copying from or to a container that is not running")
-        return path, got.container
+        return got.container
 
 
 async def _upload(call: Call, start: PutArchiveStart) -> AsyncIterator[PutArchiveRequest]:
@@ -123,6 +147,14 @@ async def _upload(call: Call, start: PutArchiveStart) -> AsyncIterator[PutArchiv
                 yield PutArchiveRequest(data=piece[at : at + _PIECE])
     except ClientDisconnect:
         raise bad_parameter("the client went away before it had sent its request") from None
+
+
+async def _begun(messages: AsyncGenerator[GetArchiveResponse, None]) -> PathStat:
+    """Return the description that comes before a tar. Raises why there is neither."""
+    first = await anext(messages, None)
+    if first is None or not first.HasField("stat"):
+        raise Internal("the archive began without its path's description")
+    return first.stat
 
 
 async def _bytes(

@@ -51,7 +51,6 @@ PUT /volumes/{name}
 
 _NOT_YET = """
 GET /containers/{id:path}/changes
-GET /containers/{id:path}/export
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}

@@ -67,9 +67,11 @@ class Files:
             await output.rest(_drop)
             return output.stat
 
-    async def get(self, session: Session, path: str, begin: Begin, send: Send) -> None:
+    async def get(
+        self, session: Session, wanted: process_pb2.FileRead, begin: Begin, send: Send
+    ) -> None:
         """Send a path as tar. Raises as the contract says, also after the first bytes."""
-        task = process_pb2.FileTask(read=process_pb2.FileRead(path=path))
+        task = process_pb2.FileTask(read=wanted)
         async with self._running(session, task) as work:
             output = _Output(work)
             await output.description()
@@ -213,11 +215,11 @@ def described(line: bytes) -> interaction_pb2.PathStat:
     fields = _json(line)
     try:
         return interaction_pb2.PathStat(
-            name=str(fields["name"]),
+            name=_text(fields["name"]),
             size=_whole(fields["size"]),
             mode=_whole(fields["mode"]) & 0xFFFF,
             modified_at=from_ns(_whole(fields["mtime_ns"])),
-            link_target=str(fields["link_target"]),
+            link_target=_text(fields["link_target"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Internal("the agent in the VM describes a path in a way that can't be") from error
@@ -246,6 +248,11 @@ def _json(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
+
+
+def _text(value: object) -> str:
+    """Return a name; what of it is no UTF-8, which JSON has escaped by itself, is replaced."""
+    return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _whole(value: object) -> int:

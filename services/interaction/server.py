@@ -243,7 +243,8 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         async def send(data: bytes) -> None:
             await context.write(interaction_pb2.GetArchiveResponse(data=data))
 
-        getting = self._files.get(session, request.path, begin, send)
+        wanted = tether_process_pb2.FileRead(path=request.path, export=request.export)
+        getting = self._files.get(session, wanted, begin, send)
         await until_first(getting, self._closing.watch())
 
     async def PutArchive(  # reads the context

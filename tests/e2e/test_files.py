@@ -62,6 +62,19 @@ def test_files_go_in_and_out_of_a_running_container(
     )
     assert refused.returncode == 1
     assert b"is outside of" in refused.stderr
+    # What the kernel makes up is no content, of an export no volume either.
+    for arguments, prefix in ((("export", "files"), ""), (("cp", "files:/", "-"), "/")):
+        sent = subprocess.run(
+            ["docker", *arguments], env=suite.environment, capture_output=True, check=True
+        )
+        with tarfile.open(fileobj=io.BytesIO(sent.stdout)) as tar:
+            names = set(tar.getnames())
+            big = tar.extractfile(f"{prefix}opt-new/sub/big")
+            assert big is not None
+            assert big.read() == content
+        assert {f"{prefix}proc", f"{prefix}etc/passwd"} <= names
+        assert not any(name.startswith((f"{prefix}proc/", f"{prefix}sys/")) for name in names)
+
     # What docker cp ran left nothing: the container has its own process alone.
     rows = suite.ok("top", "files", "-o", "pid,comm").splitlines()[1:]
     assert [row.split()[-1] for row in rows] == ["sleep"]

@@ -140,7 +140,7 @@ def test_an_unknown_container(suite: Suite) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [["--gpus", "all"], ["-p", "8080:80/sctp"], ["-v", "data:/data"]],
+    [["--gpus", "all"], ["-p", "8080:80/sctp"], ["--storage-opt", "size=1g"]],
 )
 def test_an_option_that_is_not_there_yet_is_refused_by_name(
     suite: Suite, image: str, option: list[str]

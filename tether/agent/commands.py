@@ -58,7 +58,9 @@ def _file_request(task: FileTask) -> FileRequest:
     if name == "write":
         write = task.write
         return FileRequest(name, write.path, write.no_overwrite_dir_non_dir, write.owner)
-    return FileRequest(name, task.stat.path if name == "stat" else task.read.path)
+    if name == "read":
+        return FileRequest(name, task.read.path, export=task.read.export)
+    return FileRequest(name, task.stat.path)
 
 
 def sandbox_request(options: SandboxOptions) -> SandboxRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from tether.files.failures import of_system
@@ -19,8 +19,12 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 _NANO = 1_000_000_000
 
 
-def pack(path: str, top: Description, out: IO[bytes]) -> None:
+def pack(path: str, top: Description, out: IO[bytes], *, export: bool = False) -> None:
     """Write everything below a described absolute path, its entries named as Docker names them.
+
+    What the kernel makes up (/proc, /sys and their like) is an empty directory, but for who asks
+    for something there; volumes are gone into. With ``export`` the path's own file system is all
+    there is: what is mounted on it is empty, directory or file, and names begin below the path.
 
     What goes away meanwhile is left out; sockets, which tar has no word for, are too. Memory stays
     flat however large a file and however many there are. Raises FileError.
@@ -38,12 +42,24 @@ def pack(path: str, top: Description, out: IO[bytes]) -> None:
         if not stat.S_ISDIR(top.mode):
             _add(tar, path, name, links)
             return
+        try:
+            device = os.lstat(path).st_dev
+        except OSError as error:
+            raise of_system(error, "lstat", path) from error
+
+        def enters(status: os.stat_result) -> bool:
+            """What has no device of its own, the kernel makes up."""
+            return status.st_dev == device or (not export and os.major(status.st_dev) != 0)
+
         name, top_path = ("", "") if name == "/" else (name, path)
-        for below in _walk(top_path):
-            _add(tar, top_path + below or "/", name + below or "/", links)
+        for below in _walk(top_path, enters):
+            if not export:
+                _add(tar, top_path + below or "/", name + below or "/", links)
+            elif below:
+                _add(tar, top_path + below, below[1:], links, device)
 
 
-def _walk(top: str) -> Iterator[str]:
+def _walk(top: str, enters: Callable[[os.stat_result], bool]) -> Iterator[str]:
     """Every path below, each relative with its leading "/", directories before their entries."""
     yield ""
     waiting = [""]
@@ -58,19 +74,30 @@ def _walk(top: str) -> Iterator[str]:
         for entry in names:
             path = f"{below}/{entry}"
             try:
-                directory = stat.S_ISDIR(os.lstat(top + path).st_mode)
+                status = os.lstat(top + path)
             except _GONE:
                 continue
             yield path
-            if directory:
+            if stat.S_ISDIR(status.st_mode) and enters(status):
                 waiting.append(path)
 
 
-def _add(tar: tarfile.TarFile, path: str, name: str, links: dict[tuple[int, int], str]) -> None:
+def _add(
+    tar: tarfile.TarFile,
+    path: str,
+    name: str,
+    links: dict[tuple[int, int], str],
+    device: int | None = None,
+) -> None:
+    """Add one path; without content where it isn't on the device, if one is given."""
     try:
         status = os.lstat(path)
         member = _member(path, name, status)
         if member is None:
+            return
+        if device not in (None, status.st_dev):
+            member.size = 0
+            tar.addfile(member)
             return
         if member.isreg() and status.st_nlink > 1:
             first = links.setdefault((status.st_dev, status.st_ino), name)

@@ -61,7 +61,8 @@ def do(request: FileRequest, source: IO[bytes], out: IO[bytes]) -> None:
     out.write(json.dumps(fields).encode() + b"\n")
     if request.task == "read":
         # A "." at the end stays, for the entries are to be named so.
-        pack(path if path.endswith("/.") else path.rstrip("/") or "/", top, out)
+        whole = path if path.endswith("/.") else path.rstrip("/") or "/"
+        pack(whole, top, out, export=request.export)
     out.flush()
 
 

@@ -14,6 +14,7 @@ class FileRequest:
     path: str
     no_overwrite_dir_non_dir: bool = False
     owner: str = ""
+    export: bool = False
 
 
 @dataclass(frozen=True)

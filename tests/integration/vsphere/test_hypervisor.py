@@ -1,6 +1,7 @@
 """The vsphere driver of exec on a vCenter: what it makes, hears of, and leaves alone."""
 
 import asyncio
+import base64
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited, MachineSpec
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.exec.drivers.vsphere.hardware import machine_name
-from services.exec.drivers.vsphere.identity import options, specification
+from services.exec.drivers.vsphere.identity import PREFIX, options
 from services.exec.drivers.vsphere.place import PlaceSettings
 from tests.integration.vsphere.others import end_session, files, find_vm, make_disk
 from tests.vcenter import Simulator, simulator
@@ -121,7 +122,8 @@ async def test_a_vm_is_made_runs_ends_and_leaves_its_disk(
     assert [card.macAddress for card in cards] == ["02:56:49:43:00:01"]
     disks = [d for d in devices if isinstance(d, vim.vm.device.VirtualDisk)]
     assert [getattr(d.backing, "fileName", "") for d in disks] == [disk]
-    assert specification(options(told["config.extraConfig"])) == made.spec
+    spec = base64.b64decode(options(told["config.extraConfig"])[f"{PREFIX}spec"])
+    assert container_pb2.ContainerSpec.FromString(spec) == made.spec
 
     # Somebody else powers it off; the tether has written its record before.
     record = vim.option.OptionValue(key="guestinfo.vic.exit", value='{"exit_code": 3}')

@@ -6,6 +6,7 @@ import os
 import stat
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -201,3 +202,60 @@ def test_refusals_have_a_kind(tmp_path: Path) -> None:
         with pytest.raises(FileError) as caught:
             do(request, io.BytesIO(), io.BytesIO())
         assert caught.value.failure is failure
+
+
+@pytest.mark.parametrize(
+    ("device", "export", "expected"),
+    [
+        # /proc and its like have no device; a volume has one.
+        (os.makedev(0, 99), False, ["tree", "tree/file", "tree/mounted"]),
+        (os.makedev(8, 0), False, ["tree", "tree/file", "tree/mounted", "tree/mounted/inner"]),
+        (os.makedev(8, 0), True, ["file", "mounted"]),
+        (None, True, ["file", "mounted", "mounted/inner"]),
+    ],
+)
+def test_what_is_mounted_is_gone_into_where_docker_has_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: int | None,
+    export: bool,
+    expected: list[str],
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "mounted").mkdir(parents=True)
+    (tree / "mounted/inner").touch()
+    (tree / "file").touch()
+    lstat = os.lstat
+
+    def of_another_device(path: str) -> object:
+        status = lstat(path)
+        if device is None or "/mounted" not in path:
+            return status
+        fields = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        return SimpleNamespace(**{**fields, "st_dev": device})
+
+    top = describe(str(tree))
+    monkeypatch.setattr(os, "lstat", of_another_device)
+    monkeypatch.setattr(os.path, "samestat", lambda one, other: True)
+    out = io.BytesIO()
+    pack(str(tree), top, out, export=export)
+    assert sorted(names(out.getvalue())) == expected
+
+
+def test_a_file_that_is_mounted_is_empty_in_an_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hosts").write_text("content")
+    lstat = os.lstat
+
+    def of_another_device(path: str) -> object:
+        status = lstat(path)
+        fields = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        return SimpleNamespace(**{**fields, "st_dev": 99}) if "hosts" in path else status
+
+    top = describe(str(tmp_path))
+    monkeypatch.setattr(os, "lstat", of_another_device)
+    out = io.BytesIO()
+    pack(str(tmp_path), top, out, export=True)
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as tar:
+        assert [(member.name, member.size) for member in tar] == [("hosts", 0)]

@@ -288,12 +288,14 @@ class PathStat(_message.Message):
     def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., mode: _Optional[int] = ..., modified_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., link_target: _Optional[str] = ...) -> None: ...
 
 class GetArchiveRequest(_message.Message):
-    __slots__ = ("container_id", "path")
+    __slots__ = ("container_id", "path", "export")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
+    EXPORT_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     path: str
-    def __init__(self, container_id: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+    export: bool
+    def __init__(self, container_id: _Optional[str] = ..., path: _Optional[str] = ..., export: _Optional[bool] = ...) -> None: ...
 
 class GetArchiveResponse(_message.Message):
     __slots__ = ("stat", "data")

@@ -65,10 +65,12 @@ class FileStat(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class FileRead(_message.Message):
-    __slots__ = ("path",)
+    __slots__ = ("path", "export")
     PATH_FIELD_NUMBER: _ClassVar[int]
+    EXPORT_FIELD_NUMBER: _ClassVar[int]
     path: str
-    def __init__(self, path: _Optional[str] = ...) -> None: ...
+    export: bool
+    def __init__(self, path: _Optional[str] = ..., export: _Optional[bool] = ...) -> None: ...
 
 class FileWrite(_message.Message):
     __slots__ = ("path", "no_overwrite_dir_non_dir", "owner")

@@ -6,12 +6,10 @@ is its exit record, which exec checks.
 """
 
 import base64
-import binascii
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
 from pyVmomi import vim
 from vic.exec.v1 import container_pb2
 
@@ -58,15 +56,6 @@ def decode(options: Mapping[str, str], instance_id: str) -> Identity | None:
     if not container_id or not boot_id:
         return None
     return Identity(instance_id, container_id, boot_id)
-
-
-def specification(options: Mapping[str, str]) -> container_pb2.ContainerSpec | None:
-    """Return the specification that a VM carries, or None where it carries none that is sound."""
-    try:
-        encoded = base64.b64decode(options[PREFIX + "spec"], validate=True)
-        return container_pb2.ContainerSpec.FromString(encoded)
-    except (KeyError, binascii.Error, DecodeError):
-        return None
 
 
 def options(values: Iterable[vim.option.OptionValue] | None) -> dict[str, str]:

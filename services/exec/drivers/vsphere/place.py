@@ -26,7 +26,6 @@ class Place:
 
     folder: vim.Folder
     pool: vim.ResourcePool
-    datastore: vim.Datastore
     datastore_name: str
     cluster: vim.ComputeResource
     networks: dict[str, Backing]
@@ -54,9 +53,8 @@ def find_place(content: vim.ServiceInstanceContent, settings: PlaceSettings) -> 
         )
     if problems or not isinstance(folder, vim.Folder):
         raise _not_there(problems)
-    datastore = datastores[settings.datastore]
     networks = _networks(content, within["network"])
-    return Place(folder, pool, datastore, settings.datastore, cluster, networks)
+    return Place(folder, pool, settings.datastore, cluster, networks)
 
 
 def _not_there(problems: Sequence[str]) -> FailedPrecondition:

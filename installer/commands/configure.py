@@ -1,0 +1,58 @@
+"""`vic configure`."""
+
+import argparse
+
+from installer.commands import READY_CLONES, Commands, take_data_dir
+
+
+def add(commands: Commands) -> None:
+    """Add the verb to the command line."""
+    configure = commands.add_parser(
+        "configure",
+        help="change the limits of a running suite and how its containers start, effective at once",
+    )
+    configure.add_argument("--container-limit", metavar="N", help="containers, or none")
+    configure.add_argument(
+        "--memory-limit", metavar="SIZE", help="memory of the VMs that run, such as 4g, or none"
+    )
+    configure.add_argument(
+        "--cpu-limit", metavar="N", help="virtual CPUs of the VMs that run, or none"
+    )
+    configure.add_argument("--ready-clones", **READY_CLONES)
+    configure.add_argument(
+        "--start",
+        choices=("clone", "cold"),
+        help="whether virtual machines are cloned, or boot by themselves and share no memory",
+    )
+    configure.add_argument(
+        "--kernel", metavar="NAME", help="kernel of VMs whose containers name none, or none"
+    )
+    configure.add_argument(
+        "--storage-limit",
+        metavar="SIZE",
+        help="disks of the containers at their full size, or none",
+    )
+    configure.add_argument(
+        "--memory-overcommit",
+        metavar="FACTOR",
+        help="how many times its memory the host may give to VMs, such as 1.5 (default: 4)",
+    )
+    configure.set_defaults(command=_configure)
+    take_data_dir(configure)
+
+
+def _configure(options: argparse.Namespace) -> int:
+    from installer.configure import configure, tell, wish
+
+    wished = wish(
+        containers=options.container_limit,
+        memory=options.memory_limit,
+        cpus=options.cpu_limit,
+        storage=options.storage_limit,
+        overcommit=options.memory_overcommit,
+        ready_clones=options.ready_clones,
+        start=options.start,
+        kernel=options.kernel,
+    )
+    print(tell(configure(options.data_dir, wished)))
+    return 0

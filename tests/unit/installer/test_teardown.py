@@ -1,0 +1,78 @@
+"""Taking an instance off the host, and nothing of another one."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from installer import slots, sweep, teardown
+from installer.instance import Instance, Options
+from installer.slots import SlotClaim, claim_slot
+
+MINE, OTHERS = "0a1b2c3d", "99999999"
+
+
+@pytest.fixture
+def instance() -> Iterator[Instance]:
+    with tempfile.TemporaryDirectory() as directory:
+        made = Instance(Path(directory), MINE, 3, Options(host=f"unix://{directory}/docker.sock"))
+        made.run_dir.mkdir()
+        yield made
+
+
+@pytest.fixture
+def removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What is taken away, on a host that has everything of slot 3."""
+    gone: list[str] = []
+
+    def found(*names: str) -> object:
+        return lambda instance: [
+            sweep.Leftover(name, lambda name=name: gone.append(name))  # type: ignore[misc]
+            for name in names
+            if name not in gone
+        ]
+
+    monkeypatch.setattr(teardown, "_tear_down_networks", lambda instance, say: gone.append("nets"))
+    monkeypatch.setattr(sweep, "_processes", found("process"))
+    monkeypatch.setattr(sweep, "_interfaces", found("bridge"))
+    monkeypatch.setattr(sweep, "_tables", found("table"))
+    monkeypatch.setattr(sweep, "_cgroups", found("cgroup"))
+    monkeypatch.setattr(teardown, "SLOTS_DIR", tmp_path)
+    monkeypatch.setattr(slots.holds_slot, "__defaults__", (tmp_path,))
+    return gone
+
+
+def claim(slots_dir: Path, instance_id: str, data_dir: Path) -> SlotClaim:
+    """Claim slot 3."""
+    return claim_slot(instance_id, data_dir, 3, slots_dir)
+
+
+def test_all_of_an_instance_goes_with_its_slot(
+    instance: Instance, removed: list[str], tmp_path: Path
+) -> None:
+    claim(tmp_path, MINE, instance.data_dir).drop()
+    assert teardown.tear_down(instance, print) == []
+    assert removed == ["nets", "process", "bridge", "table", "cgroup"]
+    assert not (tmp_path / "3").exists()
+
+
+def test_a_slot_that_is_anothers_by_now_is_left_alone(
+    instance: Instance, removed: list[str], tmp_path: Path
+) -> None:
+    theirs = claim(tmp_path, OTHERS, Path("/var/lib/vic-other"))
+    # Both are told of one endpoint; at present it is the other's.
+    socket = instance.data_dir / "docker.sock"
+    socket.touch()
+    assert teardown.tear_down(instance, print) == []
+    assert removed == ["table", "cgroup"]
+    assert (tmp_path / "3").exists()
+    assert socket.exists()
+    theirs.drop()
+
+
+def test_an_instance_that_was_taken_down_before_has_nothing_by_its_slot(
+    instance: Instance, removed: list[str]
+) -> None:
+    assert teardown.tear_down(instance, print) == []
+    assert removed == ["table", "cgroup"]
