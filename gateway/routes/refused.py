@@ -58,8 +58,6 @@ GET /images/{name:path}/attestations
 POST /commit
 POST /build
 POST /build/cancel
-POST /networks/{id}/connect
-POST /networks/{id}/disconnect
 GET /plugins/privileges
 POST /plugins/pull
 POST /plugins/create

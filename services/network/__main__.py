@@ -46,7 +46,7 @@ def _names(settings: NetworkSettings, networks: Networks, endpoints: Endpoints) 
     def servers() -> list[IPv4Address | IPv6Address]:
         return of_host(settings.dns_servers, networks.subnets())
 
-    answers = Answers(endpoints.directory, endpoints.networks_of)
+    answers = Answers(endpoints.directory, endpoints.networks_of, endpoints.links_of)
     server = NameServer(
         networks.all, answers, Upstream(servers), resolvers_of=endpoints.resolvers_of
     )

@@ -11,11 +11,12 @@ from portlayer.journal import Entry
 from services.network.drivers import Forward, Transport
 from services.network.endpoints import Endpoints
 from services.network.ipam import parse_ipv4
-from services.network.model import Endpoint, Kind, Network, Wish
+from services.network.model import Endpoint, Kind, Network, Reservation, Wish
 from services.network.networks import Networks
 from services.network.plans import Plan
 from services.network.publications import PortWish
 from services.network.resolvers import Resolvers
+from services.network.ways import default_endpoint
 
 _KINDS = {Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE, Kind.NONE: pb.NETWORK_KIND_NONE}
 _TRANSPORTS = {pb.PROTOCOL_TCP: Transport.TCP, pb.PROTOCOL_UDP: Transport.UDP}
@@ -59,6 +60,14 @@ class Encoder:
             )
         message.endpoints.extend(self.endpoints(endpoints, Resolvers()))
         return message
+
+    def reservation(self, reservation: Reservation, resolvers: Resolvers) -> list[pb.Endpoint]:
+        """Return the messages of a container's endpoints, with the one of its default route."""
+        found = self.endpoints(reservation.endpoints, resolvers)
+        default = default_endpoint(reservation, self._networks.get)
+        for message in found:
+            message.default_route = default is not None and message.id == default.id
+        return found
 
     def endpoints(self, endpoints: Iterable[Endpoint], resolvers: Resolvers) -> list[pb.Endpoint]:
         """Return endpoints' messages."""
@@ -128,18 +137,25 @@ def plan(request: pb.CreateRequest) -> Plan:
 
 def wishes(requests: Sequence[pb.EndpointRequest]) -> list[Wish]:
     """Return what a container wants in its networks. Raises NotImplementedYet."""
-    for request in requests:
-        if request.ipv6_address:
-            raise NotImplementedYet("IPv6 addresses are not implemented")
-    return [
-        Wish(
-            network=request.network,
-            ipv4=request.ipv4_address,
-            mac=request.mac_address,
-            aliases=tuple(request.aliases),
-        )
-        for request in requests
-    ]
+    return [wish(request) for request in requests]
+
+
+def wish(request: pb.EndpointRequest) -> Wish:
+    """Return what a container wants in a network. Raises NotImplementedYet, InvalidArgument."""
+    if request.ipv6_address:
+        raise NotImplementedYet("IPv6 addresses are not implemented")
+    for link in request.links:
+        target, _, alias = link.partition(":")
+        if not target or not alias:
+            raise InvalidArgument(f"invalid link {link!r}: CONTAINER:ALIAS is needed")
+    return Wish(
+        network=request.network,
+        ipv4=request.ipv4_address,
+        mac=request.mac_address,
+        aliases=tuple(request.aliases),
+        gateway_priority=request.gateway_priority,
+        links=tuple(request.links),
+    )
 
 
 def resolvers(texts: Sequence[str]) -> list[IPv4Address | IPv6Address]:

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from portlayer.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Reason
@@ -18,6 +18,7 @@ from services.network.networks import Networks
 from services.network.options import ANY_ADDRESS
 from services.network.store import NetworkStore
 from services.network.turns import Turns
+from services.network.ways import default_endpoint
 
 log = logging.getLogger("vic.network.publications")
 
@@ -82,7 +83,8 @@ class Publications:
     async def publish(self, container_id: str, wishes: Sequence[PortWish]) -> tuple[Forward, ...]:
         """Open ports of the host that lead to a container; what it had before is closed.
 
-        A repeated call finds its ports as they are. Raises NotFound (ENDPOINT_NOT_FOUND),
+        A repeated call finds its ports as they are, and leads them to where the container's default
+        route is now. Raises NotFound (ENDPOINT_NOT_FOUND),
         AlreadyExists (PORT_IN_USE), InvalidArgument (INVALID_ADDRESS), FailedPrecondition
         (WRONG_STATE) for a container that no network leads to; nothing is opened then.
         """
@@ -91,8 +93,8 @@ class Publications:
             network, address = self._target(reservation)
             host_address = self._networks.host_address(network)
             known = self.of(container_id)
-            if known and _fit(known, wishes, address, host_address):
-                return known
+            if known and _fit(known, wishes, host_address):
+                return await finish(self._lead(container_id, known, address))
             await self._unpublish(container_id)
             if not wishes:
                 return ()
@@ -123,6 +125,18 @@ class Publications:
         undo.pop_all()
         self._published[container_id] = forwards
 
+    async def _lead(
+        self, container_id: str, known: tuple[Forward, ...], address: IPv4Address
+    ) -> tuple[Forward, ...]:
+        """Let a container's ports lead to another of its addresses."""
+        if all(forward.address == address for forward in known):
+            return known
+        led = tuple(replace(forward, address=address) for forward in known)
+        await self._driver.forward(led, known)
+        await self._store.lead_forwards(container_id, address)
+        self._published[container_id] = led
+        return led
+
     async def _unpublish(self, container_id: str) -> None:
         forwards = self.of(container_id)
         if forwards:
@@ -136,11 +150,10 @@ class Publications:
             self._holds.give_back(_place(forward))
 
     def _target(self, reservation: Reservation) -> tuple[Network, IPv4Address]:
-        """Return the first network of a container that has a way in, and its address there."""
-        for endpoint in reservation.endpoints:
-            network = self._networks.get(endpoint.network_id)
-            if endpoint.ipv4 is not None and not network.management and not network.internal:
-                return network, endpoint.ipv4
+        """Return the network that leads to a container from outside, and its address there."""
+        endpoint = default_endpoint(reservation, self._networks.get)
+        if endpoint is not None and endpoint.ipv4 is not None:
+            return self._networks.get(endpoint.network_id), endpoint.ipv4
         raise FailedPrecondition(
             f"{_failure(reservation)}: it is in no network that can be reached from outside",
             Reason.WRONG_STATE,
@@ -210,12 +223,11 @@ def _clash(one: Forward, other: Forward) -> bool:
 def _fit(
     known: Sequence[Forward],
     wishes: Sequence[PortWish],
-    address: IPv4Address,
     network_address: IPv4Address,
 ) -> bool:
-    """Tell whether published ports are what is wished for."""
+    """Tell whether published ports are what is wished for, wherever they lead."""
     return len(known) == len(wishes) and all(
-        (forward.transport, forward.port, forward.address) == (wish.transport, wish.port, address)
+        (forward.transport, forward.port) == (wish.transport, wish.port)
         and forward.host_address == (wish.host_address or network_address)
         and (not wish.first or wish.first <= forward.host_port <= wish.last)
         for forward, wish in zip(known, wishes, strict=True)

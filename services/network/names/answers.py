@@ -4,7 +4,7 @@ Source: RFC 1035, RFC 2308 (no data), RFC 6891 (EDNS)
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from ipaddress import IPv4Address
 from typing import Final
@@ -37,6 +37,7 @@ MOST_UDP_BYTES = 1232
 TRANSFERS = frozenset({dns.rdatatype.AXFR, dns.rdatatype.IXFR})
 
 NetworksOf = Callable[[Network, IPv4Address], Sequence[Network]]
+LinksOf = Callable[[Network, IPv4Address], Mapping[str, Sequence[tuple[Network, str]]]]
 
 
 class Elsewhere(Enum):
@@ -52,12 +53,14 @@ class Answers:
     """Answers questions of containers about one another.
 
     `networks_of` tells in which networks the asker is, given the one through which it asks: these
-    and no others are looked into.
+    and no others are looked into. `links_of` tells what the asker alone calls others, which comes
+    before all other names.
     """
 
-    def __init__(self, directory: Directory, networks_of: NetworksOf) -> None:
+    def __init__(self, directory: Directory, networks_of: NetworksOf, links_of: LinksOf) -> None:
         self._directory = directory
         self._networks_of = networks_of
+        self._links_of = links_of
 
     def answer(
         self, query: dns.message.Message, network: Network, asker: IPv4Address
@@ -71,7 +74,11 @@ class Answers:
         if question.rdtype == dns.rdatatype.PTR:
             found = self._reverse(query, question.name, networks)
         else:
-            found = self._forward(query, question.name, networks)
+            name = question.name.to_text(omit_final_dot=True)
+            links = self._links_of(network, asker).get(name.lower(), ())
+            linked = (self.resolve([there], target) for there, target in links)
+            addresses = next(filter(None, linked), None) or self.resolve(networks, name)
+            found = _forward(query, question.name, addresses)
         if found is not None:
             return found
         if all(member.internal for member in networks):
@@ -91,19 +98,6 @@ class Answers:
                     random.shuffle(addresses)
                     return addresses
         return []
-
-    def _forward(
-        self, query: dns.message.Message, name: dns.name.Name, networks: Sequence[Network]
-    ) -> dns.message.Message | None:
-        addresses = self.resolve(networks, name.to_text(omit_final_dot=True))
-        if not addresses:
-            return None
-        response = _response(query)
-        if query.question[0].rdtype in (dns.rdatatype.A, dns.rdatatype.ANY):
-            texts = [str(address) for address in addresses]
-            response.answer.append(dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", "A", *texts))
-        # Any other type: the name is known, and has no such data.
-        return response
 
     def _reverse(
         self, query: dns.message.Message, name: dns.name.Name, networks: Sequence[Network]
@@ -126,6 +120,19 @@ class Answers:
             )
             return response
         return None
+
+
+def _forward(
+    query: dns.message.Message, name: dns.name.Name, addresses: Sequence[IPv4Address]
+) -> dns.message.Message | None:
+    if not addresses:
+        return None
+    response = _response(query)
+    if query.question[0].rdtype in (dns.rdatatype.A, dns.rdatatype.ANY):
+        texts = [str(address) for address in addresses]
+        response.answer.append(dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", "A", *texts))
+    # Any other type: the name is known, and has no such data.
+    return response
 
 
 def serves(network: Network) -> bool:

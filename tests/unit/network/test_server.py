@@ -23,7 +23,9 @@ RESOLVERS = Resolvers(("10.0.0.53",), ("lan",), ("ndots:1",))
 @pytest.fixture
 def servicer(facet: Facet) -> NetworkServicer:
     """Return the shell over a started service."""
-    answers = Answers(facet.endpoints.directory, facet.endpoints.networks_of)
+    answers = Answers(
+        facet.endpoints.directory, facet.endpoints.networks_of, facet.endpoints.links_of
+    )
     return NetworkServicer(
         facet.networks,
         facet.endpoints,

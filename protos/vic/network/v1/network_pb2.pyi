@@ -125,7 +125,7 @@ class Network(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[NetworkKind, str]] = ..., pools: _Optional[_Iterable[_Union[AddressPool, _Mapping]]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., enable_ipv6: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., predefined: _Optional[bool] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group", "own_name_server")
+    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group", "own_name_server", "default_route")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_ID_FIELD_NUMBER: _ClassVar[int]
@@ -147,6 +147,7 @@ class Endpoint(_message.Message):
     BOUND_FIELD_NUMBER: _ClassVar[int]
     PORT_GROUP_FIELD_NUMBER: _ClassVar[int]
     OWN_NAME_SERVER_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_ROUTE_FIELD_NUMBER: _ClassVar[int]
     id: str
     container_id: str
     network_id: str
@@ -168,7 +169,8 @@ class Endpoint(_message.Message):
     bound: bool
     port_group: str
     own_name_server: bool
-    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ..., port_group: _Optional[str] = ..., own_name_server: _Optional[bool] = ...) -> None: ...
+    default_route: bool
+    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ..., port_group: _Optional[str] = ..., own_name_server: _Optional[bool] = ..., default_route: _Optional[bool] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("network_id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options")
@@ -277,18 +279,22 @@ class ReserveRequest(_message.Message):
     def __init__(self, container_id: _Optional[str] = ..., endpoints: _Optional[_Iterable[_Union[EndpointRequest, _Mapping]]] = ..., container_name: _Optional[str] = ..., hostname: _Optional[str] = ..., dns_servers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EndpointRequest(_message.Message):
-    __slots__ = ("network", "ipv4_address", "ipv6_address", "mac_address", "aliases")
+    __slots__ = ("network", "ipv4_address", "ipv6_address", "mac_address", "aliases", "gateway_priority", "links")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     IPV4_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     IPV6_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     MAC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
     network: str
     ipv4_address: str
     ipv6_address: str
     mac_address: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, network: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ...) -> None: ...
+    gateway_priority: int
+    links: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, network: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., gateway_priority: _Optional[int] = ..., links: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReserveResponse(_message.Message):
     __slots__ = ("endpoints",)
@@ -371,24 +377,26 @@ class ConnectRequest(_message.Message):
     def __init__(self, container_id: _Optional[str] = ..., endpoint: _Optional[_Union[EndpointRequest, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("endpoint",)
+    __slots__ = ("endpoint", "endpoints")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     endpoint: Endpoint
-    def __init__(self, endpoint: _Optional[_Union[Endpoint, _Mapping]] = ...) -> None: ...
+    endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
+    def __init__(self, endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ...) -> None: ...
 
 class DisconnectRequest(_message.Message):
-    __slots__ = ("container_id", "network", "force")
+    __slots__ = ("container_id", "network")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
-    FORCE_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     network: str
-    force: bool
-    def __init__(self, container_id: _Optional[str] = ..., network: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+    def __init__(self, container_id: _Optional[str] = ..., network: _Optional[str] = ...) -> None: ...
 
 class DisconnectResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("endpoints",)
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
+    def __init__(self, endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ...) -> None: ...
 
 class PublishedPort(_message.Message):
     __slots__ = ("container_port", "protocol", "host_address", "host_port_start", "host_port_end", "host_port")

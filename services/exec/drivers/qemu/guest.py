@@ -7,9 +7,12 @@ from vic.hostagent.v1 import hostagent_pb2
 from vic.network.v1 import network_pb2
 
 from portlayer.errors import FailedPrecondition, Reason
-from services.exec.drivers import MachineSpec
+from services.exec.drivers import MachineSpec, Surroundings
+from services.exec.interfaces import interface_names
 from services.exec.mounts import in_order, may_copy, tmpfs_options
 
+# What every machine has from its beginning; see hostagent.proto.
+PLACED_NICS = 2
 # Docker's way to say that no domain is to be searched.
 NO_SEARCH = "."
 # Docker's word for the address of the host as a container sees it.
@@ -23,11 +26,9 @@ def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
         raise FailedPrecondition(
             f"container {machine.container_id} has no management endpoint", Reason.WRONG_STATE
         )
-    # On network `none` there is an endpoint, and no NIC.
-    endpoints = [e for e in machine.endpoints if not e.management and e.tap_name]
-    # One default route, through the first network that has a way out.
-    way_out = next((e.id for e in endpoints if e.ipv4_gateway), "")
     spec = machine.spec
+    names = interface_names(machine.endpoints)
+    around = surroundings(Surroundings(spec, machine.endpoints, names))
     return hostagent_pb2.GuestConfig(
         hostname=spec.hostname,
         domainname=spec.domainname,
@@ -39,15 +40,26 @@ def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
             endpoint=machine.tether_endpoint,
             server_name=machine.tether_server_name,
         ),
-        nics=[_nic(index, e, way_out) for index, e in enumerate(endpoints, start=1)],
-        dns=_dns(spec.dns, endpoints),
-        hosts=[
-            hostagent_pb2.GuestHost(address=address, name=name)
-            for address, name in _hosts(spec, endpoints)
-        ],
+        nics=around.nics,
+        dns=around.dns,
+        hosts=around.hosts,
         root_readonly=spec.read_only_root,
         mounts=[_mount(machine, mount) for mount in in_order(spec.mounts)],
         shm_bytes=spec.shm_bytes,
+    )
+
+
+def surroundings(around: Surroundings) -> hostagent_pb2.SurroundRequest:
+    """Return what a guest is told of its container's networks, without whose it is."""
+    # On network `none` there is an endpoint, and no NIC.
+    endpoints = [e for e in around.endpoints if not e.management and e.tap_name]
+    return hostagent_pb2.SurroundRequest(
+        nics=[_nic(endpoint, around.names[endpoint.id]) for endpoint in endpoints],
+        dns=_dns(around.spec.dns, endpoints),
+        hosts=[
+            hostagent_pb2.GuestHost(address=address, name=name)
+            for address, name in _hosts(around.spec, endpoints)
+        ],
     )
 
 
@@ -71,23 +83,29 @@ def _mount(machine: MachineSpec, mount: container_pb2.Mount) -> hostagent_pb2.Gu
 
 
 def nics(machine: MachineSpec) -> list[hostagent_pb2.Nic]:
-    """Return the taps to be made, management first."""
+    """Return the NICs of a machine, management first."""
     connected = [endpoint for endpoint in machine.endpoints if endpoint.tap_name]
     ordered = sorted(connected, key=lambda endpoint: not endpoint.management)
-    return [hostagent_pb2.Nic(tap_name=e.tap_name, mac_address=e.mac_address) for e in ordered]
+    return list(map(nic, ordered))
 
 
-def _nic(index: int, endpoint: network_pb2.Endpoint, way_out: str) -> hostagent_pb2.GuestNic:
+def nic(endpoint: network_pb2.Endpoint) -> hostagent_pb2.Nic:
+    """Return the NIC of an endpoint."""
+    return hostagent_pb2.Nic(tap_name=endpoint.tap_name, mac_address=endpoint.mac_address)
+
+
+def _nic(endpoint: network_pb2.Endpoint, name: str) -> hostagent_pb2.GuestNic:
     addresses = [f"{endpoint.ipv4_address}/{endpoint.ipv4_prefix_length}"]
     if endpoint.ipv6_address:
         addresses.append(f"{endpoint.ipv6_address}/{endpoint.ipv6_prefix_length}")
     return hostagent_pb2.GuestNic(
-        index=index,
+        # The first one is in its place from the beginning; see interface_names for the names.
+        index=int(name.removeprefix("eth")) + 1,
         mac_address=endpoint.mac_address,
         addresses=addresses,
-        gateway=endpoint.ipv4_gateway if endpoint.id == way_out else "",
+        gateway=endpoint.ipv4_gateway if endpoint.default_route else "",
         mtu=endpoint.mtu,
-        name=f"eth{index - 1}",
+        name=name,
     )
 
 
@@ -96,10 +114,11 @@ def _dns(
 ) -> hostagent_pb2.GuestDns:
     """What the container asked for wins over what its first network offers.
 
-    But for servers where the network has one of its own, without which its members' names would be
+    But for servers where a network has one of its own, without which its members' names would be
     lost: that one asks the container's in its place.
     """
-    first = next(iter(endpoints), network_pb2.Endpoint())
+    ordered = sorted(endpoints, key=lambda endpoint: not endpoint.own_name_server)
+    first = next(iter(ordered), network_pb2.Endpoint())
     wanted = first.dns_servers if first.own_name_server else options.servers or first.dns_servers
     search = [] if list(options.search) == [NO_SEARCH] else options.search or first.dns_search
     return hostagent_pb2.GuestDns(
@@ -113,7 +132,7 @@ def _hosts(
     spec: container_pb2.ContainerSpec, endpoints: list[network_pb2.Endpoint]
 ) -> Iterable[tuple[str, str]]:
     """Lines of /etc/hosts beyond the loopback ones: the extra ones first, as Docker has them."""
-    gateway = next((e.ipv4_gateway for e in endpoints if e.ipv4_gateway), "")
+    gateway = next((e.ipv4_gateway for e in endpoints if e.default_route), "")
     for entry in spec.extra_hosts:
         name, _, address = entry.partition(":")
         yield (gateway if address == HOST_GATEWAY else address), name
