@@ -21,6 +21,7 @@ from hostagent.commandline import (
     disk_nodes,
     plugged_backend,
     plugged_nic,
+    spare_port,
     volume_device,
     volume_node,
 )
@@ -71,12 +72,17 @@ def attach_volumes(volumes: Sequence[tuple[int, bool]]) -> list[Command]:
 
 def plug_nic(number: int, mac_address: str, tap: int) -> list[Command]:
     """Return what puts a NIC into a spare port; ``tap`` is its descriptor."""
-    name = f"spare{number}"
+    name = spare_port(number)
     return [
         Command("getfd", {"fdname": name}, tap),
         Command("netdev_add", plugged_backend(number, name)),
         Command("device_add", plugged_nic(number, mac_address)),
     ]
+
+
+def drop_descriptor(number: int) -> list[Command]:
+    """Return what closes the tap's descriptor that no backend has taken over."""
+    return [Command("closefd", {"fdname": spare_port(number)})]
 
 
 def drop_backend(backend: str) -> list[Command]:

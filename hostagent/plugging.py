@@ -8,7 +8,7 @@ device go or not.
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +33,13 @@ LONGEST_WAIT_SECONDS = 60.0
 class Plugging:
     """Plugs and unplugs. Its caller has the machine's turn."""
 
-    def __init__(self, inventory: Inventory, slot: int) -> None:
+    def __init__(
+        self, inventory: Inventory, slot: int, make_tap: Callable[[str], int] = create_tap
+    ) -> None:
+        """``make_tap`` makes a tap of a name, and returns its descriptor."""
         self._inventory = inventory
         self._slot = slot
+        self._make_tap = make_tap
 
     async def plug(self, live: LiveMachine, nic: Nic) -> None:
         """Put a NIC into a spare port. Idempotent on its tap.
@@ -61,8 +65,9 @@ class Plugging:
             # Written first, so that the next agent finds what there may be.
             self._inventory.change(live, replace(live.record, plugged=(*others, plugged)))
             try:
-                await asyncio.to_thread(_plug, path, plugged)
+                await asyncio.to_thread(self._plug, path, plugged)
             except BaseException:
+                await self._try(path, monitor.drop_descriptor(port))
                 await self._try(path, monitor.drop_backend(f"tap{port}"))
                 self._inventory.change(live, replace(live.record, plugged=others))
                 raise
@@ -120,20 +125,19 @@ class Plugging:
             raise Unavailable(message, Reason.PLUG_FAILED)
         return True
 
+    def _plug(self, path: Path, plugged: PluggedNic) -> None:
+        with ExitStack() as closing:
+            tap = self._make_tap(plugged.tap_name)
+            closing.callback(os.close, tap)
+            commands = monitor.plug_nic(plugged.port, plugged.mac_address, tap)
+            monitor.run(path, commands, MONITOR_SECONDS)
+
     async def _try(self, path: Path, commands: Sequence[Command]) -> None:
         """Have QEMU do what may have been done, or may not be possible any more."""
         try:
             await asyncio.to_thread(monitor.run, path, commands, MONITOR_SECONDS)
         except MonitorError as error:
             log.info("%s", error)
-
-
-def _plug(path: Path, plugged: PluggedNic) -> None:
-    with ExitStack() as closing:
-        tap = create_tap(plugged.tap_name)
-        closing.callback(os.close, tap)
-        commands = monitor.plug_nic(plugged.port, plugged.mac_address, tap)
-        monitor.run(path, commands, MONITOR_SECONDS)
 
 
 def _free_port(there: set[str], plugged: Sequence[PluggedNic]) -> int:
