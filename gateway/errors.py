@@ -106,6 +106,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.PREDEFINED_NETWORK: _Answer(403),
     Reason.TAP_MISSING: _Answer(500),
     Reason.PORT_IN_USE: _Answer(500),
+    Reason.ALIAS_NOT_FOUND: _Answer(404),
     # storage
     # The facet names it with the tag that was meant, as dockerd does.
     Reason.IMAGE_NOT_FOUND: _Answer(404),

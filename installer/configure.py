@@ -69,6 +69,7 @@ def wish(
     ready_clones: str | None = None,
     start: str | None = None,
     kernel: str | None = None,
+    log_syslog: str | None = None,
 ) -> exec_pb2.ConfigureRequest:
     """Return what the command line asks for; what it leaves out stays. Raises UsageError."""
     return exec_pb2.ConfigureRequest(
@@ -80,6 +81,7 @@ def wish(
         ready_clones=_parsed(parse_ready_clones, ready_clones),
         kernel="" if kernel == "none" else kernel,
         cold=None if start is None else start == "cold",
+        log_syslog="" if log_syslog == "none" else log_syslog,
     )
 
 
@@ -109,6 +111,7 @@ def tell(configured: exec_pb2.ConfigureResponse) -> str:
             f"start: {'cold' if mode.cold else 'clone'}",
             f"ready clones: {ready}",
             f"kernel: {configured.kernel or 'the default one'}",
+            f"logs also go to: {configured.log_syslog or 'nowhere'}",
         ]
     )
 

@@ -8,6 +8,7 @@ ones, and becomes the service.
 
 import json
 import os
+import resource
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from installer.view import Window, open_windows
 
 SETPRIV = "/usr/bin/setpriv"
+DESCRIPTORS = 65_536
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ def main(arguments: list[str]) -> None:
         open_windows(plan.windows)
     os.umask(0o077)
     os.chdir("/")
+    # Who was started where 1,024 are allowed could not hold a thousand published ports; a service
+    # takes of this what it needs.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, DESCRIPTORS))
     command = plan.setpriv()
     os.execv(command[0], [*command, *arguments[1:]])  # noqa: S606 - becomes the service
 

@@ -25,6 +25,9 @@ RETRY_SECONDS = 1.0
 _TRY = sa.text("SELECT pg_try_advisory_lock(:key)")
 _WAIT = sa.text("SELECT pg_advisory_lock(:key)")
 _UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
+# Askers don't get in one another's way, as they would by the exclusive kind.
+_TRY_SHARED = sa.text("SELECT pg_try_advisory_lock_shared(:key)")
+_UNLOCK_SHARED = sa.text("SELECT pg_advisory_unlock_shared(:key)")
 _NOTIFY = sa.text("SELECT pg_notify(:channel, :text)")
 
 
@@ -56,6 +59,42 @@ class Neighbours:
                 await waiting.execute(_WAIT, {"key": key})
                 stack.push_async_callback(_unlock, waiting, key)
             yield
+
+    @property
+    def alone(self) -> bool:
+        """Whether there can be no other process."""
+        return self._alone
+
+    @asynccontextmanager
+    async def presence(self, name: str) -> AsyncIterator[asyncio.Event]:
+        """Be present under a name of this process's own; the event tells that that was lost.
+
+        From then on the others take this process for dead. Raises what the database raises.
+        """
+        lost = asyncio.Event()
+        if self._alone:
+            yield lost
+            return
+        async with self._connection() as connection:
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            assert driver is not None
+            driver.add_termination_listener(lambda _: lost.set())
+            await connection.execute(_WAIT, {"key": _key(name)})
+            try:
+                yield lost
+            finally:
+                # Back in the pool it would go on holding the lock.
+                await connection.invalidate()
+
+    async def is_present(self, name: str) -> bool:
+        """Tell whether a process is present under a name."""
+        key = {"key": _key(name)}
+        async with self._connection() as connection:
+            free = bool((await connection.execute(_TRY_SHARED, key)).scalar())
+            if free:
+                await connection.execute(_UNLOCK_SHARED, key)
+        return not free
 
     async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
         """Call back with each text that a process tells on a channel, for ever.

@@ -6,25 +6,16 @@ from google.protobuf.duration_pb2 import Duration
 from vic.exec.v1.container_pb2 import (
     ContainerSpec,
     HealthCheck,
-    LogDriver,
-    LogOptions,
     Resources,
     RestartCondition,
 )
 from vic.tether.v1.process_pb2 import SandboxOptions
 
 from gateway.translate.confinement import RUNTIME
+from gateway.translate.logdrivers import log_json
 from gateway.translate.mounts import binds_json, mounts_json, tmpfs_json
 from gateway.translate.ports import exposed_ports, port_bindings
 from gateway.translate.resources import BLOCK_FIELDS
-
-_LOG_DRIVERS = {
-    LogDriver.LOG_DRIVER_UNSPECIFIED: "json-file",
-    LogDriver.LOG_DRIVER_JSON_FILE: "json-file",
-    LogDriver.LOG_DRIVER_LOCAL: "local",
-    LogDriver.LOG_DRIVER_NONE: "none",
-    LogDriver.LOG_DRIVER_SYSLOG: "syslog",
-}
 
 _RESTART = {
     RestartCondition.RESTART_CONDITION_ON_FAILURE: "on-failure",
@@ -94,7 +85,7 @@ def host_config_json(spec: ContainerSpec) -> dict[str, Any]:
     return {
         "Binds": binds_json(spec),
         "ContainerIDFile": "",
-        "LogConfig": _log(spec.log),
+        "LogConfig": log_json(spec.log),
         "NetworkMode": "bridge" if spec.network_mode in ("", "default") else spec.network_mode,
         "PortBindings": port_bindings(spec),
         "RestartPolicy": {
@@ -197,15 +188,6 @@ def _bound(value: int) -> int:
 
 def _paths(sandbox: SandboxOptions, name: PathsField, default: list[str]) -> list[str]:
     return list(getattr(sandbox, name).paths) if sandbox.HasField(name) else default
-
-
-def _log(options: LogOptions) -> dict[str, Any]:
-    config = {}
-    if options.max_size_bytes:
-        config["max-size"] = str(options.max_size_bytes)
-    if options.max_files:
-        config["max-file"] = str(options.max_files)
-    return {"Type": _LOG_DRIVERS.get(options.driver, "json-file"), "Config": config}
 
 
 def _health_check(check: HealthCheck) -> dict[str, Any]:

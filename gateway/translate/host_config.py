@@ -7,7 +7,6 @@ from ipaddress import IPv4Address, ip_address
 
 from vic.exec.v1.container_pb2 import (
     ContainerSpec,
-    LogDriver,
     LogOptions,
     PortBinding,
     Protocol,
@@ -20,17 +19,11 @@ from vic.tether.v1.process_pb2 import WindowSize
 from gateway.errors import bad_parameter, not_implemented, not_possible
 from gateway.fields import Fields
 from gateway.translate.confinement import read_confinement
+from gateway.translate.logdrivers import read_log
 from gateway.translate.mounts import HostMounts, read_mounts
 from gateway.translate.resolving import Resolving, read_resolving
 from gateway.translate.resources import read_resources
 from gateway.translate.terminals import read_console_size
-
-_LOG_DRIVERS = {
-    "": LogDriver.LOG_DRIVER_UNSPECIFIED,
-    "json-file": LogDriver.LOG_DRIVER_JSON_FILE,
-    "local": LogDriver.LOG_DRIVER_LOCAL,
-    "none": LogDriver.LOG_DRIVER_NONE,
-}
 
 _RESTART = {
     "": RestartCondition.RESTART_CONDITION_UNSPECIFIED,
@@ -39,8 +32,6 @@ _RESTART = {
     "unless-stopped": RestartCondition.RESTART_CONDITION_UNLESS_STOPPED,
     "on-failure": RestartCondition.RESTART_CONDITION_ON_FAILURE,
 }
-
-_SIZE_UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 _PORT = re.compile(r"([0-9]{1,5})(?:/([A-Za-z]+))?")
 _HOST_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -71,7 +62,7 @@ def read_host_config(fields: Fields) -> HostConfig:
     config = HostConfig(
         resources=read_resources(fields),
         confinement=read_confinement(fields),
-        log=_log(fields.child("LogConfig")),
+        log=read_log(fields.child("LogConfig")),
         network_mode=_network_mode(fields),
         auto_remove=fields.flag("AutoRemove"),
         window=read_console_size(fields),
@@ -85,54 +76,6 @@ def read_host_config(fields: Fields) -> HostConfig:
     fields.drop("ContainerIDFile")
     fields.finish()
     return config
-
-
-# Those that dockerd brings besides ours.
-_LOG_DRIVERS_OF_DOCKER = frozenset(
-    {
-        *("awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "splunk", "syslog"),
-    }
-)
-
-
-def _log(fields: Fields) -> LogOptions:
-    name = fields.text("Type")
-    if name in _LOG_DRIVERS_OF_DOCKER:
-        raise not_implemented(f"logging driver {name!r}")
-    if name not in _LOG_DRIVERS:
-        raise bad_parameter(f'error looking up logging plugin {name}: plugin "{name}" not found')
-    options = fields.text_mapping("Config")
-    unknown = sorted(set(options) - {"max-size", "max-file"})
-    if unknown:
-        raise not_implemented(f"log option {unknown[0]!r}")
-    if name == "none" and options:
-        raise bad_parameter("the none logging driver takes no options")
-    fields.finish()
-    return LogOptions(
-        driver=_LOG_DRIVERS[name],
-        max_size_bytes=_size(options.get("max-size", "")),
-        max_files=_count(options.get("max-file", "")),
-    )
-
-
-def _size(text: str) -> int:
-    """A size such as ``10m``; -1 and nothing mean no bound."""
-    if text in ("", "-1"):
-        return 0
-    number, unit = text, "b"
-    if text[-1:].lower() in _SIZE_UNITS:
-        number, unit = text[:-1], text[-1].lower()
-    if not (number.isascii() and number.isdigit()) or len(number) > 15:
-        raise bad_parameter(f"invalid size {text!r} of log option max-size")
-    return int(number) * _SIZE_UNITS[unit]
-
-
-def _count(text: str) -> int:
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:10]) < 10_000:
-        raise bad_parameter(f"invalid number {text!r} of log option max-file")
-    return int(text)
 
 
 def _network_mode(fields: Fields) -> str:

@@ -37,6 +37,12 @@ def add(commands: Commands) -> None:
         metavar="FACTOR",
         help="how many times its memory the host may give to VMs, such as 1.5 (default: 4)",
     )
+    configure.add_argument(
+        "--log-syslog",
+        metavar="ADDRESS",
+        help="syslog server (udp://, tcp://, unix://) that logs go to as well, of containers made "
+        "from now on that name no log driver; or none",
+    )
     configure.set_defaults(command=_configure)
     take_data_dir(configure)
 
@@ -53,6 +59,7 @@ def _configure(options: argparse.Namespace) -> int:
         ready_clones=options.ready_clones,
         start=options.start,
         kernel=options.kernel,
+        log_syslog=options.log_syslog,
     )
     print(tell(configure(options.data_dir, wished)))
     return 0

@@ -24,6 +24,7 @@ from services.exec.facts import Facts
 from services.exec.history import History
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
+from services.exec.logdrivers import LogDrivers
 from services.exec.operations import Turns
 from services.exec.parts import Parts
 from services.exec.peers import open_peers
@@ -72,7 +73,10 @@ async def serve(settings: ExecSettings) -> None:
         events, turns = EventLog(History(store)), Turns(store.neighbours)
         exits = Exits(containers, events, turns, peers, hypervisor)
         kernels = Kernels(facts, hypervisor)
-        creator = Creator(containers, admission, events, turns, peers, hypervisor, kernels)
+        log_drivers = LogDrivers(facts)
+        creator = Creator(
+            containers, admission, events, turns, peers, hypervisor, kernels, log_drivers
+        )
         lifecycle = Lifecycle(
             Parts(containers, events, turns, peers, hypervisor, creator, exits, kernels),
             admission,
@@ -92,6 +96,7 @@ async def serve(settings: ExecSettings) -> None:
             hypervisor,
             modes,
             kernels,
+            log_drivers,
         )
         servicer = ExecServicer(containers, events, creator, lifecycle, vch, restarts)
         await restarts.open(host_boot())

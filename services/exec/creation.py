@@ -19,6 +19,7 @@ from services.exec.eventlog import EventLog
 from services.exec.events import event
 from services.exec.interfaces import Names, interface_names
 from services.exec.kernels import Kernels
+from services.exec.logdrivers import KEPT_BYTES, KEPT_FILES, LogDrivers, syslog_target
 from services.exec.mounts import lend, parse_lender, volume_uses
 from services.exec.names import is_container_id, new_container_id, random_name
 from services.exec.operations import Turns
@@ -62,7 +63,9 @@ class Creator:
         peers: Peers,
         hypervisor: Hypervisor,
         kernels: Kernels,
+        log_drivers: LogDrivers,
     ) -> None:
+        self._log_drivers = log_drivers
         self._containers = containers
         self._admission = admission
         self._kernels = kernels
@@ -81,6 +84,7 @@ class Creator:
             )
         validate(spec, cpus=await self._host_cpus())
         await self._kernels.check(spec.kernel)
+        spec = await self._log_drivers.complete(spec)
         if spec.seccomp_profile:
             spec = with_filter(spec, await self._kernels.release(spec))
         # What could never start is not made.
@@ -215,12 +219,14 @@ class Creator:
     async def register(self, record: Record) -> None:
         """Make a container known to interaction."""
         spec = record.spec
+        syslog = syslog_target(record)
         await self._peers.processes.Register(
             process_pb2.RegisterRequest(
                 container_id=record.id,
                 discard_logs=spec.log.driver == container_pb2.LOG_DRIVER_NONE,
-                log_max_size_bytes=spec.log.max_size_bytes,
-                log_max_files=spec.log.max_files,
+                log_max_size_bytes=spec.log.max_size_bytes or (KEPT_BYTES if syslog else 0),
+                log_max_files=spec.log.max_files or (KEPT_FILES if syslog else 0),
+                syslog=syslog,
                 tty=spec.process.tty,
                 open_stdin=spec.process.stdin,
                 stdin_once=spec.stdio.stdin_once,

@@ -68,7 +68,6 @@ def _validate_process(spec: container_pb2.ContainerSpec) -> None:
 def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
     missing = {
-        "log driver syslog": spec.log.driver == container_pb2.LOG_DRIVER_SYSLOG,
         "IPv6 addresses": any(n.ipv6_address for n in spec.networks),
     }
     for option, wanted in missing.items():

@@ -9,6 +9,7 @@ from services.exec.drivers import Hypervisor, HypervisorInfo, StartKind
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import Limits
+from services.exec.logdrivers import LogDrivers, parse_address
 from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
@@ -27,7 +28,9 @@ class Vch:
         hypervisor: Hypervisor,
         modes: StartModes,
         kernels: Kernels,
+        log_drivers: LogDrivers,
     ) -> None:
+        self._log_drivers = log_drivers
         self._instance_id = instance_id
         self._version = version
         self._containers = containers
@@ -73,6 +76,7 @@ class Vch:
             ready_clones_failed=platform.ready_failed,
             ready_clones_waiting=platform.ready_waiting,
             start_mode=self._start_mode(platform),
+            log_syslog=await self._log_drivers.chosen(),
         )
 
     async def configure(self, request: exec_pb2.ConfigureRequest) -> exec_pb2.ConfigureResponse:
@@ -83,14 +87,19 @@ class Vch:
             self._modes.check(mode)
         if request.HasField("kernel"):
             await self._kernels.check(request.kernel)
+        if request.log_syslog:
+            parse_address(request.log_syslog)
         await self._admission.set_limits(limits)
         await self._modes.change(mode)
         if request.HasField("kernel"):
             await self._kernels.choose(request.kernel)
+        if request.HasField("log_syslog"):
+            await self._log_drivers.choose(request.log_syslog)
         return exec_pb2.ConfigureResponse(
             limits=limits.message(),
             start_mode=self._start_mode(await self._hypervisor.info()),
             kernel=await self._kernels.chosen(),
+            log_syslog=await self._log_drivers.chosen(),
         )
 
     async def try_kernel(self, request: exec_pb2.TryKernelRequest) -> exec_pb2.TryKernelResponse:

@@ -15,6 +15,7 @@ from portlayer.logs import configure_logs
 from portlayer.server import stop_requested
 from portlayer.settings import FacetSettings
 from portlayer.telemetry import configure_telemetry
+from services.interaction.race import until_first
 from services.interaction.service import InteractionService
 
 # A log, a stream and a connection for each of thousands of containers.
@@ -29,6 +30,11 @@ class InteractionSettings(FacetSettings):
     tether_listen: list[str] = Field(
         default_factory=list,
         description="gRPC addresses to serve tethers; by default the management network's.",
+    )
+    replica_address: str = Field(
+        "",
+        description="gRPC address at which other replicas, on the same PostgreSQL database and the "
+        "same directory of logs, reach this one; by default the first that it serves.",
     )
 
 
@@ -51,11 +57,15 @@ async def management_addresses(
 
 
 async def run(settings: InteractionSettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, or until the other replicas take this one for dead."""
     stop = stop_requested()
     credentials = Credentials.load(settings.credentials_dir)
     service = await InteractionService.open(
-        credentials, settings.instance_id, settings.database, settings.state_dir
+        credentials,
+        settings.instance_id,
+        settings.database,
+        settings.state_dir,
+        settings.replica_address or settings.addresses[0],
     )
     try:
         await service.serve_clients(settings.addresses)
@@ -63,10 +73,14 @@ async def run(settings: InteractionSettings) -> None:
         gc.freeze()
         async with asyncio.TaskGroup() as group:
             tethers = group.create_task(_serve_tethers(service, settings, credentials))
-            await stop.wait()
+            await until_first(_waiting(stop), _waiting(service.lost))
             tethers.cancel()
     finally:
         await service.close()
+
+
+async def _waiting(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _serve_tethers(

@@ -67,7 +67,6 @@ class Execs:
         await self._forget_old(session)
         if len(session.execs) >= MAX_PROCESSES:
             raise FailedPrecondition(f"more than {MAX_PROCESSES} execs", Reason.LIMIT_EXCEEDED)
-        # On record when it runs; until then a restart forgets it, as dockerd does.
         process = session.execs[exec_id] = Process(exec_id, serialized)
         await session.created(process)
         return process

@@ -13,6 +13,8 @@ from services.interaction.logfiles import LogFiles, LogLimits, LogPosition
 from services.interaction.logreader import LogQuery, LogReader, LogRecord
 from services.interaction.output import Chunk
 from services.interaction.pulse import Pulse
+from services.interaction.sysloglines import SyslogTarget
+from services.interaction.syslogsink import SyslogSink
 
 log = logging.getLogger("vic.interaction.logs")
 
@@ -26,14 +28,13 @@ _READERS: Final = 4
 class ContainerLog:
     """The log of one container."""
 
-    def __init__(
-        self, directory: Path, limits: LogLimits, writers: Executor, readers: Executor
-    ) -> None:
+    def __init__(self, directory: Path, writers: Executor, readers: Executor) -> None:
         self._directory = directory
-        self._limits = limits
+        self._limits = LogLimits()
         self._writers = writers
         self._readers = readers
         self._files: LogFiles | None = None
+        self._sink: SyslogSink | None = None
         self._removed = False
         self._lock = asyncio.Lock()
         self._end = LogPosition(1, 0)
@@ -44,6 +45,15 @@ class ContainerLog:
         self._limits = limits
         if self._files is not None:
             self._files.limits = limits
+
+    async def forward(self, target: SyslogTarget | None) -> None:
+        """Send what is appended from now on to a syslog server as well, or to none any more."""
+        former = self._sink
+        if (None if former is None else former.target) == target:
+            return
+        self._sink = None if target is None else SyslogSink(target)
+        if former is not None:
+            await former.close()
 
     @property
     def end(self) -> LogPosition:
@@ -73,6 +83,8 @@ class ContainerLog:
             stored = await _run(self._writers, files.append, boot_id, chunks)
             self._end = files.end
         self._changed.beat()
+        if self._sink is not None:
+            self._sink.take(chunks[:stored])
         return stored
 
     async def read(
@@ -118,6 +130,13 @@ class ContainerLog:
         async with self._lock:
             if self._files is not None:
                 self._files.close()
+        if self._sink is not None:
+            self._sink.end()
+
+    async def stop(self) -> None:
+        """Break off what goes to a syslog server: this process ends."""
+        if self._sink is not None:
+            await self._sink.close()
 
     async def remove(self) -> None:
         """Delete the log for ever."""
@@ -126,6 +145,8 @@ class ContainerLog:
             if self._files is not None:
                 self._files.close()
             await _run(self._writers, _remove, self._directory)
+        if self._sink is not None:
+            self._sink.end()
         self.tell()
 
     async def _open(self) -> LogFiles:
@@ -143,21 +164,25 @@ class LogStore:
         self._writers = ThreadPoolExecutor(_WRITERS, "log-writer")
         self._readers = ThreadPoolExecutor(_READERS, "log-reader")
 
-    def log(self, container_id: str, limits: LogLimits) -> ContainerLog:
+    def log(self, container_id: str) -> ContainerLog:
         """Return the log of a container; nothing is made before its first output."""
-        return ContainerLog(self._directory / container_id, limits, self._writers, self._readers)
+        return ContainerLog(self._directory / container_id, self._writers, self._readers)
 
-    async def keep_only(self, container_ids: set[str]) -> None:
-        """Remove logs of containers that are not known, as a crash within a removal leaves them."""
+    async def kept(self) -> set[str]:
+        """Return the IDs of the containers that have a log."""
 
-        def remove_others() -> None:
+        def listed() -> set[str]:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in self._directory.iterdir():
-                if path.name not in container_ids:
-                    log.warning("removed a log without a container", extra={"path": str(path)})
-                    _remove(path)
+            return {path.name for path in self._directory.iterdir()}
 
-        await _run(self._writers, remove_others)
+        return await _run(self._readers, listed)
+
+    async def remove(self, container_ids: set[str]) -> None:
+        """Remove logs of containers that aren't known, as a crash within a removal leaves them."""
+        for container_id in container_ids:
+            path = self._directory / container_id
+            log.warning("removed a log without a container", extra={"path": str(path)})
+            await _run(self._writers, _remove, path)
 
     def close(self) -> None:
         """Wait for what is being written and read."""

@@ -7,12 +7,15 @@ import grpc
 from vic.interaction.v1 import process_pb2, process_pb2_grpc
 from vic.tether.v1 import tether_pb2
 
+from portlayer.errors import InvalidArgument
 from services.interaction.events import EventJournal
 from services.interaction.launch import Launcher
 from services.interaction.processes import INIT
 from services.interaction.race import Closing, until_first
 from services.interaction.registry import Sessions
 from services.interaction.store import Options
+from services.interaction.sysloglines import LAST_FACILITY, SyslogFormat, SyslogTarget
+from services.interaction.syslogsink import check_address
 from services.interaction.timestamps import from_ns
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -45,6 +48,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
             tty=request.tty,
             open_stdin=request.open_stdin,
             stdin_once=request.stdin_once,
+            syslog=_target(request.syslog) if request.HasField("syslog") else None,
         )
         await self._sessions.register(request.container_id, options)
         return process_pb2.RegisterResponse()
@@ -60,7 +64,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         self, request: process_pb2.ListRegisteredRequest, context: Context
     ) -> process_pb2.ListRegisteredResponse:
         """See the contract."""
-        ids = [session.container_id for session in self._sessions]
+        ids = await self._sessions.registered()
         return process_pb2.ListRegisteredResponse(container_ids=ids)
 
     async def Launch(
@@ -117,7 +121,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         self, request: process_pb2.WatchRequest, context: Context
     ) -> None:
         """See the contract."""
-        self._journal.check(request.after_sequence)
+        await self._journal.check(request.after_sequence)
         started = process_pb2.WatchStarted(sequence=self._journal.newest)
         await context.write(process_pb2.WatchResponse(started=started))
         await until_first(self._send_events(request.after_sequence, context), self._closing.watch())
@@ -133,6 +137,20 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         """See the contract."""
         await self._journal.acknowledge(request.sequence)
         return process_pb2.AcknowledgeResponse()
+
+
+_FORMATS: Final = {
+    process_pb2.SYSLOG_FORMAT_UNSPECIFIED: SyslogFormat.RFC5424,
+    process_pb2.SYSLOG_FORMAT_RFC5424_MICRO: SyslogFormat.RFC5424_MICRO,
+    process_pb2.SYSLOG_FORMAT_RFC3164: SyslogFormat.RFC3164,
+}
+
+
+def _target(wish: process_pb2.SyslogTarget) -> SyslogTarget:
+    if wish.facility > LAST_FACILITY or wish.format not in _FORMATS:
+        raise InvalidArgument("no such facility or format of syslog")
+    check_address(wish.address)
+    return SyslogTarget(wish.address, wish.tag, wish.facility, _FORMATS[wish.format])
 
 
 def _command(request: process_pb2.LaunchRequest) -> tether_pb2.LaunchCommand:

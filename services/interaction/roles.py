@@ -24,5 +24,11 @@ ACCESS: Access = {
 }
 """Of the server that facets and clients reach."""
 
+REPLICA_ACCESS: Access = {
+    **{name: roles | {Role.INTERACTION} for name, roles in ACCESS.items()},
+    **{name: frozenset({Role.INTERACTION}) for name in rpc_names(TETHERS)},
+}
+"""Of the same server where replicas carry calls to one another."""
+
 TETHER_ACCESS: Access = {name: frozenset({Role.TETHER}) for name in rpc_names(TETHERS)}
 """Of the server on the management network, which has nothing else."""

@@ -93,10 +93,15 @@ class Session:
             if row.boot_id and row.boot_id == self.boot_id:
                 self.processes[row.process_id] = process
 
-    def configure(self, options: Options) -> None:
-        """Take in other options."""
+    async def configure(self, options: Options) -> None:
+        """Take in options, which may be other ones than before."""
         self.options = options
         self._container_log.limit(LogLimits(options.log_max_size, options.log_max_files))
+        await self._container_log.forward(options.syslog)
+
+    async def stop(self) -> None:
+        """Break off what this process does for it by itself."""
+        await self._container_log.stop()
 
     def tell(self) -> None:
         """Wake who waits for a change, readers of the log among them."""

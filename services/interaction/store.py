@@ -7,8 +7,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from portlayer.neighbours import Neighbours, tell
 from portlayer.store import Store
+from services.interaction.sysloglines import SyslogFormat, SyslogTarget
 
+EVENTS_CHANNEL: Final = "vic_interaction_events"
+"""Replicas tell one another on it that there are new events."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 _metadata = sa.MetaData()
@@ -22,7 +26,15 @@ _containers = sa.Table(
     sa.Column("tty", sa.Boolean),
     sa.Column("open_stdin", sa.Boolean),
     sa.Column("stdin_once", sa.Boolean),
+    sa.Column("syslog", sa.JSON(none_as_null=True)),
     sa.Column("boot_id", sa.String),
+    sa.Column("holder", sa.String),
+)
+_replicas = sa.Table(
+    "replicas",
+    _metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("address", sa.String),
 )
 _processes = sa.Table(
     "processes",
@@ -55,6 +67,8 @@ class Options:
     tty: bool = False
     open_stdin: bool = False
     stdin_once: bool = False
+    syslog: SyslogTarget | None = None
+    """Where the log's lines are sent as well."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,16 @@ class ContainerRow:
     id: str
     options: Options
     boot_id: str = ""
+    holder: str = ""
+    """The replica whose it is; empty when it is nobody's, and where there is but one."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The replica that has a container, as it is on record."""
+
+    id: str
+    address: str
 
 
 @dataclass(frozen=True)
@@ -94,11 +118,80 @@ class InteractionStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @property
+    def neighbours(self) -> Neighbours:
+        """The other processes on this database."""
+        return self._store.neighbours
+
     async def containers(self) -> list[ContainerRow]:
         """Return all containers."""
         async with self._store.transaction() as connection:
             rows = (await connection.execute(sa.select(_containers))).mappings().all()
         return [_container(dict(row)) for row in rows]
+
+    async def container_ids(self) -> list[str]:
+        """Return the IDs of all containers."""
+        async with self._store.reading() as connection:
+            return list((await connection.execute(sa.select(_containers.c.id))).scalars())
+
+    async def container(self, container_id: str) -> tuple[ContainerRow, list[ProcessRow]] | None:
+        """Return a container and its processes, or None when it isn't known."""
+        async with self._store.reading() as connection:
+            found = await connection.execute(
+                sa.select(_containers).where(_containers.c.id == container_id)
+            )
+            row = found.mappings().one_or_none()
+            if row is None:
+                return None
+            rows = await connection.execute(
+                sa.select(_processes).where(_processes.c.container_id == container_id)
+            )
+            return _container(dict(row)), [_process(dict(one)) for one in rows.mappings()]
+
+    async def put_replica(self, replica_id: str, address: str) -> None:
+        """Put a new replica on record, with the address at which the others reach it."""
+        async with self._store.transaction() as connection:
+            await connection.execute(_replicas.insert().values(id=replica_id, address=address))
+
+    async def replicas(self) -> list[str]:
+        """Return the IDs of all replicas on record."""
+        async with self._store.reading() as connection:
+            return list((await connection.execute(sa.select(_replicas.c.id))).scalars())
+
+    async def remove_replica(self, replica_id: str) -> None:
+        """Forget a replica that is gone; what it had is nobody's."""
+        async with self._store.transaction() as connection:
+            held = _containers.c.holder == replica_id
+            await connection.execute(_containers.update().where(held).values(holder=""))
+            await connection.execute(_replicas.delete().where(_replicas.c.id == replica_id))
+
+    async def holder(self, container_id: str) -> Holder | None:
+        """Return who has a container, or None when it isn't known."""
+        query = (
+            sa.select(_containers.c.holder, _replicas.c.address)
+            .join_from(_containers, _replicas, _containers.c.holder == _replicas.c.id, isouter=True)
+            .where(_containers.c.id == container_id)
+        )
+        async with self._store.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else Holder(row.holder, row.address or "")
+
+    async def take(self, container_id: str, former: str, holder: str) -> bool:
+        """Make a container a replica's if it is still the former one's; tell whether it was."""
+        async with self._store.transaction() as connection:
+            result = await connection.execute(
+                _containers.update()
+                .where(_containers.c.id == container_id, _containers.c.holder == former)
+                .values(holder=holder)
+            )
+        return bool(result.rowcount)
+
+    async def container_of(self, process_id: str) -> str | None:
+        """Return the container of an additional process, or None when that isn't known."""
+        query = sa.select(_processes.c.container_id).where(_processes.c.process_id == process_id)
+        async with self._store.reading() as connection:
+            found: str | None = (await connection.execute(query.limit(1))).scalar()
+        return found
 
     async def processes(self) -> list[ProcessRow]:
         """Return all processes; those without a container are deleted."""
@@ -111,15 +204,19 @@ class InteractionStore:
         return [_process(dict(row)) for row in rows]
 
     async def put_container(self, row: ContainerRow) -> None:
-        """Insert a container, or replace its options; an existing one keeps its boot."""
+        """Insert a container, or replace its options; an existing one keeps boot and holder."""
         values = asdict(row.options)
+        if row.options.syslog is not None:
+            values["syslog"]["format"] = row.options.syslog.format.value
         async with self._store.transaction() as connection:
             result = await connection.execute(
                 _containers.update().where(_containers.c.id == row.id).values(**values)
             )
             if not result.rowcount:
                 await connection.execute(
-                    _containers.insert().values(id=row.id, boot_id=row.boot_id, **values)
+                    _containers.insert().values(
+                        id=row.id, boot_id=row.boot_id, holder=row.holder, **values
+                    )
                 )
 
     async def set_boot(self, container_id: str, boot_id: str) -> None:
@@ -158,6 +255,7 @@ class InteractionStore:
             if event is None:
                 return 0
             inserted = await connection.execute(_events.insert().values(event=event))
+            await tell(connection, EVENTS_CHANNEL, "")
         primary_key: Any = inserted.inserted_primary_key
         return int(primary_key[0])
 
@@ -167,6 +265,7 @@ class InteractionStore:
             inserted = await connection.execute(_events.insert().values(event=event))
             if instead_of:
                 await connection.execute(_events.delete().where(_events.c.sequence == instead_of))
+            await tell(connection, EVENTS_CHANNEL, "")
         primary_key: Any = inserted.inserted_primary_key
         return int(primary_key[0])
 
@@ -180,12 +279,18 @@ class InteractionStore:
                 )
             )
 
-    async def events(self) -> list[tuple[int, bytes]]:
-        """Return the events there are with their numbers, oldest first."""
-        query = sa.select(_events).order_by(_events.c.sequence)
-        async with self._store.transaction() as connection:
+    async def events(self, after: int = 0) -> list[tuple[int, bytes]]:
+        """Return the events after a number with their numbers, oldest first."""
+        query = sa.select(_events).where(_events.c.sequence > after).order_by(_events.c.sequence)
+        async with self._store.reading() as connection:
             rows = (await connection.execute(query)).all()
         return [(row.sequence, row.event) for row in rows]
+
+    async def oldest_event(self) -> int:
+        """Return the number of the oldest event there is, or 0."""
+        async with self._store.reading() as connection:
+            oldest = await connection.execute(sa.select(sa.func.min(_events.c.sequence)))
+            return oldest.scalar() or 0
 
     async def remove_events(self, sequence: int) -> None:
         """Delete events up to a number; the newest stays, for its number is to be known."""
@@ -197,7 +302,11 @@ class InteractionStore:
 
 
 def _container(row: dict[str, Any]) -> ContainerRow:
-    return ContainerRow(row.pop("id"), boot_id=row.pop("boot_id"), options=Options(**row))
+    names = {"id", "boot_id", "holder"}
+    if row["syslog"] is not None:
+        target = row["syslog"]
+        row["syslog"] = SyslogTarget(**{**target, "format": SyslogFormat(target["format"])})
+    return ContainerRow(**{name: row.pop(name) for name in names}, options=Options(**row))
 
 
 def _process(row: dict[str, Any]) -> ProcessRow:

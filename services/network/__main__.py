@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import sys
 from ipaddress import IPv4Address, IPv6Address
 
@@ -20,6 +21,7 @@ from services.network.names.answers import Answers
 from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream
 from services.network.networks import Networks
+from services.network.outside import OutsideHosts
 from services.network.publications import Publications
 from services.network.reconcile import Reconciler
 from services.network.resolvers import PUBLIC_SERVERS, Resolvers, for_containers, of_host
@@ -42,15 +44,17 @@ def _resolvers(settings: NetworkSettings) -> Resolvers:
     return for_containers()
 
 
-def _names(settings: NetworkSettings, networks: Networks, endpoints: Endpoints) -> Names:
+def _names(
+    settings: NetworkSettings, networks: Networks, endpoints: Endpoints, outside: OutsideHosts
+) -> Names:
     def servers() -> list[IPv4Address | IPv6Address]:
         return of_host(settings.dns_servers, networks.subnets())
 
-    answers = Answers(endpoints.directory, endpoints.networks_of, endpoints.links_of)
+    answers = Answers(endpoints.directory, endpoints.networks_of, outside, endpoints.links_of)
     server = NameServer(
         networks.all, answers, Upstream(servers), resolvers_of=endpoints.resolvers_of
     )
-    return Names(answers, server)
+    return Names(answers, server, outside)
 
 
 async def serve(settings: NetworkSettings) -> None:
@@ -81,8 +85,10 @@ async def serve(settings: NetworkSettings) -> None:
         await publications.load()
         await driver.start(networks.segments(), endpoints.ports(), publications.forwards())
         networks.happenings.load(endpoints.all(), endpoints.bound)
-        names = _names(settings, networks, endpoints)
-        networks.followers.append(names.server.ensure)
+        outside = OutsideHosts(store, networks)
+        await outside.load()
+        names = _names(settings, networks, endpoints, outside)
+        networks.followers += [names.server.ensure, outside.drop_gone]
         await names.server.ensure()
         server = FacetServer(
             Credentials.load(settings.credentials_dir), settings.instance_id, ACCESS, [SERVICE]
@@ -131,6 +137,9 @@ def main() -> None:
             sys.exit(f"cannot remove the instance's networks: {error.message}")
         return
     configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
+    # Each published port is held by a socket.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         asyncio.run(serve(settings))
     except VicError as error:

@@ -1,6 +1,6 @@
 """Between the contract's messages and the service's own values."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -29,11 +29,16 @@ class Encoder:
     """Makes messages of networks and endpoints."""
 
     def __init__(
-        self, networks: Networks, endpoints: Endpoints, has_names: Callable[[Network], bool]
+        self,
+        networks: Networks,
+        endpoints: Endpoints,
+        has_names: Callable[[Network], bool],
+        outside: Callable[[Network], Mapping[str, IPv4Address | IPv6Address]],
     ) -> None:
         self._networks = networks
         self._endpoints = endpoints
         self._has_names = has_names
+        self._outside = outside
 
     def network(self, network: Network, endpoints: Iterable[Endpoint] = ()) -> pb.Network:
         """Return a network's message, with those of its endpoints that are to be shown."""
@@ -59,6 +64,8 @@ class Encoder:
                 auxiliary_addresses={name: str(ip) for name, ip in pool.auxiliary.items()},
             )
         message.endpoints.extend(self.endpoints(endpoints, Resolvers()))
+        for name, address in self._outside(network).items():
+            message.outside_aliases.add(name=name, address=str(address))
         return message
 
     def reservation(self, reservation: Reservation, resolvers: Resolvers) -> list[pb.Endpoint]:

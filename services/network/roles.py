@@ -14,8 +14,15 @@ ACCESS: Access = {
     _SERVICE + name: roles
     for names, roles in (
         (("Info",), _READERS | {Role.INTERACTION, Role.INSTALLER}),
-        (("Get", "List", "Resolve", "WatchEvents"), _READERS),
-        (("Create", "Remove", "Prune", "SetOutsideAlias", "RemoveOutsideAlias"), _WRITERS),
+        (("Get", "List"), _READERS | {Role.INSTALLER}),
+        (("Resolve", "WatchEvents"), _READERS),
+        (("Create", "Remove"), _WRITERS | {Role.INSTALLER}),
+        (("Prune",), _WRITERS),
+        # Nothing of Docker's API comes to them: a network's user is no administrator.
+        (
+            ("SetOutsideAlias", "RemoveOutsideAlias"),
+            frozenset({Role.ADMIN, Role.OPERATOR, Role.INSTALLER}),
+        ),
         (
             (
                 "Reserve",

@@ -16,6 +16,7 @@ from services.network.model import LabelRule
 from services.network.names.answers import Answers, serves
 from services.network.names.server import NameServer
 from services.network.networks import DEFAULT_NETWORK, Networks
+from services.network.outside import OutsideHosts
 from services.network.publications import Publications
 from services.network.resolvers import Resolvers
 
@@ -28,6 +29,7 @@ class Names:
 
     answers: Answers
     server: NameServer
+    outside: OutsideHosts
 
 
 class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
@@ -55,7 +57,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         self._resolvers = resolvers
         self._names = names
         self._publications = publications
-        self._encode = messages.Encoder(networks, endpoints, names.server.listens)
+        self._encode = messages.Encoder(networks, endpoints, names.server.listens, names.outside.of)
 
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
         """Tell the management network."""
@@ -180,6 +182,20 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         network = self._networks.find(request.network)
         found = self._names.answers.resolve([network], request.name) if serves(network) else []
         return pb.ResolveResponse(addresses=[str(address) for address in found])
+
+    async def SetOutsideAlias(
+        self, request: pb.SetOutsideAliasRequest, context: Context
+    ) -> pb.SetOutsideAliasResponse:
+        """Give an outside host a name in a network."""
+        await self._names.outside.set(request.network, request.name, request.address)
+        return pb.SetOutsideAliasResponse()
+
+    async def RemoveOutsideAlias(
+        self, request: pb.RemoveOutsideAliasRequest, context: Context
+    ) -> pb.RemoveOutsideAliasResponse:
+        """Take it away."""
+        await self._names.outside.remove(request.network, request.name)
+        return pb.RemoveOutsideAliasResponse()
 
     async def Release(self, request: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
         """Give a container's addresses back."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,13 @@ _published_ports = sa.Table(
     sa.Column("address", sa.Text),
     sa.Column("port", sa.Integer),
 )
+_outside_aliases = sa.Table(
+    "outside_aliases",
+    _metadata,
+    sa.Column("network_id", sa.String, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("address", sa.Text),
+)
 
 
 class NetworkStore:
@@ -132,11 +139,15 @@ class NetworkStore:
             )
 
     async def remove_network(self, network_id: str, leaving: Iterable[Reservation] = ()) -> None:
-        """Forget a network and its pool; ``leaving`` are those who were in it, without it."""
+        """Forget a network, its pool, and who outside has a name in it.
+
+        ``leaving`` are those who were in it, without it.
+        """
         async with self._writing, self._store.transaction() as connection:
             for reservation in leaving:
                 await _write_members(connection, reservation)
-            await connection.execute(sa.delete(_pools).where(_pools.c.network_id == network_id))
+            for table in (_pools, _outside_aliases):
+                await connection.execute(sa.delete(table).where(table.c.network_id == network_id))
             await connection.execute(sa.delete(_networks).where(_networks.c.id == network_id))
 
     async def reservations(self) -> list[Reservation]:
@@ -247,6 +258,29 @@ class NetworkStore:
                 sa.delete(_published_ports).where(_published_ports.c.container_id == container_id)
             )
 
+    async def outside_aliases(self) -> dict[str, dict[str, IPv4Address | IPv6Address]]:
+        """Return the addresses of outside hosts by network and name."""
+        async with self._store.transaction() as connection:
+            rows = (await connection.execute(sa.select(_outside_aliases))).mappings().all()
+        found: dict[str, dict[str, IPv4Address | IPv6Address]] = {}
+        for row in rows:
+            found.setdefault(row["network_id"], {})[row["name"]] = ip_address(row["address"])
+        return found
+
+    async def set_outside_alias(
+        self, network_id: str, name: str, address: IPv4Address | IPv6Address
+    ) -> None:
+        """Record a name of an outside host, in the place of who had it."""
+        row = {"network_id": network_id, "name": name, "address": str(address)}
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(_of_alias(sa.delete(_outside_aliases), network_id, name))
+            await connection.execute(sa.insert(_outside_aliases).values(row))
+
+    async def remove_outside_alias(self, network_id: str, name: str) -> None:
+        """Forget a name of an outside host."""
+        async with self._writing, self._store.transaction() as connection:
+            await connection.execute(_of_alias(sa.delete(_outside_aliases), network_id, name))
+
 
 Row = Mapping[Any, Any]
 
@@ -275,6 +309,12 @@ def _endpoint_rows(reservation: Reservation) -> list[dict[str, Any]]:
         {"position": position, **_endpoint_row(endpoint)}
         for position, endpoint in enumerate(reservation.endpoints)
     ]
+
+
+def _of_alias(statement: sa.Delete, network_id: str, name: str) -> sa.Delete:
+    return statement.where(
+        _outside_aliases.c.network_id == network_id, _outside_aliases.c.name == name
+    )
 
 
 def _network_row(network: Network) -> dict[str, Any]:

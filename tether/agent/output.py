@@ -21,6 +21,11 @@ CHUNK_BYTES = 256 * 1024
 # Chunks ahead of the stream: one to send while the next one is read. More would only make chunks
 # smaller than they could be, since a pipe that isn't read collects.
 _READ_AHEAD = 2
+# The kernel hands on a line that is written to a terminal in pieces, its end apart. The rest of a
+# piece that is no whole line is waited for so long: much for the kernel, nothing for an eye.
+_GATHER_SECONDS = 0.005
+# As much as a terminal holds at once: who reads so much is behind, and need not wait for more.
+_GATHER_BYTES = 4095
 _NANO = 1_000_000_000
 _STREAMS: dict[str, StdStream] = {
     "stdout": STD_STREAM_STDOUT,
@@ -32,10 +37,14 @@ _STREAMS: dict[str, StdStream] = {
 class _Source:
     """One descriptor that output is read from."""
 
-    def __init__(self, descriptor: int, stream: StdStream) -> None:
+    def __init__(self, name: str, descriptor: int) -> None:
         self.descriptor = descriptor
-        self.stream = stream
+        self.stream = _STREAMS[name]
+        self.terminal = name == "terminal"
         self.reading = False
+        # A terminal's output that waits for the rest of its line, and until when.
+        self.gathered = b""
+        self.timer: asyncio.TimerHandle | None = None
 
 
 class OutputBuffer:
@@ -48,9 +57,7 @@ class OutputBuffer:
         """
         self._loop = asyncio.get_running_loop()
         self._sources = [
-            _Source(descriptor, _STREAMS[name])
-            for name, descriptor in streams.items()
-            if name in _STREAMS
+            _Source(name, descriptor) for name, descriptor in streams.items() if name in _STREAMS
         ]
         self._on_settled = on_settled
         # Chunks that were not acknowledged, with the size of each; those from _sent on are unsent.
@@ -121,6 +128,7 @@ class OutputBuffer:
     def abandon(self) -> None:
         """Nobody will ever ask for the output again: forget it, and read no more."""
         for source in list(self._sources):
+            source.gathered = b""
             self._finish(source)
         self._kept.clear()
         self._kept_bytes = self._sent = 0
@@ -156,7 +164,28 @@ class OutputBuffer:
             data = b""
         if not data:
             self._finish(source)
-            return
+        elif source.terminal:
+            self._gather(source, data)
+        else:
+            self._keep(source, data)
+
+    def _gather(self, source: _Source, data: bytes) -> None:
+        """Keep what a terminal shows in whole lines, as far as they come soon."""
+        source.gathered += data
+        if data.endswith(b"\n") or len(source.gathered) >= _GATHER_BYTES:
+            self._keep_gathered(source)
+        elif source.timer is None:
+            source.timer = self._loop.call_later(_GATHER_SECONDS, self._keep_gathered, source)
+
+    def _keep_gathered(self, source: _Source) -> None:
+        if source.timer is not None:
+            source.timer.cancel()
+            source.timer = None
+        data, source.gathered = source.gathered, b""
+        if data:
+            self._keep(source, data)
+
+    def _keep(self, source: _Source, data: bytes) -> None:
         now = time.time_ns()
         chunk = OutputChunk(
             stream=source.stream,
@@ -176,6 +205,7 @@ class OutputBuffer:
         if source.reading:
             self._loop.remove_reader(source.descriptor)
         os.close(source.descriptor)
+        self._keep_gathered(source)
         self._changed.set()
         self._check_settled()
 

@@ -6,8 +6,8 @@ Source: RFC 1035, RFC 2308 (no data), RFC 6891 (EDNS)
 import random
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from ipaddress import IPv4Address
-from typing import Final
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, Protocol
 
 import dns.edns
 import dns.exception
@@ -36,6 +36,8 @@ MOST_UDP_BYTES = 1232
 
 TRANSFERS = frozenset({dns.rdatatype.AXFR, dns.rdatatype.IXFR})
 
+Address = IPv4Address | IPv6Address
+
 NetworksOf = Callable[[Network, IPv4Address], Sequence[Network]]
 LinksOf = Callable[[Network, IPv4Address], Mapping[str, Sequence[tuple[Network, str]]]]
 
@@ -49,17 +51,36 @@ class Elsewhere(Enum):
 ASK: Final = Elsewhere.ASK
 
 
+class Outside(Protocol):
+    """Who outside has names in networks."""
+
+    def address(self, network_id: str, name: str) -> Address | None:
+        """Return the address behind a name in lower case."""
+        ...
+
+    def name(self, network_id: str, address: Address) -> str | None:
+        """Return the name of an address."""
+        ...
+
+
 class Answers:
-    """Answers questions of containers about one another.
+    """Answers questions of containers about one another, and about who outside has a name.
 
     `networks_of` tells in which networks the asker is, given the one through which it asks: these
     and no others are looked into. `links_of` tells what the asker alone calls others, which comes
     before all other names.
     """
 
-    def __init__(self, directory: Directory, networks_of: NetworksOf, links_of: LinksOf) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        networks_of: NetworksOf,
+        outside: Outside | None = None,
+        links_of: LinksOf | None = None,
+    ) -> None:
         self._directory = directory
         self._networks_of = networks_of
+        self._outside = outside
         self._links_of = links_of
 
     def answer(
@@ -75,9 +96,7 @@ class Answers:
             found = self._reverse(query, question.name, networks)
         else:
             name = question.name.to_text(omit_final_dot=True)
-            links = self._links_of(network, asker).get(name.lower(), ())
-            linked = (self.resolve([there], target) for there, target in links)
-            addresses = next(filter(None, linked), None) or self.resolve(networks, name)
+            addresses = self._linked(network, asker, name) or self.resolve(networks, name)
             found = _forward(query, question.name, addresses)
         if found is not None:
             return found
@@ -86,51 +105,70 @@ class Answers:
             return refused(query, dns.rcode.NXDOMAIN)
         return ASK
 
-    def resolve(self, networks: Sequence[Network], name: str) -> list[IPv4Address]:
-        """Return the addresses of a name in the first of the networks that has it."""
+    def resolve(self, networks: Sequence[Network], name: str) -> list[Address]:
+        """Return the addresses of a name in the first of the networks that has it.
+
+        A name that an administrator gave is nobody else's: a container that calls itself `db` does
+        not come in the place of the database.
+        """
         name = name.lower().rstrip(".")
         for network in networks:
             own_domain = f".{network.name.lower()}"
             for called in (name, name.removesuffix(own_domain)):
-                addresses = self._directory.addresses(network.id, called)
+                outside = self._outside and self._outside.address(network.id, called)
+                if outside:
+                    return [outside]
+                addresses: list[Address] = [*self._directory.addresses(network.id, called)]
                 if addresses:
                     # So that clients that take the first one come to all of them.
                     random.shuffle(addresses)
                     return addresses
         return []
 
+    def _linked(self, network: Network, asker: IPv4Address, name: str) -> list[Address]:
+        """Return the addresses of what the asker alone calls by a name."""
+        if self._links_of is None:
+            return []
+        for there, target in self._links_of(network, asker).get(name.lower(), ()):
+            if addresses := self.resolve([there], target):
+                return addresses
+        return []
+
     def _reverse(
         self, query: dns.message.Message, name: dns.name.Name, networks: Sequence[Network]
     ) -> dns.message.Message | None:
         try:
-            address = IPv4Address(dns.reversename.to_address(name))
+            address = ip_address(dns.reversename.to_address(name))
         except (dns.exception.DNSException, ValueError):
             return None
         for network in networks:
-            if network.pool is None or address not in network.pool.subnet:
-                continue
-            found = self._directory.name(network.id, address)
-            if found is None:
-                # Nobody elsewhere knows our addresses.
-                return refused(query, dns.rcode.NXDOMAIN)
-            response = _response(query)
-            target = dns.name.from_text(f"{found}.{network.name}.")
-            response.answer.append(
-                dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", "PTR", target.to_text())
-            )
-            return response
+            found = self._outside and self._outside.name(network.id, address)
+            if not found and network.pool is not None and address in network.pool.subnet:
+                found = self._directory.name(network.id, address)
+                if found is None:
+                    # Nobody elsewhere knows our addresses.
+                    return refused(query, dns.rcode.NXDOMAIN)
+            if found:
+                response = _response(query)
+                target = dns.name.from_text(f"{found}.{network.name}.")
+                response.answer.append(
+                    dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", "PTR", target.to_text())
+                )
+                return response
         return None
 
 
 def _forward(
-    query: dns.message.Message, name: dns.name.Name, addresses: Sequence[IPv4Address]
+    query: dns.message.Message, name: dns.name.Name, addresses: Sequence[Address]
 ) -> dns.message.Message | None:
     if not addresses:
         return None
     response = _response(query)
-    if query.question[0].rdtype in (dns.rdatatype.A, dns.rdatatype.ANY):
-        texts = [str(address) for address in addresses]
-        response.answer.append(dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", "A", *texts))
+    wanted = query.question[0].rdtype
+    for kind, version in ((dns.rdatatype.A, 4), (dns.rdatatype.AAAA, 6)):
+        texts = [str(address) for address in addresses if address.version == version]
+        if texts and wanted in (kind, dns.rdatatype.ANY):
+            response.answer.append(dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", kind, *texts))
     # Any other type: the name is known, and has no such data.
     return response
 

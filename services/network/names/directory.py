@@ -5,7 +5,7 @@ Source: https://docs.docker.com/engine/network/#dns-services
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from services.network.model import Endpoint, Reservation
 
@@ -20,7 +20,7 @@ class _Names:
     """The names of one network."""
 
     members: Members = field(default_factory=dict)
-    addresses: dict[IPv4Address, Endpoint] = field(default_factory=dict)
+    addresses: dict[IPv4Address | IPv6Address, Endpoint] = field(default_factory=dict)
     proper: dict[str, str] = field(default_factory=dict)
     """Container's own name, by its endpoint's ID."""
 
@@ -73,7 +73,7 @@ class Directory:
             if endpoint.ipv4 is not None and self._runs(endpoint)
         ]
 
-    def name(self, network_id: str, address: IPv4Address) -> str | None:
+    def name(self, network_id: str, address: IPv4Address | IPv6Address) -> str | None:
         """Return the name of the container that has an address."""
         endpoint = self.owner(network_id, address)
         if endpoint is None or not self._runs(endpoint):
@@ -83,7 +83,7 @@ class Directory:
             or endpoint.container_id[:SHORT_ID_CHARACTERS]
         )
 
-    def owner(self, network_id: str, address: IPv4Address) -> Endpoint | None:
+    def owner(self, network_id: str, address: IPv4Address | IPv6Address) -> Endpoint | None:
         """Return the endpoint that has an address."""
         names = self._networks.get(network_id)
         return None if names is None else names.addresses.get(address)

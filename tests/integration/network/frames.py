@@ -9,6 +9,7 @@ ARP = 0x0806
 IPV4 = 0x0800
 IPV6 = 0x86DD
 VLAN = 0x8100
+ICMP = 1
 TCP = 6
 UDP = 17
 SYN = 2
@@ -60,6 +61,14 @@ def udp(source: str, target: str, from_port: int, to_port: int, data: bytes) -> 
 def tcp(source: str, target: str, from_port: int, to_port: int, flags: int) -> bytes:
     segment = struct.pack("!HHIIBBHHH", from_port, to_port, 1, 0, 5 << 4, flags, 65535, 0, 0)
     return ipv4(source, target, TCP, _transport(source, target, TCP, segment, 16))
+
+
+def port_unreachable(source: str, target: str, packet: bytes) -> bytes:
+    """Return the ICMP message that nobody listens where a packet went."""
+    message = struct.pack("!BBHI", 3, 3, 0, 0) + packet[:28]
+    return ipv4(
+        source, target, ICMP, message[:2] + struct.pack("!H", checksum(message)) + message[4:]
+    )
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,7 @@ from tests.integration.network.namespaces import Outside, run
 @pytest.fixture
 async def names(facet: Facet, outside: Outside) -> AsyncIterator[NameServer]:
     """The facet's name server, which asks the machine outside."""
-    rules = Answers(
-        facet.endpoints.directory, facet.endpoints.networks_of, facet.endpoints.links_of
-    )
+    rules = Answers(facet.endpoints.directory, facet.endpoints.networks_of)
     upstream = Upstream(lambda: [IPv4Address(outside.address)])
     server = NameServer(facet.networks.all, rules, upstream)
     facet.networks.followers.append(server.ensure)

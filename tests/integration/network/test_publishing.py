@@ -57,6 +57,21 @@ async def test_from_the_host(facet: Facet, outside: Outside, address: str) -> No
         assert asking.recvfrom(100) == (b"answer", (address, 5353))
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", HOST_ADDRESS])
+async def test_that_nobody_listens_there_is_told_at_once(
+    facet: Facet, outside: Outside, address: str
+) -> None:
+    card = await published(facet, udp(53, 5353))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(BOUND_SECONDS)
+        asking.connect((address, 5353))
+        asking.send(b"question")
+        seen = card.receive_data(b"question")
+        card.send_ip(frames.port_unreachable(card.address, seen.ip_source, seen.payload))
+        with pytest.raises(ConnectionRefusedError):
+            asking.recv(100)
+
+
 async def test_from_the_container_s_own_network_and_itself_and_others(
     facet: Facet, outside: Outside
 ) -> None:

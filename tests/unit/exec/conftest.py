@@ -42,6 +42,7 @@ from services.exec.history import History
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
 from services.exec.limits import MIB, Size
+from services.exec.logdrivers import LogDrivers
 from services.exec.operations import Turns
 from services.exec.parts import Parts
 from services.exec.peers import Peers
@@ -532,11 +533,14 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     exits = Exits(containers, events, turns, stubs, hypervisor)
     peers.exits = hypervisor.exits_to = exits
     kernels = Kernels(facts, hypervisor)
-    creator = Creator(containers, admission, events, turns, stubs, hypervisor, kernels)
+    log_drivers = LogDrivers(facts)
+    creator = Creator(containers, admission, events, turns, stubs, hypervisor, kernels, log_drivers)
     parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits, kernels)
     modes = StartModes(facts, hypervisor, StartMode())
     lifecycle = Lifecycle(parts, admission, modes, "interaction.test.vic")
-    vch = Vch("0" * 8, "1", containers, admission, lifecycle, hypervisor, modes, kernels)
+    vch = Vch(
+        "0" * 8, "1", containers, admission, lifecycle, hypervisor, modes, kernels, log_drivers
+    )
     reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
     restarts = Restarts(containers, facts, lifecycle, exits)
     reports = Reports(containers, events)

@@ -11,6 +11,7 @@ from services.network import messages
 from services.network.names.answers import Answers
 from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream
+from services.network.outside import OutsideHosts
 from services.network.resolvers import Resolvers
 from services.network.roles import ACCESS
 from services.network.server import SERVICE, Names, NetworkServicer
@@ -23,9 +24,8 @@ RESOLVERS = Resolvers(("10.0.0.53",), ("lan",), ("ndots:1",))
 @pytest.fixture
 def servicer(facet: Facet) -> NetworkServicer:
     """Return the shell over a started service."""
-    answers = Answers(
-        facet.endpoints.directory, facet.endpoints.networks_of, facet.endpoints.links_of
-    )
+    outside = OutsideHosts(facet.store, facet.networks)
+    answers = Answers(facet.endpoints.directory, facet.endpoints.networks_of, outside)
     return NetworkServicer(
         facet.networks,
         facet.endpoints,
@@ -33,7 +33,7 @@ def servicer(facet: Facet) -> NetworkServicer:
         tether_port=7443,
         resolvers=lambda: RESOLVERS,
         publications=facet.publications,
-        names=Names(answers, NameServer(facet.networks.all, answers, Upstream(list))),
+        names=Names(answers, NameServer(facet.networks.all, answers, Upstream(list)), outside),
     )
 
 

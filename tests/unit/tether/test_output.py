@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
+import tty
 from collections.abc import AsyncIterator
 
 import pytest
@@ -130,3 +132,21 @@ async def test_abandoned_output_settles(pipes: Pipes) -> None:
     pipes.buffer.abandon()
     assert pipes.settled.is_set()
     assert pipes.buffer.ended
+
+
+async def test_a_terminals_line_is_one_piece_and_what_has_no_end_does_not_wait_for_it() -> None:
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    buffer = OutputBuffer({"terminal": ours}, lambda: None)
+    buffer.rewind()
+    # As the kernel hands on what is written to a terminal: the line's end by itself.
+    os.write(theirs, b"a line")
+    asyncio.get_running_loop().call_soon(os.write, theirs, b"\r\n")
+    assert (await expect(buffer))[1] == b"a line\r\n"
+    os.write(theirs, b"a prompt: ")
+    assert (await expect(buffer))[1] == b"a prompt: "
+    os.write(theirs, b"the last")
+    os.close(theirs)
+    assert (await expect(buffer))[1] == b"the last"
+    assert await take(buffer) is None
+    buffer.abandon()

@@ -29,6 +29,13 @@ class LogDriver(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LOG_DRIVER_NONE: _ClassVar[LogDriver]
     LOG_DRIVER_SYSLOG: _ClassVar[LogDriver]
 
+class SyslogFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SYSLOG_FORMAT_UNSPECIFIED: _ClassVar[SyslogFormat]
+    SYSLOG_FORMAT_RFC5424: _ClassVar[SyslogFormat]
+    SYSLOG_FORMAT_RFC5424_MICRO: _ClassVar[SyslogFormat]
+    SYSLOG_FORMAT_RFC3164: _ClassVar[SyslogFormat]
+
 class Protocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PROTOCOL_UNSPECIFIED: _ClassVar[Protocol]
@@ -77,6 +84,10 @@ LOG_DRIVER_JSON_FILE: LogDriver
 LOG_DRIVER_LOCAL: LogDriver
 LOG_DRIVER_NONE: LogDriver
 LOG_DRIVER_SYSLOG: LogDriver
+SYSLOG_FORMAT_UNSPECIFIED: SyslogFormat
+SYSLOG_FORMAT_RFC5424: SyslogFormat
+SYSLOG_FORMAT_RFC5424_MICRO: SyslogFormat
+SYSLOG_FORMAT_RFC3164: SyslogFormat
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_UDP: Protocol
@@ -263,14 +274,28 @@ class RestartPolicy(_message.Message):
     def __init__(self, condition: _Optional[_Union[RestartCondition, str]] = ..., maximum_retries: _Optional[int] = ...) -> None: ...
 
 class LogOptions(_message.Message):
-    __slots__ = ("driver", "max_size_bytes", "max_files")
+    __slots__ = ("driver", "max_size_bytes", "max_files", "syslog")
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     MAX_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_FILES_FIELD_NUMBER: _ClassVar[int]
+    SYSLOG_FIELD_NUMBER: _ClassVar[int]
     driver: LogDriver
     max_size_bytes: int
     max_files: int
-    def __init__(self, driver: _Optional[_Union[LogDriver, str]] = ..., max_size_bytes: _Optional[int] = ..., max_files: _Optional[int] = ...) -> None: ...
+    syslog: SyslogOptions
+    def __init__(self, driver: _Optional[_Union[LogDriver, str]] = ..., max_size_bytes: _Optional[int] = ..., max_files: _Optional[int] = ..., syslog: _Optional[_Union[SyslogOptions, _Mapping]] = ...) -> None: ...
+
+class SyslogOptions(_message.Message):
+    __slots__ = ("address", "tag", "facility", "format")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    FACILITY_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    tag: str
+    facility: str
+    format: SyslogFormat
+    def __init__(self, address: _Optional[str] = ..., tag: _Optional[str] = ..., facility: _Optional[str] = ..., format: _Optional[_Union[SyslogFormat, str]] = ...) -> None: ...
 
 class NetworkAttachment(_message.Message):
     __slots__ = ("network", "aliases", "ipv4_address", "ipv6_address", "mac_address", "links", "gateway_priority")

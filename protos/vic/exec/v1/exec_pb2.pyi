@@ -87,7 +87,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("instance_id", "driver", "hypervisor", "accelerator", "accelerator_reason", "kernel_release", "cpus", "memory_bytes", "containers", "containers_running", "containers_paused", "containers_stopped", "cold_boots", "instant_clones", "version", "ready_clones", "ready_clones_failed", "ready_clones_waiting", "limits", "vm_memory_bytes", "vm_cpus", "disk_bytes", "start_mode")
+    __slots__ = ("instance_id", "driver", "hypervisor", "accelerator", "accelerator_reason", "kernel_release", "cpus", "memory_bytes", "containers", "containers_running", "containers_paused", "containers_stopped", "cold_boots", "instant_clones", "version", "ready_clones", "ready_clones_failed", "ready_clones_waiting", "limits", "vm_memory_bytes", "vm_cpus", "disk_bytes", "start_mode", "log_syslog")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     HYPERVISOR_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class InfoResponse(_message.Message):
     VM_CPUS_FIELD_NUMBER: _ClassVar[int]
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
     START_MODE_FIELD_NUMBER: _ClassVar[int]
+    LOG_SYSLOG_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     driver: str
     hypervisor: str
@@ -134,7 +135,8 @@ class InfoResponse(_message.Message):
     vm_cpus: int
     disk_bytes: int
     start_mode: StartMode
-    def __init__(self, instance_id: _Optional[str] = ..., driver: _Optional[str] = ..., hypervisor: _Optional[str] = ..., accelerator: _Optional[str] = ..., accelerator_reason: _Optional[str] = ..., kernel_release: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., containers: _Optional[int] = ..., containers_running: _Optional[int] = ..., containers_paused: _Optional[int] = ..., containers_stopped: _Optional[int] = ..., cold_boots: _Optional[int] = ..., instant_clones: _Optional[int] = ..., version: _Optional[str] = ..., ready_clones: _Optional[int] = ..., ready_clones_failed: _Optional[int] = ..., ready_clones_waiting: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., vm_memory_bytes: _Optional[int] = ..., vm_cpus: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ...) -> None: ...
+    log_syslog: str
+    def __init__(self, instance_id: _Optional[str] = ..., driver: _Optional[str] = ..., hypervisor: _Optional[str] = ..., accelerator: _Optional[str] = ..., accelerator_reason: _Optional[str] = ..., kernel_release: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., containers: _Optional[int] = ..., containers_running: _Optional[int] = ..., containers_paused: _Optional[int] = ..., containers_stopped: _Optional[int] = ..., cold_boots: _Optional[int] = ..., instant_clones: _Optional[int] = ..., version: _Optional[str] = ..., ready_clones: _Optional[int] = ..., ready_clones_failed: _Optional[int] = ..., ready_clones_waiting: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., vm_memory_bytes: _Optional[int] = ..., vm_cpus: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., log_syslog: _Optional[str] = ...) -> None: ...
 
 class StartMode(_message.Message):
     __slots__ = ("ready_clones", "ready_clones_automatic", "cold")
@@ -161,7 +163,7 @@ class Limits(_message.Message):
     def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ...) -> None: ...
 
 class ConfigureRequest(_message.Message):
-    __slots__ = ("containers", "memory_bytes", "cpus", "storage_bytes", "memory_overcommit_percent", "ready_clones", "cold", "kernel")
+    __slots__ = ("containers", "memory_bytes", "cpus", "storage_bytes", "memory_overcommit_percent", "ready_clones", "cold", "kernel", "log_syslog")
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +172,7 @@ class ConfigureRequest(_message.Message):
     READY_CLONES_FIELD_NUMBER: _ClassVar[int]
     COLD_FIELD_NUMBER: _ClassVar[int]
     KERNEL_FIELD_NUMBER: _ClassVar[int]
+    LOG_SYSLOG_FIELD_NUMBER: _ClassVar[int]
     containers: int
     memory_bytes: int
     cpus: int
@@ -178,17 +181,20 @@ class ConfigureRequest(_message.Message):
     ready_clones: int
     cold: bool
     kernel: str
-    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ..., ready_clones: _Optional[int] = ..., cold: _Optional[bool] = ..., kernel: _Optional[str] = ...) -> None: ...
+    log_syslog: str
+    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ..., ready_clones: _Optional[int] = ..., cold: _Optional[bool] = ..., kernel: _Optional[str] = ..., log_syslog: _Optional[str] = ...) -> None: ...
 
 class ConfigureResponse(_message.Message):
-    __slots__ = ("limits", "start_mode", "kernel")
+    __slots__ = ("limits", "start_mode", "kernel", "log_syslog")
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     START_MODE_FIELD_NUMBER: _ClassVar[int]
     KERNEL_FIELD_NUMBER: _ClassVar[int]
+    LOG_SYSLOG_FIELD_NUMBER: _ClassVar[int]
     limits: Limits
     start_mode: StartMode
     kernel: str
-    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., kernel: _Optional[str] = ...) -> None: ...
+    log_syslog: str
+    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., kernel: _Optional[str] = ..., log_syslog: _Optional[str] = ...) -> None: ...
 
 class TryKernelRequest(_message.Message):
     __slots__ = ("digest",)

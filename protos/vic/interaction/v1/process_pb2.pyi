@@ -4,6 +4,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from vic.tether.v1 import health_pb2 as _health_pb2
 from vic.tether.v1 import process_pb2 as _process_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -11,8 +12,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class SyslogFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SYSLOG_FORMAT_UNSPECIFIED: _ClassVar[SyslogFormat]
+    SYSLOG_FORMAT_RFC5424_MICRO: _ClassVar[SyslogFormat]
+    SYSLOG_FORMAT_RFC3164: _ClassVar[SyslogFormat]
+SYSLOG_FORMAT_UNSPECIFIED: SyslogFormat
+SYSLOG_FORMAT_RFC5424_MICRO: SyslogFormat
+SYSLOG_FORMAT_RFC3164: SyslogFormat
+
 class RegisterRequest(_message.Message):
-    __slots__ = ("container_id", "discard_logs", "log_max_size_bytes", "log_max_files", "tty", "open_stdin", "stdin_once")
+    __slots__ = ("container_id", "discard_logs", "log_max_size_bytes", "log_max_files", "tty", "open_stdin", "stdin_once", "syslog")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     DISCARD_LOGS_FIELD_NUMBER: _ClassVar[int]
     LOG_MAX_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +30,7 @@ class RegisterRequest(_message.Message):
     TTY_FIELD_NUMBER: _ClassVar[int]
     OPEN_STDIN_FIELD_NUMBER: _ClassVar[int]
     STDIN_ONCE_FIELD_NUMBER: _ClassVar[int]
+    SYSLOG_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     discard_logs: bool
     log_max_size_bytes: int
@@ -27,7 +38,20 @@ class RegisterRequest(_message.Message):
     tty: bool
     open_stdin: bool
     stdin_once: bool
-    def __init__(self, container_id: _Optional[str] = ..., discard_logs: _Optional[bool] = ..., log_max_size_bytes: _Optional[int] = ..., log_max_files: _Optional[int] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ...) -> None: ...
+    syslog: SyslogTarget
+    def __init__(self, container_id: _Optional[str] = ..., discard_logs: _Optional[bool] = ..., log_max_size_bytes: _Optional[int] = ..., log_max_files: _Optional[int] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ..., syslog: _Optional[_Union[SyslogTarget, _Mapping]] = ...) -> None: ...
+
+class SyslogTarget(_message.Message):
+    __slots__ = ("address", "tag", "facility", "format")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    FACILITY_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    tag: str
+    facility: int
+    format: SyslogFormat
+    def __init__(self, address: _Optional[str] = ..., tag: _Optional[str] = ..., facility: _Optional[int] = ..., format: _Optional[_Union[SyslogFormat, str]] = ...) -> None: ...
 
 class RegisterResponse(_message.Message):
     __slots__ = ()

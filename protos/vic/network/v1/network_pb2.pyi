@@ -83,7 +83,7 @@ class AddressPool(_message.Message):
     def __init__(self, subnet: _Optional[str] = ..., gateway: _Optional[str] = ..., ip_range: _Optional[str] = ..., auxiliary_addresses: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Network(_message.Message):
-    __slots__ = ("id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options", "created_at", "endpoints", "predefined")
+    __slots__ = ("id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options", "created_at", "endpoints", "predefined", "outside_aliases")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +110,7 @@ class Network(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     PREDEFINED_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_ALIASES_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     kind: NetworkKind
@@ -122,7 +123,16 @@ class Network(_message.Message):
     created_at: _timestamp_pb2.Timestamp
     endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
     predefined: bool
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[NetworkKind, str]] = ..., pools: _Optional[_Iterable[_Union[AddressPool, _Mapping]]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., enable_ipv6: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., predefined: _Optional[bool] = ...) -> None: ...
+    outside_aliases: _containers.RepeatedCompositeFieldContainer[OutsideAlias]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[NetworkKind, str]] = ..., pools: _Optional[_Iterable[_Union[AddressPool, _Mapping]]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., enable_ipv6: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., predefined: _Optional[bool] = ..., outside_aliases: _Optional[_Iterable[_Union[OutsideAlias, _Mapping]]] = ...) -> None: ...
+
+class OutsideAlias(_message.Message):
+    __slots__ = ("name", "address")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    address: str
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
 
 class Endpoint(_message.Message):
     __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group", "own_name_server", "default_route")

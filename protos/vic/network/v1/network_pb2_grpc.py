@@ -295,14 +295,17 @@ class NetworkServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetOutsideAlias(self, request, context):
-        """SetOutsideAlias gives an outside host a name in a network.
+        """SetOutsideAlias gives an outside host a name in a network, in the place of who had it there; no
+        container of the network comes in its place. Idempotent. Errors: NOT_FOUND (NETWORK_NOT_FOUND),
+        INVALID_ARGUMENT (INVALID_NETWORK for what is no host name, INVALID_ADDRESS),
+        FAILED_PRECONDITION (WRONG_STATE) for a network that has no name server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveOutsideAlias(self, request, context):
-        """RemoveOutsideAlias takes it away.
+        """RemoveOutsideAlias takes it away. Errors: NOT_FOUND (NETWORK_NOT_FOUND, ALIAS_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

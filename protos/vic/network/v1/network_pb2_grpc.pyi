@@ -102,9 +102,13 @@ class NetworkServiceStub:
     have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
     """
     SetOutsideAlias: _grpc.UnaryUnaryMultiCallable[_network_pb2.SetOutsideAliasRequest, _network_pb2.SetOutsideAliasResponse]
-    """SetOutsideAlias gives an outside host a name in a network."""
+    """SetOutsideAlias gives an outside host a name in a network, in the place of who had it there; no
+    container of the network comes in its place. Idempotent. Errors: NOT_FOUND (NETWORK_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_NETWORK for what is no host name, INVALID_ADDRESS),
+    FAILED_PRECONDITION (WRONG_STATE) for a network that has no name server.
+    """
     RemoveOutsideAlias: _grpc.UnaryUnaryMultiCallable[_network_pb2.RemoveOutsideAliasRequest, _network_pb2.RemoveOutsideAliasResponse]
-    """RemoveOutsideAlias takes it away."""
+    """RemoveOutsideAlias takes it away. Errors: NOT_FOUND (NETWORK_NOT_FOUND, ALIAS_NOT_FOUND)."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_network_pb2.WatchEventsRequest, _network_pb2.WatchEventsResponse]
     """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
     Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -184,9 +188,13 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     have it, none where there are none. Errors: NOT_FOUND (NETWORK_NOT_FOUND).
     """
     SetOutsideAlias: _aio.UnaryUnaryMultiCallable[_network_pb2.SetOutsideAliasRequest, _network_pb2.SetOutsideAliasResponse]  # type: ignore[assignment]
-    """SetOutsideAlias gives an outside host a name in a network."""
+    """SetOutsideAlias gives an outside host a name in a network, in the place of who had it there; no
+    container of the network comes in its place. Idempotent. Errors: NOT_FOUND (NETWORK_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_NETWORK for what is no host name, INVALID_ADDRESS),
+    FAILED_PRECONDITION (WRONG_STATE) for a network that has no name server.
+    """
     RemoveOutsideAlias: _aio.UnaryUnaryMultiCallable[_network_pb2.RemoveOutsideAliasRequest, _network_pb2.RemoveOutsideAliasResponse]  # type: ignore[assignment]
-    """RemoveOutsideAlias takes it away."""
+    """RemoveOutsideAlias takes it away. Errors: NOT_FOUND (NETWORK_NOT_FOUND, ALIAS_NOT_FOUND)."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_network_pb2.WatchEventsRequest, _network_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """WatchEvents sends the events after a sequence number or a moment, then new ones as they come.
     Errors: OUT_OF_RANGE (HISTORY_LOST) when the history does not reach that far back.
@@ -358,14 +366,18 @@ class NetworkServiceServicer:
         request: _network_pb2.SetOutsideAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.SetOutsideAliasResponse, _abc.Awaitable[_network_pb2.SetOutsideAliasResponse]]:
-        """SetOutsideAlias gives an outside host a name in a network."""
+        """SetOutsideAlias gives an outside host a name in a network, in the place of who had it there; no
+        container of the network comes in its place. Idempotent. Errors: NOT_FOUND (NETWORK_NOT_FOUND),
+        INVALID_ARGUMENT (INVALID_NETWORK for what is no host name, INVALID_ADDRESS),
+        FAILED_PRECONDITION (WRONG_STATE) for a network that has no name server.
+        """
 
     def RemoveOutsideAlias(
         self,
         request: _network_pb2.RemoveOutsideAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.RemoveOutsideAliasResponse, _abc.Awaitable[_network_pb2.RemoveOutsideAliasResponse]]:
-        """RemoveOutsideAlias takes it away."""
+        """RemoveOutsideAlias takes it away. Errors: NOT_FOUND (NETWORK_NOT_FOUND, ALIAS_NOT_FOUND)."""
 
     def WatchEvents(
         self,

@@ -152,7 +152,7 @@ def _packet_table(
 	}}
 	chain from_container {{
 		meta nfproto ipv6 drop
-		ip daddr 127.0.0.0/8 ct state != established drop
+		ip daddr 127.0.0.0/8 ct state != {{ established, related }} drop
 		tcp dport @closed_ports drop
 	}}
 	chain forward {{
