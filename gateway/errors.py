@@ -107,6 +107,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.TAP_MISSING: _Answer(500),
     Reason.PORT_IN_USE: _Answer(500),
     Reason.ALIAS_NOT_FOUND: _Answer(404),
+    Reason.PARENT_MISSING: _Answer(500),
     # storage
     # The facet names it with the tag that was meant, as dockerd does.
     Reason.IMAGE_NOT_FOUND: _Answer(404),

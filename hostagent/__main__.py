@@ -24,6 +24,7 @@ from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups, mounted_hierarchies
 from hostagent.commandline import OVERHEAD_MIB
 from hostagent.inventory import Inventory
+from hostagent.issuer import ISSUER, ISSUER_ACCESS, IssuerServicer
 from hostagent.journal import Journal
 from hostagent.launchpad import Launchpad
 from hostagent.layout import Layout
@@ -106,6 +107,23 @@ async def run(settings: HostAgentSettings) -> None:
         await stop.wait()
 
 
+async def issue(settings: HostAgentSettings) -> None:
+    """Serve the authority alone until asked to stop: the machines are another platform's."""
+    stop = stop_requested()
+    authority = TetherAuthority.load(settings.instance_id, settings.data_dir / "pki")
+    server = FacetServer(
+        Credentials.load(settings.credentials_dir), settings.instance_id, ISSUER_ACCESS, [ISSUER]
+    )
+    servicer = IssuerServicer(settings.instance_id, authority)
+    hostagent_pb2_grpc.add_IssuerServiceServicer_to_server(servicer, server.server)
+    await server.start(settings.addresses)
+    try:
+        give_to_suite(settings)
+        await stop.wait()
+    finally:
+        await server.stop()
+
+
 def trial(
     launchpad: Launchpad, groups: MachineGroups, qemu: Path
 ) -> Callable[[int, str], Awaitable[TrialResult]]:
@@ -162,7 +180,7 @@ def main() -> int:
     os.umask(0o077)
     close_inherited_on_exec()
     try:
-        asyncio.run(run(settings))
+        asyncio.run(issue(settings) if settings.driver == "vsphere" else run(settings))
     except FailedPrecondition as error:
         log.error(error.message)
         return 1

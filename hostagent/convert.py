@@ -1,6 +1,7 @@
 """Between the contract's messages and our own values."""
 
 import hashlib
+from collections.abc import Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.hostagent.v1 import hostagent_pb2 as pb
@@ -87,15 +88,17 @@ def machine_from_proto(message: pb.Machine) -> tuple[Machine, str]:
         parent_id=message.parent_id,
         disk_chain=tuple(message.disk_chain),
         nics=tuple(Nic(nic.tap_name, nic.mac_address) for nic in message.nics),
-        guest=_guest_from_proto(message.guest) if message.HasField("guest") else None,
+        guest=guest_from_proto(message.guest) if message.HasField("guest") else None,
         identity=message.identity,
-        volumes=tuple(
-            VolumeDisk(volume.path, volume.read_only, volume.size_bytes)
-            for volume in message.volumes
-        ),
+        volumes=volumes_from_proto(message.volumes),
         cpu_weight=message.cpu_weight,
     )
     return machine, hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
+
+
+def volumes_from_proto(messages: Iterable[pb.VolumeDisk]) -> tuple[VolumeDisk, ...]:
+    """Read the disks of volumes."""
+    return tuple(VolumeDisk(disk.path, disk.read_only, disk.size_bytes) for disk in messages)
 
 
 def record_to_proto(record: Record) -> pb.RunningMachine:
@@ -161,7 +164,8 @@ def parent_to_proto(parent: Parent, *, current: bool) -> pb.Parent:
     )
 
 
-def _guest_from_proto(message: pb.GuestConfig) -> Guest:
+def guest_from_proto(message: pb.GuestConfig) -> Guest:
+    """Read a guest's configuration; :meth:`Guest.check` judges it."""
     return Guest(
         hostname=message.hostname,
         domainname=message.domainname,
@@ -176,6 +180,7 @@ def _guest_from_proto(message: pb.GuestConfig) -> Guest:
         root_readonly=message.root_readonly,
         shm_bytes=message.shm_bytes,
         mounts=tuple(map(_mount_from_proto, message.mounts)),
+        root_device=message.root_device,
     )
 
 

@@ -2,13 +2,24 @@
 
 import secrets
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hostagent.certificates import TetherAuthority, throwaway
-from hostagent.machine import Machine, MachineKind, Surroundings
+from hostagent.machine import Guest, Machine, MachineKind, Surroundings, VolumeDisk
 from tether import guestconfig as frame
 
 ENTROPY_BYTES = 512
 REHEARSAL = "rehearsal"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Which boot of which container of which instance is told something."""
+
+    instance_id: str
+    container_id: str
+    boot_id: str
 
 
 def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) -> bytes:
@@ -20,18 +31,25 @@ def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) 
     """
     if machine.kind is MachineKind.READY:
         return _warm_up()
-    guest = machine.guest
-    if guest is None:
+    if machine.guest is None:
         return b""
-    identity = authority.issue(machine.machine_id)
+    names = Names(instance_id, machine.machine_id, machine.launch_id)
+    return whole_frame(names, machine.guest, machine.volumes, authority)
+
+
+def whole_frame(
+    names: Names, guest: Guest, volumes: Sequence[VolumeDisk], authority: TetherAuthority
+) -> bytes:
+    """Return all that the tether of a container is told, with a key made for it here and now."""
+    identity = authority.issue(names.container_id)
     return frame.format_frame(
         frame.GuestConfig(
             time_ns=time.time_ns(),
             entropy=secrets.token_bytes(ENTROPY_BYTES),
             identity=frame.Identity(
-                instance=instance_id,
-                container_id=machine.machine_id,
-                boot_id=machine.launch_id,
+                instance=names.instance_id,
+                container_id=names.container_id,
+                boot_id=names.boot_id,
                 machine_id=guest.machine_id or secrets.token_hex(16),
                 management=frame.Management(
                     mac=guest.management.mac_address,
@@ -48,10 +66,11 @@ def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) 
                 dns=_dns(guest.surroundings),
                 hosts=guest.surroundings.hosts,
                 root=frame.Root(
+                    device=guest.root_device or frame.Root.device,
                     readonly=guest.root_readonly,
                     shm_bytes=guest.shm_bytes or frame.Root.shm_bytes,
                 ),
-                disks=tuple(frame.Disk(volume.read_only) for volume in machine.volumes),
+                disks=tuple(frame.Disk(volume.read_only) for volume in volumes),
                 mounts=tuple(
                     frame.Mount(
                         target=mount.target,

@@ -28,6 +28,7 @@ _DIGEST = re.compile(r"[0-9a-f]{12,64}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MACHINE_ID = re.compile(r"([0-9a-f]{32})?")
 _ENDPOINT = re.compile(r"\d{1,3}(\.\d{1,3}){3}:\d{1,5}")
+_DEVICE = re.compile(r"([a-z]{1,16})?")
 _INTERFACE = re.compile(r"[a-z][a-z0-9_.-]{0,14}")
 
 
@@ -196,6 +197,7 @@ class Guest:
     root_readonly: bool
     shm_bytes: int
     mounts: tuple[GuestMount, ...] = ()
+    root_device: str = ""
 
     def check(self) -> None:
         """Raise InvalidArgument where the tether would refuse it, or worse, believe it."""
@@ -204,6 +206,8 @@ class Guest:
         _match("guest.management.mac_address", _MAC, self.management.mac_address)
         _match("guest.management.endpoint", _ENDPOINT, self.management.endpoint)
         _interface_address("guest.management.address", self.management.address)
+        if not _DEVICE.fullmatch(self.root_device):
+            _refuse("guest.root_device", f"{self.root_device[:80]!r} is no disk's name")
         self.surroundings.check()
         for field, value in (
             ("hostname", self.hostname),
@@ -268,18 +272,23 @@ class Machine:
         if self.guest is None:
             _refuse("guest", "missing")
         self.guest.check()
-        paths = {volume.path for volume in self.volumes}
-        if len(self.volumes) > MOST_VOLUMES or len(paths) < len(self.volumes):
-            _refuse("volumes", f"more than {MOST_VOLUMES}, or one twice")
-        for mount in self.guest.mounts:
-            if mount.disk is not None and mount.disk >= len(self.volumes):
-                _refuse("guest.mounts.volume.disk", f"there is no disk {mount.disk}")
+        check_volumes(self.guest, self.volumes)
 
     @property
     def largest_disk_bytes(self) -> int:
         """Size of the largest disk that it writes."""
         sizes = [volume.size_bytes for volume in self.volumes if not volume.read_only]
         return max([self.shape.disk_size_bytes, *sizes])
+
+
+def check_volumes(guest: Guest, volumes: tuple[VolumeDisk, ...]) -> None:
+    """Raise InvalidArgument for disks that a machine can't have, or a mount of none of them."""
+    paths = {volume.path for volume in volumes}
+    if len(volumes) > MOST_VOLUMES or len(paths) < len(volumes):
+        _refuse("volumes", f"more than {MOST_VOLUMES}, or one twice")
+    for mount in guest.mounts:
+        if mount.disk is not None and mount.disk >= len(volumes):
+            _refuse("guest.mounts.volume.disk", f"there is no disk {mount.disk}")
 
 
 def check_name(field: str, value: str) -> None:

@@ -20,6 +20,11 @@ class HostAgentSettings(FacetSettings):
 
     role: ClassVar[Role] = Role.HOSTAGENT
 
+    driver: Literal["qemu", "vsphere"] = Field(
+        "qemu",
+        description="Platform of the container VMs. On vSphere this process launches none: it "
+        "issues what their tethers are told.",
+    )
     qemu: Path = Field(
         Path("/usr/bin/qemu-system-x86_64"),
         description="QEMU's program; it must lie below /usr, all that a machine's process sees.",

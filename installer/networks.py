@@ -1,7 +1,9 @@
 """`vic network`: what an administrator says of networks, told to a running suite."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +22,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CALL_SECONDS = 30.0
+MTU_OPTION = "com.docker.network.driver.mtu"
+
+
+@dataclass(frozen=True)
+class ExternalWish:
+    """An external network as the command line asks for it."""
+
+    name: str
+    parent: str
+    subnet: str
+    gateway: str
+    ip_range: str = ""
+    dns: Sequence[str] = ()
+    firewall: str = "published"
+    publishes: bool = False
+    mtu: int | None = None
 
 
 def set_alias(data_dir: Path, network: str, name: str, address: str) -> None:
@@ -32,6 +50,42 @@ def remove_alias(data_dir: Path, network: str, name: str) -> None:
     """Take a name of an outside host away. Raises InstallerError."""
     request = network_pb2.RemoveOutsideAliasRequest(network=network, name=name)
     _call(data_dir, lambda stub: stub.RemoveOutsideAlias(request, timeout=CALL_SECONDS))
+
+
+def map_external(data_dir: Path, wish: ExternalWish) -> network_pb2.Network:
+    """Map a network of the host's surroundings; return what it is now. Raises InstallerError."""
+    options = {} if wish.mtu is None else {MTU_OPTION: str(wish.mtu)}
+    request = network_pb2.CreateRequest(
+        # Ours to choose, so that a request that gRPC repeats maps one network.
+        network_id=secrets.token_hex(32),
+        name=wish.name,
+        kind=network_pb2.NETWORK_KIND_EXTERNAL,
+        pools=[
+            network_pb2.AddressPool(
+                subnet=wish.subnet, gateway=wish.gateway, ip_range=wish.ip_range
+            )
+        ],
+        options=options,
+        external=network_pb2.External(
+            parent=wish.parent,
+            firewall=f"FIREWALL_LEVEL_{wish.firewall.upper()}",
+            dns_servers=wish.dns,
+            publishes=wish.publishes,
+        ),
+    )
+    return _call(data_dir, lambda stub: stub.Create(request, timeout=CALL_SECONDS)).network
+
+
+def unmap_external(data_dir: Path, name: str) -> None:
+    """Let go of an external network that no container uses. Raises InstallerError."""
+    request = network_pb2.RemoveRequest(reference=name, external=True)
+    _call(data_dir, lambda stub: stub.Remove(request, timeout=CALL_SECONDS))
+
+
+def firewall_of(network: network_pb2.Network) -> str:
+    """Return an external network's firewall level as the command line has it."""
+    name = network_pb2.FirewallLevel.Name(network.external.firewall)
+    return name.removeprefix("FIREWALL_LEVEL_").lower()
 
 
 def list_networks(data_dir: Path) -> list[network_pb2.Network]:

@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,7 +86,9 @@ def main(arguments: list[str]) -> None:
     # takes of this what it needs.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, DESCRIPTORS))
+        # Root without CAP_SYS_RESOURCE, as in many a container, may not.
+        with suppress(ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, DESCRIPTORS))
     command = plan.setpriv()
     os.execv(command[0], [*command, *arguments[1:]])  # noqa: S606 - becomes the service
 

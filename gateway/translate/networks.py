@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vic.exec.v1.container_pb2 import Container, ContainerEndpoint, NetworkAttachment
-from vic.network.v1.network_pb2 import AddressPool, Endpoint, Network, NetworkKind
+from vic.network.v1.network_pb2 import AddressPool, Endpoint, FirewallLevel, Network, NetworkKind
 
 from gateway.translate.filters import Filters
 from gateway.translate.times import rfc3339
@@ -14,7 +14,8 @@ LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", 
 _DRIVERS = {
     NetworkKind.NETWORK_KIND_BRIDGE: "bridge",
     NetworkKind.NETWORK_KIND_NONE: "null",
-    NetworkKind.NETWORK_KIND_EXTERNAL: "external",
+    # As the documents show them: of the same driver, and another scope.
+    NetworkKind.NETWORK_KIND_EXTERNAL: "bridge",
 }
 
 
@@ -24,7 +25,7 @@ def network_json(network: Network, names: Mapping[str, str]) -> dict[str, Any]:
         "Name": network.name,
         "Id": network.id,
         "Created": rfc3339(network.created_at),
-        "Scope": "local",
+        "Scope": scope_of(network),
         "Driver": driver_of(network),
         "EnableIPv4": True,
         "EnableIPv6": network.enable_ipv6,
@@ -44,7 +45,7 @@ def network_json(network: Network, names: Mapping[str, str]) -> dict[str, Any]:
             for endpoint in network.endpoints
             if endpoint.bound
         },
-        "Options": dict(network.options),
+        "Options": {**network.options, **_mapping(network)},
         "Labels": dict(network.labels),
     }
 
@@ -52,6 +53,11 @@ def network_json(network: Network, names: Mapping[str, str]) -> dict[str, Any]:
 def driver_of(network: Network) -> str:
     """Docker's name of the driver."""
     return _DRIVERS.get(network.kind, "bridge")
+
+
+def scope_of(network: Network) -> str:
+    """Docker's "local" for what this instance made, else "external"."""
+    return "external" if network.kind == NetworkKind.NETWORK_KIND_EXTERNAL else "local"
 
 
 def select(networks: Iterable[Network], filters: Filters) -> list[Network]:
@@ -63,7 +69,7 @@ def select(networks: Iterable[Network], filters: Filters) -> list[Network]:
             filters.pattern("name", network.name)
             and filters.prefix("id", network.id)
             and filters.exact("driver", driver_of(network))
-            and filters.exact("scope", "local")
+            and filters.exact("scope", scope_of(network))
             and filters.exact("type", kind)
             and filters.labels(network.labels)
         ):
@@ -108,6 +114,14 @@ def _asked(endpoint: ContainerEndpoint, container: Container) -> NetworkAttachme
         ):
             return attachment
     return NetworkAttachment()
+
+
+def _mapping(network: Network) -> dict[str, str]:
+    """What an administrator said of an external network, as macvlan networks show their parent."""
+    if not network.HasField("external"):
+        return {}
+    level = FirewallLevel.Name(network.external.firewall).removeprefix("FIREWALL_LEVEL_").lower()
+    return {"parent": network.external.parent, "firewall": level}
 
 
 def _pool(pool: AddressPool) -> dict[str, Any]:

@@ -44,7 +44,10 @@ _MAPPING: tuple[tuple[type[Fault], Callable[[str], VicError]], ...] = (
     (vim.fault.NoDiskSpace, lambda text: ResourceExhausted(text, Reason.STORE_FULL)),
     (vim.fault.InsufficientResourcesFault, ResourceExhausted),
     (vim.fault.ResourceInUse, FailedPrecondition),
-    (vim.fault.ConcurrentAccess, FailedPrecondition),
+    (
+        vim.fault.ConcurrentAccess,
+        lambda text: FailedPrecondition(text, Reason.PLATFORM_OBJECT_CHANGED),
+    ),
     (vim.fault.InvalidState, FailedPrecondition),
     (vim.fault.TaskInProgress, Unavailable),
     (vim.fault.MethodDisabled, FailedPrecondition),

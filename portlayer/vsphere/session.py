@@ -1,6 +1,7 @@
 """One session with a vCenter for a whole service."""
 
 import asyncio
+import http.client
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from pyVim.connect import Disconnect, SmartConnect
 from pyVmomi import vim
 
 from portlayer.errors import FailedPrecondition, Unavailable
+from portlayer.vsphere import methods
 from portlayer.vsphere.faults import is_broken_connection, to_error
 from portlayer.vsphere.properties import watch_task
 from portlayer.vsphere.target import Target
@@ -88,6 +90,13 @@ class VCenter:
             raise to_error(fault) from fault
         return result
 
+    def open_http(self) -> http.client.HTTPSConnection:
+        """Return a connection to the same server, as careful about who it is; blocks when used."""
+        target = self._target
+        return http.client.HTTPSConnection(
+            target.host, target.port, context=target.tls(), timeout=HTTP_SECONDS
+        )
+
     async def _thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
@@ -112,6 +121,7 @@ class VCenter:
             sslContext=target.tls(),
             httpConnectionTimeout=HTTP_SECONDS,
         )
+        instance._stub.requestModifierList.append(methods.in_their_name_space)
         about = instance.content.about
         if about.apiType != "VirtualCenter":
             raise FailedPrecondition(

@@ -4,12 +4,9 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from pathlib import Path
 
 from vic.exec.v1 import exec_pb2_grpc
-from vic.hostagent.v1 import hostagent_pb2_grpc
 
-from portlayer.client import open_channel
 from portlayer.identity import Credentials, Role, server_name
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
@@ -17,7 +14,7 @@ from portlayer.store import open_store
 from portlayer.telemetry import configure_telemetry
 from services.exec.admission import Admission
 from services.exec.creation import Creator
-from services.exec.drivers.qemu.driver import QemuHypervisor
+from services.exec.drivers.choice import choose_driver
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exits
 from services.exec.facts import Facts
@@ -45,8 +42,6 @@ log = logging.getLogger("vic.exec")
 # For work in hand at the end, and again for its undoing; with the server's own grace of 5 s less
 # than the 15 s after which who stops us kills.
 DRAIN_SECONDS = 4.0
-# Another one after each boot of the host, random(4).
-HOST_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 async def serve(settings: ExecSettings) -> None:
@@ -57,16 +52,8 @@ async def serve(settings: ExecSettings) -> None:
         store = await open_store(settings.database, MIGRATIONS)
         stack.push_async_callback(store.close)
         peers = await open_peers(settings, credentials, stack)
-        agent_channel = await stack.enter_async_context(
-            open_channel(
-                settings.target(Role.HOSTAGENT), Role.HOSTAGENT, settings.instance_id, credentials
-            )
-        )
-        hypervisor = QemuHypervisor(
-            hostagent_pb2_grpc.HostAgentServiceStub(agent_channel),
-            bootstrap_digest=settings.bootstrap_digest,
-            default_disk_bytes=settings.base_size_bytes,
-        )
+        chosen = await choose_driver(settings, credentials, stack)
+        hypervisor = chosen.hypervisor
         containers, facts = Containers(store), Facts(store)
         admission = Admission(store, hypervisor, settings.base_size_bytes)
         modes = StartModes(facts, hypervisor, StartMode(settings.ready_clones))
@@ -99,7 +86,7 @@ async def serve(settings: ExecSettings) -> None:
             log_drivers,
         )
         servicer = ExecServicer(containers, events, creator, lifecycle, vch, restarts)
-        await restarts.open(host_boot())
+        await restarts.open(chosen.platform_boot)
         await modes.open()
         await hypervisor.open()
         stack.push_async_callback(hypervisor.close)
@@ -131,11 +118,6 @@ async def serve(settings: ExecSettings) -> None:
             for task in background:
                 task.cancel()
             await asyncio.wait(background)
-
-
-def host_boot() -> str:
-    """Return what names the present boot of the host."""
-    return HOST_BOOT.read_text().strip()
 
 
 def main() -> None:

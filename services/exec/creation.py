@@ -301,6 +301,7 @@ def container_endpoints(
             ipv4_address=endpoint.ipv4_address,
             ipv4_prefix_length=endpoint.ipv4_prefix_length,
             ipv4_gateway=endpoint.ipv4_gateway,
+            external=endpoint.external,
             aliases=endpoint.aliases,
             interface_name=names.get(endpoint.id, ""),
         )

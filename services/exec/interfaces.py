@@ -15,7 +15,7 @@ def interface_names(endpoints: Iterable[network_pb2.Endpoint], known: Names | No
     Those that are known keep their names, as a container that runs wants it; new ones get the first
     that are free. An endpoint in network none has no interface.
     """
-    shown = [e.id for e in endpoints if not e.management and e.tap_name]
+    shown = [e.id for e in endpoints if not e.management and e.mac_address]
     names = {endpoint: name for endpoint, name in (known or {}).items() if endpoint in shown}
     free = (name for number in range(len(shown)) if (name := f"eth{number}") not in names.values())
     # The number of those that are free is worked out before any is given.

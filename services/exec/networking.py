@@ -21,7 +21,7 @@ from services.exec.creation import container_endpoints, endpoint_request
 from services.exec.drivers import CanPlugNics, Surroundings
 from services.exec.interfaces import interface_names, known_names
 from services.exec.parts import Parts, check_record
-from services.exec.ports import publish, wanted_bindings
+from services.exec.ports import publish
 from services.exec.record import Record
 from services.exec.states import State, Verb
 
@@ -143,14 +143,10 @@ class Networking:
             return replace(
                 record, spec=spec, endpoints=tuple(container_endpoints(response.endpoints))
             )
-        if response.endpoint.tap_name:
+        if response.endpoint.mac_address:
             await self._plug(vm, response, undo)
-        return replace(
-            record,
-            spec=spec,
-            endpoints=vm.shown(response.endpoints),
-            published_ports=await self._lead_ports(record),
-        )
+        joined = replace(record, spec=spec, endpoints=vm.shown(response.endpoints))
+        return replace(joined, published_ports=await self._lead_ports(joined))
 
     async def _plug(
         self, vm: _Vm, response: network_pb2.ConnectResponse, undo: AsyncExitStack
@@ -174,10 +170,11 @@ class Networking:
         await _attempt("take an interface from the guest", vm.surround, others)
         await self._leave(left, known.network_id)
         for endpoint in endpoints:
-            if endpoint.network_id == known.network_id and endpoint.tap_name:
+            if endpoint.network_id == known.network_id and endpoint.mac_address:
                 await _attempt("unplug a NIC", vm.unplug, endpoint)
         now = (await self._network.GetReservation(request)).endpoints
-        return replace(left, endpoints=vm.shown(now), published_ports=await self._lead_ports(left))
+        shown = replace(left, endpoints=vm.shown(now))
+        return replace(shown, published_ports=await self._lead_ports(shown))
 
     async def _leave(self, record: Record, network_id: str) -> None:
         request = network_pb2.DisconnectRequest(container_id=record.id, network=network_id)
@@ -199,8 +196,6 @@ class Networking:
 
     async def _lead_ports(self, record: Record) -> tuple[container_pb2.PortBinding, ...]:
         """Let published ports lead to where the container's default route is now."""
-        if not wanted_bindings(record.spec):
-            return ()
         try:
             return await publish(self._parts.peers, record)
         except VicError as error:

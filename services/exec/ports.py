@@ -57,23 +57,40 @@ def wanted_bindings(spec: container_pb2.ContainerSpec) -> list[container_pb2.Por
         return bindings
     named = {(binding.container_port, binding.protocol) for binding in bindings}
     for text in spec.exposed_ports:
-        found = _EXPOSED.fullmatch(text)
-        if found is None:
-            raise _invalid(f"invalid port specification: {text}")
-        first, last = int(found[1]), int(found[2] or found[1])
-        if not 1 <= first <= last <= LAST_PORT:
-            raise _invalid(f"invalid port specification: {text}")
-        protocol = _NAMES.get(found[3] or "tcp")
+        ports, name = _exposed(text)
+        protocol = _NAMES.get(name)
         if protocol is None:
-            what = f"published ports of {found[3]}"
+            what = f"published ports of {name}"
             raise NotImplementedYet(f"{what}: not implemented", option=what)
-        for port in range(first, last + 1):
+        for port in ports:
             if (port, protocol) not in named:
                 if len(bindings) == MOST_PORTS:
                     raise _too_many()
                 named.add((port, protocol))
                 bindings.append(container_pb2.PortBinding(container_port=port, protocol=protocol))
     return bindings
+
+
+def _exposed(text: str) -> tuple[range, str]:
+    """Return the ports and the protocol of what is exposed. Raises InvalidArgument."""
+    found = _EXPOSED.fullmatch(text)
+    if found is None:
+        raise _invalid(f"invalid port specification: {text}")
+    first, last = int(found[1]), int(found[2] or found[1])
+    if not 1 <= first <= last <= LAST_PORT:
+        raise _invalid(f"invalid port specification: {text}")
+    return range(first, last + 1), found[3] or "tcp"
+
+
+def _asked(spec: container_pb2.ContainerSpec) -> list[network_pb2.ExposedPort]:
+    """Return what the caller exposed, as far as it is a port of a protocol that is there."""
+    exposed = [_exposed(text) for text in spec.asked_ports if _EXPOSED.fullmatch(text)]
+    return [
+        network_pb2.ExposedPort(port=port, protocol=_PROTOCOLS[_NAMES[name]])
+        for ports, name in exposed
+        if name in _NAMES
+        for port in ports
+    ][:MOST_PORTS]
 
 
 async def publish(peers: Peers, record: Record) -> tuple[container_pb2.PortBinding, ...]:
@@ -91,9 +108,12 @@ async def publish(peers: Peers, record: Record) -> tuple[container_pb2.PortBindi
         )
         for binding in wanted_bindings(record.spec)
     ]
-    if not wishes:
+    # To expose a port opens it on external networks alone.
+    external = any(endpoint.external for endpoint in record.endpoints)
+    exposed = _asked(record.spec) if external else []
+    if not wishes and not exposed:
         return ()
-    request = network_pb2.PublishRequest(container_id=record.id, ports=wishes)
+    request = network_pb2.PublishRequest(container_id=record.id, ports=wishes, exposed=exposed)
     response = await peers.network.Publish(request)
     return tuple(
         container_pb2.PortBinding(

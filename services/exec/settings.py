@@ -1,11 +1,13 @@
 """Settings of the exec facet."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
+from portlayer.vsphere.settings import Platform
+from services.exec.drivers.vsphere.place import VsphereSettings
 from services.exec.startmode import MOST_READY_CLONES
 
 GIB = 1024**3
@@ -16,7 +18,12 @@ class ExecSettings(FacetSettings):
 
     role: ClassVar[Role] = Role.EXEC
 
-    driver: Literal["qemu"] = Field("qemu", description="Hypervisor driver.")
+    driver: Platform = Field(
+        "qemu", description="Where container VMs run: on this machine, or on a vCenter's cluster."
+    )
+    vsphere: VsphereSettings | None = Field(
+        None, description="What the driver vsphere needs to know."
+    )
     bootstrap_digest: str = Field(
         "", description="Bootstrap image to boot; empty means the only one there is."
     )

@@ -115,6 +115,7 @@ def complete(
     if spec.HasField("health_check") or config.HasField("health_check"):
         full.health_check.CopyFrom(complete_health_check(spec.health_check, config))
     _replace(full.exposed_ports, sorted({*config.exposed_ports, *spec.exposed_ports}))
+    _replace(full.asked_ports, spec.exposed_ports)
     # The image's may be published, too.
     validate_ports(full)
     _replace(full.volumes, sorted({*config.volumes, *spec.volumes}))

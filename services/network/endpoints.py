@@ -297,9 +297,17 @@ class Endpoints:
         chosen = self._reservations.values() if reservations is None else reservations
         found = []
         for endpoint in (e for reservation in chosen for e in reservation.endpoints):
-            ordinal = self._networks.get(endpoint.network_id).ordinal
-            if endpoint.port_name and endpoint.mac and endpoint.ipv4 and ordinal is not None:
-                found.append(Port(endpoint.port_name, ordinal, endpoint.mac, endpoint.ipv4))
+            network = self._networks.get(endpoint.network_id)
+            if (
+                endpoint.port_name
+                and endpoint.mac
+                and endpoint.ipv4
+                and network.ordinal is not None
+            ):
+                level = None if network.external is None else network.external.level
+                found.append(
+                    Port(endpoint.port_name, network.ordinal, endpoint.mac, endpoint.ipv4, level)
+                )
         return found
 
     def bound(self, endpoint: Endpoint) -> bool:

@@ -13,7 +13,7 @@ from portlayer.journal import Journal
 from services.network.model import Endpoint, Kind, Network
 
 # Docker's names of drivers.
-_TYPES = {Kind.BRIDGE: "bridge", Kind.NONE: "null"}
+_TYPES = {Kind.BRIDGE: "bridge", Kind.NONE: "null", Kind.EXTERNAL: "bridge"}
 
 
 class Happenings:

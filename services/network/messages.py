@@ -8,17 +8,29 @@ from vic.network.v1 import network_pb2 as pb
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
 from portlayer.journal import Entry
-from services.network.drivers import Forward, Transport
+from services.network.drivers import Forward, Level, Transport
 from services.network.endpoints import Endpoints
+from services.network.external import PortWish
 from services.network.ipam import parse_ipv4
-from services.network.model import Endpoint, Kind, Network, Reservation, Wish
+from services.network.model import Endpoint, External, Kind, Network, Reservation, Wish
 from services.network.networks import Networks
 from services.network.plans import Plan
-from services.network.publications import PortWish
 from services.network.resolvers import Resolvers
 from services.network.ways import default_endpoint
 
-_KINDS = {Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE, Kind.NONE: pb.NETWORK_KIND_NONE}
+_KINDS = {
+    Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE,
+    Kind.NONE: pb.NETWORK_KIND_NONE,
+    Kind.EXTERNAL: pb.NETWORK_KIND_EXTERNAL,
+}
+_LEVELS = {
+    pb.FIREWALL_LEVEL_CLOSED: Level.CLOSED,
+    pb.FIREWALL_LEVEL_OUTBOUND: Level.OUTBOUND,
+    pb.FIREWALL_LEVEL_PEERS: Level.PEERS,
+    pb.FIREWALL_LEVEL_PUBLISHED: Level.PUBLISHED,
+    pb.FIREWALL_LEVEL_OPEN: Level.OPEN,
+}
+_FIREWALL_LEVELS = {level: ours for ours, level in _LEVELS.items()}
 _TRANSPORTS = {pb.PROTOCOL_TCP: Transport.TCP, pb.PROTOCOL_UDP: Transport.UDP}
 _PROTOCOLS = {transport: protocol for protocol, transport in _TRANSPORTS.items()}
 
@@ -63,6 +75,12 @@ class Encoder:
                 ip_range="" if pool.ip_range is None else str(pool.ip_range),
                 auxiliary_addresses={name: str(ip) for name, ip in pool.auxiliary.items()},
             )
+        if network.external is not None:
+            external = network.external
+            message.external.parent = external.parent
+            message.external.firewall = _FIREWALL_LEVELS[external.level]
+            message.external.dns_servers.extend(str(address) for address in external.resolvers)
+            message.external.publishes = external.publishes
         message.endpoints.extend(self.endpoints(endpoints, Resolvers()))
         for name, address in self._outside(network).items():
             message.outside_aliases.add(name=name, address=str(address))
@@ -92,6 +110,7 @@ class Encoder:
             tap_name=endpoint.port_name or "",
             aliases=endpoint.aliases,
             bound=self._endpoints.bound(endpoint),
+            external=network.external is not None,
         )
         if network.pool is not None:
             message.ipv4_address = str(endpoint.ipv4)
@@ -104,6 +123,8 @@ class Encoder:
             if network.pool is not None and self._has_names(network):
                 resolvers = resolvers.behind(network.pool.gateway)
                 message.own_name_server = True
+            elif network.external is not None and network.external.resolvers:
+                resolvers = resolvers.by(network.external.resolvers)
             message.dns_servers.extend(resolvers.servers)
             message.dns_search.extend(resolvers.search)
             message.dns_options.extend(resolvers.options)
@@ -115,7 +136,15 @@ def plan(request: pb.CreateRequest) -> Plan:
 
     Raises InvalidArgument (INVALID_NETWORK) and NotImplementedYet.
     """
-    if request.kind not in (pb.NETWORK_KIND_UNSPECIFIED, pb.NETWORK_KIND_BRIDGE):
+    if request.HasField("external") is not (request.kind == pb.NETWORK_KIND_EXTERNAL):
+        raise InvalidArgument(
+            "an external network, and no other, has what `external` says", Reason.INVALID_NETWORK
+        )
+    if request.kind not in (
+        pb.NETWORK_KIND_UNSPECIFIED,
+        pb.NETWORK_KIND_BRIDGE,
+        pb.NETWORK_KIND_EXTERNAL,
+    ):
         raise NotImplementedYet(
             f"networks of kind {pb.NetworkKind.Name(request.kind)} are not implemented"
         )
@@ -139,7 +168,17 @@ def plan(request: pb.CreateRequest) -> Plan:
         attachable=request.attachable,
         labels=dict(request.labels),
         options=dict(request.options),
+        external=_external(request.external) if request.HasField("external") else None,
     )
+
+
+def _external(message: pb.External) -> External:
+    level = Level.PUBLISHED
+    if message.firewall != pb.FIREWALL_LEVEL_UNSPECIFIED:
+        if message.firewall not in _LEVELS:
+            raise InvalidArgument("unknown firewall level", Reason.INVALID_NETWORK)
+        level = _LEVELS[message.firewall]
+    return External(message.parent, level, tuple(resolvers(message.dns_servers)), message.publishes)
 
 
 def wishes(requests: Sequence[pb.EndpointRequest]) -> list[Wish]:
@@ -185,6 +224,14 @@ def port_wishes(ports: Sequence[pb.PublishedPort]) -> list[PortWish]:
     Raises InvalidArgument (INVALID_REQUEST, INVALID_ADDRESS) for what can't be.
     """
     return [_port_wish(port) for port in ports]
+
+
+def exposed(ports: Sequence[pb.ExposedPort]) -> list[tuple[Transport, int]]:
+    """Return which ports a container exposes. Raises InvalidArgument (INVALID_REQUEST)."""
+    for port in ports:
+        if port.protocol not in _TRANSPORTS or not 1 <= port.port <= LAST_PORT:
+            raise InvalidArgument("an exposed port is of TCP or UDP, from 1 to 65535")
+    return [(_TRANSPORTS[port.protocol], port.port) for port in ports]
 
 
 def published(forwards: Iterable[Forward]) -> list[pb.PublishedPort]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
-from services.network.drivers import MANAGEMENT_ORDINAL
+from services.network.drivers import MANAGEMENT_ORDINAL, Level
 
 
 class Kind(StrEnum):
@@ -14,6 +14,8 @@ class Kind(StrEnum):
 
     BRIDGE = "bridge"
     NONE = "none"
+    EXTERNAL = "external"
+    """One of the host's surroundings, mapped by an administrator."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,20 @@ class Pool:
     """Where addresses are taken from, when not from the whole subnet."""
     auxiliary: Mapping[str, IPv4Address] = field(default_factory=dict)
     """Addresses that belong to somebody else, by name."""
+
+
+@dataclass(frozen=True)
+class External:
+    """What an administrator says of an external network."""
+
+    parent: str
+    """Interface of the host that leads to it."""
+    level: Level = Level.PUBLISHED
+    resolvers: tuple[IPv4Address | IPv6Address, ...] = ()
+    """Its name servers; none: the host's."""
+    publishes: bool = False
+    """Whether ports of bridge networks are published at the host's address there, where nothing
+    else is said."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,7 @@ class Network:
     """Whether its creator named the subnet; only then may addresses be asked for by name."""
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    external: External | None = None
 
     @property
     def management(self) -> bool:

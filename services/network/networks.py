@@ -20,7 +20,7 @@ from portlayer.errors import (
 )
 from portlayer.journal import Journal
 from services.network import pools
-from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment
+from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment, Uplink
 from services.network.finish import finish
 from services.network.happenings import Happenings
 from services.network.ipam import AddressPool
@@ -98,7 +98,9 @@ class Networks:
             taken = await self._driver.taken_subnets()
             await self._ensure_default(default_subnet, taken)
         for network in self._networks.values():
-            if network.pool is not None and pools.conflicts(network.pool.subnet, taken):
+            if network.pool is None or network.external is not None:
+                continue
+            if pools.conflicts(network.pool.subnet, taken):
                 log.warning(
                     "the host has a route into the subnet of network %s",
                     network.name,
@@ -170,6 +172,10 @@ class Networks:
         subnet, gateway = network.pool.subnet, network.pool.gateway
         if network.predefined:
             return Segment(network.ordinal, subnet, gateway, self._mtu)
+        if network.external is not None:
+            uplink = Uplink(network.external.parent, network.external.level)
+            mtu = parse_options(network.options, self._mtu).mtu
+            return Segment(network.ordinal, subnet, gateway, mtu, uplink=uplink)
         options = parse_options(network.options, self._mtu)
         return Segment(
             network.ordinal,
@@ -189,11 +195,19 @@ class Networks:
             if network.ordinal is not None
         ]
 
-    def host_address(self, network: Network) -> IPv4Address:
-        """Return where a network publishes ports that name no address of the host."""
-        if network.predefined:
-            return ANY_ADDRESS
-        return parse_options(network.options, self._mtu).host_address
+    async def host_address(self, network: Network) -> IPv4Address:
+        """Return where a bridge network publishes ports that name no address of the host.
+
+        That is what its options say, else the host's address on the external network that is the
+        default for publishing, else all of the host's. Raises FailedPrecondition (WRONG_STATE)
+        where the host has no address there any more.
+        """
+        if not network.predefined:
+            own = parse_options(network.options, self._mtu).host_address
+            if own != ANY_ADDRESS:
+                return own
+        publishing = self._publishing()
+        return ANY_ADDRESS if publishing is None else await self._address_on(publishing)
 
     def shown_options(self, network: Network) -> Mapping[str, str]:
         """Return a network's options as `docker network inspect` shows them."""
@@ -203,10 +217,11 @@ class Networks:
         return network.options
 
     async def create(self, plan: Plan) -> Network:
-        """Make a bridge network. Idempotent on its ID.
+        """Make a bridge network, or map an external one. Idempotent on its ID.
 
         Raises AlreadyExists (NETWORK_EXISTS), InvalidArgument (INVALID_NETWORK, POOL_OVERLAPS),
-        ResourceExhausted (POOLS_EXHAUSTED), NotImplementedYet naming an option.
+        ResourceExhausted (POOLS_EXHAUSTED), NotImplementedYet naming an option; for an external
+        network FailedPrecondition (PARENT_MISSING, WRONG_STATE), too.
         """
         check(plan)
         parse_options(plan.options, self._mtu)
@@ -223,7 +238,7 @@ class Networks:
                 network = Network(
                     id=plan.network_id or secrets.token_hex(32),
                     name=plan.name,
-                    kind=Kind.BRIDGE,
+                    kind=Kind.BRIDGE if plan.external is None else Kind.EXTERNAL,
                     ordinal=self._free_ordinal(),
                     pool=pool,
                     created_at=datetime.now(UTC),
@@ -232,7 +247,10 @@ class Networks:
                     own_subnet=plan.subnet is not None,
                     labels=dict(plan.labels),
                     options=dict(plan.options),
+                    external=plan.external,
                 )
+                if plan.external is not None and plan.external.publishes:
+                    await self._check_publishes(network)
                 segment = self.segment(network)
                 undo.push_async_callback(self._driver.remove_segment, segment.ordinal)
                 await self._driver.add_segment(segment)
@@ -247,7 +265,8 @@ class Networks:
             fits = (until is None or network.created_at < until) and all(
                 rule.holds(network.labels) for rule in labels
             )
-            if network.predefined or not fits or self._active(network):
+            kept = network.predefined or network.external is not None
+            if kept or not fits or self._active(network):
                 continue
             try:
                 removed.append(await self.remove(network.id))
@@ -257,14 +276,25 @@ class Networks:
         self.happenings.pruned()
         return removed
 
-    async def remove(self, reference: str) -> Network:
+    async def remove(self, reference: str, *, external: bool = False) -> Network:
         """Remove a network that nobody runs in; returns what it was.
 
         As with Docker, those who don't run learn of it when they are started.
 
-        Raises NotFound and FailedPrecondition (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK).
+        `external` says that an external network is meant, and no other. Raises NotFound and
+        FailedPrecondition (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK).
         """
         network = self.find(reference)
+        if external and network.external is None:
+            raise FailedPrecondition(
+                f"{network.name} is no external network", Reason.PREDEFINED_NETWORK
+            )
+        if not external and network.external is not None:
+            raise FailedPrecondition(
+                f"{network.name} is an external network: its administrator removes it by "
+                "`vic network external rm`",
+                Reason.PREDEFINED_NETWORK,
+            )
         if network.predefined:
             raise FailedPrecondition(
                 f"{network.name} is a pre-defined network and cannot be removed",
@@ -334,8 +364,37 @@ class Networks:
         self._keep(moved, None)
         return moved
 
+    def _publishing(self) -> Network | None:
+        """Return the external network that is the default for publishing."""
+        return next(
+            (n for n in self._networks.values() if n.external and n.external.publishes), None
+        )
+
+    async def _address_on(self, network: Network) -> IPv4Address:
+        """Return the host's own address in an external network's subnet."""
+        assert network.pool is not None
+        addresses = await self._driver.addresses_within(network.pool.subnet)
+        if not addresses:
+            raise FailedPrecondition(
+                f"this host has no address in {network.pool.subnet}, the subnet of external "
+                f"network {network.name}, at which ports could be published",
+                Reason.WRONG_STATE,
+            )
+        return addresses[0]
+
+    async def _check_publishes(self, network: Network) -> None:
+        other = self._publishing()
+        if other is not None:
+            raise FailedPrecondition(
+                f"external network {other.name} is the default for publishing already",
+                Reason.WRONG_STATE,
+            )
+        await self._address_on(network)
+
     async def _choose_pool(self, plan: Plan) -> Pool:
-        taken = [*await self._driver.taken_subnets(), *self.subnets()]
+        # The host itself may well be on an external network.
+        routed = [] if plan.external is not None else await self._driver.taken_subnets()
+        taken = [*routed, *self.subnets()]
         if plan.subnet is None:
             subnet = pools.choose(taken)
             return Pool(subnet, subnet[1])

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
 from portlayer.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Reason
-from services.network.model import Network
+from services.network import external
+from services.network.model import External, Network
 
 RESERVED_NAMES = frozenset({"bridge", "none", "host", "default"})
 
@@ -29,6 +30,8 @@ class Plan:
     attachable: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    external: External | None = None
+    """What is said of an external network; None for a bridge network."""
 
 
 def check(plan: Plan) -> None:
@@ -53,6 +56,8 @@ def check(plan: Plan) -> None:
         ),
     )
     found = [text for wrong, text in problems if wrong]
+    if plan.external is not None:
+        found += external.problems(plan.external, bool(plan.subnet and plan.gateway))
     if plan.subnet is not None and not found:
         found = _check_pool(plan, plan.subnet)
     if found:
@@ -88,13 +93,17 @@ def same(known: Network, plan: Plan) -> Network:
         pool.ip_range,
         dict(pool.auxiliary),
     )
-    traits = (plan.name, plan.internal, plan.attachable, plan.labels, plan.options)
+    traits = (
+        *(plan.name, plan.internal, plan.attachable, plan.labels, plan.options),
+        plan.external,
+    )
     if asked == has and traits == (
         known.name,
         known.internal,
         known.attachable,
         known.labels,
         known.options,
+        known.external,
     ):
         return known
     raise AlreadyExists(f"network with id {known.id} already exists", Reason.NETWORK_EXISTS)

@@ -3,14 +3,16 @@
 import errno
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from portlayer.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Reason
+from services.network import external
 from services.network.drivers import Driver, Forward, Transport
 from services.network.endpoints import Endpoints
+from services.network.external import PortWish
 from services.network.finish import finish
 from services.network.holds import Holds, free_ports
 from services.network.model import Network, Reservation
@@ -26,17 +28,15 @@ SHORT_ID_CHARACTERS = 12
 
 
 @dataclass(frozen=True)
-class PortWish:
-    """A port that a container wants to be reached by."""
+class _Wanted:
+    """A port that is to lead to one address of a container."""
 
     transport: Transport
+    address: IPv4Address
     port: int
-    """The container's."""
-    host_address: IPv4Address | None = None
-    """None means where the network publishes."""
+    host_address: IPv4Address
     first: int = 0
     last: int = 0
-    """Range of host ports; zeros mean any free one."""
 
 
 class Publications:
@@ -66,6 +66,8 @@ class Publications:
         """Read all published ports from the database, and hold them again."""
         self._published = await self._store.forwards()
         for forward in self.forwards():
+            if forward.direct:
+                continue
             try:
                 self._holds.take(_place(forward))
             except OSError as error:
@@ -80,28 +82,36 @@ class Publications:
         """Return a container's published ports."""
         return self._published.get(container_id, ())
 
-    async def publish(self, container_id: str, wishes: Sequence[PortWish]) -> tuple[Forward, ...]:
-        """Open ports of the host that lead to a container; what it had before is closed.
+    async def publish(
+        self,
+        container_id: str,
+        wishes: Sequence[PortWish],
+        exposed: Sequence[tuple[Transport, int]] = (),
+    ) -> tuple[Forward, ...]:
+        """Open ports that lead to a container; what it had before is closed.
 
-        A repeated call finds its ports as they are, and leads them to where the container's default
-        route is now. Raises NotFound (ENDPOINT_NOT_FOUND),
-        AlreadyExists (PORT_IN_USE), InvalidArgument (INVALID_ADDRESS), FailedPrecondition
-        (WRONG_STATE) for a container that no network leads to; nothing is opened then.
+        `exposed` is open on its external networks as well. A repeated call finds its ports as they
+        are, and leads them to where the container's default route is now. Raises NotFound
+        (ENDPOINT_NOT_FOUND), AlreadyExists (PORT_IN_USE), InvalidArgument (INVALID_ADDRESS),
+        FailedPrecondition (WRONG_STATE) for a container that no network leads to, or that one lets
+        nobody reach; nothing is opened then.
         """
         async with self._turns.of(container_id):
             reservation = self._endpoints.get(container_id)
-            network, address = self._target(reservation)
-            host_address = self._networks.host_address(network)
+            wanted = [
+                *await self._on_the_host(reservation, wishes),
+                *self._on_external_networks(reservation, wishes, exposed),
+            ]
             known = self.of(container_id)
-            if known and _fit(known, wishes, host_address):
-                return await finish(self._lead(container_id, known, address))
+            if known and _fit(known, wanted):
+                return await finish(self._lead(container_id, known, wanted))
             await self._unpublish(container_id)
-            if not wishes:
+            if not wanted:
                 return ()
             async with AsyncExitStack() as undo:
                 forwards = []
-                for wish in wishes:
-                    forward = self._open(reservation, wish, address, host_address)
+                for wish in wanted:
+                    forward = self._open(reservation, wish)
                     undo.callback(self._holds.give_back, _place(forward))
                     forwards.append(forward)
                 undo.push_async_callback(self._driver.forward, (), forwards)
@@ -126,14 +136,17 @@ class Publications:
         self._published[container_id] = forwards
 
     async def _lead(
-        self, container_id: str, known: tuple[Forward, ...], address: IPv4Address
+        self, container_id: str, known: tuple[Forward, ...], wanted: Sequence[_Wanted]
     ) -> tuple[Forward, ...]:
-        """Let a container's ports lead to another of its addresses."""
-        if all(forward.address == address for forward in known):
+        """Let a container's ports lead to where they are to, under the numbers that they have."""
+        led = tuple(
+            replace(forward, address=wish.address)
+            for forward, wish in zip(known, wanted, strict=True)
+        )
+        if led == known:
             return known
-        led = tuple(replace(forward, address=address) for forward in known)
         await self._driver.forward(led, known)
-        await self._store.lead_forwards(container_id, address)
+        await self._store.change_forwards(container_id, led)
         self._published[container_id] = led
         return led
 
@@ -149,6 +162,54 @@ class Publications:
         for forward in forwards:
             self._holds.give_back(_place(forward))
 
+    async def _on_the_host(
+        self, reservation: Reservation, wishes: Sequence[PortWish]
+    ) -> list[_Wanted]:
+        """Return which ports of the host are to lead to a container, by its first network.
+
+        Where that is an external one, none is; then this only refuses what can't be there.
+        """
+        if not wishes:
+            return []
+        network, address = self._target(reservation)
+        failure = _failure(reservation)
+        if network.external is not None:
+            external.check_admits(network, failure)
+            for wish in wishes:
+                external.check_same_port(network, address, wish, failure)
+            return []
+        usual = ANY_ADDRESS
+        if any(wish.host_address is None for wish in wishes):
+            usual = await self._networks.host_address(network)
+        return [
+            _Wanted(
+                *(wish.transport, address, wish.port, wish.host_address or usual),
+                *(wish.first, wish.last),
+            )
+            for wish in wishes
+        ]
+
+    def _on_external_networks(
+        self,
+        reservation: Reservation,
+        wishes: Sequence[PortWish],
+        exposed: Sequence[tuple[Transport, int]],
+    ) -> list[_Wanted]:
+        """Return which ports are to be open at a container's own addresses."""
+        ports = dict.fromkeys([*((wish.transport, wish.port) for wish in wishes), *exposed])
+        return [
+            _Wanted(transport, address, port, address, port, port)
+            for address in self._admitting(reservation)
+            for transport, port in ports
+        ]
+
+    def _admitting(self, reservation: Reservation) -> Iterator[IPv4Address]:
+        """Yield a container's addresses where somebody outside may reach it."""
+        for endpoint in reservation.endpoints:
+            outer = self._networks.get(endpoint.network_id).external
+            if outer is not None and outer.level in external.ADMITTING and endpoint.ipv4:
+                yield endpoint.ipv4
+
     def _target(self, reservation: Reservation) -> tuple[Network, IPv4Address]:
         """Return the network that leads to a container from outside, and its address there."""
         endpoint = default_endpoint(reservation, self._networks.get)
@@ -159,15 +220,8 @@ class Publications:
             Reason.WRONG_STATE,
         )
 
-    def _open(
-        self,
-        reservation: Reservation,
-        wish: PortWish,
-        address: IPv4Address,
-        network_address: IPv4Address,
-    ) -> Forward:
+    def _open(self, reservation: Reservation, wish: _Wanted) -> Forward:
         """Hold the first port that fits a wish. Raises what publish raises."""
-        host_address = network_address if wish.host_address is None else wish.host_address
         anywhere = self._free_ports()
         candidates: Sequence[int] = range(wish.first, wish.last + 1)
         if not wish.first:
@@ -175,7 +229,7 @@ class Publications:
             candidates = [*anywhere[begin:], *anywhere[:begin]]
         problem = ""
         for host_port in candidates:
-            forward = Forward(wish.transport, host_address, host_port, address, wish.port)
+            forward = Forward(wish.transport, wish.host_address, host_port, wish.address, wish.port)
             problem = self._problem(forward)
             if not problem:
                 if not wish.first:
@@ -185,6 +239,8 @@ class Publications:
 
     def _problem(self, forward: Forward) -> str:
         """Hold a port; returns in Docker's words why it can't be had, or nothing."""
+        if forward.direct:
+            return ""
         if any(_clash(forward, other) for other in self.forwards()):
             return (
                 f"Bind for {forward.host_address}:{forward.host_port} failed: "
@@ -209,9 +265,10 @@ def _place(forward: Forward) -> tuple[Transport, IPv4Address, int]:
 
 
 def _clash(one: Forward, other: Forward) -> bool:
-    """Tell whether two want one port of one address."""
+    """Tell whether two want one port of one address of the host."""
     return (
-        one.transport is other.transport
+        not other.direct
+        and one.transport is other.transport
         and one.host_port == other.host_port
         and (
             one.host_address == other.host_address
@@ -220,17 +277,13 @@ def _clash(one: Forward, other: Forward) -> bool:
     )
 
 
-def _fit(
-    known: Sequence[Forward],
-    wishes: Sequence[PortWish],
-    network_address: IPv4Address,
-) -> bool:
+def _fit(known: Sequence[Forward], wanted: Sequence[_Wanted]) -> bool:
     """Tell whether published ports are what is wished for, wherever they lead."""
-    return len(known) == len(wishes) and all(
-        (forward.transport, forward.port) == (wish.transport, wish.port)
-        and forward.host_address == (wish.host_address or network_address)
+    return len(known) == len(wanted) and all(
+        (forward.transport, forward.port, forward.host_address)
+        == (wish.transport, wish.port, wish.host_address)
         and (not wish.first or wish.first <= forward.host_port <= wish.last)
-        for forward, wish in zip(known, wishes, strict=True)
+        for forward, wish in zip(known, wanted, strict=True)
     )
 
 

@@ -35,6 +35,10 @@ class Resolvers:
         options = (option for option in self.options if not option.startswith("ndots:"))
         return Resolvers((str(server),), self.search, (*options, "ndots:0"))
 
+    def by(self, servers: Iterable[IPv4Address | IPv6Address]) -> "Resolvers":
+        """Return the same with other servers."""
+        return Resolvers(tuple(map(str, servers)), self.search, self.options)
+
 
 def parse(text: str) -> Resolvers:
     """Read a resolv.conf. Of several `search` or `domain` lines the last one counts."""

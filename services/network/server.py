@@ -72,7 +72,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         )
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.CreateResponse:
-        """Make a bridge network."""
+        """Make a bridge network, or map an external one."""
         network = await self._networks.create(messages.plan(request))
         return pb.CreateResponse(network=self._encode.network(network))
 
@@ -94,7 +94,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
 
     async def Remove(self, request: pb.RemoveRequest, context: Context) -> pb.RemoveResponse:
         """Remove a network."""
-        await self._networks.remove(request.reference)
+        await self._networks.remove(request.reference, external=request.external)
         return pb.RemoveResponse()
 
     async def Prune(self, request: pb.PruneRequest, context: Context) -> pb.PruneResponse:
@@ -160,9 +160,10 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         return pb.DisconnectResponse(endpoints=found)
 
     async def Publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
-        """Open ports of the host that lead to a container."""
+        """Open ports that lead to a container: the host's, or its own on an external network."""
         wishes = messages.port_wishes(request.ports)
-        forwards = await self._publications.publish(_named(request.container_id), wishes)
+        exposed = messages.exposed(request.exposed)
+        forwards = await self._publications.publish(_named(request.container_id), wishes, exposed)
         return pb.PublishResponse(ports=messages.published(forwards))
 
     async def Unpublish(

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portlayer.store import Store, open_store
-from services.network.drivers import Forward, Transport
-from services.network.model import Endpoint, Kind, Network, Pool, Reservation, Wish
+from services.network.drivers import Forward, Level, Transport
+from services.network.model import Endpoint, External, Kind, Network, Pool, Reservation, Wish
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -35,6 +35,7 @@ _networks = sa.Table(
     sa.Column("own_subnet", sa.Boolean),
     sa.Column("labels", sa.JSON),
     sa.Column("options", sa.JSON),
+    sa.Column("external", sa.JSON(none_as_null=True)),
     sa.Column("created_at", sa.DateTime(timezone=True)),
 )
 _pools = sa.Table(
@@ -227,29 +228,17 @@ class NetworkStore:
 
     async def add_forwards(self, container_id: str, forwards: Iterable[Forward]) -> None:
         """Record a container's published ports."""
-        rows = [
-            {
-                "container_id": container_id,
-                "position": position,
-                "transport": forward.transport.value,
-                "host_address": str(forward.host_address),
-                "host_port": forward.host_port,
-                "address": str(forward.address),
-                "port": forward.port,
-            }
-            for position, forward in enumerate(forwards)
-        ]
+        rows = _forward_rows(container_id, forwards)
         async with self._writing, self._store.transaction() as connection:
             await connection.execute(sa.insert(_published_ports), rows)
 
-    async def lead_forwards(self, container_id: str, address: IPv4Address) -> None:
-        """Record that a container's published ports lead to another address of it."""
+    async def change_forwards(self, container_id: str, forwards: Iterable[Forward]) -> None:
+        """Record that a container's published ports are others than before."""
         async with self._writing, self._store.transaction() as connection:
-            await connection.execute(
-                sa.update(_published_ports)
-                .where(_published_ports.c.container_id == container_id)
-                .values(address=str(address))
-            )
+            of_this = _published_ports.c.container_id == container_id
+            await connection.execute(sa.delete(_published_ports).where(of_this))
+            rows = _forward_rows(container_id, forwards)
+            await connection.execute(sa.insert(_published_ports), rows)
 
     async def remove_forwards(self, container_id: str) -> None:
         """Forget a container's published ports."""
@@ -317,6 +306,21 @@ def _of_alias(statement: sa.Delete, network_id: str, name: str) -> sa.Delete:
     )
 
 
+def _forward_rows(container_id: str, forwards: Iterable[Forward]) -> list[dict[str, Any]]:
+    return [
+        {
+            "container_id": container_id,
+            "position": position,
+            "transport": forward.transport.value,
+            "host_address": str(forward.host_address),
+            "host_port": forward.host_port,
+            "address": str(forward.address),
+            "port": forward.port,
+        }
+        for position, forward in enumerate(forwards)
+    ]
+
+
 def _network_row(network: Network) -> dict[str, Any]:
     return {
         "id": network.id,
@@ -329,6 +333,7 @@ def _network_row(network: Network) -> dict[str, Any]:
         "own_subnet": network.own_subnet,
         "labels": dict(network.labels),
         "options": dict(network.options),
+        "external": None if network.external is None else _external_value(network.external),
         "created_at": network.created_at,
     }
 
@@ -347,6 +352,25 @@ def _network(row: Row) -> Network:
         own_subnet=row["own_subnet"],
         labels=row["labels"],
         options=row["options"],
+        external=None if row["external"] is None else _external(row["external"]),
+    )
+
+
+def _external_value(external: External) -> dict[str, Any]:
+    return {
+        "parent": external.parent,
+        "level": external.level.value,
+        "resolvers": [str(address) for address in external.resolvers],
+        "publishes": external.publishes,
+    }
+
+
+def _external(value: Mapping[str, Any]) -> External:
+    return External(
+        parent=value["parent"],
+        level=Level(value["level"]),
+        resolvers=tuple(ip_address(text) for text in value["resolvers"]),
+        publishes=value["publishes"],
     )
 
 

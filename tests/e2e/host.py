@@ -41,7 +41,7 @@ def _other_instances() -> re.Pattern[str]:
     names = ["(?!)"]
     for path in Path("/run/vic/slots").glob("*"):
         slot = int(path.name)
-        names += [f"vic{slot}[mb]", f"v[tr]{slot}-", f"/slots/{slot}$", f"^slot {slot} "]
+        names += [f"vic{slot}[mbup]", f"v[tr]{slot}-", f"/slots/{slot}$", f"^slot {slot} "]
         record = json.loads(path.read_text() or "{}")
         if "id" in record:
             names += [record["id"], re.escape(record["data_dir"])]

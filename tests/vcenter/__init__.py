@@ -1,7 +1,7 @@
 """A vCenter to test against: Debian's simulator with a main of our own, built and started here.
 
 The simulator is Go source in a Debian package; building it takes half a minute, so what is built is
-kept in ``/var/cache/vic/tests`` by the digest of ``main.go``.
+kept in ``/var/cache/vic/tests`` by the digest of its source.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from portlayer.vsphere.target import Target
 
-SOURCE = Path(__file__).with_name("main.go")
+SOURCES = sorted(Path(__file__).parent.glob("*.go"))
 CACHE = Path("/var/cache/vic/tests")
 # Beyond 127.0.0.1, where pyvmomi verifies nothing by itself.
 HOST = "127.0.0.2"
@@ -33,7 +33,7 @@ PASSWORD = "not to be shown"
 
 def build() -> Path:
     """Return the simulator's program."""
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
     program = CACHE / f"vcenter-{digest}"
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "vcenter.lock").open("w") as lock:
@@ -47,7 +47,8 @@ def _build(program: Path) -> None:
     with tempfile.TemporaryDirectory(dir=CACHE) as made:
         package = Path(made, "src/vcenter")
         package.mkdir(parents=True)
-        shutil.copy(SOURCE, package)
+        for path in SOURCES:
+            shutil.copy(path, package)
         built = Path(made, "vcenter")
         environment = os.environ | {
             "GO111MODULE": "off",

@@ -23,6 +23,30 @@ MANAGEMENT_ORDINAL = -1
 """Of the management segment; the default network's is 0."""
 
 
+class Level(StrEnum):
+    """Who may speak to whom on an external network; answers always pass."""
+
+    CLOSED = "closed"
+    """Nobody to nobody."""
+    OUTBOUND = "outbound"
+    """Containers to everybody; nobody to them."""
+    PEERS = "peers"
+    """Containers of the network to one another, and nobody else."""
+    PUBLISHED = "published"
+    """Containers to everybody; everybody to their published ports."""
+    OPEN = "open"
+    """Everybody to everybody."""
+
+
+@dataclass(frozen=True)
+class Uplink:
+    """The way from a segment to a network that is there without us."""
+
+    parent: str
+    """The platform's name of it: an interface of the host."""
+    level: Level
+
+
 @dataclass(frozen=True)
 class Segment:
     """An L2 network as the platform has to provide it."""
@@ -39,6 +63,9 @@ class Segment:
     """Members have a way out (Docker's networks that are not internal)."""
     masquerade: bool = True
     """What goes out carries the host's address."""
+    uplink: Uplink | None = None
+    """Of an external network: then `gateway` is a router out there, and the host has no part in
+    the segment."""
 
     @property
     def management(self) -> bool:
@@ -56,6 +83,8 @@ class Port:
     """The segment's."""
     mac: str
     address: IPv4Address
+    level: Level | None = None
+    """On an external network."""
 
 
 class Transport(StrEnum):
@@ -75,6 +104,12 @@ class Forward:
     host_port: int
     address: IPv4Address
     port: int
+
+    @property
+    def direct(self) -> bool:
+        """Tell whether it is the container's own address at which the port is open, on an external
+        network, and no port of the host."""
+        return self.host_address == self.address
 
 
 class Driver(Protocol):
@@ -106,6 +141,10 @@ class Driver(Protocol):
         """Return what the platform routes to already, our own segments left out."""
         ...
 
+    async def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:
+        """Return the addresses of a subnet that the host itself has, our segments' left out."""
+        ...
+
     async def start(
         self, segments: Sequence[Segment], ports: Sequence[Port], forwards: Sequence[Forward] = ()
     ) -> None:
@@ -113,7 +152,11 @@ class Driver(Protocol):
         ...
 
     async def add_segment(self, segment: Segment) -> None:
-        """Make a segment."""
+        """Make a segment.
+
+        Raises InvalidArgument (INVALID_NETWORK) where its uplink's parent can't be one, and
+        FailedPrecondition (PARENT_MISSING) where that isn't there.
+        """
         ...
 
     async def remove_segment(self, ordinal: int) -> None:
@@ -123,7 +166,8 @@ class Driver(Protocol):
     async def attach(self, ports: Sequence[Port]) -> None:
         """Connect ports whose VM exists.
 
-        Raises FailedPrecondition (TAP_MISSING) when one has no card; none is connected then.
+        Raises FailedPrecondition (TAP_MISSING, or PARENT_MISSING on an external network whose
+        parent is gone) when one can't be; none is connected then.
         """
         ...
 

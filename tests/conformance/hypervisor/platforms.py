@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 from pyVmomi import vim
@@ -24,7 +25,14 @@ from services.exec.drivers.vsphere.hardware import machine_name
 from services.exec.drivers.vsphere.place import PlaceSettings
 from tests.integration.hostagent import guest
 from tests.integration.hostagent.suite import DISK_BYTES, new_suite
-from tests.integration.vsphere.others import files, find_vm, make_disk
+from tests.integration.vsphere.others import (
+    BOOTSTRAP,
+    Issuer,
+    files,
+    find_vm,
+    make_disk,
+    put_bootstrap,
+)
 from tests.vcenter import simulator
 
 # What a platform of the tests can't show, and why. Counted by a test.
@@ -128,14 +136,19 @@ async def qemu() -> AsyncIterator[Platform]:
 async def vsphere() -> AsyncIterator[Platform]:
     """A vCenter, simulated."""
     place = PlaceSettings(
-        folder="/DC0/vm", resource_pool="/DC0/host/DC0_C0/Resources", datastore="LocalDS_0"
+        folder="/DC0/vm",
+        resource_pool="/DC0/host/DC0_C0/Resources",
+        datastore="LocalDS_0",
+        bootstrap=BOOTSTRAP,
+        instant_clone=False,
     )
     instance_id = secrets.token_hex(4)
     with simulator() as running:
         admin = VCenter(running.target())
 
         async def fresh() -> VsphereHypervisor:
-            made = VsphereHypervisor(VCenter(running.target()), place, instance_id)
+            issuer = cast(Any, Issuer(instance_id))
+            made = VsphereHypervisor(VCenter(running.target()), place, instance_id, issuer)
             await made.open()
             return made
 
@@ -149,7 +162,13 @@ async def vsphere() -> AsyncIterator[Platform]:
                 spec=_spec(task),
                 disk=disk_pb2.Disk(container_id=container_id, chain=[disk]),
                 endpoints=[
-                    network_pb2.Endpoint(management=True, mac_address=_MAC, port_group="DC0_DVPG0")
+                    network_pb2.Endpoint(
+                        management=True,
+                        mac_address=_MAC,
+                        ipv4_address="100.112.0.5",
+                        ipv4_prefix_length=20,
+                        port_group="DC0_DVPG0",
+                    )
                 ],
                 tether_endpoint="100.112.0.1:7443",
                 tether_server_name=f"interaction.{instance_id}.vic",
@@ -174,6 +193,7 @@ async def vsphere() -> AsyncIterator[Platform]:
             return f"{made.container_id[:12]}.vmdk" in await files(admin, "[LocalDS_0]")
 
         await admin.open()
+        await put_bootstrap(admin)
         platform = Platform("vsphere", await fresh(), machine, reopen, end, count, has_disk)  # type: ignore[arg-type]
         try:
             yield platform

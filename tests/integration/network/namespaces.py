@@ -54,7 +54,8 @@ class Outside:
         self.address = far
         pid = str(self._holder.pid)
         run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", pid)
-        run("ip", "addr", "add", f"{near}/{prefix}", "dev", name)
+        if near:
+            run("ip", "addr", "add", f"{near}/{prefix}", "dev", name)
         run("ip", "link", "set", name, "up")
         self.run("ip", "link", "set", "lo", "up")
         self.run("ip", "addr", "add", f"{far}/{prefix}", "dev", "eth0")

@@ -8,8 +8,8 @@ import pytest
 from portlayer.errors import AlreadyExists
 from services.network.drivers import Forward, Transport
 from services.network.drivers.linux import nft
+from services.network.external import PortWish
 from services.network.plans import Plan
-from services.network.publications import PortWish
 from tests.integration.network import frames
 from tests.integration.network.conftest import HOST_ADDRESS, Facet
 from tests.integration.network.guest import BOUND_SECONDS, Guest

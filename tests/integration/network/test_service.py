@@ -199,8 +199,8 @@ async def test_each_caller_may_do_what_its_role_says(instance: Instance) -> None
             await client.Get(pb.GetRequest(reference="nope"))
         assert unknown.value.reason is Reason.NETWORK_NOT_FOUND
         with pytest.raises(VicError) as missing:
-            await client.SetOutsideAlias(pb.SetOutsideAliasRequest())
-        assert missing.value.reason is Reason.RPC_NOT_IMPLEMENTED
+            await client.SetOutsideAlias(pb.SetOutsideAliasRequest(network="nope"))
+        assert missing.value.reason is Reason.NETWORK_NOT_FOUND
     stranger = TestAuthority().issue(Role.EXEC)
     async with open_channel(instance.socket, Role.NETWORK, INSTANCE, stranger) as channel:
         with pytest.raises((VicError, grpc.aio.AioRpcError)):

@@ -1,10 +1,12 @@
 """One vCenter for all tests that don't break it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from portlayer.vsphere.session import VCenter
+from tests.integration.vsphere.others import put_bootstrap
 from tests.vcenter import Simulator, simulator
 
 
@@ -12,7 +14,15 @@ from tests.vcenter import Simulator, simulator
 def simulated() -> Iterator[Simulator]:
     """A vCenter with a cluster of three hosts, two datastores and two port groups."""
     with simulator() as running:
+        asyncio.run(_prepare(running))
         yield running
+
+
+async def _prepare(running: Simulator) -> None:
+    session = VCenter(running.target())
+    await session.open()
+    await put_bootstrap(session)
+    await session.close()
 
 
 @pytest.fixture

@@ -1,10 +1,42 @@
 """What others do to a vCenter and its VMs while we work there."""
 
-from pyVmomi import vim
+import tempfile
+from pathlib import Path
+from typing import Any, cast
 
+from pyVmomi import vim
+from vic.hostagent.v1 import hostagent_pb2
+
+from hostagent.certificates import TetherAuthority
+from hostagent.issuer import IssuerServicer
+from installer.pki import Authority
+from portlayer.vsphere import datastore
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 from tests.vcenter import Simulator
+
+BOOTSTRAP = "[LocalDS_0] vic/bootstrap.iso"
+
+
+class Issuer:
+    """The authority's service of an instance, without the wire."""
+
+    def __init__(self, instance_id: str) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            Authority.create(instance_id).write(Path(directory))
+            self._servicer = IssuerServicer(
+                instance_id, TetherAuthority.load(instance_id, Path(directory))
+            )
+
+    async def Issue(self, request: hostagent_pb2.IssueRequest) -> hostagent_pb2.IssueResponse:
+        """Answer as the service does."""
+        return await self._servicer.Issue(request, cast(Any, None))
+
+
+async def put_bootstrap(vcenter: VCenter) -> None:
+    """Put what stands for a boot medium where drivers look for it."""
+    await datastore.make_directory(vcenter, "/DC0/vm", "[LocalDS_0] vic")
+    await datastore.put(vcenter, "/DC0/vm", BOOTSTRAP, 4, [b"boot"])
 
 
 async def end_session(simulated: Simulator, ended: VCenter) -> None:

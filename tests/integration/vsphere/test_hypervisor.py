@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pyVmomi import SoapAdapter, vim
@@ -14,27 +14,46 @@ from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
-from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound
+from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, Reason
+from portlayer.vsphere import methods
+from portlayer.vsphere.identity import PREFIX, options
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited, MachineSpec
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.exec.drivers.vsphere.hardware import machine_name
-from services.exec.drivers.vsphere.identity import PREFIX, options
 from services.exec.drivers.vsphere.place import PlaceSettings
-from tests.integration.vsphere.others import end_session, files, find_vm, make_disk
+from tests.integration.vsphere.others import (
+    BOOTSTRAP,
+    Issuer,
+    end_session,
+    files,
+    find_vm,
+    make_disk,
+    put_bootstrap,
+)
 from tests.vcenter import Simulator, simulator
 
 PLACE = PlaceSettings(
-    folder="/DC0/vm", resource_pool="/DC0/host/DC0_C0/Resources", datastore="LocalDS_0"
+    folder="/DC0/vm",
+    resource_pool="/DC0/host/DC0_C0/Resources",
+    datastore="LocalDS_0",
+    bootstrap=BOOTSTRAP,
+    instant_clone=False,
 )
 SECONDS = 60.0
+
+
+def new_driver(simulated: Simulator, place: PlaceSettings, instance_id: str) -> VsphereHypervisor:
+    """A driver of an instance."""
+    issuer = cast(Any, Issuer(instance_id))
+    return VsphereHypervisor(VCenter(simulated.target()), place, instance_id, issuer)
 
 
 @pytest.fixture
 async def hypervisor(simulated: Simulator) -> AsyncIterator[VsphereHypervisor]:
     """The driver, of an instance of its own."""
-    driver = VsphereHypervisor(VCenter(simulated.target()), PLACE, secrets.token_hex(4))
+    driver = new_driver(simulated, PLACE, secrets.token_hex(4))
     await driver.open()
     yield driver
     for machine in await driver.inventory():
@@ -50,9 +69,18 @@ def machine(*, chain: tuple[str, ...] = (), port_group: str = "DC0_DVPG0") -> Ma
         boot_id=secrets.token_hex(16),
         spec=container_pb2.ContainerSpec(version=1, name="web", image="busybox"),
         disk=disk_pb2.Disk(container_id=container_id, chain=chain),
-        endpoints=[network_pb2.Endpoint(mac_address="02:56:49:43:00:01", port_group=port_group)],
-        tether_endpoint="",
-        tether_server_name="",
+        endpoints=[
+            network_pb2.Endpoint(
+                management=True,
+                mac_address="02:56:49:43:00:01",
+                ipv4_address="100.112.0.5",
+                ipv4_prefix_length=20,
+                port_group=port_group,
+            )
+        ],
+        tether_endpoint="100.112.0.1:7443",
+        tether_server_name="interaction.test.vic",
+        cold=True,
     )
 
 
@@ -180,6 +208,7 @@ async def test_a_vm_that_is_deleted_behind_our_back_has_ended(
     await start(hypervisor, made)
     await caught_up(hypervisor, vcenter)
     vm = await vm_of(vcenter, made)
+    await vcenter.call(lambda content: methods.enable(content, vm))
     await vcenter.finish(lambda _: vm.PowerOffVM_Task())
     await vcenter.finish(lambda _: vm.Destroy_Task())
     position, exited = await end_of(hypervisor, made)
@@ -211,7 +240,7 @@ async def test_what_ends_while_nobody_listens_is_known_afterwards(
     simulated: Simulator, vcenter: VCenter
 ) -> None:
     instance_id = secrets.token_hex(4)
-    driver = VsphereHypervisor(VCenter(simulated.target()), PLACE, instance_id)
+    driver = new_driver(simulated, PLACE, instance_id)
     await driver.open()
     made, survivor = machine(), machine()
     await start(driver, made)
@@ -220,7 +249,7 @@ async def test_what_ends_while_nobody_listens_is_known_afterwards(
     vm = await vm_of(vcenter, made)
     await vcenter.finish(lambda _: vm.PowerOffVM_Task())
 
-    again = VsphereHypervisor(VCenter(simulated.target()), PLACE, instance_id)
+    again = new_driver(simulated, PLACE, instance_id)
     await again.open()
     _, exited = await end_of(again, made)
     assert exited.container_id == made.container_id
@@ -235,7 +264,8 @@ async def test_ends_are_heard_of_after_the_session_was_ended(
     simulated: Simulator, vcenter: VCenter
 ) -> None:
     session = VCenter(simulated.target())
-    driver = VsphereHypervisor(session, PLACE, secrets.token_hex(4))
+    instance_id = secrets.token_hex(4)
+    driver = VsphereHypervisor(session, PLACE, instance_id, cast(Any, Issuer(instance_id)))
     await driver.open()
     made = machine()
     await start(driver, made)
@@ -266,10 +296,63 @@ async def test_a_vm_is_suspended_and_goes_on(
         await hypervisor.pause(secrets.token_hex(32))
 
 
+async def test_what_was_decided_on_an_older_state_is_not_done(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    made = machine()
+    await start(hypervisor, made)
+    vm = await vm_of(vcenter, made)
+    path = "config.changeVersion"
+    await hypervisor.reweigh(
+        made.container_id, made.boot_id, container_pb2.Resources(cpu_shares=512)
+    )
+    look = partial(read, objects=[vm], kind=vim.VirtualMachine, paths=[path])
+    ((_, told),) = await vcenter.call(look)
+    stale = vim.vm.ConfigSpec(changeVersion=told[path], annotation="stale")
+    await vcenter.finish(lambda _: vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="theirs")))
+    with pytest.raises(FailedPrecondition) as error:
+        await vcenter.finish(lambda _: vm.ReconfigVM_Task(stale))
+    assert error.value.reason is Reason.PLATFORM_OBJECT_CHANGED
+
+    # Ours are decided anew until nobody came between.
+    async with asyncio.TaskGroup() as group:
+        for shares in (256, 512, 1024):
+            resources = container_pb2.Resources(cpu_shares=shares)
+            group.create_task(hypervisor.reweigh(made.container_id, made.boot_id, resources))
+
+
+async def test_somebodys_clone_of_a_containers_vm_is_not_ours(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    made = machine()
+    await start(hypervisor, made)
+    vm = await vm_of(vcenter, made)
+    paths = ["config.extraConfig", "parent", "resourcePool"]
+    ((_, told),) = await vcenter.call(
+        lambda content: read(content, [vm], vim.VirtualMachine, paths)
+    )
+    copy = vim.vm.CloneSpec(
+        location=vim.vm.RelocateSpec(pool=told["resourcePool"]),
+        config=vim.vm.ConfigSpec(extraConfig=told["config.extraConfig"]),
+        powerOn=False,
+        template=False,
+    )
+    clone = await vcenter.finish(lambda _: vm.CloneVM_Task(told["parent"], "a copy", copy))
+    await vcenter.finish(lambda _: clone.PowerOnVM_Task())
+    assert await running(hypervisor) == {(made.container_id, made.boot_id)}
+    await hypervisor.destroy(made.container_id)
+    ((_, left),) = await vcenter.call(
+        lambda content: read(content, [clone], vim.VirtualMachine, ["name"])
+    )
+    assert left["name"] == "a copy"
+    await vcenter.finish(lambda _: clone.PowerOffVM_Task())
+    await vcenter.finish(lambda _: clone.Destroy_Task())
+
+
 async def test_another_instances_vms_are_left_alone(
     simulated: Simulator, hypervisor: VsphereHypervisor, vcenter: VCenter
 ) -> None:
-    other = VsphereHypervisor(VCenter(simulated.target()), PLACE, secrets.token_hex(4))
+    other = new_driver(simulated, PLACE, secrets.token_hex(4))
     await other.open()
     made = machine()
     await start(other, made)
@@ -300,9 +383,12 @@ async def test_running_what_was_not_made_is_refused(hypervisor: VsphereHyperviso
 
 async def test_all_that_is_wrong_with_a_place_is_said_at_once(simulated: Simulator) -> None:
     wrong = PlaceSettings(
-        folder="/DC0/vm/none", resource_pool=PLACE.resource_pool, datastore="tape"
+        folder="/DC0/vm/none",
+        resource_pool=PLACE.resource_pool,
+        datastore="tape",
+        bootstrap=BOOTSTRAP,
     )
-    driver = VsphereHypervisor(VCenter(simulated.target()), wrong, "0a1b2c3d")
+    driver = new_driver(simulated, wrong, "0a1b2c3d")
     with pytest.raises(FailedPrecondition) as error:
         await driver.open()
     await driver.close()
@@ -319,6 +405,14 @@ async def test_info_tells_what_the_cluster_has(hypervisor: VsphereHypervisor) ->
     assert info.memory_bytes > 0
 
 
+async def prepare(simulated: Simulator) -> None:
+    """Put the boot medium on a vCenter of one's own."""
+    session = VCenter(simulated.target())
+    await session.open()
+    await put_bootstrap(session)
+    await session.close()
+
+
 async def test_the_number_of_calls_does_not_grow_with_the_inventory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -333,8 +427,9 @@ async def test_the_number_of_calls_does_not_grow_with_the_inventory(
     counts = []
     for size in (0, 100):
         with simulator("-machines", str(size)) as vcenter:
+            await prepare(vcenter)
             calls.clear()
-            driver = VsphereHypervisor(VCenter(vcenter.target()), PLACE, "0a1b2c3d")
+            driver = new_driver(vcenter, PLACE, "0a1b2c3d")
             await driver.open()
             await driver.info()
             counts.append(sorted(c for c in calls if c != "WaitForUpdatesEx"))

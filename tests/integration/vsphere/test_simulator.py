@@ -6,9 +6,9 @@ import pytest
 from pyVmomi import vim
 
 from portlayer.errors import FailedPrecondition, NotFound
+from portlayer.vsphere.identity import options
 from portlayer.vsphere.properties import read
 from portlayer.vsphere.session import VCenter
-from services.exec.drivers.vsphere.identity import options
 from tests.integration.vsphere.others import find_vm
 from tests.vcenter import Simulator, simulator
 

@@ -115,6 +115,7 @@ def _endpoint(container_id: str, wish: network_pb2.EndpointRequest) -> network_p
         network_id=f"id-of-{network}",
         network_name=network,
         tap_name=f"tap-{network}",
+        mac_address="02:42:ac:11:00:02",
         ipv4_address="172.17.0.2",
         aliases=wish.aliases,
         default_route=network == "bridge",

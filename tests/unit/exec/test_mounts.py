@@ -10,7 +10,8 @@ from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import InvalidArgument
 from services.exec.drivers import MachineSpec
-from services.exec.drivers.qemu.guest import guest_config
+from services.exec.drivers.guest import guest_config
+from services.exec.drivers.qemu.taps import has_tap
 from services.exec.mounts import (
     complete_mounts,
     in_order,
@@ -179,7 +180,7 @@ def test_what_the_guest_is_told() -> None:
         volume("/r", "read", read_only=True),
         volume("/n", "written", no_copy=True),
     )
-    told = guest_config(machine(*mounts)).mounts
+    told = guest_config(machine(*mounts), has_tap).mounts
     assert [(m.target, m.read_only, m.WhichOneof("kind")) for m in told] == [
         ("/t", False, "tmpfs"),
         ("/w", False, "volume"),
@@ -194,7 +195,7 @@ def test_what_the_guest_is_told() -> None:
         (1, False, ""),
         (1, False, "sub"),
     ]
-    again = guest_config(machine(*mounts, first_start=False)).mounts
+    again = guest_config(machine(*mounts, first_start=False), has_tap).mounts
     assert not any(mount.volume.copy_up for mount in again)
 
 

@@ -17,7 +17,7 @@ from portlayer.errors import (
     VicError,
 )
 from services.exec.drivers import Surroundings
-from services.exec.drivers.qemu.guest import surroundings
+from services.exec.drivers.guest import surroundings
 from services.exec.interfaces import interface_names
 from services.exec.record import Record
 from services.exec.states import State

@@ -3,15 +3,19 @@
 import datetime
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from vic.hostagent.v1 import hostagent_pb2 as pb
 
 from hostagent.certificates import TetherAuthority
 from hostagent.guestconfig import first_frame
+from hostagent.issuer import IssuerServicer
 from installer.pki import Authority
+from portlayer.errors import InvalidArgument
 from tests.unit.hostagent.machines import COLD, PARENT
 from tether.guestconfig import FrameReader, GuestConfig
 from tether.guestparse import parse_body
@@ -60,6 +64,29 @@ def test_two_starts_share_no_secret(authority: TetherAuthority) -> None:
 
 def test_a_parent_is_told_nothing(authority: TetherAuthority) -> None:
     assert first_frame(PARENT, INSTANCE, authority) == b""
+
+
+async def test_an_issuer_tells_all_that_a_guest_elsewhere_needs(authority: TetherAuthority) -> None:
+    servicer = IssuerServicer(INSTANCE, authority)
+    management = pb.GuestManagement(
+        mac_address="02:00:00:00:00:05",
+        address="100.112.0.5/20",
+        endpoint="100.112.0.1:7443",
+        server_name="interaction.0badcafe.vic",
+    )
+    request = pb.IssueRequest(
+        container_id="c" * 64,
+        boot_id="b" * 32,
+        guest=pb.GuestConfig(hostname="web", management=management, root_device="sda"),
+    )
+    config = told((await servicer.Issue(request, cast(Any, None))).frame)
+    assert config.identity is not None
+    assert config.container is not None
+    assert (config.identity.container_id, config.identity.boot_id) == ("c" * 64, "b" * 32)
+    assert config.container.root.device == "sda"
+    request.guest.root_device = "../sda"
+    with pytest.raises(InvalidArgument, match="root_device"):
+        await servicer.Issue(request, cast(Any, None))
 
 
 def test_a_certificate_is_one_tethers_alone(authority: TetherAuthority, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,8 @@ class RememberedPlatform:
         self.taps: set[str] | None = None
         """Taps that are there; None means all."""
         self.taken: list[IPv4Network] = []
+        self.own: list[IPv4Address] = []
+        """Addresses of the host."""
         self.refusing = False
         self.digits = 6
 
@@ -46,6 +48,9 @@ class RememberedPlatform:
 
     async def taken_subnets(self) -> list[IPv4Network]:
         return self.taken
+
+    async def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:
+        return [address for address in self.own if address in subnet]
 
     async def start(
         self, segments: Sequence[Segment], ports: Sequence[Port], forwards: Sequence[Forward] = ()

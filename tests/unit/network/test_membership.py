@@ -13,9 +13,9 @@ from portlayer.errors import (
     Reason,
 )
 from services.network.drivers import Transport
+from services.network.external import PortWish
 from services.network.model import Wish
 from services.network.plans import Plan
-from services.network.publications import PortWish
 from services.network.ways import default_endpoint
 from tests.unit.network.conftest import Facet, Runs
 from tests.unit.network.test_names import asked

@@ -14,10 +14,10 @@ from portlayer.errors import (
     Unavailable,
 )
 from services.network.drivers import Transport
+from services.network.external import PortWish
 from services.network.holds import free_ports
 from services.network.model import Wish
 from services.network.plans import Plan
-from services.network.publications import PortWish
 from tests.unit.network.conftest import Facet, Runs
 
 LOOPBACK = IPv4Address("127.0.0.1")

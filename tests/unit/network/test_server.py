@@ -115,7 +115,7 @@ async def test_a_call_without_a_container_is_refused(servicer: NetworkServicer) 
     "request_",
     [
         pb.CreateRequest(name="a", enable_ipv6=True),
-        pb.CreateRequest(name="a", kind=pb.NETWORK_KIND_EXTERNAL),
+        pb.CreateRequest(name="a", kind=pb.NETWORK_KIND_NONE),
         pb.CreateRequest(name="a", pools=[pb.AddressPool(), pb.AddressPool()]),
     ],
 )

@@ -114,7 +114,7 @@ START_KIND_INSTANT_CLONE: StartKind
 START_KIND_READY_CLONE: StartKind
 
 class ContainerSpec(_message.Message):
-    __slots__ = ("version", "image", "image_id", "name", "entrypoint", "entrypoint_set", "command", "process", "hostname", "domainname", "labels", "stop_signal", "stop_timeout", "resources", "restart_policy", "auto_remove", "log", "network_mode", "networks", "exposed_ports", "port_bindings", "mounts", "volumes", "dns", "extra_hosts", "stdio", "read_only_root", "kernel", "health_check", "platform", "publish_all_ports", "shm_bytes", "sandbox", "seccomp_profile", "as_asked", "annotations", "volumes_from", "volume_driver")
+    __slots__ = ("version", "image", "image_id", "name", "entrypoint", "entrypoint_set", "command", "process", "hostname", "domainname", "labels", "stop_signal", "stop_timeout", "resources", "restart_policy", "auto_remove", "log", "network_mode", "networks", "exposed_ports", "port_bindings", "mounts", "volumes", "dns", "extra_hosts", "stdio", "read_only_root", "kernel", "health_check", "platform", "publish_all_ports", "shm_bytes", "sandbox", "seccomp_profile", "as_asked", "annotations", "volumes_from", "volume_driver", "asked_ports")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +167,7 @@ class ContainerSpec(_message.Message):
     ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FROM_FIELD_NUMBER: _ClassVar[int]
     VOLUME_DRIVER_FIELD_NUMBER: _ClassVar[int]
+    ASKED_PORTS_FIELD_NUMBER: _ClassVar[int]
     version: int
     image: str
     image_id: str
@@ -205,7 +206,8 @@ class ContainerSpec(_message.Message):
     annotations: _containers.ScalarMap[str, str]
     volumes_from: _containers.RepeatedScalarFieldContainer[str]
     volume_driver: str
-    def __init__(self, version: _Optional[int] = ..., image: _Optional[str] = ..., image_id: _Optional[str] = ..., name: _Optional[str] = ..., entrypoint: _Optional[_Iterable[str]] = ..., entrypoint_set: _Optional[bool] = ..., command: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., log: _Optional[_Union[LogOptions, _Mapping]] = ..., network_mode: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkAttachment, _Mapping]]] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., port_bindings: _Optional[_Iterable[_Union[PortBinding, _Mapping]]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., volumes: _Optional[_Iterable[str]] = ..., dns: _Optional[_Union[DnsOptions, _Mapping]] = ..., extra_hosts: _Optional[_Iterable[str]] = ..., stdio: _Optional[_Union[StdioOptions, _Mapping]] = ..., read_only_root: _Optional[bool] = ..., kernel: _Optional[str] = ..., health_check: _Optional[_Union[HealthCheck, _Mapping]] = ..., platform: _Optional[str] = ..., publish_all_ports: _Optional[bool] = ..., shm_bytes: _Optional[int] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., seccomp_profile: _Optional[str] = ..., as_asked: _Optional[_Union[AsAsked, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volumes_from: _Optional[_Iterable[str]] = ..., volume_driver: _Optional[str] = ...) -> None: ...
+    asked_ports: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[int] = ..., image: _Optional[str] = ..., image_id: _Optional[str] = ..., name: _Optional[str] = ..., entrypoint: _Optional[_Iterable[str]] = ..., entrypoint_set: _Optional[bool] = ..., command: _Optional[_Iterable[str]] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., log: _Optional[_Union[LogOptions, _Mapping]] = ..., network_mode: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkAttachment, _Mapping]]] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., port_bindings: _Optional[_Iterable[_Union[PortBinding, _Mapping]]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., volumes: _Optional[_Iterable[str]] = ..., dns: _Optional[_Union[DnsOptions, _Mapping]] = ..., extra_hosts: _Optional[_Iterable[str]] = ..., stdio: _Optional[_Union[StdioOptions, _Mapping]] = ..., read_only_root: _Optional[bool] = ..., kernel: _Optional[str] = ..., health_check: _Optional[_Union[HealthCheck, _Mapping]] = ..., platform: _Optional[str] = ..., publish_all_ports: _Optional[bool] = ..., shm_bytes: _Optional[int] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., seccomp_profile: _Optional[str] = ..., as_asked: _Optional[_Union[AsAsked, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volumes_from: _Optional[_Iterable[str]] = ..., volume_driver: _Optional[str] = ..., asked_ports: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AsAsked(_message.Message):
     __slots__ = ("security_options", "ipc_mode", "userns_mode", "cgroupns_mode", "isolation")
@@ -432,7 +434,7 @@ class ContainerStatus(_message.Message):
     def __init__(self, state: _Optional[_Union[ContainerState, str]] = ..., pid: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ..., oom_killed: _Optional[bool] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restart_count: _Optional[int] = ..., start_kind: _Optional[_Union[StartKind, str]] = ..., kernel_release: _Optional[str] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
 
 class ContainerEndpoint(_message.Message):
-    __slots__ = ("network_id", "network_name", "endpoint_id", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "aliases", "interface_name")
+    __slots__ = ("network_id", "network_name", "endpoint_id", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "aliases", "external", "interface_name")
     NETWORK_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -441,6 +443,7 @@ class ContainerEndpoint(_message.Message):
     IPV4_PREFIX_LENGTH_FIELD_NUMBER: _ClassVar[int]
     IPV4_GATEWAY_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_FIELD_NUMBER: _ClassVar[int]
     INTERFACE_NAME_FIELD_NUMBER: _ClassVar[int]
     network_id: str
     network_name: str
@@ -450,8 +453,9 @@ class ContainerEndpoint(_message.Message):
     ipv4_prefix_length: int
     ipv4_gateway: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
+    external: bool
     interface_name: str
-    def __init__(self, network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., interface_name: _Optional[str] = ...) -> None: ...
+    def __init__(self, network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., external: _Optional[bool] = ..., interface_name: _Optional[str] = ...) -> None: ...
 
 class Container(_message.Message):
     __slots__ = ("id", "spec", "status", "created_at", "endpoints", "disk_chain_length", "published_ports")

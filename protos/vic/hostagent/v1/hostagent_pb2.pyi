@@ -168,7 +168,7 @@ class Nic(_message.Message):
     def __init__(self, tap_name: _Optional[str] = ..., mac_address: _Optional[str] = ...) -> None: ...
 
 class GuestConfig(_message.Message):
-    __slots__ = ("hostname", "domainname", "guest_machine_id", "management", "nics", "dns", "hosts", "root_readonly", "shm_bytes", "mounts")
+    __slots__ = ("hostname", "domainname", "guest_machine_id", "management", "nics", "dns", "hosts", "root_readonly", "shm_bytes", "mounts", "root_device")
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     DOMAINNAME_FIELD_NUMBER: _ClassVar[int]
     GUEST_MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +179,7 @@ class GuestConfig(_message.Message):
     ROOT_READONLY_FIELD_NUMBER: _ClassVar[int]
     SHM_BYTES_FIELD_NUMBER: _ClassVar[int]
     MOUNTS_FIELD_NUMBER: _ClassVar[int]
+    ROOT_DEVICE_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     domainname: str
     guest_machine_id: str
@@ -189,7 +190,8 @@ class GuestConfig(_message.Message):
     root_readonly: bool
     shm_bytes: int
     mounts: _containers.RepeatedCompositeFieldContainer[GuestMount]
-    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., guest_machine_id: _Optional[str] = ..., management: _Optional[_Union[GuestManagement, _Mapping]] = ..., nics: _Optional[_Iterable[_Union[GuestNic, _Mapping]]] = ..., dns: _Optional[_Union[GuestDns, _Mapping]] = ..., hosts: _Optional[_Iterable[_Union[GuestHost, _Mapping]]] = ..., root_readonly: _Optional[bool] = ..., shm_bytes: _Optional[int] = ..., mounts: _Optional[_Iterable[_Union[GuestMount, _Mapping]]] = ...) -> None: ...
+    root_device: str
+    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., guest_machine_id: _Optional[str] = ..., management: _Optional[_Union[GuestManagement, _Mapping]] = ..., nics: _Optional[_Iterable[_Union[GuestNic, _Mapping]]] = ..., dns: _Optional[_Union[GuestDns, _Mapping]] = ..., hosts: _Optional[_Iterable[_Union[GuestHost, _Mapping]]] = ..., root_readonly: _Optional[bool] = ..., shm_bytes: _Optional[int] = ..., mounts: _Optional[_Iterable[_Union[GuestMount, _Mapping]]] = ..., root_device: _Optional[str] = ...) -> None: ...
 
 class GuestMount(_message.Message):
     __slots__ = ("target", "read_only", "volume", "tmpfs")
@@ -580,3 +582,21 @@ class ListParentsResponse(_message.Message):
     PARENTS_FIELD_NUMBER: _ClassVar[int]
     parents: _containers.RepeatedCompositeFieldContainer[Parent]
     def __init__(self, parents: _Optional[_Iterable[_Union[Parent, _Mapping]]] = ...) -> None: ...
+
+class IssueRequest(_message.Message):
+    __slots__ = ("container_id", "boot_id", "guest", "volumes")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    GUEST_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    boot_id: str
+    guest: GuestConfig
+    volumes: _containers.RepeatedCompositeFieldContainer[VolumeDisk]
+    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., guest: _Optional[_Union[GuestConfig, _Mapping]] = ..., volumes: _Optional[_Iterable[_Union[VolumeDisk, _Mapping]]] = ...) -> None: ...
+
+class IssueResponse(_message.Message):
+    __slots__ = ("frame",)
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    frame: bytes
+    def __init__(self, frame: _Optional[bytes] = ...) -> None: ...

@@ -871,3 +871,84 @@ class HostAgentService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class IssuerServiceStub:
+    """IssuerService makes what a guest is told where this agent doesn't launch it: on vSphere, whose VMs
+    get it from exec through guestinfo. The authority's key stays with who serves this.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Issue = channel.unary_unary(
+                '/vic.hostagent.v1.IssuerService/Issue',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.IssueRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.IssueResponse.FromString,
+                _registered_method=True)
+
+
+class IssuerServiceServicer:
+    """IssuerService makes what a guest is told where this agent doesn't launch it: on vSphere, whose VMs
+    get it from exec through guestinfo. The authority's key stays with who serves this.
+    """
+
+    def Issue(self, request, context):
+        """Issue makes a key pair and certificate for one boot of one container, and returns all that its
+        tether is told. Each call makes another key; the certificate acts for that container alone.
+        Errors: INVALID_ARGUMENT (INVALID_MACHINE) naming the field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_IssuerServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Issue': grpc.unary_unary_rpc_method_handler(
+                    servicer.Issue,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.IssueRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.IssueResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'vic.hostagent.v1.IssuerService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('vic.hostagent.v1.IssuerService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class IssuerService:
+    """IssuerService makes what a guest is told where this agent doesn't launch it: on vSphere, whose VMs
+    get it from exec through guestinfo. The authority's key stays with who serves this.
+    """
+
+    @staticmethod
+    def Issue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.IssuerService/Issue',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.IssueRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.IssueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -420,3 +420,48 @@ class HostAgentServiceServicer:
         """ListParents returns all parents."""
 
 def add_HostAgentServiceServicer_to_server(servicer: HostAgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class IssuerServiceStub:
+    """IssuerService makes what a guest is told where this agent doesn't launch it: on vSphere, whose VMs
+    get it from exec through guestinfo. The authority's key stays with who serves this.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> IssuerServiceAsyncStub: ...
+    Issue: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.IssueRequest, _hostagent_pb2.IssueResponse]
+    """Issue makes a key pair and certificate for one boot of one container, and returns all that its
+    tether is told. Each call makes another key; the certificate acts for that container alone.
+    Errors: INVALID_ARGUMENT (INVALID_MACHINE) naming the field.
+    """
+
+@_typing.type_check_only
+class IssuerServiceAsyncStub(IssuerServiceStub):
+    """IssuerService makes what a guest is told where this agent doesn't launch it: on vSphere, whose VMs
+    get it from exec through guestinfo. The authority's key stays with who serves this.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Issue: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.IssueRequest, _hostagent_pb2.IssueResponse]  # type: ignore[assignment]
+    """Issue makes a key pair and certificate for one boot of one container, and returns all that its
+    tether is told. Each call makes another key; the certificate acts for that container alone.
+    Errors: INVALID_ARGUMENT (INVALID_MACHINE) naming the field.
+    """
+
+class IssuerServiceServicer:
+    """IssuerService makes what a guest is told where this agent doesn't launch it: on vSphere, whose VMs
+    get it from exec through guestinfo. The authority's key stays with who serves this.
+    """
+
+    def Issue(
+        self,
+        request: _hostagent_pb2.IssueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.IssueResponse, _abc.Awaitable[_hostagent_pb2.IssueResponse]]:
+        """Issue makes a key pair and certificate for one boot of one container, and returns all that its
+        tether is told. Each call makes another key; the certificate acts for that container alone.
+        Errors: INVALID_ARGUMENT (INVALID_MACHINE) naming the field.
+        """
+
+def add_IssuerServiceServicer_to_server(servicer: IssuerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,6 +17,15 @@ class NetworkKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NETWORK_KIND_NONE: _ClassVar[NetworkKind]
     NETWORK_KIND_EXTERNAL: _ClassVar[NetworkKind]
 
+class FirewallLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FIREWALL_LEVEL_UNSPECIFIED: _ClassVar[FirewallLevel]
+    FIREWALL_LEVEL_CLOSED: _ClassVar[FirewallLevel]
+    FIREWALL_LEVEL_OUTBOUND: _ClassVar[FirewallLevel]
+    FIREWALL_LEVEL_PEERS: _ClassVar[FirewallLevel]
+    FIREWALL_LEVEL_PUBLISHED: _ClassVar[FirewallLevel]
+    FIREWALL_LEVEL_OPEN: _ClassVar[FirewallLevel]
+
 class Protocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PROTOCOL_UNSPECIFIED: _ClassVar[Protocol]
@@ -35,6 +44,12 @@ NETWORK_KIND_UNSPECIFIED: NetworkKind
 NETWORK_KIND_BRIDGE: NetworkKind
 NETWORK_KIND_NONE: NetworkKind
 NETWORK_KIND_EXTERNAL: NetworkKind
+FIREWALL_LEVEL_UNSPECIFIED: FirewallLevel
+FIREWALL_LEVEL_CLOSED: FirewallLevel
+FIREWALL_LEVEL_OUTBOUND: FirewallLevel
+FIREWALL_LEVEL_PEERS: FirewallLevel
+FIREWALL_LEVEL_PUBLISHED: FirewallLevel
+FIREWALL_LEVEL_OPEN: FirewallLevel
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_UDP: Protocol
@@ -83,7 +98,7 @@ class AddressPool(_message.Message):
     def __init__(self, subnet: _Optional[str] = ..., gateway: _Optional[str] = ..., ip_range: _Optional[str] = ..., auxiliary_addresses: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Network(_message.Message):
-    __slots__ = ("id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options", "created_at", "endpoints", "predefined", "outside_aliases")
+    __slots__ = ("id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options", "created_at", "endpoints", "predefined", "outside_aliases", "external")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +126,7 @@ class Network(_message.Message):
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     PREDEFINED_FIELD_NUMBER: _ClassVar[int]
     OUTSIDE_ALIASES_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     kind: NetworkKind
@@ -124,7 +140,20 @@ class Network(_message.Message):
     endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
     predefined: bool
     outside_aliases: _containers.RepeatedCompositeFieldContainer[OutsideAlias]
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[NetworkKind, str]] = ..., pools: _Optional[_Iterable[_Union[AddressPool, _Mapping]]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., enable_ipv6: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., predefined: _Optional[bool] = ..., outside_aliases: _Optional[_Iterable[_Union[OutsideAlias, _Mapping]]] = ...) -> None: ...
+    external: External
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[NetworkKind, str]] = ..., pools: _Optional[_Iterable[_Union[AddressPool, _Mapping]]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., enable_ipv6: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., predefined: _Optional[bool] = ..., outside_aliases: _Optional[_Iterable[_Union[OutsideAlias, _Mapping]]] = ..., external: _Optional[_Union[External, _Mapping]] = ...) -> None: ...
+
+class External(_message.Message):
+    __slots__ = ("parent", "firewall", "dns_servers", "publishes")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    FIREWALL_FIELD_NUMBER: _ClassVar[int]
+    DNS_SERVERS_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHES_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    firewall: FirewallLevel
+    dns_servers: _containers.RepeatedScalarFieldContainer[str]
+    publishes: bool
+    def __init__(self, parent: _Optional[str] = ..., firewall: _Optional[_Union[FirewallLevel, str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., publishes: _Optional[bool] = ...) -> None: ...
 
 class OutsideAlias(_message.Message):
     __slots__ = ("name", "address")
@@ -135,7 +164,7 @@ class OutsideAlias(_message.Message):
     def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group", "own_name_server", "default_route")
+    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group", "own_name_server", "external", "default_route")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_ID_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +186,7 @@ class Endpoint(_message.Message):
     BOUND_FIELD_NUMBER: _ClassVar[int]
     PORT_GROUP_FIELD_NUMBER: _ClassVar[int]
     OWN_NAME_SERVER_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_ROUTE_FIELD_NUMBER: _ClassVar[int]
     id: str
     container_id: str
@@ -179,11 +209,12 @@ class Endpoint(_message.Message):
     bound: bool
     port_group: str
     own_name_server: bool
+    external: bool
     default_route: bool
-    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ..., port_group: _Optional[str] = ..., own_name_server: _Optional[bool] = ..., default_route: _Optional[bool] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ..., port_group: _Optional[str] = ..., own_name_server: _Optional[bool] = ..., external: _Optional[bool] = ..., default_route: _Optional[bool] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
-    __slots__ = ("network_id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options")
+    __slots__ = ("network_id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options", "external")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +238,7 @@ class CreateRequest(_message.Message):
     ENABLE_IPV6_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_FIELD_NUMBER: _ClassVar[int]
     network_id: str
     name: str
     kind: NetworkKind
@@ -216,7 +248,8 @@ class CreateRequest(_message.Message):
     enable_ipv6: bool
     labels: _containers.ScalarMap[str, str]
     options: _containers.ScalarMap[str, str]
-    def __init__(self, network_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[NetworkKind, str]] = ..., pools: _Optional[_Iterable[_Union[AddressPool, _Mapping]]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., enable_ipv6: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    external: External
+    def __init__(self, network_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[NetworkKind, str]] = ..., pools: _Optional[_Iterable[_Union[AddressPool, _Mapping]]] = ..., internal: _Optional[bool] = ..., attachable: _Optional[bool] = ..., enable_ipv6: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., external: _Optional[_Union[External, _Mapping]] = ...) -> None: ...
 
 class CreateResponse(_message.Message):
     __slots__ = ("network", "warnings")
@@ -251,10 +284,12 @@ class ListResponse(_message.Message):
     def __init__(self, networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ...) -> None: ...
 
 class RemoveRequest(_message.Message):
-    __slots__ = ("reference",)
+    __slots__ = ("reference", "external")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_FIELD_NUMBER: _ClassVar[int]
     reference: str
-    def __init__(self, reference: _Optional[str] = ...) -> None: ...
+    external: bool
+    def __init__(self, reference: _Optional[str] = ..., external: _Optional[bool] = ...) -> None: ...
 
 class RemoveResponse(_message.Message):
     __slots__ = ()
@@ -424,13 +459,23 @@ class PublishedPort(_message.Message):
     host_port: int
     def __init__(self, container_port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., host_address: _Optional[str] = ..., host_port_start: _Optional[int] = ..., host_port_end: _Optional[int] = ..., host_port: _Optional[int] = ...) -> None: ...
 
+class ExposedPort(_message.Message):
+    __slots__ = ("port", "protocol")
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    protocol: Protocol
+    def __init__(self, port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ...) -> None: ...
+
 class PublishRequest(_message.Message):
-    __slots__ = ("container_id", "ports")
+    __slots__ = ("container_id", "ports", "exposed")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     PORTS_FIELD_NUMBER: _ClassVar[int]
+    EXPOSED_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     ports: _containers.RepeatedCompositeFieldContainer[PublishedPort]
-    def __init__(self, container_id: _Optional[str] = ..., ports: _Optional[_Iterable[_Union[PublishedPort, _Mapping]]] = ...) -> None: ...
+    exposed: _containers.RepeatedCompositeFieldContainer[ExposedPort]
+    def __init__(self, container_id: _Optional[str] = ..., ports: _Optional[_Iterable[_Union[PublishedPort, _Mapping]]] = ..., exposed: _Optional[_Iterable[_Union[ExposedPort, _Mapping]]] = ...) -> None: ...
 
 class PublishResponse(_message.Message):
     __slots__ = ("ports",)

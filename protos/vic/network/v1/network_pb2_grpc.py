@@ -156,9 +156,11 @@ class NetworkServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Create(self, request, context):
-        """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-        INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
-        FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
+        """Create makes a network, or maps an external one. Idempotent on network_id. Errors:
+        ALREADY_EXISTS (NETWORK_EXISTS), INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS),
+        RESOURCE_EXHAUSTED (POOLS_EXHAUSTED), FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that
+        is taken for good, (PARENT_MISSING) for an external network whose interface isn't there, and
+        (WRONG_STATE) for one that can't be the default for publishing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,7 +182,8 @@ class NetworkServiceServicer:
 
     def Remove(self, request, context):
         """Remove deletes a network that no container runs in; containers that don't run lose their endpoints
-        there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK).
+        there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK; this also for an external
+        network where no external one was said to be meant).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,7 +224,8 @@ class NetworkServiceServicer:
 
     def Bind(self, request, context):
         """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
-        Errors: FAILED_PRECONDITION (TAP_MISSING), NOT_FOUND (ENDPOINT_NOT_FOUND).
+        Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
+        is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -270,10 +274,15 @@ class NetworkServiceServicer:
 
     def Publish(self, request, context):
         """Publish opens ports of the VCH and forwards them to a container's endpoint with the default route.
-        What the container had published before is closed. Idempotent: a repeated call finds the same
-        ports; where that endpoint is another one now, they lead there. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
-        NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
-        (WRONG_STATE) for a container in no such network; nothing is open then.
+        Where that is of an external network, the container's own port is opened at its address there,
+        and one that is to have another number is an error. On every external network of the container
+        whose firewall level admits somebody, all ports that are published or exposed are open, and
+        are among the ports of the answer. What the container had published before is closed.
+        Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
+        another one now, they lead there. Unbind and Release close them as well. Errors:
+        ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
+        (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
+        one that admits nobody; nothing is open then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

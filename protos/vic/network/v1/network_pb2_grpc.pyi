@@ -38,9 +38,11 @@ class NetworkServiceStub:
     Info: _grpc.UnaryUnaryMultiCallable[_network_pb2.InfoRequest, _network_pb2.InfoResponse]
     """Info tells the management network and what the driver can do."""
     Create: _grpc.UnaryUnaryMultiCallable[_network_pb2.CreateRequest, _network_pb2.CreateResponse]
-    """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-    INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
-    FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
+    """Create makes a network, or maps an external one. Idempotent on network_id. Errors:
+    ALREADY_EXISTS (NETWORK_EXISTS), INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS),
+    RESOURCE_EXHAUSTED (POOLS_EXHAUSTED), FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that
+    is taken for good, (PARENT_MISSING) for an external network whose interface isn't there, and
+    (WRONG_STATE) for one that can't be the default for publishing.
     """
     Get: _grpc.UnaryUnaryMultiCallable[_network_pb2.GetRequest, _network_pb2.GetResponse]
     """Get returns one network with its endpoints."""
@@ -48,7 +50,8 @@ class NetworkServiceStub:
     """List returns all networks that containers can join; the management network is not among them."""
     Remove: _grpc.UnaryUnaryMultiCallable[_network_pb2.RemoveRequest, _network_pb2.RemoveResponse]
     """Remove deletes a network that no container runs in; containers that don't run lose their endpoints
-    there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK).
+    there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK; this also for an external
+    network where no external one was said to be meant).
     """
     Prune: _grpc.UnaryUnaryMultiCallable[_network_pb2.PruneRequest, _network_pb2.PruneResponse]
     """Prune removes networks that no container runs in, predefined ones excepted. All that fit are tried; one
@@ -67,7 +70,8 @@ class NetworkServiceStub:
     """ListReservations returns the IDs of all containers that have endpoints, for comparison."""
     Bind: _grpc.UnaryUnaryMultiCallable[_network_pb2.BindRequest, _network_pb2.BindResponse]
     """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
-    Errors: FAILED_PRECONDITION (TAP_MISSING), NOT_FOUND (ENDPOINT_NOT_FOUND).
+    Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
+    is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
     """
     Unbind: _grpc.UnaryUnaryMultiCallable[_network_pb2.UnbindRequest, _network_pb2.UnbindResponse]
     """Unbind takes what Bind did back; addresses stay. Idempotent."""
@@ -90,10 +94,15 @@ class NetworkServiceStub:
     """
     Publish: _grpc.UnaryUnaryMultiCallable[_network_pb2.PublishRequest, _network_pb2.PublishResponse]
     """Publish opens ports of the VCH and forwards them to a container's endpoint with the default route.
-    What the container had published before is closed. Idempotent: a repeated call finds the same
-    ports; where that endpoint is another one now, they lead there. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
-    NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
-    (WRONG_STATE) for a container in no such network; nothing is open then.
+    Where that is of an external network, the container's own port is opened at its address there,
+    and one that is to have another number is an error. On every external network of the container
+    whose firewall level admits somebody, all ports that are published or exposed are open, and
+    are among the ports of the answer. What the container had published before is closed.
+    Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
+    another one now, they lead there. Unbind and Release close them as well. Errors:
+    ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
+    (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
+    one that admits nobody; nothing is open then.
     """
     Unpublish: _grpc.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]
     """Unpublish closes a container's ports. Idempotent."""
@@ -124,9 +133,11 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     Info: _aio.UnaryUnaryMultiCallable[_network_pb2.InfoRequest, _network_pb2.InfoResponse]  # type: ignore[assignment]
     """Info tells the management network and what the driver can do."""
     Create: _aio.UnaryUnaryMultiCallable[_network_pb2.CreateRequest, _network_pb2.CreateResponse]  # type: ignore[assignment]
-    """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-    INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
-    FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
+    """Create makes a network, or maps an external one. Idempotent on network_id. Errors:
+    ALREADY_EXISTS (NETWORK_EXISTS), INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS),
+    RESOURCE_EXHAUSTED (POOLS_EXHAUSTED), FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that
+    is taken for good, (PARENT_MISSING) for an external network whose interface isn't there, and
+    (WRONG_STATE) for one that can't be the default for publishing.
     """
     Get: _aio.UnaryUnaryMultiCallable[_network_pb2.GetRequest, _network_pb2.GetResponse]  # type: ignore[assignment]
     """Get returns one network with its endpoints."""
@@ -134,7 +145,8 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     """List returns all networks that containers can join; the management network is not among them."""
     Remove: _aio.UnaryUnaryMultiCallable[_network_pb2.RemoveRequest, _network_pb2.RemoveResponse]  # type: ignore[assignment]
     """Remove deletes a network that no container runs in; containers that don't run lose their endpoints
-    there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK).
+    there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK; this also for an external
+    network where no external one was said to be meant).
     """
     Prune: _aio.UnaryUnaryMultiCallable[_network_pb2.PruneRequest, _network_pb2.PruneResponse]  # type: ignore[assignment]
     """Prune removes networks that no container runs in, predefined ones excepted. All that fit are tried; one
@@ -153,7 +165,8 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     """ListReservations returns the IDs of all containers that have endpoints, for comparison."""
     Bind: _aio.UnaryUnaryMultiCallable[_network_pb2.BindRequest, _network_pb2.BindResponse]  # type: ignore[assignment]
     """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
-    Errors: FAILED_PRECONDITION (TAP_MISSING), NOT_FOUND (ENDPOINT_NOT_FOUND).
+    Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
+    is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
     """
     Unbind: _aio.UnaryUnaryMultiCallable[_network_pb2.UnbindRequest, _network_pb2.UnbindResponse]  # type: ignore[assignment]
     """Unbind takes what Bind did back; addresses stay. Idempotent."""
@@ -176,10 +189,15 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     """
     Publish: _aio.UnaryUnaryMultiCallable[_network_pb2.PublishRequest, _network_pb2.PublishResponse]  # type: ignore[assignment]
     """Publish opens ports of the VCH and forwards them to a container's endpoint with the default route.
-    What the container had published before is closed. Idempotent: a repeated call finds the same
-    ports; where that endpoint is another one now, they lead there. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
-    NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
-    (WRONG_STATE) for a container in no such network; nothing is open then.
+    Where that is of an external network, the container's own port is opened at its address there,
+    and one that is to have another number is an error. On every external network of the container
+    whose firewall level admits somebody, all ports that are published or exposed are open, and
+    are among the ports of the answer. What the container had published before is closed.
+    Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
+    another one now, they lead there. Unbind and Release close them as well. Errors:
+    ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
+    (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
+    one that admits nobody; nothing is open then.
     """
     Unpublish: _aio.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]  # type: ignore[assignment]
     """Unpublish closes a container's ports. Idempotent."""
@@ -217,9 +235,11 @@ class NetworkServiceServicer:
         request: _network_pb2.CreateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.CreateResponse, _abc.Awaitable[_network_pb2.CreateResponse]]:
-        """Create makes a network. Idempotent on network_id. Errors: ALREADY_EXISTS (NETWORK_EXISTS),
-        INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS), RESOURCE_EXHAUSTED (POOLS_EXHAUSTED),
-        FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that is taken for good.
+        """Create makes a network, or maps an external one. Idempotent on network_id. Errors:
+        ALREADY_EXISTS (NETWORK_EXISTS), INVALID_ARGUMENT (INVALID_NETWORK, POOL_OVERLAPS),
+        RESOURCE_EXHAUSTED (POOLS_EXHAUSTED), FAILED_PRECONDITION (PREDEFINED_NETWORK) for a name that
+        is taken for good, (PARENT_MISSING) for an external network whose interface isn't there, and
+        (WRONG_STATE) for one that can't be the default for publishing.
         """
 
     def Get(
@@ -242,7 +262,8 @@ class NetworkServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.RemoveResponse, _abc.Awaitable[_network_pb2.RemoveResponse]]:
         """Remove deletes a network that no container runs in; containers that don't run lose their endpoints
-        there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK).
+        there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK; this also for an external
+        network where no external one was said to be meant).
         """
 
     def Prune(
@@ -286,7 +307,8 @@ class NetworkServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.BindResponse, _abc.Awaitable[_network_pb2.BindResponse]]:
         """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
-        Errors: FAILED_PRECONDITION (TAP_MISSING), NOT_FOUND (ENDPOINT_NOT_FOUND).
+        Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
+        is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
         """
 
     def Unbind(
@@ -339,10 +361,15 @@ class NetworkServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.PublishResponse, _abc.Awaitable[_network_pb2.PublishResponse]]:
         """Publish opens ports of the VCH and forwards them to a container's endpoint with the default route.
-        What the container had published before is closed. Idempotent: a repeated call finds the same
-        ports; where that endpoint is another one now, they lead there. Unbind and Release close them as well. Errors: ALREADY_EXISTS (PORT_IN_USE),
-        NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
-        (WRONG_STATE) for a container in no such network; nothing is open then.
+        Where that is of an external network, the container's own port is opened at its address there,
+        and one that is to have another number is an error. On every external network of the container
+        whose firewall level admits somebody, all ports that are published or exposed are open, and
+        are among the ports of the answer. What the container had published before is closed.
+        Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
+        another one now, they lead there. Unbind and Release close them as well. Errors:
+        ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
+        (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
+        one that admits nobody; nothing is open then.
         """
 
     def Unpublish(

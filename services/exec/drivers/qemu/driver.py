@@ -26,12 +26,13 @@ from services.exec.drivers import (
     StartKind,
     Surroundings,
 )
-from services.exec.drivers.qemu.guest import PLACED_NICS, guest_config, nic, nics, surroundings
+from services.exec.drivers.guest import guest_config, surroundings
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
+from services.exec.drivers.qemu.taps import PLACED_NICS, has_tap, nic, nics
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Size
 from services.exec.resources import host_weight
@@ -203,7 +204,7 @@ class QemuHypervisor:
                 parent_id=parent_id,
                 disk_chain=machine.disk.chain,
                 nics=cards[:PLACED_NICS],
-                guest=guest_config(machine),
+                guest=guest_config(machine, has_tap),
                 volumes=[
                     hostagent_pb2.VolumeDisk(
                         path=disk.path, read_only=disk.read_only, size_bytes=disk.size_bytes

@@ -1,16 +1,18 @@
 """The vsphere driver of exec: one VM of vCenter's for each boot of a container.
 
-A VM is made for a boot and removed after it, as a clone is; what stays of a container is its disk,
-which is let go of before its VM is destroyed.
+A VM is made for a boot and removed after it; what stays of a container is its disk, which is let go
+of before its VM is destroyed. It is an instant clone where its host has a frozen parent, and boots
+otherwise.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 
 from pyVmomi import vim
 from vic.exec.v1 import container_pb2
+from vic.hostagent.v1 import hostagent_pb2_grpc
 
 from portlayer.errors import (
     AlreadyExists,
@@ -20,6 +22,8 @@ from portlayer.errors import (
     Reason,
     VicError,
 )
+from portlayer.vsphere import methods
+from portlayer.vsphere.identity import Identity
 from portlayer.vsphere.properties import read
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import (
@@ -30,33 +34,74 @@ from services.exec.drivers import (
     MachineState,
     StartKind,
 )
-from services.exec.drivers.shapes import MIB, shape_class
-from services.exec.drivers.vsphere.hardware import config_spec, detach_disks, machine_name
-from services.exec.drivers.vsphere.identity import Identity
+from services.exec.drivers.shapes import MIB, ShapeClass, shape_class
+from services.exec.drivers.vsphere.affinity import Affinity
+from services.exec.drivers.vsphere.guests import Guests
+from services.exec.drivers.vsphere.hardware import (
+    config_spec,
+    cpu_shares,
+    detach_disks,
+    machine_name,
+    own_options,
+    plugged,
+)
 from services.exec.drivers.vsphere.inventory import OFF, Found, Inventory
-from services.exec.drivers.vsphere.place import PlaceSettings, find_place
+from services.exec.drivers.vsphere.parents import Parents
+from services.exec.drivers.vsphere.place import PlaceSettings, check_bootstrap, find_place
+from services.exec.drivers.vsphere.placement import host_for
 from services.exec.limits import Size
+from services.exec.resources import host_weight
 
 log = logging.getLogger("vic.exec.vsphere")
 
+# Attempts at a change that somebody else's came before.
+ATTEMPTS = 5
+# Between attempts to bring DRS rules in step, where vCenter refused, in seconds.
+RULES_PAUSE = 10.0
+
 
 class VsphereHypervisor:
-    """Implements :class:`~services.exec.drivers.Hypervisor` and ``CanPause``."""
+    """Implements :class:`~services.exec.drivers.Hypervisor`, ``CanPause`` and ``CanReweigh``."""
 
-    def __init__(self, vcenter: VCenter, place: PlaceSettings, instance_id: str) -> None:
+    def __init__(
+        self,
+        vcenter: VCenter,
+        place: PlaceSettings,
+        instance_id: str,
+        issuer: "hostagent_pb2_grpc.IssuerServiceAsyncStub",
+    ) -> None:
         self._vcenter = vcenter
         self._place = place
         self._instance_id = instance_id
         self._inventory = Inventory(vcenter, place.folder, instance_id)
+        self._parents = Parents(vcenter, self._inventory, place, instance_id)
+        self._guests = Guests(issuer)
+        self._affinity = Affinity(
+            vcenter, instance_id, apart=place.anti_affinity, host_group=place.host_group
+        )
+        self._rules: asyncio.Task[None] | None = None
+        # VMs that ended and could not be removed yet.
+        self._left: list[vim.VirtualMachine] = []
+        # What clones are told when they are let run, by boot.
+        self._to_tell: dict[str, list[vim.option.OptionValue]] = {}
 
     async def open(self) -> None:
         """Log in, look at the place and follow its VMs. Raises what is wrong with them."""
         await self._vcenter.open()
         await self._vcenter.call(lambda content: find_place(content, self._place))
+        await check_bootstrap(self._vcenter, self._place)
         await self._inventory.open()
+        if self._place.instant_clone:
+            self._parents.prepare(shape_class(container_pb2.Resources()))
+        if self._affinity.wanted:
+            self._rules = asyncio.create_task(self._keep_rules(), name="DRS rules")
 
     async def close(self) -> None:
         """Log out; VMs run on."""
+        if self._rules is not None:
+            self._rules.cancel()
+            await asyncio.wait([self._rules])
+        await self._parents.close()
         await self._inventory.close()
         await self._vcenter.close()
 
@@ -88,46 +133,124 @@ class VsphereHypervisor:
         return Size(shape.memory_mib * MIB, shape.vcpus)
 
     async def create(self, machine: MachineSpec) -> CreatedMachine:
-        """Make a VM that is off. One of the same boot that is there already is the one."""
-        if machine.spec.mounts:
-            raise NotImplementedYet(
-                "volumes and tmpfs on vSphere: not implemented", option="mounts"
-            )
+        """Clone a frozen parent, or make a VM that boots. One of the same boot is the one."""
+        if machine.volumes:
+            raise NotImplementedYet("volumes on vSphere: not implemented", option="volumes")
         identity = Identity(self._instance_id, machine.container_id, machine.boot_id)
+        shape = shape_class(machine.spec.resources)
+        told = await self._guests.told(machine)
         self._inventory.expect(machine.boot_id)
-        if await self._find(identity) is not None:
-            return CreatedMachine(0, StartKind.COLD_BOOT)
-        await self._free_name(machine)
-
-        def start(content: vim.ServiceInstanceContent) -> vim.Task:
-            place = find_place(content, self._place)
-            spec = config_spec(machine, identity, shape_class(machine.spec.resources), place)
-            task: vim.Task = place.folder.CreateVM_Task(config=spec, pool=place.pool)
-            return task
-
         try:
-            await self._vcenter.finish(start)
+            if await self._inventory.of(machine.container_id, machine.boot_id) is not None:
+                return CreatedMachine(0, StartKind.COLD_BOOT)
+            await self._free_name(machine)
+            clone = self._place.instant_clone and not machine.cold
+            if clone and await self._clone(machine, identity, shape):
+                self._to_tell[machine.boot_id] = told
+                return CreatedMachine(0, StartKind.INSTANT_CLONE)
+            await self._make(machine, identity, shape, told)
         except BaseException:
             self._inventory.settle(machine.boot_id)
             raise
         return CreatedMachine(0, StartKind.COLD_BOOT)
 
+    async def _make(
+        self,
+        machine: MachineSpec,
+        identity: Identity,
+        shape: ShapeClass,
+        told: list[vim.option.OptionValue],
+    ) -> None:
+        """Make a VM that is off."""
+
+        def start(content: vim.ServiceInstanceContent) -> vim.Task:
+            place = find_place(content, self._place)
+            spec = config_spec(machine, identity, shape, place)
+            spec.extraConfig += told
+            task: vim.Task = place.folder.CreateVM_Task(
+                config=spec, pool=place.pool, host=host_for(content, place.cluster)
+            )
+            return task
+
+        vm = await self._vcenter.finish(start)
+        await self._protect(vm)
+
+    async def _clone(self, machine: MachineSpec, identity: Identity, shape: ShapeClass) -> bool:
+        """Clone a parent and plug disk and NICs in; return whether that could be done.
+
+        The clone runs, and waits for what it is told.
+        """
+        parent = await self._parents.take(shape)
+        if parent is None:
+            return False
+        spec = vim.vm.InstantCloneSpec(
+            name=machine_name(machine),
+            biosUuid=identity.uuid,
+            config=own_options(machine, identity),
+            location=vim.vm.RelocateSpec(),
+        )
+
+        def start(content: vim.ServiceInstanceContent) -> vim.Task:
+            place = find_place(content, self._place)
+            spec.location = vim.vm.RelocateSpec(folder=place.folder, pool=place.pool)
+            task: vim.Task = parent.vm.InstantClone_Task(spec)
+            return task
+
+        try:
+            vm = await self._vcenter.finish(start)
+        except VicError as error:
+            log.warning("%s can't be cloned: %s", parent.name, error.message)
+            await self._parents.fail(parent)
+            return False
+        try:
+            await self._plug(vm, machine, shape)
+            await self._protect(vm)
+        except BaseException:
+            await asyncio.shield(self._remove(vm))
+            raise
+        return True
+
+    async def _plug(self, vm: vim.VirtualMachine, machine: MachineSpec, shape: ShapeClass) -> None:
+        place = await self._vcenter.call(
+            lambda content: find_place(content, self._place), repeatable=True
+        )
+        shares = cpu_shares(host_weight(machine.spec.resources), shape.vcpus)
+        await self._reconfigure(
+            vm,
+            lambda devices: vim.vm.ConfigSpec(
+                deviceChange=plugged(machine, place, devices), cpuAllocation=shares
+            ),
+        )
+
+    async def _protect(self, vm: vim.VirtualMachine) -> None:
+        """Keep others from deleting a VM with its disks, where our role lets us."""
+        try:
+            await self._vcenter.call(lambda content: methods.disable(content, vm))
+        except VicError as error:
+            log.warning("others can delete container VMs with their disks: %s", error.message)
+
     async def load(self, container_id: str, boot_id: str) -> None:
-        """Nothing: a VM that boots has nothing to load."""
+        """Nothing: a clone has its memory, and a VM that boots has none to load."""
 
     async def run(self, container_id: str, boot_id: str) -> None:
-        """Power the VM on."""
-        vm = await self._known(Identity(self._instance_id, container_id, boot_id))
-        await self._vcenter.finish(lambda _: vm.PowerOnVM_Task())
+        """Power the VM on, or tell a clone who it is."""
+        vm = await self._known(container_id, boot_id)
+        told = self._to_tell.pop(boot_id, None)
+        if told is None:
+            await self._vcenter.finish(lambda _: vm.PowerOnVM_Task())
+        else:
+            await self._reconfigure(vm, lambda _: vim.vm.ConfigSpec(extraConfig=told))
         self._inventory.settle(boot_id)
 
     async def check_awake(self, container_id: str, boot_id: str) -> None:
         """Nothing: no VM is kept ready."""
 
     async def destroy(self, container_id: str, boot_id: str = "") -> None:
-        """Power off and remove a container's VMs; its disk stays."""
-        for found in await self._inventory.of(container_id, boot_id):
+        """Power off and remove a container's VM; its disk stays."""
+        found = await self._inventory.of(container_id, boot_id)
+        if found is not None:
             await self._remove(found.vm)
+        self._to_tell.pop(boot_id, None)
         self._inventory.settle(boot_id)
 
     async def pause(self, container_id: str) -> None:
@@ -140,29 +263,41 @@ class VsphereHypervisor:
         vm = (await self._running(container_id)).vm
         await self._vcenter.finish(lambda _: vm.PowerOnVM_Task())
 
+    async def reweigh(
+        self, container_id: str, boot_id: str, resources: container_pb2.Resources
+    ) -> None:
+        """Give the VM other CPU shares."""
+        vm = await self._known(container_id, boot_id)
+        shares = cpu_shares(host_weight(resources), shape_class(resources).vcpus)
+        await self._reconfigure(vm, lambda _: vim.vm.ConfigSpec(cpuAllocation=shares))
+
     async def inventory(self) -> Sequence[MachineState]:
         """Return the VMs that have not ended."""
         return [
             MachineState(found.identity.container_id, found.identity.boot_id, 0)
             for found in await self._inventory.read()
-            if found.identity is not None and found.power != OFF
+            if found.identity is not None
+            and found.power != OFF
+            and not self._inventory.is_over(found.identity.boot_id)
         ]
 
     def exits(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
-        """Yield the ends of VMs: powered off by whoever it was, or deleted."""
+        """Yield the ends of VMs: powered off or reset by whoever it was, or deleted."""
         return self._inventory.ends(after)
 
     async def forget_exits(self, through: int) -> None:
         """Remove the VMs that ended."""
-        for vm in self._inventory.take_ended(through):
+        ended, self._left = [*self._left, *self._inventory.take_ended(through)], []
+        for vm in ended:
             try:
                 await self._remove(vm)
             except VicError as error:
+                self._left.append(vm)
                 log.warning("a VM that ended can't be removed yet: %s", error.message)
 
     async def _running(self, container_id: str) -> Found:
-        found = next((f for f in await self._inventory.of(container_id) if f.power != OFF), None)
-        if found is None:
+        found = await self._inventory.of(container_id)
+        if found is None or found.power == OFF:
             raise FailedPrecondition(f"container {container_id} has no VM that runs")
         return found
 
@@ -173,7 +308,7 @@ class VsphereHypervisor:
         AlreadyExists or FailedPrecondition.
         """
         name = machine_name(machine)
-        found = await self._inventory.named(name)
+        found = await self._inventory.of(machine.container_id) or await self._inventory.named(name)
         if found is None:
             return
         if found.identity is None or found.identity.container_id != machine.container_id:
@@ -181,29 +316,42 @@ class VsphereHypervisor:
                 f"{self._place.folder} has a VM {name} that is not ours",
                 Reason.PLATFORM_OBJECT_EXISTS,
             )
-        if found.power != OFF:
+        if found.power != OFF and not self._inventory.is_over(found.identity.boot_id):
             raise FailedPrecondition(f"a former VM of container {machine.container_id} still runs")
         await self._remove(found.vm)
 
-    async def _find(self, identity: Identity) -> vim.VirtualMachine | None:
-        """Ask vCenter itself: our view of it may be a moment behind."""
-
-        def look(content: vim.ServiceInstanceContent) -> vim.ManagedEntity | None:
-            index = content.searchIndex
-            assert index is not None, "every vCenter has one"
-            return index.FindByUuid(None, identity.instance_uuid, True, True)
-
-        found = await self._vcenter.call(look, repeatable=True)
-        return found if isinstance(found, vim.VirtualMachine) else None
-
-    async def _known(self, identity: Identity) -> vim.VirtualMachine:
-        vm = await self._find(identity)
-        if vm is None:
+    async def _known(self, container_id: str, boot_id: str) -> vim.VirtualMachine:
+        found = await self._inventory.of(container_id, boot_id)
+        if found is None:
             raise NotFound(
-                f"container {identity.container_id} has no VM of boot {identity.boot_id}",
-                Reason.MACHINE_NOT_FOUND,
+                f"container {container_id} has no VM of boot {boot_id}", Reason.MACHINE_NOT_FOUND
             )
-        return vm
+        return found.vm
+
+    async def _reconfigure(
+        self,
+        vm: vim.VirtualMachine,
+        change: Callable[[Sequence[vim.vm.device.VirtualDevice]], vim.vm.ConfigSpec],
+    ) -> None:
+        """Change a VM, given its devices, if it is still what was looked at; else look again."""
+
+        def start(content: vim.ServiceInstanceContent) -> vim.Task:
+            paths = ["config.hardware.device", "config.changeVersion"]
+            ((_, told),) = read(content, [vm], vim.VirtualMachine, paths)
+            spec = change(told["config.hardware.device"])
+            spec.changeVersion = told.get("config.changeVersion")
+            task: vim.Task = vm.ReconfigVM_Task(spec)
+            return task
+
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                await self._vcenter.finish(start)
+            except FailedPrecondition as error:
+                stale = error.reason is Reason.PLATFORM_OBJECT_CHANGED
+                if not stale or attempt == ATTEMPTS:
+                    raise
+            else:
+                return
 
     async def _remove(self, vm: vim.VirtualMachine) -> None:
         """Power a VM off, take its disks from it, and destroy it. Idempotent."""
@@ -215,17 +363,34 @@ class VsphereHypervisor:
             if told["runtime.powerState"] != OFF:
                 with suppress(FailedPrecondition):  # It ended by itself meanwhile.
                     await self._vcenter.finish(lambda _: vm.PowerOffVM_Task())
-            await self._vcenter.finish(partial(_let_go, vm))
+            await self._reconfigure(
+                vm, lambda devices: vim.vm.ConfigSpec(deviceChange=detach_disks(devices))
+            )
+            await self._allow(vm)
             await self._vcenter.finish(lambda _: vm.Destroy_Task())
 
+    async def _allow(self, vm: vim.VirtualMachine) -> None:
+        """Take the protection away again; who may not do that could not set it."""
+        try:
+            await self._vcenter.call(lambda content: methods.enable(content, vm))
+        except NotFound:
+            raise
+        except VicError as error:
+            log.info("%s", error.message)
 
-def _let_go(vm: vim.VirtualMachine, content: vim.ServiceInstanceContent) -> vim.Task:
-    """Begin to take a VM's disks away, if it is still what was looked at."""
-    paths = ["config.hardware.device", "config.changeVersion"]
-    ((_, told),) = read(content, [vm], vim.VirtualMachine, paths)
-    spec = vim.vm.ConfigSpec(
-        changeVersion=told.get("config.changeVersion"),
-        deviceChange=detach_disks(told["config.hardware.device"]),
-    )
-    task: vim.Task = vm.ReconfigVM_Task(spec)
-    return task
+    async def _keep_rules(self) -> None:
+        """Bring DRS rules in step with our VMs whenever these change."""
+        changed = self._inventory.changed
+        while True:
+            await changed.wait()
+            changed.clear()
+            try:
+                place = await self._vcenter.call(
+                    lambda content: find_place(content, self._place), repeatable=True
+                )
+                machines = [found.vm for found in self._inventory.live()]
+                await self._affinity.keep(place.cluster, machines)
+            except VicError as error:
+                log.warning("DRS rules can't be kept: %s", error.message)
+                await asyncio.sleep(RULES_PAUSE)
+                changed.set()

@@ -5,13 +5,23 @@ import logging
 import re
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 
 from pyVmomi import vim, vmodl
 
 from portlayer.errors import VicError
+from portlayer.vsphere.identity import (
+    EXIT_RECORD,
+    PREFIX,
+    Identity,
+    container_uuid,
+    decode,
+    options,
+)
+from portlayer.vsphere.lookup import find_child, find_folder, find_machine
 from portlayer.vsphere.properties import (
     MOST_WAIT,
     Collector,
@@ -23,14 +33,22 @@ from portlayer.vsphere.properties import (
 )
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited
-from services.exec.drivers.vsphere.identity import EXIT_RECORD, Identity, decode, options
-from services.exec.drivers.vsphere.place import find_folder
 
 log = logging.getLogger("vic.exec.vsphere.inventory")
 
 ON = vim.VirtualMachine.PowerState.poweredOn
 OFF = vim.VirtualMachine.PowerState.poweredOff
-PATHS = ("name", "runtime.powerState", "config.extraConfig")
+PATHS = (
+    "name",
+    "config.uuid",
+    "config.extraConfig",
+    "runtime.powerState",
+    "runtime.bootTime",
+    "runtime.host",
+    "runtime.instantCloneFrozen",
+)
+PARENT = PREFIX + "parent"
+"""Key of a VM that others are cloned from: what they have in common."""
 # vCenter may name one entry of an array that changed.
 _ENTRY = re.compile(r'config\.extraConfig\["(?P<key>[^"]+)"\]')
 # Between attempts to follow a vCenter that is away, in seconds.
@@ -43,9 +61,15 @@ class Found:
 
     vm: vim.VirtualMachine
     name: str = ""
+    bios_uuid: str = ""
     power: vim.VirtualMachine.PowerState | None = None
     options: dict[str, str] = field(default_factory=dict)
     identity: Identity | None = None
+    booted: datetime | None = None
+    host: str = ""
+    """vCenter's ID of its host."""
+    frozen: bool = False
+    """It stands still, and clones of it go on from there."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +106,8 @@ class Inventory:
         self._waiting: set[str] = set()
         self.complete = asyncio.Event()
         """Set when the folder has been read as a whole."""
+        self.changed = asyncio.Event()
+        """Set when VMs of ours have come, gone or frozen; who waits for it clears it."""
 
     async def open(self) -> None:
         """Begin to follow; return when the folder is known. Raises what vCenter says."""
@@ -127,29 +153,70 @@ class Inventory:
         found = await self._vcenter.call(look, repeatable=True)
         return [machine for machine in found if machine.identity is not None]
 
-    async def of(self, container_id: str, boot_id: str = "") -> list[Found]:
-        """Return a container's VMs, those of one boot where it is given."""
+    async def of(self, container_id: str, boot_id: str = "") -> Found | None:
+        """Return a container's VM as it is now; where a boot is given, that one's alone.
+
+        There is never more than one: a former boot's goes before the next is made.
+        """
+        bios_uuid = container_uuid(self._instance_id, container_id)
+
+        def look(content: vim.ServiceInstanceContent) -> Found | None:
+            vm = find_machine(content, bios_uuid)
+            return None if vm is None else self._read(content, vm)
+
+        found = await self._vcenter.call(look, repeatable=True)
+        if found is None or found.identity is None:
+            return None
+        return found if boot_id in ("", found.identity.boot_id) else None
+
+    def live(self) -> list[Found]:
+        """Return the container VMs that have not ended, as far as the updates have told."""
         return [
             found
-            for found in await self.read()
-            if found.identity is not None
-            and found.identity.container_id == container_id
-            and boot_id in ("", found.identity.boot_id)
+            for found in self._found.values()
+            if found.identity is not None and found.identity.boot_id not in self._over
         ]
+
+    def parents(self) -> list[Found]:
+        """Return the VMs of this instance that others are cloned from, as the updates tell."""
+        return [
+            found
+            for found in self._found.values()
+            if PARENT in found.options
+            and found.options.get(PREFIX + "instance") == self._instance_id
+        ]
+
+    def look_again(
+        self, content: vim.ServiceInstanceContent, known: Sequence[Found]
+    ) -> list[Found]:
+        """Return VMs as they are now; those that have gone are left out."""
+        try:
+            told = read(content, [found.vm for found in known], vim.VirtualMachine, PATHS)
+        except vmodl.fault.ManagedObjectNotFound:
+            # One of them has: they are few.
+            again = (self._read(content, found.vm) for found in known)
+            return [found for found in again if found is not None]
+        return [self._known(_changed(Found(vm), values)) for vm, values in told]
+
+    def is_over(self, boot_id: str) -> bool:
+        """Tell whether the end of a boot was told, although its VM may be on: it was reset."""
+        return boot_id in self._over
 
     async def named(self, name: str) -> Found | None:
         """Return the VM of a name in the folder, ours or not, as it is now."""
 
         def look(content: vim.ServiceInstanceContent) -> Found | None:
-            index = content.searchIndex
-            assert index is not None, "every vCenter has one"
-            vm = index.FindChild(find_folder(content, self._folder), name)
-            if not isinstance(vm, vim.VirtualMachine):
-                return None
-            ((_, told),) = read(content, [vm], vim.VirtualMachine, PATHS)
-            return self._known(_changed(Found(vm), told))
+            vm = find_child(content, find_folder(content, self._folder), name)
+            return self._read(content, vm) if isinstance(vm, vim.VirtualMachine) else None
 
         return await self._vcenter.call(look, repeatable=True)
+
+    def _read(self, content: vim.ServiceInstanceContent, vm: vim.VirtualMachine) -> Found | None:
+        try:
+            ((_, told),) = read(content, [vm], vim.VirtualMachine, PATHS)
+        except vmodl.fault.ManagedObjectNotFound:
+            return None  # It went meanwhile.
+        return self._known(_changed(Found(vm), told))
 
     async def ends(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
         """Yield ends after a position, then None, then new ends."""
@@ -158,13 +225,28 @@ class Inventory:
         told, history = after, True
         while True:
             self._news.clear()
-            for position in sorted(p for p in self._ended if p > told):
+            for position, ended in self._after(told):
                 told = position
-                yield position, self._ended[position].exited
+                yield position, await self._with_record(ended.exited)
             if history:
                 history = False
                 yield told, None
             await self._news.wait()
+
+    def _after(self, told: int) -> list[tuple[int, Ended]]:
+        return [
+            (position, self._ended[position]) for position in sorted(self._ended) if position > told
+        ]
+
+    async def _with_record(self, exited: MachineExited) -> MachineExited:
+        """Return an end with what its guest wrote at last: its update may come after the end's."""
+        try:
+            found = await self.of(exited.container_id, exited.boot_id)
+        except VicError as error:
+            log.info("an exit record may be lost: %s", error.message)
+            return exited
+        record = "" if found is None else found.options.get(EXIT_RECORD, "")
+        return replace(exited, exit_record=record.encode()) if record else exited
 
     def take_ended(self, through: int) -> list[vim.VirtualMachine]:
         """Forget the ends up to a position; return their VMs, to be removed."""
@@ -231,17 +313,26 @@ class Inventory:
         assert isinstance(entry.obj, vim.VirtualMachine), "the filter asks for no other"
         now = self._known(_changed(before or Found(entry.obj), changes))
         self._found[moid] = now
-        if now.identity is None or now.power != OFF or now.identity.boot_id in self._waiting:
+        if before is None or _standing(before) != _standing(now):
+            self.changed.set()
+        if now.identity is None or now.identity.boot_id in self._waiting:
             return
-        if before is None or before.power != OFF or before.identity is None:
-            self._end(now, "powered off")
+        if now.power == OFF:
+            if before is None or before.power != OFF or before.identity is None:
+                self._end(now, "powered off")
+        elif before is not None and _rebooted(before, now):
+            self._end(now, "reset")
 
     def _known(self, found: Found) -> Found:
-        return replace(found, identity=decode(found.options, self._instance_id))
+        identity = decode(found.options, found.bios_uuid, self._instance_id)
+        return replace(found, identity=identity)
 
     def _leave(self, moid: str) -> None:
         found = self._found.pop(moid, None)
-        if found is None or found.identity is None:
+        if found is None:
+            return
+        self.changed.set()
+        if found.identity is None:
             return
         if found.power != OFF:
             self._end(found, "deleted")
@@ -263,12 +354,31 @@ class Inventory:
         self._news.set()
 
 
+def _standing(found: Found) -> tuple[object, ...]:
+    """Return what others wait for of a VM."""
+    return found.identity, found.power, found.frozen, PARENT in found.options
+
+
+def _rebooted(before: Found, now: Found) -> bool:
+    """Tell whether a VM has lost its memory: its guest was reset, or HA started it elsewhere."""
+    boots = {before.booted, now.booted}
+    return before.power == now.power == ON and None not in boots and len(boots) > 1
+
+
 def _changed(found: Found, changes: Properties) -> Found:
     for path, value in changes.items():
         if path == "name":
             found = replace(found, name=value)
+        elif path == "config.uuid":
+            found = replace(found, bios_uuid=value or "")
         elif path == "runtime.powerState":
             found = replace(found, power=value)
+        elif path == "runtime.bootTime":
+            found = replace(found, booted=value)
+        elif path == "runtime.host":
+            found = replace(found, host="" if value is None else value._GetMoId())
+        elif path == "runtime.instantCloneFrozen":
+            found = replace(found, frozen=bool(value))
         elif path == "config.extraConfig":
             found = replace(found, options=options(value))
         elif match := _ENTRY.fullmatch(path):

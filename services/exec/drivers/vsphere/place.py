@@ -3,21 +3,45 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pyVmomi import vim
 
 from portlayer.errors import FailedPrecondition, Reason
+from portlayer.vsphere.datastore import file_exists
+from portlayer.vsphere.lookup import Backing, backings, datastores, find
 from portlayer.vsphere.properties import read
-
-Backing = vim.vm.device.VirtualDevice.BackingInfo
+from portlayer.vsphere.session import VCenter
+from portlayer.vsphere.settings import VCenterSettings
 
 
 class PlaceSettings(BaseModel):
     """Inventory paths, ``/DATACENTER/vm/FOLDER`` and alike, and a datastore's name."""
 
-    folder: str = Field(pattern=r"^/[^/]+/vm(/[^/]+)*$")
-    resource_pool: str = Field(pattern=r"^/[^/]+/host/[^/]+.*$")
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    folder: str = Field(pattern=r"^(/[^/]+)+/vm(/[^/]+)*$")
+    resource_pool: str = Field(pattern=r"^(/[^/]+)+/host/[^/]+.*$")
     datastore: str = Field(min_length=1)
+    bootstrap: str = Field(
+        pattern=r"^\[[^\]]+\] \S.*$",
+        description="What container VMs boot from: an ISO image on a datastore, [NAME] PATH.",
+    )
+    instant_clone: bool = Field(
+        default=True,
+        description="Keep a frozen VM on each host, and clone containers' VMs of it.",
+    )
+    anti_affinity: bool = Field(
+        default=False,
+        description="Have DRS keep the container VMs on different hosts, where it can.",
+    )
+    host_group: str = Field(
+        default="",
+        description="DRS host group on which container VMs should run; empty for any host.",
+    )
+
+
+class VsphereSettings(VCenterSettings, PlaceSettings):
+    """The section ``vsphere`` of the settings, as exec reads it."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +51,7 @@ class Place:
     folder: vim.Folder
     pool: vim.ResourcePool
     datastore_name: str
+    bootstrap: str
     cluster: vim.ComputeResource
     networks: dict[str, Backing]
     """How a NIC connects to each port group, by name."""
@@ -35,92 +60,39 @@ class Place:
 def find_place(content: vim.ServiceInstanceContent, settings: PlaceSettings) -> Place:
     """Look everything up. Raises FailedPrecondition, which lists all that is wrong."""
     problems = []
-    folder = _find(content, settings.folder)
+    folder = find(content, settings.folder)
     if not isinstance(folder, vim.Folder):
         problems.append(f"there is no VM folder {settings.folder}")
-    pool = _find(content, settings.resource_pool)
+    pool = find(content, settings.resource_pool)
     if not isinstance(pool, vim.ResourcePool):
         problems.append(f"there is no resource pool {settings.resource_pool}")
         raise _not_there(problems)
     ((_, told),) = read(content, [pool], vim.ResourcePool, ["owner"])
     cluster = told["owner"]
     ((_, within),) = read(content, [cluster], vim.ComputeResource, ["datastore", "network"])
-    datastores = _datastores(content, within["datastore"])
-    if settings.datastore not in datastores:
+    reachable = datastores(content, within["datastore"])
+    if settings.datastore not in reachable:
         problems.append(
             f"datastore {settings.datastore} isn't there or can't be reached; the cluster has "
-            + (", ".join(sorted(datastores)) or "none")
+            + (", ".join(sorted(reachable)) or "none")
         )
     if problems or not isinstance(folder, vim.Folder):
         raise _not_there(problems)
-    networks = _networks(content, within["network"])
-    return Place(folder, pool, settings.datastore, cluster, networks)
+    networks = backings(content, within["network"])
+    return Place(folder, pool, settings.datastore, settings.bootstrap, cluster, networks)
 
 
 def _not_there(problems: Sequence[str]) -> FailedPrecondition:
     return FailedPrecondition("; ".join(problems), Reason.PLATFORM_OBJECT_NOT_FOUND)
 
 
-def _datastores(
-    content: vim.ServiceInstanceContent, found: Sequence[vim.Datastore]
-) -> dict[str, vim.Datastore]:
-    """Return those that can be reached, by name."""
-    paths = ["name", "summary.accessible"]
-    return {
-        told["name"]: datastore
-        for datastore, told in read(content, found, vim.Datastore, paths)
-        if told.get("summary.accessible", True)
-    }
+async def check_bootstrap(vcenter: VCenter, settings: PlaceSettings) -> None:
+    """See that the boot medium is on its datastore: vCenter looks when a VM is powered on.
 
-
-def _networks(
-    content: vim.ServiceInstanceContent, found: Sequence[vim.Network]
-) -> dict[str, Backing]:
-    """Return how a NIC connects to each port group, by name."""
-    card = vim.vm.device.VirtualEthernetCard
-    distributed = [n for n in found if isinstance(n, vim.dvs.DistributedVirtualPortgroup)]
-    plain = [n for n in found if not isinstance(n, vim.dvs.DistributedVirtualPortgroup)]
-    backings: dict[str, Backing] = {
-        told["name"]: card.NetworkBackingInfo(deviceName=told["name"], network=network)
-        for network, told in read(content, plain, vim.Network, ["name"])
-    }
-    portgroups = read(
-        content,
-        distributed,
-        vim.dvs.DistributedVirtualPortgroup,
-        ["name", "key", "config.distributedVirtualSwitch"],
-    )
-    # By ID: a managed object can't be the key of a dictionary.
-    switches = {
-        switch._GetMoId(): switch
-        for _, told in portgroups
-        for switch in [told["config.distributedVirtualSwitch"]]
-    }
-    uuids = {
-        switch._GetMoId(): told["uuid"]
-        for switch, told in read(
-            content, list(switches.values()), vim.DistributedVirtualSwitch, ["uuid"]
+    Raises FailedPrecondition.
+    """
+    if not await file_exists(vcenter, settings.folder, settings.bootstrap):
+        raise FailedPrecondition(
+            f"there is no boot medium {settings.bootstrap}; `vic create` puts it there",
+            Reason.PLATFORM_OBJECT_NOT_FOUND,
         )
-    }
-    for _, told in portgroups:
-        backings[told["name"]] = card.DistributedVirtualPortBackingInfo(
-            port=vim.dvs.PortConnection(
-                portgroupKey=told["key"],
-                switchUuid=uuids[told["config.distributedVirtualSwitch"]._GetMoId()],
-            )
-        )
-    return backings
-
-
-def find_folder(content: vim.ServiceInstanceContent, path: str) -> vim.Folder:
-    """Return the VM folder of a path. Raises FailedPrecondition."""
-    found = _find(content, path)
-    if not isinstance(found, vim.Folder):
-        raise FailedPrecondition(f"there is no VM folder {path}", Reason.PLATFORM_OBJECT_NOT_FOUND)
-    return found
-
-
-def _find(content: vim.ServiceInstanceContent, path: str) -> vim.ManagedEntity | None:
-    index = content.searchIndex
-    assert index is not None, "every vCenter has one"
-    return index.FindByInventoryPath(path.strip("/"))

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import ParamSpec, TypeVar
 
 from pyroute2 import NetlinkError
 
-from portlayer.errors import FailedPrecondition, Reason, Unavailable
+from portlayer.errors import FailedPrecondition, Reason, Unavailable, VicError
 from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux import sysctls
 from services.network.drivers.linux.firewall import Firewall, Wanted, remove_tables
@@ -20,6 +20,7 @@ from services.network.drivers.linux.monitor import Monitor
 from services.network.drivers.linux.naming import Names
 from services.network.drivers.linux.ports import Ports, index_of
 from services.network.drivers.linux.rules import Guards
+from services.network.drivers.linux.uplinks import ensure_uplink
 
 log = logging.getLogger("vic.network.linux")
 
@@ -84,6 +85,11 @@ class LinuxDriver:
         await self._ensure_open()
         return await self._by_links(self._links.taken_subnets)
 
+    async def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:
+        """Return the host's own addresses in a subnet."""
+        await self._ensure_open()
+        return await self._by_links(self._links.addresses_within, subnet)
+
     async def start(
         self, segments: Sequence[Segment], ports: Sequence[Port], forwards: Sequence[Forward] = ()
     ) -> None:
@@ -108,8 +114,7 @@ class LinuxDriver:
         self._segments[segment.ordinal] = segment
         try:
             await self._by_rules(self._firewall.replace, self._wanted())
-            name = self.segment_name(segment)
-            await self._by_links(self._links.ensure_bridge, name, segment)
+            await self._by_links(self._make_bridge, self.segment_name(segment), segment)
         except BaseException:
             del self._segments[segment.ordinal]
             self.doubt.set()
@@ -119,6 +124,7 @@ class LinuxDriver:
         """Remove a bridge and what the rules say of it."""
         segment = self._segments.pop(ordinal, None)
         name = self._names.bridge(ordinal) if segment is None else self.segment_name(segment)
+        await self._by_links(self._links.remove, self._names.uplink(ordinal))
         await self._by_links(self._links.remove, name)
         await self._by_rules(self._firewall.replace, self._wanted())
 
@@ -133,10 +139,14 @@ class LinuxDriver:
         ]
         for port in ports:
             self._ports[port.name] = _Attached(port, self._moment)
+        allow = self._by_rules(self._firewall.change, tuple(ports), outdated, self._wanted())
         try:
+            if any(port.level is not None for port in ports):
+                # Who is out there must not reach it before the rules say who may.
+                await allow
+                allow = asyncio.sleep(0)
             _, indexes = await asyncio.gather(
-                self._by_rules(self._firewall.change, tuple(ports), outdated, self._wanted()),
-                self._by_links(self._attach_all, tuple(ports), dict(self._segments)),
+                allow, self._by_links(self._attach_all, tuple(ports), dict(self._segments))
             )
         except BaseException:
             await asyncio.shield(self.detach([port.name for port in ports]))
@@ -188,7 +198,10 @@ class LinuxDriver:
         strays = [
             name
             for name, link in present.items()
-            if link.master in bridges and name not in self._ports and name not in known
+            if link.master in bridges
+            and name not in self._ports
+            and name not in known
+            and not name.startswith(self._names.uplink_prefix)
         ]
         if strays:
             repaired += [f"took {name} off its bridge" for name in strays]
@@ -257,8 +270,16 @@ class LinuxDriver:
         sysctls.enable_forwarding()
         changed = []
         for name, segment in bridges.items():
-            changed += self._links.ensure_bridge(name, segment)
+            try:
+                changed += self._make_bridge(name, segment)
+            except VicError as error:
+                # Of an external network whose parent is gone, say: the others go on.
+                log.error("no way from %s to its network: %s", name, error.message)
+        cables = {self._names.uplink(segment.ordinal) for segment in bridges.values()}
         present = self._links.own()
+        for name in present.keys() - cables:
+            if name.startswith(self._names.uplink_prefix) and self._links.remove(name):
+                changed.append(f"removed cable {name}")
         for name in [name for name, link in present.items() if link.kind == "bridge"]:
             if name not in bridges:
                 self._links.remove(name)
@@ -266,12 +287,21 @@ class LinuxDriver:
                 changed.append(f"removed bridge {name}")
         return changed, present
 
+    def _make_bridge(self, name: str, segment: Segment) -> list[str]:
+        changed = self._links.ensure_bridge(name, segment)
+        if segment.uplink is not None:
+            changed += ensure_uplink(self._links.route, self._names, segment)
+        return changed
+
     def _attach(self, port: Port, segment: Segment) -> int | None:
         return self._taps.attach(port.name, self.segment_name(segment), segment)
 
     def _attach_all(
         self, ports: tuple[Port, ...], segments: dict[int, Segment]
     ) -> list[int | None]:
+        for segment in {port.ordinal: segments[port.ordinal] for port in ports}.values():
+            if segment.uplink is not None:
+                self._make_bridge(self.segment_name(segment), segment)
         indexes = [self._attach(port, segments[port.ordinal]) for port in ports]
         for port, index in zip(ports, indexes, strict=True):
             if index is None:
@@ -297,7 +327,7 @@ class LinuxDriver:
             del self._ports[name]
             work = self._rule_thread.submit(self._firewall.change, (), [found.port], self._wanted())
             work.add_done_callback(_report)
-        elif name in self._bridges():
+        elif name in self._bridges() or name.startswith(self._names.uplink_prefix):
             self.doubt.set()
 
     def _on_port_left(self, name: str) -> None:

@@ -5,7 +5,7 @@ Source: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h
 
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from services.network.drivers import Port
 from services.network.drivers.linux.netlink import (
@@ -34,6 +34,10 @@ ELEMENTS_A_MESSAGE = 1000
 INTERFACE_NAME_BYTES = 16
 
 
+Elements = Sequence[tuple[str, bytes]]
+"""Name of a set, and the key of an element of it."""
+
+
 def port_key(port: Port) -> bytes:
     """Return the key of a port's element: each part filled up to four bytes."""
     name = port.name.encode().ljust(INTERFACE_NAME_BYTES, b"\0")
@@ -41,41 +45,51 @@ def port_key(port: Port) -> bytes:
     return name + mac + port.address.packed
 
 
-class ElementSocket:
-    """Changes the elements of one set of a bridge table; used by one thread at a time."""
+def name_key(port: Port) -> bytes:
+    """Return the key of the name of a port's tap."""
+    return port.name.encode().ljust(INTERFACE_NAME_BYTES, b"\0")
 
-    def __init__(self, table: str, set_name: str) -> None:
-        self._set = set_name
-        self._address = attribute(NFTA_SET_ELEM_LIST_TABLE, table.encode() + b"\0")
-        self._address += attribute(NFTA_SET_ELEM_LIST_SET, set_name.encode() + b"\0")
+
+class ElementSocket:
+    """Changes the elements of sets of a bridge table; used by one thread at a time."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
         self._socket = RequestSocket(NETLINK_NETFILTER)
 
-    def change(self, add: Sequence[bytes] = (), remove: Sequence[bytes] = ()) -> None:
-        """Change the set in one transaction: first `remove`, then `add`. Idempotent.
+    def change(self, add: Elements = (), remove: Elements = ()) -> None:
+        """Change sets in one transaction: first `remove`, then `add`. Idempotent.
 
-        Raises FileNotFoundError when the table or the set is gone, another OSError when the kernel
+        Raises FileNotFoundError when the table or a set is gone, another OSError when the kernel
         refuses; nothing has changed then.
         """
         # An element that is not there can't be removed, but may be added twice: so each one is
         # added before it is removed.
         steps = [
-            *(self._elements(NFT_MSG_NEWSETELEM, part, NLM_F_CREATE) for part in _parts(remove)),
-            *(self._elements(NFT_MSG_DELSETELEM, part) for part in _parts(remove)),
-            *(self._elements(NFT_MSG_NEWSETELEM, part, NLM_F_CREATE) for part in _parts(add)),
+            *self._elements(NFT_MSG_NEWSETELEM, remove, NLM_F_CREATE),
+            *self._elements(NFT_MSG_DELSETELEM, remove),
+            *self._elements(NFT_MSG_NEWSETELEM, add, NLM_F_CREATE),
         ]
         if steps:
             batch = [_edge(NFNL_MSG_BATCH_BEGIN), *steps, _edge(NFNL_MSG_BATCH_END)]
-            self._socket.run(batch, self._set)
+            self._socket.run(batch, self._table)
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
-    def _elements(self, kind: int, keys: Iterable[bytes], flags: int = 0) -> Request:
-        elements = b"".join(attribute(NFTA_LIST_ELEM, _key(key), nested=True) for key in keys)
-        payload = struct.pack("=BBH", NFPROTO_BRIDGE, 0, 0) + self._address
-        payload += attribute(NFTA_SET_ELEM_LIST_ELEMENTS, elements, nested=True)
-        return Request(kind, payload, flags)
+    def _elements(self, kind: int, elements: Elements, flags: int = 0) -> Iterator[Request]:
+        keys: dict[str, list[bytes]] = {}
+        for set_name, key in elements:
+            keys.setdefault(set_name, []).append(key)
+        for set_name, all_keys in keys.items():
+            for part in _parts(all_keys):
+                listed = b"".join(attribute(NFTA_LIST_ELEM, _key(key), nested=True) for key in part)
+                payload = struct.pack("=BBH", NFPROTO_BRIDGE, 0, 0)
+                payload += attribute(NFTA_SET_ELEM_LIST_TABLE, self._table.encode() + b"\0")
+                payload += attribute(NFTA_SET_ELEM_LIST_SET, set_name.encode() + b"\0")
+                payload += attribute(NFTA_SET_ELEM_LIST_ELEMENTS, listed, nested=True)
+                yield Request(kind, payload, flags)
 
 
 def _key(key: bytes) -> bytes:

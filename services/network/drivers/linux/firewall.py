@@ -11,7 +11,7 @@ from typing import Any
 from portlayer.errors import Unavailable
 from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux import foreign, nft, rules
-from services.network.drivers.linux.elements import ElementSocket, port_key
+from services.network.drivers.linux.elements import ElementSocket, name_key, port_key
 from services.network.drivers.linux.naming import Names
 
 Table = list[dict[str, Any]]
@@ -32,7 +32,7 @@ class Firewall:
     def __init__(self, names: Names, guards: rules.Guards) -> None:
         self._names = names
         self._guards = guards
-        self._elements = ElementSocket(names.frame_table, rules.PORTS_SET)
+        self._elements = ElementSocket(names.frame_table)
         self._in_place: tuple[Table | None, Table | None] = (None, None)
 
     def close(self) -> None:
@@ -53,9 +53,7 @@ class Firewall:
     def change(self, add: Sequence[Port], remove: Sequence[Port], wanted: Wanted) -> None:
         """Let ports send, and others no more; puts the tables back where somebody took them."""
         try:
-            self._elements.change(
-                [port_key(port) for port in add], [port_key(port) for port in remove]
-            )
+            self._elements.change(_elements(add), _elements(remove))
         except FileNotFoundError:
             self.replace(wanted)
 
@@ -72,9 +70,9 @@ class Firewall:
         packets, frames, present, forwarded = self._read()
         if packets is None or frames is None or (packets, frames) != self._in_place:
             return ["put the rules back", *self.replace(wanted)]
-        expected = {(port.name, port.mac, str(port.address)): port for port in wanted.ports}
+        expected = {place for port in wanted.ports for place in (_source(port), *_guards(port))}
         repaired = []
-        if present != expected.keys():
+        if present != expected:
             # Strangers are not necessarily well-formed ports of ours: all are written anew.
             self.replace(wanted)
             repaired.append("put the addresses of ports back")
@@ -92,11 +90,18 @@ class Firewall:
         packets = nft.table("inet", self._names.table)
         frames = nft.table("bridge", self._names.frame_table)
         present: set[tuple[str, ...]] = set()
+        forwarded: set[tuple[str, ...]] = set()
         for entry in frames or []:
             found = entry.get("set", {})
             if found.get("name") == rules.PORTS_SET:
-                present = {_port_of(element) for element in found.pop("elem", [])}
-        forwarded: set[tuple[str, ...]] = set()
+                present |= {_port_of(element) for element in found.pop("elem", [])}
+            elif found.get("name") in rules.GUARDED_SETS:
+                present |= {(found["name"], str(tap)) for tap in found.pop("elem", [])}
+            elif found.get("name") == rules.OPENED:
+                forwarded |= {_port_of(element) for element in found.pop("elem", [])}
+            elif found.get("name") == rules.FLOWS:
+                # Comes and goes with what containers send.
+                found.pop("elem", None)
         for entry in packets or []:
             found = entry.get("map", {})
             if found.get("name") in (rules.PUBLISHED_ANYWHERE, rules.PUBLISHED_AT):
@@ -104,7 +109,25 @@ class Firewall:
         return packets, frames, present, forwarded
 
 
+def _elements(ports: Sequence[Port]) -> list[tuple[str, bytes]]:
+    """Return all elements of the frame table that are there for ports."""
+    found = [(rules.PORTS_SET, port_key(port)) for port in ports]
+    return found + [(name, name_key(port)) for port in ports for name, _ in _guards(port)]
+
+
+def _source(port: Port) -> tuple[str, ...]:
+    return port.name, port.mac, str(port.address)
+
+
+def _guards(port: Port) -> list[tuple[str, str]]:
+    """Return in which of the sets of guarded taps a port is."""
+    found = rules.guarded_set(port)
+    return [] if found is None else [(found, port.name)]
+
+
 def _forward_key(forward: Forward) -> tuple[str, ...]:
+    if forward.direct:
+        return str(forward.address), forward.transport.value, str(forward.port)
     at = () if forward.host_address == rules.ANY_ADDRESS else (str(forward.host_address),)
     target = (str(forward.address), str(forward.port))
     return (*at, forward.transport.value, str(forward.host_port), *target)
@@ -122,7 +145,7 @@ def _forward_of(element: Any) -> tuple[str, ...]:
 def _port_of(element: dict[str, Any]) -> tuple[str, ...]:
     """Return name, MAC and IP address of an element, or something else where it is not ours."""
     parts = element.get("concat")
-    return tuple(parts) if isinstance(parts, list) else (str(element),)
+    return tuple(map(str, parts)) if isinstance(parts, list) else (str(element),)
 
 
 def remove_tables(names: Names) -> list[str]:

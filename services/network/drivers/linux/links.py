@@ -1,6 +1,7 @@
 """Bridges over rtnetlink; all calls block and are made by one thread."""
 
 import errno
+import secrets
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -13,6 +14,8 @@ from services.network.drivers.linux import sysctls
 from services.network.drivers.linux.naming import Names
 from services.network.ipam import mac_of
 
+IFF_LOOPBACK = 8
+
 
 @dataclass(frozen=True)
 class Link:
@@ -24,6 +27,7 @@ class Link:
     master: int
     up: bool
     mtu: int
+    loopback: bool = False
 
 
 class Links:
@@ -69,7 +73,7 @@ class Links:
                 ifname=name,
                 kind="bridge",
                 # Fixed, or else it would follow the lowest of the ports' and change with them.
-                address=mac_of(segment.gateway),
+                address=mac_of(segment.gateway) if segment.uplink is None else _nobody(),
                 mtu=segment.mtu,
                 br_stp_state=0,
                 br_forward_delay=0,
@@ -77,10 +81,12 @@ class Links:
             sysctls.disable_ipv6(name)
             if segment.management:
                 sysctls.answer_own_addresses_only(name)
+            if segment.uplink is not None:
+                sysctls.answer_for_nobody(name)
             found = self._find(name)
             assert found is not None
             changed.append(f"made bridge {name}")
-        if not segment.management:
+        if not segment.management and segment.uplink is None:
             sysctls.route_loopback(name)
         if found.mtu != segment.mtu:
             self._route.link("set", index=found.index, mtu=segment.mtu)
@@ -90,6 +96,21 @@ class Links:
             self._route.link("set", index=found.index, state="up")
             changed.append(f"set {name} up")
         return changed
+
+    @property
+    def route(self) -> IPRoute:
+        """The socket, for what else the same thread does."""
+        return self._route
+
+    def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:
+        """Return the host's addresses in a subnet, except those of our own bridges."""
+        own = {link.index for link in self.own().values()}
+        addresses = (
+            IPv4Address(message.get_attr("IFA_LOCAL"))
+            for message in self._route.get_addr(family=socket.AF_INET)
+            if message["index"] not in own
+        )
+        return sorted(address for address in addresses if address in subnet)
 
     def remove(self, name: str) -> bool:
         """Remove a link; tells whether it was there."""
@@ -104,7 +125,8 @@ class Links:
         return True
 
     def _ensure_address(self, link: Link, segment: Segment) -> list[str]:
-        wanted = (segment.gateway, segment.subnet.prefixlen)
+        # On an external network the gateway is somebody else, and the host is not there at all.
+        wanted = (segment.gateway, segment.subnet.prefixlen) if segment.uplink is None else None
         changed = []
         present = False
         for message in self._route.get_addr(family=socket.AF_INET, index=link.index):
@@ -116,7 +138,7 @@ class Links:
                 "del", index=link.index, address=str(address), prefixlen=message["prefixlen"]
             )
             changed.append(f"removed address {address} from {link.name}")
-        if not present:
+        if not present and wanted is not None:
             self._route.addr(
                 "add",
                 index=link.index,
@@ -128,13 +150,23 @@ class Links:
         return changed
 
     def _find(self, name: str) -> Link | None:
-        try:
-            for message in self._route.get_links(ifname=name):
-                return _link(message)
-        except NetlinkError as error:
-            if error.code != errno.ENODEV:
-                raise
-        return None
+        return find(self._route, name)
+
+
+def find(route: IPRoute, name: str) -> Link | None:
+    """Return the link of a name, or None where there is none. Raises pyroute2's NetlinkError."""
+    try:
+        for message in route.get_links(ifname=name):
+            return _link(message)
+    except NetlinkError as error:
+        if error.code != errno.ENODEV:
+            raise
+    return None
+
+
+def _nobody() -> str:
+    """Return a MAC address of no particular card, for a bridge from which the host never sends."""
+    return "02:" + secrets.token_bytes(5).hex(":")
 
 
 def _link(message: Any) -> Link:
@@ -146,4 +178,5 @@ def _link(message: Any) -> Link:
         master=message.get_attr("IFLA_MASTER") or 0,
         up=bool(message["flags"] & 1),
         mtu=message.get_attr("IFLA_MTU"),
+        loopback=bool(message["flags"] & IFF_LOOPBACK),
     )

@@ -29,6 +29,11 @@ class Names:
         return f"vt{self.slot}-"
 
     @property
+    def uplink_prefix(self) -> str:
+        """What the names of our ends of cables to other bridges begin with, and no other's."""
+        return f"vic{self.slot}u"
+
+    @property
     def table(self) -> str:
         """The nftables table for routed packets, of family inet."""
         return f"vic_{self.instance_id}"
@@ -47,12 +52,20 @@ class Names:
         """Return the name of a container network's bridge."""
         return f"{self.bridge_prefix}{ordinal}"
 
+    def uplink(self, ordinal: int) -> str:
+        """Return the name of our end of the cable to an external network's parent bridge."""
+        return f"{self.uplink_prefix}{ordinal}"
+
+    def uplink_peer(self, ordinal: int) -> str:
+        """Return the name of that cable's other end, a port of the parent bridge."""
+        return f"vic{self.slot}p{ordinal}"
+
     def tap(self, endpoint_id: str) -> str:
         """Return the name of an endpoint's tap."""
         return f"{self.tap_prefix}{endpoint_id[:TAP_DIGITS]}"
 
     def owns_link(self, name: str) -> bool:
-        """Tell whether a link is a bridge or a tap of this instance."""
+        """Tell whether a link is a bridge, a tap or a cable of this instance."""
         return name == self.management_bridge or name.startswith(
-            (self.bridge_prefix, self.tap_prefix)
+            (self.bridge_prefix, self.tap_prefix, self.uplink_prefix, f"vic{self.slot}p")
         )

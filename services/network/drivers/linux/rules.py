@@ -22,12 +22,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from services.network.drivers import Forward, Port, Segment
+from services.network.drivers import Forward, Level, Port, Segment
 from services.network.drivers.linux.naming import Names
 
 PORTS_SET = "sources"
 """Set of the frame table: tap, MAC address, IPv4 address."""
 
+
+OUTWARD = "outward"
+"""Set of the frame table: taps from which all may be reached, and which few may reach."""
+
+GUARDED_SETS = (Level.CLOSED.value, Level.PEERS.value, OUTWARD)
+"""Sets of the frame table: taps on external networks that are not open."""
+
+OPENED = "opened"
+"""Set of the frame table: address and port of containers on external networks."""
+
+FLOWS = "flows"
+"""Set of the frame table: what containers have sent by UDP, whose answers may come.
+
+There is no connection tracking of bridged frames on every kernel, and none is needed: whoever asked
+is remembered here, and TCP says by its flags who began.
+"""
+FLOW = "ipv4_addr . inet_service . ipv4_addr . inet_service"
+FLOW_SECONDS = 180
+"""How long conntrack remembers a conversation by UDP (nf_conntrack_udp_timeout_stream is 120)."""
+MOST_FLOWS = 65_536
 
 PUBLISHED_ANYWHERE = "published_anywhere"
 PUBLISHED_AT = "published_at"
@@ -56,9 +76,10 @@ def ruleset(
 ) -> str:
     """Return the transaction that puts both tables in place, whatever was there before."""
     known = sorted(segments, key=lambda segment: segment.ordinal)
+    forwards = list(forwards)
     tables = (
         ("inet", names.table, _packet_table(names, guards, known, forwards)),
-        ("bridge", names.frame_table, _frame_table(names, ports)),
+        ("bridge", names.frame_table, _frame_table(names, list(ports), forwards)),
     )
     # "table" before "delete table": deleting what is not there would fail the transaction.
     return "".join(
@@ -81,12 +102,17 @@ def forwarding(names: Names, add: Iterable[Forward], remove: Iterable[Forward]) 
     for verb, forwards in (("delete", remove), ("add", add)):
         for forward in forwards:
             name, element = forward_element(forward)
-            lines.append(f"{verb} element inet {names.table} {name} {{ {element} }}\n")
+            table = f"inet {names.table}"
+            if forward.direct:
+                table = f"bridge {names.frame_table}"
+            lines.append(f"{verb} element {table} {name} {{ {element} }}\n")
     return "".join(lines)
 
 
 def forward_element(forward: Forward) -> tuple[str, str]:
-    """Return in which map a published port is, and its element there."""
+    """Return in which map or set a published port is, and its element there."""
+    if forward.direct:
+        return OPENED, f"{forward.address} . {forward.transport} . {forward.port}"
     key = f"{forward.transport} . {forward.host_port}"
     target = f"{forward.address} . {forward.port}"
     if forward.host_address == ANY_ADDRESS:
@@ -98,17 +124,21 @@ def _packet_table(
     names: Names, guards: Guards, segments: Sequence[Segment], forwards: Iterable[Forward]
 ) -> str:
     management = [segment for segment in segments if segment.management]
-    networks = [segment for segment in segments if not segment.management]
-    bridges = {segment.ordinal: f'"{names.bridge(segment.ordinal)}"' for segment in networks}
+    everything = [segment for segment in segments if not segment.management]
+    networks = [segment for segment in everything if segment.uplink is None]
+    bridges = {segment.ordinal: f'"{names.bridge(segment.ordinal)}"' for segment in everything}
     same = [
         f"{bridges[segment.ordinal]} . {bridges[segment.ordinal]}"
-        for segment in networks
+        for segment in everything
         if not segment.isolated
     ]
+    external = [bridges[segment.ordinal] for segment in everything if segment.uplink is not None]
     outward = [bridges[segment.ordinal] for segment in networks if segment.outward]
     masqueraded = [str(s.subnet) for s in networks if s.outward and s.masquerade]
     published: dict[str, list[str]] = {PUBLISHED_ANYWHERE: [], PUBLISHED_AT: []}
     for forward in forwards:
+        if forward.direct:
+            continue
         map_name, element = forward_element(forward)
         published[map_name].append(element)
     to_management = "".join(
@@ -121,6 +151,7 @@ def _packet_table(
     return f"""\
 {_set("same", "ifname . ifname", same)}\
 {_set("outward", "ifname", outward)}\
+{_set("external", "ifname", external)}\
 {_set("masqueraded", "ipv4_addr", masqueraded, "interval")}\
 {_set("closed_ports", "inet_service", [str(port) for port in guards.closed_ports])}\
 {_set("members", "ipv4_addr", [str(segment.subnet) for segment in networks], "interval")}\
@@ -129,6 +160,7 @@ def _packet_table(
 	chain prerouting {{
 		type nat hook prerouting priority dstnat; policy accept;
 		iifname "{names.management_bridge}" return
+		iifname @external return
 		ip daddr 127.0.0.0/8 return
 		fib daddr type local jump published
 	}}
@@ -144,6 +176,7 @@ def _packet_table(
 		type filter hook input priority filter; policy accept;
 		iifname "{names.management_bridge}" goto from_management
 {to_management}\
+		iifname @external drop
 		iifname "{names.bridge_prefix}*" goto from_container
 	}}
 	chain from_management {{
@@ -164,12 +197,15 @@ def _packet_table(
 	}}
 	chain to_network {{
 		iifname . oifname @same accept
+		iifname @external drop
+		oifname @external drop
 		ct state established,related accept
 		iifname "{names.bridge_prefix}*" iifname != @outward drop
 		ct status dnat accept
 		drop
 	}}
 	chain from_network {{
+		iifname @external drop
 		ct state invalid drop
 		iifname @outward accept
 		drop
@@ -183,12 +219,29 @@ def _packet_table(
 """
 
 
-def _frame_table(names: Names, ports: Iterable[Port]) -> str:
+def guarded_set(port: Port) -> str | None:
+    """Return in which of the guarded sets of taps a port is; None: what it may is not limited."""
+    if port.level in (None, Level.OPEN):
+        return None
+    if port.level in (Level.CLOSED, Level.PEERS):
+        return str(port.level)
+    return OUTWARD
+
+
+def _frame_table(names: Names, ports: Sequence[Port], forwards: Iterable[Forward]) -> str:
     # The kind of frame is asked for by itself: what nft adds to a match on an address looks behind
     # VLAN tags, which would then pass.
     sources = [f'"{port.name}" . {port.mac} . {port.address}' for port in ports]
+    guarded = {
+        name: [f'"{port.name}"' for port in ports if guarded_set(port) == name]
+        for name in GUARDED_SETS
+    }
+    opened = [forward_element(forward)[1] for forward in forwards if forward.direct]
     return f"""\
 {_set(PORTS_SET, "ifname . ether_addr . ipv4_addr", sources)}\
+{"".join(_set(name, "ifname", guarded[name]) for name in GUARDED_SETS)}\
+{_set(OPENED, "ipv4_addr . inet_proto . inet_service", opened)}\
+{_set(FLOWS, FLOW, [], f"dynamic, timeout; timeout {FLOW_SECONDS}s; size {MOST_FLOWS}")}\
 	chain prerouting {{
 		type filter hook prerouting priority filter; policy accept;
 		iifname "{names.tap_prefix}*" goto from_tap
@@ -202,6 +255,31 @@ iifname . arp saddr ether . arp saddr ip @{PORTS_SET} accept
 	}}
 	chain from_source {{
 		udp sport 67 drop
+	}}
+	chain forward {{
+		type filter hook forward priority filter; policy accept;
+		iifname @{Level.CLOSED} drop
+		oifname @{Level.CLOSED} drop
+		iifname @{Level.PEERS} goto among_peers
+		oifname @{Level.PEERS} goto among_peers
+		iifname @{OUTWARD} ether type ip udp dport != 0 \
+update @{FLOWS} {{ ip saddr . udp sport . ip daddr . udp dport }}
+		oifname @{OUTWARD} goto inward
+	}}
+	chain among_peers {{
+		iifname "{names.tap_prefix}*" oifname "{names.tap_prefix}*" accept
+		ether type arp accept
+		drop
+	}}
+	chain inward {{
+		ether type arp accept
+		ether type != ip drop
+		ip frag-off & 0x1fff != 0 accept
+		ip daddr . meta l4proto . th dport @{OPENED} accept
+		tcp flags & (syn | ack) != syn accept
+		ip daddr . udp dport . ip saddr . udp sport @{FLOWS} accept
+		icmp type {{ echo-reply, destination-unreachable, time-exceeded, parameter-problem }} accept
+		drop
 	}}
 """
 

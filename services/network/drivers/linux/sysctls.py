@@ -48,6 +48,11 @@ def answer_own_addresses_only(interface: str) -> None:
     (NET / "ipv4/conf" / interface / "arp_ignore").write_text("1\n")
 
 
+def answer_for_nobody(interface: str) -> None:
+    """Let the host answer no ARP on a link, where it answers for all of its addresses else."""
+    (NET / "ipv4/conf" / interface / "arp_ignore").write_text("8\n")
+
+
 def route_loopback(interface: str) -> None:
     """Let packets of 127.0.0.0/8 leave and come by a link, where they are martians else.
 

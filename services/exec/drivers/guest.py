@@ -1,6 +1,6 @@
 """What a container's guest is told, out of its specification and its endpoints."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2
@@ -11,23 +11,27 @@ from services.exec.drivers import MachineSpec, Surroundings
 from services.exec.interfaces import interface_names
 from services.exec.mounts import in_order, may_copy, tmpfs_options
 
-# What every machine has from its beginning; see hostagent.proto.
-PLACED_NICS = 2
 # Docker's way to say that no domain is to be searched.
 NO_SEARCH = "."
 # Docker's word for the address of the host as a container sees it.
 HOST_GATEWAY = "host-gateway"
 
 
-def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
-    """Return the guest's configuration. Raises FailedPrecondition without a management endpoint."""
+def guest_config(
+    machine: MachineSpec, connected: Callable[[network_pb2.Endpoint], bool], root_device: str = ""
+) -> hostagent_pb2.GuestConfig:
+    """Return the guest's configuration. Raises FailedPrecondition without a management endpoint.
+
+    ``connected`` tells which endpoints have a NIC, ``root_device`` what the platform calls the
+    container's disk, below /dev.
+    """
     management = next((e for e in machine.endpoints if e.management), None)
     if management is None:
         raise FailedPrecondition(
             f"container {machine.container_id} has no management endpoint", Reason.WRONG_STATE
         )
     spec = machine.spec
-    names = interface_names(machine.endpoints)
+    names = interface_names([e for e in machine.endpoints if connected(e)])
     around = surroundings(Surroundings(spec, machine.endpoints, names))
     return hostagent_pb2.GuestConfig(
         hostname=spec.hostname,
@@ -46,13 +50,14 @@ def guest_config(machine: MachineSpec) -> hostagent_pb2.GuestConfig:
         root_readonly=spec.read_only_root,
         mounts=[_mount(machine, mount) for mount in in_order(spec.mounts)],
         shm_bytes=spec.shm_bytes,
+        root_device=root_device,
     )
 
 
 def surroundings(around: Surroundings) -> hostagent_pb2.SurroundRequest:
     """Return what a guest is told of its container's networks, without whose it is."""
     # On network `none` there is an endpoint, and no NIC.
-    endpoints = [e for e in around.endpoints if not e.management and e.tap_name]
+    endpoints = [endpoint for endpoint in around.endpoints if endpoint.id in around.names]
     return hostagent_pb2.SurroundRequest(
         nics=[_nic(endpoint, around.names[endpoint.id]) for endpoint in endpoints],
         dns=_dns(around.spec.dns, endpoints),
@@ -80,18 +85,6 @@ def _mount(machine: MachineSpec, mount: container_pb2.Mount) -> hostagent_pb2.Gu
         )
     )
     return guest
-
-
-def nics(machine: MachineSpec) -> list[hostagent_pb2.Nic]:
-    """Return the NICs of a machine, management first."""
-    connected = [endpoint for endpoint in machine.endpoints if endpoint.tap_name]
-    ordered = sorted(connected, key=lambda endpoint: not endpoint.management)
-    return list(map(nic, ordered))
-
-
-def nic(endpoint: network_pb2.Endpoint) -> hostagent_pb2.Nic:
-    """Return the NIC of an endpoint."""
-    return hostagent_pb2.Nic(tap_name=endpoint.tap_name, mac_address=endpoint.mac_address)
 
 
 def _nic(endpoint: network_pb2.Endpoint, name: str) -> hostagent_pb2.GuestNic:

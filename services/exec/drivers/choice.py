@@ -1,0 +1,57 @@
+"""The driver that the settings choose: the one place that knows them all."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from vic.hostagent.v1 import hostagent_pb2_grpc
+
+from portlayer.client import open_channel
+from portlayer.identity import Credentials, Role
+from portlayer.vsphere.session import VCenter
+from portlayer.vsphere.settings import required
+from services.exec.drivers import Hypervisor
+from services.exec.drivers.qemu.driver import QemuHypervisor
+from services.exec.drivers.vsphere.driver import VsphereHypervisor
+from services.exec.settings import ExecSettings
+
+# Another one after each boot of the host, random(4).
+HOST_BOOT = Path("/proc/sys/kernel/random/boot_id")
+# VMs of a cluster outlive the machine that this service runs on.
+CLUSTER = "cluster"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A driver, not opened yet."""
+
+    hypervisor: Hypervisor
+    platform_boot: str
+    """Another one after each event that ends all VMs of the platform at once."""
+
+
+async def choose_driver(
+    settings: ExecSettings, credentials: Credentials, stack: AsyncExitStack
+) -> Chosen:
+    """Return the driver; the stack closes what it is given. Raises ValueError."""
+    agent = await stack.enter_async_context(
+        open_channel(
+            settings.target(Role.HOSTAGENT), Role.HOSTAGENT, settings.instance_id, credentials
+        )
+    )
+    if settings.driver == "vsphere":
+        section = required(settings.vsphere)
+        issuer = hostagent_pb2_grpc.IssuerServiceStub(agent)
+        vcenter = VCenter(section.target())
+        driver = VsphereHypervisor(vcenter, section, settings.instance_id, issuer)
+        return Chosen(driver, CLUSTER)
+    qemu = QemuHypervisor(
+        hostagent_pb2_grpc.HostAgentServiceStub(agent),
+        bootstrap_digest=settings.bootstrap_digest,
+        default_disk_bytes=settings.base_size_bytes,
+    )
+    return Chosen(qemu, _host_boot())
+
+
+def _host_boot() -> str:
+    return HOST_BOOT.read_text().strip()

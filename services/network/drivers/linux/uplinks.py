@@ -1,0 +1,99 @@
+"""The way from a bridge of ours to a network that is there without us.
+
+The parent is a bridge that the administrator made: then a cable (veth) leads from it to ours, and
+nothing of the parent changes but one more port. Or it is an interface that the host has no address
+on: then it becomes a port of our bridge, until the network is removed. An interface with addresses
+is refused: as a port of a bridge it would lose them, and the host its way out.
+
+All calls block and are made by the links' thread.
+"""
+
+import socket
+from ipaddress import ip_address
+
+from pyroute2 import IPRoute
+
+from portlayer.errors import FailedPrecondition, InvalidArgument, Reason
+from services.network.drivers import Segment
+from services.network.drivers.linux import sysctls
+from services.network.drivers.linux.links import Link, find
+from services.network.drivers.linux.naming import Names
+
+
+def ensure_uplink(route: IPRoute, names: Names, segment: Segment) -> list[str]:
+    """Join a segment's bridge, which is there, to its parent; returns what had to be changed.
+
+    Raises FailedPrecondition (PARENT_MISSING) where there is no parent, InvalidArgument
+    (INVALID_NETWORK) where it can't be one, and pyroute2's NetlinkError.
+    """
+    assert segment.uplink is not None
+    name = segment.uplink.parent
+    bridge = find(route, names.bridge(segment.ordinal))
+    assert bridge is not None
+    parent = find(route, name)
+    if parent is None:
+        raise FailedPrecondition(
+            f"there is no network interface {name} on this host", Reason.PARENT_MISSING, parent=name
+        )
+    if parent.kind == "bridge":
+        if names.owns_link(name):
+            raise _unfit(f"interface {name} is a bridge of this instance's own")
+        return _ensure_cable(route, names, segment, bridge, parent)
+    if parent.master != bridge.index:
+        _check_free(route, names, parent)
+        route.link("set", index=parent.index, master=bridge.index)
+        route.link("set", index=parent.index, state="up")
+        return [f"made {name} a port of {bridge.name}"]
+    if not parent.up:
+        route.link("set", index=parent.index, state="up")
+        return [f"set {name} up"]
+    return []
+
+
+def _check_free(route: IPRoute, names: Names, parent: Link) -> None:
+    """Refuse an interface that is not free to be a port of a bridge of ours."""
+    name = parent.name
+    if names.owns_link(name) or parent.loopback:
+        raise _unfit(f"interface {name} leads to no network outside")
+    if parent.master:
+        raise _unfit(
+            f"interface {name} is a port of another interface already; name that one as the "
+            "parent, if it is a bridge"
+        )
+    addresses = [
+        str(address)
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for message in route.get_addr(family=family, index=parent.index)
+        if not (address := ip_address(message.get_attr("IFA_ADDRESS"))).is_link_local
+    ]
+    if addresses:
+        raise _unfit(
+            f"the host would lose its address {addresses[0]} on {name}: make a bridge that has "
+            f"{name} as its port and the host's addresses on it, and name the bridge as the parent"
+        )
+
+
+def _ensure_cable(
+    route: IPRoute, names: Names, segment: Segment, bridge: Link, parent: Link
+) -> list[str]:
+    ours, theirs = names.uplink(segment.ordinal), names.uplink_peer(segment.ordinal)
+    changed = []
+    if find(route, ours) is None or find(route, theirs) is None:
+        route.link("add", ifname=ours, kind="veth", peer={"ifname": theirs})
+        changed.append(f"laid a cable from {bridge.name} to {parent.name}")
+    for end, master in ((ours, bridge), (theirs, parent)):
+        link = find(route, end)
+        assert link is not None
+        if link.mtu != segment.mtu:
+            route.link("set", index=link.index, mtu=segment.mtu)
+        if link.master != master.index or not link.up:
+            # The host itself says nothing on it.
+            sysctls.disable_ipv6(end)
+            route.link("set", index=link.index, master=master.index)
+            route.link("set", index=link.index, state="up")
+            changed.append(f"plugged {end} into {master.name}")
+    return changed
+
+
+def _unfit(message: str) -> InvalidArgument:
+    return InvalidArgument(message, Reason.INVALID_NETWORK)

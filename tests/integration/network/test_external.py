@@ -1,0 +1,284 @@
+"""External networks, as packets: who reaches whom at each firewall level, and at what interface."""
+
+import json
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from portlayer.errors import FailedPrecondition, InvalidArgument
+from services.network.drivers import Level, Transport
+from services.network.drivers.linux import nft
+from services.network.external import PortWish
+from services.network.model import External
+from services.network.plans import Plan
+from tests.integration.network import frames
+from tests.integration.network.conftest import Facet
+from tests.integration.network.guest import BOUND_SECONDS, Guest
+from tests.integration.network.namespaces import Outside, run
+
+LAN = IPv4Network("10.2.0.0/24")
+ROUTER = "10.2.0.1"
+HOST = "10.2.0.5"
+FRAME_TABLE = "vic_1a2b3c4d_l2"
+
+
+@pytest.fixture
+def cable(host: None) -> Iterator[Outside]:
+    """A machine on a LAN that comes to the host's lan0, on which the host has no address."""
+    machine = Outside("lan0", "", ROUTER)
+    yield machine
+    machine.close()
+
+
+@pytest.fixture
+def office(cable: Outside) -> Outside:
+    """The same LAN behind a bridge br0, on which the host has an address."""
+    for command in (
+        "ip link add br0 type bridge forward_delay 0",
+        "ip link set lan0 master br0",
+        "ip link set br0 up",
+        f"ip addr add {HOST}/24 dev br0",
+    ):
+        run(*command.split())
+    return cable
+
+
+async def mapped(facet: Facet, parent: str, level: Level = Level.PUBLISHED) -> None:
+    """Map the LAN."""
+    await facet.networks.create(
+        Plan(
+            "lan",
+            subnet=LAN,
+            gateway=IPv4Address(ROUTER),
+            ip_range=IPv4Network("10.2.0.64/28"),
+            external=External(parent, level),
+        )
+    )
+
+
+async def on_lan(facet: Facet, name: str, *ports: int) -> Guest:
+    """Return the card of a container on the LAN that publishes UDP and TCP ports."""
+    _, card = await facet.container(name, "lan")
+    wishes = [PortWish(kind, port) for port in ports for kind in Transport]
+    await facet.publications.publish(name, wishes)
+    return card
+
+
+def mac_of_outside(outside: Outside) -> str:
+    mac: str = json.loads(outside.run("ip", "-json", "link", "show", "eth0"))[0]["address"]
+    return mac
+
+
+def delivered(outside: Outside, card: Guest, port: int, data: bytes) -> None:
+    """Send a datagram from outside."""
+    with outside.socket() as sender:
+        sender.sendto(data, (card.address, port))
+
+
+@pytest.mark.parametrize("parent", ["lan0", "br0"])
+async def test_a_container_is_on_the_lan_with_an_address_from_the_range(
+    facet: Facet, request: pytest.FixtureRequest, parent: str
+) -> None:
+    lan: Outside = request.getfixturevalue("office" if parent == "br0" else "cable")
+    await mapped(facet, parent)
+    card = await on_lan(facet, "c1", 80)
+    assert IPv4Address(card.address) in IPv4Network("10.2.0.64/28")
+    with lan.socket() as asking:
+        asking.settimeout(BOUND_SECONDS)
+        asking.sendto(b"question", (card.address, 80))
+        seen = card.receive_data(b"question")
+        assert seen.ip_source == ROUTER
+        card.send_ip(frames.udp(card.address, ROUTER, 80, seen.ports[0], b"answer"), seen.source)
+        assert asking.recvfrom(100) == (b"answer", (card.address, 80))
+    assert await facet.driver.restore() == []
+
+
+# Whether these reach a container: another one of the network, the outside by a published port, the
+# outside by another one; and whether it reaches the outside itself.
+PASSES = {
+    Level.CLOSED: (False, False, False, False),
+    Level.OUTBOUND: (False, False, False, True),
+    Level.PEERS: (True, False, False, False),
+    Level.PUBLISHED: (False, True, False, True),
+    Level.OPEN: (True, True, True, True),
+}
+
+
+@pytest.mark.parametrize("level", Level)
+async def test_who_reaches_whom_at_each_level(facet: Facet, cable: Outside, level: Level) -> None:
+    from_peer, published, other, out = PASSES[level]
+    await mapped(facet, "lan0", level)
+    admits = level in (Level.PUBLISHED, Level.OPEN)
+    card = await on_lan(facet, "c1", *([80] if admits else []))
+    peer = await on_lan(facet, "c2")
+    outside_mac = mac_of_outside(cable)
+    # It is not asked for by ARP where nothing passes: both know the other's address.
+    cable.run("ip", "neigh", "replace", card.address, "lladdr", card.mac, "dev", "eth0")
+    with cable.socket() as listening:
+        listening.settimeout(BOUND_SECONDS)
+        listening.bind((ROUTER, 5000))
+        card.send_udp(ROUTER, 5000, b"way out", outside_mac)
+        if out:
+            assert listening.recv(100) == b"way out"
+            # The answer passes, and nothing else from there does.
+            listening.sendto(b"answer", (card.address, 1000))
+            card.receive_data(b"answer")
+        delivered(cable, card, 80, b"published")
+        delivered(cable, card, 81, b"other")
+        peer.send_udp(card.address, 82, b"peer", card.mac)
+        # All of them could be sent: without the rules the same sender is heard.
+        nft.apply(f"flush chain bridge {FRAME_TABLE} forward\n")
+        delivered(cable, card, 83, b"the end")
+        card.receive_data(b"the end")
+        seen = {frame.data for frame in card.seen}
+        assert (b"published" in seen, b"other" in seen, b"peer" in seen) == (
+            published,
+            other,
+            from_peer,
+        )
+        assert not out or b"answer" not in seen
+
+
+async def test_tcp_connections_begin_where_they_may(facet: Facet, cable: Outside) -> None:
+    await mapped(facet, "lan0")
+    card = await on_lan(facet, "c1", 80)
+    outside_mac = mac_of_outside(cable)
+    cable.run("ip", "neigh", "replace", card.address, "lladdr", card.mac, "dev", "eth0")
+    # From inside: nobody listens out there, and the refusal comes back.
+    card.send_ip(frames.tcp(card.address, ROUTER, 2000, 9, frames.SYN), outside_mac)
+    assert card.receive(lambda seen: seen.tcp_flags & frames.RST != 0).ports == (9, 2000)
+    for port in (81, 80):
+        with cable.socket(socket.SOCK_STREAM) as caller:
+            caller.setblocking(False)
+            caller.connect_ex((card.address, port))
+            if port == 80:
+                assert card.receive(lambda seen: seen.tcp_flags == frames.SYN).ports[1] == 80
+    assert all(seen.tcp_flags != frames.SYN for seen in card.seen)
+
+
+async def test_the_host_has_no_part_in_it(facet: Facet, office: Outside) -> None:
+    await mapped(facet, "br0", Level.OPEN)
+    card = await on_lan(facet, "c1")
+    mac = json.loads(run("ip", "-json", "link", "show", "vic0b1"))[0]["address"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+        service.settimeout(BOUND_SECONDS)
+        service.bind((HOST, 9000))
+        # By the bridge that is ours nothing comes in, and nobody there answers for the host …
+        card.send_udp(HOST, 9000, b"by our bridge", mac)
+        card.ask_arp(HOST)
+        found = card.receive(lambda seen: seen.arp_operation == 2)
+        assert found.arp_sender[0] != mac
+        # … who is a neighbour on the LAN like any other.
+        card.send_udp(HOST, 9000, b"by the LAN", found.source)
+        assert service.recv(100) == b"by the LAN"
+    assert all(seen.arp_operation != 2 for seen in card.seen)
+
+
+async def test_a_container_speaks_for_itself_alone(facet: Facet, cable: Outside) -> None:
+    await mapped(facet, "lan0", Level.OPEN)
+    card = await on_lan(facet, "c1")
+    outside_mac = mac_of_outside(cable)
+    with cable.socket() as listening:
+        listening.settimeout(BOUND_SECONDS)
+        listening.bind((ROUTER, 5000))
+        for source in ("10.2.0.77", card.address):
+            packet = frames.udp(source, ROUTER, 1000, 5000, source.encode())
+            card.send_ip(packet, outside_mac)
+        assert listening.recv(100) == card.address.encode()
+
+
+async def test_a_port_has_no_other_number_there(facet: Facet, cable: Outside) -> None:
+    await mapped(facet, "lan0")
+    _, card = await facet.container("c1", "lan")
+    for wish in (
+        PortWish(Transport.TCP, 80, None, 8080, 8080),
+        PortWish(Transport.TCP, 80, IPv4Address("10.2.0.5"), 80, 80),
+    ):
+        with pytest.raises(InvalidArgument, match="configuration error: port 80 can't be mapped"):
+            await facet.publications.publish("c1", [wish])
+    for wish in (
+        PortWish(Transport.TCP, 80),
+        PortWish(Transport.TCP, 80, None, 80, 80),
+        PortWish(Transport.TCP, 80, IPv4Address(card.address), 70, 90),
+    ):
+        (opened,) = await facet.publications.publish("c1", [wish])
+        assert (str(opened.host_address), opened.host_port) == (card.address, 80)
+    assert await facet.driver.restore() == []
+    await facet.publications.unpublish("c1")
+    assert await facet.driver.restore() == []
+
+
+@pytest.mark.parametrize("level", [Level.CLOSED, Level.OUTBOUND, Level.PEERS])
+async def test_nothing_is_published_where_nobody_comes_in(
+    facet: Facet, cable: Outside, level: Level
+) -> None:
+    await mapped(facet, "lan0", level)
+    await facet.container("c1", "lan")
+    with pytest.raises(FailedPrecondition, match=f"external network lan is {level}"):
+        await facet.publications.publish("c1", [PortWish(Transport.TCP, 80)])
+    # To say what one serves is no wish.
+    assert await facet.publications.publish("c1", [], [(Transport.TCP, 80)]) == ()
+
+
+async def test_what_somebody_took_is_put_back(facet: Facet, office: Outside) -> None:
+    await mapped(facet, "br0")
+    await on_lan(facet, "c1", 80)
+    for harm in (
+        "ip link del vic0u1",
+        "ip link set vic0p1 nomaster",
+        f"nft flush set bridge {FRAME_TABLE} opened",
+        f"nft flush set bridge {FRAME_TABLE} outward",
+    ):
+        run(*harm.split())
+        assert await facet.driver.restore() != []
+        assert await facet.driver.restore() == []
+
+
+async def test_a_parent_that_goes_and_comes_again(facet: Facet, cable: Outside) -> None:
+    await mapped(facet, "lan0")
+    await on_lan(facet, "c1")
+    run("ip", "link", "set", "lan0", "name", "gone0")
+    with pytest.raises(FailedPrecondition, match="no network interface lan0"):
+        await facet.container("c2", "lan")
+    # The service starts all the same, and others' networks work.
+    await facet.stop()
+    await facet.start()
+    await facet.container("c3")
+    run("ip", "link", "set", "gone0", "name", "lan0")
+    await facet.container("c4", "lan")
+
+
+async def test_an_unfit_parent_is_refused_and_nothing_is_left(
+    facet: Facet, office: Outside
+) -> None:
+    run("ip", "link", "add", "own0", "type", "veth", "peer", "name", "own1")
+    run("ip", "addr", "add", "192.0.2.1/24", "dev", "own0")
+    before = run("ip", "-brief", "link")
+    for parent, message in {
+        "own0": "would lose its address 192.0.2.1 on own0: make a bridge",
+        "lan0": "is a port of another interface already",
+        "lo": "leads to no network outside",
+        "vic0b0": "a bridge of this instance's own",
+    }.items():
+        with pytest.raises(InvalidArgument, match=message):
+            await mapped(facet, parent)
+    with pytest.raises(FailedPrecondition, match="no network interface nope0"):
+        await mapped(facet, "nope0")
+    assert [network.name for network in facet.networks.all()] == ["none", "bridge"]
+    assert run("ip", "-brief", "link") == before
+    assert await facet.driver.restore() == []
+
+
+async def test_all_of_it_goes_and_the_parent_stays(facet: Facet, office: Outside) -> None:
+    await mapped(facet, "br0")
+    with pytest.raises(FailedPrecondition, match="vic network external rm"):
+        await facet.networks.remove("lan")
+    await facet.networks.remove("lan", external=True)
+    assert "vic0u" not in run("ip", "-brief", "link")
+    await mapped(facet, "br0")
+    await facet.driver.teardown()
+    links = run("ip", "-brief", "link")
+    assert "vic0" not in links
+    assert "br0" in links

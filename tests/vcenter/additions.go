@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+	"github.com/vmware/govmomi/vim25/xml"
+)
+
+// additions answers what the simulator doesn't, or not as vCenter does, and passes on the rest:
+//
+//   - InstantClone_Task, of a VM that runs;
+//   - ReconfigVM_Task with a change version that is not the present one is ConcurrentAccess;
+//   - ResetVM_Task boots a VM anew that stays powered on;
+//   - PowerOnVM_Task notes when the VM was booted;
+//   - DisableMethods and EnableMethods, which are in no public reference.
+type additions struct {
+	next    http.Handler
+	service *simulator.Service
+}
+
+func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if r.URL.Path != "/sdk" || !ours(body) {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	method, err := simulator.UnmarshalBody(types.TypeFunc(), body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	switch request := method.Body.(type) {
+	case *types.InstantClone_Task:
+		h.task(w, r, request.This, "InstantClone_Task", func(source *simulator.VirtualMachine) (types.AnyType, types.BaseMethodFault) {
+			return h.clone(source, &request.Spec)
+		})
+	case *types.ResetVM_Task:
+		h.task(w, r, request.This, "ResetVM_Task", reset)
+	case *types.ReconfigVM_Task:
+		h.reconfigure(w, r, request)
+	case *types.PowerOnVM_Task:
+		h.next.ServeHTTP(w, r)
+		if vm, ok := simulator.Map.Get(request.This).(*simulator.VirtualMachine); ok {
+			booted(vm)
+		}
+	case *disableMethods:
+		var names []string
+		for _, method := range request.Method {
+			names = append(names, simulators(method.Method))
+		}
+		h.permit(w, r, "DisableMethods", request.Entity, nil, names)
+	case *enableMethods:
+		names := map[string]bool{}
+		for _, method := range request.Method {
+			names[simulators(method)] = true
+		}
+		h.permit(w, r, "EnableMethods", request.Entity, names, nil)
+	default:
+		h.next.ServeHTTP(w, r)
+	}
+}
+
+func ours(body []byte) bool {
+	for _, name := range []string{
+		"InstantClone_Task", "ResetVM_Task", "ReconfigVM_Task", "PowerOnVM_Task", "DisableMethods", "EnableMethods",
+	} {
+		if bytes.Contains(body, []byte(name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// task answers with a task that does the work, where the session may reach the VM.
+func (h *additions) task(
+	w http.ResponseWriter, r *http.Request, this types.ManagedObjectReference, name string,
+	work func(*simulator.VirtualMachine) (types.AnyType, types.BaseMethodFault),
+) {
+	if refused := h.refusal(r, this); refused != nil {
+		pass(w, refused)
+		return
+	}
+	vm := simulator.Map.Get(this).(*simulator.VirtualMachine)
+	task := simulator.CreateTask(vm, name, func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		return work(vm)
+	})
+	answer(w, name, fmt.Sprintf(`<returnval type="Task">%s</returnval>`, task.Run().Value))
+}
+
+// refusal asks the simulator itself whether this session may reach this VM: with a call that
+// changes nothing. Its answer is the caller's where it is a fault.
+func (h *additions) refusal(r *http.Request, vm types.ManagedObjectReference) *httptest.ResponseRecorder {
+	probe := soap.Envelope{Body: &methods.RefreshStorageInfoBody{
+		Req: &types.RefreshStorageInfo{This: vm},
+	}}
+	var out bytes.Buffer
+	out.WriteString(xml.Header)
+	if err := xml.NewEncoder(&out).Encode(probe); err != nil {
+		log.Fatal(err)
+	}
+	asked := r.Clone(r.Context())
+	asked.Body = io.NopCloser(&out)
+	recorder := httptest.NewRecorder()
+	h.next.ServeHTTP(recorder, asked)
+	if recorder.Code == http.StatusOK {
+		return nil
+	}
+	return recorder
+}
+
+var changes int64
+
+// reconfigure refuses what was decided on an older state of the VM, and counts the others.
+func (h *additions) reconfigure(w http.ResponseWriter, r *http.Request, request *types.ReconfigVM_Task) {
+	vm, ok := simulator.Map.Get(request.This).(*simulator.VirtualMachine)
+	if ok && request.Spec.ChangeVersion != "" && request.Spec.ChangeVersion != vm.Config.ChangeVersion {
+		h.task(w, r, request.This, "ReconfigVM_Task", func(*simulator.VirtualMachine) (types.AnyType, types.BaseMethodFault) {
+			return nil, new(types.ConcurrentAccess)
+		})
+		return
+	}
+	h.next.ServeHTTP(w, r)
+	if ok {
+		version := fmt.Sprint(atomic.AddInt64(&changes, 1))
+		simulator.Map.Update(vm, []types.PropertyChange{{Name: "config.changeVersion", Val: version}})
+	}
+}
+
+func reset(vm *simulator.VirtualMachine) (types.AnyType, types.BaseMethodFault) {
+	if vm.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
+		return nil, &types.InvalidPowerState{
+			RequestedState: types.VirtualMachinePowerStatePoweredOn,
+			ExistingState:  vm.Runtime.PowerState,
+		}
+	}
+	booted(vm)
+	return nil, nil
+}
+
+func booted(vm *simulator.VirtualMachine) {
+	simulator.Map.Update(vm, []types.PropertyChange{{Name: "runtime.bootTime", Val: time.Now().UTC()}})
+}
+
+// What vCenter's own solutions use to disable methods.
+type disabledMethod struct {
+	Method string `xml:"method"`
+	Reason string `xml:"reasonId"`
+}
+
+type disableMethods struct {
+	This   types.ManagedObjectReference   `xml:"_this"`
+	Entity []types.ManagedObjectReference `xml:"entity"`
+	Method []disabledMethod               `xml:"method"`
+	Source string                         `xml:"sourceId"`
+}
+
+type enableMethods struct {
+	This   types.ManagedObjectReference   `xml:"_this"`
+	Entity []types.ManagedObjectReference `xml:"entity"`
+	Method []string                       `xml:"method"`
+	Source string                         `xml:"sourceId"`
+}
+
+// simulators returns the name by which the simulator knows a method.
+func simulators(method string) string {
+	return strings.Replace(method, "_Task", "Task", 1)
+}
+
+func addMethods() {
+	types.Add("DisableMethods", reflect.TypeOf((*disableMethods)(nil)).Elem())
+	types.Add("EnableMethods", reflect.TypeOf((*enableMethods)(nil)).Elem())
+}
+
+// permit takes methods out of an entity's disabled ones, and adds others.
+func (h *additions) permit(
+	w http.ResponseWriter, r *http.Request, name string, entities []types.ManagedObjectReference,
+	out map[string]bool, in []string,
+) {
+	for _, entity := range entities {
+		if refused := h.refusal(r, entity); refused != nil {
+			pass(w, refused)
+			return
+		}
+		vm := simulator.Map.Get(entity).(*simulator.VirtualMachine)
+		var left []string
+		for _, disabled := range vm.DisabledMethod {
+			if !out[disabled] {
+				left = append(left, disabled)
+			}
+		}
+		vm.DisabledMethod = append(left, in...)
+	}
+	answer(w, name, "")
+}
+
+func answer(w http.ResponseWriter, name string, content string) {
+	w.Header().Set("Content-Type", "text/xml")
+	_, _ = fmt.Fprintf(w, `%s<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/">`+
+		`<soapenv:Body><%sResponse xmlns="urn:vim25">%s</%sResponse></soapenv:Body></soapenv:Envelope>`,
+		xml.Header, name, content, name)
+}
+
+func pass(w http.ResponseWriter, refused *httptest.ResponseRecorder) {
+	for key, values := range refused.Header() {
+		w.Header()[key] = values
+	}
+	w.WriteHeader(refused.Code)
+	_, _ = w.Write(refused.Body.Bytes())
+}
