@@ -79,6 +79,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.HISTORY_LOST: _Answer(400),
     Reason.HYPERVISOR_FAILED: _Answer(500),
     Reason.CLONE_FAILED: _Answer(500),
+    Reason.FILES_TAKEN: _Answer(409),
     # interaction
     Reason.TETHER_AWAY: _Answer(503),
     Reason.NOT_RUNNING: _Answer(409, "container {container} is not running"),

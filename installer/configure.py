@@ -91,6 +91,10 @@ def configure(data_dir: Path, request: exec_pb2.ConfigureRequest) -> exec_pb2.Co
     instance = load_instance(check_data_dir(data_dir))
     if instance is None or not instance.socket(Role.EXEC).exists():
         raise NotRunningError("the suite is not running; start it with `vic up`")
+    if instance.options.driver == "vsphere":
+        from installer.vsphere.verbs import set_pool_limits
+
+        set_pool_limits(instance, request)
     try:
         return asyncio.run(_configure(instance, request))
     except VicError as error:

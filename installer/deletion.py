@@ -14,6 +14,7 @@ from installer.instance import Instance, check_data_dir, load_instance
 from installer.layout import directories
 from installer.stores import store_directories
 from installer.up import lock_data_dir
+from installer.vsphere.verbs import check_unused, remove_vch
 from portlayer.identity import Role
 
 Say = Callable[[str], None]
@@ -33,8 +34,17 @@ def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
     stores, faults = store_directories(instance)
     if not force:
         _refuse_used(instance, list(stores.values()), faults)
+        if instance.options.driver == "vsphere":
+            check_unused(instance)
     take_down(data_dir, say)
     with lock_data_dir(data_dir):
+        if instance.options.driver == "vsphere":
+            left = remove_vch(instance, say)
+            if left:
+                raise LeftoverError(
+                    "; ".join(left) + ": not ours to remove; `vic delete` goes on when it is gone"
+                )
+            _remove(data_dir / "vcenter")
         for path in stores.values():
             _remove(path)
         for fault in faults:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from installer.endpoint import TcpEndpoint, parse_endpoint
 from installer.errors import InstallerError, UsageError
@@ -52,6 +53,14 @@ class Options:
     https_proxy: str = ""
     no_proxy: tuple[str, ...] = ()
     """Proxies on the way to registries, and hosts that are asked without one."""
+    driver: str = "qemu"
+    """Where container VMs run: on this machine, or on a vCenter's cluster (``vsphere``)."""
+    name: str = ""
+    """Of a VCH that `vic create` made."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Limits that `vic create` was told; those that `vic configure` sets later count."""
+    vsphere: Mapping[str, Any] = field(default_factory=dict)
+    """What facets and commands need to know of the vCenter."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,10 @@ def load_instance(data_dir: Path) -> Instance | None:
             tls_cert=str(fields.get("tls_cert", "")),
             tls_key=str(fields.get("tls_key", "")),
             volume_stores=dict(fields.get("volume_stores", {})),
+            driver=str(fields.get("driver", "qemu")),
+            name=str(fields.get("name", "")),
+            limits=dict(fields.get("limits") or {}),
+            vsphere=dict(fields.get("vsphere") or {}),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)
     except FileNotFoundError:
@@ -198,6 +211,7 @@ def save_instance(instance: Instance, stores: Mapping[str, Path] | None = None) 
         "instance_id": instance.id,
         "slot": instance.slot,
         **asdict(instance.options),
+        "vsphere": dict(instance.options.vsphere) or None,
         # A setting of the network service: what containers must not reach on this host.
         "closed_ports": [endpoint.port] if isinstance(endpoint, TcpEndpoint) else [],
         # Of the storage service, and of the host agent, which opens the disks.

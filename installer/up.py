@@ -43,6 +43,7 @@ from installer.layout import lay_out, lay_out_identities
 from installer.processes import processes_of_slot, stop_process
 from installer.records import WATCHER, load_processes
 from installer.registries import RegistryWishes
+from installer.roles import first_uid
 from installer.slots import SlotClaim, claim_slot
 from installer.stores import lay_out_stores, locate, parse_stores, store_directories
 from installer.teardown import tear_down
@@ -140,7 +141,8 @@ def bring_up(wishes: Wishes, say: Say) -> Instance:
         known = load_instance(data_dir)
         if known is not None and is_running(known):
             return _reconfigure(known, options, say)
-        require_machine()
+        if options.driver == "qemu":
+            require_machine()
         return _start(data_dir, known, options, wishes.bootstrap, say)
 
 
@@ -205,10 +207,13 @@ def _start(
         lay_out_identities(instance)
         if options.tls_verify:
             lay_out_tls(instance)
-        default = provide_bootstrap(instance, bootstrap)
-        provide_kernels(instance, default, say)
-        prune_cache(keep=default)
-        allow_forwarding()
+        if options.driver == "qemu":
+            default = provide_bootstrap(instance, bootstrap)
+            provide_kernels(instance, default, say)
+            prune_cache(keep=default)
+            allow_forwarding()
+        else:
+            give_password(instance)
         compile_code()
         try:
             _run_watcher(instance, claim, listener, say)
@@ -257,6 +262,15 @@ def compile_code() -> None:
     for package in ("portlayer", "services", "gateway", "hostagent", "installer", "tether"):
         compileall.compile_dir(project / package, quiet=2)
     compileall.compile_dir(project / "protos" / "vic", quiet=2)
+
+
+def give_password(instance: Instance) -> None:
+    """Let the services, whose users change with the slot, read the vCenter's password."""
+    group = first_uid(instance.slot)
+    directory = instance.data_dir / "vcenter"
+    for path, mode in ((directory, 0o750), (directory / "password", 0o640)):
+        os.chown(path, 0, group)
+        path.chmod(mode)
 
 
 def _run_watcher(instance: Instance, claim: SlotClaim, listener: socket.socket, say: Say) -> None:

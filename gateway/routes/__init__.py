@@ -5,6 +5,7 @@ from starlette.routing import BaseRoute
 from gateway.facets import Facets
 from gateway.routes import (
     attach,
+    changes,
     containers,
     events,
     execs,
@@ -32,6 +33,7 @@ def all_routes(facets: Facets) -> list[BaseRoute]:
         *execs.ExecRoutes(facets).routes(),
         *waiting.WaitRoutes(facets).routes(),
         *files.FileRoutes(facets).routes(),
+        *changes.ChangeRoutes(facets).routes(),
         *logs.LogRoutes(facets).routes(),
         *stats.StatsRoutes(facets).routes(),
         *registries.RegistryRoutes(facets).routes(),

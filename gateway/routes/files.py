@@ -21,13 +21,12 @@ from vic.interaction.v1.interaction_pb2 import (
 )
 
 from gateway.call import Call
-from gateway.errors import ApiError, bad_parameter, describe, not_implemented
+from gateway.errors import ApiError, bad_parameter, describe
 from gateway.facets import Facets, read
 from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
 from gateway.streams import StreamResponse
 from gateway.tellings import tell
-from gateway.translate import states
 from gateway.translate.times import rfc3339
 from portlayer.errors import Internal, Reason, VicError, domain_errors
 
@@ -48,7 +47,7 @@ _GO_BITS = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 20}
 
 
 class FileRoutes:
-    """HEAD, GET and PUT /containers/{id}/archive, of running containers."""
+    """HEAD, GET and PUT /containers/{id}/archive; GET /containers/{id}/export."""
 
     def __init__(self, facets: Facets) -> None:
         self._facets = facets
@@ -125,17 +124,19 @@ class FileRoutes:
         return path, await self._container(call)
 
     async def _container(self, call: Call) -> Container:
-        """Return a container whose kernel, which knows its files, runs."""
-        got = await self._facets.exec.Get(GetRequest(reference=reference(call)))
-        if got.container.status.state == CONTAINER_STATE_PAUSED:
-            raise ApiError(
-                409,
-                f"container {reference(call)} is paused, and with it the kernel that knows its "
-                "files: unpause it first",
-            )
-        if not states.is_running(got.container):
-            raise not_implemented("copying from or to a container that is not running")
-        return got.container
+        return await with_files(self._facets, reference(call))
+
+
+async def with_files(facets: Facets, reference: str) -> Container:
+    """Return a container whose files can be reached: its VM doesn't stand still."""
+    got = await facets.exec.Get(GetRequest(reference=reference))
+    if got.container.status.state == CONTAINER_STATE_PAUSED:
+        raise ApiError(
+            409,
+            f"container {reference} is paused, and with it the kernel that knows its "
+            "files: unpause it first",
+        )
+    return got.container
 
 
 async def _upload(call: Call, start: PutArchiveStart) -> AsyncIterator[PutArchiveRequest]:

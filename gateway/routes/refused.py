@@ -50,12 +50,10 @@ PUT /volumes/{name}
 """
 
 _NOT_YET = """
-GET /containers/{id:path}/changes
 GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}
 GET /images/{name:path}/attestations
-POST /commit
 POST /build
 POST /build/cancel
 GET /plugins/privileges

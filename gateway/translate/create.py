@@ -89,7 +89,7 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
         auto_remove=host.auto_remove,
         log=host.log,
         network_mode=host.network_mode,
-        exposed_ports=_exposed_ports(fields.mapping("ExposedPorts")),
+        exposed_ports=read_exposed_ports(fields.mapping("ExposedPorts")),
         port_bindings=host.port_bindings,
         publish_all_ports=host.publish_all_ports,
         mounts=host.mounts.mounts,
@@ -102,7 +102,7 @@ def _config(fields: Fields, host: HostConfig) -> ContainerSpec:
             attach_stderr=fields.flag("AttachStderr"),
             stdin_once=fields.flag("StdinOnce"),
         ),
-        health_check=_health_check(fields.child("Healthcheck")),
+        health_check=read_health_check(fields.child("Healthcheck")),
         dns=host.resolving.dns,
         extra_hosts=host.resolving.extra_hosts,
     )
@@ -142,7 +142,8 @@ def _stop_timeout(seconds: int | None) -> Duration | None:
     return Duration(seconds=seconds)
 
 
-def _exposed_ports(ports: Mapping[str, Any]) -> list[str]:
+def read_exposed_ports(ports: Mapping[str, Any]) -> list[str]:
+    """Return ports that are exposed, each with its protocol. Raises a 400 for what is none."""
     exposed = []
     for port in ports:
         found = _PORT.fullmatch(port)
@@ -155,7 +156,7 @@ def _exposed_ports(ports: Mapping[str, Any]) -> list[str]:
     return exposed
 
 
-def _health_check(fields: Fields) -> HealthCheck | None:
+def read_health_check(fields: Fields) -> HealthCheck | None:
     """Return what differs from the image's check; None where nothing does."""
     retries = fields.number("Retries")
     if retries < 0:

@@ -21,6 +21,7 @@ from services.exec.facts import Facts
 from services.exec.history import History
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
+from services.exec.limits import Limits
 from services.exec.logdrivers import LogDrivers
 from services.exec.operations import Turns
 from services.exec.parts import Parts
@@ -34,6 +35,7 @@ from services.exec.server import ExecServicer
 from services.exec.settings import ExecSettings
 from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
+from services.exec.tether_place import TetherPlace
 from services.exec.vch import Vch
 from services.exec.watching import Watching
 
@@ -68,9 +70,12 @@ async def serve(settings: ExecSettings) -> None:
             Parts(containers, events, turns, peers, hypervisor, creator, exits, kernels),
             admission,
             modes,
-            server_name(Role.INTERACTION, settings.instance_id),
+            TetherPlace(peers, server_name(Role.INTERACTION, settings.instance_id)),
+            store.neighbours,
         )
-        reconciler = Reconciler(containers, turns, peers, hypervisor, creator, exits)
+        reconciler = Reconciler(
+            containers, turns, peers, hypervisor, creator, exits, lifecycle.holding
+        )
         restarts = Restarts(containers, facts, lifecycle, exits)
         reports = Reports(containers, events)
         watching = Watching(facts, peers, hypervisor, exits, reports, reconciler)
@@ -90,6 +95,7 @@ async def serve(settings: ExecSettings) -> None:
         await modes.open()
         await hypervisor.open()
         stack.push_async_callback(hypervisor.close)
+        await admission.begin(Limits(**settings.limits.model_dump()))
         server = FacetServer(credentials, settings.instance_id, ACCESS, [SERVICE])
         exec_pb2_grpc.add_ExecServiceServicer_to_server(servicer, server.server)
         background = [
@@ -109,6 +115,7 @@ async def serve(settings: ExecSettings) -> None:
         finally:
             events.end_streams()
             await server.stop()
+            await lifecycle.holding.close()
             async with asyncio.TaskGroup() as group:
                 ended = group.create_task(servicer.requests.drain(DRAIN_SECONDS))
                 group.create_task(exits.drain(DRAIN_SECONDS))

@@ -35,6 +35,11 @@ class Admission:
         async with self._store.reading() as connection:
             return await limits_now(connection)
 
+    async def begin(self, limits: Limits) -> None:
+        """Keep these limits where the VCH was never told any. Raises as ``set_limits`` does."""
+        if limits != Limits() and await Facts(self._store).fact(LIMITS) is None:
+            await self.set_limits(limits)
+
     async def set_limits(self, limits: Limits) -> None:
         """Write the limits of the VCH. Raises InvalidArgument for those that can't be kept."""
         self._pool_bytes = (await self._hypervisor.info()).memory_bytes

@@ -8,9 +8,11 @@ from dataclasses import replace
 from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import InvalidArgument, NotFound, Reason, VicError, leaf_error
+from portlayer.neighbours import Neighbours
 from services.exec.admission import Admission
 from services.exec.drivers import StartKind
 from services.exec.events import event
+from services.exec.holding import GRACE_SECONDS, Holding
 from services.exec.networking import Networking
 from services.exec.parts import Parts, check_record
 from services.exec.pausing import Pausing
@@ -23,7 +25,9 @@ from services.exec.starting import Starter
 from services.exec.startmode import StartModes
 from services.exec.states import State, Verb
 from services.exec.stopping import Stopping
+from services.exec.tether_place import TetherPlace
 from services.exec.updating import Updating
+from services.exec.utility_vms import UtilityVms
 
 log = logging.getLogger("vic.exec.lifecycle")
 
@@ -32,7 +36,12 @@ class Lifecycle:
     """Carries out verbs on containers. Errors as ExecService says."""
 
     def __init__(
-        self, parts: Parts, admission: Admission, modes: StartModes, tether_server_name: str
+        self,
+        parts: Parts,
+        admission: Admission,
+        modes: StartModes,
+        tethers: TetherPlace,
+        neighbours: Neighbours,
     ) -> None:
         self._parts = parts
         self._admission = admission
@@ -43,9 +52,11 @@ class Lifecycle:
             parts.exits,
             parts.kernels,
             modes,
-            tether_server_name,
+            tethers,
         )
-        pausing, removing = Pausing(parts), Removing(parts)
+        self.holding = Holding(parts, UtilityVms(parts, modes, tethers), neighbours)
+        self._starter.give_volumes = self.holding.give_volumes
+        pausing, removing = Pausing(parts), Removing(parts, self.holding)
         self._stopping = Stopping(parts, pausing)
         self.stop = self._stopping.stop
         self.signal = Signalling(parts, pausing, self._stopping).signal
@@ -102,6 +113,7 @@ class Lifecycle:
             await self._admission.admit(
                 former, self._parts.hypervisor.size(former.spec.resources), self._parts.vm_size
             )
+            await self.holding.give_way(former.id, GRACE_SECONDS)
             running = await self._starter.start(former)
         except BaseException as error:
             await self._start_failed(former, error)

@@ -20,6 +20,7 @@ from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason, V
 from services.exec.creation import Creator, container_endpoints
 from services.exec.drivers import Hypervisor, MachineState
 from services.exec.exits import KILLED, Exit, Exits
+from services.exec.holding import Holding
 from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.policy import to_restart, wants_restart
@@ -27,6 +28,7 @@ from services.exec.ports import publish
 from services.exec.record import Record, record_from_specification
 from services.exec.states import State
 from services.exec.store import Containers
+from services.exec.utility_vms import is_utility
 
 log = logging.getLogger("vic.exec.reconcile")
 
@@ -60,6 +62,7 @@ class Reconciler:
         hypervisor: Hypervisor,
         creator: Creator,
         exits: Exits,
+        holding: Holding,
     ) -> None:
         self._containers = containers
         self._turns = turns
@@ -67,6 +70,7 @@ class Reconciler:
         self._hypervisor = hypervisor
         self._creator = creator
         self._exits = exits
+        self._holding = holding
         self._doubt = asyncio.Event()
         # Boots whose VM was missing, this time and the last.
         self._missing: set[str] = set()
@@ -111,7 +115,11 @@ class Reconciler:
         lost = {i for i, disk in there.disks.items() if disk.specification} - owned
         orphans = {*there.disks, *there.held} - owned - lost
         machines = there.machines.values()
-        strange = [m for m in machines if not _is_of(m, records.get(m.container_id))]
+        strange = [
+            m
+            for m in machines
+            if not _is_of(m, records.get(m.container_id)) and not await self._holding.owned(m)
+        ]
         unsound = [
             record.id
             for record in records.values()
@@ -200,7 +208,7 @@ class Reconciler:
         await self._creator.register(record)
         await self._creator.reserve_volumes(record)
         machine = await self._machine(container_id)
-        if machine is not None:
+        if machine is not None and not is_utility(machine.boot_id):
             # The VM that runs for it is its own.
             record = replace(
                 record,
@@ -257,7 +265,9 @@ class Reconciler:
     async def _destroy_orphan(self, container_id: str) -> None:
         """End a VM that isn't that of its container's present boot."""
         machine = await self._machine(container_id)
-        if machine is not None and not _is_of(machine, await self._containers.get(container_id)):
+        if machine is None or await self._holding.owned(machine):
+            return
+        if not _is_of(machine, await self._containers.get(container_id)):
             await self._hypervisor.destroy(container_id, machine.boot_id)
             log.warning("ended a VM that nobody owned", extra={"id": container_id})
             await self._detach(container_id)

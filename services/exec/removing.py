@@ -13,6 +13,7 @@ from services.exec.drivers import CanPause
 from services.exec.events import event
 from services.exec.exits import KILLED, Exit
 from services.exec.history import NewEvent
+from services.exec.holding import Holding
 from services.exec.mounts import uses_volumes
 from services.exec.parts import SIGKILL, Parts
 from services.exec.record import Record
@@ -32,8 +33,9 @@ class Pruned:
 class Removing:
     """Removes containers."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, holding: Holding) -> None:
         self._parts = parts
+        self._holding = holding
 
     async def remove(
         self, container_id: str, reference: str, *, force: bool, volumes: bool = False
@@ -111,6 +113,7 @@ class Removing:
         """
         removing = replace(record, state=State.REMOVING)
         await self._parts.containers.update(removing)
+        await self._holding.give_way(record.id, 0)
         try:
             if record.boot_id:
                 await self._parts.hypervisor.destroy(record.id, record.boot_id)

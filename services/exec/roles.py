@@ -17,6 +17,9 @@ _TELLERS = _OPERATORS | {Role.INTERACTION, Role.STORAGE}
 
 
 def _who_may(call: str) -> frozenset[Role]:
+    if call == "HoldFiles":
+        # Which reaches them through the tether.
+        return frozenset({Role.INTERACTION})
     if call == "RecordEvent":
         return _TELLERS
     return frozenset(_READERS if call in _READ else _OPERATORS)

@@ -1,5 +1,6 @@
 """The RPC shell of the exec facet: decode, call, encode; nothing else."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -219,6 +220,24 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             ),
         )
         return exec_pb2.RemoveResponse()
+
+    async def HoldFiles(  # type: ignore[override] # writes the context
+        self, request: exec_pb2.HoldFilesRequest, context: Context
+    ) -> None:
+        """See the contract."""
+        holding = self._lifecycle.holding
+        held = holding.held(request.container_id, request.volumes, image=request.image)
+        async with held as hold:
+            await context.write(
+                exec_pb2.HoldFilesResponse(
+                    boot_id=hold.boot_id,
+                    utility=hold.utility,
+                    root_read_only=hold.root_read_only,
+                    image_lun=hold.image_lun,
+                )
+            )
+            # Others wait for it too.
+            raise await asyncio.shield(hold.lost)
 
     async def Prune(
         self, request: exec_pb2.PruneRequest, context: Context

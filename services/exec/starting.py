@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -14,7 +14,8 @@ from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
-from portlayer.errors import AlreadyExists, NotFound, Reason, Unavailable, VicError, leaf_error
+from portlayer.errors import AlreadyExists, NotFound, Reason, Unavailable, VicError
+from services.exec.attempts import come_up
 from services.exec.creation import container_endpoints
 from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
@@ -30,6 +31,7 @@ from services.exec.spec import init_process
 from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
+from services.exec.tether_place import TetherPlace
 
 log = logging.getLogger("vic.exec.starting")
 
@@ -66,7 +68,7 @@ class Starter:
         exits: Exits,
         kernels: Kernels,
         modes: StartModes,
-        tether_server_name: str,
+        tethers: TetherPlace,
     ) -> None:
         self._containers = containers
         self._peers = peers
@@ -74,9 +76,10 @@ class Starter:
         self._exits = exits
         self._kernels = kernels
         self._modes = modes
-        self._tether_server_name = tether_server_name
-        self._management: network_pb2.InfoResponse | None = None
+        self._tethers = tethers
         self._room: asyncio.Semaphore | None = None
+        self.give_volumes: Callable[[str], Awaitable[bool]] = _has_none
+        """Has a container's utility VM give its volumes up; set by who has these."""
         # Starts since the service came up; a cold boot is never silent.
         self.starts: Counter[StartKind] = Counter()
 
@@ -88,7 +91,7 @@ class Starter:
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         async with await self._find_room():
-            return await self._come_up(fresh)
+            return await come_up(fresh.id, lambda cold: self._boot(fresh, cold=cold))
 
     async def _find_room(self) -> asyncio.Semaphore:
         """Return what lets so many starts at work as the processors can serve."""
@@ -97,21 +100,7 @@ class Starter:
             self._room = self._room or asyncio.Semaphore(max(LEAST_AT_ONCE, cpus * AT_ONCE_A_CPU))
         return self._room
 
-    async def _come_up(self, fresh: Record) -> Record:
-        try:
-            return await self._boot(fresh)
-        except Exception as error:
-            leaf = leaf_error(error)
-            if not isinstance(leaf, VicError) or leaf.reason is not Reason.CLONE_FAILED:
-                raise
-            again = leaf.metadata.get("start") == StartKind.READY_CLONE.name
-        if again:
-            log.info("%s is started again: the clone that was kept ready failed", fresh.id)
-            return await self._boot(fresh)
-        log.warning("%s is booted, since it could not be cloned", fresh.id)
-        return await self._boot(fresh, cold=True)
-
-    async def _boot(self, fresh: Record, *, cold: bool = False) -> Record:
+    async def _boot(self, fresh: Record, *, cold: bool) -> Record:
         """Try once, under a boot ID of its own: no hypervisor launches again what has ended."""
         record = replace(fresh, boot_id=uuid.uuid4().hex)
         self._exits.expect(record.boot_id)
@@ -144,21 +133,20 @@ class Starter:
             reservation = group.create_task(
                 _response(self._peers.network.GetReservation(reservation_request))
             )
-            management = group.create_task(self._management_network())
+            tether_endpoint = group.create_task(self._tethers.endpoint())
             attached = group.create_task(self._attach(record))
             kernel = group.create_task(self._kernels.of(record.spec))
             asked_cold = group.create_task(self._modes.cold(record.spec.labels))
         endpoints = list(reservation.result().endpoints)
         _check_networks(record, endpoints)
-        info = management.result()
         machine = MachineSpec(
             container_id=record.id,
             boot_id=record.boot_id,
             spec=record.spec,
             disk=disk.result().disk,
             endpoints=endpoints,
-            tether_endpoint=f"{info.management_address}:{info.tether_port}",
-            tether_server_name=self._tether_server_name,
+            tether_endpoint=tether_endpoint.result(),
+            tether_server_name=self._tethers.server_name,
             cold=cold or asked_cold.result(),
             kernel=kernel.result(),
             volumes=attached.result(),
@@ -215,7 +203,10 @@ class Starter:
             except VicError as error:
                 if error.reason is not Reason.VOLUME_ATTACHED:
                     raise
-                holder = await self._containers.get(error.metadata.get("container", ""))
+                other = error.metadata.get("container", "")
+                if await self.give_volumes(other):
+                    continue
+                holder = await self._containers.get(other)
                 if holder is None or not holder.boot_id or holder.state.has_vm:
                     raise
                 if asyncio.get_running_loop().time() >= deadline:
@@ -310,10 +301,10 @@ class Starter:
             request, timeout=TETHER_SECONDS, wait_for_ready=True
         )
 
-    async def _management_network(self) -> network_pb2.InfoResponse:
-        if self._management is None:
-            self._management = await self._peers.network.Info(network_pb2.InfoRequest())
-        return self._management
+
+async def _has_none(container_id: str) -> bool:
+    """No container has a utility VM."""
+    return False
 
 
 def _check_networks(record: Record, endpoints: Iterable[network_pb2.Endpoint]) -> None:

@@ -58,6 +58,7 @@ class Verb(Enum):
     DISCONNECT = "disconnect"
     REMOVE = "remove"
     FORCE_REMOVE = "force remove"
+    FILES = "reach the files of"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,10 @@ _STOP_FIRST = Refused(
 _UNPAUSE_FIRST = Refused("cannot start a paused container, try unpause instead")
 _PAUSED_ALREADY = Refused("container {id} is already paused")
 _NOT_PAUSED = Refused("container {id} is not paused")
+_KERNEL_PAUSED = Refused(
+    "container {id} is paused, and with it the kernel that knows its files: unpause it first"
+)
+_FILES_GO = Refused("container {id} is marked for removal, and its files with it")
 
 _S = State
 TABLE: Mapping[Verb, Mapping[State, Answer]] = {
@@ -172,6 +177,14 @@ TABLE: Mapping[Verb, Mapping[State, Answer]] = {
     Verb.FORCE_REMOVE: {
         **dict.fromkeys(_S, None),
         _S.REMOVING: _IN_PROGRESS,
+    },
+    Verb.FILES: {
+        **dict.fromkeys(_S, None),
+        # Nobody starts it while we have its turn: that was interrupted, and is undone in a moment.
+        _S.STARTING: _NOT_RUNNING,
+        _S.PAUSED: _KERNEL_PAUSED,
+        _S.REMOVING: _FILES_GO,
+        _S.DEAD: _FILES_GO,
     },
 }
 

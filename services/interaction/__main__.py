@@ -6,6 +6,7 @@ import resource
 from typing import ClassVar, Final
 
 from pydantic import Field
+from vic.exec.v1 import exec_pb2_grpc
 from vic.network.v1 import network_pb2, network_pb2_grpc
 
 from portlayer.client import open_channel
@@ -15,6 +16,7 @@ from portlayer.logs import configure_logs
 from portlayer.server import stop_requested
 from portlayer.settings import FacetSettings
 from portlayer.telemetry import configure_telemetry
+from services.interaction.holding import ExecHolder
 from services.interaction.race import until_first
 from services.interaction.service import InteractionService
 
@@ -60,11 +62,15 @@ async def run(settings: InteractionSettings) -> None:
     """Serve until SIGTERM or SIGINT, or until the other replicas take this one for dead."""
     stop = stop_requested()
     credentials = Credentials.load(settings.credentials_dir)
+    exec_channel = open_channel(
+        settings.target(Role.EXEC), Role.EXEC, settings.instance_id, credentials
+    )
     service = await InteractionService.open(
         credentials,
         settings.instance_id,
         settings.database,
         settings.state_dir,
+        ExecHolder(exec_pb2_grpc.ExecServiceStub(exec_channel)),
         settings.replica_address or settings.addresses[0],
     )
     try:
@@ -77,6 +83,7 @@ async def run(settings: InteractionSettings) -> None:
             tethers.cancel()
     finally:
         await service.close()
+        await exec_channel.close()
 
 
 async def _waiting(event: asyncio.Event) -> None:

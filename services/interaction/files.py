@@ -1,7 +1,8 @@
-"""Work on the files of running containers: processes of the tether's own, on a process's streams.
+"""Work on the files of containers: processes of a tether's own, on a process's streams.
 
 So the tar has the flow control of any other output and input, and what nobody reads waits in the
-VM. What comes from there is not trusted: a description is checked before anybody sees it.
+VM: the container's own, or one that exec forks onto its disk. What comes from there is not trusted:
+a description is checked before anybody sees it.
 """
 
 import asyncio
@@ -9,10 +10,11 @@ import json
 import logging
 import secrets
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import interaction_pb2
 from vic.tether.v1 import process_pb2, tether_pb2
 
@@ -27,11 +29,12 @@ from portlayer.errors import (
 )
 from services.interaction.attach import Read, feed_all, merged
 from services.interaction.execs import LAUNCH_SECONDS
+from services.interaction.holding import Holder, Reached
 from services.interaction.launch import Launcher
 from services.interaction.output import Stream
 from services.interaction.processes import FILES, Process
 from services.interaction.race import until_first
-from services.interaction.sessions import Session, not_running
+from services.interaction.sessions import Session
 from services.interaction.streams import OutputQueue
 from services.interaction.timestamps import from_ns
 
@@ -41,6 +44,8 @@ Begin = Callable[[interaction_pb2.PathStat], Awaitable[None]]
 """Takes what a path is, before its first byte."""
 Send = Callable[[bytes], Awaitable[None]]
 """Takes a piece of a tar."""
+SendChanges = Callable[[list[interaction_pb2.Change]], Awaitable[None]]
+"""Takes some of what differs from the image."""
 
 # A name and a link's target, 4096 bytes each at most, which JSON may spell six times as long.
 _LONGEST_DESCRIPTION: Final = 64 * 1024
@@ -48,59 +53,147 @@ _LONGEST_REFUSAL: Final = 16 * 1024
 # Each is a process in the VM, with a stream of its tether.
 _MOST_AT_ONCE: Final = 64
 _LARGEST: Final = (1 << 63) - 1
+# More than a path that the guest's kernel takes at once; a list without an end is not waited for.
+_LONGEST_CHANGE: Final = 64 * 1024
+_KINDS: Final = {
+    b"C": interaction_pb2.CHANGE_KIND_MODIFIED,
+    b"A": interaction_pb2.CHANGE_KIND_ADDED,
+    b"D": interaction_pb2.CHANGE_KIND_DELETED,
+}
 
 
 class Files:
-    """Describes, reads and writes files of running containers."""
+    """Describes, reads, writes and compares files of containers."""
 
-    def __init__(self, launcher: Launcher) -> None:
+    def __init__(self, launcher: Launcher, holder: Holder) -> None:
         self._launcher = launcher
+        self._holder = holder
         # The event loop itself keeps no task alive.
         self._ending: set[asyncio.Task[None]] = set()
 
     async def stat(self, session: Session, path: str) -> interaction_pb2.PathStat:
         """Describe a path. Raises as the contract says."""
         task = process_pb2.FileTask(stat=process_pb2.FileStat(path=path))
-        async with self._running(session, task) as work:
-            output = _Output(work)
-            await output.description()
-            await output.rest(_drop)
-            return output.stat
+        found = interaction_pb2.PathStat()
+
+        async def describe(reached: Reached) -> None:
+            async with self._working(session, reached, task) as work:
+                output = _Output(work)
+                await output.description()
+                await output.rest(_drop)
+                found.CopyFrom(output.stat)
+
+        await self._reach(session, exec_pb2.VOLUME_REACH_READ, describe)
+        return found
 
     async def get(
         self, session: Session, wanted: process_pb2.FileRead, begin: Begin, send: Send
     ) -> None:
         """Send a path as tar. Raises as the contract says, also after the first bytes."""
-        task = process_pb2.FileTask(read=wanted)
-        async with self._running(session, task) as work:
+        volumes = exec_pb2.VOLUME_REACH_READ
+        if wanted.export:
+            # What is mounted is left out.
+            volumes = exec_pb2.VOLUME_REACH_UNSPECIFIED
+
+        async def read(reached: Reached) -> None:
+            await self._read(session, reached, process_pb2.FileTask(read=wanted), begin, send)
+
+        await self._reach(session, volumes, read)
+
+    async def put(self, session: Session, write: process_pb2.FileWrite, read: Read) -> None:
+        """Unpack a tar. Raises as the contract says."""
+
+        async def confirm() -> None:
+            """Nobody waits for it."""
+
+        async def unpack(reached: Reached) -> None:
+            # Nothing mounts the root of a utility VM as the container's, and its end may be sudden.
+            write.root_read_only, write.sync = reached.root_read_only, reached.utility
+            task = process_pb2.FileTask(write=write)
+            async with self._working(session, reached, task) as work:
+                await until_first(
+                    _Output(work).rest(_drop), feed_all(work.process, read, confirm, tty=False)
+                )
+
+        await self._reach(session, exec_pb2.VOLUME_REACH_WRITE, unpack)
+
+    async def changes(self, session: Session, send: SendChanges) -> None:
+        """Send what differs from the image. Raises as the contract says."""
+        left = b""
+
+        async def begin(stat: interaction_pb2.PathStat) -> None:
+            """Nothing is wanted of it."""
+
+        async def take(data: bytes) -> None:
+            nonlocal left
+            *told, left = (left + data).split(b"\0")
+            if len(left) > _LONGEST_CHANGE:
+                raise Internal("the agent in the VM names a path without end")
+            if told:
+                await send([changed(text) for text in told])
+
+        async def compare(reached: Reached) -> None:
+            changes = process_pb2.FileChanges(image_lun=reached.image_lun)
+            task = process_pb2.FileTask(changes=changes)
+            await self._read(session, reached, task, begin, take)
+
+        await self._reach(session, exec_pb2.VOLUME_REACH_UNSPECIFIED, compare, image=True)
+
+    async def layer(
+        self, session: Session, begin: Callable[[], Awaitable[None]], send: Send, *, freeze: bool
+    ) -> None:
+        """Send what differs from the image as a layer. Raises as the contract says."""
+
+        async def begun(stat: interaction_pb2.PathStat) -> None:
+            await begin()
+
+        async def compare(reached: Reached) -> None:
+            layer = process_pb2.FileLayer(
+                image_lun=reached.image_lun, freeze=freeze and not reached.utility
+            )
+            task = process_pb2.FileTask(layer=layer)
+            await self._read(session, reached, task, begun, send)
+
+        await self._reach(session, exec_pb2.VOLUME_REACH_UNSPECIFIED, compare, image=True)
+
+    async def _reach(
+        self,
+        session: Session,
+        volumes: exec_pb2.VolumeReach,
+        work: Callable[[Reached], Coroutine[Any, Any, None]],
+        *,
+        image: bool = False,
+    ) -> None:
+        """Do work where the container's files are, for as long as they can be reached there."""
+        if session.running and not image:
+            await work(Reached(session.boot_id))
+            return
+        async with self._holder.held(session.container_id, volumes, image=image) as reach:
+            await until_first(work(reach.reached), reach.lost())
+
+    async def _read(
+        self,
+        session: Session,
+        reached: Reached,
+        task: process_pb2.FileTask,
+        begin: Begin,
+        send: Send,
+    ) -> None:
+        async with self._working(session, reached, task) as work:
             output = _Output(work)
             await output.description()
             await begin(output.stat)
             await output.rest(send)
 
-    async def put(self, session: Session, write: process_pb2.FileWrite, read: Read) -> None:
-        """Unpack a tar. Raises as the contract says."""
-        task = process_pb2.FileTask(write=write)
-        async with self._running(session, task) as work:
-
-            async def confirm() -> None:
-                """Nobody waits for it."""
-
-            await until_first(
-                _Output(work).rest(_drop), feed_all(work.process, read, confirm, tty=False)
-            )
-
     @asynccontextmanager
-    async def _running(
-        self, session: Session, task: process_pb2.FileTask
+    async def _working(
+        self, session: Session, reached: Reached, task: process_pb2.FileTask
     ) -> "AsyncIterator[_Work]":
         """Yield the work as it begins. However this ends, nothing of it is left."""
-        if not session.running:
-            raise not_running(session.container_id)
         busy = sum(process.transient for process in session.processes.values())
         if busy >= _MOST_AT_ONCE:
             raise ResourceExhausted(f"more than {_MOST_AT_ONCE} copies of one container at once")
-        process = session.prepare(session.boot_id, FILES + secrets.token_hex(32))
+        process = session.prepare(reached.boot_id, FILES + secrets.token_hex(32))
         queue = process.streams.subscribe(frozenset(Stream))
         spec = process_pb2.ProcessSpec(files=task, stdin=task.HasField("write"))
         command = tether_pb2.LaunchCommand(process_id=process.process_id, process=spec)
@@ -223,6 +316,14 @@ def described(line: bytes) -> interaction_pb2.PathStat:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Internal("the agent in the VM describes a path in a way that can't be") from error
+
+
+def changed(text: bytes) -> interaction_pb2.Change:
+    """Return what a tether says of one path. Raises Internal for what can't be."""
+    kind, path = _KINDS.get(text[:1]), text[1:]
+    if kind is None or not path.startswith(b"/") or len(path) > _LONGEST_CHANGE:
+        raise Internal("the agent in the VM tells of a change in a way that can't be")
+    return interaction_pb2.Change(kind=kind, path=path.decode("utf-8", "replace"))
 
 
 def refusal(text: bytes) -> VicError:

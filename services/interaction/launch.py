@@ -66,6 +66,18 @@ class Launcher:
             process = session.prepare(boot_id, process_id)
             return await self._run(session, process, command)
 
+    async def admit(self, session: Session, boot_id: str, seconds: float) -> None:
+        """Make a boot the present one that has no init process; return when its tether is there.
+
+        Raises Unavailable (TETHER_AWAY) when nothing was heard of it in time.
+        """
+        async with _answered(session, seconds):
+            if boot_id != session.boot_id:
+                await session.retire(session.boot_id)
+                session.adopt(boot_id)
+                await self._store.set_boot(session.container_id, boot_id)
+            await session.tether(boot_id)
+
     async def _run(
         self,
         session: Session,

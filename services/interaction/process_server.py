@@ -71,13 +71,11 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         self, request: process_pb2.LaunchRequest, context: Context
     ) -> process_pb2.LaunchResponse:
         """See the contract."""
-        remaining = context.time_remaining()
-        seconds = LAUNCH_SECONDS if remaining is None else max(remaining * 0.9, remaining - _MARGIN)
         launched = await self._launcher.launch(
             self._sessions.get(request.container_id),
             request.boot_id,
             _command(request),
-            seconds,
+            _seconds(context),
         )
         return process_pb2.LaunchResponse(
             pid=launched.pid,
@@ -107,6 +105,14 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         """See the contract."""
         await self._launcher.power_off(self._sessions.get(request.container_id))
         return process_pb2.PowerOffResponse()
+
+    async def Admit(
+        self, request: process_pb2.AdmitRequest, context: Context
+    ) -> process_pb2.AdmitResponse:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+        await self._launcher.admit(session, request.boot_id, _seconds(context))
+        return process_pb2.AdmitResponse()
 
     async def Retire(
         self, request: process_pb2.RetireRequest, context: Context
@@ -151,6 +157,12 @@ def _target(wish: process_pb2.SyslogTarget) -> SyslogTarget:
         raise InvalidArgument("no such facility or format of syslog")
     check_address(wish.address)
     return SyslogTarget(wish.address, wish.tag, wish.facility, _FORMATS[wish.format])
+
+
+def _seconds(context: Context) -> float:
+    """Return for how long a tether may be waited for."""
+    remaining = context.time_remaining()
+    return LAUNCH_SECONDS if remaining is None else max(remaining * 0.9, remaining - _MARGIN)
 
 
 def _command(request: process_pb2.LaunchRequest) -> tether_pb2.LaunchCommand:

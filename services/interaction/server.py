@@ -247,6 +247,32 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         getting = self._files.get(session, wanted, begin, send)
         await until_first(getting, self._closing.watch())
 
+    async def Changes(  # type: ignore[override] # writes the context
+        self, request: interaction_pb2.ChangesRequest, context: Context
+    ) -> None:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+
+        async def send(changes: list[interaction_pb2.Change]) -> None:
+            await context.write(interaction_pb2.ChangesResponse(changes=changes))
+
+        await until_first(self._files.changes(session, send), self._closing.watch())
+
+    async def GetLayer(  # type: ignore[override] # writes the context
+        self, request: interaction_pb2.GetLayerRequest, context: Context
+    ) -> None:
+        """See the contract."""
+        session = self._sessions.get(request.container_id)
+
+        async def begin() -> None:
+            await context.write(interaction_pb2.GetLayerResponse())
+
+        async def send(data: bytes) -> None:
+            await context.write(interaction_pb2.GetLayerResponse(data=data))
+
+        sending = self._files.layer(session, begin, send, freeze=request.freeze)
+        await until_first(sending, self._closing.watch())
+
     async def PutArchive(  # reads the context
         self, request_iterator: object, context: Context
     ) -> interaction_pb2.PutArchiveResponse:

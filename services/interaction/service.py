@@ -16,6 +16,7 @@ from portlayer.store import Store, open_store
 from services.interaction.events import EventJournal
 from services.interaction.execs import Execs
 from services.interaction.files import Files
+from services.interaction.holding import Holder
 from services.interaction.launch import Launcher
 from services.interaction.logstore import LogStore
 from services.interaction.process_server import ProcessServicer
@@ -50,6 +51,7 @@ class InteractionService:
         instance_id: str,
         store: Store,
         logs: LogStore,
+        holder: Holder,
         address: str = "",
     ) -> None:
         self._store = store
@@ -71,7 +73,7 @@ class InteractionService:
         launcher = Launcher(tables)
         execs = Execs(self.sessions, launcher, tables)
         clients = InteractionServicer(
-            self.sessions, execs, launcher, Files(launcher), self._closing
+            self.sessions, execs, launcher, Files(launcher, holder), self._closing
         )
         processes = ProcessServicer(self.sessions, launcher, self._journal, self._closing)
         tethers = TetherServicer(self.sessions, self._closing)
@@ -116,11 +118,15 @@ class InteractionService:
         instance_id: str,
         database: str,
         state_dir: Path,
+        holder: Holder,
         address: str = "",
     ) -> "InteractionService":
-        """Open the facet's state, as it was left. Raises what the database raises, OSError."""
+        """Open the facet's state, as it was left; ``holder`` is for files of what doesn't run.
+
+        Raises what the database raises, OSError.
+        """
         store = await open_store(database, MIGRATIONS)
-        service = cls(credentials, instance_id, store, LogStore(state_dir / LOGS), address)
+        service = cls(credentials, instance_id, store, LogStore(state_dir / LOGS), holder, address)
         await service.sessions.load()
         if service._replicas is not None:
             service.lost = await service._stack.enter_async_context(service._replicas.present())

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -217,17 +217,23 @@ class Endpoints:
                 found.setdefault(endpoint.network_id, []).append(endpoint)
         return found
 
-    async def bind(self, container_id: str) -> Reservation:
-        """Connect a container's taps to their networks. Idempotent.
+    async def bind(self, container_id: str, *, management_only: bool = False) -> list[Endpoint]:
+        """Connect a container's taps, or that of its management, to their networks. Idempotent.
 
-        Raises NotFound (ENDPOINT_NOT_FOUND), FailedPrecondition (TAP_MISSING); nothing is connected
-        then.
+        Returns whose taps these are. Raises NotFound (ENDPOINT_NOT_FOUND), FailedPrecondition
+        (TAP_MISSING); nothing is connected then.
         """
         async with self._turns.of(container_id):
             reservation = self.get(container_id)
-            await self._driver.attach(self.ports([reservation]))
-            self._networks.happenings.connected(reservation.endpoints)
-            return reservation
+            management = self._networks.management().id
+            endpoints = [
+                endpoint
+                for endpoint in reservation.endpoints
+                if not management_only or endpoint.network_id == management
+            ]
+            await self._driver.attach(self._ports(endpoints))
+            self._networks.happenings.connected(endpoints)
+            return endpoints
 
     async def unbind(self, container_id: str) -> None:
         """Disconnect a container's taps, which may be gone already. Idempotent."""
@@ -295,8 +301,11 @@ class Endpoints:
     def ports(self, reservations: Sequence[Reservation] | None = None) -> list[Port]:
         """Return what the platform has to provide for reservations, by default for all."""
         chosen = self._reservations.values() if reservations is None else reservations
+        return self._ports(e for reservation in chosen for e in reservation.endpoints)
+
+    def _ports(self, endpoints: Iterable[Endpoint]) -> list[Port]:
         found = []
-        for endpoint in (e for reservation in chosen for e in reservation.endpoints):
+        for endpoint in endpoints:
             network = self._networks.get(endpoint.network_id)
             if (
                 endpoint.port_name
@@ -306,7 +315,14 @@ class Endpoints:
             ):
                 level = None if network.external is None else network.external.level
                 found.append(
-                    Port(endpoint.port_name, network.ordinal, endpoint.mac, endpoint.ipv4, level)
+                    Port(
+                        endpoint.port_name,
+                        network.ordinal,
+                        endpoint.mac,
+                        endpoint.ipv4,
+                        level,
+                        endpoint.container_id,
+                    )
                 )
         return found
 

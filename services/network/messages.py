@@ -108,6 +108,7 @@ class Encoder:
             management=network.management,
             mac_address=endpoint.mac or "",
             tap_name=endpoint.port_name or "",
+            port_group=self._networks.port_group(network),
             aliases=endpoint.aliases,
             bound=self._endpoints.bound(endpoint),
             external=network.external is not None,

@@ -187,6 +187,10 @@ class Networks:
             masquerade=options.masquerade,
         )
 
+    def port_group(self, network: Network) -> str:
+        """Return the port group of a network's cards; empty where the platform has none."""
+        return "" if network.ordinal is None else self._driver.port_group(self.segment(network))
+
     def segments(self) -> list[Segment]:
         """Return what the platform has to provide for all networks."""
         return [

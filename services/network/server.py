@@ -132,9 +132,13 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
 
     async def Bind(self, request: pb.BindRequest, context: Context) -> pb.BindResponse:
         """Connect a container's taps."""
-        reservation = await self._endpoints.bind(_named(request.container_id))
+        endpoints = await self._endpoints.bind(
+            _named(request.container_id), management_only=request.management_only
+        )
+        connected = {endpoint.id for endpoint in endpoints}
+        reservation = self._endpoints.get(request.container_id)
         found = self._encode.reservation(reservation, self._resolvers())
-        return pb.BindResponse(endpoints=found)
+        return pb.BindResponse(endpoints=[e for e in found if e.id in connected])
 
     async def Unbind(self, request: pb.UnbindRequest, context: Context) -> pb.UnbindResponse:
         """Disconnect a container's taps."""

@@ -1,10 +1,12 @@
-"""`docker cp` with a running container: both ways, streams, links, refusals."""
+"""Files of containers: `docker cp`, `export`, `diff` and `commit`, while they run and while not."""
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,4 +91,67 @@ def test_files_go_in_and_out_of_a_running_container(
     )
     suite.ok("kill", "fixed")
     suite.ok("wait", "fixed")
-    suite.refused("cp", "fixed:/etc/passwd", str(tmp_path), code=1, message="not implemented")
+    suite.refused(
+        "cp",
+        f"{tmp_path}/passwd",
+        "fixed:/etc/",
+        code=1,
+        message="container rootfs is marked read-only",
+    )
+
+    # The processes are held while the layer is read, and go on.
+    suite.ok("commit", "files", "running:1")
+    changed = {"A /opt-new/link", "A /opt-new/sub/big", "C /tmp", "A /tmp/owned", "A /tmp/roots"}
+    assert changed < set(suite.ok("diff", "files").splitlines())
+    assert suite.ok("exec", "files", "echo", "goes on") == "goes on\n"
+    listed = suite.ok("run", "--rm", "running:1", "sha256sum", "/opt-new/sub/big")
+    assert listed.split()[0] == hashlib.sha256(content).hexdigest()
+
+
+def test_files_of_a_container_that_does_not_run(suite: Suite, image: str, tmp_path: Path) -> None:
+    program = (
+        "rm /etc/group; mkdir /made; echo from-put >> /put; mv /put /made; chmod 600 /made/put"
+    )
+    suite.ok("create", "--name", "idle", "-v", "idle-data:/data", image, "sh", "-c", program)
+    (tmp_path / "put").write_text("before it ever ran\n")
+    suite.ok("cp", f"{tmp_path}/put", "idle:/put")
+    suite.ok("cp", f"{tmp_path}/put", "idle:/data/in-volume")
+    # Nobody sees the VM that this takes, and a start has the disk at once.
+    assert suite.ok("ps", "-q") == ""
+    suite.ok("start", "-a", "idle")
+
+    assert set(suite.ok("diff", "idle").splitlines()) == {
+        *("C /etc", "D /etc/group", "A /made", "A /made/put", "A /data"),
+    }
+    wanted = "before it ever ran\nfrom-put\n"
+    with ThreadPoolExecutor(10) as pool:
+        copies = [
+            pool.submit(suite.ok, "cp", "idle:/made/put", f"{tmp_path}/copy{number}")
+            for number in range(10)
+        ]
+        for copy in copies:
+            copy.result()
+    assert {(tmp_path / f"copy{n}").read_text() for n in range(10)} == {wanted}
+    suite.ok("cp", "idle:/data/in-volume", f"{tmp_path}/volume")
+    assert (tmp_path / "volume").read_text() == "before it ever ran\n"
+    suite.refused(
+        *("cp", "idle:/etc/group", str(tmp_path)),
+        code=1,
+        message="Could not find the file /etc/group in container idle",
+    )
+    sent = subprocess.run(
+        ["docker", "export", "idle"], env=suite.environment, capture_output=True, check=True
+    )
+    with tarfile.open(fileobj=io.BytesIO(sent.stdout)) as tar:
+        names = set(tar.getnames())
+    assert {"made/put", "data", "etc/passwd"} <= names
+    assert not {"etc/group", "data/in-volume"} & names
+
+    command = 'CMD ["sh", "-c", "ls /etc/group; stat -c %a /made/put; cat /made/put"]'
+    made = suite.ok("commit", "-a", "me", "-m", "why", "-c", command, "idle", "idle:done").strip()
+    told = json.loads(suite.ok("image", "inspect", "idle:done"))[0]
+    assert (told["Id"], told["Author"], told["Comment"]) == (made, "me", "why")
+    assert suite.docker("run", "--rm", "idle:done").stdout == f"600\n{wanted}"
+    assert suite.ok("ps", "-aq", "--filter", "status=exited").split() != []
+    # Who removes a container doesn't wait for what held its files.
+    suite.ok("rm", "-v", "idle")

@@ -55,12 +55,25 @@ def process_request(spec: ProcessSpec) -> ProcessRequest:
 
 def _file_request(task: FileTask) -> FileRequest:
     name = task.WhichOneof("task") or ""
-    if name == "write":
-        write = task.write
-        return FileRequest(name, write.path, write.no_overwrite_dir_non_dir, write.owner)
-    if name == "read":
-        return FileRequest(name, task.read.path, export=task.read.export)
-    return FileRequest(name, task.stat.path)
+    match name:
+        case "write":
+            write = task.write
+            return FileRequest(
+                name,
+                write.path,
+                no_overwrite_dir_non_dir=write.no_overwrite_dir_non_dir,
+                owner=write.owner,
+                root_read_only=write.root_read_only,
+                sync=write.sync,
+            )
+        case "read":
+            return FileRequest(name, task.read.path, export=task.read.export)
+        case "changes":
+            return FileRequest(name, image_lun=task.changes.image_lun)
+        case "layer":
+            return FileRequest(name, image_lun=task.layer.image_lun, freeze=task.layer.freeze)
+        case _:
+            return FileRequest(name, task.stat.path)
 
 
 def sandbox_request(options: SandboxOptions) -> SandboxRequest:

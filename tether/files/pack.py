@@ -30,17 +30,10 @@ def pack(path: str, top: Description, out: IO[bytes], *, export: bool = False) -
     flat however large a file and however many there are. Raises FileError.
     """
     name = base(path)
-    with tarfile.open(
-        fileobj=out,
-        mode="w|",
-        format=tarfile.PAX_FORMAT,
-        encoding="utf-8",
-        errors="surrogateescape",
-        bufsize=_PIECE,
-    ) as tar:
+    with stream_tar(out) as tar:
         links: dict[tuple[int, int], str] = {}
         if not stat.S_ISDIR(top.mode):
-            _add(tar, path, name, links)
+            add(tar, path, name, links)
             return
         try:
             device = os.lstat(path).st_dev
@@ -54,9 +47,21 @@ def pack(path: str, top: Description, out: IO[bytes], *, export: bool = False) -
         name, top_path = ("", "") if name == "/" else (name, path)
         for below in _walk(top_path, enters):
             if not export:
-                _add(tar, top_path + below or "/", name + below or "/", links)
+                add(tar, top_path + below or "/", name + below or "/", links)
             elif below:
-                _add(tar, top_path + below, below[1:], links, device)
+                add(tar, top_path + below, below[1:], links, device)
+
+
+def stream_tar(out: IO[bytes]) -> tarfile.TarFile:
+    """Begin a tar that is never looked back at."""
+    return tarfile.open(
+        fileobj=out,
+        mode="w|",
+        format=tarfile.PAX_FORMAT,
+        encoding="utf-8",
+        errors="surrogateescape",
+        bufsize=_PIECE,
+    )
 
 
 def _walk(top: str, enters: Callable[[os.stat_result], bool]) -> Iterator[str]:
@@ -82,14 +87,17 @@ def _walk(top: str, enters: Callable[[os.stat_result], bool]) -> Iterator[str]:
                 waiting.append(path)
 
 
-def _add(
+def add(
     tar: tarfile.TarFile,
     path: str,
     name: str,
     links: dict[tuple[int, int], str],
     device: int | None = None,
 ) -> None:
-    """Add one path; without content where it isn't on the device, if one is given."""
+    """Add one path; without content where it isn't on the device, if one is given.
+
+    ``links`` knows the first name of each file that has several. Raises FileError.
+    """
     try:
         status = os.lstat(path)
         member = _member(path, name, status)

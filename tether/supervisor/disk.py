@@ -12,6 +12,8 @@ from tether.supervisor.boot import RUN
 from tether.supervisor.syscalls import BLKFLSBUF, MS_RDONLY, MS_REMOUNT, mount
 
 _FILES = RUN / "files"
+DISK_POINT = RUN / "disk"
+"""Where the supervisor itself has the container's disk, with nothing mounted over it."""
 _HOSTS = (
     "127.0.0.1\tlocalhost\n"
     "::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -26,7 +28,7 @@ MACHINE_ID = "/etc/machine-id"
 class ContainerDisk:
     """The file system on the container's disk; the supervisor keeps a mount of it to flush it."""
 
-    def __init__(self, mount_point: Path = RUN / "disk") -> None:
+    def __init__(self, mount_point: Path = DISK_POINT) -> None:
         """Make the place that it is mounted on."""
         self.mount_point = mount_point
         mount_point.mkdir(exist_ok=True)

@@ -15,11 +15,13 @@ from typing import Any, NoReturn
 from tether.files.task import carry_out
 from tether.link import Link, LinkClosedError, pair
 from tether.supervisor import syscalls
-from tether.supervisor.boot import WORKLOAD_CGROUP
+from tether.supervisor.boot import WORKLOAD_CGROUP, log
+from tether.supervisor.comparison import enter_comparison
 from tether.supervisor.failures import LaunchFailure
+from tether.supervisor.freezer import Freezer
 from tether.supervisor.launch import become
 from tether.supervisor.loop import Loop
-from tether.supervisor.request import ProcessRequest, SandboxRequest
+from tether.supervisor.request import FileRequest, ProcessRequest, SandboxRequest
 from tether.supervisor.sandbox import wait_as_init
 
 _OWN_PID_NAMESPACE = "/proc/self/ns/pid"
@@ -96,6 +98,7 @@ class ProcessTable:
         self._on_change = on_change
         self._processes: dict[str, Process] = {}
         self._by_pid: dict[int, Process] = {}
+        self._freezer = Freezer(WORKLOAD_CGROUP)
         loop.on_child(self.reap)
 
     def all(self) -> list[Process]:
@@ -120,6 +123,8 @@ class ProcessTable:
                 report, pid = self._sandbox.link, self._sandbox.pid
                 report.send(launch_order(request, sandbox), theirs)
             else:
+                if request.files is not None and request.files.freeze:
+                    self._hold(process_id)
                 report, pid = self._fork(request, theirs)
         finally:
             for descriptor in theirs:
@@ -164,10 +169,12 @@ class ProcessTable:
             if request.files is not None:
                 # Not in the workload's cgroup, whose limits are the workload's to use.
                 os.setsid()
-                syscalls.setns(sandbox, syscalls.CLONE_NEWNS)
                 for number, descriptor in enumerate(streams):
                     os.dup2(descriptor, number)
-                carry_out(request.files)
+                # It runs from here on.
+                theirs.close()
+                task = request.files
+                carry_out(task, lambda: self._go_to_files(task))
             (WORKLOAD_CGROUP / "cgroup.procs").write_text("0")
             os.setsid()
             syscalls.setns(
@@ -183,6 +190,22 @@ class ProcessTable:
         pid = _fork_in_pid_namespace(sandbox, child)
         theirs.close()
         return report, pid
+
+    def _hold(self, process_id: str) -> None:
+        """Hold the workload for a process, which waits for that and says where it is in vain."""
+        try:
+            self._freezer.hold(process_id)
+        except OSError as error:
+            log(f"the workload can't be held: {error}")
+
+    def _go_to_files(self, task: FileRequest) -> None:
+        """Have in sight what work on files is about; called by the process that does it."""
+        if not task.compares:
+            syscalls.setns(self._sandbox.pidfd, syscalls.CLONE_NEWNS)
+            return
+        if task.freeze:
+            self._freezer.wait()
+        enter_comparison(task.image_lun)
 
     def _read_report(self, process: Process) -> None:
         """Take in what a process that is about to be executed says; its silent end is success."""
@@ -220,6 +243,7 @@ class ProcessTable:
             if process is None:
                 self.on_stranger(pid, status)
                 continue
+            self._freezer.release(process.process_id)
             if process.state is State.LAUNCHING:
                 self._read_report(process)
             if process.state is State.RUNNING:

@@ -8,13 +8,22 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FileRequest:
-    """vic.tether.v1.FileTask, whichever it is: "stat", "read" or "write"."""
+    """vic.tether.v1.FileTask, whichever ``task`` names."""
 
     task: str
-    path: str
+    path: str = "/"
     no_overwrite_dir_non_dir: bool = False
     owner: str = ""
     export: bool = False
+    root_read_only: bool = False
+    sync: bool = False
+    image_lun: int = 0
+    freeze: bool = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether it looks at the bare disk and its image's, rather than into the container."""
+        return self.task in ("changes", "layer")
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,7 @@
-"""The disks of volumes: found, mounted for the container, and brought to rest at the end.
-
-The host plugs them in while the machine stands still and tells of none: their controller's LUNs are
-asked for one by one.
-"""
+"""The disks of volumes: found, mounted for the container, and brought to rest at the end."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import struct
@@ -17,14 +12,8 @@ from tether.supervisor import syscalls
 from tether.supervisor.boot import RUN, log
 from tether.supervisor.copyup import COPY_UP_MARK, clear, is_marked
 from tether.supervisor.failures import sentence
+from tether.supervisor.luns import find_disks
 from tether.supervisor.syscalls import MS_RDONLY, MS_REMOUNT, mount
-from tether.supervisor.uevents import DeviceEvents
-
-_HOSTS = Path("/sys/class/scsi_host")
-_DEVICES = Path("/sys/class/scsi_device")
-_DRIVER = "virtio_scsi"
-# The kernel asks a disk some twenty things first, on a host that may be busy with others.
-_DISK_SECONDS = 60.0
 
 _BLKGETSIZE64 = 0x80081272
 _EXT4_IOC_RESIZE_FS = 0x40086610
@@ -47,7 +36,7 @@ class Volumes:
         if not disks:
             return
         self._directory.mkdir(exist_ok=True)
-        devices = _find(len(disks))
+        devices = find_disks(range(len(disks)))
         for lun, (disk, device) in enumerate(zip(disks, devices, strict=True)):
             point = self._directory / str(lun)
             point.mkdir(exist_ok=True)
@@ -86,48 +75,6 @@ class Volumes:
         while self._writable:
             mount("none", self._writable[-1], flags=MS_REMOUNT | MS_RDONLY)
             self._writable.pop()
-
-
-def _find(count: int) -> list[str]:
-    """Ask the controller for its disks, and return their device nodes."""
-    host = next(
-        (path for path in _HOSTS.iterdir() if (path / "proc_name").read_text().strip() == _DRIVER),
-        None,
-    )
-    if host is None:
-        raise ConfigError("disks: the machine has no controller for volumes")
-    events = DeviceEvents()
-    try:
-        found = []
-        for lun in range(count):
-            (host / "scan").write_text(f"0 0 {lun}")
-        for lun in range(count):
-            place = _DEVICES / f"{host.name.removeprefix('host')}:0:0:{lun}" / "device" / "block"
-            device = events.until(lambda place=place: _node(place), _DISK_SECONDS)  # type: ignore[misc]
-            if device is None:
-                raise ConfigError(f"disks: the machine has no disk {lun}")
-            found.append(device)
-        return found
-    finally:
-        events.close()
-
-
-def _node(place: Path) -> str | None:
-    """The node of the block device in a place of /sys, once it can be opened."""
-    try:
-        names = os.listdir(place)
-    except FileNotFoundError:
-        return None
-    for name in names:
-        try:
-            os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC))
-        except OSError as error:
-            # The node is there before the device behind it is.
-            if error.errno not in (errno.ENOENT, errno.ENXIO):
-                raise
-            return None
-        return f"/dev/{name}"
-    return None
 
 
 def _grow(device: str, point: str) -> None:

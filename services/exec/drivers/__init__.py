@@ -197,6 +197,18 @@ class CanChooseKernel(Protocol):
 
 
 @runtime_checkable
+class CanShowImage(Protocol):
+    """A hypervisor that can give a VM the disk of its container's image beside its own."""
+
+    async def show_image(self, container_id: str, boot_id: str, chain_length: int) -> int:
+        """Plug it in, read-only, and return its logical unit. Idempotent. Raises Unavailable.
+
+        ``chain_length`` counts the disks of the container's chain, its own included. The guest is
+        told nothing: who is to use it asks the controller of volumes for it.
+        """
+
+
+@runtime_checkable
 class CanPause(Protocol):
     """A hypervisor that can hold a VM's CPUs."""
 

@@ -107,8 +107,13 @@ class Holding:
             if remove_anonymous:
                 await self._remove_unused({one.name for one in use.volumes if one.anonymous})
 
-    async def attach(self, container_id: str, boot_id: str) -> list[AttachedDisk]:
-        """Give a run of a container's VM its volumes. Raises VolumeNotFound, VolumeAttached."""
+    async def attach(
+        self, container_id: str, boot_id: str, *, read_only: bool = False
+    ) -> list[AttachedDisk]:
+        """Give a run of a container's VM its volumes; ``read_only`` whatever the container may.
+
+        Raises VolumeNotFound, VolumeAttached.
+        """
         async with self._turn(container_id):
             use = self._uses.get(container_id)
             if use is None:
@@ -124,7 +129,7 @@ class Holding:
                     await turns.enter_async_context(self._volumes.turn(name))
                 volumes = [self._existing(name) for name in names]
                 if former is None:
-                    await self._begin(use, boot_id, volumes)
+                    await self._begin(use, boot_id, volumes, read_only=read_only)
             attachment = self._uses.attachment(container_id)
             assert attachment is not None
             return [
@@ -137,8 +142,13 @@ class Holding:
             raise VolumeNotFound(f"the disk of volume {name} is gone", volume=name)
         return volume
 
-    async def _begin(self, use: ContainerUse, boot_id: str, volumes: Sequence[Volume]) -> None:
-        writable = {volume.record.name: await self._must_write(use, volume) for volume in volumes}
+    async def _begin(
+        self, use: ContainerUse, boot_id: str, volumes: Sequence[Volume], *, read_only: bool
+    ) -> None:
+        writable = {
+            volume.record.name: await self._must_write(use, volume, read_only=read_only)
+            for volume in volumes
+        }
         # From here to the record in memory nothing else runs.
         for name, writes in writable.items():
             self._check_free(name, writes)
@@ -164,14 +174,14 @@ class Holding:
                 },
             )
 
-    async def _must_write(self, use: ContainerUse, volume: Volume) -> bool:
+    async def _must_write(self, use: ContainerUse, volume: Volume, *, read_only: bool) -> bool:
         """Tell whether a VM has to be able to write a volume, also where its container may not.
 
         One that only reads it must find it at rest; a journal isn't replayed on a disk that can't
         be written. And a volume that was never written gets the image's files first.
         """
         uses = [one for one in use.volumes if one.name == volume.record.name]
-        if not all(one.read_only for one in uses):
+        if not read_only and not all(one.read_only for one in uses):
             return True
         if not volume.record.written and not all(one.no_copy for one in uses):
             return True

@@ -90,7 +90,9 @@ class VolumeServicer(volume_pb2_grpc.VolumeServiceServicer):
 
     async def Attach(self, request: pb.AttachRequest, context: Context) -> pb.AttachResponse:
         """See the contract."""
-        disks = await self._holding.attach(request.container_id, request.boot_id)
+        disks = await self._holding.attach(
+            request.container_id, request.boot_id, read_only=request.read_only
+        )
         return pb.AttachResponse(disks=[messages.attached_disk(disk) for disk in disks])
 
     async def Detach(self, request: pb.DetachRequest, context: Context) -> pb.DetachResponse:

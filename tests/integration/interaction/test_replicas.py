@@ -50,6 +50,7 @@ class Replica(Suite):
             INSTANCE,
             self._database,
             self.directory,
+            self.holder,
             self.address,
         )
         await self.service.serve_clients([self.address])

@@ -51,6 +51,7 @@ from services.exec.reports import Reports
 from services.exec.restarting import Restarts
 from services.exec.startmode import StartMode, StartModes
 from services.exec.store import MIGRATIONS, Containers
+from services.exec.tether_place import TetherPlace
 from services.exec.vch import Vch
 from tests.databases import place_database
 
@@ -69,6 +70,8 @@ class FakeVolumes:
     attached: dict[str, str] = field(default_factory=dict)
     released: list[tuple[str, bool]] = field(default_factory=list)
     failing: dict[str, VicError] = field(default_factory=dict)
+    # Whether the last attachment was only to read.
+    read_only: bool = False
 
     def _fail(self, call: str) -> None:
         if call in self.failing:
@@ -87,6 +90,7 @@ class FakeVolumes:
     async def Attach(self, request: volume_pb2.AttachRequest) -> volume_pb2.AttachResponse:
         self._fail("Attach")
         self.attached[request.container_id] = request.boot_id
+        self.read_only = request.read_only
         names = {use.name for use in self.reserved[request.container_id]}
         disks = [volume_pb2.AttachedDisk(volume_name=name) for name in sorted(names)]
         return volume_pb2.AttachResponse(disks=disks)
@@ -261,7 +265,8 @@ class FakeFacets:
 
     async def Bind(self, request: network_pb2.BindRequest) -> network_pb2.BindResponse:
         self._fail("Bind")
-        self.bound.add(request.container_id)
+        if not request.management_only:
+            self.bound.add(request.container_id)
         return network_pb2.BindResponse(endpoints=self.reservations[request.container_id])
 
     async def Unbind(self, request: network_pb2.UnbindRequest) -> None:
@@ -320,6 +325,10 @@ class FakeFacets:
             pid=1, started_at=started, kernel_release=self.kernel_release
         )
 
+    async def Admit(self, request: process_pb2.AdmitRequest, **_: Any) -> None:
+        self._fail("Admit")
+        self.boots[request.container_id] = request.boot_id
+
     async def Signal(self, request: process_pb2.SignalRequest) -> None:
         self._fail("Signal")
         self.signals.append((request.container_id, request.signal))
@@ -366,6 +375,8 @@ class FakeHypervisor:
     settlements: list[str] = field(default_factory=list)
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
+    # What VMs were made of, by boot.
+    specs: dict[str, MachineSpec] = field(default_factory=dict)
     exits_to: "Exits | None" = None
     telling: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -388,6 +399,7 @@ class FakeHypervisor:
         if machine.container_id in self.machines:
             raise AlreadyExists("it runs", Reason.MACHINE_EXISTS)
         self.launched.add(machine.boot_id)
+        self.specs[machine.boot_id] = machine
         self.machines[machine.container_id] = machine.boot_id
         self.kinds.append(machine.cold)
         self.booted.append(machine.kernel)
@@ -457,6 +469,12 @@ class FakeHypervisor:
         self.interfaces[container_id] = {
             around.names[e.id]: e.network_name for e in around.endpoints if not e.management
         }
+
+    async def show_image(self, container_id: str, boot_id: str, chain_length: int) -> int:
+        self._fail("show_image")
+        assert self.machines[container_id] == boot_id
+        assert chain_length == 2
+        return 255
 
     async def pause(self, container_id: str) -> None:
         self._fail("pause")
@@ -538,11 +556,12 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     creator = Creator(containers, admission, events, turns, stubs, hypervisor, kernels, log_drivers)
     parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits, kernels)
     modes = StartModes(facts, hypervisor, StartMode())
-    lifecycle = Lifecycle(parts, admission, modes, "interaction.test.vic")
+    tethers = TetherPlace(stubs, "interaction.test.vic")
+    lifecycle = Lifecycle(parts, admission, modes, tethers, store.neighbours)
     vch = Vch(
         "0" * 8, "1", containers, admission, lifecycle, hypervisor, modes, kernels, log_drivers
     )
-    reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits)
+    reconciler = Reconciler(containers, turns, stubs, hypervisor, creator, exits, lifecycle.holding)
     restarts = Restarts(containers, facts, lifecycle, exits)
     reports = Reports(containers, events)
     return Facet(
@@ -574,6 +593,7 @@ async def facet(tmp_path: Path) -> AsyncIterator[Facet]:
     store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/exec.db", MIGRATIONS)
     facet = wire(store, FakeFacets(), FakeHypervisor())
     yield facet
+    await facet.lifecycle.holding.close()
     while facet.hypervisor.telling:
         await asyncio.wait(facet.hypervisor.telling)
     await facet.exits.drain()

@@ -23,6 +23,7 @@ from portlayer.errors import (
     NotFound,
     Reason,
     Unavailable,
+    VicError,
 )
 from tests.unit.gateway.fake_execs import FakeExecs
 from tests.unit.gateway.fake_images import FakeImages
@@ -378,6 +379,27 @@ class FakeInteraction(FakeExecs):
         self.samples: list[dict[str, Any] | None] = []
         """What Stats tells, in order; None where nothing runs."""
         self.ps_args: list[str] = []
+        self.changes: list[interaction_pb2.Change] = []
+        self.layers: list[interaction_pb2.GetLayerRequest] = []
+        self.layer: list[bytes | VicError] = [b"the ", b"layer"]
+        """What GetLayer sends, or fails with."""
+
+    async def Changes(
+        self, request: interaction_pb2.ChangesRequest, context: Any
+    ) -> AsyncIterator[interaction_pb2.ChangesResponse]:
+        for change in self.changes:
+            yield interaction_pb2.ChangesResponse(changes=[change])
+
+    async def GetLayer(
+        self, request: interaction_pb2.GetLayerRequest, context: Any
+    ) -> AsyncIterator[interaction_pb2.GetLayerResponse]:
+        self.layers.append(request)
+        if not isinstance(self.layer[0], VicError):
+            yield interaction_pb2.GetLayerResponse()
+        for piece in self.layer:
+            if isinstance(piece, VicError):
+                raise piece
+            yield interaction_pb2.GetLayerResponse(data=piece)
 
     async def Stats(
         self, request: interaction_pb2.StatsRequest, context: Any

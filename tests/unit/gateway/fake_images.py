@@ -162,6 +162,12 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
         yield image_pb2.ImportResponse(progress=progress)
         yield image_pb2.ImportResponse(image_id="sha256:1")
 
+    async def Commit(
+        self, request: AsyncIterator[image_pb2.CommitRequest], context: Any
+    ) -> image_pb2.CommitResponse:
+        self.uploads.append([message async for message in request])
+        return image_pb2.CommitResponse(image_id="sha256:made")
+
     async def Load(
         self, request: AsyncIterator[image_pb2.LoadRequest], context: Any
     ) -> AsyncIterator[image_pb2.LoadResponse]:

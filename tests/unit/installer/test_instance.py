@@ -150,4 +150,8 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
         "closed_ports",
         "volume_directories",
         "stores",
+        "driver",
+        "name",
+        "limits",
+        "vsphere",
     }

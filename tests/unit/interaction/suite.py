@@ -19,9 +19,12 @@ from vic.tether.v1 import process_pb2 as tether_process_pb2
 from vic.tether.v1 import tether_pb2, tether_pb2_grpc
 
 from portlayer.client import open_channel
+from portlayer.errors import VicError
 from portlayer.identity import Credentials, Role
+from services.interaction.holding import Reach, Reached
 from services.interaction.launch import Launcher
 from services.interaction.service import InteractionService
+from services.interaction.sessions import not_running
 from services.interaction.store import MIGRATIONS
 from tests.databases import place_database
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
@@ -53,6 +56,39 @@ def give_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Launcher, "launch", impatient)
 
 
+class FakeHolder:
+    """exec, as far as files are concerned: what it would answer is put here."""
+
+    def __init__(self) -> None:
+        self.reached: Reached | None = None
+        self.asked: list[tuple[str, int, bool]] = []
+        self.holds = 0
+        self.error: VicError = not_running(CONTAINER)
+        self.taken = asyncio.Event()
+
+    @asynccontextmanager
+    async def held(self, container_id: str, volumes: Any, *, image: bool) -> AsyncIterator[Reach]:
+        """Keep files within reach meanwhile."""
+        self.asked.append((container_id, volumes, image))
+        if self.reached is None:
+            raise self.error
+        self.holds += 1
+        try:
+            yield _FakeReach(self, self.reached)
+        finally:
+            self.holds -= 1
+
+
+@dataclass(frozen=True)
+class _FakeReach:
+    holder: FakeHolder
+    reached: Reached
+
+    async def lost(self) -> None:
+        await self.holder.taken.wait()
+        raise self.holder.error
+
+
 class Suite:
     """The service under test, which can be restarted, and what calls it."""
 
@@ -63,6 +99,7 @@ class Suite:
         self._channels: list[grpc.aio.Channel] = []
         self._stubs: dict[Role, Any] = {}
         self.service: InteractionService | None = None
+        self.holder = FakeHolder()
 
     @property
     def address(self) -> str:
@@ -89,6 +126,7 @@ class Suite:
             INSTANCE,
             f"sqlite+aiosqlite:///{self.directory}/interaction.db",
             self.directory,
+            self.holder,
         )
         await self.service.serve_clients([self.address])
         await self.service.serve_tethers([self.tether_address])

@@ -12,7 +12,6 @@ from portlayer.errors import (
     AlreadyExists,
     FailedPrecondition,
     NotFound,
-    NotImplementedYet,
     Reason,
     VicError,
     domain_errors,
@@ -286,13 +285,6 @@ async def test_resize_goes_to_a_terminal_only(suite: Suite) -> None:
         with pytest.raises(FailedPrecondition) as caught:
             await suite.interaction().Resize(request)
         assert caught.value.reason is Reason.NOT_RUNNING
-
-
-async def test_what_is_not_there_yet_is_named(suite: Suite) -> None:
-    await suite.register()
-    request = interaction_pb2.ChangesRequest(container_id=CONTAINER)
-    with pytest.raises(NotImplementedYet, match="InteractionService/Changes"):
-        await suite.interaction().Changes(request)
 
 
 async def test_execs_that_have_not_ended_are_listed(suite: Suite) -> None:

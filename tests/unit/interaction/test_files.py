@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
-from vic.interaction.v1 import interaction_pb2
+from vic.exec.v1 import exec_pb2
+from vic.interaction.v1 import interaction_pb2, process_pb2
 
 from portlayer.errors import (
     FailedPrecondition,
@@ -18,7 +21,10 @@ from portlayer.errors import (
     VicError,
     domain_errors,
 )
-from tests.unit.interaction.suite import CONTAINER, ERR, FakeStdio, FakeTether, Suite, soon
+from services.interaction.files import Files
+from services.interaction.holding import Reached
+from services.interaction.launch import Launcher
+from tests.unit.interaction.suite import BOOT, CONTAINER, ERR, FakeStdio, FakeTether, Suite, soon
 
 STAT = {"name": "passwd", "size": 7, "mode": 0o100644, "mtime_ns": 5, "link_target": ""}
 
@@ -180,3 +186,138 @@ async def test_nothing_is_asked_of_a_container_that_does_not_run(suite: Suite) -
     with pytest.raises(FailedPrecondition) as refusal:
         await soon(stat(suite, "/x"))
     assert refusal.value.reason is Reason.NOT_RUNNING
+
+
+UTILITY = "utility-1"
+
+
+@asynccontextmanager
+async def admitted(suite: Suite, **reached: Any) -> AsyncIterator[FakeTether]:
+    """Yield the tether of a utility VM, which exec gives to whoever asks."""
+    await suite.register()
+    tether = suite.tether()
+    await tether.connect(UTILITY)
+    request = process_pb2.AdmitRequest(container_id=CONTAINER, boot_id=UTILITY)
+    await suite.processes().Admit(request)
+    suite.holder.reached = Reached(boot_id=UTILITY, utility=True, **reached)
+    yield tether
+
+
+async def test_files_of_what_does_not_run_are_reached_where_exec_says(suite: Suite) -> None:
+    async with admitted(suite) as tether:
+        asking = stat(suite, "/x")
+        launch = await tether.take_launch()
+        assert suite.holder.holds == 1
+        stdio = await tether.stdio(launch.process_id, boot_id=UTILITY)
+        await stdio.send(line(**STAT))
+        await done(tether, launch.process_id, stdio)
+        assert (await soon(asking)).stat.name == "passwd"
+        assert suite.holder.asked == [(CONTAINER, exec_pb2.VOLUME_REACH_READ, False)]
+        assert suite.holder.holds == 0
+        # To everybody else the container is as stopped as before.
+        with pytest.raises(FailedPrecondition) as refused:
+            await suite.interaction().Top(interaction_pb2.TopRequest(container_id=CONTAINER))
+        assert refused.value.reason is Reason.NOT_RUNNING
+
+
+async def test_what_is_written_there_is_on_the_disk_before_it_is_confirmed(suite: Suite) -> None:
+    async with admitted(suite, root_read_only=True) as tether:
+        call: Any = suite.interaction().PutArchive()
+        start = interaction_pb2.PutArchiveStart(container_id=CONTAINER, path="/in")
+        await call.write(interaction_pb2.PutArchiveRequest(start=start))
+        write = (await tether.take_launch()).process.files.write
+        assert (write.sync, write.root_read_only) == (True, True)
+        assert suite.holder.asked[0][1] == exec_pb2.VOLUME_REACH_WRITE
+        call.cancel()
+
+
+async def test_work_ends_when_exec_takes_the_files_back(suite: Suite) -> None:
+    async with admitted(suite) as tether:
+        asking = stat(suite, "/x")
+        process_id = (await tether.take_launch()).process_id
+        suite.holder.error = FailedPrecondition("taken", Reason.FILES_TAKEN)
+        suite.holder.taken.set()
+        with pytest.raises(FailedPrecondition) as refused:
+            await soon(asking)
+        assert refused.value.reason is Reason.FILES_TAKEN
+        command = await tether.command()
+        assert (command.signal.process_id, command.signal.signal) == (process_id, 9)
+
+
+async def test_a_start_takes_the_place_of_a_utility_vm(suite: Suite) -> None:
+    async with admitted(suite):
+        tether = suite.tether()
+        await tether.connect()
+        await asyncio.gather(suite.launch(), tether.take_launch())
+        with pytest.raises(FailedPrecondition):
+            await soon(stat_of(suite, Reached(boot_id=UTILITY, utility=True)))
+
+
+def stat_of(suite: Suite, reached: Reached) -> Any:
+    """Work on files where they were reached a moment ago."""
+    assert suite.service is not None
+    session = suite.service.sessions.get(CONTAINER)
+    files = Files(Launcher(None), suite.holder)  # type: ignore[arg-type]
+    suite.holder.reached = reached
+    return files.changes(session, _nobody)
+
+
+async def _nobody(changes: list[interaction_pb2.Change]) -> None:
+    raise AssertionError(changes)
+
+
+async def test_changes_of_a_container_that_runs_need_its_images_disk(suite: Suite) -> None:
+    async with suite.running() as tether:
+        suite.holder.reached = Reached(boot_id=BOOT, image_lun=255)
+        call: Any = suite.interaction().Changes(
+            interaction_pb2.ChangesRequest(container_id=CONTAINER)
+        )
+        launch = await tether.take_launch()
+        assert launch.process.files.changes.image_lun == 255
+        assert suite.holder.asked == [(CONTAINER, exec_pb2.VOLUME_REACH_UNSPECIFIED, True)]
+        stdio = await tether.stdio(launch.process_id)
+        told = b"C/etc\0A/etc/odd-\xff\0D/etc/gone\0"
+        await stdio.send(line(**STAT) + told[:9])
+        await stdio.send(told[9:])
+        await done(tether, launch.process_id, stdio)
+        changes = []
+        while (answer := await soon(call.read())) is not grpc.aio.EOF:
+            changes += [(change.kind, change.path) for change in answer.changes]
+        assert changes == [
+            (interaction_pb2.CHANGE_KIND_MODIFIED, "/etc"),
+            (interaction_pb2.CHANGE_KIND_ADDED, "/etc/odd-\ufffd"),
+            (interaction_pb2.CHANGE_KIND_DELETED, "/etc/gone"),
+        ]
+
+
+@pytest.mark.parametrize("said", [b"X/etc\0", b"Cetc\0", b"\0", b"C/" + b"x" * 100_000])
+async def test_changes_that_cant_be_are_refused(suite: Suite, said: bytes) -> None:
+    async with suite.running() as tether:
+        suite.holder.reached = Reached(boot_id=BOOT, image_lun=255)
+        call: Any = suite.interaction().Changes(
+            interaction_pb2.ChangesRequest(container_id=CONTAINER)
+        )
+        launch = await tether.take_launch()
+        stdio = await tether.stdio(launch.process_id)
+        await stdio.send(line(**STAT) + said)
+        with pytest.raises(Internal), domain_errors():
+            await soon(call.read())
+
+
+@pytest.mark.parametrize(("freeze", "runs"), [(True, True), (False, True), (True, False)])
+async def test_a_layer_holds_the_workload_where_there_is_one(
+    suite: Suite, freeze: bool, runs: bool
+) -> None:
+    async with suite.running() as tether:
+        suite.holder.reached = Reached(boot_id=BOOT, utility=not runs, image_lun=255)
+        request = interaction_pb2.GetLayerRequest(container_id=CONTAINER, freeze=freeze)
+        call: Any = suite.interaction().GetLayer(request)
+        launch = await tether.take_launch()
+        assert launch.process.files.layer.freeze == (freeze and runs)
+        stdio = await tether.stdio(launch.process_id)
+        await stdio.send(line(**STAT))
+        assert (await soon(call.read())).data == b""
+        await stdio.send(b"a tar")
+        assert (await soon(call.read())).data == b"a tar"
+        await done(tether, launch.process_id, stdio)
+        assert await soon(call.read()) is grpc.aio.EOF

@@ -157,6 +157,15 @@ async def test_bind_connects_and_unbind_disconnects_as_often_as_asked(facet: Fac
     assert facet.endpoints.get("c1") == reservation
 
 
+async def test_a_vm_for_files_is_on_the_management_network_alone(facet: Facet) -> None:
+    reservation = await facet.endpoints.reserve("c1", "", "", BRIDGE)
+    bound = await facet.endpoints.bind("c1", management_only=True)
+    assert [e.network_id for e in bound] == [facet.networks.management().id]
+    assert sum(facet.endpoints.bound(endpoint) for endpoint in reservation.endpoints) == 1
+    await facet.endpoints.bind("c1")
+    assert all(facet.endpoints.bound(endpoint) for endpoint in reservation.endpoints)
+
+
 async def test_bind_needs_a_reservation_and_the_taps(facet: Facet) -> None:
     with pytest.raises(NotFound) as unknown:
         await facet.endpoints.bind("c1")

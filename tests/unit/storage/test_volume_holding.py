@@ -107,6 +107,18 @@ async def test_a_reader_of_a_fresh_volume_may_write_what_the_image_gives(facet: 
     assert await writable(facet, B) == [False]
 
 
+async def test_who_only_wants_to_read_does_though_its_container_may_write(facet: Facet) -> None:
+    await used(facet, A, read_only=False)
+    # Its image's files first.
+    disks = await facet.holding.attach(A, "first", read_only=True)
+    assert [disk.writable for disk in disks] == [True]
+    await facet.holding.detach(A, "first")
+    disks = await facet.holding.attach(A, "second", read_only=True)
+    assert [disk.writable for disk in disks] == [False]
+    await used(facet, B, read_only=True)
+    assert await writable(facet, B) == [False]
+
+
 async def test_the_next_boot_takes_the_place_of_the_one_before(facet: Facet) -> None:
     await used(facet, A, read_only=False)
     await writable(facet, A, "first")

@@ -49,6 +49,12 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_KIND_TOP: _ClassVar[EventKind]
     EVENT_KIND_ARCHIVE_PATH: _ClassVar[EventKind]
     EVENT_KIND_EXTRACT_TO_DIR: _ClassVar[EventKind]
+
+class VolumeReach(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VOLUME_REACH_UNSPECIFIED: _ClassVar[VolumeReach]
+    VOLUME_REACH_READ: _ClassVar[VolumeReach]
+    VOLUME_REACH_WRITE: _ClassVar[VolumeReach]
 WAIT_CONDITION_UNSPECIFIED: WaitCondition
 WAIT_CONDITION_NOT_RUNNING: WaitCondition
 WAIT_CONDITION_NEXT_EXIT: WaitCondition
@@ -81,6 +87,9 @@ EVENT_KIND_RESIZE: EventKind
 EVENT_KIND_TOP: EventKind
 EVENT_KIND_ARCHIVE_PATH: EventKind
 EVENT_KIND_EXTRACT_TO_DIR: EventKind
+VOLUME_REACH_UNSPECIFIED: VolumeReach
+VOLUME_REACH_READ: VolumeReach
+VOLUME_REACH_WRITE: VolumeReach
 
 class InfoRequest(_message.Message):
     __slots__ = ()
@@ -549,3 +558,25 @@ class WatchEventsStarted(_message.Message):
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     def __init__(self, sequence: _Optional[int] = ...) -> None: ...
+
+class HoldFilesRequest(_message.Message):
+    __slots__ = ("container_id", "volumes", "image")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    volumes: VolumeReach
+    image: bool
+    def __init__(self, container_id: _Optional[str] = ..., volumes: _Optional[_Union[VolumeReach, str]] = ..., image: _Optional[bool] = ...) -> None: ...
+
+class HoldFilesResponse(_message.Message):
+    __slots__ = ("boot_id", "utility", "root_read_only", "image_lun")
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    UTILITY_FIELD_NUMBER: _ClassVar[int]
+    ROOT_READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_LUN_FIELD_NUMBER: _ClassVar[int]
+    boot_id: str
+    utility: bool
+    root_read_only: bool
+    image_lun: int
+    def __init__(self, boot_id: _Optional[str] = ..., utility: _Optional[bool] = ..., root_read_only: _Optional[bool] = ..., image_lun: _Optional[int] = ...) -> None: ...

@@ -141,6 +141,11 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitResponse.FromString,
                 _registered_method=True)
+        self.HoldFiles = channel.unary_stream(
+                '/vic.exec.v1.ExecService/HoldFiles',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.HoldFilesRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.HoldFilesResponse.FromString,
+                _registered_method=True)
         self.RecordEvent = channel.unary_unary(
                 '/vic.exec.v1.ExecService/RecordEvent',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RecordEventRequest.SerializeToString,
@@ -335,6 +340,22 @@ class ExecServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldFiles(self, request, context):
+        """HoldFiles keeps a container's files within reach of a tether for as long as the stream is open. A
+        container that runs has one; for any other a utility VM is forked onto its disk, in which nothing
+        of the container runs and which is on no list. It is given up some seconds after the last of
+        these streams has ended. The only answer comes when the tether is there.
+        A start of the container waits ten seconds for these streams to end, and a removal doesn't; then
+        they end with FAILED_PRECONDITION (FILES_TAKEN).
+        Errors: FAILED_PRECONDITION (WRONG_STATE) of a container that is paused or is being removed;
+        (VOLUME_ATTACHED) where another container's VM has one of its volumes; UNIMPLEMENTED
+        (OPTION_NOT_IMPLEMENTED) for the image where the hypervisor can't show it; UNAVAILABLE
+        (HYPERVISOR_FAILED, TETHER_AWAY).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordEvent(self, request, context):
         """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
         copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
@@ -455,6 +476,11 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     servicer.Wait,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.WaitResponse.SerializeToString,
+            ),
+            'HoldFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.HoldFiles,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.HoldFilesRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.HoldFilesResponse.SerializeToString,
             ),
             'RecordEvent': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordEvent,
@@ -1014,6 +1040,33 @@ class ExecService:
             '/vic.exec.v1.ExecService/Wait',
             vic_dot_exec_dot_v1_dot_exec__pb2.WaitRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.WaitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/HoldFiles',
+            vic_dot_exec_dot_v1_dot_exec__pb2.HoldFilesRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.HoldFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -125,6 +125,18 @@ class ExecServiceStub:
     """
     Wait: _grpc.UnaryStreamMultiCallable[_exec_pb2.WaitRequest, _exec_pb2.WaitResponse]
     """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
+    HoldFiles: _grpc.UnaryStreamMultiCallable[_exec_pb2.HoldFilesRequest, _exec_pb2.HoldFilesResponse]
+    """HoldFiles keeps a container's files within reach of a tether for as long as the stream is open. A
+    container that runs has one; for any other a utility VM is forked onto its disk, in which nothing
+    of the container runs and which is on no list. It is given up some seconds after the last of
+    these streams has ended. The only answer comes when the tether is there.
+    A start of the container waits ten seconds for these streams to end, and a removal doesn't; then
+    they end with FAILED_PRECONDITION (FILES_TAKEN).
+    Errors: FAILED_PRECONDITION (WRONG_STATE) of a container that is paused or is being removed;
+    (VOLUME_ATTACHED) where another container's VM has one of its volumes; UNIMPLEMENTED
+    (OPTION_NOT_IMPLEMENTED) for the image where the hypervisor can't show it; UNAVAILABLE
+    (HYPERVISOR_FAILED, TETHER_AWAY).
+    """
     RecordEvent: _grpc.UnaryUnaryMultiCallable[_exec_pb2.RecordEventRequest, _exec_pb2.RecordEventResponse]
     """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
     copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
@@ -233,6 +245,18 @@ class ExecServiceAsyncStub(ExecServiceStub):
     """
     Wait: _aio.UnaryStreamMultiCallable[_exec_pb2.WaitRequest, _exec_pb2.WaitResponse]  # type: ignore[assignment]
     """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
+    HoldFiles: _aio.UnaryStreamMultiCallable[_exec_pb2.HoldFilesRequest, _exec_pb2.HoldFilesResponse]  # type: ignore[assignment]
+    """HoldFiles keeps a container's files within reach of a tether for as long as the stream is open. A
+    container that runs has one; for any other a utility VM is forked onto its disk, in which nothing
+    of the container runs and which is on no list. It is given up some seconds after the last of
+    these streams has ended. The only answer comes when the tether is there.
+    A start of the container waits ten seconds for these streams to end, and a removal doesn't; then
+    they end with FAILED_PRECONDITION (FILES_TAKEN).
+    Errors: FAILED_PRECONDITION (WRONG_STATE) of a container that is paused or is being removed;
+    (VOLUME_ATTACHED) where another container's VM has one of its volumes; UNIMPLEMENTED
+    (OPTION_NOT_IMPLEMENTED) for the image where the hypervisor can't show it; UNAVAILABLE
+    (HYPERVISOR_FAILED, TETHER_AWAY).
+    """
     RecordEvent: _aio.UnaryUnaryMultiCallable[_exec_pb2.RecordEventRequest, _exec_pb2.RecordEventResponse]  # type: ignore[assignment]
     """RecordEvent puts into the history what somebody else has done to a container: an attachment, a
     copy, an exec, the result of a health check. It gets the container's attributes beside its own, and
@@ -438,6 +462,23 @@ class ExecServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exec_pb2.WaitResponse], _abc.AsyncIterator[_exec_pb2.WaitResponse]]:
         """Wait sends WaitResponse.waiting as soon as it is watching, and a result when the condition holds."""
+
+    def HoldFiles(
+        self,
+        request: _exec_pb2.HoldFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_exec_pb2.HoldFilesResponse], _abc.AsyncIterator[_exec_pb2.HoldFilesResponse]]:
+        """HoldFiles keeps a container's files within reach of a tether for as long as the stream is open. A
+        container that runs has one; for any other a utility VM is forked onto its disk, in which nothing
+        of the container runs and which is on no list. It is given up some seconds after the last of
+        these streams has ended. The only answer comes when the tether is there.
+        A start of the container waits ten seconds for these streams to end, and a removal doesn't; then
+        they end with FAILED_PRECONDITION (FILES_TAKEN).
+        Errors: FAILED_PRECONDITION (WRONG_STATE) of a container that is paused or is being removed;
+        (VOLUME_ATTACHED) where another container's VM has one of its volumes; UNIMPLEMENTED
+        (OPTION_NOT_IMPLEMENTED) for the image where the hypervisor can't show it; UNAVAILABLE
+        (HYPERVISOR_FAILED, TETHER_AWAY).
+        """
 
     def RecordEvent(
         self,

@@ -348,3 +348,17 @@ class ChangesResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
+
+class GetLayerRequest(_message.Message):
+    __slots__ = ("container_id", "freeze")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    freeze: bool
+    def __init__(self, container_id: _Optional[str] = ..., freeze: _Optional[bool] = ...) -> None: ...
+
+class GetLayerResponse(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...

@@ -97,10 +97,15 @@ class InteractionServiceStub:
                 request_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.PutArchiveRequest.SerializeToString,
                 response_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.PutArchiveResponse.FromString,
                 _registered_method=True)
-        self.Changes = channel.unary_unary(
+        self.Changes = channel.unary_stream(
                 '/vic.interaction.v1.InteractionService/Changes',
                 request_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.ChangesRequest.SerializeToString,
                 response_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.ChangesResponse.FromString,
+                _registered_method=True)
+        self.GetLayer = channel.unary_stream(
+                '/vic.interaction.v1.InteractionService/GetLayer',
+                request_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.GetLayerRequest.SerializeToString,
+                response_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.GetLayerResponse.FromString,
                 _registered_method=True)
 
 
@@ -206,8 +211,9 @@ class InteractionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StatPath(self, request, context):
-        """StatPath describes a path in a running container's file system, mounts included. Links are
-        followed, inside the container's root only, but for the last part.
+        """StatPath describes a path in a container's file system, volumes included. Links are followed,
+        inside the container's root only, but for the last part. Files of a container that doesn't run
+        are reached through ExecService.HoldFiles, whose errors come on top of these.
         Errors: NOT_FOUND (CONTAINER_NOT_FOUND, PATH_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING),
         INVALID_ARGUMENT (PATH_NOT_DIRECTORY, INVALID_ARCHIVE), UNAVAILABLE (TETHER_AWAY), INTERNAL for
         what the guest's kernel refused.
@@ -234,7 +240,17 @@ class InteractionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Changes(self, request, context):
-        """Changes lists what differs from the image.
+        """Changes lists what differs from the image, without volumes and other mounts: each path after the
+        directory that it is in. Directories count as modified where something in them is, or where they
+        have another mode or owner. A container that runs goes on meanwhile. Errors: as for StatPath.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLayer(self, request, context):
+        """GetLayer sends what Changes lists as a layer: a tar with whiteouts, as OCI's image specification
+        has it. The first answer has no data and comes before the first byte. Errors: as for StatPath.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -303,10 +319,15 @@ def add_InteractionServiceServicer_to_server(servicer, server):
                     request_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.PutArchiveRequest.FromString,
                     response_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.PutArchiveResponse.SerializeToString,
             ),
-            'Changes': grpc.unary_unary_rpc_method_handler(
+            'Changes': grpc.unary_stream_rpc_method_handler(
                     servicer.Changes,
                     request_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.ChangesRequest.FromString,
                     response_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.ChangesResponse.SerializeToString,
+            ),
+            'GetLayer': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetLayer,
+                    request_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.GetLayerRequest.FromString,
+                    response_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.GetLayerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -657,12 +678,39 @@ class InteractionService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/vic.interaction.v1.InteractionService/Changes',
             vic_dot_interaction_dot_v1_dot_interaction__pb2.ChangesRequest.SerializeToString,
             vic_dot_interaction_dot_v1_dot_interaction__pb2.ChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLayer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vic.interaction.v1.InteractionService/GetLayer',
+            vic_dot_interaction_dot_v1_dot_interaction__pb2.GetLayerRequest.SerializeToString,
+            vic_dot_interaction_dot_v1_dot_interaction__pb2.GetLayerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -96,8 +96,9 @@ class InteractionServiceStub:
     UNAVAILABLE (TETHER_AWAY).
     """
     StatPath: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.StatPathRequest, _interaction_pb2.StatPathResponse]
-    """StatPath describes a path in a running container's file system, mounts included. Links are
-    followed, inside the container's root only, but for the last part.
+    """StatPath describes a path in a container's file system, volumes included. Links are followed,
+    inside the container's root only, but for the last part. Files of a container that doesn't run
+    are reached through ExecService.HoldFiles, whose errors come on top of these.
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND, PATH_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING),
     INVALID_ARGUMENT (PATH_NOT_DIRECTORY, INVALID_ARCHIVE), UNAVAILABLE (TETHER_AWAY), INTERNAL for
     what the guest's kernel refused.
@@ -111,8 +112,15 @@ class InteractionServiceStub:
     unpacked before a failure, or before the client went, stays. Errors: as for StatPath, and
     PERMISSION_DENIED (PATH_READ_ONLY).
     """
-    Changes: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.ChangesRequest, _interaction_pb2.ChangesResponse]
-    """Changes lists what differs from the image."""
+    Changes: _grpc.UnaryStreamMultiCallable[_interaction_pb2.ChangesRequest, _interaction_pb2.ChangesResponse]
+    """Changes lists what differs from the image, without volumes and other mounts: each path after the
+    directory that it is in. Directories count as modified where something in them is, or where they
+    have another mode or owner. A container that runs goes on meanwhile. Errors: as for StatPath.
+    """
+    GetLayer: _grpc.UnaryStreamMultiCallable[_interaction_pb2.GetLayerRequest, _interaction_pb2.GetLayerResponse]
+    """GetLayer sends what Changes lists as a layer: a tar with whiteouts, as OCI's image specification
+    has it. The first answer has no data and comes before the first byte. Errors: as for StatPath.
+    """
 
 @_typing.type_check_only
 class InteractionServiceAsyncStub(InteractionServiceStub):
@@ -182,8 +190,9 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     UNAVAILABLE (TETHER_AWAY).
     """
     StatPath: _aio.UnaryUnaryMultiCallable[_interaction_pb2.StatPathRequest, _interaction_pb2.StatPathResponse]  # type: ignore[assignment]
-    """StatPath describes a path in a running container's file system, mounts included. Links are
-    followed, inside the container's root only, but for the last part.
+    """StatPath describes a path in a container's file system, volumes included. Links are followed,
+    inside the container's root only, but for the last part. Files of a container that doesn't run
+    are reached through ExecService.HoldFiles, whose errors come on top of these.
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND, PATH_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING),
     INVALID_ARGUMENT (PATH_NOT_DIRECTORY, INVALID_ARCHIVE), UNAVAILABLE (TETHER_AWAY), INTERNAL for
     what the guest's kernel refused.
@@ -197,8 +206,15 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     unpacked before a failure, or before the client went, stays. Errors: as for StatPath, and
     PERMISSION_DENIED (PATH_READ_ONLY).
     """
-    Changes: _aio.UnaryUnaryMultiCallable[_interaction_pb2.ChangesRequest, _interaction_pb2.ChangesResponse]  # type: ignore[assignment]
-    """Changes lists what differs from the image."""
+    Changes: _aio.UnaryStreamMultiCallable[_interaction_pb2.ChangesRequest, _interaction_pb2.ChangesResponse]  # type: ignore[assignment]
+    """Changes lists what differs from the image, without volumes and other mounts: each path after the
+    directory that it is in. Directories count as modified where something in them is, or where they
+    have another mode or owner. A container that runs goes on meanwhile. Errors: as for StatPath.
+    """
+    GetLayer: _aio.UnaryStreamMultiCallable[_interaction_pb2.GetLayerRequest, _interaction_pb2.GetLayerResponse]  # type: ignore[assignment]
+    """GetLayer sends what Changes lists as a layer: a tar with whiteouts, as OCI's image specification
+    has it. The first answer has no data and comes before the first byte. Errors: as for StatPath.
+    """
 
 class InteractionServiceServicer:
     """InteractionService carries bytes between clients and the processes of container VMs.
@@ -315,8 +331,9 @@ class InteractionServiceServicer:
         request: _interaction_pb2.StatPathRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.StatPathResponse, _abc.Awaitable[_interaction_pb2.StatPathResponse]]:
-        """StatPath describes a path in a running container's file system, mounts included. Links are
-        followed, inside the container's root only, but for the last part.
+        """StatPath describes a path in a container's file system, volumes included. Links are followed,
+        inside the container's root only, but for the last part. Files of a container that doesn't run
+        are reached through ExecService.HoldFiles, whose errors come on top of these.
         Errors: NOT_FOUND (CONTAINER_NOT_FOUND, PATH_NOT_FOUND), FAILED_PRECONDITION (NOT_RUNNING),
         INVALID_ARGUMENT (PATH_NOT_DIRECTORY, INVALID_ARCHIVE), UNAVAILABLE (TETHER_AWAY), INTERNAL for
         what the guest's kernel refused.
@@ -345,7 +362,19 @@ class InteractionServiceServicer:
         self,
         request: _interaction_pb2.ChangesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_interaction_pb2.ChangesResponse, _abc.Awaitable[_interaction_pb2.ChangesResponse]]:
-        """Changes lists what differs from the image."""
+    ) -> _typing.Union[_abc.Iterator[_interaction_pb2.ChangesResponse], _abc.AsyncIterator[_interaction_pb2.ChangesResponse]]:
+        """Changes lists what differs from the image, without volumes and other mounts: each path after the
+        directory that it is in. Directories count as modified where something in them is, or where they
+        have another mode or owner. A container that runs goes on meanwhile. Errors: as for StatPath.
+        """
+
+    def GetLayer(
+        self,
+        request: _interaction_pb2.GetLayerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_interaction_pb2.GetLayerResponse], _abc.AsyncIterator[_interaction_pb2.GetLayerResponse]]:
+        """GetLayer sends what Changes lists as a layer: a tar with whiteouts, as OCI's image specification
+        has it. The first answer has no data and comes before the first byte. Errors: as for StatPath.
+        """
 
 def add_InteractionServiceServicer_to_server(servicer: InteractionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

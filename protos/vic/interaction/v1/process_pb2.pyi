@@ -226,3 +226,15 @@ class AcknowledgeRequest(_message.Message):
 class AcknowledgeResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class AdmitRequest(_message.Message):
+    __slots__ = ("container_id", "boot_id")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    boot_id: str
+    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ...) -> None: ...
+
+class AdmitResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

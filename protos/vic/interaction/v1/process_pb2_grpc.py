@@ -70,6 +70,11 @@ class ProcessServiceStub:
                 request_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.PowerOffRequest.SerializeToString,
                 response_deserializer=vic_dot_interaction_dot_v1_dot_process__pb2.PowerOffResponse.FromString,
                 _registered_method=True)
+        self.Admit = channel.unary_unary(
+                '/vic.interaction.v1.ProcessService/Admit',
+                request_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.AdmitRequest.SerializeToString,
+                response_deserializer=vic_dot_interaction_dot_v1_dot_process__pb2.AdmitResponse.FromString,
+                _registered_method=True)
         self.Retire = channel.unary_unary(
                 '/vic.interaction.v1.ProcessService/Retire',
                 request_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.RetireRequest.SerializeToString,
@@ -153,6 +158,16 @@ class ProcessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Admit(self, request, context):
+        """Admit names a boot of a container in which no init process will run: its VM is there for work on
+        the container's files alone. It takes the place of the boot before, as Launch of `init` does, and
+        returns when its tether is there. Idempotent on boot_id. Errors: NOT_FOUND
+        (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Retire(self, request, context):
         """Retire tells that the VM of a boot is gone, however it went. Streams that wait for its output
         end, and its additional processes that had not ended count as killed: ended with 137. Of the
@@ -215,6 +230,11 @@ def add_ProcessServiceServicer_to_server(servicer, server):
                     servicer.PowerOff,
                     request_deserializer=vic_dot_interaction_dot_v1_dot_process__pb2.PowerOffRequest.FromString,
                     response_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.PowerOffResponse.SerializeToString,
+            ),
+            'Admit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Admit,
+                    request_deserializer=vic_dot_interaction_dot_v1_dot_process__pb2.AdmitRequest.FromString,
+                    response_serializer=vic_dot_interaction_dot_v1_dot_process__pb2.AdmitResponse.SerializeToString,
             ),
             'Retire': grpc.unary_unary_rpc_method_handler(
                     servicer.Retire,
@@ -422,6 +442,33 @@ class ProcessService:
             '/vic.interaction.v1.ProcessService/PowerOff',
             vic_dot_interaction_dot_v1_dot_process__pb2.PowerOffRequest.SerializeToString,
             vic_dot_interaction_dot_v1_dot_process__pb2.PowerOffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Admit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.interaction.v1.ProcessService/Admit',
+            vic_dot_interaction_dot_v1_dot_process__pb2.AdmitRequest.SerializeToString,
+            vic_dot_interaction_dot_v1_dot_process__pb2.AdmitResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,12 @@ class ProcessServiceStub:
     """PowerOff asks the tether to flush and to power the VM off; returns when it was asked. Errors:
     UNAVAILABLE (TETHER_AWAY).
     """
+    Admit: _grpc.UnaryUnaryMultiCallable[_process_pb2.AdmitRequest, _process_pb2.AdmitResponse]
+    """Admit names a boot of a container in which no init process will run: its VM is there for work on
+    the container's files alone. It takes the place of the boot before, as Launch of `init` does, and
+    returns when its tether is there. Idempotent on boot_id. Errors: NOT_FOUND
+    (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time.
+    """
     Retire: _grpc.UnaryUnaryMultiCallable[_process_pb2.RetireRequest, _process_pb2.RetireResponse]
     """Retire tells that the VM of a boot is gone, however it went. Streams that wait for its output
     end, and its additional processes that had not ended count as killed: ended with 137. Of the
@@ -116,6 +122,12 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     PowerOff: _aio.UnaryUnaryMultiCallable[_process_pb2.PowerOffRequest, _process_pb2.PowerOffResponse]  # type: ignore[assignment]
     """PowerOff asks the tether to flush and to power the VM off; returns when it was asked. Errors:
     UNAVAILABLE (TETHER_AWAY).
+    """
+    Admit: _aio.UnaryUnaryMultiCallable[_process_pb2.AdmitRequest, _process_pb2.AdmitResponse]  # type: ignore[assignment]
+    """Admit names a boot of a container in which no init process will run: its VM is there for work on
+    the container's files alone. It takes the place of the boot before, as Launch of `init` does, and
+    returns when its tether is there. Idempotent on boot_id. Errors: NOT_FOUND
+    (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time.
     """
     Retire: _aio.UnaryUnaryMultiCallable[_process_pb2.RetireRequest, _process_pb2.RetireResponse]  # type: ignore[assignment]
     """Retire tells that the VM of a boot is gone, however it went. Streams that wait for its output
@@ -199,6 +211,17 @@ class ProcessServiceServicer:
     ) -> _typing.Union[_process_pb2.PowerOffResponse, _abc.Awaitable[_process_pb2.PowerOffResponse]]:
         """PowerOff asks the tether to flush and to power the VM off; returns when it was asked. Errors:
         UNAVAILABLE (TETHER_AWAY).
+        """
+
+    def Admit(
+        self,
+        request: _process_pb2.AdmitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_process_pb2.AdmitResponse, _abc.Awaitable[_process_pb2.AdmitResponse]]:
+        """Admit names a boot of a container in which no init process will run: its VM is there for work on
+        the container's files alone. It takes the place of the boot before, as Launch of `init` does, and
+        returns when its tether is there. Idempotent on boot_id. Errors: NOT_FOUND
+        (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time.
         """
 
     def Retire(

@@ -370,10 +370,12 @@ class ListReservationsResponse(_message.Message):
     def __init__(self, container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BindRequest(_message.Message):
-    __slots__ = ("container_id",)
+    __slots__ = ("container_id", "management_only")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    MANAGEMENT_ONLY_FIELD_NUMBER: _ClassVar[int]
     container_id: str
-    def __init__(self, container_id: _Optional[str] = ...) -> None: ...
+    management_only: bool
+    def __init__(self, container_id: _Optional[str] = ..., management_only: _Optional[bool] = ...) -> None: ...
 
 class BindResponse(_message.Message):
     __slots__ = ("endpoints",)

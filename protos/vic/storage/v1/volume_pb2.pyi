@@ -222,12 +222,14 @@ class ReleaseResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class AttachRequest(_message.Message):
-    __slots__ = ("container_id", "boot_id")
+    __slots__ = ("container_id", "boot_id", "read_only")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     boot_id: str
-    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ...) -> None: ...
+    read_only: bool
+    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., read_only: _Optional[bool] = ...) -> None: ...
 
 class AttachedDisk(_message.Message):
     __slots__ = ("volume_name", "path", "read_only", "size_bytes")

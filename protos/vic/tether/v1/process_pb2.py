@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bvic/tether/v1/process.proto\x12\rvic.tether.v1\"\xf2\x02\n\x0bProcessSpec\x12\x0c\n\x04\x61rgs\x18\x01 \x03(\t\x12\x0b\n\x03\x65nv\x18\x02 \x03(\t\x12\x0b\n\x03\x63wd\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x19\n\x11\x61\x64\x64itional_groups\x18\x05 \x03(\t\x12\x0b\n\x03tty\x18\x06 \x01(\x08\x12)\n\x06window\x18\x07 \x01(\x0b\x32\x19.vic.tether.v1.WindowSize\x12\r\n\x05stdin\x18\x08 \x01(\x08\x12\x31\n\x0c\x63\x61pabilities\x18\t \x01(\x0b\x32\x1b.vic.tether.v1.Capabilities\x12\x19\n\x11no_new_privileges\x18\n \x01(\x08\x12&\n\x07rlimits\x18\x0b \x03(\x0b\x32\x15.vic.tether.v1.Rlimit\x12\x15\n\room_score_adj\x18\x0c \x01(\x05\x12\x16\n\x0eseccomp_filter\x18\r \x01(\x0c\x12&\n\x05\x66iles\x18\x0e \x01(\x0b\x32\x17.vic.tether.v1.FileTask\"\x8f\x01\n\x08\x46ileTask\x12\'\n\x04stat\x18\x01 \x01(\x0b\x32\x17.vic.tether.v1.FileStatH\x00\x12\'\n\x04read\x18\x02 \x01(\x0b\x32\x17.vic.tether.v1.FileReadH\x00\x12)\n\x05write\x18\x03 \x01(\x0b\x32\x18.vic.tether.v1.FileWriteH\x00\x42\x06\n\x04task\"\x18\n\x08\x46ileStat\x12\x0c\n\x04path\x18\x01 \x01(\t\"(\n\x08\x46ileRead\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65xport\x18\x02 \x01(\x08\"J\n\tFileWrite\x12\x0c\n\x04path\x18\x01 \x01(\t\x12 \n\x18no_overwrite_dir_non_dir\x18\x02 \x01(\x08\x12\r\n\x05owner\x18\x03 \x01(\t\"+\n\nWindowSize\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\"=\n\x0c\x43\x61pabilities\x12\x0b\n\x03\x61\x64\x64\x18\x01 \x03(\t\x12\x0c\n\x04\x64rop\x18\x02 \x03(\t\x12\x12\n\nprivileged\x18\x03 \x01(\x08\"2\n\x06Rlimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04soft\x18\x02 \x01(\x04\x12\x0c\n\x04hard\x18\x03 \x01(\x04\"\xb3\x02\n\x0eSandboxOptions\x12\x0c\n\x04init\x18\x01 \x01(\x08\x12;\n\x07sysctls\x18\x02 \x03(\x0b\x32*.vic.tether.v1.SandboxOptions.SysctlsEntry\x12&\n\x07\x64\x65vices\x18\x03 \x03(\x0b\x32\x15.vic.tether.v1.Device\x12\x14\n\x0c\x64\x65vice_rules\x18\x04 \x03(\t\x12*\n\x0cmasked_paths\x18\x05 \x01(\x0b\x32\x14.vic.tether.v1.Paths\x12,\n\x0ereadonly_paths\x18\x06 \x01(\x0b\x32\x14.vic.tether.v1.Paths\x12\x0e\n\x06no_shm\x18\x07 \x01(\x08\x1a.\n\x0cSysctlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x06\x44\x65vice\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontainer_path\x18\x02 \x01(\t\x12\x13\n\x0bpermissions\x18\x03 \x01(\t\"\x16\n\x05Paths\x12\r\n\x05paths\x18\x01 \x03(\t\"\xc2\x02\n\x0eWorkloadLimits\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x04\x12\x19\n\x11memory_swap_bytes\x18\x02 \x01(\x04\x12\x11\n\tnano_cpus\x18\x03 \x01(\x04\x12\x0c\n\x04pids\x18\x04 \x01(\x04\x12 \n\x18memory_reservation_bytes\x18\x05 \x01(\x04\x12\x12\n\ncpu_weight\x18\x06 \x01(\r\x12\x14\n\x0c\x63pu_quota_us\x18\x07 \x01(\x04\x12\x15\n\rcpu_period_us\x18\x08 \x01(\x04\x12\x13\n\x0b\x63puset_cpus\x18\t \x01(\t\x12\x13\n\x0b\x63puset_mems\x18\n \x01(\t\x12\x17\n\nswappiness\x18\x0b \x01(\rH\x00\x88\x01\x01\x12)\n\x06\x62locks\x18\x0c \x03(\x0b\x32\x19.vic.tether.v1.BlockLimitB\r\n\x0b_swappiness\"\xa4\x01\n\nBlockLimit\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x1d\n\x15read_bytes_per_second\x18\x02 \x01(\x04\x12\x1e\n\x16write_bytes_per_second\x18\x03 \x01(\x04\x12\"\n\x1aread_operations_per_second\x18\x04 \x01(\x04\x12#\n\x1bwrite_operations_per_second\x18\x05 \x01(\x04*U\n\tStdStream\x12\x1a\n\x16STD_STREAM_UNSPECIFIED\x10\x00\x12\x15\n\x11STD_STREAM_STDOUT\x10\x01\x12\x15\n\x11STD_STREAM_STDERR\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bvic/tether/v1/process.proto\x12\rvic.tether.v1\"\xf2\x02\n\x0bProcessSpec\x12\x0c\n\x04\x61rgs\x18\x01 \x03(\t\x12\x0b\n\x03\x65nv\x18\x02 \x03(\t\x12\x0b\n\x03\x63wd\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x19\n\x11\x61\x64\x64itional_groups\x18\x05 \x03(\t\x12\x0b\n\x03tty\x18\x06 \x01(\x08\x12)\n\x06window\x18\x07 \x01(\x0b\x32\x19.vic.tether.v1.WindowSize\x12\r\n\x05stdin\x18\x08 \x01(\x08\x12\x31\n\x0c\x63\x61pabilities\x18\t \x01(\x0b\x32\x1b.vic.tether.v1.Capabilities\x12\x19\n\x11no_new_privileges\x18\n \x01(\x08\x12&\n\x07rlimits\x18\x0b \x03(\x0b\x32\x15.vic.tether.v1.Rlimit\x12\x15\n\room_score_adj\x18\x0c \x01(\x05\x12\x16\n\x0eseccomp_filter\x18\r \x01(\x0c\x12&\n\x05\x66iles\x18\x0e \x01(\x0b\x32\x17.vic.tether.v1.FileTask\"\xe9\x01\n\x08\x46ileTask\x12\'\n\x04stat\x18\x01 \x01(\x0b\x32\x17.vic.tether.v1.FileStatH\x00\x12\'\n\x04read\x18\x02 \x01(\x0b\x32\x17.vic.tether.v1.FileReadH\x00\x12)\n\x05write\x18\x03 \x01(\x0b\x32\x18.vic.tether.v1.FileWriteH\x00\x12-\n\x07\x63hanges\x18\x04 \x01(\x0b\x32\x1a.vic.tether.v1.FileChangesH\x00\x12)\n\x05layer\x18\x05 \x01(\x0b\x32\x18.vic.tether.v1.FileLayerH\x00\x42\x06\n\x04task\"\x18\n\x08\x46ileStat\x12\x0c\n\x04path\x18\x01 \x01(\t\"(\n\x08\x46ileRead\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65xport\x18\x02 \x01(\x08\"p\n\tFileWrite\x12\x0c\n\x04path\x18\x01 \x01(\t\x12 \n\x18no_overwrite_dir_non_dir\x18\x02 \x01(\x08\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x16\n\x0eroot_read_only\x18\x04 \x01(\x08\x12\x0c\n\x04sync\x18\x05 \x01(\x08\" \n\x0b\x46ileChanges\x12\x11\n\timage_lun\x18\x01 \x01(\r\".\n\tFileLayer\x12\x11\n\timage_lun\x18\x01 \x01(\r\x12\x0e\n\x06\x66reeze\x18\x02 \x01(\x08\"+\n\nWindowSize\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\"=\n\x0c\x43\x61pabilities\x12\x0b\n\x03\x61\x64\x64\x18\x01 \x03(\t\x12\x0c\n\x04\x64rop\x18\x02 \x03(\t\x12\x12\n\nprivileged\x18\x03 \x01(\x08\"2\n\x06Rlimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04soft\x18\x02 \x01(\x04\x12\x0c\n\x04hard\x18\x03 \x01(\x04\"\xb3\x02\n\x0eSandboxOptions\x12\x0c\n\x04init\x18\x01 \x01(\x08\x12;\n\x07sysctls\x18\x02 \x03(\x0b\x32*.vic.tether.v1.SandboxOptions.SysctlsEntry\x12&\n\x07\x64\x65vices\x18\x03 \x03(\x0b\x32\x15.vic.tether.v1.Device\x12\x14\n\x0c\x64\x65vice_rules\x18\x04 \x03(\t\x12*\n\x0cmasked_paths\x18\x05 \x01(\x0b\x32\x14.vic.tether.v1.Paths\x12,\n\x0ereadonly_paths\x18\x06 \x01(\x0b\x32\x14.vic.tether.v1.Paths\x12\x0e\n\x06no_shm\x18\x07 \x01(\x08\x1a.\n\x0cSysctlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x06\x44\x65vice\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontainer_path\x18\x02 \x01(\t\x12\x13\n\x0bpermissions\x18\x03 \x01(\t\"\x16\n\x05Paths\x12\r\n\x05paths\x18\x01 \x03(\t\"\xc2\x02\n\x0eWorkloadLimits\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x04\x12\x19\n\x11memory_swap_bytes\x18\x02 \x01(\x04\x12\x11\n\tnano_cpus\x18\x03 \x01(\x04\x12\x0c\n\x04pids\x18\x04 \x01(\x04\x12 \n\x18memory_reservation_bytes\x18\x05 \x01(\x04\x12\x12\n\ncpu_weight\x18\x06 \x01(\r\x12\x14\n\x0c\x63pu_quota_us\x18\x07 \x01(\x04\x12\x15\n\rcpu_period_us\x18\x08 \x01(\x04\x12\x13\n\x0b\x63puset_cpus\x18\t \x01(\t\x12\x13\n\x0b\x63puset_mems\x18\n \x01(\t\x12\x17\n\nswappiness\x18\x0b \x01(\rH\x00\x88\x01\x01\x12)\n\x06\x62locks\x18\x0c \x03(\x0b\x32\x19.vic.tether.v1.BlockLimitB\r\n\x0b_swappiness\"\xa4\x01\n\nBlockLimit\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x1d\n\x15read_bytes_per_second\x18\x02 \x01(\x04\x12\x1e\n\x16write_bytes_per_second\x18\x03 \x01(\x04\x12\"\n\x1aread_operations_per_second\x18\x04 \x01(\x04\x12#\n\x1bwrite_operations_per_second\x18\x05 \x01(\x04*U\n\tStdStream\x12\x1a\n\x16STD_STREAM_UNSPECIFIED\x10\x00\x12\x15\n\x11STD_STREAM_STDOUT\x10\x01\x12\x15\n\x11STD_STREAM_STDERR\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,34 +33,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SANDBOXOPTIONS_SYSCTLSENTRY']._loaded_options = None
   _globals['_SANDBOXOPTIONS_SYSCTLSENTRY']._serialized_options = b'8\001'
-  _globals['_STDSTREAM']._serialized_start=1764
-  _globals['_STDSTREAM']._serialized_end=1849
+  _globals['_STDSTREAM']._serialized_start=1974
+  _globals['_STDSTREAM']._serialized_end=2059
   _globals['_PROCESSSPEC']._serialized_start=47
   _globals['_PROCESSSPEC']._serialized_end=417
   _globals['_FILETASK']._serialized_start=420
-  _globals['_FILETASK']._serialized_end=563
-  _globals['_FILESTAT']._serialized_start=565
-  _globals['_FILESTAT']._serialized_end=589
-  _globals['_FILEREAD']._serialized_start=591
-  _globals['_FILEREAD']._serialized_end=631
-  _globals['_FILEWRITE']._serialized_start=633
-  _globals['_FILEWRITE']._serialized_end=707
-  _globals['_WINDOWSIZE']._serialized_start=709
-  _globals['_WINDOWSIZE']._serialized_end=752
-  _globals['_CAPABILITIES']._serialized_start=754
-  _globals['_CAPABILITIES']._serialized_end=815
-  _globals['_RLIMIT']._serialized_start=817
-  _globals['_RLIMIT']._serialized_end=867
-  _globals['_SANDBOXOPTIONS']._serialized_start=870
-  _globals['_SANDBOXOPTIONS']._serialized_end=1177
-  _globals['_SANDBOXOPTIONS_SYSCTLSENTRY']._serialized_start=1131
-  _globals['_SANDBOXOPTIONS_SYSCTLSENTRY']._serialized_end=1177
-  _globals['_DEVICE']._serialized_start=1179
-  _globals['_DEVICE']._serialized_end=1246
-  _globals['_PATHS']._serialized_start=1248
-  _globals['_PATHS']._serialized_end=1270
-  _globals['_WORKLOADLIMITS']._serialized_start=1273
-  _globals['_WORKLOADLIMITS']._serialized_end=1595
-  _globals['_BLOCKLIMIT']._serialized_start=1598
-  _globals['_BLOCKLIMIT']._serialized_end=1762
+  _globals['_FILETASK']._serialized_end=653
+  _globals['_FILESTAT']._serialized_start=655
+  _globals['_FILESTAT']._serialized_end=679
+  _globals['_FILEREAD']._serialized_start=681
+  _globals['_FILEREAD']._serialized_end=721
+  _globals['_FILEWRITE']._serialized_start=723
+  _globals['_FILEWRITE']._serialized_end=835
+  _globals['_FILECHANGES']._serialized_start=837
+  _globals['_FILECHANGES']._serialized_end=869
+  _globals['_FILELAYER']._serialized_start=871
+  _globals['_FILELAYER']._serialized_end=917
+  _globals['_WINDOWSIZE']._serialized_start=919
+  _globals['_WINDOWSIZE']._serialized_end=962
+  _globals['_CAPABILITIES']._serialized_start=964
+  _globals['_CAPABILITIES']._serialized_end=1025
+  _globals['_RLIMIT']._serialized_start=1027
+  _globals['_RLIMIT']._serialized_end=1077
+  _globals['_SANDBOXOPTIONS']._serialized_start=1080
+  _globals['_SANDBOXOPTIONS']._serialized_end=1387
+  _globals['_SANDBOXOPTIONS_SYSCTLSENTRY']._serialized_start=1341
+  _globals['_SANDBOXOPTIONS_SYSCTLSENTRY']._serialized_end=1387
+  _globals['_DEVICE']._serialized_start=1389
+  _globals['_DEVICE']._serialized_end=1456
+  _globals['_PATHS']._serialized_start=1458
+  _globals['_PATHS']._serialized_end=1480
+  _globals['_WORKLOADLIMITS']._serialized_start=1483
+  _globals['_WORKLOADLIMITS']._serialized_end=1805
+  _globals['_BLOCKLIMIT']._serialized_start=1808
+  _globals['_BLOCKLIMIT']._serialized_end=1972
 # @@protoc_insertion_point(module_scope)

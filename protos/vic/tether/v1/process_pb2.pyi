@@ -49,14 +49,18 @@ class ProcessSpec(_message.Message):
     def __init__(self, args: _Optional[_Iterable[str]] = ..., env: _Optional[_Iterable[str]] = ..., cwd: _Optional[str] = ..., user: _Optional[str] = ..., additional_groups: _Optional[_Iterable[str]] = ..., tty: _Optional[bool] = ..., window: _Optional[_Union[WindowSize, _Mapping]] = ..., stdin: _Optional[bool] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., no_new_privileges: _Optional[bool] = ..., rlimits: _Optional[_Iterable[_Union[Rlimit, _Mapping]]] = ..., oom_score_adj: _Optional[int] = ..., seccomp_filter: _Optional[bytes] = ..., files: _Optional[_Union[FileTask, _Mapping]] = ...) -> None: ...
 
 class FileTask(_message.Message):
-    __slots__ = ("stat", "read", "write")
+    __slots__ = ("stat", "read", "write", "changes", "layer")
     STAT_FIELD_NUMBER: _ClassVar[int]
     READ_FIELD_NUMBER: _ClassVar[int]
     WRITE_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
     stat: FileStat
     read: FileRead
     write: FileWrite
-    def __init__(self, stat: _Optional[_Union[FileStat, _Mapping]] = ..., read: _Optional[_Union[FileRead, _Mapping]] = ..., write: _Optional[_Union[FileWrite, _Mapping]] = ...) -> None: ...
+    changes: FileChanges
+    layer: FileLayer
+    def __init__(self, stat: _Optional[_Union[FileStat, _Mapping]] = ..., read: _Optional[_Union[FileRead, _Mapping]] = ..., write: _Optional[_Union[FileWrite, _Mapping]] = ..., changes: _Optional[_Union[FileChanges, _Mapping]] = ..., layer: _Optional[_Union[FileLayer, _Mapping]] = ...) -> None: ...
 
 class FileStat(_message.Message):
     __slots__ = ("path",)
@@ -73,14 +77,32 @@ class FileRead(_message.Message):
     def __init__(self, path: _Optional[str] = ..., export: _Optional[bool] = ...) -> None: ...
 
 class FileWrite(_message.Message):
-    __slots__ = ("path", "no_overwrite_dir_non_dir", "owner")
+    __slots__ = ("path", "no_overwrite_dir_non_dir", "owner", "root_read_only", "sync")
     PATH_FIELD_NUMBER: _ClassVar[int]
     NO_OVERWRITE_DIR_NON_DIR_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    ROOT_READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    SYNC_FIELD_NUMBER: _ClassVar[int]
     path: str
     no_overwrite_dir_non_dir: bool
     owner: str
-    def __init__(self, path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., owner: _Optional[str] = ...) -> None: ...
+    root_read_only: bool
+    sync: bool
+    def __init__(self, path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., owner: _Optional[str] = ..., root_read_only: _Optional[bool] = ..., sync: _Optional[bool] = ...) -> None: ...
+
+class FileChanges(_message.Message):
+    __slots__ = ("image_lun",)
+    IMAGE_LUN_FIELD_NUMBER: _ClassVar[int]
+    image_lun: int
+    def __init__(self, image_lun: _Optional[int] = ...) -> None: ...
+
+class FileLayer(_message.Message):
+    __slots__ = ("image_lun", "freeze")
+    IMAGE_LUN_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_FIELD_NUMBER: _ClassVar[int]
+    image_lun: int
+    freeze: bool
+    def __init__(self, image_lun: _Optional[int] = ..., freeze: _Optional[bool] = ...) -> None: ...
 
 class WindowSize(_message.Message):
     __slots__ = ("rows", "columns")

@@ -28,6 +28,7 @@ from services.exec.drivers import (
 )
 from services.exec.drivers.guest import guest_config, surroundings
 from services.exec.drivers.qemu.hostmemory import HostMemory
+from services.exec.drivers.qemu.imagedisk import IMAGE_LUN, show_image
 from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
@@ -321,6 +322,18 @@ class QemuHypervisor:
                 machine_id=container_id, launch_id=boot_id, cpu_weight=host_weight(resources)
             )
         )
+
+    async def show_image(self, container_id: str, boot_id: str, chain_length: int) -> int:
+        """Have QEMU show the layer below the container's own disk once more, by itself."""
+        request = hostagent_pb2.GetRequest(machine_id=container_id)
+        machine = (await self._agent.Get(request)).machine
+        if machine.launch_id != boot_id:
+            raise Unavailable("the VM is another one by now", Reason.HYPERVISOR_FAILED)
+        try:
+            await show_image(machine.qmp_path, chain_length)
+        except TimeoutError as error:
+            raise Unavailable("QEMU did not answer", Reason.HYPERVISOR_FAILED) from error
+        return IMAGE_LUN
 
     async def pause(self, container_id: str) -> None:
         """Hold the CPUs."""

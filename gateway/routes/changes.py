@@ -1,0 +1,125 @@
+"""What a container's file system differs in from its image's: shown, and made an image of."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from starlette.responses import Response
+from starlette.routing import Route
+from vic.exec.v1.exec_pb2 import EventKind
+from vic.interaction.v1.interaction_pb2 import (
+    ChangeKind,
+    ChangesRequest,
+    ChangesResponse,
+    GetLayerRequest,
+    GetLayerResponse,
+)
+from vic.storage.v1.image_pb2 import CommitRequest, CommitStart
+
+from gateway.call import Call, json_response
+from gateway.errors import bad_parameter
+from gateway.facets import Facets, read
+from gateway.routes.containers import reference
+from gateway.routes.endpoint import endpoint
+from gateway.routes.files import with_files
+from gateway.streams import StreamResponse
+from gateway.tellings import tell
+from gateway.translate.commits import read_config
+from gateway.translate.references import tag_target
+from portlayer.errors import VicError, domain_errors
+
+_KINDS = {
+    ChangeKind.CHANGE_KIND_MODIFIED: 0,
+    ChangeKind.CHANGE_KIND_ADDED: 1,
+    ChangeKind.CHANGE_KIND_DELETED: 2,
+}
+"""Docker's numbers."""
+
+
+class ChangeRoutes:
+    """GET /containers/{id}/changes and POST /commit."""
+
+    def __init__(self, facets: Facets) -> None:
+        self._facets = facets
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            endpoint("GET", "/containers/{container:path}/changes", self.changes),
+            endpoint("POST", "/commit", self.commit),
+        ]
+
+    async def changes(self, call: Call) -> Response:
+        """List them."""
+        container = await with_files(self._facets, reference(call))
+        messages = read(self._facets.interaction.Changes(ChangesRequest(container_id=container.id)))
+        first = await anext(messages, None)  # a refusal is a plain status
+        return StreamResponse(_listed(first, messages), "application/json")
+
+    async def commit(self, call: Call) -> Response:
+        """Make an image of a container."""
+        wanted, repository = call.text("container"), call.text("repo")
+        if not wanted:
+            raise bad_parameter("no container to commit is named (container)")
+        name = tag_target(repository, call.text("tag")) if repository else ""
+        body = await call.json()
+        container = await with_files(self._facets, wanted)
+        comment = call.text("comment")
+        start = CommitStart(
+            parent=container.spec.image_id,
+            reference=name,
+            author=call.text("author"),
+            message=comment,
+            changes=call.texts("changes"),
+            config=read_config(body, container.spec),
+            created_by=" ".join(container.spec.command),
+        )
+        request = GetLayerRequest(container_id=container.id, freeze=call.flag("pause", True))
+        async with aclosing(read(self._facets.interaction.GetLayer(request))) as messages:
+            await anext(messages, None)  # why there is no layer is told before an image is begun
+            image_id = await self._commit(start, messages)
+        attributes = {"comment": comment, "imageID": image_id, "imageRef": name}
+        await tell(self._facets, container.id, EventKind.EVENT_KIND_COMMIT, **attributes)
+        return json_response({"Id": image_id}, 201)
+
+    async def _commit(
+        self, start: CommitStart, layer: AsyncGenerator[GetLayerResponse, None]
+    ) -> str:
+        """Have storage make the image. Raises what reading the layer raises, too."""
+        failure: VicError | None = None
+
+        async def upload() -> AsyncIterator[CommitRequest]:
+            nonlocal failure
+            yield CommitRequest(start=start)
+            try:
+                async for message in layer:
+                    yield CommitRequest(data=message.data)
+            except VicError as error:
+                failure = error
+                raise  # which cancels the call: what has come isn't all
+
+        try:
+            # As long as the VM reads and storage compiles.
+            with domain_errors():
+                return (await self._facets.images.Commit(upload())).image_id
+        except (VicError, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if failure is not None and task is not None and not task.cancelling():
+                raise failure from None
+            raise
+
+
+async def _listed(
+    first: ChangesResponse | None, messages: AsyncGenerator[ChangesResponse, None]
+) -> AsyncGenerator[bytes, None]:
+    """Changes as one JSON array; cut short, and so none, where the list can't be completed."""
+    async with aclosing(messages):
+        lead, message = "[", first
+        while message is not None:
+            for change in message.changes:
+                shown = {"Path": change.path, "Kind": _KINDS[change.kind]}
+                yield (lead + json.dumps(shown, separators=(",", ":"))).encode()
+                lead = ","
+            message = await anext(messages, None)
+        yield b"[]\n" if lead == "[" else b"]\n"
