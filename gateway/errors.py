@@ -157,6 +157,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.SERVICE_UNAVAILABLE: _Answer(503),
     Reason.DEADLINE: _Answer(504),
     Reason.CANCELLED: _Answer(503),
+    Reason.TURN_LOST: _Answer(503),
     Reason.INTERNAL: _Answer(500),
 }
 

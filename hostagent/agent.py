@@ -24,6 +24,7 @@ from hostagent.assembly import (
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups
+from hostagent.claims import Claims
 from hostagent.commandline import shape_key
 from hostagent.guestconfig import first_frame
 from hostagent.inventory import Inventory, LiveMachine
@@ -53,6 +54,7 @@ from portlayer.errors import (
     NotFound,
     Reason,
 )
+from portlayer.fencing import admitted_turn
 
 log = logging.getLogger("vic.hostagent")
 
@@ -78,6 +80,7 @@ class Host:
     groups: MachineGroups
     launchpad: Launchpad
     assembler: Assembler
+    claims: Claims
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,7 @@ class HostAgent:
             config_peer=assembled.config_peer,
             disk=assembled.disk,
             launched_ns=time_ns(),
+            turn=_turn(),
         )
         # Written first: whatever happens to us from here on, the next agent finds the machine.
         undo.callback(self.inventory.records.delete, machine.machine_id)
@@ -265,6 +269,7 @@ class HostAgent:
                 disk=disk,
                 launched_ns=time_ns(),
                 tether_state="",
+                turn=_turn(),
             )
             if live.port is None or live.gone.is_set():
                 raise machine_not_found(ready_id)
@@ -461,6 +466,11 @@ def waiting_nics(slot: int, uid: int) -> tuple[Nic, ...]:
 def _rename(taps: Iterable[tuple[str, str]]) -> None:
     for name, wanted in taps:
         rename_tap(name, wanted)
+
+
+def _turn() -> int:
+    turn = admitted_turn()
+    return turn.number if turn is not None else 0
 
 
 def machine_not_found(machine_id: str) -> NotFound:

@@ -63,8 +63,12 @@ def group_limits(machine: Machine, verdict: Verdict) -> Limits:
     """Return the bounds of a machine's cgroup. One that warms up gives way to all that work."""
     shape = machine.shape
     ready = machine.kind is MachineKind.READY
+    memory = (shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20
     return Limits(
-        memory_bytes=(shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20,
+        memory_bytes=memory,
+        # What the instance's group has reserved, which bounds both, its machines divide by use.
+        memory_reserved_bytes=memory,
+        memory_protected_bytes=memory,
         pids=THREADS + shape.vcpus,
         cpu_weight=READY_WEIGHT if ready else machine_weight(machine.cpu_weight, shape),
     )
@@ -123,7 +127,7 @@ class Assembler:
         boot = self._open_boot_files(machine, image, closing)
 
         give(self._outputs.open_console(machine.machine_id))
-        qmp_path = self._layout.qmp_socket(machine.machine_id)
+        qmp_path = self._layout.qmp_socket(machine.machine_id, machine.launch_id)
         qmp = closing.enter_context(listen(qmp_path, self._layout.exec_uid))
         undo.callback(qmp_path.unlink, missing_ok=True)
         given.append(qmp.fileno())

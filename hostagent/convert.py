@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.hostagent.v1 import hostagent_pb2 as pb
 
 from hostagent import journal
+from hostagent.allocation import Allocation
 from hostagent.journal import Event, ExitCause
 from hostagent.machine import (
     Accelerator,
@@ -54,7 +55,28 @@ _CAUSES = {
     ExitCause.KILLED: pb.EXIT_CAUSE_KILLED,
     ExitCause.VIOLATION: pb.EXIT_CAUSE_VIOLATION,
     ExitCause.FOUND_DEAD: pb.EXIT_CAUSE_FOUND_DEAD,
+    ExitCause.HOST_RESTARTED: pb.EXIT_CAUSE_HOST_RESTARTED,
 }
+
+
+def allocation_from_proto(message: pb.Allocation) -> Allocation:
+    """Return an allocation as asked for."""
+    return Allocation(
+        cpu_millis=message.cpu_reservation_millis,
+        memory_bytes=message.memory_reservation_bytes,
+        cpu_shares=message.cpu_shares,
+        memory_shares=message.memory_shares,
+    )
+
+
+def allocation_to_proto(allocation: Allocation) -> pb.Allocation:
+    """Return an allocation as the contract's message."""
+    return pb.Allocation(
+        cpu_reservation_millis=allocation.cpu_millis,
+        memory_reservation_bytes=allocation.memory_bytes,
+        cpu_shares=allocation.cpu_shares,
+        memory_shares=allocation.memory_shares,
+    )
 
 
 def accelerator_to_proto(accelerator: Accelerator) -> pb.Accelerator:

@@ -95,7 +95,9 @@ class Inventory:
             self._users.claim(record.uid)
             pidfd = record.process.open()
             if pidfd is None:
-                self._finish(record, record.cause or ExitCause.FOUND_DEAD, ExitStatus())
+                here = record.process.of_this_boot
+                found = ExitCause.FOUND_DEAD if here else ExitCause.HOST_RESTARTED
+                self._finish(record, record.cause or found, ExitStatus())
             else:
                 self._adopt(record, pidfd)
         self._sweep()

@@ -53,6 +53,8 @@ class Record:
     tether_error: str = ""
     cause: str = ""
     """Why it is being ended; empty while nobody ends it."""
+    turn: int = 0
+    """Of who launched it (:mod:`portlayer.fencing`); zero where nobody takes turns."""
     plugged: tuple[PluggedNic, ...] = ()
     """Written before it is done: QEMU knows what there is."""
     surrounded: int = 0

@@ -53,6 +53,11 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
             machines=len(self._agent.inventory.live()),
             parents=len(list(self._agent.parents)),
             warnings=host.groups.warnings,
+            allocation=convert.allocation_to_proto(host.claims.own),
+            memory_reserved_by_others_bytes=sum(
+                other.memory_bytes for other in host.claims.others()
+            ),
+            memory_protected=host.groups.protects_memory,
         )
         images, names = host.bootstraps.list(), host.bootstraps.names()
         response.bootstraps.extend(
@@ -117,6 +122,11 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
             request.wait_milliseconds / 1000,
         )
         return pb.SurroundResponse(done=done)
+
+    async def Allocate(self, request: pb.AllocateRequest, context: Context) -> pb.AllocateResponse:
+        """Answer HostAgentService.Allocate."""
+        self._agent.host.claims.set(convert.allocation_from_proto(request.allocation))
+        return pb.AllocateResponse()
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """Answer HostAgentService.Get."""

@@ -28,6 +28,7 @@ from installer.errors import (
     StartError,
     UsageError,
 )
+from installer.images import ImageWishes, check_change, lay_out_images
 from installer.instance import (
     Instance,
     Options,
@@ -71,6 +72,7 @@ class Wishes:
     log_level: str | None = None
     otlp_endpoint: str | None = None
     volume_stores: tuple[str, ...] | None = None
+    images: ImageWishes = field(default_factory=ImageWishes)
     tls_verify: bool | None = None
     tls_ca: Path | None = None
     tls_cert: Path | None = None
@@ -85,6 +87,7 @@ class Wishes:
             "insecure_registries": self.insecure_registries,
             "registry_mirrors": self.registry_mirrors,
             **self.registries.options(),
+            **self.images.options(),
             "log_level": self.log_level,
             "otlp_endpoint": self.otlp_endpoint,
             "volume_stores": None
@@ -139,7 +142,9 @@ def bring_up(wishes: Wishes, say: Say) -> Instance:
     options = wishes.options(known.options if known else default_options(data_dir))
     with lock_data_dir(data_dir):
         known = load_instance(data_dir)
-        if known is not None and is_running(known):
+        running = known is not None and is_running(known)
+        check_change(data_dir, known.options if known else None, options, running=running)
+        if known is not None and running:
             return _reconfigure(known, options, say)
         if options.driver == "qemu":
             require_machine()
@@ -237,7 +242,7 @@ def _save(instance: Instance, known: Mapping[str, str], say: Say) -> None:
     for fault in faults:
         say(f"{fault}; its volumes can't be used")
     lay_out_stores(instance, directories)
-    save_instance(instance, directories)
+    save_instance(instance, directories, lay_out_images(instance))
 
 
 def _end_stale_services(instance: Instance) -> None:

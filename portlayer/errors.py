@@ -120,6 +120,7 @@ class Reason(StrEnum):
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     DEADLINE = "DEADLINE"
     CANCELLED = "CANCELLED"
+    TURN_LOST = "TURN_LOST"
     INTERNAL = "INTERNAL"
 
 
@@ -225,6 +226,13 @@ class Cancelled(VicError):
     default_reason = Reason.CANCELLED
 
 
+class TurnLost(VicError):
+    """The caller acts by a turn that is another's by now; nothing was done."""
+
+    status = grpc.StatusCode.ABORTED
+    default_reason = Reason.TURN_LOST
+
+
 class Internal(VicError):
     """A fault of ours."""
 
@@ -245,6 +253,7 @@ _CLASSES: dict[grpc.StatusCode, type[VicError]] = {
         OutOfRange,
         DataLoss,
         Cancelled,
+        TurnLost,
         Internal,
     )
 }

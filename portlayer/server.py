@@ -16,6 +16,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from portlayer.fencing import Fences
 from portlayer.identity import Credentials
 from portlayer.interceptors import Access, FacetInterceptor
 
@@ -61,12 +62,16 @@ class FacetServer:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_streams: int | None = None,
         reflect: bool = True,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        fences: Fences | None = None,
     ) -> None:
+        """`interceptors` come behind the one that every facet has."""
         options = {**dict(OPTIONS), "grpc.max_receive_message_length": max_message_bytes}
         if max_streams is not None:
             options["grpc.max_concurrent_streams"] = max_streams
         self.server = grpc.aio.server(
-            interceptors=[FacetInterceptor(instance_id, access)], options=list(options.items())
+            interceptors=[FacetInterceptor(instance_id, access, fences), *interceptors],
+            options=list(options.items()),
         )
         self._credentials = credentials.server()
         self._names = [service.full_name for service in services]

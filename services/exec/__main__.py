@@ -13,6 +13,7 @@ from portlayer.server import FacetServer, stop_requested
 from portlayer.store import open_store
 from portlayer.telemetry import configure_telemetry
 from services.exec.admission import Admission
+from services.exec.answers import Answers
 from services.exec.creation import Creator
 from services.exec.drivers.choice import choose_driver
 from services.exec.eventlog import EventLog
@@ -90,7 +91,9 @@ async def serve(settings: ExecSettings) -> None:
             kernels,
             log_drivers,
         )
-        servicer = ExecServicer(containers, events, creator, lifecycle, vch, restarts)
+        servicer = ExecServicer(
+            containers, events, creator, lifecycle, vch, restarts, Answers(store)
+        )
         await restarts.open(chosen.platform_boot)
         await modes.open()
         await hypervisor.open()
@@ -102,7 +105,9 @@ async def serve(settings: ExecSettings) -> None:
             asyncio.create_task(reconciler.run(), name="reconciler"),
             asyncio.create_task(watching.run(), name="watching"),
             asyncio.create_task(restarts.run(), name="restarts"),
-            asyncio.create_task(follow_replicas(store.neighbours, events, exits), name="replicas"),
+            asyncio.create_task(
+                follow_replicas(store.neighbours, events, exits, restarts), name="replicas"
+            ),
         ]
         try:
             await server.start(settings.addresses)

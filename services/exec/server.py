@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
-from portlayer.errors import InvalidArgument, OutOfRange, Reason
+from portlayer.errors import InvalidArgument, NotFound, OutOfRange, Reason
+from services.exec.answers import Answers
 from services.exec.creation import Creator
 from services.exec.eventlog import EventLog
 from services.exec.events import told_event
@@ -56,6 +57,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         lifecycle: Lifecycle,
         vch: Vch,
         restarts: Restarts,
+        answers: Answers,
     ) -> None:
         self._containers = containers
         self._events = events
@@ -63,6 +65,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._lifecycle = lifecycle
         self._vch = vch
         self._restarts = restarts
+        self._answers = answers
         self.requests: Requests[Record | None] = Requests()
         self._prunes: Requests[Pruned] = Requests()
 
@@ -303,13 +306,21 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         """
 
         async def do() -> Record | None:
-            return await work((await self._containers.resolve(request.reference)).id)
+            async with self._answers.request(verb, request.request_id) as answer:
+                if answer.container_id:
+                    return await self._containers.get(answer.container_id)
+                container_id = (await self._containers.resolve(request.reference)).id
+                record = await work(container_id)
+                answer.container_id = container_id
+                return record
 
         return await self.requests.once(verb, request.request_id, do)
 
 
 def _container(record: Record | None) -> Any:
-    assert record is not None
+    if record is None:
+        # A request that another replica carried out, of a container that is gone since.
+        raise NotFound("the container is gone by now", Reason.CONTAINER_NOT_FOUND)
     return record.message()
 
 

@@ -37,9 +37,10 @@ log = logging.getLogger("vic.exec.starting")
 
 T = TypeVar("T")
 
-# A tether that was forked answers in 100 ms, one that cold-boots under emulation in 10 s, and
-# twenty at once on two cores take their turns.
-TETHER_SECONDS = 120.0
+# A tether that was forked answers in 100 ms, one that cold-boots under emulation in 10 s. Eight at
+# once on two cores that have forty other things to do were seen to take more than two minutes, and
+# to give up then helps nobody: a VM that has ended is told at once.
+TETHER_SECONDS = 300.0
 # A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
 # or a machine so busy that starting once more makes little difference.
 READY_SECONDS = 15.0

@@ -1,7 +1,7 @@
 """What a hypervisor must do for the exec facet. IDs of the platform never leave a driver."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
 from services.exec.interfaces import Names
-from services.exec.limits import Size
+from services.exec.limits import Allocation, Size
 
 
 class StartKind(Enum):
@@ -36,6 +36,9 @@ class HypervisorInfo:
     ready_waiting: int = 0
     ready_wanted: int = 0
     ready_failed: int = 0
+    # Of the memory, what other VCHs on the platform have reserved.
+    reserved_by_others_bytes: int = 0
+    allocation: Allocation = field(default_factory=Allocation)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class MachineExited:
     exit_record: bytes
     # What the platform says of it, for the log.
     detail: str
+    # The host that it ran on went down, and came up again.
+    host_restarted: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,17 @@ class CanPlugNics(Protocol):
 
 
 @runtime_checkable
+class CanAllocate(Protocol):
+    """A hypervisor that can give a VCH more of the platform than others, or keep some for it."""
+
+    async def allocate(self, allocation: Allocation) -> None:
+        """Keep and weigh so much for this VCH from now on, also after the platform's restart.
+
+        Raises InvalidArgument with the figures, NotImplementedYet; nothing is changed then.
+        """
+
+
+@runtime_checkable
 class CanChooseKernel(Protocol):
     """A hypervisor whose VMs can boot one of several kernels."""
 
@@ -217,6 +233,9 @@ class CanPause(Protocol):
 
     async def unpause(self, container_id: str) -> None:
         """Let them go on."""
+
+    async def is_paused(self, container_id: str) -> bool:
+        """Tell whether a VM that was run stands still."""
 
 
 @runtime_checkable

@@ -23,6 +23,7 @@ from portlayer.errors import (
     Reason,
     VicError,
 )
+from portlayer.fencing import Fences, held_turn
 from portlayer.store import Store, open_store
 from services.exec.admission import Admission
 from services.exec.creation import Creator
@@ -41,7 +42,7 @@ from services.exec.facts import Facts
 from services.exec.history import History
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
-from services.exec.limits import MIB, Size
+from services.exec.limits import MIB, Allocation, Size
 from services.exec.logdrivers import LogDrivers
 from services.exec.operations import Turns
 from services.exec.parts import Parts
@@ -353,6 +354,14 @@ class FakeFacets:
 
 
 @dataclass
+class Standstill:
+    """A call of a process that stands still for a while."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
 class FakeHypervisor:
     """VMs in memory."""
 
@@ -379,6 +388,11 @@ class FakeHypervisor:
     specs: dict[str, MachineSpec] = field(default_factory=dict)
     exits_to: "Exits | None" = None
     telling: set[asyncio.Task[None]] = field(default_factory=set)
+    allocation: Allocation = field(default_factory=Allocation)
+    reserved_by_others: int = 0
+    # As the host agent has them, and what the next creation waits for before it gets there.
+    fences: Fences = field(default_factory=Fences)
+    standstills: list[Standstill] = field(default_factory=list)
 
     async def open(self) -> None: ...
 
@@ -386,13 +400,31 @@ class FakeHypervisor:
 
     async def info(self) -> HypervisorInfo:
         return HypervisorInfo(
-            "fake", "fake", "none", "a test", "6.1", 2, 2**34, ready_wanted=self.wanted
+            "fake",
+            "fake",
+            "none",
+            "a test",
+            "6.1",
+            2,
+            2**34,
+            ready_wanted=self.wanted,
+            reserved_by_others_bytes=self.reserved_by_others,
+            allocation=self.allocation,
         )
+
+    async def allocate(self, allocation: Allocation) -> None:
+        self._fail("allocate")
+        self.allocation = allocation
 
     def size(self, resources: container_pb2.Resources) -> Size:
         return Size(max(512 * MIB, resources.memory_bytes), max(1, resources.nano_cpus // 10**9))
 
     async def create(self, machine: MachineSpec) -> CreatedMachine:
+        if self.standstills:
+            standstill = self.standstills.pop()
+            standstill.reached.set()
+            await standstill.over.wait()
+        self._fence()
         self._fail("create")
         if machine.boot_id in self.launched:
             raise FailedPrecondition("this launch has ended")
@@ -419,6 +451,7 @@ class FakeHypervisor:
         self._fail("run")
 
     async def destroy(self, container_id: str, boot_id: str = "") -> None:
+        self._fence()
         self._fail("destroy")
         if container_id in self.machines and boot_id in (self.machines[container_id], ""):
             exited = MachineExited(container_id, self.machines.pop(container_id), b"", "killed")
@@ -483,6 +516,9 @@ class FakeHypervisor:
     async def unpause(self, container_id: str) -> None:
         self.paused.discard(container_id)
 
+    async def is_paused(self, container_id: str) -> bool:
+        return container_id in self.paused
+
     def check_ready(self, count: int) -> None:
         if count > 8:
             raise InvalidArgument(f"{count} ready clones take too much", Reason.INVALID_REQUEST)
@@ -492,6 +528,10 @@ class FakeHypervisor:
 
     def settled(self, boot_id: str) -> None:
         self.settlements.append(boot_id)
+
+    def _fence(self) -> None:
+        if (turn := held_turn()) is not None:
+            self.fences.raise_to(turn)
 
     def _fail(self, call: str) -> None:
         if call in self.failing:

@@ -180,7 +180,9 @@ class ExecServiceServicer:
         containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
         the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
-        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+        above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
+        limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
+        (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,9 @@ class ExecServiceStub:
     containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
     the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
-    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+    above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
+    limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
+    (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
     """
     TryKernel: _grpc.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
@@ -167,7 +169,9 @@ class ExecServiceAsyncStub(ExecServiceStub):
     containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
     the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
-    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+    above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
+    limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
+    (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
     """
     TryKernel: _aio.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]  # type: ignore[assignment]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
@@ -294,7 +298,9 @@ class ExecServiceServicer:
         containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
         the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
-        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+        above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
+        limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
+        (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
         """
 
     def TryKernel(

@@ -39,6 +39,7 @@ class ExitCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EXIT_CAUSE_KILLED: _ClassVar[ExitCause]
     EXIT_CAUSE_VIOLATION: _ClassVar[ExitCause]
     EXIT_CAUSE_FOUND_DEAD: _ClassVar[ExitCause]
+    EXIT_CAUSE_HOST_RESTARTED: _ClassVar[ExitCause]
 
 class ParentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -64,6 +65,7 @@ EXIT_CAUSE_ENDED: ExitCause
 EXIT_CAUSE_KILLED: ExitCause
 EXIT_CAUSE_VIOLATION: ExitCause
 EXIT_CAUSE_FOUND_DEAD: ExitCause
+EXIT_CAUSE_HOST_RESTARTED: ExitCause
 PARENT_STATE_UNSPECIFIED: ParentState
 PARENT_STATE_CREATED: ParentState
 PARENT_STATE_BOOTING: ParentState
@@ -74,7 +76,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("instance_id", "accelerator", "accelerator_reason", "qemu_version", "bootstraps", "host_cpus", "host_memory_bytes", "memory_limit_bytes", "machines", "parents", "warnings")
+    __slots__ = ("instance_id", "accelerator", "accelerator_reason", "qemu_version", "bootstraps", "host_cpus", "host_memory_bytes", "memory_limit_bytes", "machines", "parents", "warnings", "allocation", "memory_reserved_by_others_bytes", "memory_protected")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     ACCELERATOR_FIELD_NUMBER: _ClassVar[int]
     ACCELERATOR_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +88,9 @@ class InfoResponse(_message.Message):
     MACHINES_FIELD_NUMBER: _ClassVar[int]
     PARENTS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_RESERVED_BY_OTHERS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PROTECTED_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     accelerator: Accelerator
     accelerator_reason: str
@@ -97,7 +102,32 @@ class InfoResponse(_message.Message):
     machines: int
     parents: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, instance_id: _Optional[str] = ..., accelerator: _Optional[_Union[Accelerator, str]] = ..., accelerator_reason: _Optional[str] = ..., qemu_version: _Optional[str] = ..., bootstraps: _Optional[_Iterable[_Union[Bootstrap, _Mapping]]] = ..., host_cpus: _Optional[int] = ..., host_memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., machines: _Optional[int] = ..., parents: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    allocation: Allocation
+    memory_reserved_by_others_bytes: int
+    memory_protected: bool
+    def __init__(self, instance_id: _Optional[str] = ..., accelerator: _Optional[_Union[Accelerator, str]] = ..., accelerator_reason: _Optional[str] = ..., qemu_version: _Optional[str] = ..., bootstraps: _Optional[_Iterable[_Union[Bootstrap, _Mapping]]] = ..., host_cpus: _Optional[int] = ..., host_memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., machines: _Optional[int] = ..., parents: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., allocation: _Optional[_Union[Allocation, _Mapping]] = ..., memory_reserved_by_others_bytes: _Optional[int] = ..., memory_protected: _Optional[bool] = ...) -> None: ...
+
+class Allocation(_message.Message):
+    __slots__ = ("cpu_reservation_millis", "memory_reservation_bytes", "cpu_shares", "memory_shares")
+    CPU_RESERVATION_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_RESERVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_SHARES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_SHARES_FIELD_NUMBER: _ClassVar[int]
+    cpu_reservation_millis: int
+    memory_reservation_bytes: int
+    cpu_shares: int
+    memory_shares: int
+    def __init__(self, cpu_reservation_millis: _Optional[int] = ..., memory_reservation_bytes: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., memory_shares: _Optional[int] = ...) -> None: ...
+
+class AllocateRequest(_message.Message):
+    __slots__ = ("allocation",)
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
+    allocation: Allocation
+    def __init__(self, allocation: _Optional[_Union[Allocation, _Mapping]] = ...) -> None: ...
+
+class AllocateResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Bootstrap(_message.Message):
     __slots__ = ("digest", "kernel_release", "names", "default")

@@ -85,6 +85,11 @@ class HostAgentServiceStub:
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.SerializeToString,
                 response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.FromString,
                 _registered_method=True)
+        self.Allocate = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/Allocate',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/vic.hostagent.v1.HostAgentService/Get',
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.GetRequest.SerializeToString,
@@ -227,6 +232,16 @@ class HostAgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Allocate(self, request, context):
+        """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
+        effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) with the figures for what the host hasn't got, or others have reserved;
+        UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) for what the host's cgroups can't do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Get(self, request, context):
         """Get returns one running machine. Errors: NOT_FOUND (MACHINE_NOT_FOUND).
         """
@@ -345,6 +360,11 @@ def add_HostAgentServiceServicer_to_server(servicer, server):
                     servicer.Surround,
                     request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.FromString,
                     response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.SerializeToString,
+            ),
+            'Allocate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Allocate,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
@@ -619,6 +639,33 @@ class HostAgentService:
             '/vic.hostagent.v1.HostAgentService/Surround',
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.SerializeToString,
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Allocate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/Allocate',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -93,6 +93,12 @@ class HostAgentServiceStub:
     INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
     be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
     """
+    Allocate: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.AllocateRequest, _hostagent_pb2.AllocateResponse]
+    """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
+    effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) with the figures for what the host hasn't got, or others have reserved;
+    UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) for what the host's cgroups can't do.
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.GetRequest, _hostagent_pb2.GetResponse]
     """Get returns one running machine. Errors: NOT_FOUND (MACHINE_NOT_FOUND)."""
     List: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.ListRequest, _hostagent_pb2.ListResponse]
@@ -195,6 +201,12 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
     INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
     be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+    """
+    Allocate: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.AllocateRequest, _hostagent_pb2.AllocateResponse]  # type: ignore[assignment]
+    """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
+    effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) with the figures for what the host hasn't got, or others have reserved;
+    UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) for what the host's cgroups can't do.
     """
     Get: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.GetRequest, _hostagent_pb2.GetResponse]  # type: ignore[assignment]
     """Get returns one running machine. Errors: NOT_FOUND (MACHINE_NOT_FOUND)."""
@@ -335,6 +347,17 @@ class HostAgentServiceServicer:
         plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
         INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
         be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+        """
+
+    def Allocate(
+        self,
+        request: _hostagent_pb2.AllocateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.AllocateResponse, _abc.Awaitable[_hostagent_pb2.AllocateResponse]]:
+        """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
+        effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) with the figures for what the host hasn't got, or others have reserved;
+        UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) for what the host's cgroups can't do.
         """
 
     def Get(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
@@ -35,7 +36,7 @@ from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
 from services.exec.drivers.qemu.taps import PLACED_NICS, has_tap, nic, nics
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
-from services.exec.limits import Size
+from services.exec.limits import Allocation, Size
 from services.exec.resources import host_weight
 
 log = logging.getLogger("vic.exec.qemu")
@@ -110,6 +111,27 @@ class QemuHypervisor:
             ready_waiting=self._ready.waiting,
             ready_wanted=self._ready.wanted,
             ready_failed=self._ready.failed,
+            reserved_by_others_bytes=info.memory_reserved_by_others_bytes,
+            allocation=Allocation(
+                cpu_reservation_millis=info.allocation.cpu_reservation_millis,
+                memory_reservation_bytes=info.allocation.memory_reservation_bytes,
+                cpu_shares=info.allocation.cpu_shares,
+                memory_shares=info.allocation.memory_shares,
+                memory_protected=info.memory_protected,
+            ),
+        )
+
+    async def allocate(self, allocation: Allocation) -> None:
+        """Have the agent reserve and weigh the instance's cgroup anew."""
+        await self._agent.Allocate(
+            hostagent_pb2.AllocateRequest(
+                allocation=hostagent_pb2.Allocation(
+                    cpu_reservation_millis=allocation.cpu_reservation_millis,
+                    memory_reservation_bytes=allocation.memory_reservation_bytes,
+                    cpu_shares=allocation.cpu_shares,
+                    memory_shares=allocation.memory_shares,
+                )
+            )
         )
 
     def size(self, resources: container_pb2.Resources) -> Size:
@@ -343,10 +365,15 @@ class QemuHypervisor:
         """Let them go on."""
         await self._command(container_id, "cont")
 
-    async def _command(self, container_id: str, name: str) -> None:
+    async def is_paused(self, container_id: str) -> bool:
+        """Ask QEMU whether the CPUs are held."""
+        status = await self._command(container_id, "query-status")
+        return isinstance(status, dict) and status.get("status") == "paused"
+
+    async def _command(self, container_id: str, name: str) -> Any:
         request = hostagent_pb2.GetRequest(machine_id=container_id)
         machine = (await self._agent.Get(request)).machine
-        await command(machine.qmp_path, name)
+        return await command(machine.qmp_path, name)
 
     def check_ready(self, count: int) -> None:
         """Return when the host's memory holds so many. Raises InvalidArgument."""
@@ -405,6 +432,7 @@ def _exited(event: hostagent_pb2.Event) -> MachineExited:
         boot_id=event.launch_id,
         exit_record=event.exited.exit_record,
         detail=_detail(event.exited),
+        host_restarted=event.exited.cause == hostagent_pb2.EXIT_CAUSE_HOST_RESTARTED,
     )
 
 

@@ -46,7 +46,7 @@ from services.exec.drivers.vsphere.hardware import (
     own_options,
     plugged,
 )
-from services.exec.drivers.vsphere.inventory import OFF, Found, Inventory
+from services.exec.drivers.vsphere.inventory import OFF, SUSPENDED, Found, Inventory
 from services.exec.drivers.vsphere.parents import Parents
 from services.exec.drivers.vsphere.place import PlaceSettings, check_bootstrap, find_place
 from services.exec.drivers.vsphere.placement import host_for
@@ -262,6 +262,10 @@ class VsphereHypervisor:
         """Let it go on."""
         vm = (await self._running(container_id)).vm
         await self._vcenter.finish(lambda _: vm.PowerOnVM_Task())
+
+    async def is_paused(self, container_id: str) -> bool:
+        """Tell whether the VM is suspended."""
+        return bool((await self._running(container_id)).power == SUSPENDED)
 
     async def reweigh(
         self, container_id: str, boot_id: str, resources: container_pb2.Resources
