@@ -143,6 +143,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.PRIVILEGE_MISSING: _Answer(500),
     Reason.PLATFORM_OBJECT_NOT_FOUND: _Answer(500),
     Reason.PLATFORM_OBJECT_EXISTS: _Answer(500),
+    Reason.PLATFORM_OBJECT_CHANGED: _Answer(500),
     Reason.MACHINE_NOT_FOUND: _Answer(500),
     Reason.MACHINE_EXISTS: _Answer(500),
     Reason.PLUG_FAILED: _Answer(500),

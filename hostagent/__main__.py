@@ -25,6 +25,7 @@ from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups, mounted_hierarchies
 from hostagent.claims import Claims
 from hostagent.commandline import OVERHEAD_MIB
+from hostagent.forking.parts import PartsMaker
 from hostagent.inventory import Inventory
 from hostagent.issuer import ISSUER, ISSUER_ACCESS, IssuerServicer
 from hostagent.journal import Journal
@@ -99,9 +100,11 @@ async def run(settings: HostAgentSettings) -> None:
             groups=groups,
             launchpad=launchpad,
             assembler=Assembler(layout, settings.disk_directories, bootstraps, outputs),
+            parts=PartsMaker(layout, outputs),
             claims=claims,
         )
         agent = HostAgent(host, inventory, parents, tasks)
+        stack.push_async_callback(agent.templates.close)
         stack.push_async_callback(agent.finish_launches)
         fences = Fences()
         for live in inventory.live():

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import time_ns
+from typing import Any
 from weakref import WeakValueDictionary
 
 from hostagent import monitor
 from hostagent.accelerator import AcceleratorChoice, Verdict
 from hostagent.assembly import (
+    TEMPLATE_POWERS,
     Assembler,
     file_identity,
     group_limits,
@@ -26,12 +28,16 @@ from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups
 from hostagent.claims import Claims
 from hostagent.commandline import shape_key
+from hostagent.forking.forker import ForkOrder
+from hostagent.forking.parts import PartsMaker
+from hostagent.forking.templates import Templates
 from hostagent.guestconfig import first_frame
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
 from hostagent.launchpad import Launchpad
 from hostagent.machine import (
     NICS,
+    Accelerator,
     Machine,
     MachineKind,
     Nic,
@@ -80,6 +86,7 @@ class Host:
     groups: MachineGroups
     launchpad: Launchpad
     assembler: Assembler
+    parts: PartsMaker
     claims: Claims
 
 
@@ -106,6 +113,7 @@ class HostAgent:
         self.parents = parents
         self._plugging = Plugging(inventory, host.slot)
         self._tasks = tasks
+        self.templates = Templates(tasks)
         self._launches: set[asyncio.Task[Record]] = set()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -121,8 +129,12 @@ class HostAgent:
             lambda: self.host.bootstraps.open_kernel(image.digest)
         )
 
-    async def launch(self, machine: Machine, fingerprint: str, ready_id: str = "") -> Record:
-        """Start a machine, or make one that waits this one. Errors: HostAgentService.Launch.
+    async def launch(
+        self, machine: Machine, fingerprint: str, ready_id: str = "", template_id: str = ""
+    ) -> Record:
+        """Start a machine, fork a template, or make a machine that waits this one.
+
+        Errors: HostAgentService.Launch.
 
         A launch that was begun is brought to its end, also where the caller gives up meanwhile: it
         may ask again, or kill.
@@ -130,7 +142,9 @@ class HostAgent:
         machine.check(self.host.slot)
         if ready_id:
             check_name("ready_id", ready_id)
-        task = asyncio.create_task(self._launch(machine, fingerprint, ready_id))
+        if template_id:
+            check_name("template_id", template_id)
+        task = asyncio.create_task(self._launch(machine, fingerprint, ready_id, template_id))
         self._launches.add(task)
         task.add_done_callback(self._launches.discard)
         return await asyncio.shield(task)
@@ -140,13 +154,17 @@ class HostAgent:
         if self._launches:
             await asyncio.wait(self._launches)
 
-    async def _launch(self, machine: Machine, fingerprint: str, ready_id: str) -> Record:
+    async def _launch(
+        self, machine: Machine, fingerprint: str, ready_id: str, template_id: str
+    ) -> Record:
         async with self._turn(machine.machine_id):
             known = self._known(machine, fingerprint)
             if known is not None:
                 return known
             image = self.host.bootstraps.get(machine.shape.bootstrap_digest)
             verdict = await self.verdict(image)
+            if machine.kind is MachineKind.TEMPLATE and verdict.accelerator is Accelerator.KVM:
+                raise FailedPrecondition("what KVM runs can't be forked")
             key = await self._shape_key(machine.shape, image, verdict)
             parent = self._parent_for(machine, key)
             plan = Plan(machine, fingerprint, image, verdict, key, parent)
@@ -155,6 +173,8 @@ class HostAgent:
                     async with AsyncExitStack() as undo:
                         if ready_id:
                             live = await self._use(ready_id, plan, closing, undo)
+                        elif template_id:
+                            live = await self._fork(template_id, plan, closing, undo)
                         else:
                             live = await self._start(plan, closing, undo)
                         undo.pop_all()
@@ -174,7 +194,7 @@ class HostAgent:
             closing.callback(os.close, memory)
         launcher = await host.launchpad.take()
         undo.push_async_callback(host.launchpad.discard, launcher)
-        if machine.kind is MachineKind.READY:
+        if machine.kind.warms_up:
             machine = replace(machine, nics=waiting_nics(host.slot, launcher.uid))
         # A tap can take tens of milliseconds while the kernel takes other interfaces down.
         assembled = await asyncio.to_thread(
@@ -192,16 +212,7 @@ class HostAgent:
         self._check_disk_is_free(assembled.disk)
         host.groups.limit(launcher.group, group_limits(machine, plan.verdict))
         record = Record(
-            machine_id=machine.machine_id,
-            launch_id=machine.launch_id,
-            kind=machine.kind,
-            shape=machine.shape,
-            shape_key=plan.shape_key,
-            parent_id=machine.parent_id,
-            accelerator=plan.verdict.accelerator,
-            nics=machine.nics,
-            identity=machine.identity,
-            fingerprint=plan.fingerprint,
+            **_described(plan, machine),
             process=launcher.name,
             uid=launcher.uid,
             group=launcher.group,
@@ -217,9 +228,66 @@ class HostAgent:
         self.inventory.records.save(record)
         live = LiveMachine(record, launcher.process)
         await launcher.become(assembled.order, partial(self.inventory.ended, live))
-        if machine.kind is MachineKind.READY:
+        if machine.kind.warms_up:
             live.process.set_oom_score(record.process, READY_OOM_SCORE)
         self.inventory.add(live, assembled.tether_port)
+        return live
+
+    async def _fork(
+        self, template_id: str, plan: Plan, closing: ExitStack, undo: AsyncExitStack
+    ) -> LiveMachine:
+        """Fork a template; what comes of it has warmed up, and stands still as that does."""
+        host = self.host
+        template = self._template(template_id, plan)
+        forker = await self.templates.forker_of(template)
+        memory, _ = await self._memory(plan)
+        assert memory is not None
+        closing.callback(os.close, memory)
+        seat = host.launchpad.claim()
+        undo.callback(host.launchpad.release, seat)
+        machine = replace(plan.machine, nics=waiting_nics(host.slot, seat.uid))
+        parts = await asyncio.to_thread(
+            host.parts.make, machine, template.record, memory, closing, undo
+        )
+        host.groups.limit(seat.group, group_limits(machine, plan.verdict))
+        fork = await forker.fork(
+            ForkOrder(seat.uid, TEMPLATE_POWERS, parts.replacements, parts.shared)
+        )
+        undo.push_async_callback(fork.end)
+        # Takes some 10 ms (the kernel waits for all CPUs).
+        await asyncio.to_thread(host.groups.add, seat.group, fork.pid)
+        record = Record(
+            **_described(plan, machine),
+            process=fork.name,
+            uid=seat.uid,
+            group=seat.group,
+            qmp_path=str(parts.qmp_path),
+            incoming_uri="",
+            config_peer=parts.config_peer,
+            disk=None,
+            launched_ns=time_ns(),
+            tether_state=TetherState.WARM,
+            turn=_turn(),
+        )
+        # An agent that dies before this has the fork in the template's group, or in one that is no
+        # machine's: the next agent ends it.
+        undo.callback(self.inventory.records.delete, machine.machine_id)
+        self.inventory.records.save(record)
+        live = LiveMachine(record, fork.process)
+        self.inventory.add(live, parts.tether_port)
+        fork.watch(partial(self.inventory.ended, live))
+        return live
+
+    def _template(self, template_id: str, plan: Plan) -> LiveMachine:
+        """Return a template that what is asked for can be forked of."""
+        live = self.inventory.find(template_id)
+        if live is None:
+            raise machine_not_found(template_id)
+        record = live.record
+        machine = plan.machine
+        same = record.shape_key == plan.shape_key and record.parent_id == machine.parent_id
+        if not same or machine.kind is not MachineKind.READY:
+            raise FailedPrecondition(f"template {template_id} is another than what is asked for")
         return live
 
     async def _use(
@@ -461,6 +529,22 @@ def waiting_nics(slot: int, uid: int) -> tuple[Nic, ...]:
         Nic(waiting_tap(slot, number, index), f"52:54:00:00:00:{index:02x}")
         for index in range(NICS)
     )
+
+
+def _described(plan: Plan, machine: Machine) -> dict[str, Any]:
+    """Return the fields of a record that say what was asked for."""
+    return {
+        "machine_id": machine.machine_id,
+        "launch_id": machine.launch_id,
+        "kind": machine.kind,
+        "shape": machine.shape,
+        "shape_key": plan.shape_key,
+        "parent_id": machine.parent_id,
+        "accelerator": plan.verdict.accelerator,
+        "nics": machine.nics,
+        "identity": machine.identity,
+        "fingerprint": plan.fingerprint,
+    }
 
 
 def _rename(taps: Iterable[tuple[str, str]]) -> None:

@@ -20,6 +20,8 @@ TRANSLATION_CACHE_MIB = 256
 OVERHEAD_MIB = {Accelerator.KVM: 128, Accelerator.TCG: 128 + TRANSLATION_CACHE_MIB}
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+# A fork changes its user and starts its threads, and loses both powers then: hostagent.forking.
+TEMPLATE_SANDBOX = "on,obsolete=deny,resourcecontrol=deny"
 
 # What a container's VM never needs; less for the guest to probe, less to attack.
 _MACHINE = (
@@ -103,7 +105,12 @@ def command_line(
     shape = machine.shape
     drive = DISK_NODE if places.disks else PLACEHOLDER_NODE
     return [
-        *frame(qemu, machine.machine_id, accelerator),
+        *frame(
+            qemu,
+            machine.machine_id,
+            accelerator,
+            TEMPLATE_SANDBOX if machine.kind is MachineKind.TEMPLATE else SANDBOX,
+        ),
         *("-machine", _MACHINE),
         *("-cpu", cpu),
         *("-smp", f"cpus={shape.vcpus},sockets=1,cores={shape.vcpus},threads=1"),
@@ -136,7 +143,7 @@ def command_line(
     ]
 
 
-def frame(qemu: str, name: str, accelerator: Accelerator) -> list[str]:
+def frame(qemu: str, name: str, accelerator: Accelerator, sandbox: str = SANDBOX) -> list[str]:
     """Return the arguments that every QEMU of ours begins with, also in an accelerator's trial."""
     options = {
         Accelerator.KVM: "kvm",
@@ -148,7 +155,7 @@ def frame(qemu: str, name: str, accelerator: Accelerator) -> list[str]:
         "-nodefaults",
         "-no-user-config",
         "-no-reboot",
-        *("-sandbox", SANDBOX),
+        *("-sandbox", sandbox),
         *("-display", "none"),
         *("-accel", options[accelerator]),
     ]

@@ -32,6 +32,7 @@ _KINDS = {
     pb.MACHINE_KIND_PARENT: MachineKind.PARENT,
     pb.MACHINE_KIND_CLONE: MachineKind.CLONE,
     pb.MACHINE_KIND_READY: MachineKind.READY,
+    pb.MACHINE_KIND_TEMPLATE: MachineKind.TEMPLATE,
 }
 _KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 _ACCELERATORS = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hostagent.certificates import TetherAuthority, throwaway
-from hostagent.machine import Guest, Machine, MachineKind, Surroundings, VolumeDisk
+from hostagent.machine import Guest, Machine, Surroundings, VolumeDisk
 from tether import guestconfig as frame
 
 ENTROPY_BYTES = 512
@@ -25,11 +25,11 @@ class Names:
 def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) -> bytes:
     """Return the whole configuration of a machine as one frame for its port ``vic.config``.
 
-    A machine that is kept ready is told nothing but to warm up.
+    A machine that is nobody's yet is told nothing but to warm up.
 
     Time, entropy, key and certificate are made here, for this machine and this start alone.
     """
-    if machine.kind is MachineKind.READY:
+    if machine.kind.warms_up:
         return _warm_up()
     if machine.guest is None:
         return b""

@@ -203,9 +203,9 @@ class Inventory:
         live = LiveMachine(record, process)
         made.append(live)
         self._live[record.machine_id] = live
-        if record.kind in (MachineKind.PARENT, MachineKind.READY):
-            # The memory a parent boots in was the last agent's to seal; and whether a ready machine
-            # was being made a container's nobody knows any more.
+        if record.kind.is_nameless:
+            # The memory a parent boots in was the last agent's to seal; a template ends with its
+            # forker; whether a ready machine was being made a container's nobody knows any more.
             self._kill(live, ExitCause.KILLED)
             return
         try:

@@ -49,12 +49,24 @@ class MachineKind(StrEnum):
     CLONE = "clone"
     """Waits for a parent's device state, on a private copy of its memory."""
     READY = "ready"
-    """A clone that warms up, and waits to become a container's."""
+    """A clone that warms up, or is forked of one that has, and waits to become a container's."""
+    TEMPLATE = "template"
+    """A clone that warms up, and is forked as it stands."""
 
     @property
     def is_clone(self) -> bool:
         """Whether it goes on from a parent's state."""
-        return self in (MachineKind.CLONE, MachineKind.READY)
+        return self in (MachineKind.CLONE, MachineKind.READY, MachineKind.TEMPLATE)
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether it is told nothing but to warm up."""
+        return self in (MachineKind.READY, MachineKind.TEMPLATE)
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it is no container's."""
+        return self is MachineKind.PARENT or self.warms_up
 
 
 @dataclass(frozen=True)
@@ -251,7 +263,7 @@ class Machine:
             nic.check(slot)
         if len(self.nics) > NICS or len({nic.tap_name for nic in self.nics}) < len(self.nics):
             _refuse("nics", f"more than {NICS}, or one twice")
-        if self.kind in (MachineKind.PARENT, MachineKind.READY):
+        if self.kind.is_nameless:
             self._check_nameless()
         else:
             self._check_container()

@@ -87,7 +87,9 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
     async def Launch(self, request: pb.LaunchRequest, context: Context) -> pb.LaunchResponse:
         """Answer HostAgentService.Launch."""
         machine, fingerprint = convert.machine_from_proto(request.machine)
-        record = await self._agent.launch(machine, fingerprint, request.ready_id)
+        record = await self._agent.launch(
+            machine, fingerprint, request.ready_id, request.template_id
+        )
         return pb.LaunchResponse(machine=convert.record_to_proto(record))
 
     async def Kill(self, request: pb.KillRequest, context: Context) -> pb.KillResponse:

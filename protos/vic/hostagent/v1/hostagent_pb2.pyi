@@ -23,6 +23,7 @@ class MachineKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MACHINE_KIND_PARENT: _ClassVar[MachineKind]
     MACHINE_KIND_CLONE: _ClassVar[MachineKind]
     MACHINE_KIND_READY: _ClassVar[MachineKind]
+    MACHINE_KIND_TEMPLATE: _ClassVar[MachineKind]
 
 class TetherState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -55,6 +56,7 @@ MACHINE_KIND_COLD: MachineKind
 MACHINE_KIND_PARENT: MachineKind
 MACHINE_KIND_CLONE: MachineKind
 MACHINE_KIND_READY: MachineKind
+MACHINE_KIND_TEMPLATE: MachineKind
 TETHER_STATE_UNSPECIFIED: TetherState
 TETHER_STATE_READY: TetherState
 TETHER_STATE_CONFIGURED: TetherState
@@ -314,12 +316,14 @@ class GetShapeResponse(_message.Message):
     def __init__(self, shape_key: _Optional[str] = ...) -> None: ...
 
 class LaunchRequest(_message.Message):
-    __slots__ = ("machine", "ready_id")
+    __slots__ = ("machine", "ready_id", "template_id")
     MACHINE_FIELD_NUMBER: _ClassVar[int]
     READY_ID_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_ID_FIELD_NUMBER: _ClassVar[int]
     machine: Machine
     ready_id: str
-    def __init__(self, machine: _Optional[_Union[Machine, _Mapping]] = ..., ready_id: _Optional[str] = ...) -> None: ...
+    template_id: str
+    def __init__(self, machine: _Optional[_Union[Machine, _Mapping]] = ..., ready_id: _Optional[str] = ..., template_id: _Optional[str] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
     __slots__ = ("machine",)

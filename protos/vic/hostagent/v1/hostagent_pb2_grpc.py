@@ -37,6 +37,9 @@ class HostAgentServiceStub:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     def __init__(self, channel):
@@ -149,6 +152,9 @@ class HostAgentServiceServicer:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     def Info(self, request, context):
@@ -178,7 +184,8 @@ class HostAgentServiceServicer:
         NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
         (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
         NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
-        begun to change the ready machine, a failure ends that as well.
+        begun to change the ready machine, a failure ends that as well. With a template_id likewise
+        NOT_FOUND, and FAILED_PRECONDITION where it has not warmed up or has another shape.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -431,6 +438,9 @@ class HostAgentService:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     @staticmethod

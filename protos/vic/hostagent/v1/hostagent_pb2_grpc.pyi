@@ -38,6 +38,9 @@ class HostAgentServiceStub:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     @_typing.overload
@@ -63,7 +66,8 @@ class HostAgentServiceStub:
     NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
     (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
     NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
-    begun to change the ready machine, a failure ends that as well.
+    begun to change the ready machine, a failure ends that as well. With a template_id likewise
+    NOT_FOUND, and FAILED_PRECONDITION where it has not warmed up or has another shape.
     """
     Kill: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.KillRequest, _hostagent_pb2.KillResponse]
     """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
@@ -150,6 +154,9 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -172,7 +179,8 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
     (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
     NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
-    begun to change the ready machine, a failure ends that as well.
+    begun to change the ready machine, a failure ends that as well. With a template_id likewise
+    NOT_FOUND, and FAILED_PRECONDITION where it has not warmed up or has another shape.
     """
     Kill: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.KillRequest, _hostagent_pb2.KillResponse]  # type: ignore[assignment]
     """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
@@ -258,6 +266,9 @@ class HostAgentServiceServicer:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     def Info(
@@ -293,7 +304,8 @@ class HostAgentServiceServicer:
         NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
         (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
         NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
-        begun to change the ready machine, a failure ends that as well.
+        begun to change the ready machine, a failure ends that as well. With a template_id likewise
+        NOT_FOUND, and FAILED_PRECONDITION where it has not warmed up or has another shape.
         """
 
     def Kill(

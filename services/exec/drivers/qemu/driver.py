@@ -33,8 +33,9 @@ from services.exec.drivers.qemu.imagedisk import IMAGE_LUN, show_image
 from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
-from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
+from services.exec.drivers.qemu.ready import ReadyClones
 from services.exec.drivers.qemu.taps import PLACED_NICS, has_tap, nic, nics
+from services.exec.drivers.qemu.warming import READY_PREFIX, TEMPLATE_PREFIX
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Allocation, Size
 from services.exec.resources import host_weight
@@ -164,7 +165,7 @@ class QemuHypervisor:
         self, machine: MachineSpec, shape: hostagent_pb2.Shape
     ) -> hostagent_pb2.RunningMachine | None:
         """Make a clone that waits the container's, where there is one that can be used."""
-        ready = self._ready.take(shape)
+        ready = await self._ready.take(shape)
         if ready is None:
             return None
         try:
@@ -423,7 +424,7 @@ class QemuHypervisor:
 
 def _is_ours(machine_id: str) -> bool:
     """Tell whether a machine is a parent, or kept ready, and so no container's."""
-    return machine_id.startswith((PREFIX, READY_PREFIX))
+    return machine_id.startswith((PREFIX, READY_PREFIX, TEMPLATE_PREFIX))
 
 
 def _exited(event: hostagent_pb2.Event) -> MachineExited:
