@@ -321,7 +321,7 @@ class HostAgent:
                 return_exceptions=True,
             )
             for result in results:
-                if result is not None:
+                if isinstance(result, BaseException):
                     raise result
             host.groups.limit(former.group, group_limits(machine, plan.verdict))
             live.process.set_oom_score(former.process, OOM_SCORE)
