@@ -42,10 +42,12 @@ from hostagent.machine import (
     MachineKind,
     Nic,
     Shape,
+    Surroundings,
     check_name,
     check_weight,
 )
 from hostagent.parents import Parent, Parents, ParentState
+from hostagent.plugging import Plugging
 from hostagent.qemu import Qemu, host_cpu
 from hostagent.records import Record
 from hostagent.taps import rename_tap, waiting_tap
@@ -109,6 +111,7 @@ class HostAgent:
         self.host = host
         self.inventory = inventory
         self.parents = parents
+        self._plugging = Plugging(inventory, host.slot)
         self._tasks = tasks
         self.templates = Templates(tasks)
         self._launches: set[asyncio.Task[Record]] = set()
@@ -318,7 +321,7 @@ class HostAgent:
                 return_exceptions=True,
             )
             for result in results:
-                if result is not None:
+                if isinstance(result, BaseException):
                     raise result
             host.groups.limit(former.group, group_limits(machine, plan.verdict))
             live.process.set_oom_score(former.process, OOM_SCORE)
@@ -377,11 +380,27 @@ class HostAgent:
     def reweigh(self, machine_id: str, launch_id: str, weight: int) -> None:
         """Give a machine another share of the CPUs. Raises NotFound, InvalidArgument."""
         check_weight(weight)
-        live = self.inventory.find(machine_id)
-        if live is None or live.record.launch_id != launch_id:
-            raise machine_not_found(machine_id)
+        live = self._running(machine_id, launch_id)
         limits = Limits(cpu_weight=machine_weight(weight, live.record.shape))
         self.host.groups.limit(live.record.group, limits)
+
+    async def plug(self, machine_id: str, launch_id: str, nic: Nic) -> None:
+        """Give a machine one more NIC. Errors: HostAgentService.PlugNic."""
+        async with self._turn(machine_id):
+            await self._plugging.plug(self._running(machine_id, launch_id), nic)
+
+    async def unplug(self, machine_id: str, launch_id: str, tap_name: str) -> None:
+        """Take a NIC from a machine. Errors: HostAgentService.UnplugNic."""
+        async with self._turn(machine_id):
+            await self._plugging.unplug(self._running(machine_id, launch_id), tap_name)
+
+    async def surround(
+        self, machine_id: str, launch_id: str, surroundings: Surroundings, wait_seconds: float
+    ) -> bool:
+        """Tell a tether of other interfaces. Errors: HostAgentService.Surround."""
+        # Without a turn: a NIC that it waits for may be plugged only then.
+        live = self._running(machine_id, launch_id)
+        return await self._plugging.surround(live, surroundings, wait_seconds)
 
     def get(self, machine_id: str) -> Record:
         """Return a running machine. Raises NotFound (MACHINE_NOT_FOUND)."""
@@ -445,6 +464,12 @@ class HostAgent:
             await self.host.qemu.version(),
             host_cpu(),
         )
+
+    def _running(self, machine_id: str, launch_id: str) -> LiveMachine:
+        live = self.inventory.find(machine_id)
+        if live is None or live.record.launch_id != launch_id:
+            raise machine_not_found(machine_id)
+        return live
 
     def _known(self, machine: Machine, fingerprint: str) -> Record | None:
         """Return the record where this very launch runs. Raises where it can't be begun."""

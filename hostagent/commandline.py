@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 
 from hostagent.confine import FIRST_DESCRIPTOR
-from hostagent.machine import NICS, Accelerator, Machine, MachineKind, Shape
+from hostagent.machine import MOST_NICS, NICS, Accelerator, Machine, MachineKind, Shape
 
 # QEMU's own limit on code it has translated. It is memory of the machine's cgroup, and the default
 # (1 GiB) is more than a small machine itself has.
@@ -35,8 +35,8 @@ TCG_CPU = "max,la57=off,erms=off,fsrm=off"
 # Where QEMU can't set what the host itself claims to have (nested AMD: MSR 0x10a), it is left out.
 KVM_CPUS = ("host", "host,arch-capabilities=off")
 
-_SPARE_PORTS = 4
-"""Empty PCIe root ports, for devices that are plugged in while the machine runs."""
+SPARE_PORTS = MOST_NICS - NICS
+"""Empty PCIe root ports, for NICs that are plugged in while the machine runs."""
 
 ROOT_DEVICE = "root"
 DISK_NODE = "disk"
@@ -317,12 +317,36 @@ def _nics(machine: Machine, places: Places) -> list[str]:
     return arguments
 
 
+def plugged_backend(number: int, descriptor_name: str) -> dict[str, object]:
+    """Return the backend of a NIC that is plugged in, by the name that its tap's descriptor has."""
+    return {"type": "tap", "id": f"tap{number}", "fd": descriptor_name, "vhost": False}
+
+
+def plugged_nic(number: int, mac_address: str) -> dict[str, object]:
+    """Return the device of a NIC that is plugged into a spare port, in all like the placed ones."""
+    return {
+        "driver": "virtio-net-pci-non-transitional",
+        "id": f"plug{number}",
+        "bus": spare_port(number),
+        "netdev": f"tap{number}",
+        "mac": mac_address,
+        "romfile": "",
+        "rombar": 0,
+        "guest_announce": False,
+    }
+
+
+def spare_port(number: int) -> str:
+    """Return the name of a port for what is plugged in."""
+    return f"spare{number}"
+
+
 def _spare_ports() -> list[str]:
     arguments: list[str] = []
-    for number in range(_SPARE_PORTS):
+    for number in range(SPARE_PORTS):
         chassis = NICS + number + 1
         address = f"addr={_FIRST_NIC_SLOT + NICS + number:#x}"
-        port = f"pcie-root-port,id=spare{number},chassis={chassis},{address}"
+        port = f"pcie-root-port,id={spare_port(number)},chassis={chassis},{address}"
         arguments += ["-device", port]
     return arguments
 

@@ -19,6 +19,7 @@ from hostagent.machine import (
     MachineKind,
     Nic,
     Shape,
+    Surroundings,
     VolumeDisk,
 )
 from hostagent.parents import Parent, ParentState
@@ -139,7 +140,10 @@ def record_to_proto(record: Record) -> pb.RunningMachine:
         launched_at=_timestamp(record.launched_ns),
         identity=record.identity,
         accelerator=_ACCELERATORS[record.accelerator],
-        nics=[pb.Nic(tap_name=nic.tap_name, mac_address=nic.mac_address) for nic in record.nics],
+        nics=[
+            *(pb.Nic(tap_name=n.tap_name, mac_address=n.mac_address) for n in record.nics),
+            *(pb.Nic(tap_name=n.tap_name, mac_address=n.mac_address) for n in record.plugged),
+        ],
         tether=pb.TetherReport(
             state=_TETHER_STATES[record.tether_state], error=record.tether_error
         ),
@@ -195,6 +199,17 @@ def guest_from_proto(message: pb.GuestConfig) -> Guest:
             endpoint=message.management.endpoint,
             server_name=message.management.server_name,
         ),
+        surroundings=surroundings_from_proto(message),
+        root_readonly=message.root_readonly,
+        shm_bytes=message.shm_bytes,
+        mounts=tuple(map(_mount_from_proto, message.mounts)),
+        root_device=message.root_device,
+    )
+
+
+def surroundings_from_proto(message: pb.GuestConfig | pb.SurroundRequest) -> Surroundings:
+    """Read interfaces and name service; :meth:`Surroundings.check` judges them."""
+    return Surroundings(
         nics=tuple(
             GuestNic(
                 index=nic.index,
@@ -203,6 +218,7 @@ def guest_from_proto(message: pb.GuestConfig) -> Guest:
                 gateway=nic.gateway,
                 mtu=nic.mtu,
                 name=nic.name,
+                gateway6=nic.ipv6_gateway,
             )
             for nic in message.nics
         ),
@@ -210,10 +226,6 @@ def guest_from_proto(message: pb.GuestConfig) -> Guest:
         dns_search=tuple(message.dns.search),
         dns_options=tuple(message.dns.options),
         hosts=tuple((host.address, host.name) for host in message.hosts),
-        root_readonly=message.root_readonly,
-        shm_bytes=message.shm_bytes,
-        mounts=tuple(map(_mount_from_proto, message.mounts)),
-        root_device=message.root_device,
     )
 
 

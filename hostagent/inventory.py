@@ -138,6 +138,11 @@ class Inventory:
             journal.LAUNCHED, record.machine_id, record.launch_id, {"pid": record.process.pid}
         )
 
+    def change(self, live: LiveMachine, record: Record) -> None:
+        """Write down what has changed of a machine. Raises OSError."""
+        live.record = record
+        self.records.save(record)
+
     async def end(self, live: LiveMachine, cause: ExitCause) -> None:
         """Kill a machine and wait until nothing is left of it."""
         self._kill(live, cause)
@@ -161,7 +166,7 @@ class Inventory:
     def _kill(self, live: LiveMachine, cause: ExitCause) -> None:
         live.process.kill()
         if not live.record.cause:
-            self._change(live, replace(live.record, cause=cause))
+            self.change(live, replace(live.record, cause=cause))
 
     def _finish(self, record: Record, cause: str, status: ExitStatus) -> None:
         machine_id = record.machine_id
@@ -237,7 +242,7 @@ class Inventory:
 
     def _reported(self, live: LiveMachine, report: Report) -> None:
         record = replace(live.record, tether_state=report.state, tether_error=report.error)
-        self._change(live, record)
+        self.change(live, record)
         fields = {"state": report.state, "error": report.error}
         self.journal.append(journal.REPORTED, record.machine_id, record.launch_id, fields)
 
@@ -246,7 +251,3 @@ class Inventory:
         if live is not None:
             log.warning("machine %s floods its exit port and is ended", machine_id)
             self._kill(live, ExitCause.VIOLATION)
-
-    def _change(self, live: LiveMachine, record: Record) -> None:
-        live.record = record
-        self.records.save(record)

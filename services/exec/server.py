@@ -38,6 +38,8 @@ _Verb = (
     | exec_pb2.PauseRequest
     | exec_pb2.UnpauseRequest
     | exec_pb2.RenameRequest
+    | exec_pb2.ConnectNetworkRequest
+    | exec_pb2.DisconnectNetworkRequest
     | exec_pb2.UpdateRequest
     | exec_pb2.RemoveRequest
     | exec_pb2.RecordEventRequest
@@ -186,6 +188,28 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             "Rename", request, lambda id_: self._lifecycle.rename(id_, request.new_name)
         )
         return exec_pb2.RenameResponse(container=_container(record))
+
+    async def ConnectNetwork(
+        self, request: exec_pb2.ConnectNetworkRequest, context: Context
+    ) -> exec_pb2.ConnectNetworkResponse:
+        """See the contract."""
+        record = await self._once(
+            "ConnectNetwork",
+            request,
+            lambda id_: self._lifecycle.connect(id_, request.attachment),
+        )
+        return exec_pb2.ConnectNetworkResponse(container=_container(record))
+
+    async def DisconnectNetwork(
+        self, request: exec_pb2.DisconnectNetworkRequest, context: Context
+    ) -> exec_pb2.DisconnectNetworkResponse:
+        """See the contract."""
+        record = await self._once(
+            "DisconnectNetwork",
+            request,
+            lambda id_: self._lifecycle.disconnect(id_, request.network),
+        )
+        return exec_pb2.DisconnectNetworkResponse(container=_container(record))
 
     async def Remove(
         self, request: exec_pb2.RemoveRequest, context: Context

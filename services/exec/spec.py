@@ -7,7 +7,7 @@ from vic.exec.v1 import container_pb2
 from vic.storage.v1 import image_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
-from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
+from portlayer.errors import InvalidArgument, Reason
 from services.exec.health import complete_health_check, validate_health_check
 from services.exec.mounts import complete_mounts, validate_mounts
 from services.exec.names import validate_name
@@ -48,7 +48,6 @@ def validate(spec: container_pb2.ContainerSpec, *, cpus: int) -> None:
     validate_mounts(spec)
     validate_health_check(spec.health_check)
     validate_label(spec.labels)
-    _refuse_what_is_missing(spec)
 
 
 def _validate_process(spec: container_pb2.ContainerSpec) -> None:
@@ -63,17 +62,6 @@ def _validate_process(spec: container_pb2.ContainerSpec) -> None:
     texts: Iterable[str] = (*spec.entrypoint, *spec.command, *process.env, process.user)
     if any("\0" in text for text in texts):
         raise _invalid("a NUL byte can't be part of an argument, a variable or a user")
-
-
-def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
-    """Refuse by name what the contract has and this service hasn't yet."""
-    missing = {
-        "more than one network": len(spec.networks) > 1,
-        "links": any(n.links for n in spec.networks),
-    }
-    for option, wanted in missing.items():
-        if wanted:
-            raise NotImplementedYet(f"{option}: not implemented", option=option)
 
 
 def complete(

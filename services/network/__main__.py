@@ -58,7 +58,7 @@ def _names(
     def servers() -> list[IPv4Address | IPv6Address]:
         return of_host(settings.dns_servers, networks.subnets())
 
-    answers = Answers(endpoints.directory, endpoints.networks_of, outside)
+    answers = Answers(endpoints.directory, endpoints.networks_of, outside, endpoints.links_of)
     server = NameServer(
         networks.all, answers, Upstream(servers), resolvers_of=endpoints.resolvers_of
     )

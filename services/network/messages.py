@@ -12,10 +12,11 @@ from services.network.drivers import Forward, Level, Transport
 from services.network.endpoints import Endpoints
 from services.network.external import PortWish
 from services.network.ipam import parse_ipv4, parse_ipv6
-from services.network.model import Endpoint, External, Kind, Network, Wish
+from services.network.model import Endpoint, External, Kind, Network, Reservation, Wish
 from services.network.networks import Networks
 from services.network.plans import Plan
 from services.network.resolvers import Resolvers
+from services.network.ways import default_endpoint
 
 _KINDS = {
     Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE,
@@ -93,6 +94,16 @@ class Encoder:
         for name, address in self._outside(network).items():
             message.outside_aliases.add(name=name, address=str(address))
         return message
+
+    def reservation(self, reservation: Reservation, resolvers: Resolvers) -> list[pb.Endpoint]:
+        """Return the messages of a container's endpoints, with the one of its default route."""
+        found = self.endpoints(reservation.endpoints, resolvers)
+        default = default_endpoint(reservation, self._networks.get)
+        default6 = default_endpoint(reservation, self._networks.get, version=6)
+        for message in found:
+            message.default_route = default is not None and message.id == default.id
+            message.default_route6 = default6 is not None and message.id == default6.id
+        return found
 
     def endpoints(self, endpoints: Iterable[Endpoint], resolvers: Resolvers) -> list[pb.Endpoint]:
         """Return endpoints' messages."""
@@ -200,17 +211,25 @@ def _external(message: pb.External) -> External:
 
 
 def wishes(requests: Sequence[pb.EndpointRequest]) -> list[Wish]:
-    """Return what a container wants in its networks."""
-    return [
-        Wish(
-            network=request.network,
-            ipv4=request.ipv4_address,
-            mac=request.mac_address,
-            aliases=tuple(request.aliases),
-            ipv6=request.ipv6_address,
-        )
-        for request in requests
-    ]
+    """Return what a container wants in its networks. Raises InvalidArgument."""
+    return [wish(request) for request in requests]
+
+
+def wish(request: pb.EndpointRequest) -> Wish:
+    """Return what a container wants in a network. Raises InvalidArgument."""
+    for link in request.links:
+        target, _, alias = link.partition(":")
+        if not target or not alias:
+            raise InvalidArgument(f"invalid link {link!r}: CONTAINER:ALIAS is needed")
+    return Wish(
+        network=request.network,
+        ipv4=request.ipv4_address,
+        mac=request.mac_address,
+        aliases=tuple(request.aliases),
+        gateway_priority=request.gateway_priority,
+        links=tuple(request.links),
+        ipv6=request.ipv6_address,
+    )
 
 
 def resolvers(texts: Sequence[str]) -> list[IPv4Address | IPv6Address]:

@@ -26,6 +26,7 @@ from services.network.networks import Networks
 from services.network.options import ANY_ADDRESS
 from services.network.store import NetworkStore
 from services.network.turns import Turns
+from services.network.ways import default_endpoint
 
 log = logging.getLogger("vic.network.publications")
 
@@ -100,9 +101,10 @@ class Publications:
         """Open ports that lead to a container; what it had before is closed.
 
         `exposed` is open on its external networks as well. A repeated call finds its ports as they
-        are. Raises NotFound (ENDPOINT_NOT_FOUND), AlreadyExists (PORT_IN_USE), InvalidArgument
-        (INVALID_ADDRESS), FailedPrecondition (WRONG_STATE) for a container that no network leads
-        to, or that one lets nobody reach; nothing is opened then.
+        are, and leads them to where the container's default route is now. Raises NotFound
+        (ENDPOINT_NOT_FOUND), AlreadyExists (PORT_IN_USE), InvalidArgument (INVALID_ADDRESS),
+        FailedPrecondition (WRONG_STATE) for a container that no network leads to, or that one lets
+        nobody reach; nothing is opened then.
         """
         async with self._turns.of(container_id):
             reservation = self._endpoints.get(container_id)
@@ -215,11 +217,10 @@ class Publications:
                 yield endpoint.ipv4
 
     def _target(self, reservation: Reservation) -> tuple[Network, Endpoint]:
-        """Return the first network of a container that has a way in, and its place there."""
-        for endpoint in reservation.endpoints:
-            network = self._networks.get(endpoint.network_id)
-            if endpoint.ipv4 is not None and not network.management and not network.internal:
-                return network, endpoint
+        """Return the network that leads to a container from outside, and its place there."""
+        endpoint = default_endpoint(reservation, self._networks.get)
+        if endpoint is not None:
+            return self._networks.get(endpoint.network_id), endpoint
         raise FailedPrecondition(
             f"{_failure(reservation)}: it is in no network that can be reached from outside",
             Reason.WRONG_STATE,

@@ -9,6 +9,7 @@ from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
+from services.exec.interfaces import Names
 from services.exec.limits import Allocation, Size
 
 
@@ -97,7 +98,8 @@ class Hypervisor(Protocol):
     """Makes, runs and ends container VMs.
 
     A VM is *created* (its devices exist, its CPUs stand still), then *loaded* (its memory and
-    devices are where they'll run from), then *run*. In between, its NICs are connected.
+    devices are where they'll run from), then *run*. In between, its NICs are connected: two are
+    there when it is created, the others when it is loaded.
     """
 
     async def open(self) -> None:
@@ -155,6 +157,37 @@ class CanReweigh(Protocol):
         self, container_id: str, boot_id: str, resources: container_pb2.Resources
     ) -> None:
         """Give a running VM the weight that limits ask for. Raises VicError."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a container's guest is to have of networks."""
+
+    spec: container_pb2.ContainerSpec
+    # All that the container has, management first.
+    endpoints: Sequence[network_pb2.Endpoint]
+    # What its interfaces are called, by endpoint ID.
+    names: Names
+
+
+@runtime_checkable
+class CanPlugNics(Protocol):
+    """A hypervisor whose VMs can get and lose NICs while they run."""
+
+    async def plug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        """Give a VM an endpoint's NIC. Idempotent. Raises VicError; nothing is changed then."""
+
+    async def unplug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        """Take an endpoint's NIC from a VM. Idempotent. Raises VicError."""
+
+    async def surround(
+        self, container_id: str, boot_id: str, around: Surroundings, *, wait: bool
+    ) -> None:
+        """Let a VM's guest have the interfaces and the name service of endpoints.
+
+        Returns when it has them, or with ``wait`` unset when it has been told. Raises Unavailable
+        (PLUG_FAILED) where it doesn't take them.
+        """
 
 
 @runtime_checkable

@@ -34,6 +34,7 @@ from services.exec.drivers import (
     MachineSpec,
     MachineState,
     StartKind,
+    Surroundings,
 )
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exit, Exits
@@ -108,6 +109,22 @@ class FakeVolumes:
                 for i in self.reserved
             ]
         )
+
+
+def _endpoint(container_id: str, wish: network_pb2.EndpointRequest) -> network_pb2.Endpoint:
+    """Return an endpoint as network would give it."""
+    network = wish.network.removeprefix("id-of-")
+    return network_pb2.Endpoint(
+        id=f"{network}-{container_id[:8]}",
+        container_id=container_id,
+        network_id=f"id-of-{network}",
+        network_name=network,
+        tap_name=f"tap-{network}",
+        mac_address="02:42:ac:11:00:02",
+        ipv4_address="172.17.0.2",
+        aliases=wish.aliases,
+        default_route=network == "bridge",
+    )
 
 
 @dataclass
@@ -203,12 +220,29 @@ class FakeFacets:
     async def Reserve(self, request: network_pb2.ReserveRequest) -> network_pb2.ReserveResponse:
         self._fail("Reserve")
         endpoints = [network_pb2.Endpoint(management=True, ipv4_address="100.112.0.2")]
-        endpoints += [
-            network_pb2.Endpoint(network_name=e.network, ipv4_address="172.17.0.2")
-            for e in request.endpoints
-        ]
+        endpoints += [_endpoint(request.container_id, e) for e in request.endpoints]
         self.reservations[request.container_id] = endpoints
         return network_pb2.ReserveResponse(endpoints=endpoints)
+
+    async def Connect(self, request: network_pb2.ConnectRequest) -> network_pb2.ConnectResponse:
+        self._fail("Connect")
+        endpoint = _endpoint(request.container_id, request.endpoint)
+        known = self.reservations[request.container_id]
+        assert endpoint.network_name not in [e.network_name for e in known]
+        known.append(endpoint)
+        return network_pb2.ConnectResponse(endpoint=endpoint, endpoints=known)
+
+    async def Disconnect(
+        self, request: network_pb2.DisconnectRequest
+    ) -> network_pb2.DisconnectResponse:
+        self._fail("Disconnect")
+        left = [
+            e
+            for e in self.reservations[request.container_id]
+            if request.network not in (e.network_id, e.network_name)
+        ]
+        self.reservations[request.container_id] = left
+        return network_pb2.DisconnectResponse(endpoints=left)
 
     async def GetReservation(
         self, request: network_pb2.GetReservationRequest
@@ -230,13 +264,17 @@ class FakeFacets:
         self._fail("Rename")
         self.names[request.container_id] = request.container_name
 
-    async def Bind(self, request: network_pb2.BindRequest) -> None:
+    async def Bind(self, request: network_pb2.BindRequest) -> network_pb2.BindResponse:
         self._fail("Bind")
         if not request.management_only:
             self.bound.add(request.container_id)
+        return network_pb2.BindResponse(endpoints=self.reservations[request.container_id])
 
     async def Unbind(self, request: network_pb2.UnbindRequest) -> None:
         self.bound.discard(request.container_id)
+        self.published.pop(request.container_id, None)
+
+    async def Unpublish(self, request: network_pb2.UnpublishRequest) -> None:
         self.published.pop(request.container_id, None)
 
     async def Publish(self, request: network_pb2.PublishRequest) -> network_pb2.PublishResponse:
@@ -336,6 +374,9 @@ class FakeHypervisor:
     booted: list[str] = field(default_factory=list)
     # CPU shares of VMs that were weighed anew.
     shares: dict[str, int] = field(default_factory=dict)
+    # Networks whose NICs were plugged in, and what guests were told of their interfaces since.
+    plugged: list[str] = field(default_factory=list)
+    interfaces: dict[str, dict[str, str]] = field(default_factory=dict)
     # How many of the next starts take a clone that was kept ready.
     ready: int = 0
     # How many are to be kept.
@@ -442,6 +483,25 @@ class FakeHypervisor:
         self._fail("reweigh")
         assert self.machines[container_id] == boot_id
         self.shares[container_id] = resources.cpu_shares
+
+    async def plug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        self._fail("plug")
+        assert self.machines[container_id] == boot_id
+        self.plugged.append(endpoint.network_name)
+
+    async def unplug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        self._fail("unplug")
+        if endpoint.network_name in self.plugged:
+            self.plugged.remove(endpoint.network_name)
+
+    async def surround(
+        self, container_id: str, boot_id: str, around: Surroundings, *, wait: bool
+    ) -> None:
+        self._fail("surround")
+        assert wait is (container_id not in self.paused)
+        self.interfaces[container_id] = {
+            around.names[e.id]: e.network_name for e in around.endpoints if not e.management
+        }
 
     async def show_image(self, container_id: str, boot_id: str, chain_length: int) -> int:
         self._fail("show_image")

@@ -413,6 +413,38 @@ class RenameResponse(_message.Message):
     container: _container_pb2.Container
     def __init__(self, container: _Optional[_Union[_container_pb2.Container, _Mapping]] = ...) -> None: ...
 
+class ConnectNetworkRequest(_message.Message):
+    __slots__ = ("reference", "request_id", "attachment")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTACHMENT_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    request_id: str
+    attachment: _container_pb2.NetworkAttachment
+    def __init__(self, reference: _Optional[str] = ..., request_id: _Optional[str] = ..., attachment: _Optional[_Union[_container_pb2.NetworkAttachment, _Mapping]] = ...) -> None: ...
+
+class ConnectNetworkResponse(_message.Message):
+    __slots__ = ("container",)
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    container: _container_pb2.Container
+    def __init__(self, container: _Optional[_Union[_container_pb2.Container, _Mapping]] = ...) -> None: ...
+
+class DisconnectNetworkRequest(_message.Message):
+    __slots__ = ("reference", "request_id", "network")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    request_id: str
+    network: str
+    def __init__(self, reference: _Optional[str] = ..., request_id: _Optional[str] = ..., network: _Optional[str] = ...) -> None: ...
+
+class DisconnectNetworkResponse(_message.Message):
+    __slots__ = ("container",)
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    container: _container_pb2.Container
+    def __init__(self, container: _Optional[_Union[_container_pb2.Container, _Mapping]] = ...) -> None: ...
+
 class RemoveRequest(_message.Message):
     __slots__ = ("reference", "request_id", "force", "remove_volumes")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]

@@ -116,6 +116,16 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RenameRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.RenameResponse.FromString,
                 _registered_method=True)
+        self.ConnectNetwork = channel.unary_unary(
+                '/vic.exec.v1.ExecService/ConnectNetwork',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkResponse.FromString,
+                _registered_method=True)
+        self.DisconnectNetwork = channel.unary_unary(
+                '/vic.exec.v1.ExecService/DisconnectNetwork',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkResponse.FromString,
+                _registered_method=True)
         self.Remove = channel.unary_unary(
                 '/vic.exec.v1.ExecService/Remove',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RemoveRequest.SerializeToString,
@@ -289,6 +299,26 @@ class ExecServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConnectNetwork(self, request, context):
+        """ConnectNetwork puts a container into one more network, at once where it runs. Errors: NOT_FOUND
+        (NETWORK_NOT_FOUND), ALREADY_EXISTS (ENDPOINT_EXISTS) where it runs and is in that network already
+        (one that doesn't run changes its wishes), ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT
+        (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED, LIMIT_EXCEEDED),
+        FAILED_PRECONDITION (WRONG_STATE), UNAVAILABLE (PLUG_FAILED) where its guest doesn't take the
+        interface. On failure all is as before. Idempotent on request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisconnectNetwork(self, request, context):
+        """DisconnectNetwork takes a container out of a network, at once where it runs. Errors:
+        FAILED_PRECONDITION (NOT_CONNECTED, WRONG_STATE). Idempotent on request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Remove(self, request, context):
         """Remove deletes a container with its disk, addresses, logs and, where asked, anonymous volumes.
         Errors: FAILED_PRECONDITION (WRONG_STATE) when it runs and force is not set.
@@ -423,6 +453,16 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     servicer.Rename,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.RenameRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RenameResponse.SerializeToString,
+            ),
+            'ConnectNetwork': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConnectNetwork,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkResponse.SerializeToString,
+            ),
+            'DisconnectNetwork': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisconnectNetwork,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkResponse.SerializeToString,
             ),
             'Remove': grpc.unary_unary_rpc_method_handler(
                     servicer.Remove,
@@ -867,6 +907,60 @@ class ExecService:
             '/vic.exec.v1.ExecService/Rename',
             vic_dot_exec_dot_v1_dot_exec__pb2.RenameRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.RenameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConnectNetwork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/ConnectNetwork',
+            vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisconnectNetwork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/DisconnectNetwork',
+            vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -268,20 +268,22 @@ class GuestManagement(_message.Message):
     def __init__(self, mac_address: _Optional[str] = ..., address: _Optional[str] = ..., endpoint: _Optional[str] = ..., server_name: _Optional[str] = ...) -> None: ...
 
 class GuestNic(_message.Message):
-    __slots__ = ("index", "mac_address", "addresses", "gateway", "mtu", "name")
+    __slots__ = ("index", "mac_address", "addresses", "gateway", "mtu", "name", "ipv6_gateway")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     MAC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     MTU_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    IPV6_GATEWAY_FIELD_NUMBER: _ClassVar[int]
     index: int
     mac_address: str
     addresses: _containers.RepeatedScalarFieldContainer[str]
     gateway: str
     mtu: int
     name: str
-    def __init__(self, index: _Optional[int] = ..., mac_address: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+    ipv6_gateway: str
+    def __init__(self, index: _Optional[int] = ..., mac_address: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., name: _Optional[str] = ..., ipv6_gateway: _Optional[str] = ...) -> None: ...
 
 class GuestDns(_message.Message):
     __slots__ = ("servers", "search", "options")
@@ -396,6 +398,56 @@ class ReweighRequest(_message.Message):
 class ReweighResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class PlugNicRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "nic")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    NIC_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    nic: Nic
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., nic: _Optional[_Union[Nic, _Mapping]] = ...) -> None: ...
+
+class PlugNicResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UnplugNicRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "tap_name")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    TAP_NAME_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    tap_name: str
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., tap_name: _Optional[str] = ...) -> None: ...
+
+class UnplugNicResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SurroundRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "nics", "dns", "hosts", "wait_milliseconds")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    NICS_FIELD_NUMBER: _ClassVar[int]
+    DNS_FIELD_NUMBER: _ClassVar[int]
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    nics: _containers.RepeatedCompositeFieldContainer[GuestNic]
+    dns: GuestDns
+    hosts: _containers.RepeatedCompositeFieldContainer[GuestHost]
+    wait_milliseconds: int
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., nics: _Optional[_Iterable[_Union[GuestNic, _Mapping]]] = ..., dns: _Optional[_Union[GuestDns, _Mapping]] = ..., hosts: _Optional[_Iterable[_Union[GuestHost, _Mapping]]] = ..., wait_milliseconds: _Optional[int] = ...) -> None: ...
+
+class SurroundResponse(_message.Message):
+    __slots__ = ("done",)
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    done: bool
+    def __init__(self, done: _Optional[bool] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("machine_id",)

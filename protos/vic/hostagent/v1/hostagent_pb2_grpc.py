@@ -73,6 +73,21 @@ class HostAgentServiceStub:
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighRequest.SerializeToString,
                 response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighResponse.FromString,
                 _registered_method=True)
+        self.PlugNic = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/PlugNic',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicResponse.FromString,
+                _registered_method=True)
+        self.UnplugNic = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/UnplugNic',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicResponse.FromString,
+                _registered_method=True)
+        self.Surround = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/Surround',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.FromString,
+                _registered_method=True)
         self.Allocate = channel.unary_unary(
                 '/vic.hostagent.v1.HostAgentService/Allocate',
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateRequest.SerializeToString,
@@ -194,6 +209,36 @@ class HostAgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlugNic(self, request, context):
+        """PlugNic gives a machine that is loaded one more NIC, on a tap that is made for it. Idempotent on
+        the tap's name. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+        INVALID_ARGUMENT (INVALID_MACHINE), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) where it has no room for
+        another, INTERNAL (PLUG_FAILED). On failure all is as before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnplugNic(self, request, context):
+        """UnplugNic takes a NIC of a container's network from a machine. Its tap is gone when this returns;
+        the guest may take a moment to let the device go, and its place is free from then on. Idempotent.
+        Errors: NOT_FOUND (MACHINE_NOT_FOUND), INTERNAL (PLUG_FAILED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Surround(self, request, context):
+        """Surround tells a running machine's tether of the interfaces and the name service that its
+        container has from now on, and waits until it has carried that out. NICs that are new must be
+        plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
+        INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
+        be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Allocate(self, request, context):
         """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
         effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
@@ -307,6 +352,21 @@ def add_HostAgentServiceServicer_to_server(servicer, server):
                     servicer.Reweigh,
                     request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighRequest.FromString,
                     response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighResponse.SerializeToString,
+            ),
+            'PlugNic': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlugNic,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicResponse.SerializeToString,
+            ),
+            'UnplugNic': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnplugNic,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicResponse.SerializeToString,
+            ),
+            'Surround': grpc.unary_unary_rpc_method_handler(
+                    servicer.Surround,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.SerializeToString,
             ),
             'Allocate': grpc.unary_unary_rpc_method_handler(
                     servicer.Allocate,
@@ -508,6 +568,87 @@ class HostAgentService:
             '/vic.hostagent.v1.HostAgentService/Reweigh',
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighRequest.SerializeToString,
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlugNic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/PlugNic',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnplugNic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/UnplugNic',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Surround(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/Surround',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,6 +79,24 @@ class HostAgentServiceStub:
     Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
     INVALID_ARGUMENT (INVALID_MACHINE).
     """
+    PlugNic: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.PlugNicRequest, _hostagent_pb2.PlugNicResponse]
+    """PlugNic gives a machine that is loaded one more NIC, on a tap that is made for it. Idempotent on
+    the tap's name. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+    INVALID_ARGUMENT (INVALID_MACHINE), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) where it has no room for
+    another, INTERNAL (PLUG_FAILED). On failure all is as before.
+    """
+    UnplugNic: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.UnplugNicRequest, _hostagent_pb2.UnplugNicResponse]
+    """UnplugNic takes a NIC of a container's network from a machine. Its tap is gone when this returns;
+    the guest may take a moment to let the device go, and its place is free from then on. Idempotent.
+    Errors: NOT_FOUND (MACHINE_NOT_FOUND), INTERNAL (PLUG_FAILED).
+    """
+    Surround: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.SurroundRequest, _hostagent_pb2.SurroundResponse]
+    """Surround tells a running machine's tether of the interfaces and the name service that its
+    container has from now on, and waits until it has carried that out. NICs that are new must be
+    plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
+    be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+    """
     Allocate: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.AllocateRequest, _hostagent_pb2.AllocateResponse]
     """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
     effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
@@ -173,6 +191,24 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
     Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
     INVALID_ARGUMENT (INVALID_MACHINE).
+    """
+    PlugNic: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.PlugNicRequest, _hostagent_pb2.PlugNicResponse]  # type: ignore[assignment]
+    """PlugNic gives a machine that is loaded one more NIC, on a tap that is made for it. Idempotent on
+    the tap's name. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+    INVALID_ARGUMENT (INVALID_MACHINE), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) where it has no room for
+    another, INTERNAL (PLUG_FAILED). On failure all is as before.
+    """
+    UnplugNic: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.UnplugNicRequest, _hostagent_pb2.UnplugNicResponse]  # type: ignore[assignment]
+    """UnplugNic takes a NIC of a container's network from a machine. Its tap is gone when this returns;
+    the guest may take a moment to let the device go, and its place is free from then on. Idempotent.
+    Errors: NOT_FOUND (MACHINE_NOT_FOUND), INTERNAL (PLUG_FAILED).
+    """
+    Surround: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.SurroundRequest, _hostagent_pb2.SurroundResponse]  # type: ignore[assignment]
+    """Surround tells a running machine's tether of the interfaces and the name service that its
+    container has from now on, and waits until it has carried that out. NICs that are new must be
+    plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
+    be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
     """
     Allocate: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.AllocateRequest, _hostagent_pb2.AllocateResponse]  # type: ignore[assignment]
     """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
@@ -290,6 +326,39 @@ class HostAgentServiceServicer:
         """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
         Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
         INVALID_ARGUMENT (INVALID_MACHINE).
+        """
+
+    def PlugNic(
+        self,
+        request: _hostagent_pb2.PlugNicRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.PlugNicResponse, _abc.Awaitable[_hostagent_pb2.PlugNicResponse]]:
+        """PlugNic gives a machine that is loaded one more NIC, on a tap that is made for it. Idempotent on
+        the tap's name. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+        INVALID_ARGUMENT (INVALID_MACHINE), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) where it has no room for
+        another, INTERNAL (PLUG_FAILED). On failure all is as before.
+        """
+
+    def UnplugNic(
+        self,
+        request: _hostagent_pb2.UnplugNicRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.UnplugNicResponse, _abc.Awaitable[_hostagent_pb2.UnplugNicResponse]]:
+        """UnplugNic takes a NIC of a container's network from a machine. Its tap is gone when this returns;
+        the guest may take a moment to let the device go, and its place is free from then on. Idempotent.
+        Errors: NOT_FOUND (MACHINE_NOT_FOUND), INTERNAL (PLUG_FAILED).
+        """
+
+    def Surround(
+        self,
+        request: _hostagent_pb2.SurroundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.SurroundResponse, _abc.Awaitable[_hostagent_pb2.SurroundResponse]]:
+        """Surround tells a running machine's tether of the interfaces and the name service that its
+        container has from now on, and waits until it has carried that out. NICs that are new must be
+        plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
+        INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
+        be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
         """
 
     def Allocate(

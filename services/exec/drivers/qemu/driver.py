@@ -7,6 +7,7 @@ from typing import Any
 
 from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+from vic.network.v1 import network_pb2
 
 from portlayer.errors import (
     AlreadyExists,
@@ -24,21 +25,25 @@ from services.exec.drivers import (
     MachineSpec,
     MachineState,
     StartKind,
+    Surroundings,
 )
-from services.exec.drivers.guest import guest_config
+from services.exec.drivers.guest import guest_config, surroundings
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.imagedisk import IMAGE_LUN, show_image
 from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import ReadyClones
-from services.exec.drivers.qemu.taps import has_tap, nics
+from services.exec.drivers.qemu.taps import PLACED_NICS, has_tap, nic, nics
 from services.exec.drivers.qemu.warming import READY_PREFIX, TEMPLATE_PREFIX
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
 from services.exec.limits import Allocation, Size
 from services.exec.resources import host_weight
 
 log = logging.getLogger("vic.exec.qemu")
+
+# An interface comes up within a second, under emulation on a host that is busy in some.
+SURROUND_MILLISECONDS = 30_000
 
 _ACCELERATORS = {
     hostagent_pb2.ACCELERATOR_KVM: "kvm",
@@ -62,8 +67,10 @@ class QemuHypervisor:
         self._default_disk_bytes = default_disk_bytes
         self._parents = Parents(agent)
         self._ready = ReadyClones(agent, self._parents, memory or HostMemory())
-        # Machines of this process that were created and don't run yet, by boot.
+        # Machines of this process that were created and don't run yet, by boot, and the NICs that
+        # they don't have yet.
         self._created: dict[str, hostagent_pb2.RunningMachine] = {}
+        self._further: dict[str, list[hostagent_pb2.Nic]] = {}
         self._preparation: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -211,6 +218,7 @@ class QemuHypervisor:
     ) -> hostagent_pb2.RunningMachine:
         clone = hostagent_pb2.MACHINE_KIND_CLONE
         kind = clone if parent_id else hostagent_pb2.MACHINE_KIND_COLD
+        cards = nics(machine)
         request = hostagent_pb2.LaunchRequest(
             machine=hostagent_pb2.Machine(
                 machine_id=machine.container_id,
@@ -219,7 +227,7 @@ class QemuHypervisor:
                 shape=shape,
                 parent_id=parent_id,
                 disk_chain=machine.disk.chain,
-                nics=nics(machine),
+                nics=cards[:PLACED_NICS],
                 guest=guest_config(machine, has_tap),
                 volumes=[
                     hostagent_pb2.VolumeDisk(
@@ -233,21 +241,54 @@ class QemuHypervisor:
         )
         running = (await self._agent.Launch(request)).machine
         self._created[machine.boot_id] = running
+        self._further[machine.boot_id] = cards[PLACED_NICS:]
         return running
 
     async def load(self, container_id: str, boot_id: str) -> None:
-        """Load a clone's device state; a machine that boots has nothing to load."""
+        """Load a clone's device state, and plug in what NICs its parent doesn't have.
+
+        A machine that boots has nothing to load, and finds them as they come.
+        """
         machine = self._created[boot_id]
-        if not machine.incoming_uri:
-            return
-        try:
-            await load_clone(machine)
-        except (QmpError, TimeoutError) as error:
-            await self._parents.failed(machine.parent_id)
-            raise Unavailable(
-                f"the VM could not be cloned: {error}", Reason.CLONE_FAILED
-            ) from error
-        self._parents.worked(machine.parent_id)
+        if machine.incoming_uri:
+            try:
+                await load_clone(machine)
+            except (QmpError, TimeoutError) as error:
+                await self._parents.failed(machine.parent_id)
+                raise Unavailable(
+                    f"the VM could not be cloned: {error}", Reason.CLONE_FAILED
+                ) from error
+            self._parents.worked(machine.parent_id)
+        for card in self._further.pop(boot_id, ()):
+            await self._plug(container_id, boot_id, card)
+
+    async def plug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        """Have the agent plug an endpoint's NIC in."""
+        await self._plug(container_id, boot_id, nic(endpoint))
+
+    async def _plug(self, container_id: str, boot_id: str, card: hostagent_pb2.Nic) -> None:
+        await self._agent.PlugNic(
+            hostagent_pb2.PlugNicRequest(machine_id=container_id, launch_id=boot_id, nic=card)
+        )
+
+    async def unplug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        """Have the agent take an endpoint's NIC away."""
+        await self._agent.UnplugNic(
+            hostagent_pb2.UnplugNicRequest(
+                machine_id=container_id, launch_id=boot_id, tap_name=endpoint.tap_name
+            )
+        )
+
+    async def surround(
+        self, container_id: str, boot_id: str, around: Surroundings, *, wait: bool
+    ) -> None:
+        """Have the agent tell the machine's tether, and wait for its word."""
+        request = surroundings(around)
+        request.machine_id, request.launch_id = container_id, boot_id
+        request.wait_milliseconds = SURROUND_MILLISECONDS if wait else 0
+        answer = await self._agent.Surround(request)
+        if wait and not answer.done:
+            raise Unavailable("the VM doesn't take its interfaces", Reason.PLUG_FAILED)
 
     async def run(self, container_id: str, boot_id: str) -> None:
         """Let a clone's CPUs run; a machine that boots runs already."""
@@ -287,6 +328,7 @@ class QemuHypervisor:
     async def destroy(self, container_id: str, boot_id: str = "") -> None:
         """Kill the machine; one that isn't there is gone already."""
         self._created.pop(boot_id, None)
+        self._further.pop(boot_id, None)
         self._ready.let_go(boot_id)
         request = hostagent_pb2.KillRequest(machine_id=container_id, launch_id=boot_id)
         try:
