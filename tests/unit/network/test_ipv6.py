@@ -12,6 +12,7 @@ from services.network import messages, pools
 from services.network.model import Wish
 from services.network.names.answers import Answers
 from services.network.plans import Plan
+from services.network.ways import default_endpoint
 from tests.unit.network.conftest import Facet, Runs
 from tests.unit.network.test_names import asked, questioned, run
 
@@ -141,3 +142,21 @@ def test_an_instances_prefix_is_its_own_and_stays(tmp_path: Path) -> None:
     for prefix in (one, other, pools.own_prefix("1a2b3c4d", tmp_path / "none")):
         assert prefix.prefixlen == 48
         assert prefix.subnet_of(IPv6Network("fd00::/8"))
+
+
+async def test_a_network_with_ipv6_is_joined_and_left(runs: Runs) -> None:
+    facet = await runs.start()
+    await facet.networks.create(Plan("a-four"))
+    await facet.networks.create(OWN)
+    await facet.endpoints.reserve("c1", "web", "", [Wish("a-four")])
+    joined = await facet.endpoints.connect("c1", Wish("six", ipv6="2001:db8:5::99"))
+    facet = await runs.start()
+    reservation = facet.endpoints.get("c1")
+    assert reservation.endpoints[2] == joined
+    # Each version of IP has the first network that has it for its way out.
+    ways = [default_endpoint(reservation, facet.networks.get, version) for version in (4, 6)]
+    assert [way and facet.networks.get(way.network_id).name for way in ways] == ["a-four", "six"]
+    await facet.endpoints.disconnect("c1", "six")
+    assert default_endpoint(facet.endpoints.get("c1"), facet.networks.get, 6) is None
+    again = await facet.endpoints.connect("c1", Wish("six", ipv6="2001:db8:5::99"))
+    assert str(again.ipv6) == "2001:db8:5::99"
