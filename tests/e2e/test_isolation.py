@@ -116,7 +116,8 @@ def test_what_is_forged_leaves_the_machine_and_arrives_nowhere(street: Street) -
         with listening(street.rogue, street.neighbour) as (own, theirs):
             street.rogue.send(street.suite, frame)
             mark(street)
-            wire = frame[14:]
+            # A VLAN's tag is off the frame before anybody on the host hears of it.
+            wire = frame[18:] if frame[12:14] == struct.pack("!H", frames.VLAN) else frame[14:]
             assert any(seen.payload.startswith(wire) for seen in own.until(b"the mark")), what
             arrived = theirs.until(b"the mark")
         assert not any(seen.payload.startswith(wire[:40]) for seen in arrived), what
@@ -141,7 +142,7 @@ def test_an_internal_network_has_no_way_out(street: Street, image: str) -> None:
         suite.ok("run", "-d", *options, image, "sleep", "1000")
         inmate = Card.of(suite, "inmate", "inner")
         # It has no route; with one of its own making, nothing comes of it either.
-        assert suite.ok("exec", "inmate", "ip", "route", "show", "default") == ""
+        assert "default" not in suite.ok("exec", "inmate", "ip", "route")
         suite.ok("exec", "inmate", "ip", "route", "add", "default", "via", gateway)
         assert " 0% packet loss" in street.ping(inmate, gateway)
         for target in (street.rogue.address, street.stranger.address, "192.0.2.1"):
