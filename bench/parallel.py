@@ -1,7 +1,8 @@
 """Creates, starts, stops and removals of small containers, all at once: how long, and what fails.
 
 Beside each the same for a few, one after the other; what all would take so by all cores is
-the measure.
+the measure. The CPU time that the suite spends on one, alone and among all, says the same where the
+machine has other work; and how busy the machine was tells whether anything waited.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench.cpu import Account, accounting, group_seconds
+from installer.instance import load_instance
 from tests.e2e.parallel import Answer, at_once, create, statuses, verb
 from tests.e2e.suite import Suite
 from tests.images import Registry, busybox_image
@@ -31,9 +34,18 @@ def main() -> int:
     rows: list[dict[str, float | str | int]] = []
     with ExitStack() as stack:
         registry = stack.enter_context(Registry())
+        services = stack.enter_context(Account("services"))
         suite = Suite()
         stack.callback(suite.remove)
-        suite.up()
+        with services.charged():
+            suite.up()
+        instance = load_instance(suite.data_dir)
+        assert instance is not None
+        machines = accounting() / f"vic-{instance.id}"
+
+        def spent() -> float:
+            return services.seconds() + group_seconds(machines)
+
         image = registry.push(busybox_image(), "busybox")
         suite.ok("pull", image)
         suite.ok("run", "--rm", "-m", "64m", image, "true")
@@ -47,14 +59,19 @@ def main() -> int:
             ("remove", verb(suite, "", "DELETE"), 204),
         ]
         alone: dict[str, float] = {}
+        alone_cpu: dict[str, float] = {}
         for name, work, wanted in verbs:
+            before = spent()
             alone[name], _ = _timed(lambda names, work=work: [work(n) for n in names], few, wanted)
+            alone_cpu[name] = (spent() - before) / FEW
         for name, work, wanted in verbs:
             batches = [many]
             if name == "create":
                 batches = [many[: arguments.creates], many[arguments.creates :]]
             for batch in filter(None, batches):
+                before, ticks = spent(), _ticks()
                 took, failed = _timed(lambda names, work=work: at_once(work, names), batch, wanted)
+                used, (busy, passed) = spent() - before, _ticks()
                 by_cores = alone[name] / FEW * len(batch) / (os.cpu_count() or 1)
                 rows.append(
                     {
@@ -62,6 +79,9 @@ def main() -> int:
                         "at once": len(batch),
                         "seconds": round(took, 2),
                         "by cores": round(by_cores, 2),
+                        "CPU of one": round(used / len(batch), 2),
+                        "alone": round(alone_cpu[name], 2),
+                        "machine busy": f"{(busy - ticks[0]) / (passed - ticks[1]):.0%}",
                         "failed": failed,
                     }
                 )
@@ -69,6 +89,13 @@ def main() -> int:
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
     return 1 if any(row["failed"] for row in rows) else 0
+
+
+def _ticks() -> tuple[int, int]:
+    """Return how long the processors have been busy, and all their time. Source: proc(5)."""
+    fields = list(map(int, Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]))
+    # Idle, and idle while a disk is waited for.
+    return sum(fields) - fields[3] - fields[4], sum(fields)
 
 
 def _names(prefix: str, count: int) -> list[str]:

@@ -9,6 +9,7 @@ ones, whatever grew is named, and the exit code is 1.
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -138,8 +139,10 @@ def growth(early: Counts, late: Counts) -> list[str]:
     return [f"{name}: {early[name]} to {late[name]}" for name in early if late[name] > most(name)]
 
 
-async def soak(suite: Suite, image: str, total: int, parallel: int) -> list[Counts]:
-    """Return the counts of each round."""
+async def soak(
+    suite: Suite, image: str, total: int, parallel: int, counted_to: Callable[[list[Counts]], None]
+) -> list[Counts]:
+    """Return the counts of each round, which are also told as they come."""
     plain = suite.ok("run", "-di", "--log-opt", "max-size=1m", image, "sh", "-c", ECHO)
     terminal = suite.ok("run", "-dit", image, "sh")
     load = Load(Endpoint(suite.endpoint), plain, terminal)
@@ -149,6 +152,7 @@ async def soak(suite: Suite, image: str, total: int, parallel: int) -> list[Coun
         early = rounds[SETTLING_ROUNDS - 1] if len(rounds) >= SETTLING_ROUNDS else None
         rounds.append(await settled(suite, plain, early))
         print(f"round {len(rounds)}: {rounds[-1]}", flush=True)
+        counted_to(rounds)
 
     await run(load, total, parallel, counted)
     for refusal, times in load.refused.items():
@@ -163,6 +167,14 @@ def main() -> int:
     parser.add_argument("--parallel", type=int, default=20, help="at a time (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("sessions.json"), help="JSON file")
     arguments = parser.parse_args()
+
+    def write(rounds: list[Counts]) -> None:
+        machine = asdict(Machine.here())
+        content = {"sessions": arguments.count, "machine": machine, "rounds": rounds}
+        arguments.out.write_text(json.dumps(content, indent=2) + "\n")
+
+    # What has begun is taken down, whoever ends it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with ExitStack() as stack:
         registry = stack.enter_context(Registry())
         suite = Suite()
@@ -170,11 +182,8 @@ def main() -> int:
         suite.up()
         image = registry.push(busybox_image(), "busybox")
         suite.ok("pull", image)
-        rounds = asyncio.run(soak(suite, image, arguments.count, arguments.parallel))
+        rounds = asyncio.run(soak(suite, image, arguments.count, arguments.parallel, write))
     early, late = rounds[SETTLING_ROUNDS - 1], rounds[-1]
-    machine = asdict(Machine.here())
-    content = {"sessions": arguments.count, "machine": machine, "rounds": rounds}
-    arguments.out.write_text(json.dumps(content, indent=2) + "\n")
     for name in early:
         print(f"{name:<32}{early[name]:>12}{late[name]:>12}")
     grown = growth(early, late)

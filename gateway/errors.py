@@ -99,6 +99,9 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.ADDRESS_IN_USE: _Answer(403),
     Reason.INVALID_ADDRESS: _Answer(400),
     Reason.ENDPOINT_NOT_FOUND: _Answer(404),
+    Reason.ENDPOINT_EXISTS: _Answer(403),
+    # dockerd's own.
+    Reason.NOT_CONNECTED: _Answer(500),
     Reason.RESERVATION_EXISTS: _Answer(409),
     Reason.ACTIVE_ENDPOINTS: _Answer(403),
     Reason.PREDEFINED_NETWORK: _Answer(403),
@@ -140,8 +143,10 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.PRIVILEGE_MISSING: _Answer(500),
     Reason.PLATFORM_OBJECT_NOT_FOUND: _Answer(500),
     Reason.PLATFORM_OBJECT_EXISTS: _Answer(500),
+    Reason.PLATFORM_OBJECT_CHANGED: _Answer(500),
     Reason.MACHINE_NOT_FOUND: _Answer(500),
     Reason.MACHINE_EXISTS: _Answer(500),
+    Reason.PLUG_FAILED: _Answer(500),
     Reason.PARENT_NOT_FOUND: _Answer(500),
     Reason.PARENT_EXISTS: _Answer(500),
     Reason.INVALID_MACHINE: _Answer(500),
@@ -153,6 +158,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.SERVICE_UNAVAILABLE: _Answer(503),
     Reason.DEADLINE: _Answer(504),
     Reason.CANCELLED: _Answer(503),
+    Reason.TURN_LOST: _Answer(503),
     Reason.INTERNAL: _Answer(500),
 }
 

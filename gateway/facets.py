@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from vic.exec.v1.container_pb2 import Container
+from vic.exec.v1.container_pb2 import Container, ContainerState
 from vic.exec.v1.exec_pb2 import ListRequest
 from vic.exec.v1.exec_pb2_grpc import ExecServiceStub
 from vic.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
@@ -62,10 +62,10 @@ class Facets:
     images: "ImageServiceAsyncStub"
     volumes: "VolumeServiceAsyncStub"
 
-    async def containers(self) -> list[Container]:
-        """All containers, newest first."""
+    async def containers(self, *states: ContainerState) -> list[Container]:
+        """All containers, or those in some states, newest first."""
         containers: list[Container] = []
-        request = ListRequest()
+        request = ListRequest(states=states)
         while True:
             page = await self.exec.List(request)
             containers += page.containers

@@ -18,11 +18,14 @@ from hostagent.accelerator import (
     run_trial,
 )
 from hostagent.agent import Host, HostAgent
+from hostagent.allocation import Capacity
 from hostagent.assembly import Assembler, resource_limits
 from hostagent.bootstrap import BootstrapImages
 from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups, mounted_hierarchies
+from hostagent.claims import Claims
 from hostagent.commandline import OVERHEAD_MIB
+from hostagent.forking.parts import PartsMaker
 from hostagent.inventory import Inventory
 from hostagent.issuer import ISSUER, ISSUER_ACCESS, IssuerServicer
 from hostagent.journal import Journal
@@ -37,6 +40,7 @@ from hostagent.server import ACCESS, SERVICE, HostAgentServicer
 from hostagent.settings import MIB, HostAgentSettings
 from hostagent.users import MachineUsers, first_uid
 from portlayer.errors import FailedPrecondition, VicError
+from portlayer.fencing import Fences, Turn
 from portlayer.identity import Credentials, Role
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
@@ -69,6 +73,13 @@ async def run(settings: HostAgentSettings) -> None:
     async with AsyncExitStack() as stack:
         journal = Journal(layout.journal)
         stack.callback(journal.close)
+        capacity = Capacity(os.cpu_count() or 1, settings.memory_limit)
+        claims = Claims(
+            settings.instance_id, layout.allocation, groups, capacity, settings.memory_limit
+        )
+        claims.open()
+        # After the group has ended, with which a claim does.
+        stack.callback(claims.close)
         stack.callback(groups.end)
         inventory = Inventory(layout, RecordStore(layout.machines), journal, users, groups, outputs)
         stack.callback(inventory.close)
@@ -89,11 +100,22 @@ async def run(settings: HostAgentSettings) -> None:
             groups=groups,
             launchpad=launchpad,
             assembler=Assembler(layout, settings.disk_directories, bootstraps, outputs),
+            parts=PartsMaker(layout, outputs),
+            claims=claims,
         )
         agent = HostAgent(host, inventory, parents, tasks)
+        stack.push_async_callback(agent.templates.close)
         stack.push_async_callback(agent.finish_launches)
+        fences = Fences()
+        for live in inventory.live():
+            # Who launched it has a later turn than whoever was paused before that.
+            fences.raise_to(Turn(live.record.machine_id, live.record.turn))
         server = FacetServer(
-            Credentials.load(settings.credentials_dir), settings.instance_id, ACCESS, [SERVICE]
+            Credentials.load(settings.credentials_dir),
+            settings.instance_id,
+            ACCESS,
+            [SERVICE],
+            fences=fences,
         )
         limit = settings.memory_limit if groups.bounds_memory else 0
         hostagent_pb2_grpc.add_HostAgentServiceServicer_to_server(

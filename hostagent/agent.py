@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import time_ns
+from typing import Any
 from weakref import WeakValueDictionary
 
 from hostagent import monitor
 from hostagent.accelerator import AcceleratorChoice, Verdict
 from hostagent.assembly import (
+    TEMPLATE_POWERS,
     Assembler,
     file_identity,
     group_limits,
@@ -24,13 +26,28 @@ from hostagent.assembly import (
 from hostagent.bootstrap import Bootstrap, BootstrapImages
 from hostagent.certificates import TetherAuthority
 from hostagent.cgroups import Limits, MachineGroups
+from hostagent.claims import Claims
 from hostagent.commandline import shape_key
+from hostagent.forking.forker import ForkOrder
+from hostagent.forking.parts import PartsMaker
+from hostagent.forking.templates import Templates
 from hostagent.guestconfig import first_frame
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
 from hostagent.launchpad import Launchpad
-from hostagent.machine import NICS, Machine, MachineKind, Nic, Shape, check_name, check_weight
+from hostagent.machine import (
+    NICS,
+    Accelerator,
+    Machine,
+    MachineKind,
+    Nic,
+    Shape,
+    Surroundings,
+    check_name,
+    check_weight,
+)
 from hostagent.parents import Parent, Parents, ParentState
+from hostagent.plugging import Plugging
 from hostagent.qemu import Qemu, host_cpu
 from hostagent.records import Record
 from hostagent.taps import rename_tap, waiting_tap
@@ -43,6 +60,7 @@ from portlayer.errors import (
     NotFound,
     Reason,
 )
+from portlayer.fencing import admitted_turn
 
 log = logging.getLogger("vic.hostagent")
 
@@ -68,6 +86,8 @@ class Host:
     groups: MachineGroups
     launchpad: Launchpad
     assembler: Assembler
+    parts: PartsMaker
+    claims: Claims
 
 
 @dataclass(frozen=True)
@@ -91,7 +111,9 @@ class HostAgent:
         self.host = host
         self.inventory = inventory
         self.parents = parents
+        self._plugging = Plugging(inventory, host.slot)
         self._tasks = tasks
+        self.templates = Templates(tasks)
         self._launches: set[asyncio.Task[Record]] = set()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -107,8 +129,12 @@ class HostAgent:
             lambda: self.host.bootstraps.open_kernel(image.digest)
         )
 
-    async def launch(self, machine: Machine, fingerprint: str, ready_id: str = "") -> Record:
-        """Start a machine, or make one that waits this one. Errors: HostAgentService.Launch.
+    async def launch(
+        self, machine: Machine, fingerprint: str, ready_id: str = "", template_id: str = ""
+    ) -> Record:
+        """Start a machine, fork a template, or make a machine that waits this one.
+
+        Errors: HostAgentService.Launch.
 
         A launch that was begun is brought to its end, also where the caller gives up meanwhile: it
         may ask again, or kill.
@@ -116,7 +142,9 @@ class HostAgent:
         machine.check(self.host.slot)
         if ready_id:
             check_name("ready_id", ready_id)
-        task = asyncio.create_task(self._launch(machine, fingerprint, ready_id))
+        if template_id:
+            check_name("template_id", template_id)
+        task = asyncio.create_task(self._launch(machine, fingerprint, ready_id, template_id))
         self._launches.add(task)
         task.add_done_callback(self._launches.discard)
         return await asyncio.shield(task)
@@ -126,13 +154,17 @@ class HostAgent:
         if self._launches:
             await asyncio.wait(self._launches)
 
-    async def _launch(self, machine: Machine, fingerprint: str, ready_id: str) -> Record:
+    async def _launch(
+        self, machine: Machine, fingerprint: str, ready_id: str, template_id: str
+    ) -> Record:
         async with self._turn(machine.machine_id):
             known = self._known(machine, fingerprint)
             if known is not None:
                 return known
             image = self.host.bootstraps.get(machine.shape.bootstrap_digest)
             verdict = await self.verdict(image)
+            if machine.kind is MachineKind.TEMPLATE and verdict.accelerator is Accelerator.KVM:
+                raise FailedPrecondition("what KVM runs can't be forked")
             key = await self._shape_key(machine.shape, image, verdict)
             parent = self._parent_for(machine, key)
             plan = Plan(machine, fingerprint, image, verdict, key, parent)
@@ -141,6 +173,8 @@ class HostAgent:
                     async with AsyncExitStack() as undo:
                         if ready_id:
                             live = await self._use(ready_id, plan, closing, undo)
+                        elif template_id:
+                            live = await self._fork(template_id, plan, closing, undo)
                         else:
                             live = await self._start(plan, closing, undo)
                         undo.pop_all()
@@ -160,7 +194,7 @@ class HostAgent:
             closing.callback(os.close, memory)
         launcher = await host.launchpad.take()
         undo.push_async_callback(host.launchpad.discard, launcher)
-        if machine.kind is MachineKind.READY:
+        if machine.kind.warms_up:
             machine = replace(machine, nics=waiting_nics(host.slot, launcher.uid))
         # A tap can take tens of milliseconds while the kernel takes other interfaces down.
         assembled = await asyncio.to_thread(
@@ -178,16 +212,7 @@ class HostAgent:
         self._check_disk_is_free(assembled.disk)
         host.groups.limit(launcher.group, group_limits(machine, plan.verdict))
         record = Record(
-            machine_id=machine.machine_id,
-            launch_id=machine.launch_id,
-            kind=machine.kind,
-            shape=machine.shape,
-            shape_key=plan.shape_key,
-            parent_id=machine.parent_id,
-            accelerator=plan.verdict.accelerator,
-            nics=machine.nics,
-            identity=machine.identity,
-            fingerprint=plan.fingerprint,
+            **_described(plan, machine),
             process=launcher.name,
             uid=launcher.uid,
             group=launcher.group,
@@ -196,15 +221,73 @@ class HostAgent:
             config_peer=assembled.config_peer,
             disk=assembled.disk,
             launched_ns=time_ns(),
+            turn=_turn(),
         )
         # Written first: whatever happens to us from here on, the next agent finds the machine.
         undo.callback(self.inventory.records.delete, machine.machine_id)
         self.inventory.records.save(record)
         live = LiveMachine(record, launcher.process)
         await launcher.become(assembled.order, partial(self.inventory.ended, live))
-        if machine.kind is MachineKind.READY:
+        if machine.kind.warms_up:
             live.process.set_oom_score(record.process, READY_OOM_SCORE)
         self.inventory.add(live, assembled.tether_port)
+        return live
+
+    async def _fork(
+        self, template_id: str, plan: Plan, closing: ExitStack, undo: AsyncExitStack
+    ) -> LiveMachine:
+        """Fork a template; what comes of it has warmed up, and stands still as that does."""
+        host = self.host
+        template = self._template(template_id, plan)
+        forker = await self.templates.forker_of(template)
+        memory, _ = await self._memory(plan)
+        assert memory is not None
+        closing.callback(os.close, memory)
+        seat = host.launchpad.claim()
+        undo.callback(host.launchpad.release, seat)
+        machine = replace(plan.machine, nics=waiting_nics(host.slot, seat.uid))
+        parts = await asyncio.to_thread(
+            host.parts.make, machine, template.record, memory, closing, undo
+        )
+        host.groups.limit(seat.group, group_limits(machine, plan.verdict))
+        fork = await forker.fork(
+            ForkOrder(seat.uid, TEMPLATE_POWERS, parts.replacements, parts.shared)
+        )
+        undo.push_async_callback(fork.end)
+        # Takes some 10 ms (the kernel waits for all CPUs).
+        await asyncio.to_thread(host.groups.add, seat.group, fork.pid)
+        record = Record(
+            **_described(plan, machine),
+            process=fork.name,
+            uid=seat.uid,
+            group=seat.group,
+            qmp_path=str(parts.qmp_path),
+            incoming_uri="",
+            config_peer=parts.config_peer,
+            disk=None,
+            launched_ns=time_ns(),
+            tether_state=TetherState.WARM,
+            turn=_turn(),
+        )
+        # An agent that dies before this has the fork in the template's group, or in one that is no
+        # machine's: the next agent ends it.
+        undo.callback(self.inventory.records.delete, machine.machine_id)
+        self.inventory.records.save(record)
+        live = LiveMachine(record, fork.process)
+        self.inventory.add(live, parts.tether_port)
+        fork.watch(partial(self.inventory.ended, live))
+        return live
+
+    def _template(self, template_id: str, plan: Plan) -> LiveMachine:
+        """Return a template that what is asked for can be forked of."""
+        live = self.inventory.find(template_id)
+        if live is None:
+            raise machine_not_found(template_id)
+        record = live.record
+        machine = plan.machine
+        same = record.shape_key == plan.shape_key and record.parent_id == machine.parent_id
+        if not same or machine.kind is not MachineKind.READY:
+            raise FailedPrecondition(f"template {template_id} is another than what is asked for")
         return live
 
     async def _use(
@@ -238,7 +321,7 @@ class HostAgent:
                 return_exceptions=True,
             )
             for result in results:
-                if result is not None:
+                if isinstance(result, BaseException):
                     raise result
             host.groups.limit(former.group, group_limits(machine, plan.verdict))
             live.process.set_oom_score(former.process, OOM_SCORE)
@@ -254,6 +337,7 @@ class HostAgent:
                 disk=disk,
                 launched_ns=time_ns(),
                 tether_state="",
+                turn=_turn(),
             )
             if live.port is None or live.gone.is_set():
                 raise machine_not_found(ready_id)
@@ -296,11 +380,27 @@ class HostAgent:
     def reweigh(self, machine_id: str, launch_id: str, weight: int) -> None:
         """Give a machine another share of the CPUs. Raises NotFound, InvalidArgument."""
         check_weight(weight)
-        live = self.inventory.find(machine_id)
-        if live is None or live.record.launch_id != launch_id:
-            raise machine_not_found(machine_id)
+        live = self._running(machine_id, launch_id)
         limits = Limits(cpu_weight=machine_weight(weight, live.record.shape))
         self.host.groups.limit(live.record.group, limits)
+
+    async def plug(self, machine_id: str, launch_id: str, nic: Nic) -> None:
+        """Give a machine one more NIC. Errors: HostAgentService.PlugNic."""
+        async with self._turn(machine_id):
+            await self._plugging.plug(self._running(machine_id, launch_id), nic)
+
+    async def unplug(self, machine_id: str, launch_id: str, tap_name: str) -> None:
+        """Take a NIC from a machine. Errors: HostAgentService.UnplugNic."""
+        async with self._turn(machine_id):
+            await self._plugging.unplug(self._running(machine_id, launch_id), tap_name)
+
+    async def surround(
+        self, machine_id: str, launch_id: str, surroundings: Surroundings, wait_seconds: float
+    ) -> bool:
+        """Tell a tether of other interfaces. Errors: HostAgentService.Surround."""
+        # Without a turn: a NIC that it waits for may be plugged only then.
+        live = self._running(machine_id, launch_id)
+        return await self._plugging.surround(live, surroundings, wait_seconds)
 
     def get(self, machine_id: str) -> Record:
         """Return a running machine. Raises NotFound (MACHINE_NOT_FOUND)."""
@@ -365,6 +465,12 @@ class HostAgent:
             host_cpu(),
         )
 
+    def _running(self, machine_id: str, launch_id: str) -> LiveMachine:
+        live = self.inventory.find(machine_id)
+        if live is None or live.record.launch_id != launch_id:
+            raise machine_not_found(machine_id)
+        return live
+
     def _known(self, machine: Machine, fingerprint: str) -> Record | None:
         """Return the record where this very launch runs. Raises where it can't be begun."""
         live = self.inventory.find(machine.machine_id)
@@ -425,9 +531,30 @@ def waiting_nics(slot: int, uid: int) -> tuple[Nic, ...]:
     )
 
 
+def _described(plan: Plan, machine: Machine) -> dict[str, Any]:
+    """Return the fields of a record that say what was asked for."""
+    return {
+        "machine_id": machine.machine_id,
+        "launch_id": machine.launch_id,
+        "kind": machine.kind,
+        "shape": machine.shape,
+        "shape_key": plan.shape_key,
+        "parent_id": machine.parent_id,
+        "accelerator": plan.verdict.accelerator,
+        "nics": machine.nics,
+        "identity": machine.identity,
+        "fingerprint": plan.fingerprint,
+    }
+
+
 def _rename(taps: Iterable[tuple[str, str]]) -> None:
     for name, wanted in taps:
         rename_tap(name, wanted)
+
+
+def _turn() -> int:
+    turn = admitted_turn()
+    return turn.number if turn is not None else 0
 
 
 def machine_not_found(machine_id: str) -> NotFound:

@@ -26,6 +26,9 @@ OPEN_FILES = 1024
 FILE_RESERVE = 64 << 20
 QMP_BACKLOG = 4
 READY_WEIGHT = 10
+# CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_ADMIN: what a fork needs to get a user and namespaces
+# of its own, and loses then. Source: <linux/capability.h>.
+TEMPLATE_POWERS = (6, 7, 8, 21)
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,16 @@ def resource_limits(shape: Shape, largest_disk: int = 0) -> dict[str, int]:
 def group_limits(machine: Machine, verdict: Verdict) -> Limits:
     """Return the bounds of a machine's cgroup. One that warms up gives way to all that work."""
     shape = machine.shape
-    ready = machine.kind is MachineKind.READY
+    memory = (shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20
     return Limits(
-        memory_bytes=(shape.memory_mib + OVERHEAD_MIB[verdict.accelerator]) << 20,
+        memory_bytes=memory,
+        # What the instance's group has reserved, which bounds both, its machines divide by use.
+        memory_reserved_bytes=memory,
+        memory_protected_bytes=memory,
         pids=THREADS + shape.vcpus,
-        cpu_weight=READY_WEIGHT if ready else machine_weight(machine.cpu_weight, shape),
+        cpu_weight=(
+            READY_WEIGHT if machine.kind.warms_up else machine_weight(machine.cpu_weight, shape)
+        ),
     )
 
 
@@ -123,7 +131,7 @@ class Assembler:
         boot = self._open_boot_files(machine, image, closing)
 
         give(self._outputs.open_console(machine.machine_id))
-        qmp_path = self._layout.qmp_socket(machine.machine_id)
+        qmp_path = self._layout.qmp_socket(machine.machine_id, machine.launch_id)
         qmp = closing.enter_context(listen(qmp_path, self._layout.exec_uid))
         undo.callback(qmp_path.unlink, missing_ok=True)
         given.append(qmp.fileno())
@@ -151,7 +159,11 @@ class Assembler:
         )
         return Assembled(
             order=Order(
-                argv, given, idle, resource_limits(machine.shape, machine.largest_disk_bytes)
+                argv,
+                given,
+                idle,
+                resource_limits(machine.shape, machine.largest_disk_bytes),
+                TEMPLATE_POWERS if machine.kind is MachineKind.TEMPLATE else (),
             ),
             qmp_path=qmp_path,
             config_peer=places.config_peer,

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CONTROLLERS = ("memory", "pids", "cpu")
+DEFAULT_WEIGHT, DEFAULT_V1_SHARES = 100, 1024
+PREFIX = "vic-"
+"""Of the groups of instances."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class Limits:
     pids: int | None = None
     cpu_weight: int | None = None
     """Relative to 100."""
+    memory_reserved_bytes: int | None = None
+    """Never taken from it; version 1 has no such thing."""
+    memory_protected_bytes: int | None = None
+    """Taken from it only when there is nothing left to take from others; likewise."""
 
 
 @dataclass
@@ -38,13 +45,23 @@ class Hierarchy:
         modern = self.version == 2
         if "memory" in self.controllers and memory is not None:
             yield ("memory.max" if modern else "memory.limit_in_bytes"), str(memory)
+        if "memory" in self.controllers and modern:
+            if limits.memory_reserved_bytes is not None:
+                yield "memory.min", str(limits.memory_reserved_bytes)
+            if limits.memory_protected_bytes is not None:
+                yield "memory.low", str(limits.memory_protected_bytes)
         if "pids" in self.controllers and pids is not None:
             yield "pids.max", str(pids)
         if "cpu" in self.controllers and weight is not None:
-            # 100 and 1024 are the defaults of the two.
-            yield (
-                ("cpu.weight", str(weight)) if modern else ("cpu.shares", str(weight * 1024 // 100))
-            )
+            shares = weight * DEFAULT_V1_SHARES // DEFAULT_WEIGHT
+            yield ("cpu.weight", str(weight)) if modern else ("cpu.shares", str(max(2, shares)))
+
+    def weight(self, group: str) -> int:
+        """Return a group's share of the CPUs relative to 100. Raises OSError, ValueError."""
+        if self.version == 2:
+            return int((self.root / group / "cpu.weight").read_text())
+        shares = int((self.root / group / "cpu.shares").read_text())
+        return shares * DEFAULT_WEIGHT // DEFAULT_V1_SHARES
 
 
 def mounted_hierarchies() -> list[Hierarchy]:
@@ -84,7 +101,7 @@ class MachineGroups:
     """
 
     def __init__(self, instance_id: str, hierarchies: list[Hierarchy]) -> None:
-        self._name = f"vic-{instance_id}"
+        self._name = f"{PREFIX}{instance_id}"
         self._hierarchies = hierarchies
         self.warnings: list[str] = []
 
@@ -92,6 +109,16 @@ class MachineGroups:
     def bounds_memory(self) -> bool:
         """Whether the machines' memory is bounded."""
         return any("memory" in hierarchy.controllers for hierarchy in self._hierarchies)
+
+    @property
+    def weighs_cpus(self) -> bool:
+        """Whether the CPUs can be divided by weights."""
+        return any("cpu" in hierarchy.controllers for hierarchy in self._hierarchies)
+
+    @property
+    def protects_memory(self) -> bool:
+        """Whether memory can be kept for somebody."""
+        return any(h.version == 2 and "memory" in h.controllers for h in self._hierarchies)
 
     def prepare(self, limits: Limits) -> None:
         """Make the instance's group with its bounds. What fails becomes a warning."""
@@ -114,6 +141,32 @@ class MachineGroups:
         if not self.warnings and present != set(CONTROLLERS):
             names = ", ".join(name for name in CONTROLLERS if name not in present)
             self.warnings.append(f"machines run without cgroup bounds on {names}: not on this host")
+
+    def bound(self, limits: Limits) -> None:
+        """Set the bounds of the instance's group. Raises OSError."""
+        for hierarchy in self._hierarchies:
+            for name, text in hierarchy.settings(limits):
+                (hierarchy.root / self._name / name).write_text(text)
+
+    def exists(self, instance_id: str) -> bool:
+        """Tell whether an instance, ours or another one, has a group on this host."""
+        name = f"{PREFIX}{instance_id}"
+        return any((hierarchy.root / name).is_dir() for hierarchy in self._hierarchies)
+
+    def strangers_weight(self) -> int:
+        """Return what all that is no instance's weighs for the CPUs, relative to 100.
+
+        The root group's own processes, each of which weighs what a group does, count as one.
+        """
+        weight = DEFAULT_WEIGHT
+        for hierarchy in self._hierarchies:
+            if "cpu" not in hierarchy.controllers:
+                continue
+            for entry in os.scandir(hierarchy.root):
+                if entry.is_dir() and not entry.name.startswith(PREFIX):
+                    with suppress(OSError, ValueError):
+                        weight += hierarchy.weight(entry.name)
+        return weight
 
     def create(self, machine: str) -> None:
         """Make a machine's group. Raises OSError; nothing is left then."""

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 
 from hostagent.confine import FIRST_DESCRIPTOR
-from hostagent.machine import NICS, Accelerator, Machine, MachineKind, Shape
+from hostagent.machine import MOST_NICS, NICS, Accelerator, Machine, MachineKind, Shape
 
 # QEMU's own limit on code it has translated. It is memory of the machine's cgroup, and the default
 # (1 GiB) is more than a small machine itself has.
@@ -20,6 +20,8 @@ TRANSLATION_CACHE_MIB = 256
 OVERHEAD_MIB = {Accelerator.KVM: 128, Accelerator.TCG: 128 + TRANSLATION_CACHE_MIB}
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+# A fork changes its user and starts its threads, and loses both powers then: hostagent.forking.
+TEMPLATE_SANDBOX = "on,obsolete=deny,resourcecontrol=deny"
 
 # What a container's VM never needs; less for the guest to probe, less to attack.
 _MACHINE = (
@@ -33,8 +35,8 @@ TCG_CPU = "max,la57=off,erms=off,fsrm=off"
 # Where QEMU can't set what the host itself claims to have (nested AMD: MSR 0x10a), it is left out.
 KVM_CPUS = ("host", "host,arch-capabilities=off")
 
-_SPARE_PORTS = 4
-"""Empty PCIe root ports, for devices that are plugged in while the machine runs."""
+SPARE_PORTS = MOST_NICS - NICS
+"""Empty PCIe root ports, for NICs that are plugged in while the machine runs."""
 
 ROOT_DEVICE = "root"
 DISK_NODE = "disk"
@@ -103,7 +105,12 @@ def command_line(
     shape = machine.shape
     drive = DISK_NODE if places.disks else PLACEHOLDER_NODE
     return [
-        *frame(qemu, machine.machine_id, accelerator),
+        *frame(
+            qemu,
+            machine.machine_id,
+            accelerator,
+            TEMPLATE_SANDBOX if machine.kind is MachineKind.TEMPLATE else SANDBOX,
+        ),
         *("-machine", _MACHINE),
         *("-cpu", cpu),
         *("-smp", f"cpus={shape.vcpus},sockets=1,cores={shape.vcpus},threads=1"),
@@ -136,7 +143,7 @@ def command_line(
     ]
 
 
-def frame(qemu: str, name: str, accelerator: Accelerator) -> list[str]:
+def frame(qemu: str, name: str, accelerator: Accelerator, sandbox: str = SANDBOX) -> list[str]:
     """Return the arguments that every QEMU of ours begins with, also in an accelerator's trial."""
     options = {
         Accelerator.KVM: "kvm",
@@ -148,7 +155,7 @@ def frame(qemu: str, name: str, accelerator: Accelerator) -> list[str]:
         "-nodefaults",
         "-no-user-config",
         "-no-reboot",
-        *("-sandbox", SANDBOX),
+        *("-sandbox", sandbox),
         *("-display", "none"),
         *("-accel", options[accelerator]),
     ]
@@ -310,12 +317,36 @@ def _nics(machine: Machine, places: Places) -> list[str]:
     return arguments
 
 
+def plugged_backend(number: int, descriptor_name: str) -> dict[str, object]:
+    """Return the backend of a NIC that is plugged in, by the name that its tap's descriptor has."""
+    return {"type": "tap", "id": f"tap{number}", "fd": descriptor_name, "vhost": False}
+
+
+def plugged_nic(number: int, mac_address: str) -> dict[str, object]:
+    """Return the device of a NIC that is plugged into a spare port, in all like the placed ones."""
+    return {
+        "driver": "virtio-net-pci-non-transitional",
+        "id": f"plug{number}",
+        "bus": spare_port(number),
+        "netdev": f"tap{number}",
+        "mac": mac_address,
+        "romfile": "",
+        "rombar": 0,
+        "guest_announce": False,
+    }
+
+
+def spare_port(number: int) -> str:
+    """Return the name of a port for what is plugged in."""
+    return f"spare{number}"
+
+
 def _spare_ports() -> list[str]:
     arguments: list[str] = []
-    for number in range(_SPARE_PORTS):
+    for number in range(SPARE_PORTS):
         chassis = NICS + number + 1
         address = f"addr={_FIRST_NIC_SLOT + NICS + number:#x}"
-        port = f"pcie-root-port,id=spare{number},chassis={chassis},{address}"
+        port = f"pcie-root-port,id={spare_port(number)},chassis={chassis},{address}"
         arguments += ["-device", port]
     return arguments
 

@@ -21,6 +21,10 @@ import resource
 import struct
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 PROGRAM = (
     "-I",
     "-S",
@@ -54,9 +58,11 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MNT_DETACH = 0x2
 # <linux/prctl.h>
+PR_SET_KEEPCAPS = 8
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 # <linux/capability.h>
 CAPABILITY_VERSION_3 = 0x20080522
@@ -142,17 +148,21 @@ def isolate(root: str, devices: list[str]) -> list[int]:
     return idle
 
 
-def encode(uid: int, idle_nics: int, limits: dict[str, int], argv: list[str]) -> bytes:
-    """Return an order as the agent sends it."""
+def encode(
+    uid: int, idle_nics: int, limits: dict[str, int], kept: "Sequence[int]", argv: list[str]
+) -> bytes:
+    """Return an order as the agent sends it. ``kept`` are capabilities that it is to keep."""
     bounds = ",".join(f"{name}={limit}" for name, limit in limits.items())
-    return "\0".join([str(uid), str(idle_nics), bounds, *argv]).encode()
+    powers = ",".join(str(capability) for capability in kept)
+    return "\0".join([str(uid), str(idle_nics), bounds, powers, *argv]).encode()
 
 
-def decode(order: bytes) -> tuple[int, int, dict[str, int], list[str]]:
+def decode(order: bytes) -> tuple[int, int, dict[str, int], list[int], list[str]]:
     """Return what :func:`encode` was given. Raises ValueError."""
-    uid, idle_nics, bounds, *argv = order.decode().split("\0")
+    uid, idle_nics, bounds, powers, *argv = order.decode().split("\0")
     pairs = (bound.split("=") for bound in bounds.split(","))
-    return int(uid), int(idle_nics), {name: int(limit) for name, limit in pairs}, argv
+    kept = [int(capability) for capability in powers.split(",") if capability]
+    return int(uid), int(idle_nics), {name: int(limit) for name, limit in pairs}, kept, argv
 
 
 def receive(channel: _socket.socket) -> tuple[bytes, list[int]]:
@@ -184,19 +194,25 @@ def place(descriptors: list[int], channel: _socket.socket) -> _socket.socket:
     return far
 
 
-def drop_powers(uid: int) -> None:
-    """Become a user who has nothing and can gain nothing."""
+def drop_powers(uid: int, kept: "Sequence[int]" = ()) -> None:
+    """Become a user who has nothing but the capabilities ``kept``, and can gain nothing."""
     capability = 0
-    while LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
+    while capability in kept or LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
         capability += 1
     if capability == 0:
         check(-1, "prctl(PR_CAPBSET_DROP)")
     check(LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl(PR_CAP_AMBIENT)")
+    check(LIBC.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
-    check(LIBC.capset(header, bytes(24)), "capset")
+    powers = sum(1 << capability for capability in kept)
+    check(LIBC.capset(header, struct.pack("=III12x", powers, powers, powers)), "capset")
+    for capability in kept:
+        # The one way to have them still after an exec that isn't root's.
+        raised = LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+        check(raised, "prctl(PR_CAP_AMBIENT)")
     check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
 
 
@@ -210,7 +226,7 @@ def main() -> None:
         idle = isolate(root, devices)
         channel.send(b"ready")
         message, descriptors = receive(channel)
-        uid, idle_nics, limits, argv = decode(message)
+        uid, idle_nics, limits, kept, argv = decode(message)
         for number, fd in enumerate(idle[:idle_nics]):
             flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
             fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", f"idle{number}".encode(), flags))
@@ -222,7 +238,7 @@ def main() -> None:
             file.write("500")
         for name, limit in limits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
-        drop_powers(uid)
+        drop_powers(uid, kept)
         os.execve(argv[0], argv, {"LC_ALL": "C"})  # noqa: S606 - becomes QEMU
     except Exception as error:  # noqa: BLE001 - whatever it is, the agent must hear of it
         channel.send(f"{type(error).__name__}: {error}".encode())

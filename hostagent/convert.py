@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.hostagent.v1 import hostagent_pb2 as pb
 
 from hostagent import journal
+from hostagent.allocation import Allocation
 from hostagent.journal import Event, ExitCause
 from hostagent.machine import (
     Accelerator,
@@ -18,6 +19,7 @@ from hostagent.machine import (
     MachineKind,
     Nic,
     Shape,
+    Surroundings,
     VolumeDisk,
 )
 from hostagent.parents import Parent, ParentState
@@ -30,6 +32,7 @@ _KINDS = {
     pb.MACHINE_KIND_PARENT: MachineKind.PARENT,
     pb.MACHINE_KIND_CLONE: MachineKind.CLONE,
     pb.MACHINE_KIND_READY: MachineKind.READY,
+    pb.MACHINE_KIND_TEMPLATE: MachineKind.TEMPLATE,
 }
 _KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 _ACCELERATORS = {
@@ -53,7 +56,28 @@ _CAUSES = {
     ExitCause.KILLED: pb.EXIT_CAUSE_KILLED,
     ExitCause.VIOLATION: pb.EXIT_CAUSE_VIOLATION,
     ExitCause.FOUND_DEAD: pb.EXIT_CAUSE_FOUND_DEAD,
+    ExitCause.HOST_RESTARTED: pb.EXIT_CAUSE_HOST_RESTARTED,
 }
+
+
+def allocation_from_proto(message: pb.Allocation) -> Allocation:
+    """Return an allocation as asked for."""
+    return Allocation(
+        cpu_millis=message.cpu_reservation_millis,
+        memory_bytes=message.memory_reservation_bytes,
+        cpu_shares=message.cpu_shares,
+        memory_shares=message.memory_shares,
+    )
+
+
+def allocation_to_proto(allocation: Allocation) -> pb.Allocation:
+    """Return an allocation as the contract's message."""
+    return pb.Allocation(
+        cpu_reservation_millis=allocation.cpu_millis,
+        memory_reservation_bytes=allocation.memory_bytes,
+        cpu_shares=allocation.cpu_shares,
+        memory_shares=allocation.memory_shares,
+    )
 
 
 def accelerator_to_proto(accelerator: Accelerator) -> pb.Accelerator:
@@ -116,7 +140,10 @@ def record_to_proto(record: Record) -> pb.RunningMachine:
         launched_at=_timestamp(record.launched_ns),
         identity=record.identity,
         accelerator=_ACCELERATORS[record.accelerator],
-        nics=[pb.Nic(tap_name=nic.tap_name, mac_address=nic.mac_address) for nic in record.nics],
+        nics=[
+            *(pb.Nic(tap_name=n.tap_name, mac_address=n.mac_address) for n in record.nics),
+            *(pb.Nic(tap_name=n.tap_name, mac_address=n.mac_address) for n in record.plugged),
+        ],
         tether=pb.TetherReport(
             state=_TETHER_STATES[record.tether_state], error=record.tether_error
         ),
@@ -172,6 +199,17 @@ def guest_from_proto(message: pb.GuestConfig) -> Guest:
             endpoint=message.management.endpoint,
             server_name=message.management.server_name,
         ),
+        surroundings=surroundings_from_proto(message),
+        root_readonly=message.root_readonly,
+        shm_bytes=message.shm_bytes,
+        mounts=tuple(map(_mount_from_proto, message.mounts)),
+        root_device=message.root_device,
+    )
+
+
+def surroundings_from_proto(message: pb.GuestConfig | pb.SurroundRequest) -> Surroundings:
+    """Read interfaces and name service; :meth:`Surroundings.check` judges them."""
+    return Surroundings(
         nics=tuple(
             GuestNic(
                 index=nic.index,
@@ -180,6 +218,7 @@ def guest_from_proto(message: pb.GuestConfig) -> Guest:
                 gateway=nic.gateway,
                 mtu=nic.mtu,
                 name=nic.name,
+                gateway6=nic.ipv6_gateway,
             )
             for nic in message.nics
         ),
@@ -187,10 +226,6 @@ def guest_from_proto(message: pb.GuestConfig) -> Guest:
         dns_search=tuple(message.dns.search),
         dns_options=tuple(message.dns.options),
         hosts=tuple((host.address, host.name) for host in message.hosts),
-        root_readonly=message.root_readonly,
-        shm_bytes=message.shm_bytes,
-        mounts=tuple(map(_mount_from_proto, message.mounts)),
-        root_device=message.root_device,
     )
 
 

@@ -1,4 +1,4 @@
-"""The frame that makes a waiting tether the tether of one container."""
+"""The frames for tethers: what makes a waiting one that of one container, and what changes then."""
 
 import secrets
 import time
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hostagent.certificates import TetherAuthority, throwaway
-from hostagent.machine import Guest, Machine, MachineKind, VolumeDisk
+from hostagent.machine import Guest, Machine, Surroundings, VolumeDisk
 from tether import guestconfig as frame
 
 ENTROPY_BYTES = 512
@@ -25,11 +25,11 @@ class Names:
 def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) -> bytes:
     """Return the whole configuration of a machine as one frame for its port ``vic.config``.
 
-    A machine that is kept ready is told nothing but to warm up.
+    A machine that is nobody's yet is told nothing but to warm up.
 
     Time, entropy, key and certificate are made here, for this machine and this start alone.
     """
-    if machine.kind is MachineKind.READY:
+    if machine.kind.warms_up:
         return _warm_up()
     if machine.guest is None:
         return b""
@@ -62,19 +62,9 @@ def whole_frame(
             container=frame.Container(
                 hostname=guest.hostname,
                 domainname=guest.domainname,
-                nics=tuple(
-                    frame.Nic(
-                        index=nic.index,
-                        mac=nic.mac_address,
-                        addresses=nic.addresses,
-                        gateway=nic.gateway,
-                        mtu=nic.mtu,
-                        name=nic.name,
-                    )
-                    for nic in guest.nics
-                ),
-                dns=frame.Dns(guest.dns_servers, guest.dns_search, guest.dns_options),
-                hosts=guest.hosts,
+                nics=_nics(guest.surroundings),
+                dns=_dns(guest.surroundings),
+                hosts=guest.surroundings.hosts,
                 root=frame.Root(
                     device=guest.root_device or frame.Root.device,
                     readonly=guest.root_readonly,
@@ -96,6 +86,41 @@ def whole_frame(
             ),
         )
     )
+
+
+def change_frame(serial: int, surroundings: Surroundings) -> bytes:
+    """Return the frame that tells a tether what its container's surroundings are from now on."""
+    return frame.format_frame(
+        frame.GuestConfig(
+            time_ns=time.time_ns(),
+            entropy=secrets.token_bytes(ENTROPY_BYTES),
+            networks=frame.Surroundings(
+                serial=serial,
+                nics=_nics(surroundings),
+                dns=_dns(surroundings),
+                hosts=surroundings.hosts,
+            ),
+        )
+    )
+
+
+def _nics(surroundings: Surroundings) -> tuple[frame.Nic, ...]:
+    return tuple(
+        frame.Nic(
+            index=nic.index,
+            mac=nic.mac_address,
+            addresses=nic.addresses,
+            gateway=nic.gateway,
+            mtu=nic.mtu,
+            name=nic.name,
+            gateway6=nic.gateway6,
+        )
+        for nic in surroundings.nics
+    )
+
+
+def _dns(surroundings: Surroundings) -> frame.Dns:
+    return frame.Dns(surroundings.dns_servers, surroundings.dns_search, surroundings.dns_options)
 
 
 def _warm_up() -> bytes:

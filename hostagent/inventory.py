@@ -95,7 +95,9 @@ class Inventory:
             self._users.claim(record.uid)
             pidfd = record.process.open()
             if pidfd is None:
-                self._finish(record, record.cause or ExitCause.FOUND_DEAD, ExitStatus())
+                here = record.process.of_this_boot
+                found = ExitCause.FOUND_DEAD if here else ExitCause.HOST_RESTARTED
+                self._finish(record, record.cause or found, ExitStatus())
             else:
                 self._adopt(record, pidfd)
         self._sweep()
@@ -136,6 +138,11 @@ class Inventory:
             journal.LAUNCHED, record.machine_id, record.launch_id, {"pid": record.process.pid}
         )
 
+    def change(self, live: LiveMachine, record: Record) -> None:
+        """Write down what has changed of a machine. Raises OSError."""
+        live.record = record
+        self.records.save(record)
+
     async def end(self, live: LiveMachine, cause: ExitCause) -> None:
         """Kill a machine and wait until nothing is left of it."""
         self._kill(live, cause)
@@ -159,7 +166,7 @@ class Inventory:
     def _kill(self, live: LiveMachine, cause: ExitCause) -> None:
         live.process.kill()
         if not live.record.cause:
-            self._change(live, replace(live.record, cause=cause))
+            self.change(live, replace(live.record, cause=cause))
 
     def _finish(self, record: Record, cause: str, status: ExitStatus) -> None:
         machine_id = record.machine_id
@@ -196,9 +203,9 @@ class Inventory:
         live = LiveMachine(record, process)
         made.append(live)
         self._live[record.machine_id] = live
-        if record.kind in (MachineKind.PARENT, MachineKind.READY):
-            # The memory a parent boots in was the last agent's to seal; and whether a ready machine
-            # was being made a container's nobody knows any more.
+        if record.kind.is_nameless:
+            # The memory a parent boots in was the last agent's to seal; a template ends with its
+            # forker; whether a ready machine was being made a container's nobody knows any more.
             self._kill(live, ExitCause.KILLED)
             return
         try:
@@ -235,7 +242,7 @@ class Inventory:
 
     def _reported(self, live: LiveMachine, report: Report) -> None:
         record = replace(live.record, tether_state=report.state, tether_error=report.error)
-        self._change(live, record)
+        self.change(live, record)
         fields = {"state": report.state, "error": report.error}
         self.journal.append(journal.REPORTED, record.machine_id, record.launch_id, fields)
 
@@ -244,7 +251,3 @@ class Inventory:
         if live is not None:
             log.warning("machine %s floods its exit port and is ended", machine_id)
             self._kill(live, ExitCause.VIOLATION)
-
-    def _change(self, live: LiveMachine, record: Record) -> None:
-        live.record = record
-        self.records.save(record)

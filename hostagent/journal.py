@@ -53,6 +53,8 @@ class ExitCause(StrEnum):
     """The guest wrote more than an exit record can be."""
     FOUND_DEAD = "found dead"
     """It was gone when the agent came back."""
+    HOST_RESTARTED = "host restarted"
+    """It ran when the host went down."""
 
 
 @dataclass(frozen=True)

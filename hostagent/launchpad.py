@@ -38,6 +38,17 @@ class Order:
     """NICs connected to nothing, whose descriptors follow."""
     limits: dict[str, int]
     """Resource limits by name, "CORE": 0."""
+    kept: Sequence[int] = ()
+    """Capabilities that it keeps, by number."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What one machine's process runs as, and in."""
+
+    uid: int
+    group: str
+    """Name of its cgroup."""
 
 
 class Launcher:
@@ -77,7 +88,9 @@ class Launcher:
 
         Raises Internal (LAUNCH_FAILED); the process is ended then, and nothing is called.
         """
-        message = confine.encode(self.uid, order.idle_nics, order.limits, list(order.argv))
+        message = confine.encode(
+            self.uid, order.idle_nics, order.limits, order.kept, list(order.argv)
+        )
         socket.send_fds(self._channel, [message], list(order.descriptors))
         answer = await self._answer(ORDER_SECONDS)
         if answer or self.process.ended.is_set():
@@ -163,14 +176,28 @@ class Launchpad:
         await launcher.end()
         self._give_back(launcher.uid, launcher.group)
 
-    async def _prepare(self) -> Launcher:
+    def claim(self) -> Seat:
+        """Return a user and a group that are nobody's. Raises Internal (LAUNCH_FAILED)."""
         uid = self._users.take()
-        group = group_of(uid)
+        seat = Seat(uid, group_of(uid))
         try:
-            self._groups.create(group)
-            launcher = Launcher(uid, group, self._command)
+            self._groups.create(seat.group)
         except OSError as error:
-            self._give_back(uid, group)
+            self.release(seat)
+            raise _failed(str(error).encode()) from error
+        return seat
+
+    def release(self, seat: Seat) -> None:
+        """Take back what was claimed, when no process has it any more."""
+        self._give_back(seat.uid, seat.group)
+
+    async def _prepare(self) -> Launcher:
+        seat = self.claim()
+        group = seat.group
+        try:
+            launcher = Launcher(seat.uid, group, self._command)
+        except OSError as error:
+            self.release(seat)
             raise _failed(str(error).encode()) from error
         try:
             # Takes some 10 ms (the kernel waits for all CPUs), hence ahead of demand and elsewhere.

@@ -56,6 +56,11 @@ class Layout:
         return self.directory / "accelerator.json"
 
     @property
+    def allocation(self) -> Path:
+        """What the instance was given of the host."""
+        return self.directory / "allocation.json"
+
+    @property
     def exec_uid(self) -> int:
         """User ID of the exec service, which alone may connect to a QMP socket."""
         return first_uid(self.slot) + EXEC
@@ -72,6 +77,10 @@ class Layout:
             os.chown(path, 0, 0)
             path.chmod(mode)
 
-    def qmp_socket(self, machine_id: str) -> Path:
-        """Return the socket of a machine: a path of bounded length, since a socket's has 107."""
-        return self.sockets / f"{hashlib.sha256(machine_id.encode()).hexdigest()[:16]}.sock"
+    def qmp_socket(self, machine_id: str, launch_id: str) -> Path:
+        """Return the socket of a launch: a path of bounded length, since a socket's has 107.
+
+        Of one launch alone: who still speaks to a former one reaches nobody.
+        """
+        name = hashlib.sha256(f"{machine_id} {launch_id}".encode()).hexdigest()[:16]
+        return self.sockets / f"{name}.sock"

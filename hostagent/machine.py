@@ -9,6 +9,9 @@ from typing import NoReturn
 from portlayer.errors import InvalidArgument, Reason
 
 NICS = 2
+"""How many every machine has from its beginning."""
+MOST_NICS = 10
+"""How many it can have with those that are plugged in: a port for each."""
 SMALLEST_MEMORY_MIB = 128
 LARGEST_MEMORY_MIB = 1 << 20
 MOST_VCPUS = 32
@@ -46,12 +49,24 @@ class MachineKind(StrEnum):
     CLONE = "clone"
     """Waits for a parent's device state, on a private copy of its memory."""
     READY = "ready"
-    """A clone that warms up, and waits to become a container's."""
+    """A clone that warms up, or is forked of one that has, and waits to become a container's."""
+    TEMPLATE = "template"
+    """A clone that warms up, and is forked as it stands."""
 
     @property
     def is_clone(self) -> bool:
         """Whether it goes on from a parent's state."""
-        return self in (MachineKind.CLONE, MachineKind.READY)
+        return self in (MachineKind.CLONE, MachineKind.READY, MachineKind.TEMPLATE)
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether it is told nothing but to warm up."""
+        return self in (MachineKind.READY, MachineKind.TEMPLATE)
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it is no container's."""
+        return self is MachineKind.PARENT or self.warms_up
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,13 @@ class Nic:
     tap_name: str
     mac_address: str
 
+    def check(self, slot: int) -> None:
+        """Raise InvalidArgument where an instance's slot can't have this."""
+        _match("nics.tap_name", re.compile(rf"vt{slot}-[0-9a-f]{{6}}"), self.tap_name)
+        _match("nics.mac_address", _MAC, self.mac_address)
+        if int(self.mac_address[:2], 16) & 1:
+            _refuse("nics.mac_address", f"{self.mac_address} is a group's address")
+
 
 @dataclass(frozen=True)
 class GuestManagement:
@@ -97,7 +119,10 @@ class GuestManagement:
 
 @dataclass(frozen=True)
 class GuestNic:
-    """An interface of the workload; ``index`` is its place among the machine's NICs."""
+    """An interface of the workload; ``index`` is its place among the machine's NICs.
+
+    One that is plugged in has an index above theirs, and is found by its MAC address.
+    """
 
     index: int
     mac_address: str
@@ -105,6 +130,49 @@ class GuestNic:
     gateway: str
     mtu: int
     name: str
+    gateway6: str = ""
+
+    def check(self) -> None:
+        """Raise InvalidArgument where the tether would refuse it."""
+        if not 1 <= self.index < MOST_NICS:
+            _refuse("guest.nics.index", f"{self.index} is no NIC of the workload")
+        _match("guest.nics.mac_address", _MAC, self.mac_address)
+        _match("guest.nics.name", _INTERFACE, self.name)
+        for address in self.addresses:
+            _interface_address("guest.nics.addresses", address)
+        for gateway in filter(None, (self.gateway, self.gateway6)):
+            _address("guest.nics.gateway", gateway)
+        if not 576 <= self.mtu <= 65535:
+            _refuse("guest.nics.mtu", f"{self.mtu} is not between 576 and 65535")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Interfaces and name service of a container."""
+
+    nics: tuple[GuestNic, ...] = ()
+    dns_servers: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
+
+    def check(self) -> None:
+        """Raise InvalidArgument where the tether would refuse it, or worse, believe it."""
+        for nic in self.nics:
+            nic.check()
+        for what in ("index", "mac_address", "name"):
+            if len({getattr(nic, what) for nic in self.nics}) < len(self.nics):
+                _refuse(f"guest.nics.{what}", "two NICs have one")
+        for address, name in self.hosts:
+            _address("guest.hosts.address", address)
+            _one_line("guest.hosts.name", name)
+        for field, values in (
+            ("servers", self.dns_servers),
+            ("search", self.dns_search),
+            ("options", self.dns_options),
+        ):
+            for value in values:
+                _one_line(f"guest.dns.{field}", value)
 
 
 @dataclass(frozen=True)
@@ -137,11 +205,7 @@ class Guest:
     domainname: str
     machine_id: str
     management: GuestManagement
-    nics: tuple[GuestNic, ...]
-    dns_servers: tuple[str, ...]
-    dns_search: tuple[str, ...]
-    dns_options: tuple[str, ...]
-    hosts: tuple[tuple[str, str], ...]
+    surroundings: Surroundings
     root_readonly: bool
     shm_bytes: int
     mounts: tuple[GuestMount, ...] = ()
@@ -156,30 +220,13 @@ class Guest:
         _interface_address("guest.management.address", self.management.address)
         if not _DEVICE.fullmatch(self.root_device):
             _refuse("guest.root_device", f"{self.root_device[:80]!r} is no disk's name")
-        for nic in self.nics:
-            if not 1 <= nic.index < NICS:
-                _refuse("guest.nics.index", f"{nic.index} is no NIC of the workload")
-            _match("guest.nics.mac_address", _MAC, nic.mac_address)
-            _match("guest.nics.name", _INTERFACE, nic.name)
-            for address in nic.addresses:
-                _interface_address("guest.nics.addresses", address)
-            if nic.gateway:
-                _address("guest.nics.gateway", nic.gateway)
-            if not 576 <= nic.mtu <= 65535:
-                _refuse("guest.nics.mtu", f"{nic.mtu} is not between 576 and 65535")
-        for address, name in self.hosts:
-            _address("guest.hosts.address", address)
-            _one_line("guest.hosts.name", name)
-        for field, values in (
-            ("hostname", (self.hostname,)),
-            ("domainname", (self.domainname,)),
-            ("management.server_name", (self.management.server_name,)),
-            ("dns.servers", self.dns_servers),
-            ("dns.search", self.dns_search),
-            ("dns.options", self.dns_options),
+        self.surroundings.check()
+        for field, value in (
+            ("hostname", self.hostname),
+            ("domainname", self.domainname),
+            ("management.server_name", self.management.server_name),
         ):
-            for value in values:
-                _one_line(f"guest.{field}", value)
+            _one_line(f"guest.{field}", value)
         for mount in self.mounts:
             if not mount.target.startswith("/"):
                 _refuse("guest.mounts.target", f"{mount.target[:80]!r} is no absolute path")
@@ -212,15 +259,11 @@ class Machine:
         if len(self.identity) > LARGEST_IDENTITY:
             _refuse("identity", f"longer than {LARGEST_IDENTITY} bytes")
         check_weight(self.cpu_weight)
-        tap = re.compile(rf"vt{slot}-[0-9a-f]{{6}}")
         for nic in self.nics:
-            _match("nics.tap_name", tap, nic.tap_name)
-            _match("nics.mac_address", _MAC, nic.mac_address)
-            if int(nic.mac_address[:2], 16) & 1:
-                _refuse("nics.mac_address", f"{nic.mac_address} is a group's address")
+            nic.check(slot)
         if len(self.nics) > NICS or len({nic.tap_name for nic in self.nics}) < len(self.nics):
             _refuse("nics", f"more than {NICS}, or one twice")
-        if self.kind in (MachineKind.PARENT, MachineKind.READY):
+        if self.kind.is_nameless:
             self._check_nameless()
         else:
             self._check_container()

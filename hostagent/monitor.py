@@ -1,6 +1,6 @@
-"""QEMU's monitor, as far as a machine that waits needs it to get its disk. exec does all the rest.
+"""QEMU's monitor, for what takes descriptors: a waiting machine's disk, NICs. exec does the rest.
 
-It is spoken to before a container has ever run in the machine; still, what it says is bounded.
+A container may run in the machine and have taken QEMU over: what it says is bounded and checked.
 Source: https://www.qemu.org/docs/master/interop/qmp-spec.html
 """
 
@@ -19,6 +19,9 @@ from hostagent.commandline import (
     PLACEHOLDER_NODE,
     ROOT_DEVICE,
     disk_nodes,
+    plugged_backend,
+    plugged_nic,
+    spare_port,
     volume_device,
     volume_node,
 )
@@ -67,11 +70,45 @@ def attach_volumes(volumes: Sequence[tuple[int, bool]]) -> list[Command]:
     return commands
 
 
-def run(path: Path, commands: Sequence[Command], seconds: float) -> None:
-    """Have a QEMU carry out commands, one after the other. Blocks. Raises OSError.
+def plug_nic(number: int, mac_address: str, tap: int) -> list[Command]:
+    """Return what puts a NIC into a spare port; ``tap`` is its descriptor."""
+    name = spare_port(number)
+    return [
+        Command("getfd", {"fdname": name}, tap),
+        Command("netdev_add", plugged_backend(number, name)),
+        Command("device_add", plugged_nic(number, mac_address)),
+    ]
+
+
+def drop_descriptor(number: int) -> list[Command]:
+    """Return what closes the tap's descriptor that no backend has taken over."""
+    return [Command("closefd", {"fdname": spare_port(number)})]
+
+
+def drop_backend(backend: str) -> list[Command]:
+    """Return what ends a NIC's tap, whatever its guest does with the device."""
+    return [Command("netdev_del", {"id": backend})]
+
+
+def request_unplug(device: str) -> list[Command]:
+    """Return what asks the guest to let a device go; it is gone when the guest has done so."""
+    return [Command("device_del", {"id": device})]
+
+
+def devices(path: Path, seconds: float) -> set[str]:
+    """Return the names of a QEMU's devices that have one. Blocks. Raises OSError."""
+    (found,) = run(path, [Command("qom-list", {"path": "/machine/peripheral"})], seconds)
+    try:
+        return {str(item["name"]) for item in found}
+    except (TypeError, KeyError) as error:
+        raise MonitorError("QEMU said what is no list of devices") from error
+
+
+def run(path: Path, commands: Sequence[Command], seconds: float) -> list[Any]:
+    """Have a QEMU carry out commands, one after the other; return its answers. Blocks.
 
     All are sent at once and the answers read then: QEMU reads one at a time, and a descriptor stays
-    with the command that it was sent with.
+    with the command that it was sent with. Raises OSError.
     """
     deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
@@ -85,10 +122,13 @@ def run(path: Path, commands: Sequence[Command], seconds: float) -> None:
             if sent < len(data):  # sending nothing fails as well where the other side has closed
                 connection.sendall(data[sent:])
         answers = _answers(connection, deadline)
+        returned = []
         for name in ("qmp_capabilities", *(command.name for command in commands)):
             answer = next(answers)
             if "error" in answer:
                 raise MonitorError(f"{name}: {str(answer['error'])[:500]}")
+            returned.append(answer["return"])
+        return returned[1:]
 
 
 def _answers(connection: socket.socket, deadline: float) -> Iterator[dict[str, Any]]:

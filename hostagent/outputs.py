@@ -86,6 +86,12 @@ class Outputs:
         """Begin a machine's exit record and return where QEMU writes it."""
         return _begin(self._exits / machine_id)
 
+    def identities(self, machine_id: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return device and inode of a machine's console and exit record. Raises OSError."""
+        found = [(directory / machine_id).stat() for directory in (self._consoles, self._exits)]
+        console, record = ((one.st_dev, one.st_ino) for one in found)
+        return console, record
+
     def watch(self, violation: Callable[[str], None]) -> list[GrowthWatch]:
         """Keep both kinds bounded; a machine whose exit record is too long is reported."""
 

@@ -39,9 +39,14 @@ class ProcessName:
             raise ProcessLookupError(f"there is no process {pid}")
         return cls(pid, ticks, boot_id())
 
+    @property
+    def of_this_boot(self) -> bool:
+        """Whether the host has not been started again since."""
+        return self.boot_id == boot_id()
+
     def open(self) -> int | None:
         """Return a pidfd of this very process, or None when it has ended (zombies included)."""
-        if self.boot_id != boot_id():
+        if not self.of_this_boot:
             return None
         try:
             descriptor = os.pidfd_open(self.pid)

@@ -15,6 +15,15 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
+class PluggedNic:
+    """A NIC that was plugged in, and the spare port that it was put into."""
+
+    port: int
+    tap_name: str
+    mac_address: str
+
+
+@dataclass(frozen=True)
 class Record:
     """A machine that was launched and whose end has not been dealt with."""
 
@@ -44,6 +53,12 @@ class Record:
     tether_error: str = ""
     cause: str = ""
     """Why it is being ended; empty while nobody ends it."""
+    turn: int = 0
+    """Of who launched it (:mod:`portlayer.fencing`); zero where nobody takes turns."""
+    plugged: tuple[PluggedNic, ...] = ()
+    """Written before it is done: QEMU knows what there is."""
+    surrounded: int = 0
+    """Number of the last change of the container's surroundings that its tether was told of."""
 
 
 class RecordStore:
@@ -89,5 +104,6 @@ def _record(fields: dict[str, Any]) -> Record:
         identity=base64.b64decode(fields["identity"]),
         process=ProcessName(**fields["process"]),
         disk=None if disk is None else (int(disk[0]), int(disk[1])),
+        plugged=tuple(PluggedNic(**nic) for nic in fields.get("plugged", ())),
     )
     return Record(**fields)

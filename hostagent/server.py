@@ -10,7 +10,7 @@ from vic.hostagent.v1 import hostagent_pb2_grpc
 
 from hostagent import convert
 from hostagent.agent import HostAgent, machine_not_found
-from hostagent.machine import check_name
+from hostagent.machine import Nic, check_name
 from hostagent.outputs import LARGEST_CONSOLE, Outputs
 from portlayer.identity import Role
 from portlayer.interceptors import Access
@@ -53,6 +53,11 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
             machines=len(self._agent.inventory.live()),
             parents=len(list(self._agent.parents)),
             warnings=host.groups.warnings,
+            allocation=convert.allocation_to_proto(host.claims.own),
+            memory_reserved_by_others_bytes=sum(
+                other.memory_bytes for other in host.claims.others()
+            ),
+            memory_protected=host.groups.protects_memory,
         )
         images, names = host.bootstraps.list(), host.bootstraps.names()
         response.bootstraps.extend(
@@ -82,7 +87,9 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
     async def Launch(self, request: pb.LaunchRequest, context: Context) -> pb.LaunchResponse:
         """Answer HostAgentService.Launch."""
         machine, fingerprint = convert.machine_from_proto(request.machine)
-        record = await self._agent.launch(machine, fingerprint, request.ready_id)
+        record = await self._agent.launch(
+            machine, fingerprint, request.ready_id, request.template_id
+        )
         return pb.LaunchResponse(machine=convert.record_to_proto(record))
 
     async def Kill(self, request: pb.KillRequest, context: Context) -> pb.KillResponse:
@@ -94,6 +101,34 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
         """Answer HostAgentService.Reweigh."""
         self._agent.reweigh(request.machine_id, request.launch_id, request.cpu_weight)
         return pb.ReweighResponse()
+
+    async def PlugNic(self, request: pb.PlugNicRequest, context: Context) -> pb.PlugNicResponse:
+        """Answer HostAgentService.PlugNic."""
+        nic = Nic(request.nic.tap_name, request.nic.mac_address)
+        await self._agent.plug(request.machine_id, request.launch_id, nic)
+        return pb.PlugNicResponse()
+
+    async def UnplugNic(
+        self, request: pb.UnplugNicRequest, context: Context
+    ) -> pb.UnplugNicResponse:
+        """Answer HostAgentService.UnplugNic."""
+        await self._agent.unplug(request.machine_id, request.launch_id, request.tap_name)
+        return pb.UnplugNicResponse()
+
+    async def Surround(self, request: pb.SurroundRequest, context: Context) -> pb.SurroundResponse:
+        """Answer HostAgentService.Surround."""
+        done = await self._agent.surround(
+            request.machine_id,
+            request.launch_id,
+            convert.surroundings_from_proto(request),
+            request.wait_milliseconds / 1000,
+        )
+        return pb.SurroundResponse(done=done)
+
+    async def Allocate(self, request: pb.AllocateRequest, context: Context) -> pb.AllocateResponse:
+        """Answer HostAgentService.Allocate."""
+        self._agent.host.claims.set(convert.allocation_from_proto(request.allocation))
+        return pb.AllocateResponse()
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """Answer HostAgentService.Get."""

@@ -1,4 +1,4 @@
-"""The host's end of a machine's port ``vic.config``: one frame down, reports up."""
+"""The host's end of a machine's port ``vic.config``: frames down, reports and answers up."""
 
 import asyncio
 import json
@@ -14,10 +14,12 @@ BUFFER_BYTES = 1 << 20
 # Not in Python's socket module: <asm-generic/socket.h>.
 _SO_SNDBUFFORCE = 32
 
-# A tether says four things in its life. What says more is no tether.
+# A tether says four things in its life, and one to each change. What says more is no tether.
 MOST_REPORTS = 8
 LONGEST_LINE = 8192
 LONGEST_ERROR = 4096
+_REFUSED = "refused"
+_ANSWERS = ("connected", _REFUSED)
 
 
 class TetherState(StrEnum):
@@ -34,6 +36,14 @@ class Report:
     """A guest's own words: a hint, never a proof."""
 
     state: TetherState
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of the change with a number, in a guest's own words."""
+
+    serial: int
     error: str = ""
 
 
@@ -71,6 +81,7 @@ class TetherPort:
         self._reported = reported
         self._buffer = b""
         self._left = MOST_REPORTS
+        self._asked: dict[int, asyncio.Future[str]] = {}
         self.closed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         ours.setblocking(False)
@@ -81,8 +92,25 @@ class TetherPort:
         if self._socket.send(frame) != len(frame):
             raise OSError("the machine's port takes no more")
 
+    async def ask(self, serial: int, frame: bytes) -> str:
+        """Send the frame of a change; return why it was refused, or nothing.
+
+        Raises OSError where the port is closed, or takes no more.
+        """
+        self.send(frame)
+        self._left += 1
+        answer: asyncio.Future[str] = self._loop.create_future()
+        self._asked[serial] = answer
+        try:
+            return await answer
+        finally:
+            del self._asked[serial]
+
     def close(self) -> None:
         """Stop reading. Idempotent."""
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(OSError("the machine's port was closed"))
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
@@ -98,19 +126,29 @@ class TetherPort:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             self._left -= 1
-            report = parse_report(line)
-            if report is not None and self._left >= 0:
-                self._reported(report)
+            said = parse_report(line)
+            if isinstance(said, Answer):
+                self._answered(said)
+            elif said is not None and self._left >= 0:
+                self._reported(said)
         if not data or self._left <= 0 or len(self._buffer) > LONGEST_LINE:
             self.close()
 
+    def _answered(self, answer: Answer) -> None:
+        asked = self._asked.get(answer.serial)
+        if asked is not None and not asked.done():
+            asked.set_result(answer.error)
 
-def parse_report(line: bytes) -> Report | None:
+
+def parse_report(line: bytes) -> Report | Answer | None:
     """Return what a line says, or None where it says nothing that we know."""
     try:
         fields = json.loads(line[:LONGEST_LINE])
+        if fields["event"] in _ANSWERS:
+            error = str(fields["error"]) if fields["event"] == _REFUSED else ""
+            return Answer(int(fields["serial"]), error[:LONGEST_ERROR])
         state = TetherState(fields["event"])
         error = str(fields.get("error", "")) if state is TetherState.FAILED else ""
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     return Report(state, error[:LONGEST_ERROR])

@@ -17,6 +17,10 @@ from portlayer.identity import Role
 CONFIGURE_SECONDS = 30.0
 _SIZE = re.compile(r"([0-9]{1,12})([bkmgt]?)b?", re.IGNORECASE)
 _FACTOR = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,2}))?", re.ASCII)
+_CPUS = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,3}))?", re.ASCII)
+_SHARES = re.compile(r"[0-9]{1,5}", re.ASCII)
+# vSphere's words, with its ratio of one to two to four.
+SHARES = {"default": 0, "low": 50, "normal": 100, "high": 200}
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -59,6 +63,27 @@ def parse_ready_clones(text: str) -> int:
     return int(text)
 
 
+def parse_cpus(text: str) -> int:
+    """Return thousandths of "1.5" CPUs; "none" is 0. Raises UsageError for anything else."""
+    if text == "none":
+        return 0
+    found = _CPUS.fullmatch(text)
+    if found is None:
+        raise UsageError(f"not a number of CPUs: {text!r}; write it as 2 or 1.5, or none")
+    return int(found[1]) * 1000 + int((found[2] or "").ljust(3, "0"))
+
+
+def parse_shares(text: str) -> int:
+    """Return shares of "high" or "150"; "default" is 0. Raises UsageError for anything else."""
+    if text in SHARES:
+        return SHARES[text]
+    if not _SHARES.fullmatch(text) or not int(text):
+        raise UsageError(
+            f"not a number of shares: {text!r}; write low, normal, high, 1 to 10000, or default"
+        )
+    return int(text)
+
+
 def wish(
     *,
     containers: str | None = None,
@@ -69,6 +94,10 @@ def wish(
     ready_clones: str | None = None,
     start: str | None = None,
     kernel: str | None = None,
+    cpu_reservation: str | None = None,
+    memory_reservation: str | None = None,
+    cpu_shares: str | None = None,
+    memory_shares: str | None = None,
     log_syslog: str | None = None,
 ) -> exec_pb2.ConfigureRequest:
     """Return what the command line asks for; what it leaves out stays. Raises UsageError."""
@@ -81,6 +110,10 @@ def wish(
         ready_clones=_parsed(parse_ready_clones, ready_clones),
         kernel="" if kernel == "none" else kernel,
         cold=None if start is None else start == "cold",
+        cpu_reservation_millis=_parsed(parse_cpus, cpu_reservation),
+        memory_reservation_bytes=_parsed(parse_size, memory_reservation),
+        cpu_shares=_parsed(parse_shares, cpu_shares),
+        memory_shares=_parsed(parse_shares, memory_shares),
         log_syslog="" if log_syslog == "none" else log_syslog,
     )
 
@@ -91,6 +124,10 @@ def configure(data_dir: Path, request: exec_pb2.ConfigureRequest) -> exec_pb2.Co
     instance = load_instance(check_data_dir(data_dir))
     if instance is None or not instance.socket(Role.EXEC).exists():
         raise NotRunningError("the suite is not running; start it with `vic up`")
+    if instance.options.driver == "vsphere":
+        from installer.vsphere.verbs import set_pool_limits
+
+        set_pool_limits(instance, request)
     try:
         return asyncio.run(_configure(instance, request))
     except VicError as error:
@@ -100,6 +137,10 @@ def configure(data_dir: Path, request: exec_pb2.ConfigureRequest) -> exec_pb2.Co
 def tell(configured: exec_pb2.ConfigureResponse) -> str:
     """Return for people what holds now."""
     limits, mode = configured.limits, configured.start_mode
+    allocation = configured.allocation
+    kept = ""
+    if allocation.memory_reservation_bytes and not allocation.memory_protected:
+        kept = " (promised to nobody else; this machine's cgroups can't keep it)"
     ready = f"{mode.ready_clones}" + (" (auto)" if mode.ready_clones_automatic else "")
     return "\n".join(
         [
@@ -108,6 +149,9 @@ def tell(configured: exec_pb2.ConfigureResponse) -> str:
             f"CPUs of running VMs: {limits.cpus or 'no limit'}",
             f"disks of containers: {_mebibytes(limits.storage_bytes)}",
             f"memory overcommitment: {limits.memory_overcommit_percent / 100:g} times",
+            f"CPUs reserved: {allocation.cpu_reservation_millis / 1000:g}",
+            f"memory reserved: {allocation.memory_reservation_bytes // 1024**2} MiB{kept}",
+            f"shares: {allocation.cpu_shares} of CPUs, {allocation.memory_shares} of memory",
             f"start: {'cold' if mode.cold else 'clone'}",
             f"ready clones: {ready}",
             f"kernel: {configured.kernel or 'the default one'}",

@@ -3,6 +3,7 @@
 Interrupted at any point it can be repeated: the record that says whose the data is goes last.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 from installer.checks import require_root
 from installer.down import take_down
 from installer.errors import LeftoverError, NotRunningError, PreconditionError
+from installer.images import shared_directory
 from installer.instance import Instance, check_data_dir, load_instance
 from installer.layout import directories
 from installer.stores import store_directories
 from installer.up import lock_data_dir
+from installer.vsphere.verbs import check_unused, remove_vch
 from portlayer.identity import Role
 
 Say = Callable[[str], None]
@@ -31,12 +34,24 @@ def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
     if instance is None:
         raise NotRunningError(f"{data_dir} holds no instance: nothing to delete")
     stores, faults = store_directories(instance)
+    images = _shared_images(instance, faults)
     if not force:
         _refuse_used(instance, list(stores.values()), faults)
+        if instance.options.driver == "vsphere":
+            check_unused(instance)
     take_down(data_dir, say)
     with lock_data_dir(data_dir):
+        if instance.options.driver == "vsphere":
+            left = remove_vch(instance, say)
+            if left:
+                raise LeftoverError(
+                    "; ".join(left) + ": not ours to remove; `vic delete` goes on when it is gone"
+                )
+            _remove(data_dir / "vcenter")
         for path in stores.values():
             _remove(path)
+        if images is not None:
+            _leave(instance, images)
         for fault in faults:
             say(f"what it has in a store that can't be reached stays there: {fault}")
         own = [d.path for d in directories(instance) if d.path != data_dir]
@@ -47,6 +62,32 @@ def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
         if not rest:
             data_dir.rmdir()
         return rest
+
+
+def _shared_images(instance: Instance, faults: list[str]) -> Path | None:
+    """Return the image store that an instance shares; why it can't be reached goes to `faults`."""
+    try:
+        directory = shared_directory(instance)
+    except PreconditionError as error:
+        faults.append(str(error))
+        return None
+    return directory if directory is not None and directory.is_dir() else None
+
+
+def _leave(instance: Instance, images: Path) -> None:
+    """Take an instance's images out of the store that it shares. Raises LeftoverError."""
+    from services.storage.image_store import leave
+
+    before = os.umask(0o007)  # what root makes there its group may change
+    try:
+        leave(images, owner=instance.id, base_size=instance.options.base_size_bytes)
+    except OSError as error:
+        raise LeftoverError(
+            f"the images in {images} could not be given up: {error.strerror}; `vic delete` goes "
+            "on when they can be"
+        ) from error
+    finally:
+        os.umask(before)
 
 
 def _refuse_used(instance: Instance, stores: list[Path], faults: list[str]) -> None:

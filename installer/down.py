@@ -40,7 +40,8 @@ def take_down(data_dir: Path, say: Say) -> None:
             _attempt("stop the containers", stop_containers(instance, say), say)
         if watched:
             _ask_watcher(instance, "stop_services", SHUTDOWN_SECONDS, say)
-        if instance.socket(Role.HOSTAGENT).exists():
+        own = instance.options.driver == "qemu"
+        if own and instance.socket(Role.HOSTAGENT).exists():
             _attempt("end the virtual machines", kill_machines(instance), say)
         if watched:
             _ask_watcher(instance, "shutdown", SHUTDOWN_SECONDS, say)

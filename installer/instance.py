@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from installer.endpoint import TcpEndpoint, parse_endpoint
 from installer.errors import InstallerError, UsageError
@@ -18,6 +19,8 @@ VOLATILE_DIR = Path("/run/vic/instances")
 # sun_path holds 108 bytes with its NUL; the longest socket below the data directory is
 # "hostagent/qmp/<16 hex>.sock", to which we add a reserve.
 LONGEST_DATA_DIR = 64
+
+DEFAULT_BASE_SIZE = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,13 @@ class Options:
     tls_key: str = ""
     volume_stores: Mapping[str, str] = field(default_factory=dict)
     """URLs of the places beside the data directory where volumes are kept, by name."""
+    image_store: str = ""
+    """URL of the place where images are kept together with other instances; empty keeps them in
+    the data directory."""
+    image_quota_bytes: int = 0
+    """What images may take; 0 is no limit."""
+    base_size_bytes: int = DEFAULT_BASE_SIZE
+    """Size of containers' disks as their VMs see them."""
     allowed_registries: tuple[str, ...] = ()
     """The only registries to use; none allows all."""
     registry_authorities: tuple[str, ...] = ()
@@ -52,6 +62,14 @@ class Options:
     https_proxy: str = ""
     no_proxy: tuple[str, ...] = ()
     """Proxies on the way to registries, and hosts that are asked without one."""
+    driver: str = "qemu"
+    """Where container VMs run: on this machine, or on a vCenter's cluster (``vsphere``)."""
+    name: str = ""
+    """Of a VCH that `vic create` made."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Limits that `vic create` was told; those that `vic configure` sets later count."""
+    vsphere: Mapping[str, Any] = field(default_factory=dict)
+    """What facets and commands need to know of the vCenter."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +175,13 @@ def load_instance(data_dir: Path) -> Instance | None:
             tls_cert=str(fields.get("tls_cert", "")),
             tls_key=str(fields.get("tls_key", "")),
             volume_stores=dict(fields.get("volume_stores", {})),
+            image_store=str(fields.get("image_store", "")),
+            image_quota_bytes=int(fields.get("image_quota_bytes", 0)),
+            base_size_bytes=int(fields.get("base_size_bytes", DEFAULT_BASE_SIZE)),
+            driver=str(fields.get("driver", "qemu")),
+            name=str(fields.get("name", "")),
+            limits=dict(fields.get("limits") or {}),
+            vsphere=dict(fields.get("vsphere") or {}),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)
     except FileNotFoundError:
@@ -166,7 +191,7 @@ def load_instance(data_dir: Path) -> Instance | None:
 
 
 def store_paths(data_dir: Path) -> list[Path]:
-    """Return the directories of an instance's volume stores that its record has and are there."""
+    """Return the directories of an instance's stores that its record has and are there."""
     try:
         fields = json.loads((data_dir / "instance.json").read_text())
         return [path for path in map(Path, fields.get("stores", ())) if path.is_dir()]
@@ -190,19 +215,26 @@ def new_instance_id() -> str:
     return secrets.token_hex(4)
 
 
-def save_instance(instance: Instance, stores: Mapping[str, Path] | None = None) -> None:
-    """Write the record of an instance, in one step; `stores` are its volume stores' directories."""
+def save_instance(
+    instance: Instance, stores: Mapping[str, Path] | None = None, images: Path | None = None
+) -> None:
+    """Write the record of an instance, in one step.
+
+    `stores` are its volume stores' directories, `images` that of an image store it shares.
+    """
     directories = {name: str(path) for name, path in (stores or {}).items()}
     endpoint = parse_endpoint(instance.options.host)
     fields = {
         "instance_id": instance.id,
         "slot": instance.slot,
         **asdict(instance.options),
+        "vsphere": dict(instance.options.vsphere) or None,
         # A setting of the network service: what containers must not reach on this host.
         "closed_ports": [endpoint.port] if isinstance(endpoint, TcpEndpoint) else [],
         # Of the storage service, and of the host agent, which opens the disks.
         "volume_directories": directories,
-        "stores": list(directories.values()),
+        "image_store_directory": None if images is None else str(images),
+        "stores": [*directories.values(), *([] if images is None else [str(images)])],
     }
     write_file(instance.data_dir / "instance.json", json.dumps(fields, indent=2).encode() + b"\n")
 

@@ -96,6 +96,7 @@ def service_command(instance: Instance, kind: ProcessKind, command: list[str]) -
         group=first_uid(instance.slot),
         capabilities=kind.capabilities,
         windows=tuple(windows_for([*code_directories(), instance.data_dir, *stores])),
+        shares_images=kind.role is Role.STORAGE and bool(instance.options.image_store),
     )
     return spawn_command(plan, command)
 

@@ -8,6 +8,9 @@ UID_BASE = 1_900_000_000
 """First user ID of slot 0: far above what `useradd` and subordinate ID ranges hand out."""
 
 UIDS_PER_SLOT = 65_536
+IMAGE_STORES = UID_BASE - 1
+"""Group of the files in image stores that several instances share."""
+
 VM_UID_OFFSET = 1_000
 """User IDs below it, counted from the slot's first, are services; from it on, virtual machines."""
 

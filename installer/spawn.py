@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from installer.roles import IMAGE_STORES
 from installer.view import Window, open_windows
 
 SETPRIV = "/usr/bin/setpriv"
@@ -27,9 +28,11 @@ class SpawnPlan:
     uid: int
     """User ID; the primary group has the same number."""
     group: int
-    """The one supplementary group: the suite's."""
+    """A supplementary group: the suite's."""
     capabilities: tuple[str, ...]
     windows: tuple[Window, ...]
+    shares_images: bool = False
+    """Whether it belongs to the group of who shares image stores as well."""
 
     def to_json(self) -> str:
         """Return the plan as one argument."""
@@ -53,12 +56,13 @@ class SpawnPlan:
 
     def setpriv(self) -> list[str]:
         """Return the setpriv command that carries the plan out."""
+        groups = [self.group, *([IMAGE_STORES] if self.shares_images else [])]
         kept = ",".join(["-all", *(f"+{name}" for name in self.capabilities)])
         return [
             SETPRIV,
             f"--reuid={self.uid}",
             f"--regid={self.uid}",
-            f"--groups={self.group}",
+            "--groups=" + ",".join(map(str, groups)),
             f"--inh-caps={kept}",
             f"--ambient-caps={kept}",
             f"--bounding-set={kept}",

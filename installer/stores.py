@@ -61,7 +61,7 @@ def check_url(url: str) -> None:
         )
 
 
-def locate(url: str, mounts: str | None = None) -> Path:
+def locate(url: str, mounts: str | None = None, *, what: str = "volume store") -> Path:
     """Return the directory of this host that a store's URL means.
 
     Raises PreconditionError where it isn't there: a file server's is one that the host has mounted.
@@ -72,9 +72,10 @@ def locate(url: str, mounts: str | None = None) -> Path:
         parts = urlsplit(url)
         path = Path(unquote(parts.path))
         if parts.scheme == "nfs":
-            path = _mounted(parts.netloc, path, MOUNTS.read_text() if mounts is None else mounts)
+            known = MOUNTS.read_text() if mounts is None else mounts
+            path = _mounted(parts.netloc, path, known, what)
     if not path.is_dir():
-        raise PreconditionError(f"volume store {url}: there is no directory {path}")
+        raise PreconditionError(f"{what} {url}: there is no directory {path}")
     return Path(os.path.realpath(path))
 
 
@@ -106,7 +107,7 @@ def lay_out_stores(instance: Instance, directories: Mapping[str, Path]) -> None:
             ) from error
 
 
-def _mounted(server: str, export: Path, mounts: str) -> Path:
+def _mounted(server: str, export: Path, mounts: str, what: str) -> Path:
     """Return where an export, or a directory in it, is mounted. Source: proc(5), mountinfo."""
     for line in reversed(mounts.splitlines()):
         before, _, after = line.partition(" - ")
@@ -120,7 +121,7 @@ def _mounted(server: str, export: Path, mounts: str) -> Path:
         if export.is_relative_to(shown):
             return Path(point, export.relative_to(shown))
     raise PreconditionError(
-        f"volume store nfs://{server}{export}: not mounted on this host; do that first, with "
+        f"{what} nfs://{server}{export}: not mounted on this host; do that first, with "
         f"`mount -t nfs {server}:{export} DIRECTORY` or a line in /etc/fstab"
     )
 

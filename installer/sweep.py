@@ -20,6 +20,8 @@ from pathlib import Path
 from installer.instance import Instance
 from installer.processes import ProcessName, processes_of_slot
 
+# As the host agent has it.
+ALLOCATIONS_DIR = Path("/run/vic/allocations")
 NET_DIR = Path("/sys/class/net")
 CGROUP_DIR = Path("/sys/fs/cgroup")
 KILL_SECONDS = 10.0
@@ -36,13 +38,13 @@ class Leftover:
 
 
 def leftovers(instance: Instance, *, has_slot: bool) -> list[Leftover]:
-    """Return what there is of an instance's processes, interfaces, nftables tables and cgroups.
+    """Return what there is of an instance: processes, interfaces, nftables tables, cgroups, claims.
 
     In the order in which they can be removed. What is known by the slot's number alone is the
     instance's only while it has the slot.
     """
     by_slot = [*_processes(instance), *_interfaces(instance)] if has_slot else []
-    return [*by_slot, *_tables(instance), *_cgroups(instance)]
+    return [*by_slot, *_tables(instance), *_cgroups(instance), *_claims(instance)]
 
 
 def sweep(instance: Instance, *, has_slot: bool) -> list[str]:
@@ -100,6 +102,12 @@ def _cgroups(instance: Instance) -> Iterator[Leftover]:
             names.remove(name)
             path = Path(root) / name
             yield Leftover(f"cgroup {path}", partial(_remove_cgroup, path))
+
+
+def _claims(instance: Instance) -> Iterator[Leftover]:
+    claim = ALLOCATIONS_DIR / f"{instance.id}.json"
+    if claim.exists():
+        yield Leftover(f"claim {claim}", claim.unlink)
 
 
 def _remove_cgroup(path: Path) -> None:

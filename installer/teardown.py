@@ -29,7 +29,8 @@ def tear_down(instance: Instance, say: Say) -> list[str]:
         _tear_down_networks(instance, say)
     left = sweep(instance, has_slot=has_slot)
     shutil.rmtree(instance.volatile_dir, ignore_errors=True)
-    for entry in instance.run_dir.iterdir():
+    # One that was made and never started has none.
+    for entry in instance.run_dir.iterdir() if instance.run_dir.is_dir() else ():
         if entry.is_socket():
             entry.unlink()
     if has_slot:

@@ -28,6 +28,7 @@ from installer.errors import (
     StartError,
     UsageError,
 )
+from installer.images import ImageWishes, check_change, lay_out_images
 from installer.instance import (
     Instance,
     Options,
@@ -43,6 +44,7 @@ from installer.layout import lay_out, lay_out_identities
 from installer.processes import processes_of_slot, stop_process
 from installer.records import WATCHER, load_processes
 from installer.registries import RegistryWishes
+from installer.roles import first_uid
 from installer.slots import SlotClaim, claim_slot
 from installer.stores import lay_out_stores, locate, parse_stores, store_directories
 from installer.teardown import tear_down
@@ -70,6 +72,7 @@ class Wishes:
     log_level: str | None = None
     otlp_endpoint: str | None = None
     volume_stores: tuple[str, ...] | None = None
+    images: ImageWishes = field(default_factory=ImageWishes)
     tls_verify: bool | None = None
     tls_ca: Path | None = None
     tls_cert: Path | None = None
@@ -84,6 +87,7 @@ class Wishes:
             "insecure_registries": self.insecure_registries,
             "registry_mirrors": self.registry_mirrors,
             **self.registries.options(),
+            **self.images.options(),
             "log_level": self.log_level,
             "otlp_endpoint": self.otlp_endpoint,
             "volume_stores": None
@@ -138,9 +142,12 @@ def bring_up(wishes: Wishes, say: Say) -> Instance:
     options = wishes.options(known.options if known else default_options(data_dir))
     with lock_data_dir(data_dir):
         known = load_instance(data_dir)
-        if known is not None and is_running(known):
+        running = known is not None and is_running(known)
+        check_change(data_dir, known.options if known else None, options, running=running)
+        if known is not None and running:
             return _reconfigure(known, options, say)
-        require_machine()
+        if options.driver == "qemu":
+            require_machine()
         return _start(data_dir, known, options, wishes.bootstrap, say)
 
 
@@ -205,10 +212,13 @@ def _start(
         lay_out_identities(instance)
         if options.tls_verify:
             lay_out_tls(instance)
-        default = provide_bootstrap(instance, bootstrap)
-        provide_kernels(instance, default, say)
-        prune_cache(keep=default)
-        allow_forwarding()
+        if options.driver == "qemu":
+            default = provide_bootstrap(instance, bootstrap)
+            provide_kernels(instance, default, say)
+            prune_cache(keep=default)
+            allow_forwarding()
+        else:
+            give_password(instance)
         compile_code()
         try:
             _run_watcher(instance, claim, listener, say)
@@ -232,7 +242,7 @@ def _save(instance: Instance, known: Mapping[str, str], say: Say) -> None:
     for fault in faults:
         say(f"{fault}; its volumes can't be used")
     lay_out_stores(instance, directories)
-    save_instance(instance, directories)
+    save_instance(instance, directories, lay_out_images(instance))
 
 
 def _end_stale_services(instance: Instance) -> None:
@@ -257,6 +267,15 @@ def compile_code() -> None:
     for package in ("portlayer", "services", "gateway", "hostagent", "installer", "tether"):
         compileall.compile_dir(project / package, quiet=2)
     compileall.compile_dir(project / "protos" / "vic", quiet=2)
+
+
+def give_password(instance: Instance) -> None:
+    """Let the services, whose users change with the slot, read the vCenter's password."""
+    group = first_uid(instance.slot)
+    directory = instance.data_dir / "vcenter"
+    for path, mode in ((directory, 0o750), (directory / "password", 0o640)):
+        os.chown(path, 0, group)
+        path.chmod(mode)
 
 
 def _run_watcher(instance: Instance, claim: SlotClaim, listener: socket.socket, say: Say) -> None:

@@ -1,4 +1,4 @@
-"""Channels to other facets: mTLS, deadlines, traces, and errors turned back into domain errors."""
+"""Channels to other facets: mTLS, deadlines, traces, turns, and errors as domain errors."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from typing import Any, Self
 import grpc
 
 from portlayer.errors import from_rpc_error
+from portlayer.fencing import turn_metadata
 from portlayer.identity import Credentials, Role, server_name
 from portlayer.server import MAX_MESSAGE_BYTES
 from portlayer.telemetry import inject
@@ -121,7 +122,7 @@ class FacetChannel(grpc.aio.Channel):
 def _traced(metadata: Metadata | None) -> Metadata:
     carrier: dict[str, str] = {}
     inject(carrier)
-    return (*(metadata or ()), *carrier.items())
+    return (*(metadata or ()), *carrier.items(), *turn_metadata())
 
 
 def _traced_stream(inner: Callable[..., Any]) -> Callable[..., Any]:

@@ -64,6 +64,8 @@ class Reason(StrEnum):
     ADDRESS_IN_USE = "ADDRESS_IN_USE"
     INVALID_ADDRESS = "INVALID_ADDRESS"
     ENDPOINT_NOT_FOUND = "ENDPOINT_NOT_FOUND"
+    ENDPOINT_EXISTS = "ENDPOINT_EXISTS"
+    NOT_CONNECTED = "NOT_CONNECTED"
     RESERVATION_EXISTS = "RESERVATION_EXISTS"
     ACTIVE_ENDPOINTS = "ACTIVE_ENDPOINTS"
     PREDEFINED_NETWORK = "PREDEFINED_NETWORK"
@@ -101,6 +103,7 @@ class Reason(StrEnum):
     # host agent
     MACHINE_NOT_FOUND = "MACHINE_NOT_FOUND"
     MACHINE_EXISTS = "MACHINE_EXISTS"
+    PLUG_FAILED = "PLUG_FAILED"
     PARENT_NOT_FOUND = "PARENT_NOT_FOUND"
     PARENT_EXISTS = "PARENT_EXISTS"
     INVALID_MACHINE = "INVALID_MACHINE"
@@ -117,6 +120,7 @@ class Reason(StrEnum):
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     DEADLINE = "DEADLINE"
     CANCELLED = "CANCELLED"
+    TURN_LOST = "TURN_LOST"
     INTERNAL = "INTERNAL"
 
 
@@ -222,6 +226,13 @@ class Cancelled(VicError):
     default_reason = Reason.CANCELLED
 
 
+class TurnLost(VicError):
+    """The caller acts by a turn that is another's by now; nothing was done."""
+
+    status = grpc.StatusCode.ABORTED
+    default_reason = Reason.TURN_LOST
+
+
 class Internal(VicError):
     """A fault of ours."""
 
@@ -242,6 +253,7 @@ _CLASSES: dict[grpc.StatusCode, type[VicError]] = {
         OutOfRange,
         DataLoss,
         Cancelled,
+        TurnLost,
         Internal,
     )
 }

@@ -28,6 +28,7 @@ from portlayer.errors import (
     leaf_error,
     status_details,
 )
+from portlayer.fencing import Fences
 from portlayer.identity import Peer, Role, current_peer, peer_of
 from portlayer.telemetry import extract, tracer
 
@@ -47,12 +48,14 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
     """Wraps each handler; see the module.
 
     ``access`` maps a full method name ("/vic.exec.v1.ExecService/Create") to the roles that may
-    call it; a method that is not listed is refused to everybody.
+    call it; a method that is not listed is refused to everybody. ``fences`` knows whose turn is
+    over.
     """
 
-    def __init__(self, instance_id: str, access: Access) -> None:
+    def __init__(self, instance_id: str, access: Access, fences: Fences | None = None) -> None:
         self._instance_id = instance_id
         self._access = access
+        self._fences = fences or Fences()
 
     async def intercept_service(
         self,
@@ -98,6 +101,9 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
             raise PermissionDenied(f"the certificate belongs to instance {peer.instance_id}")
         if not method.startswith(OPEN_PREFIXES) and peer.role not in self._access.get(method, ()):
             raise PermissionDenied(f"role {peer.role} may not call {method}")
+        if peer.role is Role.EXEC:
+            # Nobody else takes turns, or may keep those from acting who do.
+            self._fences.admit(context.invocation_metadata() or ())
         current_peer.set(peer)
         return peer
 

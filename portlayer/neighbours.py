@@ -21,9 +21,18 @@ log = logging.getLogger("vic.neighbours")
 
 # Between attempts to reach a database that is away; nothing tells when it is back.
 RETRY_SECONDS = 1.0
+# Sequence of the numbers of turns; made by the migrations of who takes turns.
+TURNS = "turns"
 
-_TRY = sa.text("SELECT pg_try_advisory_lock(:key)")
+# Each turn has a number above that of any before it: it is drawn when the lock is had.
+_TRY = sa.text(f"SELECT CASE WHEN pg_try_advisory_lock(:key) THEN nextval('{TURNS}') END")
 _WAIT = sa.text("SELECT pg_advisory_lock(:key)")
+_DRAW = sa.text(f"SELECT nextval('{TURNS}')")
+# Above all that was drawn before a database was lost or restored: few turns take a microsecond.
+_RAISE = sa.text(
+    f"SELECT setval('{TURNS}', GREATEST(nextval('{TURNS}'), "  # noqa: S608
+    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint))"
+)
 _UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
 # Askers don't get in one another's way, as they would by the exclusive kind.
 _TRY_SHARED = sa.text("SELECT pg_try_advisory_lock_shared(:key)")
@@ -41,24 +50,27 @@ class Neighbours:
         self._using = asyncio.Lock()
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
+    async def turn(self, name: str) -> AsyncIterator[int | None]:
         """Wait until no other process is at what has this name, and keep them from it.
 
-        Within a process the caller sees to that itself.
+        Yields the turn's number, which is above that of any before (:mod:`portlayer.fencing`); None
+        where there are no other processes. Within a process the caller sees to its turns itself.
         """
         if self._alone:
-            yield
+            yield None
             return
         key = _key(name)
         async with AsyncExitStack() as stack:
-            if (holder := await self._take(key)) is not None:
+            holder, number = await self._take(key)
+            if number is not None:
                 stack.push_async_callback(self._give_back, holder, key)
             else:
                 # Whoever has it may take long: wait on a connection that nobody else needs.
                 waiting = await stack.enter_async_context(self._connection())
                 await waiting.execute(_WAIT, {"key": key})
                 stack.push_async_callback(_unlock, waiting, key)
-            yield
+                number = int((await waiting.execute(_DRAW)).scalar_one())
+            yield number
 
     @property
     def alone(self) -> bool:
@@ -135,16 +147,17 @@ class Neighbours:
         async with self._engine.connect() as connection:
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def _take(self, key: int) -> AsyncConnection | None:
-        """Take a lock if it is free; returns the connection that has it."""
+    async def _take(self, key: int) -> tuple[AsyncConnection, int | None]:
+        """Take a lock if it is free; returns the connection that has it, and the turn's number."""
         async with self._using:
             holder = self._holder
             if holder is None or holder.closed or holder.invalidated:
                 fresh = await self._engine.connect()
                 holder = await fresh.execution_options(isolation_level="AUTOCOMMIT")
+                await holder.execute(_RAISE)
                 self._holder = holder
-            taken = bool((await holder.execute(_TRY, {"key": key})).scalar())
-        return holder if taken else None
+            number = (await holder.execute(_TRY, {"key": key})).scalar()
+        return holder, None if number is None else int(number)
 
     async def _give_back(self, holder: AsyncConnection, key: int) -> None:
         try:

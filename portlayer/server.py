@@ -16,6 +16,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from portlayer.fencing import Fences
 from portlayer.identity import Credentials
 from portlayer.interceptors import Access, FacetInterceptor
 
@@ -37,7 +38,8 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # A peer whose stream is quiet pings every 30 s; by gRPC's default that is too much after five.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 5),
 )
 
@@ -60,12 +62,16 @@ class FacetServer:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_streams: int | None = None,
         reflect: bool = True,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        fences: Fences | None = None,
     ) -> None:
+        """`interceptors` come behind the one that every facet has."""
         options = {**dict(OPTIONS), "grpc.max_receive_message_length": max_message_bytes}
         if max_streams is not None:
             options["grpc.max_concurrent_streams"] = max_streams
         self.server = grpc.aio.server(
-            interceptors=[FacetInterceptor(instance_id, access)], options=list(options.items())
+            interceptors=[FacetInterceptor(instance_id, access, fences), *interceptors],
+            options=list(options.items()),
         )
         self._credentials = credentials.server()
         self._names = [service.full_name for service in services]

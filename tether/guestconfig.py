@@ -13,6 +13,8 @@ UTF-8. What comes up on the same port are lines of JSON:
     The frames told all, and were carried out: addresses, disk, files.
 ``{"event": "failed", "error": …}``
     The configuration can't be carried out; the VM powers off after this.
+``{"event": "connected", "serial": …}``, ``{"event": "refused", "serial": …, "error": …}``
+    What became of ``networks`` with that serial number; the VM goes on either way.
 
 **Frames.** One frame may carry everything (a clone at the moment of use, a cold boot). A ready
 clone may get it in steps, each a frame of its own, in this order:
@@ -25,6 +27,12 @@ clone may get it in steps, each a frame of its own, in this order:
     Who the VM is: ``boot_id``, names, management address, certificate.
 ``container``
     The container's disk, interfaces and name service.
+``networks``
+    Interfaces and name service of a running container, as they are to be from now on; as often as
+    its networks change. An interface that is new may not have appeared yet: it is waited for.
+
+An interface with an index below :data:`PLACED_NICS` is known by its place, since a clone wakes with
+its parent's MAC address there; all others are plugged in, and known by their own.
 
 Entropy and time are fresh in every frame. What is secret (``tls.key``, ``entropy``) is for one VM
 and one start, and never written to a disk.
@@ -43,6 +51,8 @@ CONFIG_PORT = "vic.config"
 EXIT_PORT = "vic.exit"
 # The least that makes clones' random states independent: 512 bytes, see docs of the tether.
 MINIMUM_ENTROPY = 512
+# How many network interfaces a VM has from its beginning, the management interface among them.
+PLACED_NICS = 2
 # A frame with certificates and hosts takes 5 KiB; a bound keeps a broken host from filling us.
 MAXIMUM_FRAME = 4 * 1024 * 1024
 
@@ -82,7 +92,10 @@ class Management:
 
 @dataclass(frozen=True)
 class Nic:
-    """An interface of the container. ``index`` counts the VM's NICs; 0 is the management NIC."""
+    """An interface of the container. ``index`` counts the VM's NICs; 0 is the management NIC.
+
+    Gateways, of IPv4 and IPv6, are for what has no other route; as a rule one interface has them.
+    """
 
     index: int
     mac: str
@@ -90,6 +103,7 @@ class Nic:
     gateway: str = ""
     mtu: int = 1500
     name: str = "eth0"
+    gateway6: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,6 +192,19 @@ class Container:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """The interfaces and the name service of a running container, from now on.
+
+    ``serial`` is the sender's number of this change, and grows.
+    """
+
+    serial: int
+    nics: tuple[Nic, ...] = ()
+    dns: Dns = Dns()
+    hosts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class GuestConfig:
     """One frame. Both parts are there at a cold boot; see the module's text for the steps."""
 
@@ -186,6 +213,7 @@ class GuestConfig:
     identity: Identity | None = None
     container: Container | None = None
     warm_up: WarmUp | None = None
+    networks: Surroundings | None = None
 
     def steps(self) -> list[GuestConfig]:
         """The same in two frames, the identity first."""
@@ -205,6 +233,8 @@ def format_frame(config: GuestConfig) -> bytes:
     }
     if config.warm_up is not None:
         document["warm_up"] = asdict(config.warm_up)
+    if config.networks is not None:
+        document["networks"] = asdict(config.networks)
     for part in (config.identity, config.container):
         if part is not None:
             document.update(asdict(part))

@@ -21,6 +21,7 @@ from tether.guestconfig import (
     Mount,
     Nic,
     Root,
+    Surroundings,
     Tls,
     WarmUp,
 )
@@ -54,6 +55,7 @@ def parse_body(body: bytes) -> GuestConfig:
         identity=_identity(fields) if fields.has("tls") else None,
         container=_container(fields) if fields.has("root") else None,
         warm_up=_warm_up(fields.below("warm_up")) if fields.has("warm_up") else None,
+        networks=_networks(fields.below("networks")) if fields.has("networks") else None,
     )
 
 
@@ -173,12 +175,11 @@ def _warm_up(fields: _Fields) -> WarmUp:
 
 def _container(fields: _Fields) -> Container:
     root = fields.below("root")
-    dns = fields.below("dns") if fields.has("dns") else _Fields({}, "dns")
     return Container(
         hostname=fields.text("hostname"),
         domainname=fields.text("domainname", ""),
         nics=tuple(_nic(nic) for nic in fields.objects("nics")),
-        dns=Dns(dns.texts("servers"), dns.texts("search"), dns.texts("options")),
+        dns=_dns(fields),
         hosts=tuple(_host(item) for item in fields.items("hosts")),
         root=Root(
             root.checked("device", _is_disk),
@@ -202,17 +203,33 @@ def _mount(fields: _Fields) -> Mount:
     )
 
 
+def _networks(fields: _Fields) -> Surroundings:
+    return Surroundings(
+        serial=fields.integer("serial"),
+        nics=tuple(_nic(nic) for nic in fields.objects("nics")),
+        dns=_dns(fields),
+        hosts=tuple(_host(item) for item in fields.items("hosts")),
+    )
+
+
+def _dns(fields: _Fields) -> Dns:
+    dns = fields.below("dns") if fields.has("dns") else _Fields({}, "dns")
+    return Dns(dns.texts("servers"), dns.texts("search"), dns.texts("options"))
+
+
+def _gateway(fields: _Fields, key: str) -> str:
+    return fields.checked(key, packed_address) if fields.text(key, "") else ""
+
+
 def _nic(fields: _Fields) -> Nic:
-    gateway = fields.text("gateway", "")
-    if gateway:
-        fields.checked("gateway", packed_address)
     return Nic(
         index=fields.integer("index", minimum=1),
         mac=fields.checked("mac", is_mac),
         addresses=fields.interface_addresses("addresses"),
-        gateway=gateway,
+        gateway=_gateway(fields, "gateway"),
         mtu=fields.integer("mtu", 1500, minimum=68),
         name=fields.checked("name", _is_interface),
+        gateway6=_gateway(fields, "gateway6"),
     )
 
 

@@ -27,10 +27,17 @@ from gateway.routes.endpoint import endpoint
 from gateway.streams import StreamResponse, told
 from gateway.translate.progress import error_line, loaded_lines, progress_line
 from gateway.translate.references import tag_target
-from portlayer.errors import VicError
+from portlayer.errors import Reason, VicError
 
 Message = TypeVar("Message")
 Answer = TypeVar("Answer")
+
+_ARCHIVES_FAULT = frozenset(
+    {
+        *(Reason.INVALID_ARCHIVE, Reason.INVALID_MANIFEST, Reason.INVALID_LAYER),
+        *(Reason.DIGEST_MISMATCH, Reason.STORE_FULL, Reason.MANIFEST_NOT_FOUND),
+    }
+)
 
 _PIECE = 256 * 1024
 """The most bytes of a body in one message."""
@@ -62,17 +69,24 @@ class ArchiveRoutes:
         return await self._save(call, names)
 
     async def _save(self, call: Call, names: list[str]) -> Response:
-        request = SaveRequest(references=names, platform=_platform(call))
+        request = SaveRequest(references=names, platform=platform_of(call))
         messages = read(self._facets.images.Save(request))
         first = await anext(messages, None)  # a refusal is a plain status
         return StreamResponse(_bytes(first, messages), "application/x-tar")
 
     async def load(self, call: Call) -> Response:
         """POST /images/load."""
-        start = LoadRequest(start=LoadStart(platform=_platform(call)))
+        start = LoadRequest(start=LoadStart(platform=platform_of(call)))
         upload = _Upload(call, start, lambda data: LoadRequest(data=data))
         messages = read(self._facets.images.Load(aiter(upload)))
-        first = await upload.first(messages)
+        try:
+            first = await upload.first(messages)
+        except VicError as error:
+            if error.reason not in _ARCHIVES_FAULT:
+                raise
+            # What is wrong with an archive is told in the stream, from its first byte on.
+            line = json_line(error_line(describe(error, {}).message))
+            return Response(line, media_type="application/json")
         lines = _load_lines(first, messages, quiet=call.flag("quiet"))
         return StreamResponse(lines, "application/json")
 
@@ -125,7 +139,7 @@ class _Upload(Generic[Message]):
             raise
 
 
-def _platform(call: Call) -> str:
+def platform_of(call: Call) -> str:
     """The platform that these endpoints take as JSON, as others write it."""
     text = call.text("platform")
     if not text:

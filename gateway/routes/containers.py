@@ -48,7 +48,7 @@ from portlayer.errors import VicError
 # What an inspect may wait for its least part.
 _LOOK_SECONDS = 2.0
 # A start may have to build the parent VM first, under emulation.
-_START_SECONDS = 240.0
+_START_SECONDS = 900.0
 # Beyond the time that the container is given to end by itself.
 _STOP_SLACK_SECONDS = 60.0
 # Where the container's own time-out, which isn't known here, decides; and for "without end".

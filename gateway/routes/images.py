@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from vic.storage.v1.image_pb2 import (
     HistoryRequest,
+    Image,
     ImageServiceGetRequest,
     ImageServiceListRequest,
     ImageServicePruneRequest,
@@ -19,9 +20,9 @@ from vic.storage.v1.image_pb2 import (
 )
 
 from gateway.call import Call, json_line, json_response
-from gateway.errors import bad_parameter, describe, not_implemented
+from gateway.errors import bad_parameter, describe, not_found, not_implemented
 from gateway.facets import Facets, read
-from gateway.routes.archives import ArchiveRoutes
+from gateway.routes.archives import ArchiveRoutes, platform_of
 from gateway.routes.endpoint import endpoint
 from gateway.streams import StreamResponse, told
 from gateway.translate.credentials import from_header
@@ -43,6 +44,7 @@ from gateway.translate.progress import (
     result_lines,
 )
 from gateway.translate.references import is_name_only, tag_target, with_tag_or_digest
+from gateway.translate.states import RUNNING_STATES
 from portlayer.errors import VicError
 
 # Removing an image may wait for one that is being pulled on top of its layers.
@@ -84,16 +86,24 @@ class ImageRoutes:
 
     async def inspect(self, call: Call) -> Response:
         """GET /images/{name}/json."""
-        if call.text("platform"):
-            raise not_implemented("Inspecting an image of another platform (platform)")
-        request = ImageServiceGetRequest(reference=call.path("image"))
-        got = await self._facets.images.Get(request)
-        return json_response(inspect_json(got.image, call.version))
+        return json_response(inspect_json(await self._get(call), call.version))
+
+    async def _get(self, call: Call, name: str = "") -> Image:
+        """The image that is named, which must be of the platform that is asked for, if any."""
+        wanted, name = platform_of(call), name or call.path("image")
+        image = (await self._facets.images.Get(ImageServiceGetRequest(reference=name))).image
+        found = [image.os, image.architecture, *([image.variant] if image.variant else [])]
+        if wanted and found[: len(parts := wanted.split("/"))] != parts:
+            raise not_found(
+                f"image with reference {name} was found but its platform ({'/'.join(found)}) does "
+                f"not match the specified platform ({wanted})"
+            )
+        return image
 
     async def history(self, call: Call) -> Response:
         """GET /images/{name}/history."""
         if call.text("platform"):
-            raise not_implemented("The history of an image of another platform (platform)")
+            await self._get(call)
         told = await self._facets.images.History(HistoryRequest(reference=call.path("image")))
         return json_response(history_json(told.entries))
 
@@ -105,12 +115,12 @@ class ImageRoutes:
 
     async def push(self, call: Call) -> Response:
         """POST /images/{name}/push."""
-        if call.text("platform"):
-            raise not_implemented("Pushing an image of one platform (platform)")
         name, tag = call.path("image"), call.text("tag")
         if tag and not is_name_only(name):
             raise bad_parameter("invalid reference format")
         reference = with_tag_or_digest(name, tag)
+        if call.text("platform"):
+            await self._get(call, reference)
         request = PushRequest(
             reference=reference,
             credentials=from_header(call.header("x-registry-auth")),
@@ -142,11 +152,13 @@ class ImageRoutes:
         """DELETE /images/{name}."""
         if call.texts("platforms"):
             raise not_implemented("Removing an image's platforms (platforms)")
+        running = await self._facets.containers(*RUNNING_STATES)
         removed = await self._facets.images.Remove(
             ImageServiceRemoveRequest(
                 reference=call.path("image"),
                 force=call.flag("force"),
                 no_prune=call.flag("noprune"),
+                running_container_ids=[container.id for container in running],
             ),
             timeout=_REMOVE_SECONDS,
         )

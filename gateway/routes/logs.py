@@ -1,5 +1,7 @@
 """What a container wrote."""
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -10,13 +12,15 @@ from vic.interaction.v1.interaction_pb2 import LogEntry, LogsRequest, LogsRespon
 
 from gateway.call import Call
 from gateway.errors import bad_parameter
-from gateway.facets import Facets, read
+from gateway.facets import AWAY, RETRY_SECONDS, Facets, read
 from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
 from gateway.streams import StreamResponse
 from gateway.translate.framing import frame, media_type
 from gateway.translate.times import from_query, log_timestamp
 from portlayer.errors import Internal
+
+logger = logging.getLogger("vic.logs")
 
 
 class LogRoutes:
@@ -51,9 +55,30 @@ class LogRoutes:
         form = _Form(tty, call.flag("timestamps"), call.flag("details"))
         batches = read(self._facets.interaction.Logs(request))
         # It tells that there is a log, which may be quiet for long, or raises the refusal.
-        if await anext(batches, None) is None:
+        first = await anext(batches, None)
+        if first is None:
             raise Internal("the log began without its first message")
-        return StreamResponse(_written(form, batches), media_type(call.version, tty))
+        request.after = first.position
+        written = _written(form, self._going_on(request, batches))
+        return StreamResponse(written, media_type(call.version, tty))
+
+    async def _going_on(
+        self, request: LogsRequest, batches: AsyncGenerator[LogsResponse, None]
+    ) -> AsyncGenerator[LogsResponse, None]:
+        """Give a log's answers; one that is followed goes on after a restart of the facet."""
+        while True:
+            try:
+                async with aclosing(batches):
+                    async for batch in batches:
+                        request.after = batch.position
+                        yield batch
+                return
+            except AWAY as error:
+                if not request.follow:
+                    raise
+                logger.info("asking for a log again: %s", error.message)
+            await asyncio.sleep(RETRY_SECONDS)
+            batches = read(self._facets.interaction.Logs(request))
 
 
 class _Form:
@@ -94,7 +119,8 @@ async def _written(
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(batches):
         async for batch in batches:
-            yield b"".join(form.bytes_of(entry) for entry in batch.entries)
+            if batch.entries:
+                yield b"".join(form.bytes_of(entry) for entry in batch.entries)
 
 
 def _tail(value: str) -> int:

@@ -56,8 +56,6 @@ DELETE /containers/{id:path}/checkpoints/{checkpoint}
 GET /images/{name:path}/attestations
 POST /build
 POST /build/cancel
-POST /networks/{id}/connect
-POST /networks/{id}/disconnect
 GET /plugins/privileges
 POST /plugins/pull
 POST /plugins/create

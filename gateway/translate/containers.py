@@ -113,9 +113,9 @@ def _disk(container: Container) -> dict[str, str]:
 
 def _network_settings(container: Container) -> dict[str, Any]:
     running = states.is_running(container)
-    main = container.endpoints[0] if container.endpoints and running else _NO_ENDPOINT
+    bridges = [endpoint for endpoint in container.endpoints if endpoint.network_name == "bridge"]
     networks = _networks(container)
-    on_bridge = endpoint_settings(main, container) if main.network_name == "bridge" else {}
+    on_bridge = endpoint_settings(bridges[0], container) if bridges and running else {}
     return {
         "Bridge": "",
         "SandboxID": "",
@@ -146,13 +146,13 @@ def _networks(container: Container) -> dict[str, Any]:
         shown = endpoint
         if not running:
             shown = ContainerEndpoint(
-                network_id=endpoint.network_id, aliases=list(endpoint.aliases)
+                network_id=endpoint.network_id,
+                network_name=endpoint.network_name,
+                aliases=list(endpoint.aliases),
             )
         networks[endpoint.network_name] = endpoint_settings(shown, container)
-    if not networks:
-        mode = container.spec.network_mode
-        name = "bridge" if mode in ("", "default") else mode
-        networks[name] = endpoint_settings(_NO_ENDPOINT, container)
+    if container.spec.network_mode == "none" and not networks:
+        networks["none"] = endpoint_settings(_NO_ENDPOINT, container)
     return networks
 
 

@@ -11,13 +11,13 @@ from google.protobuf.duration_pb2 import Duration
 from vic.exec.v1.container_pb2 import (
     ContainerSpec,
     HealthCheck,
-    NetworkAttachment,
     StdioOptions,
 )
 from vic.tether.v1.process_pb2 import ProcessSpec
 
 from gateway.errors import bad_parameter
 from gateway.fields import Fields
+from gateway.translate.attachments import place_mac_address, read_attachments
 from gateway.translate.host_config import HostConfig, read_host_config
 from gateway.translate.mounts import read_declared
 
@@ -28,8 +28,6 @@ KERNEL_LABEL = "vic.kernel"
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PORT = re.compile(r"([0-9]{1,5})(?:/([a-z]+))?")
-_DEFAULT_NETWORKS = ("default", "bridge")
-_NO_NETWORK = "none"
 # Nanoseconds; Docker's MinimumDuration.
 _SHORTEST_SPAN = 1_000_000
 _MOST_RETRIES = 2**31 - 1
@@ -46,9 +44,10 @@ def read_create_request(
         raise bad_parameter("config cannot be empty in order to create a container")
     fields = Fields(body)
     host = read_host_config(fields.child("HostConfig"))
-    attachments = _networks(fields.child("NetworkingConfig"), host, version)
+    mode = host.network_mode
+    attachments = read_attachments(fields.child("NetworkingConfig"), mode, version)
     spec = _config(fields, host)
-    _place_mac_address(fields.text("MacAddress"), attachments, host)
+    place_mac_address(fields.text("MacAddress"), attachments, mode)
     spec.name = checked_name(name) if name else ""
     spec.platform = platform
     spec.networks.extend(attachments)
@@ -182,67 +181,3 @@ def _health_span(fields: Fields, name: str) -> Duration | None:
     if not _SHORTEST_SPAN <= span < 2**63:
         raise bad_parameter(f"{name} in Healthcheck cannot be less than 1ms")
     return Duration(seconds=span // 10**9, nanos=span % 10**9)
-
-
-def _networks(
-    fields: Fields, host: HostConfig, version: tuple[int, int]
-) -> list[NetworkAttachment]:
-    """Return the networks to join, the one of the network mode first."""
-    endpoints = fields.mapping("EndpointsConfig")
-    fields.finish()
-    if len(endpoints) > 1 and version < (1, 44):
-        raise bad_parameter(
-            "Container cannot be created with multiple network endpoints: " + ", ".join(endpoints)
-        )
-    attachments = [
-        _attachment(network, Fields(settings, f"NetworkingConfig.EndpointsConfig.{network}"))
-        for network, settings in endpoints.items()
-    ]
-    main = _network_name(host.network_mode)
-    others = [attachment for attachment in attachments if attachment.network != main]
-    if others and main == _NO_NETWORK:
-        raise bad_parameter(
-            "container cannot be connected to multiple networks with one of the networks in "
-            "private (none) mode"
-        )
-    asked = next((a for a in attachments if a.network == main), NetworkAttachment(network=main))
-    if not others and asked == NetworkAttachment(network=main):
-        # What the network mode says already.
-        return []
-    return [asked, *others]
-
-
-def _place_mac_address(mac: str, attachments: list[NetworkAttachment], host: HostConfig) -> None:
-    """Give the main network the MAC address that clients before 1.44 ask for container-wide."""
-    if not mac:
-        return
-    if not attachments:
-        attachments.append(NetworkAttachment(network=_network_name(host.network_mode)))
-    if attachments[0].mac_address not in ("", mac):
-        raise bad_parameter(
-            "the container-wide MAC address must match the endpoint-specific MAC address for the "
-            "main network, or be left empty"
-        )
-    attachments[0].mac_address = mac
-
-
-def _network_name(name: str) -> str:
-    return _DEFAULT_NETWORKS[1] if name in _DEFAULT_NETWORKS else name
-
-
-def _attachment(network: str, endpoint: Fields) -> NetworkAttachment:
-    aliases = endpoint.texts("Aliases")
-    if aliases and network in _DEFAULT_NETWORKS:
-        raise bad_parameter("network-scoped aliases are only supported for user-defined networks")
-    # What inspect told of a former endpoint, and compose sends back; the facet decides them anew.
-    endpoint.drop("NetworkID", "EndpointID", "DNSNames")
-    addresses = endpoint.child("IPAMConfig")
-    attachment = NetworkAttachment(
-        network=_network_name(network),
-        aliases=aliases,
-        ipv4_address=addresses.text("IPv4Address"),
-        mac_address=endpoint.text("MacAddress"),
-    )
-    addresses.finish()
-    endpoint.finish()
-    return attachment

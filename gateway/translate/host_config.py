@@ -79,12 +79,20 @@ def read_host_config(fields: Fields) -> HostConfig:
 
 
 def _network_mode(fields: Fields) -> str:
+    """Take the network mode, and the links that are of it."""
     mode = fields.text("NetworkMode") or "default"
     if mode == "host" or mode.startswith("container:"):
         raise not_possible(
             f"{fields.name_of('NetworkMode')} {mode!r}",
             "each container is a virtual machine with a network stack of its own",
         )
+    if any(fields.optional_texts("Links") or []) and mode in ("default", "bridge", "none"):
+        raise not_possible(
+            fields.name_of("Links"),
+            "links on the default network are Docker's legacy; on a network of your own names "
+            "and links work",
+        )
+    # On other networks clients say it of the endpoint as well, which is what counts.
     return mode
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vic.exec.v1.container_pb2 import Container, ContainerEndpoint
+from vic.exec.v1.container_pb2 import Container, ContainerEndpoint, NetworkAttachment
 from vic.network.v1.network_pb2 import AddressPool, Endpoint, FirewallLevel, Network, NetworkKind
 
 from gateway.translate.filters import Filters
@@ -83,15 +83,16 @@ def select(networks: Iterable[Network], filters: Filters) -> list[Network]:
 
 def endpoint_settings(endpoint: ContainerEndpoint, container: Container) -> dict[str, Any]:
     """One of a container's networks, as inspect gives it."""
-    short = container.id[:12]
-    names = [container.spec.name, *endpoint.aliases, short] if endpoint.aliases else None
+    asked = _asked(endpoint, container)
+    user_defined = endpoint.network_name not in ("bridge", "none", "")
+    names = [container.spec.name, *endpoint.aliases, container.id[:12], container.spec.hostname]
     return {
-        "IPAMConfig": None,
-        "Links": None,
+        "IPAMConfig": {"IPv4Address": asked.ipv4_address} if asked.ipv4_address else None,
+        "Links": list(asked.links) or None,
         "Aliases": list(endpoint.aliases) or None,
         "MacAddress": endpoint.mac_address.lower(),
         "DriverOpts": None,
-        "GwPriority": 0,
+        "GwPriority": asked.gateway_priority,
         "NetworkID": endpoint.network_id,
         "EndpointID": endpoint.endpoint_id,
         "Gateway": endpoint.ipv4_gateway,
@@ -100,8 +101,19 @@ def endpoint_settings(endpoint: ContainerEndpoint, container: Container) -> dict
         "IPv6Gateway": "",
         "GlobalIPv6Address": "",
         "GlobalIPv6PrefixLen": 0,
-        "DNSNames": names,
+        "DNSNames": list(dict.fromkeys(filter(None, names))) if user_defined else None,
     }
+
+
+def _asked(endpoint: ContainerEndpoint, container: Container) -> NetworkAttachment:
+    """What was asked for when an endpoint was made."""
+    for attachment in container.spec.networks:
+        if attachment.network and (
+            attachment.network == endpoint.network_name
+            or endpoint.network_id.startswith(attachment.network)
+        ):
+            return attachment
+    return NetworkAttachment()
 
 
 def _mapping(network: Network) -> dict[str, str]:

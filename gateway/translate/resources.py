@@ -15,6 +15,7 @@ BLOCK_FIELDS = {
     "BlkioDeviceWriteIOps": "write_operations_per_second",
 }
 _OWN_DISKS = "a container VM's disks are its own, so that there is nobody to weigh it against"
+_TOO_MANY = 2**63
 _CGROUP_V2 = "the kernel of a container's VM has cgroup v2, which has no such limit"
 
 
@@ -28,7 +29,9 @@ def read_resources(fields: Fields) -> Resources:
         memory_reservation_bytes=_positive(
             fields, "MemoryReservation", "Minimum memory reservation allowed is 6MB"
         ),
-        nano_cpus=_positive(fields, "NanoCpus", "NanoCPUs must not be negative"),
+        # What is wrong with a negative number Docker says with the CPUs that there are, which exec
+        # knows: as with too many.
+        nano_cpus=number if (number := fields.number("NanoCpus")) >= 0 else _TOO_MANY,
         cpu_shares=_positive(fields, "CpuShares", "the minimum allowed cpu-shares is 2"),
         cpu_period_us=_positive(
             fields,

@@ -40,6 +40,9 @@ WORDS = frozenset(_WORDS.values())
 # Docker counts a paused and a restarting container as running.
 _RUNNING = frozenset({"running", "paused", "restarting"})
 
+RUNNING_STATES = tuple(state for state, word in _WORDS.items() if word in _RUNNING)
+"""Those states as exec has them."""
+
 
 def word(container: Container) -> str:
     """Docker's word for the state."""

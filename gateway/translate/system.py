@@ -130,8 +130,9 @@ def info_json(info: InfoResponse, images: ImageServiceInfoResponse) -> dict[str,
 
 def _driver_status(info: InfoResponse, images: ImageServiceInfoResponse) -> list[list[str]]:
     free, total = human_size(images.free_bytes), human_size(images.total_bytes)
-    limits = info.limits
-    overcommitted = info.memory_bytes * limits.memory_overcommit_percent // 100
+    limits, allocation = info.limits, info.allocation
+    pool = max(0, info.memory_bytes - info.memory_reserved_by_others_bytes)
+    overcommitted = pool * limits.memory_overcommit_percent // 100
     memory = human_size(min(limits.memory_bytes or overcommitted, overcommitted))
     storage = human_size(limits.storage_bytes) if limits.storage_bytes else "no limit"
     return [
@@ -144,6 +145,8 @@ def _driver_status(info: InfoResponse, images: ImageServiceInfoResponse) -> list
         ["Memory overcommitment", f"{limits.memory_overcommit_percent / 100:g} times"],
         ["Disks of containers", f"{human_size(info.disk_bytes)} of {storage}"],
         ["CPUs of VMs", f"{info.vm_cpus} of {limits.cpus or 'no limit'}"],
+        ["Reserved", _reserved(info)],
+        ["Shares", f"{allocation.cpu_shares} of CPUs, {allocation.memory_shares} of memory"],
         ["Ready clones", _ready_clones(info)],
         [
             "Starts",
@@ -151,6 +154,16 @@ def _driver_status(info: InfoResponse, images: ImageServiceInfoResponse) -> list
             f"{info.cold_boots} cold boots",
         ],
     ]
+
+
+def _reserved(info: InfoResponse) -> str:
+    allocation = info.allocation
+    told = (
+        f"{allocation.cpu_reservation_millis / 1000:g} CPUs, "
+        f"{human_size(allocation.memory_reservation_bytes)} of memory"
+    )
+    others = info.memory_reserved_by_others_bytes
+    return told + (f"; {human_size(others)} by other hosts" if others else "")
 
 
 def _ready_clones(info: InfoResponse) -> str:

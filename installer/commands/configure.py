@@ -38,6 +38,23 @@ def add(commands: Commands) -> None:
         help="how many times its memory the host may give to VMs, such as 1.5 (default: 4)",
     )
     configure.add_argument(
+        "--cpu-reservation",
+        metavar="N",
+        help="CPUs that its VMs can always have, such as 1.5, or none",
+    )
+    configure.add_argument(
+        "--memory-reservation",
+        metavar="SIZE",
+        help="memory that its VMs can always have, such as 4g, or none",
+    )
+    for what, resource in (("cpu", "CPUs"), ("memory", "memory")):
+        configure.add_argument(
+            f"--{what}-shares",
+            metavar="N",
+            help=f"its part of the {resource} that nobody has reserved, beside other virtual "
+            "container hosts: low, normal, high, 1 to 10000, or default (100)",
+        )
+    configure.add_argument(
         "--log-syslog",
         metavar="ADDRESS",
         help="syslog server (udp://, tcp://, unix://) that logs go to as well, of containers made "
@@ -59,6 +76,10 @@ def _configure(options: argparse.Namespace) -> int:
         ready_clones=options.ready_clones,
         start=options.start,
         kernel=options.kernel,
+        cpu_reservation=options.cpu_reservation,
+        memory_reservation=options.memory_reservation,
+        cpu_shares=options.cpu_shares,
+        memory_shares=options.memory_shares,
         log_syslog=options.log_syslog,
     )
     print(tell(configure(options.data_dir, wished)))

@@ -3,6 +3,7 @@
 import argparse
 
 from installer.commands import Commands, say, take_data_dir
+from installer.commands.vch import take_target, target_of
 from installer.roles import PROCESSES
 
 
@@ -29,7 +30,10 @@ def add(commands: Commands) -> None:
     )
     status.set_defaults(command=_status)
 
-    listing = commands.add_parser("ls", help="list the instances of this machine")
+    listing = commands.add_parser(
+        "ls", help="list the instances of this machine, or with --target the VCHs of a vCenter"
+    )
+    take_target(listing)
     listing.set_defaults(command=_ls)
 
     delete = commands.add_parser("delete", help="stop an instance and delete all its data")
@@ -65,7 +69,11 @@ def _status(options: argparse.Namespace) -> int:
 
 def _ls(options: argparse.Namespace) -> int:
     from installer.listing import list_instances, to_text
+    from installer.vsphere.verbs import list_vchs
 
+    if options.target:
+        print(list_vchs(target_of(options)))
+        return 0
     print(to_text(list_instances()))
     return 0
 

@@ -80,6 +80,21 @@ def add(commands: Commands) -> None:
         help="place for volumes beside the data directory: /PATH, file:///PATH, or "
         'nfs://SERVER/PATH that this host has mounted; can be repeated; "" for none',
     )
+    up.add_argument(
+        "--image-store",
+        metavar="URL",
+        help="place for images that other instances may share: /PATH, file:///PATH, or "
+        'nfs://SERVER/PATH that this host has mounted; "" for the data directory',
+    )
+    up.add_argument(
+        "--image-quota", metavar="SIZE", help="what images may take, such as 20g; none for no limit"
+    )
+    up.add_argument(
+        "--base-size",
+        metavar="SIZE",
+        help="size of new containers' disks as they see them (default: 8g); images must be "
+        "pulled or loaded again after a change",
+    )
     up.set_defaults(command=_up)
     take_data_dir(up)
 
@@ -87,6 +102,7 @@ def add(commands: Commands) -> None:
 def _up(options: argparse.Namespace) -> int:
     from installer.configure import configure, wish
     from installer.endpoint_tls import client_directory
+    from installer.images import ImageWishes
     from installer.registries import RegistryWishes
     from installer.up import Wishes, bring_up
 
@@ -106,6 +122,7 @@ def _up(options: argparse.Namespace) -> int:
         log_level=options.log_level,
         otlp_endpoint=options.otlp_endpoint,
         volume_stores=_tuple(options.volume_store),
+        images=ImageWishes(options.image_store, options.image_quota, options.base_size),
         tls_verify=options.tlsverify,
         tls_ca=options.tlscacert,
         tls_cert=options.tlscert,

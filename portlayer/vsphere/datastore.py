@@ -28,7 +28,10 @@ from portlayer.vsphere.properties import read
 from portlayer.vsphere.session import VCenter
 
 _PATH = re.compile(r"\[(?P<datastore>[^\]]+)\] ?(?P<path>.*)")
+# How much of a file is read and sent at a time.
 CHUNK = 1 << 20
+# Of a file that is read as a whole.
+LARGEST = 1 << 20
 
 
 def split(path: str) -> tuple[str, str]:
@@ -140,16 +143,12 @@ def _put(
     chunks: Iterable[bytes],
     content: vim.ServiceInstanceContent,
 ) -> None:
-    datastore, name = split(path)
-    datacenter = find_datacenter(content, inventory_path)
-    datastore_of(content, datacenter, datastore)
-    ((_, told),) = read(content, [datacenter], vim.Datacenter, ["name"])
-    query = urlencode({"dcPath": told["name"], "dsName": datastore})
+    url = _url(content, inventory_path, path)
     connection = vcenter.open_http()
     try:
         connection.request(
             "PUT",
-            f"/folder/{quote(name)}?{query}",
+            url,
             body=_exactly(chunks, size),
             headers={
                 "Content-Length": str(size),
@@ -162,6 +161,16 @@ def _put(
     finally:
         connection.close()
     _check(answer.status, path)
+
+
+def _url(content: vim.ServiceInstanceContent, inventory_path: str, path: str) -> str:
+    """Return where a file is read and written. Raises FailedPrecondition without its datastore."""
+    datastore, name = split(path)
+    datacenter = find_datacenter(content, inventory_path)
+    datastore_of(content, datacenter, datastore)
+    ((_, told),) = read(content, [datacenter], vim.Datacenter, ["name"])
+    query = urlencode({"dcPath": told["name"], "dsName": datastore})
+    return f"/folder/{quote(name)}?{query}"
 
 
 def _check(status: int, path: str) -> None:
@@ -187,3 +196,29 @@ def _exactly(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
         yield chunk
     if left:
         raise AssertionError("fewer bytes than were announced")
+
+
+async def get(vcenter: VCenter, inventory_path: str, path: str) -> bytes | None:
+    """Return a small file, or None where it isn't there. Raises VicError."""
+    return await vcenter.call(
+        lambda content: _get(vcenter, inventory_path, path, content), repeatable=True
+    )
+
+
+def _get(
+    vcenter: VCenter, inventory_path: str, path: str, content: vim.ServiceInstanceContent
+) -> bytes | None:
+    connection = vcenter.open_http()
+    try:
+        headers = {"Cookie": content.propertyCollector._stub.cookie}
+        connection.request("GET", _url(content, inventory_path, path), headers=headers)
+        answer = connection.getresponse()
+        body = answer.read(LARGEST + 1)
+    finally:
+        connection.close()
+    if answer.status == http.client.NOT_FOUND:
+        return None
+    _check(answer.status, path)
+    if len(body) > LARGEST:
+        raise FailedPrecondition(f"{path} is larger than {LARGEST} bytes")
+    return body

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pyVmomi import vim
 
 from portlayer.errors import FailedPrecondition, Reason
-from portlayer.vsphere.properties import read
+from portlayer.vsphere.properties import read, read_kinds
 
 Backing = vim.vm.device.VirtualDevice.BackingInfo
 DistributedPortgroup = vim.dvs.DistributedVirtualPortgroup
@@ -63,42 +63,29 @@ def datastores(
     }
 
 
-def backings(
-    content: vim.ServiceInstanceContent, found: Sequence[vim.Network]
-) -> dict[str, Backing]:
-    """Return how a NIC connects to each port group, by name."""
+def backings(content: vim.ServiceInstanceContent, datacenter: vim.Datacenter) -> dict[str, Backing]:
+    """Return how a NIC connects to each port group of a datacenter, by name."""
     card = vim.vm.device.VirtualEthernetCard
-    distributed = [n for n in found if isinstance(n, DistributedPortgroup)]
-    plain = [n for n in found if not isinstance(n, DistributedPortgroup)]
-    named: dict[str, Backing] = {
-        told["name"]: card.NetworkBackingInfo(deviceName=told["name"], network=network)
-        for network, told in read(content, plain, vim.Network, ["name"])
-    }
-    portgroups = read(
+    found = read_kinds(
         content,
-        distributed,
-        DistributedPortgroup,
-        ["name", "key", "config.distributedVirtualSwitch"],
+        datacenter,
+        {
+            vim.Network: ["name"],
+            DistributedPortgroup: ["name", "key", "config.distributedVirtualSwitch"],
+            vim.DistributedVirtualSwitch: ["uuid"],
+        },
     )
     # By ID: a managed object can't be the key of a dictionary.
-    switches = {
-        switch._GetMoId(): switch
-        for _, told in portgroups
-        for switch in [told["config.distributedVirtualSwitch"]]
-    }
-    uuids = {
-        switch._GetMoId(): told["uuid"]
-        for switch, told in read(
-            content, list(switches.values()), vim.DistributedVirtualSwitch, ["uuid"]
-        )
-    }
-    for _, told in portgroups:
-        named[told["name"]] = card.DistributedVirtualPortBackingInfo(
-            port=vim.dvs.PortConnection(
-                portgroupKey=told["key"],
-                switchUuid=uuids[told["config.distributedVirtualSwitch"]._GetMoId()],
-            )
-        )
+    uuids = {o._GetMoId(): told["uuid"] for o, told in found if "uuid" in told}
+    named: dict[str, Backing] = {}
+    for network, told in found:
+        if isinstance(network, DistributedPortgroup):
+            switch = told["config.distributedVirtualSwitch"]._GetMoId()
+            port = vim.dvs.PortConnection(portgroupKey=told["key"], switchUuid=uuids[switch])
+            named[told["name"]] = card.DistributedVirtualPortBackingInfo(port=port)
+        elif isinstance(network, vim.Network):
+            name = told["name"]
+            named[name] = card.NetworkBackingInfo(deviceName=name, network=network)
     return named
 
 

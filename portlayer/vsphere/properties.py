@@ -5,7 +5,7 @@ thousand VMs takes seconds of parsing. So everything is read through the propert
 paths that are needed. Source: PropertyCollector in the vSphere Web Services API reference.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pyVmomi import VmomiSupport, vim, vmodl
@@ -46,6 +46,25 @@ def read_below(
     view = open_view(content, root, kind)
     try:
         return list(_pages(content.propertyCollector, view_filter(view, kind, paths), kind))
+    finally:
+        view.Destroy()
+
+
+def read_kinds(
+    content: vim.ServiceInstanceContent,
+    root: vim.ManagedEntity,
+    wanted: Mapping[type[ManagedObject], Sequence[str]],
+) -> list[tuple[ManagedObject, Properties]]:
+    """Return properties of all objects of several kinds below a container, by one call for all."""
+    manager = content.viewManager
+    assert manager is not None, "every vCenter has one"
+    view = manager.CreateContainerView(root, list(wanted), True)
+    try:
+        spec = view_filter(view, vim.ManagedEntity, [])
+        spec.propSet = [
+            Collector.PropertySpec(type=kind, pathSet=list(paths)) for kind, paths in wanted.items()
+        ]
+        return list(_pages(content.propertyCollector, spec, ManagedObject))
     finally:
         view.Destroy()
 

@@ -79,12 +79,15 @@ class VCenter:
         except Exception as fault:
             raise to_error(fault) from fault
 
-    async def finish(self, start: Callable[[vim.ServiceInstanceContent], vim.Task]) -> Any:
+    async def finish(self, start: Callable[[vim.ServiceInstanceContent], vim.Task | None]) -> Any:
         """Start a task and return its result when it has ended. Raises what it failed with.
 
-        A caller that is cancelled leaves the task to vCenter.
+        Where ``start`` finds nothing to do it returns None, and so does this. A caller that is
+        cancelled leaves the task to vCenter.
         """
         task = await self.call(start)
+        if task is None:
+            return None
         state, result, fault = await self.call(partial(_follow, task), repeatable=True)
         if state == vim.TaskInfo.State.error:
             raise to_error(fault) from fault

@@ -13,6 +13,7 @@ from portlayer.server import FacetServer, stop_requested
 from portlayer.store import open_store
 from portlayer.telemetry import configure_telemetry
 from services.exec.admission import Admission
+from services.exec.answers import Answers
 from services.exec.creation import Creator
 from services.exec.drivers.choice import choose_driver
 from services.exec.eventlog import EventLog
@@ -21,6 +22,7 @@ from services.exec.facts import Facts
 from services.exec.history import History
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
+from services.exec.limits import Limits
 from services.exec.logdrivers import LogDrivers
 from services.exec.operations import Turns
 from services.exec.parts import Parts
@@ -89,18 +91,23 @@ async def serve(settings: ExecSettings) -> None:
             kernels,
             log_drivers,
         )
-        servicer = ExecServicer(containers, events, creator, lifecycle, vch, restarts)
+        servicer = ExecServicer(
+            containers, events, creator, lifecycle, vch, restarts, Answers(store)
+        )
         await restarts.open(chosen.platform_boot)
         await modes.open()
         await hypervisor.open()
         stack.push_async_callback(hypervisor.close)
+        await admission.begin(Limits(**settings.limits.model_dump()))
         server = FacetServer(credentials, settings.instance_id, ACCESS, [SERVICE])
         exec_pb2_grpc.add_ExecServiceServicer_to_server(servicer, server.server)
         background = [
             asyncio.create_task(reconciler.run(), name="reconciler"),
             asyncio.create_task(watching.run(), name="watching"),
             asyncio.create_task(restarts.run(), name="restarts"),
-            asyncio.create_task(follow_replicas(store.neighbours, events, exits), name="replicas"),
+            asyncio.create_task(
+                follow_replicas(store.neighbours, events, exits, restarts), name="replicas"
+            ),
         ]
         try:
             await server.start(settings.addresses)

@@ -1,6 +1,7 @@
 """Admission: the limits of the VCH, and what is let in within them."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -11,13 +12,15 @@ from vic.exec.v1 import container_pb2
 from portlayer.store import Store
 from services.exec.drivers import Hypervisor
 from services.exec.facts import Facts
-from services.exec.limits import Limits, Size
+from services.exec.limits import Limits, Pool, Size
 from services.exec.record import Record
 from services.exec.schema import CONTAINERS, FACTS, record_of
 from services.exec.states import State
 
 # Name of the fact that holds them.
 LIMITS = "limits"
+# A hundred starts at once ask the platform once what others have reserved.
+POOL_SECONDS = 2.0
 
 
 class Admission:
@@ -28,23 +31,30 @@ class Admission:
         self._store = store
         self._hypervisor = hypervisor
         self.disk_bytes = disk_bytes
-        self._pool_bytes = 0
+        # What is known of the platform, and until when on the monotonic clock that is new enough.
+        self._pool = Pool(0)
+        self._pool_until = 0.0
 
     async def limits(self) -> Limits:
         """Return the limits of the VCH."""
         async with self._store.reading() as connection:
             return await limits_now(connection)
 
+    async def begin(self, limits: Limits) -> None:
+        """Keep these limits where the VCH was never told any. Raises as ``set_limits`` does."""
+        if limits != Limits() and await Facts(self._store).fact(LIMITS) is None:
+            await self.set_limits(limits)
+
     async def set_limits(self, limits: Limits) -> None:
         """Write the limits of the VCH. Raises InvalidArgument for those that can't be kept."""
-        self._pool_bytes = (await self._hypervisor.info()).memory_bytes
+        pool = await self.pool()
         least = self._hypervisor.size(container_pb2.Resources(memory_bytes=1))
-        limits.check(least, self._pool_bytes, self.disk_bytes)
+        limits.check(least, pool.memory_bytes, self.disk_bytes)
         await Facts(self._store).set_fact(LIMITS, json.dumps(asdict(limits)))
 
     async def check_possible(self, wanted: Size) -> None:
         """Return when a VM could run at all. Raises ResourceExhausted (LIMIT_EXCEEDED)."""
-        (await self.limits()).admit_vm(wanted, await self._pool())
+        (await self.limits()).admit_vm(wanted, await self.pool())
 
     async def admit(self, record: Record, wanted: Size, size_of: Callable[[Record], Size]) -> None:
         """Write that a container starts. Raises ResourceExhausted (LIMIT_EXCEEDED), leaving it.
@@ -53,7 +63,7 @@ class Admission:
 
         Looking at what runs and writing are one step, lest two starts take the same room.
         """
-        pool = await self._pool()
+        pool = await self.pool()
         running = [state.value for state in State if state.has_vm]
         others = (
             sa.select(CONTAINERS)
@@ -70,10 +80,14 @@ class Admission:
                 .values(state=State.STARTING.value)
             )
 
-    async def _pool(self) -> int:
-        if not self._pool_bytes:
-            self._pool_bytes = (await self._hypervisor.info()).memory_bytes
-        return self._pool_bytes
+    async def pool(self) -> Pool:
+        """Return what there is for all VMs. What others have reserved is known within seconds."""
+        now = time.monotonic()
+        if now >= self._pool_until:
+            info = await self._hypervisor.info()
+            self._pool = Pool(info.memory_bytes, info.reserved_by_others_bytes)
+            self._pool_until = now + POOL_SECONDS
+        return self._pool
 
 
 async def limits_now(connection: AsyncConnection) -> Limits:

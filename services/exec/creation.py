@@ -17,6 +17,7 @@ from services.exec.admission import Admission
 from services.exec.drivers import Hypervisor
 from services.exec.eventlog import EventLog
 from services.exec.events import event
+from services.exec.interfaces import Names, interface_names
 from services.exec.kernels import Kernels
 from services.exec.logdrivers import KEPT_BYTES, KEPT_FILES, LogDrivers, syslog_target
 from services.exec.mounts import lend, parse_lender, volume_uses
@@ -202,18 +203,10 @@ class Creator:
             container_name=record.name,
             hostname=record.spec.hostname,
             dns_servers=record.spec.dns.servers,
-            endpoints=[
-                network_pb2.EndpointRequest(
-                    network=attachment.network,
-                    ipv4_address=attachment.ipv4_address,
-                    mac_address=attachment.mac_address,
-                    aliases=attachment.aliases,
-                )
-                for attachment in record.spec.networks
-            ],
+            endpoints=map(endpoint_request, record.spec.networks),
         )
         reserved = await self._peers.network.Reserve(request)
-        return tuple(container_endpoints(list(reserved.endpoints)))
+        return tuple(container_endpoints(reserved.endpoints))
 
     async def reserve_volumes(self, record: Record) -> None:
         """Let a container use its volumes, which are made where they aren't there."""
@@ -277,10 +270,28 @@ class Creator:
             raise failures[0]
 
 
+def endpoint_request(
+    attachment: container_pb2.NetworkAttachment,
+) -> network_pb2.EndpointRequest:
+    """Return the wish for an endpoint that a specification's attachment is."""
+    return network_pb2.EndpointRequest(
+        network=attachment.network,
+        ipv4_address=attachment.ipv4_address,
+        mac_address=attachment.mac_address,
+        aliases=attachment.aliases,
+        gateway_priority=attachment.gateway_priority,
+        links=attachment.links,
+    )
+
+
 def container_endpoints(
-    endpoints: list[network_pb2.Endpoint],
+    endpoints: Sequence[network_pb2.Endpoint], known: Names | None = None
 ) -> list[container_pb2.ContainerEndpoint]:
-    """Return what a container's inspection shows of its endpoints; the management one is hidden."""
+    """Return what a container's inspection shows of its endpoints; the management one is hidden.
+
+    ``known`` are names of interfaces that it has already.
+    """
+    names = interface_names(endpoints, known)
     return [
         container_pb2.ContainerEndpoint(
             network_id=endpoint.network_id,
@@ -292,6 +303,7 @@ def container_endpoints(
             ipv4_gateway=endpoint.ipv4_gateway,
             external=endpoint.external,
             aliases=endpoint.aliases,
+            interface_name=names.get(endpoint.id, ""),
         )
         for endpoint in endpoints
         if not endpoint.management

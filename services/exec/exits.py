@@ -26,7 +26,7 @@ from services.exec.history import NewEvent
 from services.exec.mounts import uses_volumes
 from services.exec.operations import Turns
 from services.exec.peers import Peers
-from services.exec.policy import to_restart, wants_restart
+from services.exec.policy import to_restart, wants_restart, wants_start_with_suite
 from services.exec.record import Record
 from services.exec.states import State
 from services.exec.store import Containers
@@ -36,6 +36,8 @@ log = logging.getLogger("vic.exec.exits")
 INIT = "init"
 # What Docker says of a container whose processes were killed.
 KILLED = 137
+# And of one that it finds dead after the host has come up anew.
+LOST_WITH_HOST = 255
 # A guest that was asked to power off flushes its disk first; some 100 MB of dirty pages at most.
 POWER_OFF_SECONDS = 30.0
 
@@ -47,6 +49,8 @@ class Exit:
     exit_code: int
     oom_killed: bool
     finished_ns: int
+    host_restarted: bool = False
+    """The host went down with it: its restart policy begins anew, as after a boot."""
 
 
 def parse_exit_record(record: bytes) -> Exit | None:
@@ -193,7 +197,10 @@ class Exits:
                 "a VM ended without an exit record",
                 extra={"container": exited.container_id, "detail": exited.detail},
             )
-            how = Exit(KILLED, False, time.time_ns())
+            code = LOST_WITH_HOST if exited.host_restarted else KILLED
+            how = Exit(code, False, time.time_ns())
+        if exited.host_restarted:
+            how = replace(how, host_restarted=True)
         await self.process_ended(exited.container_id, exited.boot_id, how)
 
     def _over(self, boot_id: str) -> None:
@@ -214,7 +221,10 @@ class Exits:
             state=State.EXITED,
         )
         ran_ns = max(0, how.finished_ns - record.started_ns)
-        if not self.closing and not record.stopped_by_hand and wants_restart(record, how.exit_code):
+        if how.host_restarted:
+            if wants_start_with_suite(ended):
+                ended = to_restart(replace(ended, restart_count=0), time.time_ns(), 0)
+        elif self._restarts(record, how.exit_code):
             again = replace(ended, restart_count=record.restart_count + 1)
             ended = to_restart(again, time.time_ns(), ran_ns)
         events: list[NewEvent] = []
@@ -228,13 +238,17 @@ class Exits:
                 execDuration=str(ran_ns // 10**9),
             )
         )
-        if not await self._containers.end(ended, events):
+        if not await self._containers.end(ended, events, anew=how.host_restarted):
             return False
         self._boot(record.boot_id).ended.set()
         self._events.announce(record.id)
         if ended.state is State.RESTARTING:
             self.on_restart()
         return True
+
+    def _restarts(self, record: Record, exit_code: int) -> bool:
+        stopped = self.closing or record.stopped_by_hand
+        return not stopped and wants_restart(record, exit_code)
 
     async def _clean_up(self, record: Record) -> None:
         try:

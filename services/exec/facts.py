@@ -2,8 +2,11 @@
 
 import sqlalchemy as sa
 
+from portlayer.neighbours import tell
 from portlayer.store import Store
 from services.exec.schema import FACTS, POSITIONS
+
+FACTS_CHANNEL = "vic_exec_facts"
 
 
 class Facts:
@@ -19,13 +22,14 @@ class Facts:
             return (await connection.execute(query)).scalar()
 
     async def set_fact(self, name: str, value: str) -> None:
-        """Remember it."""
+        """Remember it, and tell the other replicas that it is new."""
         async with self._store.transaction() as connection:
             result = await connection.execute(
                 FACTS.update().where(FACTS.c.name == name).values(value=value)
             )
             if not result.rowcount:
                 await connection.execute(FACTS.insert().values(name=name, value=value))
+            await tell(connection, FACTS_CHANNEL, name)
 
     async def position(self, source: str) -> int:
         """Return how far another service's stream was taken in."""

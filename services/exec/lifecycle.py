@@ -13,6 +13,7 @@ from services.exec.admission import Admission
 from services.exec.drivers import StartKind
 from services.exec.events import event
 from services.exec.holding import GRACE_SECONDS, Holding
+from services.exec.networking import Networking
 from services.exec.parts import Parts, check_record
 from services.exec.pausing import Pausing
 from services.exec.policy import to_restart
@@ -61,6 +62,8 @@ class Lifecycle:
         self.signal = Signalling(parts, pausing, self._stopping).signal
         self.pause, self.unpause = pausing.pause, pausing.unpause
         self.update, self.rename = Updating(parts, admission).update, Renaming(parts).rename
+        networking = Networking(parts)
+        self.connect, self.disconnect = networking.connect, networking.disconnect
         self.remove, self.prune = removing.remove, removing.prune
         self._dispose = parts.exits.remove = removing.dispose
 

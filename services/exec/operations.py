@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
+from portlayer.fencing import holding
 from portlayer.neighbours import Neighbours
 
 T = TypeVar("T")
@@ -20,7 +21,8 @@ class Turns:
     """Operations on one container run one after another; those on different ones never wait.
 
     It remembers a container only while somebody works on it or waits for it. Replicas of the
-    service take turns in the database.
+    service take turns in the database; what is asked of others within a turn bears its number, so
+    that a replica which lost it without knowing (it stood still, say) does nothing any more.
     """
 
     def __init__(self, neighbours: Neighbours) -> None:
@@ -34,8 +36,9 @@ class Turns:
         lock = self._locks.setdefault(container_id, asyncio.Lock())
         self._users[container_id] = self._users.get(container_id, 0) + 1
         try:
-            async with lock, self._neighbours.turn(container_id):
-                yield
+            async with lock, self._neighbours.turn(container_id) as number:
+                with holding(container_id, number):
+                    yield
         finally:
             self._users[container_id] -= 1
             if not self._users[container_id]:

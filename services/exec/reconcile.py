@@ -16,9 +16,9 @@ from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
-from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, VicError
-from services.exec.creation import Creator
-from services.exec.drivers import Hypervisor, MachineState
+from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason, VicError
+from services.exec.creation import Creator, container_endpoints
+from services.exec.drivers import CanPause, Hypervisor, MachineState
 from services.exec.exits import KILLED, Exit, Exits
 from services.exec.holding import Holding
 from services.exec.operations import Turns
@@ -202,7 +202,7 @@ class Reconciler:
             return
         record = replace(
             record,
-            endpoints=await self._creator.reserve_endpoints(record),
+            endpoints=await self._endpoints(record),
             disk_chain_length=len(disk.chain),
         )
         await self._creator.register(record)
@@ -212,7 +212,7 @@ class Reconciler:
             # The VM that runs for it is its own.
             record = replace(
                 record,
-                state=State.RUNNING,
+                state=await self._state_of(container_id),
                 boot_id=machine.boot_id,
                 pid=machine.pid,
                 started_ns=record.started_ns or time.time_ns(),
@@ -224,6 +224,25 @@ class Reconciler:
         await self._containers.restore(record)
         self._exits.on_restart()
         log.warning("restored a container from beside its disk", extra={"id": container_id})
+
+    async def _endpoints(self, record: Record) -> tuple[container_pb2.ContainerEndpoint, ...]:
+        """Return the endpoints of a container whose record is made again."""
+        try:
+            return await self._creator.reserve_endpoints(record)
+        except AlreadyExists as error:
+            if error.reason is not Reason.RESERVATION_EXISTS:
+                raise
+        # A network was removed, or changed, since what lies beside the disk was written.
+        request = network_pb2.GetReservationRequest(container_id=record.id)
+        response = await self._peers.network.GetReservation(request)
+        return tuple(container_endpoints(response.endpoints))
+
+    async def _state_of(self, container_id: str) -> State:
+        """Return the state of a container whose VM is there: nobody but the VM knows it."""
+        hypervisor = self._hypervisor
+        if isinstance(hypervisor, CanPause) and await hypervisor.is_paused(container_id):
+            return State.PAUSED
+        return State.RUNNING
 
     async def _published(self, record: Record) -> tuple[container_pb2.PortBinding, ...]:
         """Return the ports that lead to a container that runs; asking again finds them."""

@@ -7,12 +7,16 @@ from portlayer.errors import VicError
 from portlayer.neighbours import Neighbours
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exits
+from services.exec.facts import FACTS_CHANNEL
 from services.exec.history import EVENTS_CHANNEL
+from services.exec.restarting import Restarts
 
 log = logging.getLogger("vic.exec.replicas")
 
 
-async def follow_replicas(neighbours: Neighbours, events: EventLog, exits: Exits) -> None:
+async def follow_replicas(
+    neighbours: Neighbours, events: EventLog, exits: Exits, restarts: Restarts
+) -> None:
     """Pass on what other replicas have put on record; never returns."""
     async with asyncio.TaskGroup() as group:
         looking = asyncio.Event()
@@ -21,11 +25,16 @@ async def follow_replicas(neighbours: Neighbours, events: EventLog, exits: Exits
             events.announce(container_id)
             looking.set()
 
+        def fact_heard(_: str) -> None:
+            looking.set()
+
         group.create_task(neighbours.listen(EVENTS_CHANNEL, heard))
+        group.create_task(neighbours.listen(FACTS_CHANNEL, fact_heard))
         while True:
             await looking.wait()
             looking.clear()
             try:
                 await exits.look_again()
+                await restarts.look_again()
             except VicError as error:
                 log.warning("cannot look at what the other replicas did: %s", error.message)

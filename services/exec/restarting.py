@@ -61,6 +61,10 @@ class Restarts:
         self._exits.closing = True
         await self._facts.set_fact(SUITE, CLOSED)
 
+    async def look_again(self) -> None:
+        """Take in whether another replica was told that the suite ends."""
+        self._exits.closing = await self._facts.fact(SUITE) == CLOSED
+
     async def run(self) -> None:
         """Start what is due, for ever."""
         room = asyncio.Semaphore(AT_A_TIME)

@@ -40,6 +40,8 @@ CONTAINERS = sa.Table(
     sa.Column("vm_cpus", sa.Integer),
     sa.Column("health", sa.LargeBinary),
     sa.Column("health_boot_id", sa.String),
+    # Number of the turn that wrote it last; see portlayer/fencing.py.
+    sa.Column("turn", sa.BigInteger),
 )
 EVENTS = sa.Table(
     "events",
@@ -57,6 +59,14 @@ FACTS = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("value", sa.Text),
 )
+# "VERB REQUEST_ID", and what it was done to.
+REQUESTS = sa.Table(
+    "requests",
+    _metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("container_id", sa.String),
+    sa.Column("time_ns", sa.BigInteger),
+)
 POSITIONS = sa.Table(
     "watch_positions",
     _metadata,
@@ -67,6 +77,7 @@ POSITIONS = sa.Table(
 
 # Written without the container's turn, which comes between others' reading and writing: no row_of.
 _UNTOUCHED = {"stopped_by_hand": False, "held_signals": "", "health": None, "health_boot_id": ""}
+_FIRST = {**_UNTOUCHED, "turn": 0}
 
 
 def row_of(record: Record) -> dict[str, Any]:
@@ -102,13 +113,13 @@ def row_of(record: Record) -> dict[str, Any]:
 
 def new_row_of(record: Record) -> dict[str, Any]:
     """Return the first row of a record."""
-    return {**row_of(record), **_UNTOUCHED}
+    return {**row_of(record), **_FIRST}
 
 
 def record_of(row: Any) -> Record:
     """Return the record of a row."""
     values = dict(row._mapping)
-    del values["ready"], values["held_signals"]
+    del values["ready"], values["held_signals"], values["turn"]
     values["state"] = State(values["state"])
     values["spec"] = container_pb2.ContainerSpec.FromString(values["spec"])
     network = container_pb2.Container.FromString(values["endpoints"])

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
-from portlayer.errors import InvalidArgument, OutOfRange, Reason
+from portlayer.errors import InvalidArgument, NotFound, OutOfRange, Reason
+from services.exec.answers import Answers
 from services.exec.creation import Creator
 from services.exec.eventlog import EventLog
 from services.exec.events import told_event
@@ -37,6 +38,8 @@ _Verb = (
     | exec_pb2.PauseRequest
     | exec_pb2.UnpauseRequest
     | exec_pb2.RenameRequest
+    | exec_pb2.ConnectNetworkRequest
+    | exec_pb2.DisconnectNetworkRequest
     | exec_pb2.UpdateRequest
     | exec_pb2.RemoveRequest
     | exec_pb2.RecordEventRequest
@@ -54,6 +57,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         lifecycle: Lifecycle,
         vch: Vch,
         restarts: Restarts,
+        answers: Answers,
     ) -> None:
         self._containers = containers
         self._events = events
@@ -61,6 +65,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._lifecycle = lifecycle
         self._vch = vch
         self._restarts = restarts
+        self._answers = answers
         self.requests: Requests[Record | None] = Requests()
         self._prunes: Requests[Pruned] = Requests()
 
@@ -184,6 +189,28 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         )
         return exec_pb2.RenameResponse(container=_container(record))
 
+    async def ConnectNetwork(
+        self, request: exec_pb2.ConnectNetworkRequest, context: Context
+    ) -> exec_pb2.ConnectNetworkResponse:
+        """See the contract."""
+        record = await self._once(
+            "ConnectNetwork",
+            request,
+            lambda id_: self._lifecycle.connect(id_, request.attachment),
+        )
+        return exec_pb2.ConnectNetworkResponse(container=_container(record))
+
+    async def DisconnectNetwork(
+        self, request: exec_pb2.DisconnectNetworkRequest, context: Context
+    ) -> exec_pb2.DisconnectNetworkResponse:
+        """See the contract."""
+        record = await self._once(
+            "DisconnectNetwork",
+            request,
+            lambda id_: self._lifecycle.disconnect(id_, request.network),
+        )
+        return exec_pb2.DisconnectNetworkResponse(container=_container(record))
+
     async def Remove(
         self, request: exec_pb2.RemoveRequest, context: Context
     ) -> exec_pb2.RemoveResponse:
@@ -284,13 +311,21 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         """
 
         async def do() -> Record | None:
-            return await work((await self._containers.resolve(request.reference)).id)
+            async with self._answers.request(verb, request.request_id) as answer:
+                if answer.container_id:
+                    return await self._containers.get(answer.container_id)
+                container_id = (await self._containers.resolve(request.reference)).id
+                record = await work(container_id)
+                answer.container_id = container_id
+                return record
 
         return await self.requests.once(verb, request.request_id, do)
 
 
 def _container(record: Record | None) -> Any:
-    assert record is not None
+    if record is None:
+        # A request that another replica carried out, of a container that is gone since.
+        raise NotFound("the container is gone by now", Reason.CONTAINER_NOT_FOUND)
     return record.message()
 
 

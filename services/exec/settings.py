@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
@@ -11,6 +11,16 @@ from services.exec.drivers.vsphere.place import VsphereSettings
 from services.exec.startmode import MOST_READY_CLONES
 
 GIB = 1024**3
+
+
+class InitialLimits(BaseModel):
+    """Zero means none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    containers: int = Field(default=0, ge=0)
+    memory_bytes: int = Field(default=0, ge=0)
+    cpus: int = Field(default=0, ge=0)
 
 
 class ExecSettings(FacetSettings):
@@ -23,6 +33,10 @@ class ExecSettings(FacetSettings):
     )
     vsphere: VsphereSettings | None = Field(
         None, description="What the driver vsphere needs to know."
+    )
+    limits: InitialLimits = Field(
+        InitialLimits(),
+        description="Limits of the VCH until Configure has said others.",
     )
     bootstrap_digest: str = Field(
         "", description="Bootstrap image to boot; empty means the only one there is."

@@ -68,8 +68,7 @@ def _validate_process(spec: container_pb2.ContainerSpec) -> None:
 def _refuse_what_is_missing(spec: container_pb2.ContainerSpec) -> None:
     """Refuse by name what the contract has and this service hasn't yet."""
     missing = {
-        "more than one network": len(spec.networks) > 1,
-        "IPv6 addresses and links": any(n.ipv6_address or n.links for n in spec.networks),
+        "IPv6 addresses": any(n.ipv6_address for n in spec.networks),
     }
     for option, wanted in missing.items():
         if wanted:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -14,7 +14,7 @@ from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
-from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError
+from portlayer.errors import AlreadyExists, NotFound, Reason, Unavailable, VicError
 from services.exec.attempts import come_up
 from services.exec.creation import container_endpoints
 from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
@@ -37,9 +37,10 @@ log = logging.getLogger("vic.exec.starting")
 
 T = TypeVar("T")
 
-# A tether that was forked answers in 100 ms, one that cold-boots under emulation in 10 s, and
-# twenty at once on two cores take their turns.
-TETHER_SECONDS = 120.0
+# A tether that was forked answers in 100 ms, one that cold-boots under emulation in 10 s. Eight at
+# once on two cores that have forty other things to do were seen to take more than two minutes, and
+# to give up then helps nobody: a VM that has ended is told at once.
+TETHER_SECONDS = 300.0
 # A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
 # or a machine so busy that starting once more makes little difference.
 READY_SECONDS = 15.0
@@ -48,6 +49,8 @@ READY_SECONDS = 15.0
 # The others wait for their turn, which comes sooner so.
 LEAST_AT_ONCE = 8
 AT_ONCE_A_CPU = 4
+# NICs that are there when a VM is created: management, and the first network.
+EARLY_NICS = 2
 # What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
 RETIRE_SECONDS = 60.0
 RETIRE_LOOK_SECONDS = 5.0
@@ -136,6 +139,7 @@ class Starter:
             kernel = group.create_task(self._kernels.of(record.spec))
             asked_cold = group.create_task(self._modes.cold(record.spec.labels))
         endpoints = list(reservation.result().endpoints)
+        _check_networks(record, endpoints)
         machine = MachineSpec(
             container_id=record.id,
             boot_id=record.boot_id,
@@ -154,13 +158,16 @@ class Starter:
         published = await publish(self._peers, record)
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
-        bind = network_pb2.BindRequest(container_id=record.id)
         async with asyncio.TaskGroup() as group:
             # Interaction takes the boot in while nothing of it runs, and waits for its tether.
             launched = group.create_task(self._launch_init(record))
-            async with asyncio.TaskGroup() as connecting:
-                connecting.create_task(self._hypervisor.load(record.id, record.boot_id))
-                connecting.create_task(_response(self._peers.network.Bind(bind)))
+            if len(endpoints) <= EARLY_NICS:
+                async with asyncio.TaskGroup() as connecting:
+                    connecting.create_task(self._hypervisor.load(record.id, record.boot_id))
+                    connecting.create_task(self._bind(record))
+            else:
+                await self._hypervisor.load(record.id, record.boot_id)
+                await self._bind(record)
             await self._hypervisor.run(record.id, record.boot_id)
             if created.kind is StartKind.READY_CLONE:
                 await asyncio.wait({launched}, timeout=READY_SECONDS)
@@ -236,6 +243,11 @@ class Starter:
             # Why the start failed says more. The reconciler ends a VM that nobody owns.
             log.warning("the VM of %s may be left: %s", record.id, error.message)
 
+    async def _bind(self, record: Record) -> None:
+        """Put the VM's NICs on their networks."""
+        request = network_pb2.BindRequest(container_id=record.id)
+        _check_networks(record, (await self._peers.network.Bind(request)).endpoints)
+
     async def _undo_bind(self, record: Record) -> None:
         try:
             await self._peers.network.Unbind(network_pb2.UnbindRequest(container_id=record.id))
@@ -294,6 +306,18 @@ class Starter:
 async def _has_none(container_id: str) -> bool:
     """No container has a utility VM."""
     return False
+
+
+def _check_networks(record: Record, endpoints: Iterable[network_pb2.Endpoint]) -> None:
+    """Raise NotFound (NETWORK_NOT_FOUND) where a network was removed while the container stood."""
+    there = {endpoint.network_id for endpoint in endpoints}
+    for endpoint in record.endpoints:
+        if endpoint.network_id not in there:
+            raise NotFound(
+                f"network {endpoint.network_id} not found",
+                Reason.NETWORK_NOT_FOUND,
+                network=endpoint.network_id,
+            )
 
 
 async def _response(call: Awaitable[T]) -> T:

@@ -54,6 +54,8 @@ class Verb(Enum):
     UNPAUSE = "unpause"
     RENAME = "rename"
     UPDATE = "update"
+    CONNECT = "connect"
+    DISCONNECT = "disconnect"
     REMOVE = "remove"
     FORCE_REMOVE = "force remove"
     FILES = "reach the files of"
@@ -78,6 +80,9 @@ Answer = Done | Refused | None
 _NOT_RUNNING = Refused("container {id} is not running")
 _CANNOT_KILL = Refused("cannot kill container: {name}: container {id} is not running")
 _REMOVING = Refused("container {id} is marked for removal and cannot be {verb}ed")
+_LEAVING = Refused(
+    "Container {id} is marked for removal and cannot be connected or disconnected to the network"
+)
 _IN_PROGRESS = Refused(
     "removal of container {name} is already in progress", Reason.REMOVAL_IN_PROGRESS
 )
@@ -153,6 +158,10 @@ TABLE: Mapping[Verb, Mapping[State, Answer]] = {
         **dict.fromkeys(_S, None),
         _S.REMOVING: _REMOVING,
         _S.DEAD: _REMOVING,
+    },
+    **{
+        verb: {**dict.fromkeys(_S, None), _S.REMOVING: _LEAVING, _S.DEAD: _LEAVING}
+        for verb in (Verb.CONNECT, Verb.DISCONNECT)
     },
     Verb.REMOVE: {
         _S.CREATED: None,

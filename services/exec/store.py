@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 from vic.tether.v1 import health_pb2
 
-from portlayer.errors import AlreadyExists, Reason
+from portlayer.errors import AlreadyExists, Reason, TurnLost
+from portlayer.fencing import held_turn
 from services.exec.admission import limits_now
 from services.exec.history import NewEvent, append_events
 from services.exec.lookup import Lookup
@@ -55,11 +58,7 @@ class Containers(Lookup):
     async def complete(self, record: Record, events: Iterable[NewEvent]) -> None:
         """Make a reserved record visible."""
         async with self._store.transaction() as connection:
-            await connection.execute(
-                CONTAINERS.update()
-                .where(CONTAINERS.c.id == record.id)
-                .values(ready=True, **row_of(record))
-            )
+            await _write(connection, record.id, {"ready": True, **row_of(record)})
             await append_events(connection, events)
 
     async def restore(self, record: Record) -> None:
@@ -94,9 +93,9 @@ class Containers(Lookup):
         ``stopped_by_hand``, which a signal sets in between, is ``by_hand`` where that is given and
         stays as it is otherwise. The caller has the container's turn.
         """
-        where = [CONTAINERS.c.id == record.id]
+        where = []
         if expect is not None:
-            where += [
+            where = [
                 CONTAINERS.c.state == expect.state.value,
                 CONTAINERS.c.boot_id == expect.boot_id,
             ]
@@ -104,8 +103,7 @@ class Containers(Lookup):
         if by_hand is not None:
             row["stopped_by_hand"] = by_hand
         async with self._store.transaction() as connection:
-            result = await connection.execute(CONTAINERS.update().where(*where).values(**row))
-            if not result.rowcount:
+            if not await _write(connection, record.id, row, *where):
                 return False
             await append_events(connection, events)
         return True
@@ -124,14 +122,16 @@ class Containers(Lookup):
             )
             return bool(result.rowcount)
 
-    async def end(self, ended: Record, events: Iterable[NewEvent]) -> bool:
+    async def end(self, ended: Record, events: Iterable[NewEvent], *, anew: bool = False) -> bool:
         """Write how a boot ended; return whether it ran until now, so that one exit counts once.
 
         It needs no turn, and writes nothing else of the record than the exit. Where the container
-        has been stopped meanwhile its restart policy has nothing to say any more.
+        has been stopped meanwhile its restart policy has nothing to say any more, unless it begins
+        ``anew`` with the host.
         """
         state = State.RESTARTING if ended.state is State.RESTARTING else State.EXITED
-        by_hand = sa.or_(CONTAINERS.c.stopped_by_hand, CONTAINERS.c.state == State.STOPPING.value)
+        stopping = CONTAINERS.c.state == State.STOPPING.value
+        by_hand = sa.false() if anew else sa.or_(CONTAINERS.c.stopped_by_hand, stopping)
         async with self._store.transaction() as connection:
             result = await connection.execute(
                 CONTAINERS.update()
@@ -223,11 +223,8 @@ class Containers(Lookup):
     async def retire(self, record: Record) -> None:
         """Write that nothing is left of a boot: its record names none any more."""
         async with self._store.transaction() as connection:
-            await connection.execute(
-                CONTAINERS.update()
-                .where(CONTAINERS.c.id == record.id, CONTAINERS.c.boot_id == record.boot_id)
-                .values(boot_id="")
-            )
+            same = CONTAINERS.c.boot_id == record.boot_id
+            await _write(connection, record.id, {"boot_id": ""}, same)
 
     async def rename(self, record: Record, new_event: NewEvent) -> None:
         """Write a record's name and specification. Raises AlreadyExists (NAME_IN_USE)."""
@@ -242,28 +239,65 @@ class Containers(Lookup):
             if other is not None:
                 raise _name_in_use(record.name, other)
             row = row_of(record)
-            await connection.execute(
-                CONTAINERS.update()
-                .where(CONTAINERS.c.id == record.id)
-                .values(name=row["name"], spec=row["spec"])
-            )
+            await _write(connection, record.id, {"name": row["name"], "spec": row["spec"]})
             await append_events(connection, [new_event])
 
     async def respecify(self, record: Record, new_event: NewEvent) -> None:
         """Write a record's specification."""
         async with self._store.transaction() as connection:
-            await connection.execute(
-                CONTAINERS.update()
-                .where(CONTAINERS.c.id == record.id)
-                .values(spec=row_of(record)["spec"])
-            )
+            await _write(connection, record.id, {"spec": row_of(record)["spec"]})
             await append_events(connection, [new_event])
 
     async def delete(self, container_id: str, events: Iterable[NewEvent] = ()) -> None:
         """Delete a record, reserved or complete; no error when it isn't there."""
         async with self._store.transaction() as connection:
-            await connection.execute(CONTAINERS.delete().where(CONTAINERS.c.id == container_id))
+            this = CONTAINERS.c.id == container_id
+            deleted = await connection.execute(
+                CONTAINERS.delete().where(this, *_of_turn(container_id))
+            )
+            if not deleted.rowcount:
+                await _check_turn(connection, container_id)
             await append_events(connection, events)
+
+
+async def _write(
+    connection: AsyncConnection,
+    container_id: str,
+    values: dict[str, Any],
+    *where: sa.ColumnElement[bool],
+) -> bool:
+    """Write a container by the turn that is held; return whether it was as expected.
+
+    Raises TurnLost where another replica has had a turn since.
+    """
+    turn = held_turn()
+    if turn is not None and turn.name == container_id:
+        values = {**values, "turn": turn.number}
+    this = CONTAINERS.c.id == container_id
+    result = await connection.execute(
+        CONTAINERS.update().where(this, *_of_turn(container_id), *where).values(**values)
+    )
+    if not result.rowcount:
+        await _check_turn(connection, container_id)
+    return bool(result.rowcount)
+
+
+def _of_turn(container_id: str) -> list[sa.ColumnElement[bool]]:
+    """Return what must hold where a turn is to be had still: nobody has written by a later one."""
+    turn = held_turn()
+    if turn is None or turn.name != container_id:
+        return []
+    return [CONTAINERS.c.turn <= turn.number]
+
+
+async def _check_turn(connection: AsyncConnection, container_id: str) -> None:
+    if not _of_turn(container_id):
+        return
+    query = sa.select(CONTAINERS.c.id).where(CONTAINERS.c.id == container_id)
+    there = (await connection.execute(query)).scalar() is not None
+    ours = (await connection.execute(query.where(*_of_turn(container_id)))).scalar() is not None
+    if there and not ours:
+        raise TurnLost(f"another replica has had the turn of container {container_id} since")
 
 
 def _name_in_use(name: str, owner: str) -> AlreadyExists:

@@ -1,18 +1,23 @@
 """The virtual container host as a whole: what it says of itself, and what it is told."""
 
+from contextlib import AsyncExitStack
 from dataclasses import fields, replace
+from typing import TypeVar
 
 from vic.exec.v1 import exec_pb2
 
+from portlayer.errors import NotImplementedYet
 from services.exec.admission import Admission
-from services.exec.drivers import Hypervisor, HypervisorInfo, StartKind
+from services.exec.drivers import CanAllocate, Hypervisor, HypervisorInfo, StartKind
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
-from services.exec.limits import Limits
+from services.exec.limits import Allocation, Limits
 from services.exec.logdrivers import LogDrivers, parse_address
 from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
+
+Settings = TypeVar("Settings", Limits, Allocation)
 
 
 class Vch:
@@ -76,12 +81,17 @@ class Vch:
             ready_clones_failed=platform.ready_failed,
             ready_clones_waiting=platform.ready_waiting,
             start_mode=self._start_mode(platform),
+            allocation=platform.allocation.message(),
+            memory_reserved_by_others_bytes=platform.reserved_by_others_bytes,
             log_syslog=await self._log_drivers.chosen(),
         )
 
     async def configure(self, request: exec_pb2.ConfigureRequest) -> exec_pb2.ConfigureResponse:
         """Change what is asked for, all or nothing. Errors as ExecService.Configure says."""
-        limits = changed_limits(await self._admission.limits(), request)
+        limits = changed(await self._admission.limits(), request)
+        former = (await self._hypervisor.info()).allocation
+        allocation = changed(former, request)
+        limits.check_allocation(allocation)
         mode = self._modes.mode.changed(request)
         if request.HasField("ready_clones"):
             self._modes.check(mode)
@@ -89,15 +99,23 @@ class Vch:
             await self._kernels.check(request.kernel)
         if request.log_syslog:
             parse_address(request.log_syslog)
-        await self._admission.set_limits(limits)
+        async with AsyncExitStack() as undo:
+            if allocation != former:
+                allocating = self._allocating()
+                await allocating.allocate(allocation)
+                undo.push_async_callback(allocating.allocate, former)
+            await self._admission.set_limits(limits)
+            undo.pop_all()
         await self._modes.change(mode)
         if request.HasField("kernel"):
             await self._kernels.choose(request.kernel)
         if request.HasField("log_syslog"):
             await self._log_drivers.choose(request.log_syslog)
+        platform = await self._hypervisor.info()
         return exec_pb2.ConfigureResponse(
             limits=limits.message(),
-            start_mode=self._start_mode(await self._hypervisor.info()),
+            start_mode=self._start_mode(platform),
+            allocation=platform.allocation.message(),
             kernel=await self._kernels.chosen(),
             log_syslog=await self._log_drivers.chosen(),
         )
@@ -106,6 +124,14 @@ class Vch:
         """Boot a bootstrap image once. Errors as ExecService.TryKernel says."""
         release = await self._kernels.try_boot(request.digest)
         return exec_pb2.TryKernelResponse(kernel_release=release)
+
+    def _allocating(self) -> CanAllocate:
+        if not isinstance(self._hypervisor, CanAllocate):
+            raise NotImplementedYet(
+                "this hypervisor can't reserve CPUs or memory for a virtual container host",
+                option="reservations",
+            )
+        return self._hypervisor
 
     def _start_mode(self, platform: HypervisorInfo) -> exec_pb2.StartMode:
         mode = self._modes.mode
@@ -116,8 +142,8 @@ class Vch:
         )
 
 
-def changed_limits(limits: Limits, request: exec_pb2.ConfigureRequest) -> Limits:
-    """Return limits with those that a request has."""
+def changed(former: Settings, request: exec_pb2.ConfigureRequest) -> Settings:
+    """Return limits or an allocation with what a request has of it."""
     given = {field.name: value for field, value in request.ListFields()}
-    names = {field.name for field in fields(Limits)}
-    return replace(limits, **{name: given[name] for name in names & given.keys()})
+    names = {field.name for field in fields(former)}
+    return replace(former, **{name: given[name] for name in names & given.keys()})

@@ -76,8 +76,8 @@ class Attachment:
         if self._logged is not None and self._log is not None:
             query = LogQuery(streams=self._wish.streams)
             async with aclosing(self._log.read(query, until=self._logged)) as batches:
-                async for records in batches:
-                    for record in records:
+                async for batch in batches:
+                    for record in batch.records:
                         await write(record.stream, record.data)
         if self._queue is None:
             return

@@ -32,6 +32,8 @@ class LogQuery:
     since_ns: int = 0
     until_ns: int | None = None
     tail: int = ALL
+    after: LogPosition | None = None
+    """Where to go on, in the place of ``tail`` and of looking for ``since_ns``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,14 @@ class LogRecord:
     stream: Stream
     data: bytes
     line_start: bool
+
+
+@dataclass(frozen=True)
+class LogBatch:
+    """Some records, and where the log was read up to."""
+
+    records: Sequence[LogRecord]
+    position: LogPosition
 
 
 class LogReader:
@@ -68,6 +78,9 @@ class LogReader:
     def seek(self, end: LogPosition) -> None:
         """Go to the first wanted frame of a log that ends at ``end``."""
         query = self._query
+        if query.after is not None:
+            self._position = query.after
+            return
         numbers = [number for number in log_numbers(self._directory) if number <= end.file]
         if not numbers or query.tail == 0:
             self._position = end
@@ -92,6 +105,11 @@ class LogReader:
                 records.append(record)
                 size += len(record.data)
         return records
+
+    @property
+    def position(self) -> LogPosition:
+        """Where it is: after the last record that was read."""
+        return self._position
 
     def close(self) -> None:
         """Give the descriptor back."""

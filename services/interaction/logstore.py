@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from services.interaction.logfiles import LogFiles, LogLimits, LogPosition
-from services.interaction.logreader import LogQuery, LogReader, LogRecord
+from services.interaction.logreader import LogBatch, LogQuery, LogReader
 from services.interaction.output import Chunk
 from services.interaction.pulse import Pulse
 from services.interaction.sysloglines import SyslogTarget
@@ -93,8 +93,8 @@ class ContainerLog:
         *,
         until: LogPosition | None = None,
         live: Callable[[], bool] = lambda: False,
-    ) -> AsyncGenerator[Sequence[LogRecord], None]:
-        """Yield batches of what is stored, up to a position or to the end.
+    ) -> AsyncGenerator[LogBatch, None]:
+        """Yield batches of what is stored, up to a position or to the end; the first has nothing.
 
         At the end it goes on with what is added, for as long as ``live`` says so; whoever changes
         what that says calls :meth:`tell`. A reader that is slow may miss files that rotation
@@ -105,10 +105,11 @@ class ContainerLog:
         end = self._end if until is None else until
         try:
             await _run(self._readers, reader.seek, end)
+            yield LogBatch((), reader.position)
             while not reader.finished:
                 batch = await _run(self._readers, reader.read, end)
                 if batch:
-                    yield batch
+                    yield LogBatch(batch, reader.position)
                 elif until is None and end != self._end:
                     end = self._end
                 elif live():

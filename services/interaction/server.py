@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -25,7 +25,8 @@ from services.interaction.attach import (
 from services.interaction.execs import Execs, asked
 from services.interaction.files import Files
 from services.interaction.launch import Launcher, running_process
-from services.interaction.logreader import ALL, LogQuery, LogRecord
+from services.interaction.logfiles import LogPosition
+from services.interaction.logreader import ALL, LogBatch, LogQuery
 from services.interaction.output import Stream
 from services.interaction.processes import INIT, Process
 from services.interaction.race import Closing, all_of, until_first
@@ -299,7 +300,6 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         session = self._sessions.get(request.container_id)
         if session.log is None:
             raise logs_not_kept()
-        await context.write(interaction_pb2.LogsResponse())
         await until_first(self._send_logs(session, request, context), self._closing.watch())
 
     async def _send_logs(
@@ -311,6 +311,7 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
             since_ns=to_ns(request.since),
             until_ns=to_ns(request.until) if request.HasField("until") else None,
             tail=max(ALL, request.tail),
+            after=_position(request.after),
         )
         process = session.init
 
@@ -337,8 +338,19 @@ def _seconds_until(until_ns: int | None, *, follow: bool) -> float | None:
     return max(0.0, (until_ns - time.time_ns()) / 1e9)
 
 
-def _logs_response(records: Iterable[LogRecord]) -> interaction_pb2.LogsResponse:
+def _position(text: str) -> LogPosition | None:
+    """Return the place in a log that an answer told. Raises InvalidArgument."""
+    if not text:
+        return None
+    file, _, offset = text.partition(":")
+    if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (file, offset)):
+        raise InvalidArgument("no answer told this position")
+    return LogPosition(int(file), int(offset))
+
+
+def _logs_response(batch: LogBatch) -> interaction_pb2.LogsResponse:
     return interaction_pb2.LogsResponse(
+        position=f"{batch.position.file}:{batch.position.offset}",
         entries=[
             interaction_pb2.LogEntry(
                 time=from_ns(record.time_ns),
@@ -346,8 +358,8 @@ def _logs_response(records: Iterable[LogRecord]) -> interaction_pb2.LogsResponse
                 data=record.data,
                 line_start=record.line_start,
             )
-            for record in records
-        ]
+            for record in batch.records
+        ],
     )
 
 

@@ -14,8 +14,12 @@ from portlayer.journal import Journal
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
+from portlayer.vsphere.session import VCenter
+from portlayer.vsphere.settings import required
+from services.network.drivers import Driver
 from services.network.drivers.linux import Guards, LinuxDriver
 from services.network.drivers.linux import Names as PlatformNames
+from services.network.drivers.vsphere.driver import VsphereDriver
 from services.network.endpoints import Endpoints
 from services.network.names.answers import Answers
 from services.network.names.server import NameServer
@@ -33,7 +37,10 @@ from services.network.store import NetworkStore
 log = logging.getLogger("vic.network")
 
 
-def _driver(settings: NetworkSettings) -> LinuxDriver:
+def _driver(settings: NetworkSettings) -> Driver:
+    if settings.driver == "vsphere":
+        section = required(settings.vsphere)
+        return VsphereDriver(VCenter(section.target()), section, settings.instance_id)
     guards = Guards(settings.tether_port, tuple(settings.closed_ports))
     return LinuxDriver(PlatformNames(settings.instance_id, settings.slot), guards)
 
@@ -50,7 +57,7 @@ def _names(
     def servers() -> list[IPv4Address | IPv6Address]:
         return of_host(settings.dns_servers, networks.subnets())
 
-    answers = Answers(endpoints.directory, endpoints.networks_of, outside)
+    answers = Answers(endpoints.directory, endpoints.networks_of, outside, endpoints.links_of)
     server = NameServer(
         networks.all, answers, Upstream(servers), resolvers_of=endpoints.resolvers_of
     )

@@ -42,6 +42,7 @@ class Endpoints:
         self._macs: set[tuple[str, str]] = set()
         self._turns = Turns()
         self.directory = Directory(self.bound)
+        networks.members = self
 
     async def load(self) -> None:
         """Read all reservations from the database; the networks must have been read before."""
@@ -114,6 +115,73 @@ class Endpoints:
                 )
                 await finish(self._record(reservation, undo))
             return reservation
+
+    async def connect(self, container_id: str, wish: Wish) -> Endpoint:
+        """Give a container an endpoint in one more network; `bind` puts it on the wire.
+
+        Idempotent with the same wish. Raises what `reserve` raises, NotFound (ENDPOINT_NOT_FOUND)
+        and AlreadyExists (ENDPOINT_EXISTS); nothing is given then.
+        """
+        async with self._turns.of(container_id):
+            reservation = self.get(container_id)
+            network = self._networks.find(wish.network)
+            known = reservation.endpoint_in(network.id)
+            if known is not None:
+                if reservation.wish_of(known) == wish:
+                    return known
+                raise AlreadyExists(
+                    f"endpoint with name {reservation.container_name} already exists in network "
+                    f"{network.name}",
+                    Reason.ENDPOINT_EXISTS,
+                )
+            self._check_resolvers([wish], reservation.resolvers)
+            with ExitStack() as undo:
+                endpoint = self._endpoint(container_id, network, wish, undo)
+                _check_cards((*reservation.endpoints, endpoint))
+                await finish(self._change(reservation, reservation.joined(wish, endpoint), undo))
+            return endpoint
+
+    async def disconnect(self, container_id: str, reference: str) -> None:
+        """Take a container out of a network, off its wire as well. Idempotent.
+
+        Raises NotFound (ENDPOINT_NOT_FOUND, NETWORK_NOT_FOUND).
+        """
+        async with self._turns.of(container_id):
+            reservation = self.get(container_id)
+            network = self._networks.find(reference)
+            endpoint = reservation.endpoint_in(network.id)
+            if endpoint is None:
+                return
+            if endpoint.port_name is not None:
+                await self._driver.detach([endpoint.port_name])
+            self._networks.happenings.disconnected([endpoint])
+            await finish(self._leave(reservation, endpoint))
+
+    def active(self, network: Network) -> bool:
+        """Tell whether a container runs in a network, or is about to."""
+        return any(
+            self.bound(endpoint) or self._turns.busy(endpoint.container_id)
+            for endpoint in self.of_network(network)
+        )
+
+    def leave(self, network: Network) -> list[tuple[Reservation, Reservation]]:
+        """Take a network that goes from all that are in it; returns them as they were and are."""
+        changed = [
+            (reservation, reservation.left(network.id))
+            for reservation in self._reservations.values()
+            if reservation.endpoint_in(network.id) is not None
+        ]
+        for former, left in changed:
+            self._forget(former)
+            self._keep(left)
+        return changed
+
+    def rejoin(self, changed: Sequence[tuple[Reservation, Reservation]]) -> None:
+        """Undo `leave`, but for those that have changed since."""
+        for former, left in changed:
+            if self._reservations.get(left.container_id) is left:
+                self._forget(left)
+                self._keep(former)
 
     def get(self, container_id: str) -> Reservation:
         """Return a container's reservation. Raises NotFound (ENDPOINT_NOT_FOUND)."""
@@ -195,6 +263,21 @@ class Endpoints:
             *(o for o in others if o.id != network.id and not o.predefined and not o.management),
         ]
 
+    def links_of(
+        self, network: Network, address: IPv4Address
+    ) -> Mapping[str, Sequence[tuple[Network, str]]]:
+        """Return what the owner of an address alone calls others: their networks and names."""
+        reservation = self._owner(network, address)
+        found: dict[str, list[tuple[Network, str]]] = {}
+        if reservation is None:
+            return found
+        for wish, endpoint in zip(reservation.wishes, reservation.endpoints[1:], strict=True):
+            for link in wish.links:
+                target, _, alias = link.partition(":")
+                there = self._networks.get(endpoint.network_id), target
+                found.setdefault(alias.lower(), []).append(there)
+        return found
+
     def resolvers_of(
         self, network: Network, address: IPv4Address
     ) -> Sequence[IPv4Address | IPv6Address]:
@@ -232,7 +315,14 @@ class Endpoints:
             ):
                 level = None if network.external is None else network.external.level
                 found.append(
-                    Port(endpoint.port_name, network.ordinal, endpoint.mac, endpoint.ipv4, level)
+                    Port(
+                        endpoint.port_name,
+                        network.ordinal,
+                        endpoint.mac,
+                        endpoint.ipv4,
+                        level,
+                        endpoint.container_id,
+                    )
                 )
         return found
 
@@ -244,6 +334,21 @@ class Endpoints:
         await self._store.add_reservation(reservation, self._cursors(reservation.endpoints))
         undo.pop_all()
         self._keep(reservation)
+
+    async def _change(self, former: Reservation, now: Reservation, undo: ExitStack) -> None:
+        await self._store.change_members(now, self._cursors(now.endpoints))
+        undo.pop_all()
+        self._forget(former)
+        self._keep(now)
+
+    async def _leave(self, reservation: Reservation, endpoint: Endpoint) -> None:
+        left = reservation.left(endpoint.network_id)
+        await self._store.change_members(left, {})
+        self._forget(reservation)
+        self._keep(left)
+        pool = self._networks.addresses(self._networks.get(endpoint.network_id))
+        if pool is not None and endpoint.ipv4 is not None:
+            pool.give_back(endpoint.ipv4)
 
     async def _rename(self, reservation: Reservation, name: str) -> None:
         await self._store.rename(reservation.container_id, name)
@@ -285,7 +390,11 @@ class Endpoints:
         if len({network.id for network in networks}) != len(networks):
             raise InvalidArgument("a container joins each network once", Reason.INVALID_NETWORK)
         pairs = [(self._networks.management(), Wish("")), *zip(networks, wishes, strict=True)]
-        return tuple(self._endpoint(container_id, network, wish, undo) for network, wish in pairs)
+        endpoints = tuple(
+            self._endpoint(container_id, network, wish, undo) for network, wish in pairs
+        )
+        _check_cards(endpoints)
+        return endpoints
 
     def _endpoint(
         self, container_id: str, network: Network, wish: Wish, undo: ExitStack
@@ -346,6 +455,22 @@ class Endpoints:
                 self._port_names.discard(endpoint.port_name)
             if endpoint.mac is not None:
                 self._macs.discard((endpoint.network_id, endpoint.mac))
+
+
+def _check_cards(endpoints: Sequence[Endpoint]) -> None:
+    """Refuse a container two cards that look the same to its guest, and none beside another."""
+    macs = [endpoint.mac for endpoint in endpoints if endpoint.mac is not None]
+    twice = next((mac for mac in macs if macs.count(mac) > 1), None)
+    if twice is not None:
+        raise AlreadyExists(
+            f"MAC address {twice} is already in use by this container", Reason.ADDRESS_IN_USE
+        )
+    if len(endpoints) > 2 and len(macs) < len(endpoints):
+        raise InvalidArgument(
+            "container cannot be connected to multiple networks with one of the networks in "
+            "private (none) mode",
+            Reason.INVALID_NETWORK,
+        )
 
 
 def _check_none(wish: Wish) -> None:

@@ -12,10 +12,11 @@ from services.network.drivers import Forward, Level, Transport
 from services.network.endpoints import Endpoints
 from services.network.external import PortWish
 from services.network.ipam import parse_ipv4
-from services.network.model import Endpoint, External, Kind, Network, Wish
+from services.network.model import Endpoint, External, Kind, Network, Reservation, Wish
 from services.network.networks import Networks
 from services.network.plans import Plan
 from services.network.resolvers import Resolvers
+from services.network.ways import default_endpoint
 
 _KINDS = {
     Kind.BRIDGE: pb.NETWORK_KIND_BRIDGE,
@@ -85,6 +86,14 @@ class Encoder:
             message.outside_aliases.add(name=name, address=str(address))
         return message
 
+    def reservation(self, reservation: Reservation, resolvers: Resolvers) -> list[pb.Endpoint]:
+        """Return the messages of a container's endpoints, with the one of its default route."""
+        found = self.endpoints(reservation.endpoints, resolvers)
+        default = default_endpoint(reservation, self._networks.get)
+        for message in found:
+            message.default_route = default is not None and message.id == default.id
+        return found
+
     def endpoints(self, endpoints: Iterable[Endpoint], resolvers: Resolvers) -> list[pb.Endpoint]:
         """Return endpoints' messages."""
         return [self._endpoint(endpoint, resolvers) for endpoint in endpoints]
@@ -99,6 +108,7 @@ class Encoder:
             management=network.management,
             mac_address=endpoint.mac or "",
             tap_name=endpoint.port_name or "",
+            port_group=self._networks.port_group(network),
             aliases=endpoint.aliases,
             bound=self._endpoints.bound(endpoint),
             external=network.external is not None,
@@ -174,18 +184,25 @@ def _external(message: pb.External) -> External:
 
 def wishes(requests: Sequence[pb.EndpointRequest]) -> list[Wish]:
     """Return what a container wants in its networks. Raises NotImplementedYet."""
-    for request in requests:
-        if request.ipv6_address:
-            raise NotImplementedYet("IPv6 addresses are not implemented")
-    return [
-        Wish(
-            network=request.network,
-            ipv4=request.ipv4_address,
-            mac=request.mac_address,
-            aliases=tuple(request.aliases),
-        )
-        for request in requests
-    ]
+    return [wish(request) for request in requests]
+
+
+def wish(request: pb.EndpointRequest) -> Wish:
+    """Return what a container wants in a network. Raises NotImplementedYet, InvalidArgument."""
+    if request.ipv6_address:
+        raise NotImplementedYet("IPv6 addresses are not implemented")
+    for link in request.links:
+        target, _, alias = link.partition(":")
+        if not target or not alias:
+            raise InvalidArgument(f"invalid link {link!r}: CONTAINER:ALIAS is needed")
+    return Wish(
+        network=request.network,
+        ipv4=request.ipv4_address,
+        mac=request.mac_address,
+        aliases=tuple(request.aliases),
+        gateway_priority=request.gateway_priority,
+        links=tuple(request.links),
+    )
 
 
 def resolvers(texts: Sequence[str]) -> list[IPv4Address | IPv6Address]:

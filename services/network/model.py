@@ -1,7 +1,7 @@
 """Networks, endpoints and reservations as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -100,6 +100,9 @@ class Wish:
     ipv4: str = ""
     mac: str = ""
     aliases: tuple[str, ...] = ()
+    gateway_priority: int = 0
+    links: tuple[str, ...] = ()
+    """Names that the container alone calls others by: "container:alias"."""
 
 
 @dataclass(frozen=True)
@@ -127,3 +130,30 @@ class Reservation:
     created_at: datetime
     resolvers: tuple[IPv4Address | IPv6Address, ...] = ()
     """Who is asked for it about names that its networks don't have; empty: the host's."""
+
+    def wish_of(self, endpoint: Endpoint) -> Wish | None:
+        """Return what an endpoint was made for; None for the management one."""
+        place = next((i for i, known in enumerate(self.endpoints) if known.id == endpoint.id), 0)
+        return self.wishes[place - 1] if place else None
+
+    def endpoint_in(self, network_id: str) -> Endpoint | None:
+        """Return the endpoint in a network."""
+        return next((e for e in self.endpoints if e.network_id == network_id), None)
+
+    def joined(self, wish: Wish, endpoint: Endpoint) -> "Reservation":
+        """Return it with one more endpoint."""
+        return replace(self, wishes=(*self.wishes, wish), endpoints=(*self.endpoints, endpoint))
+
+    def left(self, network_id: str) -> "Reservation":
+        """Return it without the endpoint in a network, and its wish."""
+        first, *others = self.endpoints
+        kept = [
+            (wish, endpoint)
+            for wish, endpoint in zip(self.wishes, others, strict=True)
+            if endpoint.network_id != network_id
+        ]
+        return replace(
+            self,
+            wishes=tuple(wish for wish, _ in kept),
+            endpoints=(first, *(endpoint for _, endpoint in kept)),
+        )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Protocol
 
 from portlayer.errors import (
     AlreadyExists,
@@ -23,7 +24,7 @@ from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment, Uplink
 from services.network.finish import finish
 from services.network.happenings import Happenings
 from services.network.ipam import AddressPool
-from services.network.model import Kind, LabelRule, Network, Pool
+from services.network.model import Kind, LabelRule, Network, Pool, Reservation
 from services.network.options import ANY_ADDRESS, default_bridge_options, parse_options
 from services.network.plans import Plan, check, same
 from services.network.store import NetworkStore
@@ -35,6 +36,22 @@ DEFAULT_ORDINAL = 0
 NO_NETWORK = "none"
 MANAGEMENT_NETWORK = "(management)"
 """No user can give a network this name, nor find one by it."""
+
+
+class Members(Protocol):
+    """Those who are in networks."""
+
+    def active(self, network: Network) -> bool:
+        """Tell whether anybody runs in a network, or is about to."""
+        ...
+
+    def leave(self, network: Network) -> list[tuple[Reservation, Reservation]]:
+        """Take a network from all who are in it; returns them as they were and are then."""
+        ...
+
+    def rejoin(self, changed: Sequence[tuple[Reservation, Reservation]]) -> None:
+        """Undo `leave`."""
+        ...
 
 
 class Networks:
@@ -58,6 +75,8 @@ class Networks:
         self._networks: dict[str, Network] = {}
         self._addresses: dict[str, AddressPool] = {}
         self.happenings = Happenings(journal, self.get)
+        self.members: Members | None = None
+        """Who is asked whether a network may go."""
         self.followers: list[Callable[[], Awaitable[None]]] = []
         """Called when a network has come or gone, before whoever asked for it is told."""
         # Ordinals and subnets are chosen by one caller at a time.
@@ -168,6 +187,10 @@ class Networks:
             masquerade=options.masquerade,
         )
 
+    def port_group(self, network: Network) -> str:
+        """Return the port group of a network's cards; empty where the platform has none."""
+        return "" if network.ordinal is None else self._driver.port_group(self.segment(network))
+
     def segments(self) -> list[Segment]:
         """Return what the platform has to provide for all networks."""
         return [
@@ -240,14 +263,14 @@ class Networks:
             return network
 
     async def prune(self, until: datetime | None, labels: Sequence[LabelRule]) -> list[Network]:
-        """Remove the networks that nobody uses and that fit; returns what they were."""
+        """Remove the networks that nobody runs in and that fit; returns what they were."""
         removed = []
         for network in self.all():
             fits = (until is None or network.created_at < until) and all(
                 rule.holds(network.labels) for rule in labels
             )
             kept = network.predefined or network.external is not None
-            if kept or not fits or self._addresses[network.id].in_use:
+            if kept or not fits or self._active(network):
                 continue
             try:
                 removed.append(await self.remove(network.id))
@@ -258,7 +281,9 @@ class Networks:
         return removed
 
     async def remove(self, reference: str, *, external: bool = False) -> Network:
-        """Remove a network that nobody uses; returns what it was.
+        """Remove a network that nobody runs in; returns what it was.
+
+        As with Docker, those who don't run learn of it when they are started.
 
         `external` says that an external network is meant, and no other. Raises NotFound and
         FailedPrecondition (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK).
@@ -286,25 +311,32 @@ class Networks:
     async def _erase(self, network: Network) -> None:
         if network.id not in self._networks:
             return
-        if self._addresses[network.id].in_use:
+        if self._active(network):
             raise FailedPrecondition(
                 f"error while removing network: network {network.name} id {network.id} has "
                 "active endpoints",
                 Reason.ACTIVE_ENDPOINTS,
             )
+        members = self.members
+        leaving = [] if members is None else members.leave(network)
         # Gone for everybody from here on, so that nobody joins it meanwhile.
         del self._networks[network.id]
         addresses = self._addresses.pop(network.id)
         try:
-            await self._store.remove_network(network.id)
+            await self._store.remove_network(network.id, [left for _, left in leaving])
         except BaseException:
             self._networks[network.id] = network
             self._addresses[network.id] = addresses
+            if members is not None:
+                members.rejoin(leaving)
             raise
         self.happenings.destroyed(network)
         assert network.ordinal is not None
         await self._tell()
         await self._driver.remove_segment(network.ordinal)
+
+    def _active(self, network: Network) -> bool:
+        return self.members is not None and self.members.active(network)
 
     async def _tell(self) -> None:
         for follower in self.followers:

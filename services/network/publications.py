@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from portlayer.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Reason
@@ -20,6 +20,7 @@ from services.network.networks import Networks
 from services.network.options import ANY_ADDRESS
 from services.network.store import NetworkStore
 from services.network.turns import Turns
+from services.network.ways import default_endpoint
 
 log = logging.getLogger("vic.network.publications")
 
@@ -90,9 +91,10 @@ class Publications:
         """Open ports that lead to a container; what it had before is closed.
 
         `exposed` is open on its external networks as well. A repeated call finds its ports as they
-        are. Raises NotFound (ENDPOINT_NOT_FOUND), AlreadyExists (PORT_IN_USE), InvalidArgument
-        (INVALID_ADDRESS), FailedPrecondition (WRONG_STATE) for a container that no network leads
-        to, or that one lets nobody reach; nothing is opened then.
+        are, and leads them to where the container's default route is now. Raises NotFound
+        (ENDPOINT_NOT_FOUND), AlreadyExists (PORT_IN_USE), InvalidArgument (INVALID_ADDRESS),
+        FailedPrecondition (WRONG_STATE) for a container that no network leads to, or that one lets
+        nobody reach; nothing is opened then.
         """
         async with self._turns.of(container_id):
             reservation = self._endpoints.get(container_id)
@@ -102,7 +104,7 @@ class Publications:
             ]
             known = self.of(container_id)
             if known and _fit(known, wanted):
-                return known
+                return await finish(self._lead(container_id, known, wanted))
             await self._unpublish(container_id)
             if not wanted:
                 return ()
@@ -132,6 +134,21 @@ class Publications:
         await self._store.add_forwards(container_id, forwards)
         undo.pop_all()
         self._published[container_id] = forwards
+
+    async def _lead(
+        self, container_id: str, known: tuple[Forward, ...], wanted: Sequence[_Wanted]
+    ) -> tuple[Forward, ...]:
+        """Let a container's ports lead to where they are to, under the numbers that they have."""
+        led = tuple(
+            replace(forward, address=wish.address)
+            for forward, wish in zip(known, wanted, strict=True)
+        )
+        if led == known:
+            return known
+        await self._driver.forward(led, known)
+        await self._store.change_forwards(container_id, led)
+        self._published[container_id] = led
+        return led
 
     async def _unpublish(self, container_id: str) -> None:
         forwards = self.of(container_id)
@@ -194,11 +211,10 @@ class Publications:
                 yield endpoint.ipv4
 
     def _target(self, reservation: Reservation) -> tuple[Network, IPv4Address]:
-        """Return the first network of a container that has a way in, and its address there."""
-        for endpoint in reservation.endpoints:
-            network = self._networks.get(endpoint.network_id)
-            if endpoint.ipv4 is not None and not network.management and not network.internal:
-                return network, endpoint.ipv4
+        """Return the network that leads to a container from outside, and its address there."""
+        endpoint = default_endpoint(reservation, self._networks.get)
+        if endpoint is not None and endpoint.ipv4 is not None:
+            return self._networks.get(endpoint.network_id), endpoint.ipv4
         raise FailedPrecondition(
             f"{_failure(reservation)}: it is in no network that can be reached from outside",
             Reason.WRONG_STATE,
@@ -262,10 +278,10 @@ def _clash(one: Forward, other: Forward) -> bool:
 
 
 def _fit(known: Sequence[Forward], wanted: Sequence[_Wanted]) -> bool:
-    """Tell whether published ports are what is wished for."""
+    """Tell whether published ports are what is wished for, wherever they lead."""
     return len(known) == len(wanted) and all(
-        (forward.transport, forward.address, forward.port, forward.host_address)
-        == (wish.transport, wish.address, wish.port, wish.host_address)
+        (forward.transport, forward.port, forward.host_address)
+        == (wish.transport, wish.port, wish.host_address)
         and (not wish.first or wish.first <= forward.host_port <= wish.last)
         for forward, wish in zip(known, wanted, strict=True)
     )

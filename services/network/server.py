@@ -113,7 +113,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
             messages.wishes(request.endpoints),
             messages.resolvers(request.dns_servers),
         )
-        found = self._encode.endpoints(reservation.endpoints, self._resolvers())
+        found = self._encode.reservation(reservation, self._resolvers())
         return pb.ReserveResponse(endpoints=found)
 
     async def GetReservation(
@@ -121,7 +121,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
     ) -> pb.GetReservationResponse:
         """Return a container's endpoints."""
         reservation = self._endpoints.get(_named(request.container_id))
-        found = self._encode.endpoints(reservation.endpoints, self._resolvers())
+        found = self._encode.reservation(reservation, self._resolvers())
         return pb.GetReservationResponse(endpoints=found)
 
     async def ListReservations(
@@ -135,14 +135,33 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         endpoints = await self._endpoints.bind(
             _named(request.container_id), management_only=request.management_only
         )
-        found = self._encode.endpoints(endpoints, self._resolvers())
-        return pb.BindResponse(endpoints=found)
+        connected = {endpoint.id for endpoint in endpoints}
+        reservation = self._endpoints.get(request.container_id)
+        found = self._encode.reservation(reservation, self._resolvers())
+        return pb.BindResponse(endpoints=[e for e in found if e.id in connected])
 
     async def Unbind(self, request: pb.UnbindRequest, context: Context) -> pb.UnbindResponse:
         """Disconnect a container's taps."""
         await self._publications.unpublish(_named(request.container_id))
         await self._endpoints.unbind(request.container_id)
         return pb.UnbindResponse()
+
+    async def Connect(self, request: pb.ConnectRequest, context: Context) -> pb.ConnectResponse:
+        """Give a container an endpoint in one more network."""
+        container_id = _named(request.container_id)
+        endpoint = await self._endpoints.connect(container_id, messages.wish(request.endpoint))
+        found = self._encode.reservation(self._endpoints.get(container_id), self._resolvers())
+        (own,) = (message for message in found if message.id == endpoint.id)
+        return pb.ConnectResponse(endpoint=own, endpoints=found)
+
+    async def Disconnect(
+        self, request: pb.DisconnectRequest, context: Context
+    ) -> pb.DisconnectResponse:
+        """Take a container out of a network."""
+        container_id = _named(request.container_id)
+        await self._endpoints.disconnect(container_id, request.network)
+        found = self._encode.reservation(self._endpoints.get(container_id), self._resolvers())
+        return pb.DisconnectResponse(endpoints=found)
 
     async def Publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
         """Open ports that lead to a container: the host's, or its own on an external network."""

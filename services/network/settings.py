@@ -9,6 +9,8 @@ from pydantic_settings import SettingsConfigDict
 
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
+from portlayer.vsphere.settings import Platform
+from services.network.drivers.vsphere.settings import VsphereSettings
 
 
 class NetworkSettings(FacetSettings):
@@ -18,6 +20,12 @@ class NetworkSettings(FacetSettings):
 
     role: ClassVar[Role] = Role.NETWORK
 
+    driver: Platform = Field(
+        "qemu", description="Where container VMs run: on this machine, or on a vCenter's cluster."
+    )
+    vsphere: VsphereSettings | None = Field(
+        None, description="What the driver vsphere needs to know."
+    )
     teardown: bool = Field(
         False, description="Remove all of the instance's bridges and rules from the host, and end."
     )

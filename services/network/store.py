@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portlayer.store import Store, open_store
 from services.network.drivers import Forward, Level, Transport
@@ -138,9 +139,14 @@ class NetworkStore:
                 .values({**_pool_row(pool), "cursor": None})
             )
 
-    async def remove_network(self, network_id: str) -> None:
-        """Forget a network, its pool, and who outside has a name in it."""
+    async def remove_network(self, network_id: str, leaving: Iterable[Reservation] = ()) -> None:
+        """Forget a network, its pool, and who outside has a name in it.
+
+        ``leaving`` are those who were in it, without it.
+        """
         async with self._writing, self._store.transaction() as connection:
+            for reservation in leaving:
+                await _write_members(connection, reservation)
             for table in (_pools, _outside_aliases):
                 await connection.execute(sa.delete(table).where(table.c.network_id == network_id))
             await connection.execute(sa.delete(_networks).where(_networks.c.id == network_id))
@@ -168,19 +174,18 @@ class NetworkStore:
             "resolvers": [str(address) for address in reservation.resolvers],
             "created_at": reservation.created_at,
         }
-        rows = [
-            {"position": position, **_endpoint_row(endpoint)}
-            for position, endpoint in enumerate(reservation.endpoints)
-        ]
         async with self._writing, self._store.transaction() as connection:
             await connection.execute(sa.insert(_reservations).values(head))
-            await connection.execute(sa.insert(_endpoints), rows)
-            for network_id, cursor in cursors.items():
-                await connection.execute(
-                    sa.update(_pools)
-                    .where(_pools.c.network_id == network_id, _pools.c.family == IPV4)
-                    .values(cursor=str(cursor))
-                )
+            await connection.execute(sa.insert(_endpoints), _endpoint_rows(reservation))
+            await _write_cursors(connection, cursors)
+
+    async def change_members(
+        self, reservation: Reservation, cursors: Mapping[str, IPv4Address]
+    ) -> None:
+        """Record that a container is in other networks now, and the last addresses given there."""
+        async with self._writing, self._store.transaction() as connection:
+            await _write_members(connection, reservation)
+            await _write_cursors(connection, cursors)
 
     async def rename(self, container_id: str, name: str) -> None:
         """Record another name of a container."""
@@ -223,19 +228,16 @@ class NetworkStore:
 
     async def add_forwards(self, container_id: str, forwards: Iterable[Forward]) -> None:
         """Record a container's published ports."""
-        rows = [
-            {
-                "container_id": container_id,
-                "position": position,
-                "transport": forward.transport.value,
-                "host_address": str(forward.host_address),
-                "host_port": forward.host_port,
-                "address": str(forward.address),
-                "port": forward.port,
-            }
-            for position, forward in enumerate(forwards)
-        ]
+        rows = _forward_rows(container_id, forwards)
         async with self._writing, self._store.transaction() as connection:
+            await connection.execute(sa.insert(_published_ports), rows)
+
+    async def change_forwards(self, container_id: str, forwards: Iterable[Forward]) -> None:
+        """Record that a container's published ports are others than before."""
+        async with self._writing, self._store.transaction() as connection:
+            of_this = _published_ports.c.container_id == container_id
+            await connection.execute(sa.delete(_published_ports).where(of_this))
+            rows = _forward_rows(container_id, forwards)
             await connection.execute(sa.insert(_published_ports), rows)
 
     async def remove_forwards(self, container_id: str) -> None:
@@ -272,10 +274,51 @@ class NetworkStore:
 Row = Mapping[Any, Any]
 
 
+async def _write_members(connection: AsyncConnection, reservation: Reservation) -> None:
+    of_this = _reservations.c.container_id == reservation.container_id
+    wishes = [asdict(wish) for wish in reservation.wishes]
+    await connection.execute(sa.update(_reservations).where(of_this).values(wishes=wishes))
+    await connection.execute(
+        sa.delete(_endpoints).where(_endpoints.c.container_id == reservation.container_id)
+    )
+    await connection.execute(sa.insert(_endpoints), _endpoint_rows(reservation))
+
+
+async def _write_cursors(connection: AsyncConnection, cursors: Mapping[str, IPv4Address]) -> None:
+    for network_id, cursor in cursors.items():
+        await connection.execute(
+            sa.update(_pools)
+            .where(_pools.c.network_id == network_id, _pools.c.family == IPV4)
+            .values(cursor=str(cursor))
+        )
+
+
+def _endpoint_rows(reservation: Reservation) -> list[dict[str, Any]]:
+    return [
+        {"position": position, **_endpoint_row(endpoint)}
+        for position, endpoint in enumerate(reservation.endpoints)
+    ]
+
+
 def _of_alias(statement: sa.Delete, network_id: str, name: str) -> sa.Delete:
     return statement.where(
         _outside_aliases.c.network_id == network_id, _outside_aliases.c.name == name
     )
+
+
+def _forward_rows(container_id: str, forwards: Iterable[Forward]) -> list[dict[str, Any]]:
+    return [
+        {
+            "container_id": container_id,
+            "position": position,
+            "transport": forward.transport.value,
+            "host_address": str(forward.host_address),
+            "host_port": forward.host_port,
+            "address": str(forward.address),
+            "port": forward.port,
+        }
+        for position, forward in enumerate(forwards)
+    ]
 
 
 def _network_row(network: Network) -> dict[str, Any]:
@@ -378,11 +421,16 @@ def _reservation(row: Row, endpoints: Iterable[Endpoint]) -> Reservation:
         container_id=row["container_id"],
         container_name=row["container_name"],
         hostname=row["hostname"],
-        wishes=tuple(Wish(**{**wish, "aliases": tuple(wish["aliases"])}) for wish in row["wishes"]),
+        wishes=tuple(_wish(wish) for wish in row["wishes"]),
         endpoints=tuple(endpoints),
         created_at=_moment(row["created_at"]),
         resolvers=tuple(ip_address(text) for text in row["resolvers"]),
     )
+
+
+def _wish(fields: Mapping[str, Any]) -> Wish:
+    lists = {name: tuple(fields.get(name, ())) for name in ("aliases", "links")}
+    return Wish(**{**fields, **lists})
 
 
 def _forward(row: Row) -> Forward:

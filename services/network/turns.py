@@ -11,6 +11,10 @@ class Turns:
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
+    def busy(self, key: str) -> bool:
+        """Tell whether there is work on a key, in hand or waiting."""
+        return key in self._locks
+
     @asynccontextmanager
     async def of(self, key: str) -> AsyncIterator[None]:
         """Wait for the turn of a key's next work, and hold it meanwhile."""

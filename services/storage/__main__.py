@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 
 from vic.storage.v1 import disk_pb2_grpc, image_pb2_grpc, volume_pb2_grpc
@@ -15,8 +16,10 @@ from portlayer.telemetry import configure_telemetry
 from services.storage.archive_work import ArchiveWork
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
-from services.storage.compile_pool import CompilePool, LayerLimits
+from services.storage.compile_pool import CompilePool
 from services.storage.disks import DiskStore
+from services.storage.files import process_name
+from services.storage.freshness import FreshStore
 from services.storage.image_events import ImageEvents
 from services.storage.image_store import ImageStore
 from services.storage.imagec.download import Downloader, DownloadPolicy
@@ -28,9 +31,10 @@ from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.registry import Registries
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images
+from services.storage.locks import Presence
 from services.storage.roles import ACCESS, SERVICES
 from services.storage.server import DiskServicer, ImageServicer
-from services.storage.settings import StorageSettings
+from services.storage.settings import SHARED_UMASK, StorageSettings
 from services.storage.threads import in_thread
 from services.storage.volumes.catalogue import Volumes
 from services.storage.volumes.holding import Holding
@@ -44,22 +48,21 @@ async def serve(settings: StorageSettings) -> None:
     stop = stop_requested()
     credentials = Credentials.load(settings.credentials_dir)
     async with AsyncExitStack() as stack:
-        disks = await in_thread(DiskStore, settings.state_dir / "containers")
+        if settings.image_store_directory is not None:
+            os.umask(SHARED_UMASK)
+        presence = Presence(settings.state_dir / "processes", process_name())
+        stack.callback(presence.close)
+        disks = await in_thread(DiskStore, settings.state_dir / "containers", presence.lives)
         store = await in_thread(
             ImageStore,
-            settings.state_dir / "images",
+            settings.image_directory,
             owner=settings.instance_id,
             base_size=settings.base_size_bytes,
             chains_in_use=disks.chains_in_use,
+            quota=settings.image_quota_bytes,
         )
-        pool = CompilePool(
-            settings.compile_workers,
-            LayerLimits(
-                max_bytes=settings.max_layer_bytes,
-                max_entries=settings.max_layer_entries,
-                max_ratio=settings.max_layer_ratio,
-            ),
-        )
+        stack.callback(store.close)
+        pool = CompilePool(settings.compile_workers, settings.layer_limits)
         stack.push_async_callback(pool.close)
         transport = Transport(settings.registry_authorities, settings.proxies)
         stack.push_async_callback(transport.close)
@@ -76,16 +79,23 @@ async def serve(settings: StorageSettings) -> None:
         loader = Loader(store, maker, archives)
         images = Images(store, disks.records)
         journal = await in_thread(Journal, settings.state_dir / "image-events.jsonl")
-        uses = await in_thread(Uses, settings.state_dir)
+        uses = await in_thread(Uses, settings.state_dir, presence.lives)
         volume_events = await in_thread(Journal, settings.state_dir / "volume-events.jsonl")
         stores = await in_thread(
             VolumeStores,
             settings.state_dir / "volumes",
             settings.volume_stores,
             settings.volume_directories,
+            presence.lives,
         )
         volumes = await in_thread(Volumes, stores, uses, volume_events, settings.volume_size_bytes)
-        server = FacetServer(credentials, settings.instance_id, ACCESS, SERVICES)
+        server = FacetServer(
+            credentials,
+            settings.instance_id,
+            ACCESS,
+            SERVICES,
+            interceptors=[FreshStore(store)],
+        )
         image_pb2_grpc.add_ImageServiceServicer_to_server(
             ImageServicer(
                 settings,

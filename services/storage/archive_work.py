@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import secrets
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from typing import Any
 from portlayer.errors import leaf_error
 from services.storage.compile_pool import CompilePool, result_of
 from services.storage.faults import storage_faults
-from services.storage.files import STAGING_PREFIX, delete, from_json, staged_directory
+from services.storage.files import delete, from_json, staged_directory, staged_path
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.inflate import Compression
 from services.storage.threads import in_thread
@@ -134,7 +133,7 @@ class ArchiveWork:
                 await in_thread(shutil.rmtree, out)
 
     def _staged(self) -> Path:
-        return self._directory / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
+        return staged_path(self._directory)
 
     async def _run(
         self,

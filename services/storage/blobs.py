@@ -6,26 +6,57 @@ blobs/sha256/<digest>
 from __future__ import annotations
 
 import os
-import secrets
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from services.storage.files import STAGING_PREFIX, move_aside, sweep_staged, sync_directory
+from services.storage.files import (
+    move_aside,
+    nobody,
+    staged_path,
+    sweep_staged,
+    sync_directory,
+)
 from services.storage.imagec.blob_feed import BlobFeed
 from services.storage.imagec.digest import Digest
+
+_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobStore:
     """Blobs by their digest."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the directory, made if need be; sweep broken downloads."""
+    def __init__(self, directory: Path, lives: Callable[[str], bool] = nobody) -> None:
+        """Open the directory, made if need be.
+
+        `lives` tells which other processes are at work in it.
+        """
         self.directory = directory / "sha256"
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sweep_staged(self.directory)
-        self._sizes = {
-            Digest(f"sha256:{entry.name}"): entry.stat().st_size
+        self.directory.mkdir(mode=0o770, parents=True, exist_ok=True)
+        self._lives = lives
+        self._sizes: dict[Digest, int] = {}
+        self.refresh()
+
+    def sweep(self) -> int:
+        """Delete what processes that ended left half-made; returns how many entries. Blocks."""
+        return sweep_staged(self.directory, self._lives)
+
+    def refresh(self) -> None:
+        """Know what there is by its files. Blocks."""
+        there = {
+            Digest(f"sha256:{entry.name}")
             for entry in self.directory.iterdir()
+            if _NAME.fullmatch(entry.name)
         }
+        self.look(there | set(self._sizes))
+
+    def look(self, digests: Iterable[Digest]) -> None:
+        """Know these as the files have them at the moment. Blocks."""
+        for digest in digests:
+            try:
+                self._sizes[digest] = self.path(digest).stat().st_size
+            except FileNotFoundError:
+                self._sizes.pop(digest, None)
 
     def __contains__(self, digest: Digest) -> bool:
         """Whether a blob is there."""
@@ -39,6 +70,11 @@ class BlobStore:
         """Bytes of a blob. Raises KeyError."""
         return self._sizes[digest]
 
+    @staticmethod
+    def turn(digest: Digest) -> str:
+        """Return the name of the download of a blob among processes."""
+        return f"blob-{digest.hex}"
+
     def path(self, digest: Digest) -> Path:
         """Where a blob lies, or would lie."""
         return self.directory / digest.hex
@@ -49,8 +85,7 @@ class BlobStore:
 
     def begin(self, digest: Digest, size: int) -> BlobFeed:
         """A feed for a blob to come."""
-        name = f"{STAGING_PREFIX}{secrets.token_hex(8)}"
-        return BlobFeed(self.directory / name, digest, size, self.path(digest))
+        return BlobFeed(staged_path(self.directory), digest, size, self.path(digest))
 
     def publish(self, feed: BlobFeed) -> None:
         """Give a complete feed's file its name, durably."""

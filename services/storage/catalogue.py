@@ -11,136 +11,178 @@ names or none. What is in memory here is an index of these files and is rebuilt 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
+from portlayer.errors import VicError
 from services.storage.files import (
-    from_json,
+    STAGING_PREFIX,
+    nobody,
     publish,
     remove,
     replace_file,
     staged_directory,
     sweep_staged,
-    to_json,
+    sync_directory,
     write_synced,
 )
-from services.storage.imagec.config import ImageConfig, parse_config
+from services.storage.image_records import (
+    CONFIG,
+    MANIFEST,
+    RECORD,
+    ImageUse,
+    StoredImage,
+    image_of,
+    read_image,
+    read_use,
+    record_of,
+    use_record,
+    without_tags,
+)
 from services.storage.imagec.digest import Digest
 
-CONFIG = "config.json"
-MANIFEST = "manifest.json"
-RECORD = "image.json"
-
 log = logging.getLogger("vic.storage.catalogue")
-
-
-@dataclass(frozen=True)
-class ImageLayer:
-    """A layer of an image: as it was sent, and as it is stored."""
-
-    blob: Digest
-    media_type: str
-    blob_size: int
-    diff_id: Digest
-    chain_id: Digest
-    size_bytes: int
-    """Bytes of the uncompressed tar."""
-
-
-@dataclass(frozen=True)
-class StoredImage:
-    """An image in the store."""
-
-    id: Digest
-    config: ImageConfig
-    layers: tuple[ImageLayer, ...]
-    manifest_digest: Digest
-    manifest_type: str
-
-    @property
-    def chain_id(self) -> Digest | None:
-        """Chain ID of the top layer; None for an image without layers."""
-        return self.layers[-1].chain_id if self.layers else None
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all layers, uncompressed."""
-        return sum(layer.size_bytes for layer in self.layers)
-
-
-@dataclass(frozen=True)
-class ImageUse:
-    """One owner's names for an image."""
-
-    tags: dict[str, datetime] = field(default_factory=dict)
-    """Reference in full, "docker.io/library/busybox:latest", and when it was given."""
-
-    digests: tuple[str, ...] = ()
-    """ "docker.io/library/busybox@sha256:…"."""
-
-    @property
-    def last_tagged(self) -> datetime | None:
-        """When the newest tag was given."""
-        return max(self.tags.values(), default=None)
 
 
 class Catalogue:
     """Images, and one owner's names for them. Methods that write are run in a thread."""
 
-    def __init__(self, root: Path, owner: str) -> None:
-        """Open the directories, made if need be; sweep what has no record."""
+    def __init__(self, root: Path, owner: str, lives: Callable[[str], bool] = nobody) -> None:
+        """Open the directories, made if need be.
+
+        `lives` tells which other processes are at work in them.
+        """
         self._images_directory = root / "images"
         self._references = root / "references"
         self._own = self._references / owner
+        self._lives = lives
         for directory in (self._images_directory, self._own):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sweep_staged(directory)
+            directory.mkdir(mode=0o770, parents=True, exist_ok=True)
         self._images: dict[Digest, StoredImage] = {}
         self._uses: dict[Digest, ImageUse] = {}
+        self._versions: dict[Digest, tuple[int, int]] = {}
         self._by_tag: dict[str, Digest] = {}
-        self._load_images()
-        self._load_uses()
+        self.refresh()
 
-    def _load_images(self) -> None:
-        for entry in self._images_directory.iterdir():
+    def sweep(self, size_of: Callable[[Digest], int | None] = lambda _chain_id: None) -> int:
+        """Delete what has lost its subject or its content; returns how many entries. Blocks.
+
+        Records that can be made anew are; `size_of` tells the sizes of layers' tars.
+        """
+        swept = sum(
+            sweep_staged(directory, self._lives)
+            for directory in (self._images_directory, self._own)
+        )
+        return swept + self._sweep_images(size_of) + self._sweep_uses()
+
+    def refresh(self) -> None:
+        """Know images and names by their files, which the caller keeps from changing. Blocks."""
+        self._refresh_images()
+        self._refresh_uses()
+        self._refresh_tags()
+
+    def _refresh_images(self) -> None:
+        there = {
+            entry.name: entry
+            for entry in self._images_directory.iterdir()
+            if not entry.name.startswith(STAGING_PREFIX)
+        }
+        for image_id in list(self._images):
+            if image_id.hex not in there:
+                self._images.pop(image_id, None)
+        for name, entry in there.items():
+            if f"sha256:{name}" in self._images:
+                continue
             try:
-                image = _read_image(entry)
+                image = read_image(entry)
             except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("image without a valid record removed: %s: %s", entry.name, error)
-                remove(entry)
+                log.error("image without a valid record: %s: %s", entry.name, error)
                 continue
             self._images[image.id] = image
 
-    def _load_uses(self) -> None:
-        for entry in self._own.iterdir():
+    def _refresh_uses(self) -> None:
+        there = {entry.stem: entry for entry in self._own.glob("*.json")}
+        for image_id in list(self._uses):
+            if image_id.hex not in there or image_id not in self._images:
+                self._uses.pop(image_id, None)
+                self._versions.pop(image_id, None)
+        for name, entry in there.items():
             try:
-                image_id = Digest(f"sha256:{entry.stem}")
-                use = _read_use(entry)
+                image_id = Digest(f"sha256:{name}")
+                version = _version(entry)
+                if image_id not in self._images or self._versions.get(image_id) == version:
+                    continue
+                self._uses[image_id] = read_use(entry)
+                self._versions[image_id] = version
             except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("names of an image can't be read: %s: %s", entry, error)
-                continue
-            if image_id not in self._images:
-                log.warning("names of an image that is gone removed", extra={"image": image_id})
-                entry.unlink()
-                continue
-            self._uses[image_id] = use
+                log.error("names of an image can't be read: %s: %s", entry, error)
+
+    def _refresh_tags(self) -> None:
+        by_tag: dict[str, Digest] = {}
+        for image_id, use in self._uses.items():
             for tag, given in use.tags.items():
                 # A crash between the two writes of a tag's move leaves it twice; the newer counts.
-                other = self._by_tag.get(tag)
+                other = by_tag.get(tag)
                 if other is None or self._uses[other].tags[tag] < given:
-                    self._by_tag[tag] = image_id
-        for image_id, use in self._uses.items():
-            stale = [tag for tag in use.tags if self._by_tag[tag] != image_id]
+                    by_tag[tag] = image_id
+        self._by_tag = by_tag
+        for image_id, use in list(self._uses.items()):
+            stale = [tag for tag in use.tags if by_tag[tag] != image_id]
             if stale:
-                self._uses[image_id] = _without(use, stale)
+                self._uses[image_id] = without_tags(use, stale)
+
+    def _sweep_images(self, size_of: Callable[[Digest], int | None]) -> int:
+        swept = 0
+        for entry in list(self._images_directory.iterdir()):
+            if f"sha256:{entry.name}" in self._images or entry.name.startswith(STAGING_PREFIX):
+                continue
+            try:
+                image = self.rebuild(entry.name, size_of)
+            except (OSError, ValueError, KeyError, TypeError, VicError) as error:
+                log.error("image without its configuration removed: %s: %s", entry.name, error)
+                remove(entry)
+                swept += 1
+                continue
+            log.warning("an image's record was made anew", extra={"image": image.id})
+        self._refresh_uses()
+        self._refresh_tags()
+        return swept
+
+    def rebuild(self, name: str, size_of: Callable[[Digest], int | None]) -> StoredImage:
+        """Make the record of the image in a directory anew, by its configuration and manifest.
+
+        Blocks. Raises ValueError, InvalidManifest, OSError where these are damaged.
+        """
+        directory = self._images_directory / name
+        image = image_of(
+            (directory / CONFIG).read_bytes(), (directory / MANIFEST).read_bytes(), size_of
+        )
+        if image.id.hex != name:
+            raise ValueError("the configuration has another digest")
+        replace_file(directory / RECORD, record_of(image), 0o444)
+        self._images[image.id] = image
+        return image
+
+    def _sweep_uses(self) -> int:
+        gone = [
+            entry
+            for entry in self._own.glob("*.json")
+            if f"sha256:{entry.stem}" not in self._images
+        ]
+        for entry in gone:
+            log.warning("names of an image that is gone removed", extra={"image": entry.stem})
+            entry.unlink(missing_ok=True)
+        return len(gone)
 
     # --- reading ---------------------------------------------------------------------------
 
     def all(self) -> list[tuple[StoredImage, ImageUse]]:
         """The owner's images."""
-        return [(self._images[image_id], use) for image_id, use in self._uses.items()]
+        return [
+            (self._images[image_id], use)
+            for image_id, use in list(self._uses.items())
+            if image_id in self._images
+        ]
 
     def get(self, image_id: Digest) -> StoredImage | None:
         """An image of the owner's."""
@@ -164,19 +206,19 @@ class Catalogue:
 
     def by_repository_digest(self, reference: str) -> Digest | None:
         """The image that a full reference with a digest names."""
-        for image_id, use in self._uses.items():
+        for image_id, use in list(self._uses.items()):
             if reference in use.digests:
                 return image_id
         return None
 
     def by_prefix(self, digits: str) -> list[Digest]:
         """The owner's images whose ID begins so."""
-        return [image_id for image_id in self._uses if image_id.hex.startswith(digits)]
+        return [image_id for image_id in list(self._uses) if image_id.hex.startswith(digits)]
 
     def by_manifest(self, digest: Digest) -> StoredImage | None:
         """The stored image whose manifest has a digest."""
         return next(
-            (image for image in self._images.values() if image.manifest_digest == digest), None
+            (image for image in self.stored_images() if image.manifest_digest == digest), None
         )
 
     def config(self, image_id: Digest) -> bytes:
@@ -202,15 +244,10 @@ class Catalogue:
         """Make an image visible whose layers are all there. Idempotent."""
         if image.id in self._images:
             return
-        record = {
-            "manifest_digest": image.manifest_digest,
-            "manifest_type": image.manifest_type,
-            "layers": [asdict(layer) for layer in image.layers],
-        }
         with staged_directory(self._images_directory) as staged:
             write_synced(staged / CONFIG, config, 0o444)
             write_synced(staged / MANIFEST, manifest, 0o444)
-            write_synced(staged / RECORD, to_json(record), 0o444)
+            write_synced(staged / RECORD, record_of(image), 0o444)
             publish(staged, self._images_directory / image.id.hex)
         self._images[image.id] = image
 
@@ -228,13 +265,15 @@ class Catalogue:
         self._uses[image_id] = use
         self._by_tag.update(dict.fromkeys(use.tags, image_id))
         for other in moved:
-            rest = _without(self._uses[other], use.tags)
+            rest = without_tags(self._uses[other], use.tags)
             self._write_use(other, rest)
             self._uses[other] = rest
 
     def drop_use(self, image_id: Digest) -> None:
         """The owner uses an image no more."""
         (self._own / f"{image_id.hex}.json").unlink(missing_ok=True)
+        sync_directory(self._own)
+        self._versions.pop(image_id, None)
         for tag in self._uses.pop(image_id, ImageUse()).tags:
             self._by_tag.pop(tag, None)
 
@@ -243,68 +282,17 @@ class Catalogue:
         self._images.pop(image_id, None)
         remove(self._images_directory / image_id.hex)
 
+    def names_path(self, hex_digits: str) -> Path:
+        """Where the owner's names for an image are kept."""
+        return self._own / f"{hex_digits}.json"
+
     def _write_use(self, image_id: Digest, use: ImageUse) -> None:
-        record = {
-            "image": image_id,
-            "tags": {tag: given.isoformat() for tag, given in use.tags.items()},
-            "digests": list(use.digests),
-        }
-        replace_file(self._own / f"{image_id.hex}.json", to_json(record))
+        path = self.names_path(image_id.hex)
+        replace_file(path, use_record(image_id, use))
+        self._versions[image_id] = _version(path)
 
 
-def with_tag(use: ImageUse, tag: str) -> ImageUse:
-    """The names with one more tag, given now."""
-    return replace(use, tags={**use.tags, tag: datetime.now(UTC)})
-
-
-def with_digest(use: ImageUse, digest: str) -> ImageUse:
-    """The names with one more digest."""
-    if digest in use.digests:
-        return use
-    return replace(use, digests=(*use.digests, digest))
-
-
-def _without(use: ImageUse, tags: Iterable[str]) -> ImageUse:
-    gone = set(tags)
-    return replace(use, tags={tag: at for tag, at in use.tags.items() if tag not in gone})
-
-
-def without(use: ImageUse, names: Iterable[str]) -> ImageUse:
-    """The names less some, tags or digests."""
-    gone = set(names)
-    return replace(
-        _without(use, gone), digests=tuple(entry for entry in use.digests if entry not in gone)
-    )
-
-
-def _read_image(directory: Path) -> StoredImage:
-    value = from_json(directory / RECORD)
-    config = (directory / CONFIG).read_bytes()
-    image_id = Digest.of(config)
-    if image_id.hex != directory.name:
-        raise ValueError("the configuration has another digest")
-    return StoredImage(
-        id=image_id,
-        config=parse_config(config),
-        layers=tuple(
-            ImageLayer(
-                blob=Digest(entry["blob"]),
-                media_type=str(entry["media_type"]),
-                blob_size=int(entry["blob_size"]),
-                diff_id=Digest(entry["diff_id"]),
-                chain_id=Digest(entry["chain_id"]),
-                size_bytes=int(entry["size_bytes"]),
-            )
-            for entry in value["layers"]
-        ),
-        manifest_digest=Digest(value["manifest_digest"]),
-        manifest_type=str(value["manifest_type"]),
-    )
-
-
-def _read_use(path: Path) -> ImageUse:
-    value = from_json(path)
-    return ImageUse(
-        tags={str(tag): datetime.fromisoformat(at) for tag, at in value["tags"].items()},
-        digests=tuple(str(entry) for entry in value["digests"]),
-    )
+def _version(path: Path) -> tuple[int, int]:
+    """Return what tells a file from the one that was there before it."""
+    state = path.stat()
+    return state.st_ino, state.st_mtime_ns

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -17,20 +18,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason
-from services.storage.catalogue import StoredImage
 from services.storage.faults import storage_faults
 from services.storage.files import (
+    STAGING_PREFIX,
     delete,
     from_json,
     move_aside,
+    nobody,
     publish,
     replace_file,
     staged_directory,
+    sweep_inside,
     sweep_staged,
     sync_directory,
     to_json,
     write_synced,
 )
+from services.storage.image_records import StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
 from services.storage.threads import in_thread
@@ -79,6 +83,10 @@ class DiskRecord:
     size_bytes: int
     """Size that a VM sees."""
 
+    def to_json(self) -> bytes:
+        """As it stands beside the disk."""
+        return to_json(asdict(self) | {"created_at": self.created_at.isoformat()})
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -102,29 +110,61 @@ class ListedDisk:
 class DiskStore:
     """The disks of all containers."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the directory, made if need be; sweep what isn't whole."""
+    def __init__(
+        self, directory: Path, lives: Callable[[str], bool] = nobody, *, sweep: bool = True
+    ) -> None:
+        """Open the directory, made if need be, and `sweep` what isn't whole.
+
+        `lives` tells which other replicas are at work in it.
+        """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory = directory.resolve()
-        sweep_staged(self.directory)
+        if sweep:
+            sweep_staged(self.directory, lives)
+            for entry in self.directory.iterdir():
+                if entry.is_dir():
+                    sweep_inside(entry, lives)
         self._records: dict[str, DiskRecord] = {}
         self._chains: dict[str, tuple[Path, ...]] = {}
-        for entry in self.directory.iterdir():
-            try:
-                record = _read_record(entry)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+        self._refused: dict[str, int] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Know the disks that there are: other replicas make and remove some too. Blocks."""
+        known = [*self._records]  # before: what is made meanwhile must not be forgotten
+        there = {name for name in os.listdir(self.directory) if not name.startswith(STAGING_PREFIX)}
+        for container_id in known:
+            if container_id not in there:
+                self._forget(container_id)
+        for container_id in there - set(self._records):
+            if self._refused.get(container_id) != _version(self.directory / container_id):
+                self._look(container_id)
+
+    def _look(self, container_id: str) -> DiskRecord | None:
+        """Know a disk by its files. Blocks."""
+        entry = self.directory / container_id
+        try:
+            record = read_record(entry)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if entry.exists():
                 # Left in place: it may hold somebody's data.
                 log.error("disk without a valid record: %s: %s", entry, error)
-                continue
-            self._records[record.container_id] = record
+                self._refused[container_id] = _version(entry)
+            return None
+        return self._records.setdefault(container_id, record)
+
+    def _forget(self, container_id: str) -> None:
+        self._records.pop(container_id, None)
+        self._chains.pop(container_id, None)
 
     def records(self) -> Iterable[DiskRecord]:
         """Every disk's record."""
         return tuple(self._records.values())
 
-    def chains_in_use(self) -> list[Digest]:
-        """The layers that disks stand on."""
-        return [record.chain_id for record in self._records.values() if record.chain_id is not None]
+    def chains_in_use(self) -> set[Digest]:
+        """Return the layers that disks stand on, by the files. Blocks."""
+        self.refresh()
+        return {record.chain_id for record in self.records() if record.chain_id is not None}
 
     async def prepare(
         self,
@@ -149,7 +189,7 @@ class DiskStore:
         if len(spec) > MAX_SPECIFICATION:
             raise InvalidArgument(f"a specification of {len(spec)} bytes is too large")
         request = Digest.of(name.encode() + b"\0" + spec)
-        if container_id not in self._records:
+        if self._known(container_id) is None:
             image = find(name)
             record = DiskRecord(
                 container_id=container_id,
@@ -160,29 +200,43 @@ class DiskStore:
                 size_bytes=images.layers.base_size,
             )
             async with images.lease() as lease:
-                lease.layers.update(layer.chain_id for layer in image.layers)
+                await lease.hold(layers=[layer.chain_id for layer in image.layers])
+                if not images.complete(image):
+                    find(name)  # it has gone since: this says so
                 below = images.layers.disks(image.chain_id)
                 with storage_faults():
-                    made = await in_thread(self._make, record, below, spec)
+                    made = await in_thread(self._make, images, record, below, spec)
             if made is not None:
                 return made
         if self._records[container_id].request != request:
             raise DiskExists(f"container {container_id} has a disk already")
         return await self.get(container_id)
 
-    def _make(self, record: DiskRecord, below: list[Path], spec: bytes) -> Disk | None:
+    def _known(self, container_id: str) -> DiskRecord | None:
+        """Return a disk's record; of one that another replica has made as well."""
+        if not _ID.fullmatch(container_id):
+            return None
+        record = self._records.get(container_id)
+        there = (self.directory / container_id).exists()
+        if record is not None and not there:
+            self._forget(container_id)
+            return None
+        return record if record is not None or not there else self._look(container_id)
+
+    def _make(
+        self, images: ImageStore, record: DiskRecord, below: list[Path], spec: bytes
+    ) -> Disk | None:
         """Make a disk on the chain `below`; None where one of that ID has come in between."""
         final = self.directory / record.container_id
-        with staged_directory(self.directory) as staged:
+        with images.standing_on(record.chain_id), staged_directory(self.directory) as staged:
             create_disk(staged / DISK, parent=below[0], name=record.container_id, durable=True)
             write_synced(staged / SPECIFICATION, spec)
-            fields = asdict(record) | {"created_at": record.created_at.isoformat()}
-            write_synced(staged / RECORD, to_json(fields))
+            write_synced(staged / RECORD, record.to_json())
             try:
                 publish(staged, final)
             except OSError as error:
                 if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                    self._records.setdefault(record.container_id, _read_record(final))
+                    self._records.setdefault(record.container_id, read_record(final))
                     return None
                 raise
         chain = (final / DISK, *below)
@@ -192,7 +246,7 @@ class DiskStore:
 
     async def get(self, container_id: str) -> Disk:
         """A container's disk. Raises DiskNotFound."""
-        record = self._records.get(container_id)
+        record = self._known(container_id)
         if record is None:
             raise DiskNotFound(f"container {container_id} has no disk")
         try:
@@ -209,6 +263,7 @@ class DiskStore:
         return await in_thread(self._read_page, after, limit)
 
     def _read_page(self, after: str, limit: int) -> tuple[list[ListedDisk], str]:
+        self.refresh()
         found: list[ListedDisk] = []
         room = limit
         for record in sorted(self.records(), key=lambda record: record.container_id):
@@ -241,7 +296,7 @@ class DiskStore:
 
     async def put_specification(self, container_id: str, spec: bytes) -> None:
         """Replace the specification in one step. Raises DiskNotFound, StoreFull."""
-        if container_id not in self._records:
+        if self._known(container_id) is None:
             raise DiskNotFound(f"container {container_id} has no disk")
         if len(spec) > MAX_SPECIFICATION:
             raise InvalidArgument(f"a specification of {len(spec)} bytes is too large")
@@ -250,13 +305,12 @@ class DiskStore:
 
     async def remove(self, images: ImageStore, container_id: str) -> None:
         """Delete a disk with its specification, and layers that it alone needed. Idempotent."""
-        record = self._records.get(container_id)
+        record = self._known(container_id)
         if record is None:
             return
         # Forgotten once it is aside: where that fails, a repeated call finds it still to be done.
         doomed = move_aside(self.directory / container_id)
-        self._records.pop(container_id, None)
-        self._chains.pop(container_id, None)
+        self._forget(container_id)
         if doomed is not None:
             await in_thread(_delete, doomed)
         await images.release_chain(record.chain_id)
@@ -270,12 +324,21 @@ class DiskStore:
         return state.st_blocks * 512
 
 
+def _version(directory: Path) -> int:
+    """Return what tells that something in a directory was replaced; 0 where it is gone."""
+    try:
+        return directory.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def _delete(doomed: Path) -> None:
     sync_directory(doomed.parent)
     delete(doomed)
 
 
-def _read_record(directory: Path) -> DiskRecord:
+def read_record(directory: Path) -> DiskRecord:
+    """Read a disk's record. Raises ValueError, KeyError, TypeError, OSError."""
     value = from_json(directory / RECORD)
     chain_id = value["chain_id"]
     record = DiskRecord(

@@ -6,13 +6,35 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 STAGING_PREFIX = ".new-"
 """Beginning of the name of what isn't complete; a sweep removes what carries it."""
+
+
+def process_name() -> str:
+    """Return this process's name among those that share a directory; part of what it stages."""
+    return _name_of(os.getpid())
+
+
+@cache
+def _name_of(_pid: int) -> str:
+    # A process ID is used again, and another machine has the same ones.
+    return secrets.token_hex(4)
+
+
+def staged_path(directory: Path) -> Path:
+    """Return a name in a directory for what isn't complete yet."""
+    return directory / f"{STAGING_PREFIX}{process_name()}-{secrets.token_hex(8)}"
+
+
+def stager(name: str) -> str:
+    """Return the process that gave something staged its name, empty where that can't be told."""
+    return name.removeprefix(STAGING_PREFIX).rpartition("-")[0]
 
 
 def sync_directory(path: Path) -> None:
@@ -24,7 +46,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
+def write_synced(path: Path, data: bytes, mode: int = 0o660) -> None:
     """Write a new file and have its bytes on the disk; its name isn't durable yet."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(path, flags, mode)
@@ -37,9 +59,9 @@ def write_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+def replace_file(path: Path, data: bytes, mode: int = 0o660) -> None:
     """Give a file new content in one step."""
-    staged = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(8)}")
+    staged = staged_path(path.parent)
     try:
         write_synced(staged, data, mode)
         os.rename(staged, path)
@@ -51,8 +73,8 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
 @contextmanager
 def staged_directory(parent: Path) -> Iterator[Path]:
     """A new directory beside where it shall be, gone at the end unless `publish` has moved it."""
-    staged = parent / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
-    staged.mkdir(mode=0o700)
+    staged = staged_path(parent)
+    staged.mkdir(mode=0o770)
     try:
         yield staged
     finally:
@@ -76,7 +98,7 @@ def move_aside(path: Path) -> Path | None:
 
     What is returned is to be deleted; after a crash a sweep does it.
     """
-    doomed = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(8)}")
+    doomed = staged_path(path.parent)
     try:
         os.rename(path, doomed)
     except FileNotFoundError:
@@ -87,7 +109,8 @@ def move_aside(path: Path) -> Path | None:
 def delete(path: Path) -> None:
     """Delete a file or a directory with all in it."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        with suppress(FileNotFoundError):  # another process sweeps as well
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
@@ -100,12 +123,35 @@ def remove(path: Path) -> None:
         delete(doomed)
 
 
-def sweep_staged(directory: Path) -> int:
-    """Delete what a crash left half-made; returns how many entries."""
-    doomed = [entry for entry in directory.iterdir() if entry.name.startswith(STAGING_PREFIX)]
+def nobody(_process: str) -> bool:
+    """Tell that no other process is at work."""
+    return False
+
+
+def sweep_staged(directory: Path, lives: Callable[[str], bool] = nobody) -> int:
+    """Delete what a crash left half-made; returns how many entries.
+
+    `lives` tells which other processes are at work: theirs is left alone.
+    """
+    doomed = [
+        entry
+        for entry in directory.iterdir()
+        if entry.name.startswith(STAGING_PREFIX) and not lives(stager(entry.name))
+    ]
     for entry in doomed:
         delete(entry)
     return len(doomed)
+
+
+def sweep_inside(directory: Path, lives: Callable[[str], bool] = nobody) -> None:
+    """Delete what a crash left half-made beside the files of something that is whole.
+
+    Besides staged files these are disks that were not complete; who makes such is for the caller
+    to know.
+    """
+    sweep_staged(directory, lives)
+    for path in directory.glob(".*.partial"):
+        path.unlink(missing_ok=True)
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from vic.storage.v1 import image_pb2
 
 from portlayer.journal import Journal
-from services.storage.catalogue import StoredImage
+from services.storage.image_records import StoredImage
 from services.storage.imagec.reference import Reference
 
 

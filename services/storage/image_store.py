@@ -3,6 +3,11 @@
 Nothing is deleted that an image, a container's disk or a lease needs. Who makes something new
 holds a lease on it until an image refers to it; what a lease leaves behind without one is
 deleted, so that a pull that fails leaves nothing.
+
+Any number of processes share a store: several virtual container hosts, or replicas of one. Who
+adds shares the store's lock for a moment, while it writes down what it is about to need; who
+takes away, or changes names, has the lock alone and looks at the files first. The lock's file
+counts such changes, so that the others know when what they have in memory is no longer so.
 """
 
 from __future__ import annotations
@@ -10,33 +15,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
 
 from services.storage.blobs import BlobStore
-from services.storage.catalogue import Catalogue, ImageUse, StoredImage
+from services.storage.catalogue import Catalogue
+from services.storage.commons import Commons
 from services.storage.faults import storage_faults
-from services.storage.files import delete
+from services.storage.files import delete, sync_directory
+from services.storage.image_records import ImageUse, StoredImage
 from services.storage.imagec.digest import Digest
 from services.storage.layers import LayerStore
+from services.storage.leases import Lease, Leases, Pins
+from services.storage.quota import Quota
 from services.storage.threads import in_thread
 
 log = logging.getLogger("vic.storage.images")
 
 
-class Lease:
-    """Blobs and layers that must not be deleted for now."""
-
-    def __init__(self) -> None:
-        self.blobs: set[Digest] = set()
-        self.layers: set[Digest] = set()
-
-
 class ImageStore:
     """One directory of images as one owner sees it.
 
-    `chains_in_use` tells the top layers that containers' disks stand on.
+    `chains_in_use` tells the top layers that containers' disks stand on, by looking at the files.
+    `quota` is what the store may take, in bytes; 0 is no limit.
     """
 
     def __init__(
@@ -46,29 +53,70 @@ class ImageStore:
         owner: str,
         base_size: int,
         chains_in_use: Callable[[], Iterable[Digest]] = tuple,
+        quota: int = 0,
+        sweep: bool = True,
     ) -> None:
-        """Open the store, made if need be, and sweep what no record speaks of."""
+        """Open the store, made if need be, and `sweep` what no record speaks of. Raises OSError."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root = root.resolve()
-        self.layers = LayerStore(self.root / "layers", base_size)
-        self.blobs = BlobStore(self.root / "blobs")
-        self.catalogue = Catalogue(self.root, owner)
+        self._commons = Commons(self.root, self._look)
+        lives, turns = self._commons.presence.lives, self._commons.turns
+        self._leases = Leases(self.root / "leases", self._commons.presence)
+        self._pins = Pins(self.root / "pins", owner)
         self._chains_in_use = chains_in_use
-        self._leases: set[Lease] = set()
+        self._own_leases: set[Lease] = set()
         self._names = asyncio.Lock()
-        self._sweep()
+        self.layers = LayerStore(self.root / "layers", base_size, turns, lives)
+        self.blobs = BlobStore(self.root / "blobs", lives)
+        self.catalogue = Catalogue(self.root, owner, lives)
+        self.quota = Quota(quota, self.layers, self.blobs)
+        if sweep:
+            self.sweep_now()
 
-    def _sweep(self) -> None:
-        for image in self.catalogue.stored_images():
-            if not self.catalogue.in_use_anywhere(image.id):
-                self.catalogue.remove(image.id)
-        doomed = self._detach(
-            blobs=self.blobs.all(), layers=[record.chain_id for record in self.layers.all()]
-        )
-        for path in doomed:
-            delete(path)
-        if doomed:
-            log.info("swept what nothing refers to", extra={"entries": len(doomed)})
+    def close(self) -> None:
+        """Give up what is held; nothing may be asked of the store any more."""
+        self._commons.close()
+
+    # --- what all processes see ------------------------------------------------------------
+
+    async def refresh(self) -> None:
+        """Look at the files where another process has changed some. Raises OSError."""
+        if self._commons.stale:
+            await in_thread(self._refresh)
+
+    def _refresh(self) -> None:
+        with self._commons.sharing():
+            pass
+
+    def _look(self) -> None:
+        self.layers.refresh()
+        self.blobs.refresh()
+        self.catalogue.refresh()
+
+    def lives(self, process: str) -> bool:
+        """Tell whether a process is at work in the store."""
+        return self._commons.presence.lives(process)
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Have the store for oneself, and know what is in it. Blocks. Raises OSError."""
+        return self._commons.changing()
+
+    @contextmanager
+    def standing_on(self, chain_id: Digest | None) -> Iterator[None]:
+        """Keep a chain for a container's disk that gets its name meanwhile. Blocks.
+
+        The chain is held by a lease. Raises OSError.
+        """
+        with self._commons.sharing():
+            if chain_id is not None:
+                self._pins.add(chain_id)
+            yield
+
+    def turn(self, work: str) -> AbstractAsyncContextManager[None]:
+        """Wait until no other process does a piece of work, and do it. Raises OSError."""
+        return self._commons.turn(work)
+
+    # --- sizes -----------------------------------------------------------------------------
 
     @property
     def free_bytes(self) -> int:
@@ -88,16 +136,47 @@ class ImageStore:
             layer.chain_id in self.layers for layer in image.layers
         )
 
+    def whole(self, image: StoredImage) -> bool:
+        """Whether the blobs of an image are there as well, for a push or a save."""
+        return self.complete(image) and all(layer.blob in self.blobs for layer in image.layers)
+
+    # --- what is held ----------------------------------------------------------------------
+
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Lease]:
         """Hold what is added to the lease; in the end delete what nothing else needs of it."""
-        lease = Lease()
-        self._leases.add(lease)
+        lease = Lease(self._leases.directory, self._hold)
+        self._own_leases.add(lease)
         try:
             yield lease
         finally:
-            self._leases.discard(lease)
-            await self._collect(lease.blobs, lease.layers)
+            self._own_leases.discard(lease)
+            if lease.blobs or lease.layers:
+                await in_thread(self._end, lease)
+
+    async def _hold(self, lease: Lease) -> None:
+        with storage_faults():
+            await in_thread(self._hold_now, lease)
+
+    def _hold_now(self, lease: Lease) -> None:
+        # Another process may have made some of it, or removed what is in memory here.
+        with self._commons.sharing():
+            lease.save()
+            self.layers.look(lease.layers)
+            self.blobs.look(lease.blobs)
+
+    def _end(self, lease: Lease) -> None:
+        if not self._commons.stale:
+            blobs, layers = self._needed_here()
+            if lease.blobs <= blobs and lease.layers <= layers:
+                lease.path.unlink(missing_ok=True)
+                return
+        with self.changing():
+            lease.path.unlink(missing_ok=True)
+            doomed = self._detach(blobs=lease.blobs, layers=lease.layers)
+        _delete_all(doomed)
+
+    # --- names -----------------------------------------------------------------------------
 
     async def commit(
         self,
@@ -110,57 +189,113 @@ class ImageStore:
 
         Returns whether that changed anything. Its layers must be held by a lease.
         """
+
+        def work() -> bool:
+            with self.changing():
+                self.catalogue.add(image, config, manifest)
+                return self._rename(image.id, rename)
+
         async with self._names:
             with storage_faults():
-                await in_thread(self.catalogue.add, image, config, manifest)
-            return await self._rename(image.id, rename)
+                return await in_thread(work)
 
     async def rename(self, image_id: Digest, rename: Callable[[ImageUse], ImageUse]) -> bool:
         """Change the owner's names for an image; returns whether that changed anything."""
+
+        def work() -> bool:
+            with self.changing():
+                return self._rename(image_id, rename)
+
         async with self._names:
-            return await self._rename(image_id, rename)
+            with storage_faults():
+                return await in_thread(work)
 
     async def add_names(self, image_id: Digest, rename: Callable[[ImageUse], ImageUse]) -> bool:
         """As `rename`, but only for an image that the owner has; returns whether it still has."""
-        async with self._names:
-            if self.catalogue.get(image_id) is None:
-                return False
-            await self._rename(image_id, rename)
-            return True
 
-    async def _rename(self, image_id: Digest, rename: Callable[[ImageUse], ImageUse]) -> bool:
+        def work() -> bool:
+            with self.changing():
+                if self.catalogue.get(image_id) is None:
+                    return False
+                self._rename(image_id, rename)
+                return True
+
+        async with self._names:
+            with storage_faults():
+                return await in_thread(work)
+
+    def _rename(self, image_id: Digest, rename: Callable[[ImageUse], ImageUse]) -> bool:
         fresh = self.catalogue.get(image_id) is None
         before = self.catalogue.use(image_id)
         after = rename(before)
         if not fresh and after == before:
             return False
-        with storage_faults():
-            await in_thread(self.catalogue.put_use, image_id, after)
+        self.catalogue.put_use(image_id, after)
         return True
+
+    # --- what goes -------------------------------------------------------------------------
 
     async def delete(self, image: StoredImage) -> list[Digest]:
         """The owner uses an image no more; returns the chain IDs of the layers that went."""
-        async with self._names:
-            await in_thread(self.catalogue.drop_use, image.id)
-            if not self.catalogue.in_use_anywhere(image.id):
-                await in_thread(self.catalogue.remove, image.id)
         layers = [layer.chain_id for layer in reversed(image.layers)]
-        await self._collect({layer.blob for layer in image.layers}, layers)
+
+        def work() -> None:
+            with self.changing():
+                self.catalogue.drop_use(image.id)
+                if not self.catalogue.in_use_anywhere(image.id):
+                    self.catalogue.remove(image.id)
+                blobs = {layer.blob for layer in image.layers}
+                doomed = self._detach(blobs=blobs, layers=layers)
+            _delete_all(doomed)
+
+        async with self._names:
+            await in_thread(work)
         return [chain_id for chain_id in layers if chain_id not in self.layers]
 
     async def release_chain(self, chain_id: Digest | None) -> None:
         """A container's disk on this chain is gone: delete the layers that it alone needed."""
-        if chain_id is None or chain_id not in self.layers:
-            return
-        await self._collect((), self.layers.ancestry(chain_id))
+        if chain_id is not None:
+            await in_thread(self._release_chain, chain_id)
 
-    async def _collect(self, blobs: Iterable[Digest], layers: Iterable[Digest]) -> None:
-        for path in self._detach(blobs=blobs, layers=layers):
-            await in_thread(delete, path)
+    def _release_chain(self, chain_id: Digest) -> None:
+        if chain_id in self._chains_in_use():
+            return
+        with self.changing():
+            if chain_id in self._chains_in_use():
+                return  # another process has made a disk on it meanwhile
+            self._pins.drop(chain_id)
+            if chain_id not in self.layers:
+                return
+            doomed = self._detach(blobs=(), layers=self.layers.ancestry(chain_id))
+        _delete_all(doomed)
+
+    async def sweep(self) -> int:
+        """Delete what nothing refers to and nobody has in hand; returns how many entries."""
+        async with self._names:
+            return await in_thread(self.sweep_now)
+
+    def sweep_now(self) -> int:
+        """As `sweep`. Blocks."""
+        with self.changing():
+            self._commons.presence.sweep()
+            self._pins.keep(self._chains_in_use())
+            swept = self.blobs.sweep() + self.catalogue.sweep(self.tar_size)
+            swept += self.layers.sweep(self.needed()[1])
+            for image in self.catalogue.stored_images():
+                if not self.catalogue.in_use_anywhere(image.id):
+                    self.catalogue.remove(image.id)
+                    swept += 1
+            layers = [record.chain_id for record in self.layers.all()]
+            doomed = self._detach(blobs=self.blobs.all(), layers=layers)
+        _delete_all(doomed)
+        swept += len(doomed)
+        if swept:
+            log.info("swept what nothing refers to", extra={"entries": swept})
+        return swept
 
     def _detach(self, *, blobs: Iterable[Digest], layers: Iterable[Digest]) -> list[Path]:
-        """Take what nothing needs out of sight, in one piece: nothing can come between."""
-        kept_blobs, kept_layers = self._needed()
+        """Take what nothing needs out of sight; the store is the caller's alone meanwhile."""
+        kept_blobs, kept_layers = self.needed()
         moved: list[Path] = []
         for chain_id in layers:
             if chain_id not in kept_layers:
@@ -168,19 +303,62 @@ class ImageStore:
         for digest in blobs:
             if digest not in kept_blobs:
                 moved += self.blobs.detach(digest)
+        if moved:
+            sync_directory(self.layers.directory)
         return moved
 
-    def _needed(self) -> tuple[set[Digest], set[Digest]]:
+    def tar_size(self, chain_id: Digest) -> int | None:
+        """Return the bytes of a layer's tar; None where the layer isn't there."""
+        return self.layers[chain_id].size_bytes if chain_id in self.layers else None
+
+    def needed(self) -> tuple[set[Digest], set[Digest]]:
+        """Return the blobs and layers that anybody needs. Blocks; the store is the caller's alone.
+
+        Raises OSError.
+        """
+        kept_blobs, tops = self._leases.held()
+        used_blobs, kept_layers = self._needed_here()
+        return kept_blobs | used_blobs, kept_layers | self._with_ancestors(tops | self._pins.all())
+
+    def _needed_here(self) -> tuple[set[Digest], set[Digest]]:
+        """Return what images and this process's own leases need, as far as it is known here."""
         blobs: set[Digest] = set()
-        tops: set[Digest] = set(self._chains_in_use())
+        tops: set[Digest] = set()
         for image in self.catalogue.stored_images():
             blobs.update(layer.blob for layer in image.layers)
             tops.update(layer.chain_id for layer in image.layers)
-        for lease in self._leases:
+        for lease in tuple(self._own_leases):
             blobs |= lease.blobs
             tops |= lease.layers
-        layers: set[Digest] = set(tops)
+        return blobs, self._with_ancestors(tops)
+
+    def _with_ancestors(self, tops: set[Digest]) -> set[Digest]:
+        found = set(tops)
         for top in tops:
             if top in self.layers:
-                layers.update(self.layers.ancestry(top))
-        return blobs, layers
+                found.update(self.layers.ancestry(top))
+        return found
+
+
+def leave(root: Path, *, owner: str, base_size: int) -> None:
+    """Take all that an owner has out of a store, and what nobody else needs. Blocks.
+
+    The owner's processes have ended. Raises OSError.
+    """
+    store = ImageStore(root, owner=owner, base_size=base_size)
+    try:
+        with store.changing():
+            for path in (store.root / "references" / owner, store.root / "pins" / owner):
+                delete(path)
+                path.mkdir(mode=0o770)
+            store.catalogue.refresh()
+        store.sweep_now()
+        for path in (store.root / "references" / owner, store.root / "pins" / owner):
+            path.rmdir()
+    finally:
+        store.close()
+
+
+def _delete_all(doomed: Iterable[Path]) -> None:
+    for path in doomed:
+        delete(path)

@@ -14,21 +14,25 @@ of its format, has a directory of its own; disks of containers that stand on an 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from services.storage.compiler.base import FORMAT_VERSION
 from services.storage.files import (
+    STAGING_PREFIX,
     delete,
     from_json,
     move_aside,
+    nobody,
     replace_file,
+    stager,
     sync_directory,
     to_json,
 )
 from services.storage.imagec.digest import Digest
+from services.storage.locks import is_held
 from services.storage.vmdk import PARTIAL_SUFFIX
 
 BASE = "base"
@@ -57,26 +61,61 @@ class LayerRecord:
 class LayerStore:
     """The layers of one base: one size, the present format."""
 
-    def __init__(self, directory: Path, base_size: int) -> None:
-        """Open the directory, made if need be; sweep what has no record."""
+    def __init__(
+        self,
+        directory: Path,
+        base_size: int,
+        turns: Path | None = None,
+        lives: Callable[[str], bool] = nobody,
+    ) -> None:
+        """Open the directory, made if need be.
+
+        Where other processes make layers too, `turns` holds the locks of what is being made, and
+        `lives` tells which of them are at work.
+        """
         self.base_size = base_size
         self.directory = directory / f"v{FORMAT_VERSION}-{base_size}"
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o770, parents=True, exist_ok=True)
+        self._turns = turns
+        self._lives = lives
         self._records: dict[Digest, LayerRecord] = {}
-        self._load()
+        self.refresh()
 
-    def _load(self) -> None:
-        for entry in self.directory.glob("*.json"):
-            try:
-                record = self._read_record(entry)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("layer with an invalid record: %s: %s", entry.name, error)
-                continue
-            self._records[record.chain_id] = record
+    def refresh(self) -> None:
+        """Know what there is by its files; a layer whose chain has a gap isn't. Blocks."""
+        known = dict(self._records)  # before: what is made meanwhile must not be forgotten
+        there = {entry.stem: entry for entry in self.directory.glob("*.json")}
+        for chain_id in known:
+            if chain_id.hex not in there or not self._has_disk(known[chain_id]):
+                self._records.pop(chain_id, None)
+        for name, entry in there.items():
+            if f"sha256:{name}" not in self._records:
+                self._read(entry)
         for chain_id in [*self._records]:
             if chain_id in self._records:
                 self._drop_orphan(chain_id)
-        self._sweep()
+
+    def look(self, chain_ids: Iterable[Digest]) -> None:
+        """Know these as the files have them at the moment. Blocks."""
+        for chain_id in chain_ids:
+            path = self._record(chain_id)
+            if chain_id not in self._records and path.exists():
+                self._read(path)
+            elif chain_id in self._records and not path.exists():
+                self._records.pop(chain_id, None)
+
+    def _read(self, path: Path) -> None:
+        try:
+            record = self._read_record(path)
+        except FileNotFoundError:
+            return  # removed since it was listed
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("layer with an invalid record: %s: %s", path.name, error)
+            return
+        self._records[record.chain_id] = record
+
+    def _has_disk(self, record: LayerRecord) -> bool:
+        return not record.has_disk or self.own_disk(record.chain_id).exists()
 
     def _drop_orphan(self, chain_id: Digest) -> None:
         """Forget a layer whose chain down to the base has a gap."""
@@ -87,16 +126,40 @@ class LayerStore:
             at = self._records[at].parent
         if at is not None or not self.has_base():
             for orphan in seen:
-                log.warning("layer without its parent removed", extra={"chain_id": orphan})
+                log.warning("layer without its parent", extra={"chain_id": orphan})
                 self._records.pop(orphan, None)
 
-    def _sweep(self) -> None:
-        """Delete every file that no record speaks of."""
-        known = {f"{chain_id.hex}{end}" for chain_id in self._records for end in (".json", ".vmdk")}
+    def turn(self, chain_id: Digest | None) -> str:
+        """Return the name of the work on a layer, or on the base, among processes."""
+        return f"{self.directory.name}-{BASE if chain_id is None else chain_id.hex}"
+
+    def leftovers(self, needed: Iterable[Digest] = ()) -> list[Path]:
+        """Return every file that no record speaks of and nobody makes. Blocks.
+
+        Files of layers that are `needed` are none: somebody may mend them.
+        """
+        layers = {*self._records, *needed}
+        known = {f"{chain_id.hex}{end}" for chain_id in layers for end in (".json", ".vmdk")}
         known.add(self.base_disk.name)
-        for entry in self.directory.iterdir():
-            if entry.name not in known:
-                delete(entry)
+        return [
+            entry
+            for entry in sorted(self.directory.iterdir())
+            if entry.name not in known and not self._in_hand(entry.name)
+        ]
+
+    def sweep(self, needed: Iterable[Digest] = ()) -> int:
+        """Delete the leftovers; returns how many there were. Blocks."""
+        doomed = self.leftovers(needed)
+        for entry in doomed:
+            delete(entry)
+        return len(doomed)
+
+    def _in_hand(self, name: str) -> bool:
+        """Whether a process is at work on what a file without a record belongs to."""
+        if name.startswith(STAGING_PREFIX):
+            return self._lives(stager(name))
+        subject = name.removeprefix(".").partition(".")[0]
+        return self._turns is not None and is_held(self._turns / f"{self.directory.name}-{subject}")
 
     def _read_record(self, path: Path) -> LayerRecord:
         value = from_json(path)
@@ -111,12 +174,16 @@ class LayerStore:
         )
         if record.chain_id.hex != path.stem:
             raise ValueError("the record is another layer's")
-        if record.has_disk and not self._disk(record.chain_id).exists():
+        if not self._has_disk(record):
             raise ValueError("its disk is missing")
         return record
 
-    def _disk(self, chain_id: Digest) -> Path:
+    def own_disk(self, chain_id: Digest) -> Path:
+        """Where a layer's own VMDK lies, or would lie."""
         return self.directory / f"{chain_id.hex}.vmdk"
+
+    def _record(self, chain_id: Digest) -> Path:
+        return self.directory / f"{chain_id.hex}.json"
 
     @property
     def base_disk(self) -> Path:
@@ -129,8 +196,11 @@ class LayerStore:
 
     @contextmanager
     def making(self, chain_id: Digest) -> Iterator[Path]:
-        """Where to make a layer's disk; deleted at the end unless `publish` came before."""
-        out = self._disk(chain_id)
+        """Where to make a layer's disk; deleted at the end unless `publish` came before.
+
+        That nobody else makes it is for the caller to know (`turn`).
+        """
+        out = self.own_disk(chain_id)
         try:
             yield out
         finally:
@@ -149,8 +219,7 @@ class LayerStore:
     def publish(self, record: LayerRecord) -> None:
         """Make a layer visible whose disk is complete."""
         sync_directory(self.directory)
-        path = self.directory / f"{record.chain_id.hex}.json"
-        replace_file(path, to_json(asdict(record)), 0o444)
+        replace_file(self._record(record.chain_id), to_json(asdict(record)), 0o444)
         self._records[record.chain_id] = record
 
     def __contains__(self, chain_id: Digest) -> bool:
@@ -167,19 +236,25 @@ class LayerStore:
 
     def disk(self, chain_id: Digest | None) -> Path:
         """The topmost VMDK of a chain; the base's for None. Raises KeyError."""
-        return self.disks(chain_id)[0]
+        while chain_id is not None:
+            record = self._records[chain_id]
+            if record.has_disk:
+                return self.own_disk(chain_id)
+            chain_id = record.parent
+        return self.base_disk
 
     def disks(self, chain_id: Digest | None) -> list[Path]:
         """The VMDKs of a chain, top to base. Raises KeyError."""
         chain = self.ancestry(chain_id)
-        return [*(self._disk(at) for at in chain if self._records[at].has_disk), self.base_disk]
+        return [*(self.own_disk(at) for at in chain if self._records[at].has_disk), self.base_disk]
 
     def ancestry(self, chain_id: Digest | None) -> list[Digest]:
-        """A chain's layers, top to bottom."""
+        """A chain's layers, top to bottom, as far down as it is known."""
         found: list[Digest] = []
         while chain_id is not None:
             found.append(chain_id)
-            chain_id = self._records[chain_id].parent
+            record = self._records.get(chain_id)
+            chain_id = None if record is None else record.parent
         return found
 
     def detach(self, chain_id: Digest) -> list[Path]:
@@ -188,8 +263,8 @@ class LayerStore:
         That nothing uses the layer is for the caller to know.
         """
         self._records.pop(chain_id, None)
-        record = move_aside(self.directory / f"{chain_id.hex}.json")
-        disk = move_aside(self._disk(chain_id))
+        record = move_aside(self._record(chain_id))
+        disk = move_aside(self.own_disk(chain_id))
         return [path for path in (record, disk) if path is not None]
 
 

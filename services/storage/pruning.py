@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portlayer.errors import VicError
-from services.storage.catalogue import ImageUse, StoredImage
+from services.storage.image_records import ImageUse, StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.removal import Deleted, Removal, Removed
 

@@ -6,14 +6,14 @@ without names, or with several, is only removed by its ID, the latter only with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from portlayer.errors import FailedPrecondition, Reason
-from services.storage.catalogue import ImageUse, StoredImage, without
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
+from services.storage.image_records import ImageUse, StoredImage, without
 from services.storage.image_store import ImageStore
 from services.storage.imagec.reference import Reference, parse_reference
 from services.storage.images import Images
@@ -61,19 +61,23 @@ class Removal:
         self._disks = disks
         self._events = events
 
-    async def remove(self, text: str, *, force: bool) -> list[Removed]:
+    async def remove(
+        self, text: str, *, force: bool, running: Collection[str] = ()
+    ) -> list[Removed]:
         """Take a name away, and the image with its last one; or an image by its ID.
+
+        `running` are the containers that run, of whatever image.
 
         Raises:
             ImageNotFound, InvalidReference.
-            ImageInUse: a container needs it, and `force` is off.
+            ImageInUse: a container needs it and `force` is off, or one of it runs.
             ImageHasReferences: it was given by ID, has several names, and `force` is off.
         """
         image = self._images.find(text)
         name = self._name_of(image, text)
         if name is not None:
-            return await self._by_name(image, text, name, force=force)
-        return await self._by_id(image, text, force=force)
+            return await self._by_name(image, text, name, force=force, running=running)
+        return await self._by_id(image, text, force=force, running=running)
 
     def _name_of(self, image: StoredImage, text: str) -> str | None:
         """The full name that `text` is, None when it is an ID."""
@@ -85,7 +89,7 @@ class Removal:
         return str(reference)
 
     async def _by_name(
-        self, image: StoredImage, text: str, name: str, *, force: bool
+        self, image: StoredImage, text: str, name: str, *, force: bool, running: Collection[str]
     ) -> list[Removed]:
         use = self._images.use(image)
         container = self._container_of(image)
@@ -96,17 +100,27 @@ class Removal:
                 image=text,
             )
         gone = _going(use, name)
+        rest = without(use, gone)
+        stays = rest.tags or rest.digests or (container is not None and not force)
+        if not stays and self._running_of(image, running) is None:
+            # In one step: a kill must not leave an image that only a prune would find.
+            deleted = await self._delete(image, untagged=1)
+            return [*(Untagged(parse_reference(entry).familiar) for entry in gone), *deleted]
         await self._store.rename(image.id, partial(without, names=gone))
         # Docker's: digests that go with a tag aren't told.
         self._events.untagged(image)
-        removed: list[Removed] = [Untagged(parse_reference(entry).familiar) for entry in gone]
-        rest = self._images.use(image)
-        if rest.tags or rest.digests or (container is not None and not force):
-            return removed
-        return [*removed, *await self._delete(image)]
+        return [Untagged(parse_reference(entry).familiar) for entry in gone]
 
-    async def _by_id(self, image: StoredImage, text: str, *, force: bool) -> list[Removed]:
+    async def _by_id(
+        self, image: StoredImage, text: str, *, force: bool, running: Collection[str]
+    ) -> list[Removed]:
         use = self._images.use(image)
+        if (runs := self._running_of(image, running)) is not None:
+            raise ImageInUse(
+                f"conflict: unable to delete {image.id.short} (cannot be forced) - "
+                f"image is being used by running container {runs[:_SHORT]}",
+                image=text,
+            )
         container = self._container_of(image)
         if not force and container is not None:
             raise ImageInUse(
@@ -141,15 +155,16 @@ class Removal:
         self._events.deleted(image)
         return [Deleted(image.id), *(Deleted(chain_id) for chain_id in layers)]
 
+    def _containers_of(self, image: StoredImage) -> Iterator[str]:
+        for record in self._disks.records():
+            if record.image_id == image.id:
+                yield record.container_id
+
     def _container_of(self, image: StoredImage) -> str | None:
-        return next(
-            (
-                record.container_id
-                for record in self._disks.records()
-                if record.image_id == image.id
-            ),
-            None,
-        )
+        return next(self._containers_of(image), None)
+
+    def _running_of(self, image: StoredImage, running: Collection[str]) -> str | None:
+        return next((one for one in self._containers_of(image) if one in running), None)
 
 
 def _is_only_reference(use: ImageUse) -> bool:

@@ -18,9 +18,9 @@ from services.storage import messages
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
 from services.storage.authoring.server import AuthoringServicer
-from services.storage.catalogue import StoredImage
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
+from services.storage.image_records import StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.manifest import Platform
@@ -117,8 +117,8 @@ class ImageServicer(AuthoringServicer):
     ) -> image_pb2.AuthenticateResponse:
         """See the contract."""
         credentials = messages.credentials(request.credentials)
-        await self._queries.authenticate(request.credentials.server_address, credentials)
-        return image_pb2.AuthenticateResponse()
+        token = await self._queries.authenticate(request.credentials.server_address, credentials)
+        return image_pb2.AuthenticateResponse(identity_token=token)
 
     async def Search(
         self, request: image_pb2.SearchRequest, context: Context
@@ -197,7 +197,9 @@ class ImageServicer(AuthoringServicer):
         self, request: image_pb2.ImageServiceRemoveRequest, context: Context
     ) -> image_pb2.ImageServiceRemoveResponse:
         """See the contract."""
-        removed = await self._removal.remove(request.reference, force=request.force)
+        removed = await self._removal.remove(
+            request.reference, force=request.force, running=frozenset(request.running_container_ids)
+        )
         return image_pb2.ImageServiceRemoveResponse(
             removed=[messages.removed(entry) for entry in removed]
         )
@@ -211,6 +213,7 @@ class ImageServicer(AuthoringServicer):
             until=messages.moment(request.until) if request.HasField("until") else None,
             rules=[LabelRule.parse(text) for text in request.label_filters],
         )
+        await self._store.sweep()
         self._events.pruned(pruned.reclaimed_bytes)
         return image_pb2.ImageServicePruneResponse(
             removed=[messages.removed(entry) for entry in pruned.removed],

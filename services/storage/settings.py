@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
+from services.storage.compile_pool import LayerLimits
 from services.storage.compiler import DEFAULT_SIZE
 from services.storage.compiler.ext4.geometry import MIN_SIZE
 from services.storage.imagec.endpoints import AllowList, Endpoints
@@ -17,6 +18,10 @@ from services.storage.imagec.transport import Proxies, Transport
 from services.storage.volumes.options import MAX_SIZE
 
 GRAIN = 64 << 10
+
+SHARED_UMASK = 0o007
+"""Where several instances share an image store, each with a user of its own: what one makes there
+the others may remove. All files get the group of the directory that they are in."""
 
 
 class StorageSettings(FacetSettings):
@@ -29,6 +34,14 @@ class StorageSettings(FacetSettings):
         ge=256 << 20,
         multiple_of=GRAIN,
         description="Size of containers' disks as their VMs see them.",
+    )
+    image_store_directory: Path | None = Field(
+        None,
+        description="Directory of an image store that several instances share; by default "
+        "this one has its own.",
+    )
+    image_quota_bytes: int = Field(
+        0, ge=0, description="What the image store may take, in bytes; 0 is no limit."
     )
     volume_size_bytes: int = Field(
         DEFAULT_SIZE,
@@ -103,6 +116,20 @@ class StorageSettings(FacetSettings):
     def _check_allowed(cls, value: list[str]) -> list[str]:
         AllowList(value)
         return value
+
+    @property
+    def layer_limits(self) -> LayerLimits:
+        """What one layer may cost."""
+        return LayerLimits(
+            max_bytes=self.max_layer_bytes,
+            max_entries=self.max_layer_entries,
+            max_ratio=self.max_layer_ratio,
+        )
+
+    @property
+    def image_directory(self) -> Path:
+        """Where images are kept."""
+        return self.image_store_directory or self.state_dir / "images"
 
     @property
     def proxies(self) -> Proxies:

@@ -75,6 +75,7 @@ def test_what_cannot_be_made(suite: Suite, image: str) -> None:
         ),
         ("ok", {"Memory": 1 << 20}, 400, "Minimum memory limit allowed is 6MB"),
         ("ok", {"NanoCpus": 10**12}, 400, "range of CPUs is from 0.01 to"),
+        ("ok", {"NanoCpus": -1}, 400, "range of CPUs is from 0.01 to"),
         (
             *("ok", {"LogConfig": {"Type": "asdf"}}, 400),
             'error looking up logging plugin asdf: plugin "asdf" not found',

@@ -63,7 +63,9 @@ def test_a_lost_database_of_exec_loses_no_container(suite: Suite, image: str) ->
     suite.ok("create", "--name", "lost-made", image, "true")
     suite.ok("run", "-d", "--name", "lost-running", image, "sh", "-c", "echo here; sleep 1000")
     suite.docker("run", "--name", "lost-ended", image, "sh", "-c", "echo there; exit 3")
-    names = ("lost-made", "lost-running", "lost-ended")
+    suite.ok("run", "-d", "--name", "lost-paused", image, "sleep", "1000")
+    suite.ok("pause", "lost-paused")
+    names = ("lost-made", "lost-running", "lost-ended", "lost-paused")
     suite.await_output("lost-running", "here")
     suite.ok("wait", "lost-ended")
     before = [seen(suite, name) for name in names]
@@ -76,6 +78,8 @@ def test_a_lost_database_of_exec_loses_no_container(suite: Suite, image: str) ->
         time.sleep(0.2)
     assert [seen(suite, name) for name in names] == before
     assert suite.ok("exec", "lost-running", "echo", "still") == "still"
+    suite.ok("unpause", "lost-paused")
+    assert suite.ok("exec", "lost-paused", "echo", "again") == "again"
     suite.ok("rm", "-f", *names)
 
 

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from installer.instance import load_instance
 from tests.e2e.suite import Suite
 
 pytestmark = pytest.mark.usefixtures("containers")
@@ -16,6 +18,18 @@ def configure(suite: Suite, *options: str) -> str:
     return done.stdout
 
 
+def cpu_weight(suite: Suite) -> int:
+    """What the kernel was told of the suite's share of the CPUs, relative to 100."""
+    instance = load_instance(suite.data_dir)
+    assert instance is not None
+    for group in Path("/sys/fs/cgroup").glob(f"**/vic-{instance.id}"):
+        if (group / "cpu.weight").exists():
+            return int((group / "cpu.weight").read_text())
+        if (group / "cpu.shares").exists():
+            return int((group / "cpu.shares").read_text()) * 100 // 1024
+    raise AssertionError("the suite has no control group for CPUs")
+
+
 @pytest.fixture(autouse=True)
 def no_limits_left(suite: Suite) -> Iterator[None]:
     yield
@@ -23,6 +37,7 @@ def no_limits_left(suite: Suite) -> Iterator[None]:
         suite,
         *("--container-limit=none", "--memory-limit=none", "--cpu-limit=none"),
         *("--storage-limit=none", "--memory-overcommit=default"),
+        *("--cpu-reservation=none", "--memory-reservation=none", "--cpu-shares=default"),
     )
 
 
@@ -44,7 +59,16 @@ def test_limits_are_kept_and_shown(suite: Suite, image: str) -> None:
     status = dict(json.loads(suite.ok("info", "--format", "{{json .DriverStatus}}")))
     assert status["Memory overcommitment"] == "0.1 times"
     assert status["Disks of containers"].endswith(" of no limit")
+    told = configure(
+        suite, "--cpu-reservation=0.5", "--memory-reservation=512m", "--cpu-shares=200"
+    )
+    assert "CPUs reserved: 0.5" in told
+    status = dict(json.loads(suite.ok("info", "--format", "{{json .DriverStatus}}")))
+    assert status["Reserved"].startswith("0.5 CPUs, 536.9MB of memory")
+    assert status["Shares"].startswith("200 of CPUs")
+    assert cpu_weight(suite) > 200
     for option, told in (
+        ("--memory-reservation=100t", "104857600 MiB, is above the memory limit of 1024 MiB"),
         ("--memory-overcommit=0.01", "must be between 0.1 and 100 times"),
         ("--memory-overcommit=much", "not a factor: 'much'"),
         ("--storage-limit=1g", "the storage limit must be 8192 MiB"),

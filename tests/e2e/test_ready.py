@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from tests.e2e.test_machines import exec_info, machines
 pytestmark = pytest.mark.usefixtures("containers")
 
 READY = 2
+# Not in Python's socket module: <asm-generic/socket.h>.
+SO_RCVBUFFORCE = 33
 FILL_SECONDS = 240
 SCRIPT = (
     "head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; "
@@ -64,6 +67,33 @@ def waiting(instance: Instance) -> dict[str, hostagent_pb2.RunningMachine]:
     return {name: m for name, m in machines(instance).items() if m.kind == ready}
 
 
+class ClientHellos:
+    """Listens to the TLS handshakes on a bridge. Source: RFC 8446, sections 4.1.2 and 5.1."""
+
+    def __init__(self, bridge: str) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        # All of it has to find room until it is read.
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        self._socket.bind((bridge, 0))
+        self._socket.settimeout(60)
+
+    def __enter__(self) -> "ClientHellos":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._socket.close()
+
+    def seen(self, count: int) -> list[bytes]:
+        """Return what so many clients drew for their first messages."""
+        found: list[bytes] = []
+        while len(found) < count:
+            frame = self._socket.recv(4096)
+            record = frame.find(b"\x16\x03\x01")
+            if record > 0 and frame[record + 5 : record + 6] == b"\x01":
+                found.append(frame[record + 11 : record + 43])
+        return found
+
+
 def test_clones_that_were_ready_differ_in_all_that_must_and_serve_one_container_each(
     suite: Suite, image: str, instance: Instance
 ) -> None:
@@ -92,6 +122,46 @@ def test_clones_that_were_ready_differ_in_all_that_must_and_serve_one_container_
     assert after.ready_clones_failed == before.ready_clones_failed
     for column in zip(*told, strict=True):
         assert len(set(column)) == len(told), column
+
+
+def template(instance: Instance) -> hostagent_pb2.RunningMachine:
+    """Return the machine that the others are forks of."""
+    kind = hostagent_pb2.MACHINE_KIND_TEMPLATE
+    (found,) = (m for m in machines(instance).values() if m.kind == kind)
+    return found
+
+
+def test_a_burst_of_starts_is_served_by_forks_that_share_no_random_number(
+    suite: Suite, image: str, instance: Instance
+) -> None:
+    burst = 6
+    before = filled(instance)
+    run = ("run", "--rm", image, "cat", "/proc/sys/kernel/random/uuid")
+    with ClientHellos(f"vic{instance.slot}m") as hellos, ThreadPoolExecutor(burst) as pool:
+        told = list(pool.map(lambda _: suite.ok(*run), range(burst)))
+        randoms = hellos.seen(burst)
+    assert len(set(told)) == burst
+    # What a TLS client draws first: all forks would draw the same, had theirs not begun anew.
+    assert len(set(randoms)) == len(randoms)
+    after = exec_info(instance)
+    assert after.ready_clones - before.ready_clones == burst
+    assert (after.instant_clones, after.cold_boots) == (before.instant_clones, before.cold_boots)
+
+
+def test_containers_outlive_the_template_which_is_replaced(
+    suite: Suite, image: str, instance: Instance
+) -> None:
+    filled(instance)
+    container = suite.ok("run", "-d", image, "sleep", "1000")
+    killed = template(instance)
+    os.kill(killed.pid, signal.SIGKILL)
+    filled(instance, lambda _: killed.machine_id not in machines(instance))
+    assert suite.ok("exec", container, "echo", "hello") == "hello"
+    # The next clone needs another template.
+    suite.ok("run", "--rm", image, "true")
+    filled(instance)
+    assert template(instance).machine_id != killed.machine_id
+    suite.ok("rm", "-f", container)
 
 
 def test_a_ready_clone_that_was_killed_is_replaced(

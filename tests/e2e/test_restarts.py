@@ -39,10 +39,14 @@ def until(happening: Iterator[str], action: str, times: int = 1) -> None:
 
 @CONTAINERS
 def test_a_vm_that_is_killed_behind_our_back_comes_back(suite: Suite, image: str) -> None:
-    suite.ok("run", "-d", "--restart", "always", "--name", "phoenix", image, "sleep", "10000")
+    script = ("sh", "-c", "sleep 11; echo steady; sleep 10000")
+    suite.ok("run", "-d", "--restart", "always", "--name", "phoenix", image, *script)
     with events(suite, "phoenix") as happening:
         until(happening, "start")
-        for count in range(1, 5):
+        for count in range(1, 11):
+            if count == 6:
+                # After ten seconds its pauses begin anew.
+                suite.await_output("phoenix", "steady")
             os.kill(suite.inspect("phoenix")["State"]["Pid"], signal.SIGKILL)
             until(happening, "start")
             told = suite.inspect("phoenix")

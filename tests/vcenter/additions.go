@@ -25,10 +25,12 @@ import (
 //   - ReconfigVM_Task with a change version that is not the present one is ConcurrentAccess;
 //   - ResetVM_Task boots a VM anew that stays powered on;
 //   - PowerOnVM_Task notes when the VM was booted;
+//   - HasUserPrivilegeOnEntities, of a user who lacks some;
 //   - DisableMethods and EnableMethods, which are in no public reference.
 type additions struct {
 	next    http.Handler
 	service *simulator.Service
+	missing []string
 }
 
 func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -56,6 +58,8 @@ func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.task(w, r, request.This, "ResetVM_Task", reset)
 	case *types.ReconfigVM_Task:
 		h.reconfigure(w, r, request)
+	case *types.HasUserPrivilegeOnEntities:
+		h.privileges(w, request)
 	case *types.PowerOnVM_Task:
 		h.next.ServeHTTP(w, r)
 		if vm, ok := simulator.Map.Get(request.This).(*simulator.VirtualMachine); ok {
@@ -81,6 +85,7 @@ func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func ours(body []byte) bool {
 	for _, name := range []string{
 		"InstantClone_Task", "ResetVM_Task", "ReconfigVM_Task", "PowerOnVM_Task", "DisableMethods", "EnableMethods",
+		"HasUserPrivilegeOnEntities",
 	} {
 		if bytes.Contains(body, []byte(name)) {
 			return true
@@ -209,6 +214,36 @@ func (h *additions) permit(
 		vm.DisabledMethod = append(left, in...)
 	}
 	answer(w, name, "")
+}
+
+func (h *additions) privileges(w http.ResponseWriter, request *types.HasUserPrivilegeOnEntities) {
+	var content strings.Builder
+	for _, entity := range request.Entities {
+		fmt.Fprintf(&content, `<returnval><entity type="%s">%s</entity>`, entity.Type, entity.Value)
+		for _, id := range request.PrivId {
+			granted := true
+			for _, missing := range h.missing {
+				granted = granted && id != missing
+			}
+			fmt.Fprintf(&content, `<privAvailability><privId>%s</privId><isGranted>%t</isGranted></privAvailability>`, id, granted)
+		}
+		content.WriteString(`</returnval>`)
+	}
+	answer(w, "HasUserPrivilegeOnEntities", content.String())
+}
+
+// spoil makes one datastore unreachable, and fills another.
+func spoil(inaccessible string, full string) {
+	for _, entity := range simulator.Map.All("Datastore") {
+		datastore := entity.(*simulator.Datastore)
+		if datastore.Name == inaccessible {
+			datastore.Summary.Accessible = false
+		}
+		if datastore.Name == full {
+			datastore.Summary.FreeSpace = 0
+			datastore.Info.GetDatastoreInfo().FreeSpace = 0
+		}
+	}
 }
 
 func answer(w http.ResponseWriter, name string, content string) {

@@ -13,6 +13,7 @@ import (
 	"log"
 	"net/url"
 	"os"
+	"strings"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/simulator/vpx"
@@ -30,16 +31,25 @@ func main() {
 	user := flag.String("user", "operator@vsphere.local", "the one user")
 	password := flag.String("password", "", "the user's password")
 	machines := flag.Int("machines", 0, "VMs of others in each pool")
+	missing := flag.String("missing", "", "privileges that the user has not, separated by commas")
+	inaccessible := flag.String("inaccessible", "", "name of a datastore that no host reaches")
+	full := flag.String("full", "", "name of a datastore without free space")
+	esx := flag.Bool("esx", false, "be a standalone host")
 	delay := flag.Int("task-delay", 0, "milliseconds that each PowerOnVM_Task takes")
 	flag.Parse()
 
 	model := simulator.VPX()
 	model.ServiceContent = vpx.ServiceContent
+	if *esx {
+		model = simulator.ESX()
+	}
 	model.ServiceContent.About.ApiVersion = *version
 	model.ServiceContent.About.Version = *version
 	model.Machine = *machines
 	model.Datastore = 2
-	model.Portgroup = 2
+	if !*esx {
+		model.Portgroup = 2
+	}
 	model.DelayConfig.MethodDelay = map[string]int{"PowerOnVM_Task": *delay}
 	defer model.Remove()
 	if err := model.Create(); err != nil {
@@ -54,7 +64,8 @@ func main() {
 	model.Service.Listen = &url.URL{Host: *listen, User: url.UserPassword(*user, *password)}
 	server := model.Service.NewServer()
 	addMethods()
-	server.Config.Handler = &additions{server.Config.Handler, model.Service}
+	spoil(*inaccessible, *full)
+	server.Config.Handler = &additions{server.Config.Handler, model.Service, strings.Split(*missing, ",")}
 	fmt.Println(server.URL.Host)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	server.CloseClientConnections()

@@ -27,6 +27,7 @@ from tether.agent.control import ControlStream
 from tether.agent.health import PREFIX, HealthMonitor
 from tether.agent.listing import process_list
 from tether.agent.process import Exit, WorkloadProcess
+from tether.agent.randomness import begin_anew, fork_pages
 from tether.agent.rehearsal import Certificates, rehearse, secure_channel
 from tether.agent.sampling import Sampling
 from tether.agent.tasks import Tasks
@@ -64,6 +65,7 @@ class Agent:
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._identity: asyncio.Future[Message] = self._loop.create_future()
+        self._fork_pages: list[int] = []
         self._processes: dict[str, WorkloadProcess] = {}
         self._failed: dict[str, Message] = {}
         self._commands: dict[int, int] = {}
@@ -117,6 +119,8 @@ class Agent:
             return
         match message["op"]:
             case "identity":
+                # A fork of a machine that has warmed up must share no random number with it.
+                begin_anew(self._fork_pages)
                 self._identity.set_result(message)
             case "rehearse":
                 self._spawn(self._rehearse(message))
@@ -285,6 +289,7 @@ class Agent:
 
     async def _rehearse(self, message: Message) -> None:
         await rehearse(_certificates(message), _CHANNEL_OPTIONS)
+        self._fork_pages = fork_pages()
         self._link.send({"op": "rehearsed"})
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

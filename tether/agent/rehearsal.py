@@ -6,7 +6,8 @@ that is kept ready rehearses once more, with TLS and throwaway certificates, so 
 has translated the code that it will run.
 
 **Never with TLS in a parent**: BoringSSL's random generator would be seeded then, and all clones
-would go on from the same seed.
+would go on from the same seed. A clone that has rehearsed with TLS has it begin anew when it gets
+its identity (:mod:`tether.agent.randomness`): it may be a fork of another.
 """
 
 from __future__ import annotations

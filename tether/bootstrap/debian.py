@@ -77,6 +77,15 @@ def resolve() -> list[DebianPackage]:
     return [found[package] for package in PACKAGES]
 
 
+def resolve_named(*names: str) -> list[DebianPackage]:
+    """The packages of these names, in the versions that the machine's lists offer.
+
+    Raises PackageUnavailableError when the lists don't know one of them.
+    """
+    found = _show(*names)
+    return [found[name] for name in names]
+
+
 def resolve_kernel(name: str = KERNEL_META_PACKAGE) -> DebianPackage:
     """The kernel's own package behind a name such as ``linux-image-amd64``, or that itself.
 

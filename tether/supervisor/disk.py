@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from tether.guestconfig import Container, Root
+from tether.guestconfig import Container, Dns, Root
 from tether.supervisor import syscalls
 from tether.supervisor.boot import RUN
 from tether.supervisor.syscalls import BLKFLSBUF, MS_RDONLY, MS_REMOUNT, mount
@@ -57,9 +57,9 @@ class ContainerDisk:
 def overlay_files(container: Container, machine_id: str) -> dict[str, int]:
     """Path in the container → detached mount of a file that holds what the VM was told."""
     contents = {
-        "/etc/hosts": hosts_text(container),
+        "/etc/hosts": hosts_text(container.hosts),
         "/etc/hostname": f"{container.hostname}\n",
-        "/etc/resolv.conf": resolv_text(container),
+        "/etc/resolv.conf": resolv_text(container.dns),
         MACHINE_ID: f"{machine_id}\n",
     }
     _FILES.mkdir(exist_ok=True)
@@ -73,17 +73,40 @@ def overlay_files(container: Container, machine_id: str) -> dict[str, int]:
     return mounts
 
 
-def hosts_text(container: Container) -> str:
+def hosts_text(hosts: tuple[tuple[str, str], ...]) -> str:
     """/etc/hosts as Docker writes it, then what the host gave."""
-    return _HOSTS + "".join(f"{address}\t{name}\n" for address, name in container.hosts)
+    return _HOSTS + "".join(f"{line}\n" for line in host_lines(hosts))
 
 
-def resolv_text(container: Container) -> str:
+def host_lines(hosts: tuple[tuple[str, str], ...]) -> list[str]:
+    """The lines of /etc/hosts that the host gave."""
+    return [f"{address}\t{name}" for address, name in hosts]
+
+
+def resolv_text(dns: Dns) -> str:
     """/etc/resolv.conf."""
-    dns = container.dns
     lines = [f"nameserver {server}" for server in dns.servers]
     if dns.search:
         lines.append(f"search {' '.join(dns.search)}")
     if dns.options:
         lines.append(f"options {' '.join(dns.options)}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def rewrite_hosts(former: list[str], lines: list[str]) -> None:
+    """Put lines in the place of those that were given before; what the container wrote stays."""
+    path = _FILES / "hosts"
+    kept = [line for line in path.read_text(errors="replace").splitlines() if line not in former]
+    _overwrite(path, "".join(f"{line}\n" for line in (*kept, *lines)))
+
+
+def rewrite_resolv(former: Dns, dns: Dns) -> None:
+    """Tell of other name servers, unless the container has written its own."""
+    path = _FILES / "resolv.conf"
+    if path.read_text(errors="replace") == resolv_text(former):
+        _overwrite(path, resolv_text(dns))
+
+
+def _overwrite(path: Path, text: str) -> None:
+    # In place: the file is mounted over another one.
+    path.write_text(text)

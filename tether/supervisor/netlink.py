@@ -5,6 +5,7 @@ Message formats: rtnetlink(7) and ``linux/rtnetlink.h``, ``linux/if_link.h``.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -31,6 +32,8 @@ _RTM_GETLINK = 18
 _RTM_NEWADDR = 20
 _RTM_DELADDR = 21
 _RTM_NEWROUTE = 24
+_RTM_DELROUTE = 25
+_RTMGRP_LINK = 1
 
 _IFF_UP = 1
 _IFLA_ADDRESS = 1
@@ -61,6 +64,7 @@ class Link:
 
     index: int
     name: str
+    mac: str = ""
 
 
 class NetworkNamespace:
@@ -94,8 +98,9 @@ class NetworkNamespace:
                 if kind == _NLMSG_DONE:
                     return [link for link in found if link.name != "lo"]
                 _family, _type, index, _flags, _change = _LINK.unpack_from(payload)
-                name = _attributes(payload[_LINK.size :])[_IFLA_IFNAME].rstrip(b"\0").decode()
-                found.append(Link(index, name))
+                attributes = _attributes(payload[_LINK.size :])
+                name = attributes[_IFLA_IFNAME].rstrip(b"\0").decode()
+                found.append(Link(index, name, attributes.get(_IFLA_ADDRESS, b"").hex(":")))
 
     def up(self, index: int) -> None:
         """Queue: bring an interface up."""
@@ -149,15 +154,14 @@ class NetworkNamespace:
         self._queue(f"take down interface {index}", _RTM_NEWLINK, body, _NLM_F_REQUEST | _NLM_F_ACK)
 
     def add_default_route(self, index: int, gateway: str) -> None:
-        """Queue: send what has no other route to ``gateway``."""
-        address = packed_address(gateway)
-        body = _ROUTE.pack(
-            *(_family(address), 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE),
-            *(_RTN_UNICAST, 0),
-        )
-        body += _attribute(_RTA_OIF, struct.pack("=i", index))
-        body += _attribute(_RTA_GATEWAY, address)
-        self._queue(f"route to {gateway}", _RTM_NEWROUTE, body)
+        """Queue: send what has no other route to ``gateway``, and to no other of its kind."""
+        self._queue(f"route to {gateway}", _RTM_NEWROUTE, _default_route(index, gateway))
+
+    def remove_default_route(self, index: int, gateway: str) -> None:
+        """Queue: take back what :meth:`add_default_route` did; there must be such a route."""
+        body = _default_route(index, gateway)
+        flags = _NLM_F_REQUEST | _NLM_F_ACK
+        self._queue(f"no route to {gateway}", _RTM_DELROUTE, body, flags)
 
     def _queue_link(self, what: str, index: int, attributes: bytes, flags: int = 0) -> None:
         body = _LINK.pack(socket.AF_UNSPEC, 0, index, flags, flags) + attributes
@@ -192,6 +196,48 @@ class NetworkNamespace:
                     failure = NetlinkError(-number, f"{what}: {os.strerror(-number)}")
         if failure is not None:
             raise failure
+
+
+class LinkNews:
+    """Tells that interfaces of a network namespace have come or changed."""
+
+    def __init__(self) -> None:
+        """Listen from now on, in the namespace that the caller is in."""
+        self._socket = socket.socket(
+            socket.AF_NETLINK,
+            socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+            socket.NETLINK_ROUTE,
+        )
+        self._socket.bind((0, _RTMGRP_LINK))
+
+    def fileno(self) -> int:
+        """Readable when there is news."""
+        return self._socket.fileno()
+
+    def take(self) -> None:
+        """Take all news away. What they say is asked for by listing, so losing some is no harm."""
+        while True:
+            try:
+                self._socket.recv(65536)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+
+def _default_route(index: int, gateway: str) -> bytes:
+    address = packed_address(gateway)
+    body = _ROUTE.pack(
+        *(_family(address), 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE),
+        *(_RTN_UNICAST, 0),
+    )
+    body += _attribute(_RTA_OIF, struct.pack("=i", index))
+    return body + _attribute(_RTA_GATEWAY, address)
 
 
 def _family(packed: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tether.guestconfig import ConfigError, Nic
+from tether.guestconfig import PLACED_NICS, ConfigError, Nic
 from tether.supervisor import syscalls
 from tether.supervisor.netlink import Link, NetworkNamespace
 
@@ -48,9 +48,12 @@ class Networks:
             self.container.commit()
         finally:
             syscalls.setns(own, syscalls.CLONE_NEWNET)
-        links = sorted(self.management.links(), key=_place)
+        # Those that somebody has plugged in already, behind ports that come later, stay for now.
+        links = sorted(self.management.links(), key=_place)[:PLACED_NICS]
         self.management_link = links[0] if links else None
         self._container_links: dict[int, Link] = {}
+        # What the container has, by the MAC address.
+        self._connected: dict[str, tuple[Link, Nic]] = {}
         for index, link in enumerate(links[1:], start=1):
             # Docker's names, which are right as a rule: renaming later costs a clone some time.
             self.management.move(link.index, self.container_descriptor, f"eth{index - 1}")
@@ -77,27 +80,97 @@ class Networks:
         """Bring the container's interfaces up with their addresses and routes.
 
         The machine always has its full number of interfaces; one that joins no network goes back,
-        out of the container's sight.
+        out of the container's sight. What is plugged in comes later, by :meth:`take_new`.
         """
         for nic in nics:
-            link = self._container_links.get(nic.index)
-            if link is None:
+            link = self._container_links.pop(nic.index, None)
+            if link is not None:
+                self._bring_up(link, nic)
+            elif nic.index < PLACED_NICS:
                 raise ConfigError(f"nics: the machine has no interface {nic.index}")
-            self.container.set_link(
-                link.index,
-                mac=nic.mac,
-                mtu=nic.mtu if nic.mtu != _ETHERNET_MTU else 0,
-                name=nic.name if nic.name != link.name else "",
-                up=True,
-            )
-            for address in nic.addresses:
-                self.container.add_address(link.index, address)
-            if nic.gateway:
-                self.container.add_default_route(link.index, nic.gateway)
-        for index in self._container_links.keys() - {nic.index for nic in nics}:
-            link = self._container_links[index]
+        for index, link in self._container_links.items():
             self.container.move(link.index, self._own, f"unused{index}")
+        self._container_links.clear()
         self.container.commit()
+
+    def change(self, nics: tuple[Nic, ...]) -> None:
+        """Let go of interfaces that are not among ``nics``, and route anew.
+
+        Those that are missing come by :meth:`take_new`.
+        """
+        wanted = {nic.mac: nic for nic in nics}
+        for mac in self._connected.keys() - wanted.keys():
+            link, _nic = self._connected.pop(mac)
+            if any(link.index == there.index for there in self.container.links()):
+                # Its routes go with that. The host unplugs it.
+                self.container.down(link.index)
+                self.container.commit()
+        for mac, (link, former) in list(self._connected.items()):
+            nic = wanted[mac]
+            for old, new in ((former.gateway, nic.gateway), (former.gateway6, nic.gateway6)):
+                if old and not new:
+                    self.container.remove_default_route(link.index, old)
+            self._connected[mac] = (link, nic)
+        self.container.commit()
+        for link, nic in self._connected.values():
+            self._route(link, nic)
+        self.container.commit()
+
+    def take_new(self, nics: tuple[Nic, ...]) -> bool:
+        """Bring up those of ``nics`` that have been plugged in; tell whether none is missing."""
+        missing = {nic.mac: nic for nic in nics if nic.mac not in self._connected}
+        if not missing:
+            return True
+        for link in self.management.links():
+            nic = missing.get(link.mac)
+            if nic is None or link == self.management_link:
+                continue
+            del missing[link.mac]
+            self.management.move(link.index, self.container_descriptor, nic.name)
+            self.management.commit()
+            moved = next(one for one in self.container.links() if one.name == nic.name)
+            self._bring_up(moved, nic)
+            self.container.commit()
+        return not missing
+
+    def _bring_up(self, link: Link, nic: Nic) -> None:
+        """Queue what makes an interface the container's."""
+        if any(":" in address for address in nic.addresses):
+            self._speak_ipv6(link.name)
+        self.container.set_link(
+            link.index,
+            mac=nic.mac if nic.mac != link.mac else "",
+            mtu=nic.mtu if nic.mtu != _ETHERNET_MTU else 0,
+            name=nic.name if nic.name != link.name else "",
+            up=True,
+        )
+        for address in nic.addresses:
+            self.container.add_address(link.index, address)
+        self._route(link, nic)
+        self._connected[nic.mac] = (link, nic)
+
+    def _route(self, link: Link, nic: Nic) -> None:
+        for gateway in (nic.gateway, nic.gateway6):
+            if gateway:
+                self.container.add_default_route(link.index, gateway)
+
+    def _speak_ipv6(self, name: str) -> None:
+        """Let an interface have IPv6: addresses and routes are the host's, never a router's."""
+        syscalls.setns(self.container_descriptor, syscalls.CLONE_NEWNET)
+        try:
+            _write_settings(
+                {
+                    # ::1 as well then, as with Docker.
+                    "net/ipv6/conf/lo/disable_ipv6": "0",
+                    f"net/ipv6/conf/{name}/accept_ra": "0",
+                    f"net/ipv6/conf/{name}/autoconf": "0",
+                    # No address of its own making, from which nothing of it would pass anyway.
+                    f"net/ipv6/conf/{name}/addr_gen_mode": "1",
+                    f"net/ipv6/conf/{name}/disable_ipv6": "0",
+                }
+            )
+        finally:
+            syscalls.setns(self._own, syscalls.CLONE_NEWNET)
 
 
 def _place(link: Link) -> str:

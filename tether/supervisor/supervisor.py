@@ -34,6 +34,7 @@ from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
 from tether.supervisor.rehearsal import rehearse
 from tether.supervisor.request import SandboxRequest, process_of
 from tether.supervisor.sandbox import EnterRoot
+from tether.supervisor.surroundings import SurroundingsKeeper
 from tether.supervisor.volumes import Volumes
 
 _PORT_TIMEOUT = 10.0
@@ -76,6 +77,7 @@ class Supervisor:
         finder.close()
         self._sandbox = Sandbox(self._networks.container_descriptor)
         self._sandbox.wait_until_prepared()
+        self._surroundings = SurroundingsKeeper(self._networks, self._loop, self._say)
         self._processes = ProcessTable(self._loop, self._sandbox, self._on_change)
         self._processes.on_stranger = self._on_stranger  # type: ignore[method-assign]
         self._frames = FrameReader()
@@ -108,9 +110,12 @@ class Supervisor:
         except BlockingIOError:
             return
         except (ConfigError, OSError) as error:
-            boot.log(f"configuration: {error}")
-            self._say({"event": "failed", "error": str(error)})
-            self._power_off(error=str(error))
+            self._fail(str(error))
+
+    def _fail(self, error: str) -> None:
+        boot.log(f"configuration: {error}")
+        self._say({"event": "failed", "error": error})
+        self._power_off(error=error)
 
     def _apply(self, config: GuestConfig) -> None:
         """Carry out one frame; the order makes sure that the agent can dial as soon as may be."""
@@ -122,6 +127,8 @@ class Supervisor:
             self._take_identity(config.identity)
         if config.container is not None:
             self._take_container(config.container)
+        if config.networks is not None:
+            self._surroundings.change(config.networks)
 
     def _warm_up(self, certificates: WarmUp) -> None:
         """Rehearse a start; the agent rehearses on its side, and says when it has done so."""
@@ -166,6 +173,14 @@ class Supervisor:
         for descriptor in descriptors:
             os.close(descriptor)
         self._networks.configure(container.nics)
+        self._surroundings.begin(container, self._become_configured)
+
+    def _become_configured(self, error: str) -> None:
+        """The interfaces are all there, or they don't come."""
+        if error:
+            self._fail(error)
+            return
+        assert self._identity is not None
         self._configured = True
         self._say({"event": "configured", "container_id": self._identity.container_id})
         waiting, self._waiting_launches = self._waiting_launches, []

@@ -1,7 +1,7 @@
 """What a hypervisor must do for the exec facet. IDs of the platform never leave a driver."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +9,8 @@ from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
-from services.exec.limits import Size
+from services.exec.interfaces import Names
+from services.exec.limits import Allocation, Size
 
 
 class StartKind(Enum):
@@ -35,6 +36,9 @@ class HypervisorInfo:
     ready_waiting: int = 0
     ready_wanted: int = 0
     ready_failed: int = 0
+    # Of the memory, what other VCHs on the platform have reserved.
+    reserved_by_others_bytes: int = 0
+    allocation: Allocation = field(default_factory=Allocation)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class MachineExited:
     exit_record: bytes
     # What the platform says of it, for the log.
     detail: str
+    # The host that it ran on went down, and came up again.
+    host_restarted: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,8 @@ class Hypervisor(Protocol):
     """Makes, runs and ends container VMs.
 
     A VM is *created* (its devices exist, its CPUs stand still), then *loaded* (its memory and
-    devices are where they'll run from), then *run*. In between, its NICs are connected.
+    devices are where they'll run from), then *run*. In between, its NICs are connected: two are
+    there when it is created, the others when it is loaded.
     """
 
     async def open(self) -> None:
@@ -152,6 +159,48 @@ class CanReweigh(Protocol):
         """Give a running VM the weight that limits ask for. Raises VicError."""
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a container's guest is to have of networks."""
+
+    spec: container_pb2.ContainerSpec
+    # All that the container has, management first.
+    endpoints: Sequence[network_pb2.Endpoint]
+    # What its interfaces are called, by endpoint ID.
+    names: Names
+
+
+@runtime_checkable
+class CanPlugNics(Protocol):
+    """A hypervisor whose VMs can get and lose NICs while they run."""
+
+    async def plug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        """Give a VM an endpoint's NIC. Idempotent. Raises VicError; nothing is changed then."""
+
+    async def unplug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        """Take an endpoint's NIC from a VM. Idempotent. Raises VicError."""
+
+    async def surround(
+        self, container_id: str, boot_id: str, around: Surroundings, *, wait: bool
+    ) -> None:
+        """Let a VM's guest have the interfaces and the name service of endpoints.
+
+        Returns when it has them, or with ``wait`` unset when it has been told. Raises Unavailable
+        (PLUG_FAILED) where it doesn't take them.
+        """
+
+
+@runtime_checkable
+class CanAllocate(Protocol):
+    """A hypervisor that can give a VCH more of the platform than others, or keep some for it."""
+
+    async def allocate(self, allocation: Allocation) -> None:
+        """Keep and weigh so much for this VCH from now on, also after the platform's restart.
+
+        Raises InvalidArgument with the figures, NotImplementedYet; nothing is changed then.
+        """
+
+
 @runtime_checkable
 class CanChooseKernel(Protocol):
     """A hypervisor whose VMs can boot one of several kernels."""
@@ -184,6 +233,9 @@ class CanPause(Protocol):
 
     async def unpause(self, container_id: str) -> None:
         """Let them go on."""
+
+    async def is_paused(self, container_id: str) -> bool:
+        """Tell whether a VM that was run stands still."""
 
 
 @runtime_checkable

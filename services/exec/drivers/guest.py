@@ -7,7 +7,8 @@ from vic.hostagent.v1 import hostagent_pb2
 from vic.network.v1 import network_pb2
 
 from portlayer.errors import FailedPrecondition, Reason
-from services.exec.drivers import MachineSpec
+from services.exec.drivers import MachineSpec, Surroundings
+from services.exec.interfaces import interface_names
 from services.exec.mounts import in_order, may_copy, tmpfs_options
 
 # Docker's way to say that no domain is to be searched.
@@ -29,11 +30,9 @@ def guest_config(
         raise FailedPrecondition(
             f"container {machine.container_id} has no management endpoint", Reason.WRONG_STATE
         )
-    # On network `none` there is an endpoint, and no NIC.
-    endpoints = [e for e in machine.endpoints if not e.management and connected(e)]
-    # One default route, through the first network that has a way out.
-    way_out = next((e.id for e in endpoints if e.ipv4_gateway), "")
     spec = machine.spec
+    names = interface_names([e for e in machine.endpoints if connected(e)])
+    around = surroundings(Surroundings(spec, machine.endpoints, names))
     return hostagent_pb2.GuestConfig(
         hostname=spec.hostname,
         domainname=spec.domainname,
@@ -45,16 +44,27 @@ def guest_config(
             endpoint=machine.tether_endpoint,
             server_name=machine.tether_server_name,
         ),
-        nics=[_nic(index, e, way_out) for index, e in enumerate(endpoints, start=1)],
-        dns=_dns(spec.dns, endpoints),
-        hosts=[
-            hostagent_pb2.GuestHost(address=address, name=name)
-            for address, name in _hosts(spec, endpoints)
-        ],
+        nics=around.nics,
+        dns=around.dns,
+        hosts=around.hosts,
         root_readonly=spec.read_only_root,
         mounts=[_mount(machine, mount) for mount in in_order(spec.mounts)],
         shm_bytes=spec.shm_bytes,
         root_device=root_device,
+    )
+
+
+def surroundings(around: Surroundings) -> hostagent_pb2.SurroundRequest:
+    """Return what a guest is told of its container's networks, without whose it is."""
+    # On network `none` there is an endpoint, and no NIC.
+    endpoints = [endpoint for endpoint in around.endpoints if endpoint.id in around.names]
+    return hostagent_pb2.SurroundRequest(
+        nics=[_nic(endpoint, around.names[endpoint.id]) for endpoint in endpoints],
+        dns=_dns(around.spec.dns, endpoints),
+        hosts=[
+            hostagent_pb2.GuestHost(address=address, name=name)
+            for address, name in _hosts(around.spec, endpoints)
+        ],
     )
 
 
@@ -77,17 +87,18 @@ def _mount(machine: MachineSpec, mount: container_pb2.Mount) -> hostagent_pb2.Gu
     return guest
 
 
-def _nic(index: int, endpoint: network_pb2.Endpoint, way_out: str) -> hostagent_pb2.GuestNic:
+def _nic(endpoint: network_pb2.Endpoint, name: str) -> hostagent_pb2.GuestNic:
     addresses = [f"{endpoint.ipv4_address}/{endpoint.ipv4_prefix_length}"]
     if endpoint.ipv6_address:
         addresses.append(f"{endpoint.ipv6_address}/{endpoint.ipv6_prefix_length}")
     return hostagent_pb2.GuestNic(
-        index=index,
+        # The first one is in its place from the beginning; see interface_names for the names.
+        index=int(name.removeprefix("eth")) + 1,
         mac_address=endpoint.mac_address,
         addresses=addresses,
-        gateway=endpoint.ipv4_gateway if endpoint.id == way_out else "",
+        gateway=endpoint.ipv4_gateway if endpoint.default_route else "",
         mtu=endpoint.mtu,
-        name=f"eth{index - 1}",
+        name=name,
     )
 
 
@@ -96,10 +107,11 @@ def _dns(
 ) -> hostagent_pb2.GuestDns:
     """What the container asked for wins over what its first network offers.
 
-    But for servers where the network has one of its own, without which its members' names would be
+    But for servers where a network has one of its own, without which its members' names would be
     lost: that one asks the container's in its place.
     """
-    first = next(iter(endpoints), network_pb2.Endpoint())
+    ordered = sorted(endpoints, key=lambda endpoint: not endpoint.own_name_server)
+    first = next(iter(ordered), network_pb2.Endpoint())
     wanted = first.dns_servers if first.own_name_server else options.servers or first.dns_servers
     search = [] if list(options.search) == [NO_SEARCH] else options.search or first.dns_search
     return hostagent_pb2.GuestDns(
@@ -113,7 +125,7 @@ def _hosts(
     spec: container_pb2.ContainerSpec, endpoints: list[network_pb2.Endpoint]
 ) -> Iterable[tuple[str, str]]:
     """Lines of /etc/hosts beyond the loopback ones: the extra ones first, as Docker has them."""
-    gateway = next((e.ipv4_gateway for e in endpoints if e.ipv4_gateway), "")
+    gateway = next((e.ipv4_gateway for e in endpoints if e.default_route), "")
     for entry in spec.extra_hosts:
         name, _, address = entry.partition(":")
         yield (gateway if address == HOST_GATEWAY else address), name

@@ -85,6 +85,8 @@ class Port:
     address: IPv4Address
     level: Level | None = None
     """On an external network."""
+    container_id: str = ""
+    """Whose VM has the card."""
 
 
 class Transport(StrEnum):
@@ -131,6 +133,10 @@ class Driver(Protocol):
 
     def segment_name(self, segment: Segment) -> str:
         """Return the platform's name of a segment."""
+        ...
+
+    def port_group(self, segment: Segment) -> str:
+        """Return the name of the port group that cards belong to; empty where there are none."""
         ...
 
     def attached(self, port_name: str) -> bool:

@@ -4,7 +4,7 @@ Source: RFC 1035, RFC 2308 (no data), RFC 6891 (EDNS)
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
@@ -39,6 +39,7 @@ TRANSFERS = frozenset({dns.rdatatype.AXFR, dns.rdatatype.IXFR})
 Address = IPv4Address | IPv6Address
 
 NetworksOf = Callable[[Network, IPv4Address], Sequence[Network]]
+LinksOf = Callable[[Network, IPv4Address], Mapping[str, Sequence[tuple[Network, str]]]]
 
 
 class Elsewhere(Enum):
@@ -66,15 +67,21 @@ class Answers:
     """Answers questions of containers about one another, and about who outside has a name.
 
     `networks_of` tells in which networks the asker is, given the one through which it asks: these
-    and no others are looked into.
+    and no others are looked into. `links_of` tells what the asker alone calls others, which comes
+    before all other names.
     """
 
     def __init__(
-        self, directory: Directory, networks_of: NetworksOf, outside: Outside | None = None
+        self,
+        directory: Directory,
+        networks_of: NetworksOf,
+        outside: Outside | None = None,
+        links_of: LinksOf | None = None,
     ) -> None:
         self._directory = directory
         self._networks_of = networks_of
         self._outside = outside
+        self._links_of = links_of
 
     def answer(
         self, query: dns.message.Message, network: Network, asker: IPv4Address
@@ -88,7 +95,9 @@ class Answers:
         if question.rdtype == dns.rdatatype.PTR:
             found = self._reverse(query, question.name, networks)
         else:
-            found = self._forward(query, question.name, networks)
+            name = question.name.to_text(omit_final_dot=True)
+            addresses = self._linked(network, asker, name) or self.resolve(networks, name)
+            found = _forward(query, question.name, addresses)
         if found is not None:
             return found
         if all(member.internal for member in networks):
@@ -116,22 +125,14 @@ class Answers:
                     return addresses
         return []
 
-    def _forward(
-        self, query: dns.message.Message, name: dns.name.Name, networks: Sequence[Network]
-    ) -> dns.message.Message | None:
-        addresses = self.resolve(networks, name.to_text(omit_final_dot=True))
-        if not addresses:
-            return None
-        response = _response(query)
-        wanted = query.question[0].rdtype
-        for kind, version in ((dns.rdatatype.A, 4), (dns.rdatatype.AAAA, 6)):
-            texts = [str(address) for address in addresses if address.version == version]
-            if texts and wanted in (kind, dns.rdatatype.ANY):
-                response.answer.append(
-                    dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", kind, *texts)
-                )
-        # Any other type: the name is known, and has no such data.
-        return response
+    def _linked(self, network: Network, asker: IPv4Address, name: str) -> list[Address]:
+        """Return the addresses of what the asker alone calls by a name."""
+        if self._links_of is None:
+            return []
+        for there, target in self._links_of(network, asker).get(name.lower(), ()):
+            if addresses := self.resolve([there], target):
+                return addresses
+        return []
 
     def _reverse(
         self, query: dns.message.Message, name: dns.name.Name, networks: Sequence[Network]
@@ -155,6 +156,21 @@ class Answers:
                 )
                 return response
         return None
+
+
+def _forward(
+    query: dns.message.Message, name: dns.name.Name, addresses: Sequence[Address]
+) -> dns.message.Message | None:
+    if not addresses:
+        return None
+    response = _response(query)
+    wanted = query.question[0].rdtype
+    for kind, version in ((dns.rdatatype.A, 4), (dns.rdatatype.AAAA, 6)):
+        texts = [str(address) for address in addresses if address.version == version]
+        if texts and wanted in (kind, dns.rdatatype.ANY):
+            response.answer.append(dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", kind, *texts))
+    # Any other type: the name is known, and has no such data.
+    return response
 
 
 def serves(network: Network) -> bool:

@@ -18,9 +18,9 @@ from services.storage.authoring.archive_contents import (
 from services.storage.authoring.config_json import manifest_json
 from services.storage.authoring.maker import ImageMaker, WholeImage
 from services.storage.authoring.saving import blob_name
-from services.storage.catalogue import StoredImage
 from services.storage.faults import storage_faults
-from services.storage.image_store import ImageStore, Lease
+from services.storage.image_records import StoredImage
+from services.storage.image_store import ImageStore
 from services.storage.imagec.config import parse_config
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import DigestMismatch, InvalidArchive, InvalidManifest
@@ -33,6 +33,7 @@ from services.storage.imagec.manifest import (
     parse_manifest,
 )
 from services.storage.imagec.progress import Progress, Report, Status
+from services.storage.leases import Lease
 from services.storage.threads import in_thread
 
 
@@ -111,7 +112,7 @@ class OpenArchive:
 
     async def _adopt(self, layer: Descriptor) -> None:
         """Move a layer's blob into the store."""
-        self._lease.blobs.add(layer.digest)
+        await self._lease.hold(blobs=[layer.digest])
         if layer.digest in self._store.blobs:
             return
         name = blob_name(layer.digest)
@@ -127,6 +128,7 @@ class OpenArchive:
             raise InvalidManifest(
                 f"invalid manifest: blob {layer.digest} has {size} bytes, not {layer.size}"
             )
+        self._store.quota.check(size)
         with storage_faults():
             await in_thread(self._store.blobs.adopt, path, layer.digest, size)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from services.storage.archive_work import ArchiveWork, TakenBlob
 from services.storage.authoring.changes import apply_changes
 from services.storage.authoring.config_json import config_json, manifest_json
-from services.storage.catalogue import ImageLayer, ImageUse, StoredImage, with_tag
 from services.storage.faults import storage_faults
-from services.storage.image_store import ImageStore, Lease
+from services.storage.image_records import ImageLayer, ImageUse, StoredImage, with_tag
+from services.storage.image_store import ImageStore
 from services.storage.imagec.config import (
     ContainerDefaults,
     HistoryStep,
@@ -26,6 +26,7 @@ from services.storage.imagec.layer_work import LayerPlan, LayerWork
 from services.storage.imagec.manifest import MAX_LAYERS, Descriptor, Platform, parse_manifest
 from services.storage.imagec.progress import Report, ignore_progress
 from services.storage.imagec.reference import Reference
+from services.storage.leases import Lease
 from services.storage.threads import in_thread
 
 LAYER_TYPES = {
@@ -101,8 +102,9 @@ class ImageMaker:
         defaults = apply_changes(new.defaults, new.changes)
         async with self._store.lease() as lease:
             below = new.parent.layers if new.parent is not None else ()
-            lease.layers.update(layer.chain_id for layer in below)
-            lease.blobs.update(layer.blob for layer in below)
+            await lease.hold(
+                blobs=[layer.blob for layer in below], layers=[layer.chain_id for layer in below]
+            )
             before = self._before(new)
             # A tar without members is no layer, as with dockerd.
             async with self._archives.taken(tar) as blob:
@@ -134,7 +136,9 @@ class ImageMaker:
 
     async def add_blob(self, lease: Lease, blob: TakenBlob) -> Descriptor:
         """Move a blob into the store, held by the lease."""
-        lease.blobs.add(blob.digest)
+        await lease.hold(blobs=[blob.digest])
+        if blob.digest not in self._store.blobs:
+            self._store.quota.check(blob.size)
         with storage_faults():
             await in_thread(self._store.blobs.adopt, blob.path, blob.digest, blob.size)
         return Descriptor(LAYER_TYPES[blob.compression], blob.digest, blob.size)
@@ -162,7 +166,7 @@ class ImageMaker:
                 whole.layers, config.diff_ids, chain, [None, *chain], strict=False
             )
         ]
-        lease.layers.update(chain)
+        await lease.hold(layers=chain)
         await self._layers.bring(None, plans, report)
         image = StoredImage(
             id=Digest.of(whole.config),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.storage.authoring.archive_tar import END, directory_header, member, streamed_member
-from services.storage.catalogue import StoredImage
+from services.storage.image_records import StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import ManifestNotFound
@@ -54,7 +54,7 @@ async def save(
         _check_platform(saved.image, platform)
     async with store.lease() as lease:
         for saved in images:
-            lease.blobs.update(layer.blob for layer in saved.image.layers)
+            await lease.hold(blobs=[layer.blob for layer in saved.image.layers])
         # Read at once: somebody may remove an image meanwhile.
         bodies = {
             saved.image.id: _Bodies(

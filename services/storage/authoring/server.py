@@ -17,8 +17,8 @@ from services.storage.authoring.loading import Loaded, Loader, OpenArchive
 from services.storage.authoring.maker import ImageMaker, NewImage
 from services.storage.authoring.saving import save
 from services.storage.authoring.source_url import downloaded, source_address
-from services.storage.catalogue import StoredImage
 from services.storage.image_events import ImageEvents
+from services.storage.image_records import StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.imagec.errors import InvalidArchive, InvalidLayer, InvalidManifest
 from services.storage.imagec.progress import Progress, ProgressLines

@@ -77,14 +77,22 @@ class Authorizer:
         endpoint: Endpoint,
         credentials: Credentials,
         scopes: Sequence[str],
+        *,
+        offline: bool = False,
     ) -> None:
-        """`scopes` are what a token is asked for, "repository:library/busybox:pull"."""
+        """`scopes` are what a token is asked for, "repository:library/busybox:pull".
+
+        `offline` asks for an identity token as well, to be used in place of the password later.
+        """
         self._transport = transport
         self._endpoint = endpoint
         self._credentials = Credentials() if endpoint.mirror else credentials
         self._scopes = scopes
         self._bearer: _Token | None = None
         self._basic = False
+        self._offline = offline
+        self.identity_token = ""
+        """What the token server gave to be used in place of the password."""
         if self._credentials.registry_token:
             token = _checked(self._credentials.registry_token)
             self._bearer = _Token(token, float("inf"))
@@ -140,6 +148,8 @@ class Authorizer:
         if self._credentials.username:
             query.append(("account", self._credentials.username))
             headers["Authorization"] = self._credentials.basic_header() or ""
+            if self._offline:
+                query += [("client_id", _CLIENT_ID), ("offline_token", "true")]
         url = realm + ("&" if parts.query else "?") + urlencode(query)
         return await self._ask("GET", url, headers=headers)
 
@@ -171,7 +181,10 @@ class Authorizer:
                     f"received unexpected HTTP status: {response.status_code}"
                 )
             body = await read_limited(response, MAX_TOKEN_ANSWER)
-        return _token_from(body, asked)
+        answer = _answer_from(body)
+        if self._offline and isinstance(refresh := answer.get("refresh_token"), str):
+            self.identity_token = refresh
+        return _token_from(answer, asked)
 
 
 async def read_limited(response: httpx.Response, limit: int) -> bytes:
@@ -187,13 +200,17 @@ async def read_limited(response: httpx.Response, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _token_from(body: bytes, asked: float) -> _Token:
+def _answer_from(body: bytes) -> dict[str, Any]:
     try:
         answer: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise RegistryUnavailable("token server: invalid answer") from error
     if not isinstance(answer, dict):
         raise RegistryUnavailable("token server: invalid answer")
+    return answer
+
+
+def _token_from(answer: dict[str, Any], asked: float) -> _Token:
     value = answer.get("token") or answer.get("access_token")
     if not isinstance(value, str):
         raise RegistryUnavailable("authorization server did not include a token in the response")

@@ -73,6 +73,22 @@ class BlobFeed:
             self.complete = True
             self._changed.notify_all()
 
+    async def found(self, size: int) -> None:
+        """Another process has put the blob into the store: what was begun here isn't needed.
+
+        Raises:
+            DigestMismatch: it isn't of the size that was promised.
+        """
+        if size != self.size:
+            raise DigestMismatch(
+                f"filesystem layer verification failed for digest {self.digest}: "
+                f"it has {size} bytes"
+            )
+        self.discard()
+        async with self._changed:
+            self.path, self.available, self.complete = self.final, self.size, True
+            self._changed.notify_all()
+
     def sync(self) -> None:
         """Have the file on the disk; runs in a thread."""
         os.fsync(self._fd)

@@ -72,15 +72,18 @@ class LayerWork:
 
         Raises what `Puller.pull` names.
         """
-        missing = [plan for plan in plans if plan.chain_id not in self._store.layers]
+        store = self._store
+        missing = [plan for plan in plans if plan.chain_id not in store.layers]
+        # Of a layer that is there its blob may be lost; a push or a save needs it.
+        to_fetch = {p.blob.digest: p for p in plans if p.blob.digest not in store.blobs}
         for plan in plans:
-            status = Status.PULLING_LAYER if plan in missing else Status.ALREADY_EXISTS
-            report(Progress(plan.name, status))
+            there = plan not in missing and plan.blob.digest not in to_fetch
+            report(Progress(plan.name, Status.ALREADY_EXISTS if there else Status.PULLING_LAYER))
         try:
+            store.quota.check(sum(plan.blob.size for plan in to_fetch.values()))
             async with asyncio.TaskGroup() as group:
-                for digest, plan in {plan.blob.digest: plan for plan in missing}.items():
-                    if digest not in self._store.blobs:
-                        group.create_task(self._download(repository, plan, report))
+                for plan in to_fetch.values():
+                    group.create_task(self._download(repository, plan, report))
                 await self.ensure_base()
                 for plan in missing:
                     await self._ensure_layer(repository, plan, report)
@@ -99,10 +102,11 @@ class LayerWork:
 
     async def _make_base(self) -> None:
         store = self._store.layers
-        if store.has_base():
-            return
-        with storage_faults(), store.making_base() as out:
-            await self._pool.create_base(out, store.base_size)
+        async with self._store.turn(store.turn(None)):
+            if store.has_base():
+                return
+            with storage_faults(), store.making_base() as out:
+                await self._pool.create_base(out, store.base_size)
 
     async def _download(
         self, repository: Repository | None, plan: LayerPlan, report: Report
@@ -132,15 +136,24 @@ class LayerWork:
         return feed, self._fetch(repository, feed, report)
 
     async def _fetch(self, repository: Repository, feed: BlobFeed, report: Report) -> None:
-        with storage_faults():
-            await self._downloader.fetch(repository, feed, report)
-            try:
-                await in_thread(self._store.blobs.publish, feed)
-            except BaseException:
-                # One that was cancelled too late is in the store, and somebody may use it already.
-                if feed.digest not in self._store.blobs:
-                    feed.discard()
-                raise
+        store = self._store
+        try:
+            with storage_faults():
+                async with store.turn(store.blobs.turn(feed.digest)):
+                    store.blobs.look([feed.digest])
+                    if feed.digest in store.blobs:
+                        report(Progress(feed.digest.short, Status.DOWNLOAD_COMPLETE))
+                        await feed.found(store.blobs.size(feed.digest))
+                        return
+                    with store.quota.expecting(feed.size):
+                        await self._downloader.fetch(repository, feed, report)
+                    await in_thread(store.blobs.publish, feed)
+        except BaseException as error:
+            # One that was cancelled too late is in the store, and somebody may use it already.
+            if feed.digest not in store.blobs:
+                await feed.fail(error)
+                feed.discard()
+            raise
 
     async def _ensure_layer(
         self, repository: Repository | None, plan: LayerPlan, report: Report
@@ -182,6 +195,12 @@ class LayerWork:
                 feed, finished = job.subject, job.result
             _check_size(feed, plan.blob)
             parent = store.layers.disk(plan.parent)
+            await stack.enter_async_context(store.turn(store.layers.turn(plan.chain_id)))
+            store.layers.look([plan.chain_id])
+            if plan.chain_id in store.layers:  # another process has made it meanwhile
+                if finished is not None:
+                    await finished()
+                return
             with storage_faults(), store.layers.making(plan.chain_id) as out:
                 made = await self._pool.compile(
                     feed,
@@ -204,6 +223,7 @@ class LayerWork:
                 if finished is not None:
                     await finished()
                 report(Progress(plan.name, Status.EXTRACTING, feed.size, feed.size))
+                store.quota.check(record.stored_bytes)
                 await in_thread(store.layers.publish, record)
 
 

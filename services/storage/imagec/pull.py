@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from portlayer.errors import VicError
-from services.storage.catalogue import ImageLayer, ImageUse, StoredImage, with_digest, with_tag
+from services.storage.image_records import ImageLayer, ImageUse, StoredImage, with_digest, with_tag
 from services.storage.image_store import ImageStore
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.config import ImageConfig, parse_config
@@ -99,14 +99,15 @@ class Puller:
         shown = str(reference) if reference.digest else reference.tag or ""
         report(Progress(shown, Status.PULLING_FROM, text=reference.path))
         async with self._store.lease() as lease:
-            lease.blobs.update(layer.digest for layer in found.manifest.layers)
             stored = self._store.catalogue.stored(found.manifest.config.digest)
-            if stored is not None:
-                lease.layers.update(layer.chain_id for layer in stored.layers)
-            if stored is not None and self._store.complete(stored):
+            await lease.hold(
+                blobs=[layer.digest for layer in found.manifest.layers],
+                layers=() if stored is None else [layer.chain_id for layer in stored.layers],
+            )
+            # Somebody may remove the image before the commit, which then needs it again.
+            config_body = _read(self._store, stored)
+            if stored is not None and config_body is not None and self._store.whole(stored):
                 _check_platform(stored.config, reference, platform)
-                # Somebody may remove the image before the commit, which then needs it again.
-                config_body = self._store.catalogue.config(stored.id)
                 image = stored
             else:
                 descriptor = found.manifest.config
@@ -114,7 +115,7 @@ class Puller:
                 config = parse_config(config_body)
                 _check_platform(config, reference, platform)
                 plans = _plan(found.manifest.layers, config)
-                lease.layers.update(plan.chain_id for plan in plans)
+                await lease.hold(layers=[plan.chain_id for plan in plans])
                 await self._layers.bring(repository, plans, report)
                 image = self._describe(found, config, plans)
             downloaded = await self._store.commit(
@@ -163,6 +164,14 @@ class Puller:
             manifest_digest=found.body.digest,
             manifest_type=found.manifest.media_type,
         )
+
+
+def _read(store: ImageStore, image: StoredImage | None) -> bytes | None:
+    """The configuration of a stored image; None where it is gone."""
+    try:
+        return None if image is None else store.catalogue.config(image.id)
+    except FileNotFoundError:
+        return None
 
 
 class _names:  # noqa: N801 - a function with two arguments bound

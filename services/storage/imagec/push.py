@@ -10,7 +10,7 @@ from pathlib import Path
 
 from portlayer.errors import leaf_error
 from services.storage.blobs import BlobStore
-from services.storage.catalogue import ImageLayer, StoredImage, with_digest
+from services.storage.image_records import ImageLayer, StoredImage, with_digest
 from services.storage.image_store import ImageStore
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.digest import Digest
@@ -70,7 +70,7 @@ class Pusher:
         for layer in layers.values():
             report(Progress(layer.diff_id.short, Status.PREPARING))
         async with self._store.lease() as lease:
-            lease.blobs.update(layers)
+            await lease.hold(blobs=layers)
             # Read at once: somebody may remove the image meanwhile.
             config = self._store.catalogue.config(image.id)
             manifest = self._store.catalogue.manifest(image.id)

@@ -87,14 +87,14 @@ class RegistryQueries:
                 platforms = [parse_config(body).platform]
         return Distribution(parsed.media_type, named.digest, len(named.body), platforms)
 
-    async def authenticate(self, server: str, credentials: Credentials) -> None:
-        """Try credentials, as `docker login` does.
+    async def authenticate(self, server: str, credentials: Credentials) -> str:
+        """Try credentials, as `docker login` does; return an identity token if one was given.
 
         Raises:
             RegistryUnauthorized: they aren't accepted.
             RegistryUnavailable, InvalidArgument.
         """
-        await self._registries.authenticate(registry_of(server), credentials)
+        return await self._registries.authenticate(registry_of(server), credentials)
 
     async def search(self, term: str, limit: int, credentials: Credentials) -> list[Hit]:
         """Repositories that fit a term; one that begins with a host asks that.

@@ -367,8 +367,8 @@ class Registries:
             async for repository in opened:
                 yield repository
 
-    async def authenticate(self, domain: str, credentials: Credentials) -> None:
-        """Try credentials at the registry of a domain.
+    async def authenticate(self, domain: str, credentials: Credentials) -> str:
+        """Try credentials at the registry of a domain; return an identity token if it gives one.
 
         Raises:
             RegistryUnauthorized: they aren't accepted.
@@ -378,7 +378,7 @@ class Registries:
         for endpoint in await self._endpoints.of(domain):
             if endpoint.mirror:
                 continue
-            auth = Authorizer(self._transport, endpoint, credentials, ())
+            auth = Authorizer(self._transport, endpoint, credentials, (), offline=True)
             try:
                 await self._ping(endpoint, auth)
             except RegistryUnavailable as error:
@@ -389,7 +389,7 @@ class Registries:
                 url, verify=endpoint.verify, headers={}, authorization=auth.header()
             ) as response:
                 if response.status_code == 200:
-                    return
+                    return auth.identity_token
                 problem = await problem_of(response, "unauthorized: authentication required")
                 raise RegistryUnauthorized(f'Get "{url}": {problem.text}')
         raise failure or RegistryUnavailable(f"no registry answers for {domain}")

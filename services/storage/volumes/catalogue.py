@@ -22,6 +22,7 @@ from services.storage.files import (
     publish,
     replace_file,
     staged_directory,
+    sweep_inside,
     sync_directory,
     write_synced,
 )
@@ -98,6 +99,7 @@ class Volumes:
         for directory in directories:
             try:
                 (directory / f"larger-{DISK}").unlink(missing_ok=True)
+                sweep_inside(directory, store.lives)
                 record = VolumeRecord.read(directory)
                 size = disk_size(directory / DISK)
             except (OSError, ValueError, KeyError, TypeError, VmdkError) as error:

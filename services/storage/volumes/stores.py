@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.storage.faults import FULL
-from services.storage.files import sweep_staged
+from services.storage.files import nobody, sweep_staged
 from services.storage.imagec.errors import StoreFull
 from services.storage.volumes.errors import InvalidVolume, StoreNotFound, StoreUnavailable
 from services.storage.volumes.options import DEFAULT_STORE
@@ -31,6 +31,8 @@ class VolumeStore:
     url: str
     """As it was configured."""
     directory: Path
+    lives: Callable[[str], bool] = nobody
+    """Tells which other replicas are at work in it."""
 
     @property
     def free_bytes(self) -> int:
@@ -75,15 +77,23 @@ class VolumeStores:
     """All stores, by their names."""
 
     def __init__(
-        self, default: Path, urls: Mapping[str, str], directories: Mapping[str, Path]
+        self,
+        default: Path,
+        urls: Mapping[str, str],
+        directories: Mapping[str, Path],
+        lives: Callable[[str], bool] = nobody,
     ) -> None:
-        """Know the stores; only the default one has to be there. Raises OSError."""
+        """Know the stores; only the default one has to be there. Raises OSError.
+
+        `lives` tells which other replicas are at work in them.
+        """
         default.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stores = [VolumeStore(DEFAULT_STORE, str(default.resolve()), default.resolve())]
+        stores = [VolumeStore(DEFAULT_STORE, str(default.resolve()), default.resolve(), lives)]
         # One without a directory is somewhere that isn't mounted.
         absent = default / "not-mounted"
         stores += [
-            VolumeStore(name, url, directories.get(name, absent)) for name, url in urls.items()
+            VolumeStore(name, url, directories.get(name, absent), lives)
+            for name, url in urls.items()
         ]
         self._stores = {store.name: store for store in stores}
 
@@ -105,5 +115,5 @@ def volume_directories(store: VolumeStore) -> list[Path]:
     Raises StoreFull, StoreUnavailable.
     """
     with store.faults():
-        sweep_staged(store.directory)
+        sweep_staged(store.directory, store.lives)
         return [path for path in sorted(store.directory.iterdir()) if path.is_dir()]

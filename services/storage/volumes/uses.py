@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from services.storage.files import replace_file, sweep_staged, sync_directory
+from services.storage.files import nobody, replace_file, sweep_staged, sync_directory
 from services.storage.volumes.records import Attachment, ContainerUse
 
 log = logging.getLogger("vic.storage.volumes")
@@ -22,13 +22,16 @@ log = logging.getLogger("vic.storage.volumes")
 class Uses:
     """The index of both, and the files that it is made of."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the directories below `directory`, made if need be."""
+    def __init__(self, directory: Path, lives: Callable[[str], bool] = nobody) -> None:
+        """Open the directories below `directory`, made if need be.
+
+        `lives` tells which other replicas are at work in them.
+        """
         self._uses_directory = directory / "volume-uses"
         self._attachments_directory = directory / "volume-attachments"
         self._uses: dict[str, ContainerUse] = {}
         self._attachments: dict[str, Attachment] = {}
-        for path in _records(self._uses_directory):
+        for path in _records(self._uses_directory, lives):
             try:
                 use = ContainerUse.read(path)
             except (OSError, ValueError, KeyError, TypeError) as error:
@@ -36,7 +39,7 @@ class Uses:
                 log.error("a container's volumes can't be told: %s: %s", path, error)
                 continue
             self._uses[use.container_id] = use
-        for path in _records(self._attachments_directory):
+        for path in _records(self._attachments_directory, lives):
             try:
                 attachment = Attachment.read(path)
             except (OSError, ValueError, KeyError, TypeError) as error:
@@ -96,7 +99,9 @@ class Uses:
         self._attachments.pop(container_id, None)
 
 
-def _records(directory: Path) -> Iterable[Path]:
+def _records(directory: Path, lives: Callable[[str], bool]) -> Iterable[Path]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sweep_staged(directory)
+    sweep_staged(directory, lives)
+    for path in directory.glob("*.new"):
+        path.unlink(missing_ok=True)
     return directory.glob("*.json")

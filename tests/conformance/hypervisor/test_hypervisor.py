@@ -72,9 +72,12 @@ async def test_the_life_of_a_vm(platform: Platform) -> None:
     await platform.driver.create(machine)
     assert await platform.count(machine) == 1
 
+    assert not await platform.driver.is_paused(machine.container_id)
     await platform.driver.pause(machine.container_id)
+    assert await platform.driver.is_paused(machine.container_id)
     assert await alive(platform) == {named}
     await platform.driver.unpause(machine.container_id)
+    assert not await platform.driver.is_paused(machine.container_id)
     assert await alive(platform) == {named}
 
     # A driver that comes later finds it, and has no end to tell.

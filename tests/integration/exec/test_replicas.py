@@ -7,17 +7,18 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from vic.exec.v1 import exec_pb2
+from vic.exec.v1 import container_pb2, exec_pb2
 
-from portlayer.errors import FailedPrecondition, ResourceExhausted
+from portlayer.errors import FailedPrecondition, ResourceExhausted, TurnLost
 from portlayer.store import Store, open_store
 from services.exec.drivers import MachineExited
 from services.exec.exits import Exit
 from services.exec.limits import MIB, Limits
 from services.exec.replicas import follow_replicas
+from services.exec.states import State
 from services.exec.store import MIGRATIONS
 from tests.databases import postgresql
-from tests.unit.exec.conftest import Facet, FakeFacets, FakeHypervisor, wire
+from tests.unit.exec.conftest import Facet, FakeFacets, FakeHypervisor, Standstill, wire
 from tests.unit.exec.test_fault_points import (
     Fate,
     Killed,
@@ -32,6 +33,7 @@ from tests.unit.exec.test_fault_points import (
     stop,
 )
 from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def database() -> Iterator[str]:
 async def stores(database: str) -> AsyncIterator[list[Store]]:
     opened = [await open_store(database, MIGRATIONS) for _ in range(3)]
     async with opened[0].transaction() as connection:
-        for table in ("containers", "events", "facts", "watch_positions"):
+        for table in ("containers", "events", "facts", "requests", "watch_positions"):
             await connection.exec_driver_sql(f"TRUNCATE {table}")
     yield opened
     for store in opened:
@@ -84,7 +86,7 @@ class Replicas:
 async def replicas(stores: list[Store]) -> AsyncIterator[Replicas]:
     pair = Replicas(stores)
     following = [
-        asyncio.create_task(follow_replicas(f.store.neighbours, f.events, f.exits))
+        asyncio.create_task(follow_replicas(f.store.neighbours, f.events, f.exits, f.restarts))
         for f in pair.both
     ]
     yield pair
@@ -163,6 +165,101 @@ async def test_limits_hold_for_both_together(replicas: Replicas) -> None:
     refused = [result for result in started if isinstance(result, ResourceExhausted)]
     assert len(refused) == 5
     assert len(replicas.hypervisor.machines) == 3
+
+
+async def lose_locks(store: Store) -> None:
+    """Have the database give up the locks that are held, as when it hears no more of a process."""
+    query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+    async with store.reading() as connection:
+        await connection.exec_driver_sql(query)
+
+
+async def test_one_that_comes_back_late_changes_nothing(
+    replicas: Replicas, stores: list[Store]
+) -> None:
+    """A replica stands still in the middle of a start, loses its turn, and goes on one day."""
+    container_id = (await replicas.one.creator.create("", spec(name="one"))).id
+    standstill = Standstill()
+    replicas.hypervisor.standstills.append(standstill)
+    late = asyncio.create_task(replicas.one.lifecycle.start(container_id))
+    async with asyncio.timeout(60):
+        await standstill.reached.wait()
+        await lose_locks(stores[2])
+        await settle(replicas.other)
+        running = await replicas.other.lifecycle.start(container_id)
+        before = await kinds(replicas.other, container_id)
+        standstill.over.set()
+        with pytest.raises(TurnLost):
+            await late
+    # The VM that runs is the other's, and so is what is on record.
+    assert replicas.hypervisor.machines == {container_id: running.boot_id}
+    record = await replicas.other.containers.resolve(container_id)
+    assert (record.state, record.boot_id) == (State.RUNNING, running.boot_id)
+    assert await kinds(replicas.other, container_id) == before
+    # And what it does next it does by a turn of its own.
+    async with asyncio.timeout(60):
+        await replicas.one.lifecycle.stop(container_id, 0, "")
+    assert not replicas.hypervisor.machines
+
+
+async def test_turns_go_up_whoever_takes_them_and_after_a_loss(stores: list[Store]) -> None:
+    numbers: list[int] = []
+    for store in (stores[0], stores[1], stores[0]):
+        async with store.neighbours.turn("c") as number:
+            numbers.append(number or 0)
+    # A database that was lost begins anew; its first user sees to what was drawn before.
+    async with stores[2].transaction() as connection:
+        await connection.exec_driver_sql("ALTER SEQUENCE turns RESTART")
+    async with stores[2].neighbours.turn("c") as number:
+        numbers.append(number or 0)
+    assert numbers == sorted(set(numbers))
+    assert all(numbers)
+
+
+@pytest.mark.parametrize("meanwhile", [True, False])
+async def test_a_request_is_carried_out_once_on_either(replicas: Replicas, meanwhile: bool) -> None:
+    container_id = await replicas.one.run("web")
+    request = exec_pb2.RestartRequest(reference="web", request_id="again", timeout={"seconds": 0})
+    calls = [servicer(facet).Restart(request, NO_CONTEXT) for facet in replicas.both]
+    async with asyncio.timeout(60):
+        if meanwhile:
+            answers = await asyncio.gather(*calls)
+        else:
+            answers = [await call for call in calls]
+    assert [answer.container.id for answer in answers] == [container_id] * 2
+    assert (await kinds(replicas.one, container_id)).count("restart") == 1
+
+
+async def test_a_failed_request_is_tried_again_on_the_other(replicas: Replicas) -> None:
+    made = await replicas.one.creator.create("", spec())
+    replicas.hypervisor.failing["create"] = ResourceExhausted("no room")
+    request = exec_pb2.StartRequest(reference=made.id, request_id="start")
+    with pytest.raises(ResourceExhausted):
+        await servicer(replicas.one).Start(request, NO_CONTEXT)
+    await servicer(replicas.other).Start(request, NO_CONTEXT)
+    assert made.id in replicas.hypervisor.machines
+
+
+async def test_the_end_of_the_suite_is_told_to_all(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = container_pb2.RestartPolicy(condition=container_pb2.RESTART_CONDITION_ALWAYS)
+    container_id = await replicas.one.run(restart_policy=policy)
+    closing = asyncio.Event()
+    look = replicas.other.restarts.look_again
+
+    async def look_again() -> None:
+        await look()
+        if replicas.other.exits.closing:
+            closing.set()
+
+    monkeypatch.setattr(replicas.other.restarts, "look_again", look_again)
+    await servicer(replicas.one).Close(exec_pb2.CloseRequest(), NO_CONTEXT)
+    async with asyncio.timeout(60):
+        await closing.wait()
+    replicas.tell(replicas.other)
+    await replicas.peers.end(container_id, 1)
+    assert (await replicas.one.containers.resolve(container_id)).state is State.EXITED
 
 
 async def test_what_the_dead_one_held_is_free(stores: list[Store]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from vic.hostagent.v1 import hostagent_pb2 as pb
 
+from portlayer.errors import TurnLost
+from portlayer.fencing import holding
 from services.exec.drivers.qemu.qmp import connect
 from tests.integration.hostagent.suite import CGROUPS, Suite, gone
 
@@ -123,8 +125,27 @@ async def test_a_record_of_an_earlier_boot_is_of_a_dead_machine(suite: Suite) ->
     # Whoever has that process ID now is none of ours, were it not for the cgroup.
     await suite.start()
     exited = await suite.event(machine.machine_id, "exited")
-    assert exited.exited.cause == pb.EXIT_CAUSE_FOUND_DEAD
+    assert exited.exited.cause == pb.EXIT_CAUSE_HOST_RESTARTED
     os.kill(running.pid, signal.SIGKILL)
+
+
+async def test_who_is_late_ends_no_machine_also_after_a_restart(suite: Suite) -> None:
+    machine = suite.machine("stay")
+    kill = pb.KillRequest(machine_id=machine.machine_id)
+    with holding(machine.machine_id, 7):
+        running = await suite.launch(machine)
+    with holding(machine.machine_id, 6), pytest.raises(TurnLost):
+        await suite.stub.Kill(kill)
+    await suite.stop(signal.SIGKILL)
+    await suite.start()
+    with holding(machine.machine_id, 6):
+        with pytest.raises(TurnLost):
+            await suite.stub.Kill(kill)
+        with pytest.raises(TurnLost):
+            await suite.launch(machine)
+    assert (await get(suite, machine)).pid == running.pid
+    with holding(machine.machine_id, 8):
+        await suite.stub.Kill(kill)
 
 
 async def get(suite: Suite, machine: pb.Machine) -> pb.RunningMachine:

@@ -66,7 +66,8 @@ class Service:
             str(path.relative_to(self.state))
             for path in self.state.rglob("*")
             if path.is_file()
-            and path.name != "base.vmdk"
+            and path.name not in ("base.vmdk", "lock")
+            and path.parent.name != "processes"
             and not path.name.endswith("-events.jsonl")
         )
 

@@ -23,6 +23,7 @@ from portlayer.errors import (
     Reason,
     VicError,
 )
+from portlayer.fencing import Fences, held_turn
 from portlayer.store import Store, open_store
 from services.exec.admission import Admission
 from services.exec.creation import Creator
@@ -33,6 +34,7 @@ from services.exec.drivers import (
     MachineSpec,
     MachineState,
     StartKind,
+    Surroundings,
 )
 from services.exec.eventlog import EventLog
 from services.exec.exits import Exit, Exits
@@ -40,7 +42,7 @@ from services.exec.facts import Facts
 from services.exec.history import History
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
-from services.exec.limits import MIB, Size
+from services.exec.limits import MIB, Allocation, Size
 from services.exec.logdrivers import LogDrivers
 from services.exec.operations import Turns
 from services.exec.parts import Parts
@@ -107,6 +109,22 @@ class FakeVolumes:
                 for i in self.reserved
             ]
         )
+
+
+def _endpoint(container_id: str, wish: network_pb2.EndpointRequest) -> network_pb2.Endpoint:
+    """Return an endpoint as network would give it."""
+    network = wish.network.removeprefix("id-of-")
+    return network_pb2.Endpoint(
+        id=f"{network}-{container_id[:8]}",
+        container_id=container_id,
+        network_id=f"id-of-{network}",
+        network_name=network,
+        tap_name=f"tap-{network}",
+        mac_address="02:42:ac:11:00:02",
+        ipv4_address="172.17.0.2",
+        aliases=wish.aliases,
+        default_route=network == "bridge",
+    )
 
 
 @dataclass
@@ -202,12 +220,29 @@ class FakeFacets:
     async def Reserve(self, request: network_pb2.ReserveRequest) -> network_pb2.ReserveResponse:
         self._fail("Reserve")
         endpoints = [network_pb2.Endpoint(management=True, ipv4_address="100.112.0.2")]
-        endpoints += [
-            network_pb2.Endpoint(network_name=e.network, ipv4_address="172.17.0.2")
-            for e in request.endpoints
-        ]
+        endpoints += [_endpoint(request.container_id, e) for e in request.endpoints]
         self.reservations[request.container_id] = endpoints
         return network_pb2.ReserveResponse(endpoints=endpoints)
+
+    async def Connect(self, request: network_pb2.ConnectRequest) -> network_pb2.ConnectResponse:
+        self._fail("Connect")
+        endpoint = _endpoint(request.container_id, request.endpoint)
+        known = self.reservations[request.container_id]
+        assert endpoint.network_name not in [e.network_name for e in known]
+        known.append(endpoint)
+        return network_pb2.ConnectResponse(endpoint=endpoint, endpoints=known)
+
+    async def Disconnect(
+        self, request: network_pb2.DisconnectRequest
+    ) -> network_pb2.DisconnectResponse:
+        self._fail("Disconnect")
+        left = [
+            e
+            for e in self.reservations[request.container_id]
+            if request.network not in (e.network_id, e.network_name)
+        ]
+        self.reservations[request.container_id] = left
+        return network_pb2.DisconnectResponse(endpoints=left)
 
     async def GetReservation(
         self, request: network_pb2.GetReservationRequest
@@ -229,13 +264,17 @@ class FakeFacets:
         self._fail("Rename")
         self.names[request.container_id] = request.container_name
 
-    async def Bind(self, request: network_pb2.BindRequest) -> None:
+    async def Bind(self, request: network_pb2.BindRequest) -> network_pb2.BindResponse:
         self._fail("Bind")
         if not request.management_only:
             self.bound.add(request.container_id)
+        return network_pb2.BindResponse(endpoints=self.reservations[request.container_id])
 
     async def Unbind(self, request: network_pb2.UnbindRequest) -> None:
         self.bound.discard(request.container_id)
+        self.published.pop(request.container_id, None)
+
+    async def Unpublish(self, request: network_pb2.UnpublishRequest) -> None:
         self.published.pop(request.container_id, None)
 
     async def Publish(self, request: network_pb2.PublishRequest) -> network_pb2.PublishResponse:
@@ -315,6 +354,14 @@ class FakeFacets:
 
 
 @dataclass
+class Standstill:
+    """A call of a process that stands still for a while."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
 class FakeHypervisor:
     """VMs in memory."""
 
@@ -327,6 +374,9 @@ class FakeHypervisor:
     booted: list[str] = field(default_factory=list)
     # CPU shares of VMs that were weighed anew.
     shares: dict[str, int] = field(default_factory=dict)
+    # Networks whose NICs were plugged in, and what guests were told of their interfaces since.
+    plugged: list[str] = field(default_factory=list)
+    interfaces: dict[str, dict[str, str]] = field(default_factory=dict)
     # How many of the next starts take a clone that was kept ready.
     ready: int = 0
     # How many are to be kept.
@@ -338,6 +388,11 @@ class FakeHypervisor:
     specs: dict[str, MachineSpec] = field(default_factory=dict)
     exits_to: "Exits | None" = None
     telling: set[asyncio.Task[None]] = field(default_factory=set)
+    allocation: Allocation = field(default_factory=Allocation)
+    reserved_by_others: int = 0
+    # As the host agent has them, and what the next creation waits for before it gets there.
+    fences: Fences = field(default_factory=Fences)
+    standstills: list[Standstill] = field(default_factory=list)
 
     async def open(self) -> None: ...
 
@@ -345,13 +400,31 @@ class FakeHypervisor:
 
     async def info(self) -> HypervisorInfo:
         return HypervisorInfo(
-            "fake", "fake", "none", "a test", "6.1", 2, 2**34, ready_wanted=self.wanted
+            "fake",
+            "fake",
+            "none",
+            "a test",
+            "6.1",
+            2,
+            2**34,
+            ready_wanted=self.wanted,
+            reserved_by_others_bytes=self.reserved_by_others,
+            allocation=self.allocation,
         )
+
+    async def allocate(self, allocation: Allocation) -> None:
+        self._fail("allocate")
+        self.allocation = allocation
 
     def size(self, resources: container_pb2.Resources) -> Size:
         return Size(max(512 * MIB, resources.memory_bytes), max(1, resources.nano_cpus // 10**9))
 
     async def create(self, machine: MachineSpec) -> CreatedMachine:
+        if self.standstills:
+            standstill = self.standstills.pop()
+            standstill.reached.set()
+            await standstill.over.wait()
+        self._fence()
         self._fail("create")
         if machine.boot_id in self.launched:
             raise FailedPrecondition("this launch has ended")
@@ -378,6 +451,7 @@ class FakeHypervisor:
         self._fail("run")
 
     async def destroy(self, container_id: str, boot_id: str = "") -> None:
+        self._fence()
         self._fail("destroy")
         if container_id in self.machines and boot_id in (self.machines[container_id], ""):
             exited = MachineExited(container_id, self.machines.pop(container_id), b"", "killed")
@@ -410,6 +484,25 @@ class FakeHypervisor:
         assert self.machines[container_id] == boot_id
         self.shares[container_id] = resources.cpu_shares
 
+    async def plug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        self._fail("plug")
+        assert self.machines[container_id] == boot_id
+        self.plugged.append(endpoint.network_name)
+
+    async def unplug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        self._fail("unplug")
+        if endpoint.network_name in self.plugged:
+            self.plugged.remove(endpoint.network_name)
+
+    async def surround(
+        self, container_id: str, boot_id: str, around: Surroundings, *, wait: bool
+    ) -> None:
+        self._fail("surround")
+        assert wait is (container_id not in self.paused)
+        self.interfaces[container_id] = {
+            around.names[e.id]: e.network_name for e in around.endpoints if not e.management
+        }
+
     async def show_image(self, container_id: str, boot_id: str, chain_length: int) -> int:
         self._fail("show_image")
         assert self.machines[container_id] == boot_id
@@ -423,6 +516,9 @@ class FakeHypervisor:
     async def unpause(self, container_id: str) -> None:
         self.paused.discard(container_id)
 
+    async def is_paused(self, container_id: str) -> bool:
+        return container_id in self.paused
+
     def check_ready(self, count: int) -> None:
         if count > 8:
             raise InvalidArgument(f"{count} ready clones take too much", Reason.INVALID_REQUEST)
@@ -432,6 +528,10 @@ class FakeHypervisor:
 
     def settled(self, boot_id: str) -> None:
         self.settlements.append(boot_id)
+
+    def _fence(self) -> None:
+        if (turn := held_turn()) is not None:
+            self.fences.raise_to(turn)
 
     def _fail(self, call: str) -> None:
         if call in self.failing:

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from vic.exec.v1 import exec_pb2
+from vic.exec.v1 import container_pb2, exec_pb2
 
 from portlayer.errors import InvalidArgument, Reason, ResourceExhausted
-from services.exec.limits import MIB, Limits
+from services.exec.limits import MIB, Allocation, Limits
 from services.exec.states import State
 from tests.unit.exec.conftest import DISK_BYTES, Facet
 from tests.unit.exec.test_lifecycle import spec
@@ -129,3 +129,58 @@ async def test_limits_that_cannot_be_are_refused(
     with pytest.raises(InvalidArgument, match=message):
         await configure(facet, **limits)
     assert await facet.admission.limits() == Limits()
+
+
+async def test_a_reservation_is_given_to_the_platform(facet: Facet) -> None:
+    request = exec_pb2.ConfigureRequest(
+        memory_reservation_bytes=1024 * MIB, cpu_reservation_millis=1500, cpu_shares=200
+    )
+    told = (await servicer(facet).Configure(request, NO_CONTEXT)).allocation
+    assert (told.memory_reservation_bytes, told.cpu_reservation_millis) == (1024 * MIB, 1500)
+    assert (told.cpu_shares, told.memory_shares) == (200, 100)
+    # What is left out stays.
+    await configure(facet, cpu_shares=0)
+    assert facet.hypervisor.allocation == Allocation(1500, 1024 * MIB)
+    info = await servicer(facet).Info(exec_pb2.InfoRequest(), NO_CONTEXT)
+    assert info.allocation.memory_reservation_bytes == 1024 * MIB
+
+
+async def test_a_reservation_is_not_above_the_limit(facet: Facet) -> None:
+    await configure(facet, memory_bytes=2048 * MIB, cpus=1)
+    with pytest.raises(InvalidArgument, match="3072 MiB, is above the memory limit of 2048 MiB"):
+        await configure(facet, memory_reservation_bytes=3072 * MIB)
+    with pytest.raises(InvalidArgument, match=r"reservation, 1\.5, is above the CPU limit of 1"):
+        await configure(facet, cpu_reservation_millis=1500)
+    await configure(facet, memory_reservation_bytes=2048 * MIB)
+    with pytest.raises(InvalidArgument, match="above the memory limit of 1024 MiB"):
+        await configure(facet, memory_bytes=1024 * MIB)
+    assert facet.hypervisor.allocation == Allocation(memory_reservation_bytes=2048 * MIB)
+
+
+async def test_what_cannot_be_reserved_changes_no_limit(facet: Facet) -> None:
+    facet.hypervisor.failing["allocate"] = InvalidArgument("too much")
+    with pytest.raises(InvalidArgument, match="too much"):
+        await configure(facet, containers=3, memory_reservation_bytes=1024 * MIB)
+    assert (await facet.admission.limits()).containers == 0
+    # And the other way round.
+    with pytest.raises(InvalidArgument, match="must be between"):
+        await configure(facet, memory_bytes=1, memory_reservation_bytes=1)
+    assert facet.hypervisor.allocation == Allocation()
+
+
+async def test_what_others_reserved_is_not_given_to_our_vms(facet: Facet) -> None:
+    facet.hypervisor.reserved_by_others = 2**34 - 256 * MIB
+    first = await facet.creator.create("", spec())
+    second = await facet.creator.create("", spec())
+    await facet.lifecycle.start(first.id)
+    await facet.lifecycle.start(second.id)
+    third = await facet.creator.create("", spec())
+    with pytest.raises(ResourceExhausted, match="16384 MiB less 16128 MiB that others have"):
+        await facet.lifecycle.start(third.id)
+
+
+async def test_a_vm_larger_than_the_host_is_not_made(facet: Facet) -> None:
+    resources = container_pb2.Resources(memory_bytes=2**34 + MIB)
+    with pytest.raises(ResourceExhausted, match=r"16384 MiB, does not .* VM needs 16385 MiB"):
+        await facet.creator.create("", spec(resources=resources))
+    assert not facet.peers.disks

@@ -8,6 +8,7 @@ from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import InvalidArgument
 from services.exec import lookup, server
+from services.exec.answers import Answers
 from services.exec.removing import Pruned
 from services.exec.server import ExecServicer
 from tests.unit.exec.conftest import Facet
@@ -24,6 +25,7 @@ def servicer(facet: Facet) -> ExecServicer:
         facet.lifecycle,
         facet.vch,
         facet.restarts,
+        Answers(facet.store),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from vic.storage.v1 import disk_pb2
 from portlayer.errors import (
     AlreadyExists,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     NotFound,
     Unavailable,
@@ -23,6 +25,7 @@ from portlayer.errors import (
 from services.exec.drivers import MachineSpec, StartKind
 from services.exec.drivers.qemu import driver as driver_module
 from services.exec.drivers.qemu import ready as module
+from services.exec.drivers.qemu import warming
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.parents import Parents
@@ -48,7 +51,12 @@ class FakeAgent:
     killed: list[str] = field(default_factory=list)
     failing: dict[bool, VicError] = field(default_factory=dict)
     tether: hostagent_pb2.TetherState = hostagent_pb2.TETHER_STATE_UNSPECIFIED
+    unforkable: bool = False
+    accelerator: hostagent_pb2.Accelerator = hostagent_pb2.ACCELERATOR_KVM
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def Info(self, request: Any) -> hostagent_pb2.InfoResponse:
+        return hostagent_pb2.InfoResponse(accelerator=self.accelerator)
 
     async def GetShape(self, request: Any) -> hostagent_pb2.GetShapeResponse:
         return hostagent_pb2.GetShapeResponse(shape_key="key")
@@ -68,6 +76,8 @@ class FakeAgent:
 
     async def Launch(self, request: hostagent_pb2.LaunchRequest) -> hostagent_pb2.LaunchResponse:
         self.launches.append(request)
+        if request.template_id and self.unforkable:
+            raise Internal("it can't be forked")
         if (error := self.failing.pop(bool(request.ready_id), None)) is not None:
             raise error
         if request.ready_id:
@@ -129,10 +139,10 @@ class Qemu:
 @pytest.fixture
 def qemu(monkeypatch: pytest.MonkeyPatch) -> Qemu:
     fake = Qemu()
-    for target in (module, driver_module):
+    for target in (warming, driver_module):
         monkeypatch.setattr(target, "command", fake.command)
         monkeypatch.setattr(target, "load_clone", fake.load)
-    monkeypatch.setattr(module, "tether_reports", fake.warm)
+    monkeypatch.setattr(warming, "tether_reports", fake.warm)
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
     return fake
@@ -155,11 +165,12 @@ class Pool:
         await self.until(lambda: self.clones.waiting == 2)
 
 
-@pytest.fixture
-async def pool(qemu: Qemu, tmp_path: Path) -> AsyncIterator[Pool]:
-    meminfo = tmp_path / "meminfo"
+@asynccontextmanager
+async def kept(directory: Path, accelerator: hostagent_pb2.Accelerator) -> AsyncIterator[Pool]:
+    meminfo = directory / "meminfo"
     meminfo.write_text(PLENTY)
     agent = FakeAgent({"ready-old": hostagent_pb2.Machine(), "c": hostagent_pb2.Machine()})
+    agent.accelerator = accelerator
     parents = Parents(cast("Any", agent))
     clones = ReadyClones(cast("Any", agent), parents, HostMemory(meminfo))
     clones.want(2)
@@ -172,10 +183,16 @@ async def pool(qemu: Qemu, tmp_path: Path) -> AsyncIterator[Pool]:
     assert list(agent.machines) == ["c"]
 
 
+@pytest.fixture
+async def pool(qemu: Qemu, tmp_path: Path) -> AsyncIterator[Pool]:
+    async with kept(tmp_path, hostagent_pb2.ACCELERATOR_KVM) as made:
+        yield made
+
+
 async def test_clones_are_made_warmed_and_held(pool: Pool, qemu: Qemu) -> None:
     await pool.full()
     assert pool.agent.killed == ["ready-old"]
-    first = pool.clones.take(SHAPE)
+    first = await pool.clones.take(SHAPE)
     assert first is not None
     said = [name for path, name in qemu.said if path == first.machine_id]
     assert said == ["load", "cont", "warm", "stop"]
@@ -189,13 +206,12 @@ async def test_clones_are_made_warmed_and_held(pool: Pool, qemu: Qemu) -> None:
 
 async def test_what_is_taken_is_replaced_and_handed_out_once(pool: Pool) -> None:
     await pool.full()
-    taken = {
-        clone.machine_id for clone in (pool.clones.take(SHAPE), pool.clones.take(SHAPE)) if clone
-    }
+    clones = [await pool.clones.take(SHAPE), await pool.clones.take(SHAPE)]
+    taken = {clone.machine_id for clone in clones if clone}
     assert len(taken) == 2
-    assert pool.clones.take(SHAPE) is None
+    assert await pool.clones.take(SHAPE) is None
     await pool.full()
-    again = pool.clones.take(SHAPE)
+    again = await pool.clones.take(SHAPE)
     assert again is not None
     assert again.machine_id not in taken
     for machine_id in (*taken, again.machine_id):
@@ -208,13 +224,13 @@ async def test_another_shape_gets_none(pool: Pool) -> None:
     other = hostagent_pb2.Shape()
     other.CopyFrom(SHAPE)
     other.vcpus = 2
-    assert pool.clones.take(other) is None
+    assert await pool.clones.take(other) is None
 
 
 async def test_no_clone_is_begun_while_a_start_is_under_way(pool: Pool) -> None:
     await pool.full()
     pool.clones.hold_back("boot")
-    taken = pool.clones.take(SHAPE)
+    taken = await pool.clones.take(SHAPE)
     assert taken is not None
     launches = len(pool.agent.launches)
     for _ in range(100):
@@ -232,19 +248,19 @@ async def test_a_start_is_left_alone_while_another_clone_waits(
     monkeypatch.setattr(module, "QUIET_SECONDS", 3600.0)
     launches = len(pool.agent.launches)
 
-    def start(boot_id: str) -> None:
+    async def start(boot_id: str) -> None:
         pool.clones.hold_back(boot_id)
-        taken = pool.clones.take(SHAPE)
+        taken = await pool.clones.take(SHAPE)
         assert taken is not None
         pool.clones.give_up(taken.machine_id)
         pool.clones.let_go(boot_id)
 
-    start("first")
+    await start("first")
     for _ in range(100):
         await asyncio.sleep(0)
     assert len(pool.agent.launches) == launches
     # With none left the next start would have to wait longer than this one is disturbed.
-    start("second")
+    await start("second")
     await pool.until(lambda: pool.clones.waiting == 1)
     monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
     pool.clones.hold_back("third")
@@ -333,6 +349,75 @@ async def test_none_are_kept_where_none_are_wanted(qemu: Qemu, tmp_path: Path) -
     keeping.cancel()
     await asyncio.wait([keeping])
     assert agent.launches == []
+
+
+# Forks of a template
+
+
+@pytest.fixture
+async def emulated(qemu: Qemu, tmp_path: Path) -> AsyncIterator[Pool]:
+    async with kept(tmp_path, hostagent_pb2.ACCELERATOR_TCG) as made:
+        yield made
+
+
+def forks(agent: FakeAgent) -> list[str]:
+    return [request.template_id for request in agent.launches if request.template_id]
+
+
+async def test_under_emulation_one_clone_warms_up_and_the_others_are_its_forks(
+    emulated: Pool, qemu: Qemu
+) -> None:
+    await emulated.full()
+    (template,) = (
+        name
+        for name, machine in emulated.agent.machines.items()
+        if machine.kind == hostagent_pb2.MACHINE_KIND_TEMPLATE
+    )
+    assert forks(emulated.agent) == [template, template]
+    assert {path for path, _ in qemu.said} == {template}
+    assert [name for _, name in qemu.said] == ["load", "cont", "warm", "stop"]
+
+
+async def test_a_start_for_which_none_waits_takes_a_fork(emulated: Pool) -> None:
+    await emulated.full()
+    emulated.clones.hold_back("boot")
+    taken = [await emulated.clones.take(SHAPE) for _ in range(5)]
+    names = {clone.machine_id for clone in taken if clone}
+    assert len(names) == 5
+    assert len(forks(emulated.agent)) == 5
+    for name in names:
+        emulated.clones.give_up(name)
+
+
+async def test_a_template_that_cannot_be_forked_is_replaced_and_in_the_end_done_without(
+    emulated: Pool,
+) -> None:
+    await emulated.full()
+    first = forks(emulated.agent)[0]
+    emulated.agent.unforkable = True
+    # Each that fails is ended, and another warmed up; after the third, clones warm up themselves.
+    for _ in range(4):
+        clone = await emulated.clones.take(SHAPE)
+        assert clone is not None
+        emulated.clones.give_up(clone.machine_id)
+        await emulated.full()
+    assert first in emulated.agent.killed
+    assert len(set(forks(emulated.agent))) == 3
+    kinds = [machine.kind for machine in emulated.agent.machines.values()]
+    assert hostagent_pb2.MACHINE_KIND_TEMPLATE not in kinds
+    assert kinds.count(hostagent_pb2.MACHINE_KIND_READY) == 2
+
+
+async def test_a_template_that_ended_by_itself_is_replaced(emulated: Pool) -> None:
+    await emulated.full()
+    template = forks(emulated.agent)[0]
+    del emulated.agent.machines[template]
+    emulated.clones.ended(template)
+    taken = await emulated.clones.take(SHAPE)
+    assert taken is not None
+    emulated.clones.give_up(taken.machine_id)
+    await emulated.full()
+    assert forks(emulated.agent)[-1] != template
 
 
 # The driver, which takes them
@@ -444,7 +529,7 @@ async def test_a_parent_is_given_up_after_two_failures_in_a_row(
         removed.append(request.parent_id)
 
     agent.RemoveParent = remove  # type: ignore[method-assign]
-    assert made._ready.take(SHAPE) is not None
+    assert await made._ready.take(SHAPE) is not None
     made._ready.hold_back("until the end")
 
     async def load(*, fails: bool) -> None:

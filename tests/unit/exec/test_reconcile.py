@@ -19,6 +19,7 @@ async def test_what_nobody_owns_is_removed(facet: Facet) -> None:
 
 async def test_a_lost_database_is_rebuilt_from_beside_the_disks(facet: Facet) -> None:
     running = await facet.run("web")
+    await facet.lifecycle.pause(await facet.run("held"))
     stopped = await facet.creator.create(
         "", container_pb2.ContainerSpec(image="busybox", name="stopped")
     )
@@ -36,6 +37,7 @@ async def test_a_lost_database_is_rebuilt_from_beside_the_disks(facet: Facet) ->
         "web": "running",
         "stopped": "created",
         "ended": "exited",
+        "held": "paused",
     }
     assert stopped.id in after
     await facet.peers.end(running, 4)

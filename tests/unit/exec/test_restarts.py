@@ -312,3 +312,41 @@ async def test_policies_that_cannot_be_are_refused(facet: Facet) -> None:
     container_id = await facet.run(auto_remove=True)
     with pytest.raises(FailedPrecondition, match="AutoRemove is enabled"):
         await facet.lifecycle.update(container_id, ALWAYS)
+
+
+@pytest.mark.parametrize(
+    ("restart_policy", "state"),
+    [
+        (ALWAYS, State.RESTARTING),
+        (UNLESS_STOPPED, State.RESTARTING),
+        (on_failure(2), State.RESTARTING),
+        (on_failure(1), State.EXITED),
+        (NO, State.EXITED),
+    ],
+)
+async def test_what_the_host_took_down_begins_anew(
+    facet: Facet, restart_policy: container_pb2.RestartPolicy, state: State
+) -> None:
+    """As dockerd has it after a boot: 255, and no restart counts."""
+    container = await facet.run(restart_policy=restart_policy)
+    record = await facet.containers.resolve(container)
+    await facet.containers.update(replace(record, restart_count=1))
+    boot_id = facet.hypervisor.machines.pop(container)
+    await facet.exits.machine_exited(
+        MachineExited(container, boot_id, b"", "the host went down", host_restarted=True)
+    )
+    await facet.exits.drain()
+    record = await facet.containers.resolve(container)
+    assert (record.state, record.exit_code) == (state, 255)
+    assert record.restart_count == (0 if state is State.RESTARTING else 1)
+    assert record.finished_ns >= record.started_ns
+
+
+async def test_an_end_before_the_host_went_down_keeps_its_code(facet: Facet) -> None:
+    container = await facet.run()
+    boot_id = facet.hypervisor.machines.pop(container)
+    told = b'{"exit_code": 3, "finished_at_ns": 1700000000000000000}'
+    await facet.exits.machine_exited(
+        MachineExited(container, boot_id, told, "the host went down", host_restarted=True)
+    )
+    assert (await facet.containers.resolve(container)).exit_code == 3

@@ -112,6 +112,8 @@ class FakeExec(exec_pb2_grpc.ExecServiceServicer):
         self.requests: list[Any] = []
         self.told: list[exec_pb2.RecordEventRequest] = []
         """Events that the gateway had recorded."""
+        self.joined: list[container_pb2.NetworkAttachment] = []
+        """What was asked of networks to connect to."""
 
     async def RecordEvent(
         self, request: exec_pb2.RecordEventRequest, context: Any
@@ -280,6 +282,32 @@ class FakeExec(exec_pb2_grpc.ExecServiceServicer):
         container = self.find(request.reference)
         container.proto.spec.name = request.new_name
         return exec_pb2.RenameResponse(container=container.proto)
+
+    async def ConnectNetwork(
+        self, request: exec_pb2.ConnectNetworkRequest, context: Any
+    ) -> exec_pb2.ConnectNetworkResponse:
+        container = self.find(request.reference)
+        self.joined.append(request.attachment)
+        container.proto.spec.networks.append(request.attachment)
+        container.proto.endpoints.add(
+            network_id="d" * 64,
+            network_name=request.attachment.network,
+            aliases=request.attachment.aliases,
+        )
+        return exec_pb2.ConnectNetworkResponse(container=container.proto)
+
+    async def DisconnectNetwork(
+        self, request: exec_pb2.DisconnectNetworkRequest, context: Any
+    ) -> exec_pb2.DisconnectNetworkResponse:
+        container = self.find(request.reference)
+        for endpoint in container.proto.endpoints:
+            if endpoint.network_name == request.network:
+                container.proto.endpoints.remove(endpoint)
+                return exec_pb2.DisconnectNetworkResponse(container=container.proto)
+        raise FailedPrecondition(
+            f"container {container.proto.id} is not connected to the network {request.network}",
+            Reason.NOT_CONNECTED,
+        )
 
     async def Remove(
         self, request: exec_pb2.RemoveRequest, context: Any

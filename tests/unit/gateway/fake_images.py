@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.storage.v1 import image_pb2, image_pb2_grpc
 
 from gateway.translate.references import familiar
-from portlayer.errors import NotFound, Reason
+from portlayer.errors import InvalidArgument, NotFound, Reason
 
 DIGEST = "sha256:" + "d" * 64
 
@@ -38,6 +38,7 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
         self.images: dict[str, image_pb2.Image] = {}
         self.pulls: list[image_pb2.PullRequest] = []
         self.pushes: list[image_pb2.PushRequest] = []
+        self.removals: list[image_pb2.ImageServiceRemoveRequest] = []
         self.prunes: list[image_pb2.ImageServicePruneRequest] = []
 
     def find(self, reference: str) -> image_pb2.Image:
@@ -172,6 +173,8 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
         self, request: AsyncIterator[image_pb2.LoadRequest], context: Any
     ) -> AsyncIterator[image_pb2.LoadResponse]:
         self.uploads.append([message async for message in request])
+        if self.uploads[-1][-1].data == b"damaged":
+            raise InvalidArgument("invalid archive: damaged", Reason.INVALID_ARCHIVE)
         progress = image_pb2.Progress(
             id="abc", status=image_pb2.PROGRESS_STATUS_LOADING_LAYER, current_bytes=1, total_bytes=2
         )
@@ -236,6 +239,7 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
     async def Remove(
         self, request: image_pb2.ImageServiceRemoveRequest, context: Any
     ) -> image_pb2.ImageServiceRemoveResponse:
+        self.removals.append(request)
         image = self.find(request.reference)
         del self.images[image.id]
         return image_pb2.ImageServiceRemoveResponse(

@@ -281,6 +281,9 @@ async def test_a_load_tells_its_progress_and_each_image(
         "Loaded image: x:1\n",
         "Loaded image ID: sha256:1\n",
     ]
+    damaged = await client.post("/images/load", content=b"damaged")
+    assert damaged.status_code == 200
+    assert json.loads(damaged.text)["errorDetail"] == {"message": "invalid archive: damaged"}
     quiet = await client.post("/images/load?quiet=1", content=b"tar")
     assert all("stream" in line for line in map(json.loads, quiet.text.splitlines()))
     assert b"".join(message.data for message in suite.images.uploads[0]) == b"tar"
@@ -321,3 +324,33 @@ async def test_what_a_registry_has_is_told(client: httpx.AsyncClient) -> None:
             {"architecture": "arm64", "os": "linux", "variant": "v8"},
         ],
     }
+
+
+async def test_an_image_of_another_platform_is_not_what_was_asked_for(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    await client.post("/images/create?fromImage=busybox&tag=latest")
+    ours = json.dumps({"os": "linux", "architecture": "amd64"})
+    other = json.dumps({"os": "linux", "architecture": "arm64"})
+    for path in ("json", "history"):
+        there = f"/images/busybox/{path}"
+        assert (await client.get(there, params={"platform": ours})).status_code == 200
+        refused = await client.get(there, params={"platform": other})
+        assert refused.status_code == 404
+        assert refused.json()["message"] == (
+            "image with reference busybox was found but its platform (linux/amd64) does not match "
+            "the specified platform (linux/arm64)"
+        )
+    pushed = await client.post("/images/busybox/push", params={"tag": "latest", "platform": other})
+    assert pushed.status_code == 404
+    assert (await client.get("/images/busybox/json?platform=x")).status_code == 400
+
+
+async def test_a_removal_says_which_containers_run(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    await client.post("/images/create?fromImage=busybox&tag=latest")
+    made = (await client.post("/containers/create", json={"Image": "busybox"})).json()["Id"]
+    await client.post(f"/containers/{made}/start")
+    await client.delete("/images/busybox")
+    assert list(suite.images.removals[-1].running_container_ids) == [made]

@@ -14,6 +14,12 @@ from gateway.translate.plans import PRUNE_FILTERS, until_of
 from tests.unit.gateway.fake_facets import FakeSuite
 
 
+@pytest.fixture(autouse=True)
+def busybox(suite: FakeSuite) -> None:
+    """An image to make containers of."""
+    suite.pulled("busybox:latest")
+
+
 async def create(client: httpx.AsyncClient, **body: Any) -> tuple[int, Any]:
     """Ask for a network; returns status and answer."""
     answer = await client.post("/networks/create", json=body)
@@ -98,6 +104,91 @@ async def test_a_network_in_use_stays(client: httpx.AsyncClient, suite: FakeSuit
     assert "has active endpoints" in refused.json()["message"]
     # Those that run alone are shown.
     assert list((await client.get("/networks/app")).json()["Containers"]) == ["c" * 64]
+
+
+async def test_a_container_is_connected_as_asked_and_disconnected(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    await client.post("/containers/create", params={"name": "web"}, json={"Image": "busybox"})
+    settings = {
+        "IPAMConfig": {"IPv4Address": "10.9.0.5", "IPv6Address": "", "LinkLocalIPs": []},
+        "Links": ["db:database", "app_db_1"],
+        "Aliases": ["www"],
+        "MacAddress": "02:42:0a:09:00:05",
+        "DriverOpts": None,
+        "GwPriority": -3,
+        # As inspect had it; nobody asks for it.
+        "NetworkID": "x",
+        "Gateway": "10.9.0.1",
+        "IPPrefixLen": 16,
+    }
+    body = {"Container": "/web", "EndpointConfig": settings}
+    joined = await client.post("/networks/app/connect", json=body)
+    assert (joined.status_code, joined.content) == (200, b"")
+    (asked,) = suite.exec.joined
+    assert (asked.network, asked.ipv4_address) == ("app", "10.9.0.5")
+    assert list(asked.links) == ["db:database", "app_db_1:app_db_1"]
+    assert (list(asked.aliases), asked.gateway_priority) == (["www"], -3)
+    shown = (await client.get("/containers/web/json")).json()["NetworkSettings"]["Networks"]["app"]
+    assert shown["IPAMConfig"] == {"IPv4Address": "10.9.0.5"}
+    assert (shown["Links"], shown["GwPriority"]) == (["db:database", "app_db_1:app_db_1"], -3)
+    for status, words in ((200, ""), (500, "is not connected to the network app")):
+        forced = {"Container": "web", "Force": True}
+        left = await client.post("/networks/app/disconnect", json=forced)
+        assert (left.status_code, words in left.text) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({}, 400, "Container"),
+        ({"Container": 3}, 400, "Container"),
+        ({"Container": "nobody"}, 404, ""),
+        ({"Container": "web", "EndpointConfig": {"DriverOpts": {"a": "b"}}}, 501, "DriverOpts"),
+        (
+            {"Container": "web", "EndpointConfig": {"IPAMConfig": {"LinkLocalIPs": ["1"]}}},
+            501,
+            "LinkLocalIPs",
+        ),
+        ({"Container": "web", "EndpointConfig": {"Aliases": "a"}}, 400, "Aliases"),
+        ({"Container": "web", "Surprise": True}, 501, "Surprise"),
+    ],
+)
+async def test_what_cannot_be_connected_is_refused(
+    client: httpx.AsyncClient, body: dict[str, Any], status: int, message: str
+) -> None:
+    await client.post("/containers/create", params={"name": "web"}, json={"Image": "busybox"})
+    refused = await client.post("/networks/app/connect", json=body)
+    assert (refused.status_code, message in refused.json()["message"]) == (status, True)
+
+
+@pytest.mark.parametrize("field", ["Links", "Aliases"])
+async def test_the_default_network_has_neither_links_nor_aliases(
+    client: httpx.AsyncClient, field: str
+) -> None:
+    await client.post("/containers/create", params={"name": "web"}, json={"Image": "busybox"})
+    body = {"Container": "web", "EndpointConfig": {field: ["a:b"]}}
+    refused = await client.post("/networks/bridge/connect", json=body)
+    assert (refused.status_code, field.lower() in refused.text.lower()) in (
+        (400, True),
+        (501, True),
+    )
+
+
+async def test_links_are_of_the_network_that_the_container_is_in(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    host = {"Links": ["db:database"], "NetworkMode": "app"}
+    networking = {"EndpointsConfig": {"app": {"Links": ["db:database"]}, "other": {}}}
+    body = {"Image": "busybox", "HostConfig": host, "NetworkingConfig": networking}
+    made = await client.post("/containers/create", json=body)
+    assert made.status_code == 201, made.text
+    (container,) = suite.exec.containers.values()
+    asked = [(n.network, list(n.links)) for n in container.proto.spec.networks]
+    assert asked == [("app", ["db:database"]), ("other", [])]
+    body["HostConfig"] = {"Links": ["db:database"]}
+    refused = await client.post("/containers/create", json=body)
+    assert (refused.status_code, "Links is not supported" in refused.text) == (501, True)
 
 
 async def test_prune_passes_its_filters_on(client: httpx.AsyncClient, suite: FakeSuite) -> None:

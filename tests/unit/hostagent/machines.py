@@ -10,6 +10,7 @@ from hostagent.machine import (
     MachineKind,
     Nic,
     Shape,
+    Surroundings,
 )
 
 SLOT = 7
@@ -24,11 +25,11 @@ GUEST = Guest(
         endpoint="100.112.0.1:7443",
         server_name="interaction.0badcafe.vic",
     ),
-    nics=(GuestNic(1, "02:42:ac:11:00:02", ("172.17.0.2/16",), "172.17.0.1", 1500, "eth0"),),
-    dns_servers=("172.17.0.1",),
-    dns_search=(),
-    dns_options=(),
-    hosts=(("172.17.0.2", "web"),),
+    surroundings=Surroundings(
+        nics=(GuestNic(1, "02:42:ac:11:00:02", ("172.17.0.2/16",), "172.17.0.1", 1500, "eth0"),),
+        dns_servers=("172.17.0.1",),
+        hosts=(("172.17.0.2", "web"),),
+    ),
     root_readonly=False,
     shm_bytes=0,
 )

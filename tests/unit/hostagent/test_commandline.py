@@ -63,6 +63,10 @@ mac=02:42:ac:11:00:02,romfile=,rombar=0,guest_announce=off
 -device pcie-root-port,id=spare1,chassis=4,addr=0xb
 -device pcie-root-port,id=spare2,chassis=5,addr=0xc
 -device pcie-root-port,id=spare3,chassis=6,addr=0xd
+-device pcie-root-port,id=spare4,chassis=7,addr=0xe
+-device pcie-root-port,id=spare5,chassis=8,addr=0xf
+-device pcie-root-port,id=spare6,chassis=9,addr=0x10
+-device pcie-root-port,id=spare7,chassis=10,addr=0x11
 -incoming defer
 """
 

@@ -13,7 +13,7 @@ from hostagent import confine
 
 def test_an_order_arrives_as_it_was_sent() -> None:
     argv = ["/usr/bin/qemu", "-append", "a b=c,d", '{"x": "\\u00e9"}', ""]
-    order = (1_900_001_001, 2, {"CORE": 0, "FSIZE": 1 << 40}, argv)
+    order = (1_900_001_001, 2, {"CORE": 0, "FSIZE": 1 << 40}, [6, 21], argv)
     assert confine.decode(confine.encode(*order)) == order
 
 

@@ -5,9 +5,18 @@ from typing import Any
 
 import pytest
 
-from hostagent.machine import GuestManagement, Machine, MachineKind, Nic
+from hostagent.machine import (
+    MOST_NICS,
+    GuestManagement,
+    Machine,
+    MachineKind,
+    Nic,
+    Surroundings,
+)
 from portlayer.errors import InvalidArgument, Reason
 from tests.unit.hostagent.machines import CLONE, COLD, GUEST, PARENT, READY, SHAPE, SLOT
+
+NIC = GUEST.surroundings.nics[0]
 
 
 @pytest.mark.parametrize("machine", [COLD, CLONE, PARENT, READY])
@@ -90,9 +99,12 @@ def test_a_shape_that_we_do_not_run_is_refused(changes: dict[str, Any]) -> None:
     [
         {"machine_id": "abc"},
         {"hostname": "web\nroot::0:0"},
-        {"dns_search": ("a\0b",)},
-        {"hosts": (("172.17.0.2", "web\n1.2.3.4 bank"),)},
-        {"hosts": (("not an address", "web"),)},
+        {"surroundings": Surroundings(dns_search=("a\0b",))},
+        {"surroundings": Surroundings(hosts=(("172.17.0.2", "web\n1.2.3.4 bank"),))},
+        {"surroundings": Surroundings(hosts=(("not an address", "web"),))},
+        {"surroundings": Surroundings(nics=(NIC, NIC))},
+        {"surroundings": Surroundings(nics=(replace(NIC, index=MOST_NICS),))},
+        {"surroundings": Surroundings(nics=(replace(NIC, gateway6="::g"),))},
         {"management": GuestManagement("02:42:64:70:00:05", "100.112.0.5", "1.2.3.4:1", "n")},
         {"management": GuestManagement("02:42:64:70:00:05", "100.112.0.5/20", "host:1", "n")},
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from hostagent.machine import Accelerator, MachineKind, Nic
 from hostagent.processes import ExitStatus, ProcessName, WatchedProcess
-from hostagent.records import Record, RecordStore
+from hostagent.records import PluggedNic, Record, RecordStore
 from tests.unit.hostagent.machines import SHAPE
 
 RECORD = Record(
@@ -37,11 +37,12 @@ RECORD = Record(
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     store = RecordStore(tmp_path)
     store.save(RECORD)
-    store.save(replace(RECORD, machine_id="n", disk=None, tether_state="ready"))
-    assert list(store.load()) == [
-        RECORD,
-        replace(RECORD, machine_id="n", disk=None, tether_state="ready"),
-    ]
+    plugged = (PluggedNic(3, "vt7-0000ab", "02:42:00:00:00:02"),)
+    other = replace(
+        RECORD, machine_id="n", disk=None, tether_state="ready", plugged=plugged, surrounded=7
+    )
+    store.save(other)
+    assert list(store.load()) == [RECORD, other]
     store.delete("n")
     store.delete("n")
     assert list(store.load()) == [RECORD]

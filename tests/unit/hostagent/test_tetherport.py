@@ -75,6 +75,41 @@ async def test_who_says_too_much_is_not_listened_to() -> None:
     assert len(found) == MOST_REPORTS
 
 
+async def test_a_change_is_answered_by_its_number() -> None:
+    theirs, ours = socket.socketpair()
+    theirs.setblocking(False)
+    port = TetherPort(ours, lambda _: None)
+    loop = asyncio.get_running_loop()
+    first = asyncio.create_task(port.ask(1, b"one"))
+    second = asyncio.create_task(port.ask(2, b"two"))
+    assert await loop.sock_recv(theirs, 6) == b"onetwo"
+    theirs.sendall(b'{"event": "connected", "serial": 9}\n{"event": "connected", "serial": 2}\n')
+    async with asyncio.timeout(60):
+        assert await second == ""
+        theirs.sendall(b'{"event": "refused", "serial": 1, "error": "no such thing"}\n')
+        assert await first == "no such thing"
+        third = asyncio.create_task(port.ask(3, b"three"))
+        assert await loop.sock_recv(theirs, 5) == b"three"
+        port.close()
+        with pytest.raises(OSError, match="closed"):
+            await third
+    theirs.close()
+
+
+async def test_each_change_may_be_answered_however_many_there_are() -> None:
+    theirs, ours = socket.socketpair()
+    theirs.setblocking(False)
+    port = TetherPort(ours, lambda _: None)
+    for number in range(3 * MOST_REPORTS):
+        asked = asyncio.create_task(port.ask(number, b"frame"))
+        assert await asyncio.get_running_loop().sock_recv(theirs, 5) == b"frame"
+        theirs.sendall(b'{"event": "connected", "serial": %d}\n' % number)
+        async with asyncio.timeout(60):
+            assert await asked == ""
+    port.close()
+    theirs.close()
+
+
 async def test_a_line_without_end_is_given_up() -> None:
     theirs, ours = socket.socketpair()
     port = TetherPort(ours, lambda _: None)
@@ -95,9 +130,10 @@ async def test_a_line_without_end_is_given_up() -> None:
 
 
 def test_an_error_is_bounded() -> None:
-    report = parse_report(b'{"event": "failed", "error": "' + b"x" * 5000 + b'"}')
-    assert report is not None
-    assert len(report.error) == LONGEST_ERROR
+    for event in (b'"failed"', b'"refused", "serial": 1'):
+        report = parse_report(b'{"event": ' + event + b', "error": "' + b"x" * 5000 + b'"}')
+        assert report is not None
+        assert len(report.error) == LONGEST_ERROR
 
 
 @given(st.binary(max_size=200))
@@ -106,7 +142,17 @@ def test_no_line_breaks_the_reader(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"[]", b"1", b"null", b'{"event": 1}', b'{"event": []}', b"[" * 5000, b"\xff"]
+    "line",
+    [
+        b"[]",
+        b"1",
+        b"null",
+        b'{"event": 1}',
+        b'{"event": []}',
+        b'{"event": "connected", "serial": 1e999}',
+        b"[" * 5000,
+        b"\xff",
+    ],
 )
 def test_what_is_no_report_is_none(line: bytes) -> None:
     assert parse_report(line) is None

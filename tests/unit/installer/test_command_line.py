@@ -253,6 +253,31 @@ def test_what_is_asked_of_exec_is_what_was_given() -> None:
     assert wish(ready_clones="0", start="cold") == exec_pb2.ConfigureRequest(
         ready_clones=0, cold=True
     )
+    assert wish(
+        cpu_reservation="1.5", memory_reservation="none", cpu_shares="high", memory_shares="7"
+    ) == exec_pb2.ConfigureRequest(
+        cpu_reservation_millis=1500,
+        memory_reservation_bytes=0,
+        cpu_shares=200,
+        memory_shares=7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--cpu-reservation=-1", "not a number of CPUs"),
+        ("--cpu-reservation=1.2345", "not a number of CPUs"),
+        ("--memory-reservation=much", "not a size"),
+        ("--cpu-shares=0", "not a number of shares"),
+        ("--memory-shares=most", "not a number of shares"),
+    ],
+)
+def test_reservations_that_are_none_are_refused(
+    option: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["configure", option]) == UsageError.exit_code
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,10 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
     path = tmp_path / "instance.json"
     assert path.stat().st_mode & 0o777 == 0o644
     assert set(json.loads(path.read_text())) == {
+        "image_store",
+        "image_store_directory",
+        "image_quota_bytes",
+        "base_size_bytes",
         "tls_verify",
         "tls_ca",
         "tls_cert",
@@ -150,4 +154,8 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
         "closed_ports",
         "volume_directories",
         "stores",
+        "driver",
+        "name",
+        "limits",
+        "vsphere",
     }

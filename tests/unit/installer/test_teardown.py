@@ -38,6 +38,8 @@ def removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(sweep, "_interfaces", found("bridge"))
     monkeypatch.setattr(sweep, "_tables", found("table"))
     monkeypatch.setattr(sweep, "_cgroups", found("cgroup"))
+    # Suites of other tests may run here meanwhile, in slot 3 as in any other.
+    monkeypatch.setattr(slots, "processes_of_slot", lambda slot: [])
     monkeypatch.setattr(teardown, "SLOTS_DIR", tmp_path)
     monkeypatch.setattr(slots.holds_slot, "__defaults__", (tmp_path,))
     return gone

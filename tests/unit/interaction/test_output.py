@@ -4,12 +4,14 @@ import asyncio
 import errno
 import hashlib
 import os
+import random
 from typing import Any
 from unittest.mock import Mock
 
 import grpc
 import pytest
 from vic.interaction.v1 import interaction_pb2, process_pb2
+from vic.tether.v1 import tether_pb2
 
 from portlayer.errors import (
     FailedPrecondition,
@@ -295,3 +297,71 @@ async def test_a_full_disk_holds_output_back_and_loses_none(
         await again.close()
         assert await client.read_all() == b"before and after"
         assert await suite.log_text() == b"before and after"
+
+
+@pytest.mark.parametrize(
+    ("out", "err"),
+    [
+        (b"", b""),
+        (b"a line\n", b"an error\n"),
+        (b"no newline at the end", b""),
+        (b"x" * 1_048_576 + b"\n", b""),
+        (b"y" * 16_383 + b"\n" + b"z" * 16_385 + b"\n", b"\n"),
+        (bytes(range(256)) * 2000, bytes(range(255, -1, -1)) * 500),
+        ("\N{SNOWMAN} ä €\n".encode() * 3000, "\N{SNOWMAN}".encode() * 100),
+        (b"".join(b"%d\n" % number for number in range(20_000)), b""),
+        (b"\n" * 5000, b"\r\n" * 5000),
+        (b"out\n" * 3000, b"err\n" * 3000),
+    ],
+    ids=lambda data: f"{data[:8]!r}*{len(data)}",
+)
+async def test_whatever_is_written_and_however_it_is_cut_the_log_has_the_same_bytes(
+    suite: Suite, out: bytes, err: bytes
+) -> None:
+    cuts = random.Random(len(out))
+    async with suite.running() as tether:
+        client = await suite.attach()
+        stdio = await tether.stdio()
+        left = {OUT: out, ERR: err}
+
+        async def produce() -> None:
+            while any(left.values()):
+                stream = cuts.choice([stream for stream, rest in left.items() if rest])
+                size = cuts.choice([1, 100, 4096, 65_536])
+                await stdio.send(left[stream][:size], stream)
+                left[stream] = left[stream][size:]
+            await stdio.close()
+
+        await asyncio.gather(produce(), client.read_all())
+    for stream, written in ((OUT, out), (ERR, err)):
+        sent = hashlib.sha256(written).digest()
+        assert hashlib.sha256(client.output[stream]).digest() == sent
+        only = {"stdout": stream == OUT, "stderr": stream == ERR}
+        assert hashlib.sha256(await suite.log_text(**only)).digest() == sent
+
+
+async def test_a_reader_of_the_log_goes_on_where_it_was_after_a_restart(suite: Suite) -> None:
+    async with suite.running(log_max_size_bytes=200, log_max_files=9) as tether:
+        stdio = await tether.stdio()
+        for number in range(10):
+            await stdio.send(b"before %d\n" % number)
+        await stdio.settle()
+        request = interaction_pb2.LogsRequest(container_id=CONTAINER, stdout=True, tail=2)
+        answers = [answer async for answer in suite.interaction().Logs(request)]
+        read = [entry.data for answer in answers for entry in answer.entries]
+        assert read == [b"before 8\n", b"before 9\n"]
+        await suite.restart()
+        tether = suite.tether()
+        state = tether_pb2.ProcessState(process_id=INIT, pid=42, started_at={"seconds": 1000})
+        await tether.connect(processes=[state])
+        stdio = await tether.stdio(sequence=11)
+        await stdio.send(b"after\n")
+        await stdio.settle()
+        request.after = answers[-1].position
+        answers = [answer async for answer in suite.interaction().Logs(request)]
+        assert [entry.data for answer in answers for entry in answer.entries] == [b"after\n"]
+    request.after = "nowhere"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        async for _ in suite.interaction().Logs(request):
+            pass
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

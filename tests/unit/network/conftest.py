@@ -43,6 +43,9 @@ class RememberedPlatform:
     def segment_name(self, segment: Segment) -> str:
         return f"vic{self.slot}b{segment.ordinal}"
 
+    def port_group(self, segment: Segment) -> str:
+        return ""
+
     def attached(self, port_name: str) -> bool:
         return port_name in self.ports
 

@@ -41,7 +41,8 @@ def asked(
     facet: Facet, network: str, asker: str, name: str, kind: str = "A", *, edns: int = 0
 ) -> tuple[str, list[str]] | None:
     """Ask as a container would; returns code and sorted answers, or None for "ask elsewhere"."""
-    rules = Answers(facet.endpoints.directory, facet.endpoints.networks_of)
+    endpoints = facet.endpoints
+    rules = Answers(endpoints.directory, endpoints.networks_of, links_of=endpoints.links_of)
     return questioned(rules, facet.networks.find(network), asker, name, kind, edns=edns)
 
 

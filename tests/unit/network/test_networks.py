@@ -206,6 +206,7 @@ async def test_predefined_networks_stay(facet: Facet) -> None:
 async def test_a_network_in_use_stays(facet: Facet) -> None:
     made = await facet.networks.create(Plan("app"))
     await facet.endpoints.reserve("c1", "", "", [Wish("app")])
+    await facet.endpoints.bind("c1")
     with pytest.raises(FailedPrecondition, match="has active endpoints") as refusal:
         await facet.networks.remove("app")
     assert refusal.value.reason is Reason.ACTIVE_ENDPOINTS
@@ -229,6 +230,7 @@ async def test_prune_removes_what_nobody_uses_and_what_fits(facet: Facet) -> Non
     await facet.networks.create(Plan("kept", labels={"stage": "test", "keep": ""}))
     await facet.networks.create(Plan("plain"))
     await facet.endpoints.reserve("c1", "", "", [Wish("used")])
+    await facet.endpoints.bind("c1")
     rules = [LabelRule.parse("stage=test"), LabelRule.parse("!keep")]
     before = datetime(2020, 1, 1, tzinfo=UTC)
     assert await facet.networks.prune(before, rules) == []

@@ -86,11 +86,13 @@ class Storage:
         )
 
     def files(self) -> list[str]:
-        """Every file in the store but the base disk's and the events'."""
+        """Every file in the store but the base disk's, the events' and what keeps it in order."""
         return sorted(
             str(path.relative_to(self.root))
             for path in self.root.rglob("*")
-            if path.is_file() and path.name not in ("base.vmdk", "image-events.jsonl")
+            if path.is_file()
+            and path.name not in ("base.vmdk", "image-events.jsonl", "lock")
+            and path.parent.name != "processes"
         )
 
 
@@ -103,22 +105,33 @@ async def pool() -> AsyncIterator[CompilePool]:
 
 
 def wire(
-    root: Path, transport: Transport, pool: CompilePool, mirrors: tuple[str, ...] = ()
+    root: Path,
+    transport: Transport,
+    pool: CompilePool,
+    mirrors: tuple[str, ...] = (),
+    *,
+    owner: str = "0badcafe",
+    images: Path | None = None,
+    quota: int = 0,
 ) -> Storage:
-    """Open a store and what works on it."""
+    """Open a store and what works on it; `images` is one that others share."""
     disks = DiskStore(root / "containers")
     store = ImageStore(
-        root / "images", owner="0badcafe", base_size=BASE_SIZE, chains_in_use=disks.chains_in_use
+        images or root / "images",
+        owner=owner,
+        base_size=BASE_SIZE,
+        chains_in_use=disks.chains_in_use,
+        quota=quota,
     )
     layers = LayerWork(store, Downloader(DownloadPolicy(backoff=0.001)), pool)
-    images = Images(store, disks.records)
+    known = Images(store, disks.records)
     events = ImageEvents(Journal(root / "image-events.jsonl"))
     return Storage(
         root,
         store,
         disks,
-        images,
-        Removal(store, images, disks, events),
+        known,
+        Removal(store, known, disks, events),
         Puller(Registries(transport, Endpoints(mirrors=mirrors)), store, layers),
         events,
     )

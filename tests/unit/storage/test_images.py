@@ -147,6 +147,24 @@ async def test_an_image_in_use_is_kept(storage: Storage, host: str) -> None:
         await storage.removal.remove(ONE.id, force=False)
 
 
+async def test_an_image_of_a_running_container_is_not_removed_by_its_id(
+    storage: Storage, host: str
+) -> None:
+    await container(storage, f"{host}/x")
+    for force in (False, True):
+        with pytest.raises(ImageInUse) as refused:
+            await storage.removal.remove(ONE.id, force=force, running=[CONTAINER])
+        assert refused.value.message == (
+            f"conflict: unable to delete {ONE.id[7:19]} (cannot be forced) - "
+            f"image is being used by running container {CONTAINER[:12]}"
+        )
+    # By its name, only that goes, as with dockerd.
+    removed = await storage.removal.remove(f"{host}/x", force=True, running=[CONTAINER])
+    assert all(isinstance(line, Untagged) for line in removed)
+    assert storage.images.find(ONE.id).id == ONE.id
+    assert Deleted(ONE.id) in await storage.removal.remove(ONE.id, force=True, running=["other"])
+
+
 async def test_force_keeps_the_layers_that_a_container_stands_on(
     storage: Storage, host: str
 ) -> None:

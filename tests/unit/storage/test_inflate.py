@@ -78,7 +78,7 @@ def test_a_cut_zstd_stream_has_another_diff_id() -> None:
     assert diff_id != "sha256:" + hashlib.sha256(DATA).hexdigest()
 
 
-def test_a_bomb_stops_at_the_limit_of_bytes() -> None:
+def test_a_bomb_stops_at_the_limit_of_bytes_cve_2017_14992() -> None:
     limits = InflateLimits(bytes=10 << 20)
     for blob in (gzip.compress(bytes(40 << 20)), zstd(bytes(40 << 20))):
         inflater = Inflater(io.BytesIO(blob), limits)
@@ -93,6 +93,17 @@ def test_a_bomb_stops_at_the_limit_of_ratio() -> None:
     with pytest.raises(InvalidLayer, match="100 times"):
         inflate(gzip.compress(bytes(40 << 20)), limits)
     assert len(inflate(gzip.compress(bytes(1 << 20)), limits)[0]) == 1 << 20
+
+
+def test_a_gzip_of_members_without_end_is_stopped() -> None:
+    blob = gzip.compress(b"") * 400_000
+    inflater = Inflater(io.BytesIO(blob), LIMITS)
+    while inflater.read():
+        pass
+    assert inflater.size == 0
+    limits = InflateLimits(bytes=1 << 20)
+    with pytest.raises(InvalidLayer, match="more than 1048576 bytes"):
+        inflate(gzip.compress(bytes(4096)) * 1000, limits)
 
 
 def test_leaving_early_ends_the_thread() -> None:

@@ -448,6 +448,7 @@ async def test_a_worker_that_dies_fails_its_pull_alone(
     await storage.pull(name(registry))
     for worker in pool._idle:
         os.kill(worker.pid, signal.SIGKILL)
+        await worker._process.wait()
     registry.add(only("z"), "y", "latest")
     await storage.pull(name(registry, "y:latest"))
 

@@ -19,7 +19,14 @@ from services.storage.imagec.reference import parse_reference
 from services.storage.imagec.registry import Registries
 from services.storage.imagec.transport import Transport
 from tests.images import Image, Layer, file, make_tar
-from tests.unit.storage.fake_registry import Answer, FakeRegistry, asks_basic, problem
+from tests.unit.storage.fake_registry import (
+    Answer,
+    FakeRegistry,
+    asks_basic,
+    asks_bearer,
+    gives_token,
+    problem,
+)
 
 NOBODY = Credentials()
 SMALL = Image((Layer(make_tar([file("x", "x")])),))
@@ -83,6 +90,20 @@ async def test_credentials_are_tried(queries: RegistryQueries, registry: FakeReg
         await queries.authenticate("127.0.0.1:1", Credentials("me", "secret"))
     for address in ("", "https://index.docker.io/v1/", "registry-1.docker.io"):
         assert registry_of(address) == "docker.io"
+
+
+async def test_a_login_gets_an_identity_token_where_the_registry_gives_one(
+    queries: RegistryQueries, registry: FakeRegistry, elsewhere: FakeRegistry
+) -> None:
+    registry.authenticate = asks_bearer(f"http://{elsewhere.address}/token", "t0ken")
+    elsewhere.always["/token"] = gives_token(token="t0ken", refresh_token="for-later")
+    told = await queries.authenticate(registry.address, Credentials("me", "secret"))
+    assert told == "for-later"
+    (asked,) = elsewhere.requests
+    assert asked.query["offline_token"] == ["true"]
+    assert asked.query["client_id"] == ["vic"]
+    elsewhere.always["/token"] = gives_token(token="t0ken")
+    assert await queries.authenticate(registry.address, Credentials("me", "secret")) == ""
 
 
 async def test_a_search_asks_the_registry_that_the_term_names(

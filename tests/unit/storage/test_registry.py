@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from portlayer.errors import VicError
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.challenge import parse_challenges
 from services.storage.imagec.digest import Digest
@@ -104,6 +106,25 @@ async def test_a_wrong_password_is_told_without_telling_it(
         await repository.manifest("latest")
     assert "unauthorized: authentication required" in refused.value.message
     assert "hunter2" not in refused.value.message + repr(Credentials("me", "hunter2"))
+
+
+async def test_no_log_has_credentials_or_tokens(
+    transport: Transport,
+    registry: FakeRegistry,
+    elsewhere: FakeRegistry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    registry.authenticate = asks_bearer(f"http://{elsewhere.address}/token", "t0ken")
+    elsewhere.always["/token"] = gives_token(token="t0ken")
+    repository = await connect(transport, registry, LOGIN)
+    await repository.manifest("latest")
+    registry.authenticate = asks_bearer(f"http://{elsewhere.address}/token", "another")
+    with pytest.raises(VicError):
+        await (await connect(transport, registry, LOGIN)).manifest("latest")
+    basic = (LOGIN.basic_header() or "").removeprefix("Basic ")
+    for secret in (LOGIN.password, basic, "t0ken"):
+        assert secret not in caplog.text
 
 
 async def test_a_token_is_got_from_the_realm_and_goes_to_the_registry_alone(

@@ -300,20 +300,22 @@ class SyslogOptions(_message.Message):
     def __init__(self, address: _Optional[str] = ..., tag: _Optional[str] = ..., facility: _Optional[str] = ..., format: _Optional[_Union[SyslogFormat, str]] = ...) -> None: ...
 
 class NetworkAttachment(_message.Message):
-    __slots__ = ("network", "aliases", "ipv4_address", "ipv6_address", "mac_address", "links")
+    __slots__ = ("network", "aliases", "ipv4_address", "ipv6_address", "mac_address", "links", "gateway_priority")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     IPV4_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     IPV6_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     MAC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     LINKS_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     network: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     ipv4_address: str
     ipv6_address: str
     mac_address: str
     links: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, network: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., ipv4_address: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., links: _Optional[_Iterable[str]] = ...) -> None: ...
+    gateway_priority: int
+    def __init__(self, network: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., ipv4_address: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., links: _Optional[_Iterable[str]] = ..., gateway_priority: _Optional[int] = ...) -> None: ...
 
 class PortBinding(_message.Message):
     __slots__ = ("container_port", "protocol", "host_address", "host_port_start", "host_port_end")
@@ -432,7 +434,7 @@ class ContainerStatus(_message.Message):
     def __init__(self, state: _Optional[_Union[ContainerState, str]] = ..., pid: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ..., oom_killed: _Optional[bool] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., restart_count: _Optional[int] = ..., start_kind: _Optional[_Union[StartKind, str]] = ..., kernel_release: _Optional[str] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
 
 class ContainerEndpoint(_message.Message):
-    __slots__ = ("network_id", "network_name", "endpoint_id", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "aliases", "external")
+    __slots__ = ("network_id", "network_name", "endpoint_id", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "aliases", "external", "interface_name")
     NETWORK_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -442,6 +444,7 @@ class ContainerEndpoint(_message.Message):
     IPV4_GATEWAY_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_FIELD_NUMBER: _ClassVar[int]
+    INTERFACE_NAME_FIELD_NUMBER: _ClassVar[int]
     network_id: str
     network_name: str
     endpoint_id: str
@@ -451,7 +454,8 @@ class ContainerEndpoint(_message.Message):
     ipv4_gateway: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     external: bool
-    def __init__(self, network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., external: _Optional[bool] = ...) -> None: ...
+    interface_name: str
+    def __init__(self, network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., external: _Optional[bool] = ..., interface_name: _Optional[str] = ...) -> None: ...
 
 class Container(_message.Message):
     __slots__ = ("id", "spec", "status", "created_at", "endpoints", "disk_chain_length", "published_ports")

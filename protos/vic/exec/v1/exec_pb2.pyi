@@ -96,7 +96,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("instance_id", "driver", "hypervisor", "accelerator", "accelerator_reason", "kernel_release", "cpus", "memory_bytes", "containers", "containers_running", "containers_paused", "containers_stopped", "cold_boots", "instant_clones", "version", "ready_clones", "ready_clones_failed", "ready_clones_waiting", "limits", "vm_memory_bytes", "vm_cpus", "disk_bytes", "start_mode", "log_syslog")
+    __slots__ = ("instance_id", "driver", "hypervisor", "accelerator", "accelerator_reason", "kernel_release", "cpus", "memory_bytes", "containers", "containers_running", "containers_paused", "containers_stopped", "cold_boots", "instant_clones", "version", "ready_clones", "ready_clones_failed", "ready_clones_waiting", "limits", "vm_memory_bytes", "vm_cpus", "disk_bytes", "start_mode", "log_syslog", "allocation", "memory_reserved_by_others_bytes")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     HYPERVISOR_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +121,8 @@ class InfoResponse(_message.Message):
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
     START_MODE_FIELD_NUMBER: _ClassVar[int]
     LOG_SYSLOG_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_RESERVED_BY_OTHERS_BYTES_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     driver: str
     hypervisor: str
@@ -145,7 +147,23 @@ class InfoResponse(_message.Message):
     disk_bytes: int
     start_mode: StartMode
     log_syslog: str
-    def __init__(self, instance_id: _Optional[str] = ..., driver: _Optional[str] = ..., hypervisor: _Optional[str] = ..., accelerator: _Optional[str] = ..., accelerator_reason: _Optional[str] = ..., kernel_release: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., containers: _Optional[int] = ..., containers_running: _Optional[int] = ..., containers_paused: _Optional[int] = ..., containers_stopped: _Optional[int] = ..., cold_boots: _Optional[int] = ..., instant_clones: _Optional[int] = ..., version: _Optional[str] = ..., ready_clones: _Optional[int] = ..., ready_clones_failed: _Optional[int] = ..., ready_clones_waiting: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., vm_memory_bytes: _Optional[int] = ..., vm_cpus: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., log_syslog: _Optional[str] = ...) -> None: ...
+    allocation: Allocation
+    memory_reserved_by_others_bytes: int
+    def __init__(self, instance_id: _Optional[str] = ..., driver: _Optional[str] = ..., hypervisor: _Optional[str] = ..., accelerator: _Optional[str] = ..., accelerator_reason: _Optional[str] = ..., kernel_release: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., containers: _Optional[int] = ..., containers_running: _Optional[int] = ..., containers_paused: _Optional[int] = ..., containers_stopped: _Optional[int] = ..., cold_boots: _Optional[int] = ..., instant_clones: _Optional[int] = ..., version: _Optional[str] = ..., ready_clones: _Optional[int] = ..., ready_clones_failed: _Optional[int] = ..., ready_clones_waiting: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., vm_memory_bytes: _Optional[int] = ..., vm_cpus: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., log_syslog: _Optional[str] = ..., allocation: _Optional[_Union[Allocation, _Mapping]] = ..., memory_reserved_by_others_bytes: _Optional[int] = ...) -> None: ...
+
+class Allocation(_message.Message):
+    __slots__ = ("cpu_reservation_millis", "memory_reservation_bytes", "cpu_shares", "memory_shares", "memory_protected")
+    CPU_RESERVATION_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_RESERVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_SHARES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_SHARES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PROTECTED_FIELD_NUMBER: _ClassVar[int]
+    cpu_reservation_millis: int
+    memory_reservation_bytes: int
+    cpu_shares: int
+    memory_shares: int
+    memory_protected: bool
+    def __init__(self, cpu_reservation_millis: _Optional[int] = ..., memory_reservation_bytes: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., memory_shares: _Optional[int] = ..., memory_protected: _Optional[bool] = ...) -> None: ...
 
 class StartMode(_message.Message):
     __slots__ = ("ready_clones", "ready_clones_automatic", "cold")
@@ -172,7 +190,7 @@ class Limits(_message.Message):
     def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ...) -> None: ...
 
 class ConfigureRequest(_message.Message):
-    __slots__ = ("containers", "memory_bytes", "cpus", "storage_bytes", "memory_overcommit_percent", "ready_clones", "cold", "kernel", "log_syslog")
+    __slots__ = ("containers", "memory_bytes", "cpus", "storage_bytes", "memory_overcommit_percent", "ready_clones", "cold", "cpu_reservation_millis", "memory_reservation_bytes", "cpu_shares", "memory_shares", "kernel", "log_syslog")
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +198,10 @@ class ConfigureRequest(_message.Message):
     MEMORY_OVERCOMMIT_PERCENT_FIELD_NUMBER: _ClassVar[int]
     READY_CLONES_FIELD_NUMBER: _ClassVar[int]
     COLD_FIELD_NUMBER: _ClassVar[int]
+    CPU_RESERVATION_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_RESERVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_SHARES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_SHARES_FIELD_NUMBER: _ClassVar[int]
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     LOG_SYSLOG_FIELD_NUMBER: _ClassVar[int]
     containers: int
@@ -189,21 +211,27 @@ class ConfigureRequest(_message.Message):
     memory_overcommit_percent: int
     ready_clones: int
     cold: bool
+    cpu_reservation_millis: int
+    memory_reservation_bytes: int
+    cpu_shares: int
+    memory_shares: int
     kernel: str
     log_syslog: str
-    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ..., ready_clones: _Optional[int] = ..., cold: _Optional[bool] = ..., kernel: _Optional[str] = ..., log_syslog: _Optional[str] = ...) -> None: ...
+    def __init__(self, containers: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpus: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., memory_overcommit_percent: _Optional[int] = ..., ready_clones: _Optional[int] = ..., cold: _Optional[bool] = ..., cpu_reservation_millis: _Optional[int] = ..., memory_reservation_bytes: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., memory_shares: _Optional[int] = ..., kernel: _Optional[str] = ..., log_syslog: _Optional[str] = ...) -> None: ...
 
 class ConfigureResponse(_message.Message):
-    __slots__ = ("limits", "start_mode", "kernel", "log_syslog")
+    __slots__ = ("limits", "start_mode", "kernel", "log_syslog", "allocation")
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     START_MODE_FIELD_NUMBER: _ClassVar[int]
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     LOG_SYSLOG_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
     limits: Limits
     start_mode: StartMode
     kernel: str
     log_syslog: str
-    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., kernel: _Optional[str] = ..., log_syslog: _Optional[str] = ...) -> None: ...
+    allocation: Allocation
+    def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., kernel: _Optional[str] = ..., log_syslog: _Optional[str] = ..., allocation: _Optional[_Union[Allocation, _Mapping]] = ...) -> None: ...
 
 class TryKernelRequest(_message.Message):
     __slots__ = ("digest",)
@@ -380,6 +408,38 @@ class RenameRequest(_message.Message):
     def __init__(self, reference: _Optional[str] = ..., request_id: _Optional[str] = ..., new_name: _Optional[str] = ...) -> None: ...
 
 class RenameResponse(_message.Message):
+    __slots__ = ("container",)
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    container: _container_pb2.Container
+    def __init__(self, container: _Optional[_Union[_container_pb2.Container, _Mapping]] = ...) -> None: ...
+
+class ConnectNetworkRequest(_message.Message):
+    __slots__ = ("reference", "request_id", "attachment")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTACHMENT_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    request_id: str
+    attachment: _container_pb2.NetworkAttachment
+    def __init__(self, reference: _Optional[str] = ..., request_id: _Optional[str] = ..., attachment: _Optional[_Union[_container_pb2.NetworkAttachment, _Mapping]] = ...) -> None: ...
+
+class ConnectNetworkResponse(_message.Message):
+    __slots__ = ("container",)
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    container: _container_pb2.Container
+    def __init__(self, container: _Optional[_Union[_container_pb2.Container, _Mapping]] = ...) -> None: ...
+
+class DisconnectNetworkRequest(_message.Message):
+    __slots__ = ("reference", "request_id", "network")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    request_id: str
+    network: str
+    def __init__(self, reference: _Optional[str] = ..., request_id: _Optional[str] = ..., network: _Optional[str] = ...) -> None: ...
+
+class DisconnectNetworkResponse(_message.Message):
     __slots__ = ("container",)
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     container: _container_pb2.Container

@@ -116,6 +116,16 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RenameRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.RenameResponse.FromString,
                 _registered_method=True)
+        self.ConnectNetwork = channel.unary_unary(
+                '/vic.exec.v1.ExecService/ConnectNetwork',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkResponse.FromString,
+                _registered_method=True)
+        self.DisconnectNetwork = channel.unary_unary(
+                '/vic.exec.v1.ExecService/DisconnectNetwork',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkResponse.FromString,
+                _registered_method=True)
         self.Remove = channel.unary_unary(
                 '/vic.exec.v1.ExecService/Remove',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RemoveRequest.SerializeToString,
@@ -170,7 +180,9 @@ class ExecServiceServicer:
         containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
         the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
-        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+        above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
+        limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
+        (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +294,26 @@ class ExecServiceServicer:
     def Rename(self, request, context):
         """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
         (INVALID_SPEC), FAILED_PRECONDITION (SAME_NAME).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConnectNetwork(self, request, context):
+        """ConnectNetwork puts a container into one more network, at once where it runs. Errors: NOT_FOUND
+        (NETWORK_NOT_FOUND), ALREADY_EXISTS (ENDPOINT_EXISTS) where it runs and is in that network already
+        (one that doesn't run changes its wishes), ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT
+        (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED, LIMIT_EXCEEDED),
+        FAILED_PRECONDITION (WRONG_STATE), UNAVAILABLE (PLUG_FAILED) where its guest doesn't take the
+        interface. On failure all is as before. Idempotent on request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisconnectNetwork(self, request, context):
+        """DisconnectNetwork takes a container out of a network, at once where it runs. Errors:
+        FAILED_PRECONDITION (NOT_CONNECTED, WRONG_STATE). Idempotent on request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -421,6 +453,16 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     servicer.Rename,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.RenameRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.RenameResponse.SerializeToString,
+            ),
+            'ConnectNetwork': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConnectNetwork,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkResponse.SerializeToString,
+            ),
+            'DisconnectNetwork': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisconnectNetwork,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkResponse.SerializeToString,
             ),
             'Remove': grpc.unary_unary_rpc_method_handler(
                     servicer.Remove,
@@ -865,6 +907,60 @@ class ExecService:
             '/vic.exec.v1.ExecService/Rename',
             vic_dot_exec_dot_v1_dot_exec__pb2.RenameRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.RenameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConnectNetwork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/ConnectNetwork',
+            vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.ConnectNetworkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisconnectNetwork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/DisconnectNetwork',
+            vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.DisconnectNetworkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,7 +47,9 @@ class ExecServiceStub:
     containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
     the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
-    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+    above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
+    limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
+    (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
     """
     TryKernel: _grpc.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
@@ -103,6 +105,18 @@ class ExecServiceStub:
     """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
     (INVALID_SPEC), FAILED_PRECONDITION (SAME_NAME).
     """
+    ConnectNetwork: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ConnectNetworkRequest, _exec_pb2.ConnectNetworkResponse]
+    """ConnectNetwork puts a container into one more network, at once where it runs. Errors: NOT_FOUND
+    (NETWORK_NOT_FOUND), ALREADY_EXISTS (ENDPOINT_EXISTS) where it runs and is in that network already
+    (one that doesn't run changes its wishes), ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT
+    (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED, LIMIT_EXCEEDED),
+    FAILED_PRECONDITION (WRONG_STATE), UNAVAILABLE (PLUG_FAILED) where its guest doesn't take the
+    interface. On failure all is as before. Idempotent on request_id.
+    """
+    DisconnectNetwork: _grpc.UnaryUnaryMultiCallable[_exec_pb2.DisconnectNetworkRequest, _exec_pb2.DisconnectNetworkResponse]
+    """DisconnectNetwork takes a container out of a network, at once where it runs. Errors:
+    FAILED_PRECONDITION (NOT_CONNECTED, WRONG_STATE). Idempotent on request_id.
+    """
     Remove: _grpc.UnaryUnaryMultiCallable[_exec_pb2.RemoveRequest, _exec_pb2.RemoveResponse]
     """Remove deletes a container with its disk, addresses, logs and, where asked, anonymous volumes.
     Errors: FAILED_PRECONDITION (WRONG_STATE) when it runs and force is not set.
@@ -155,7 +169,9 @@ class ExecServiceAsyncStub(ExecServiceStub):
     containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
     the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
-    above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+    above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
+    limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
+    (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
     """
     TryKernel: _aio.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]  # type: ignore[assignment]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
@@ -210,6 +226,18 @@ class ExecServiceAsyncStub(ExecServiceStub):
     Rename: _aio.UnaryUnaryMultiCallable[_exec_pb2.RenameRequest, _exec_pb2.RenameResponse]  # type: ignore[assignment]
     """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
     (INVALID_SPEC), FAILED_PRECONDITION (SAME_NAME).
+    """
+    ConnectNetwork: _aio.UnaryUnaryMultiCallable[_exec_pb2.ConnectNetworkRequest, _exec_pb2.ConnectNetworkResponse]  # type: ignore[assignment]
+    """ConnectNetwork puts a container into one more network, at once where it runs. Errors: NOT_FOUND
+    (NETWORK_NOT_FOUND), ALREADY_EXISTS (ENDPOINT_EXISTS) where it runs and is in that network already
+    (one that doesn't run changes its wishes), ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT
+    (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED, LIMIT_EXCEEDED),
+    FAILED_PRECONDITION (WRONG_STATE), UNAVAILABLE (PLUG_FAILED) where its guest doesn't take the
+    interface. On failure all is as before. Idempotent on request_id.
+    """
+    DisconnectNetwork: _aio.UnaryUnaryMultiCallable[_exec_pb2.DisconnectNetworkRequest, _exec_pb2.DisconnectNetworkResponse]  # type: ignore[assignment]
+    """DisconnectNetwork takes a container out of a network, at once where it runs. Errors:
+    FAILED_PRECONDITION (NOT_CONNECTED, WRONG_STATE). Idempotent on request_id.
     """
     Remove: _aio.UnaryUnaryMultiCallable[_exec_pb2.RemoveRequest, _exec_pb2.RemoveResponse]  # type: ignore[assignment]
     """Remove deletes a container with its disk, addresses, logs and, where asked, anonymous volumes.
@@ -270,7 +298,9 @@ class ExecServiceServicer:
         containers that are there stay, and what would pass a limit from now on is refused. Idempotent.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST) for a memory limit that no VM fits in or that is above
         the host's memory, a storage limit that no container's disk fits in, an overcommitment below 10 or
-        above 10,000 percent, and more ready clones than the host's memory holds; nothing is changed then.
+        above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
+        limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
+        (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
         """
 
     def TryKernel(
@@ -390,6 +420,28 @@ class ExecServiceServicer:
     ) -> _typing.Union[_exec_pb2.RenameResponse, _abc.Awaitable[_exec_pb2.RenameResponse]]:
         """Rename gives a container another name. Errors: ALREADY_EXISTS (NAME_IN_USE), INVALID_ARGUMENT
         (INVALID_SPEC), FAILED_PRECONDITION (SAME_NAME).
+        """
+
+    def ConnectNetwork(
+        self,
+        request: _exec_pb2.ConnectNetworkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.ConnectNetworkResponse, _abc.Awaitable[_exec_pb2.ConnectNetworkResponse]]:
+        """ConnectNetwork puts a container into one more network, at once where it runs. Errors: NOT_FOUND
+        (NETWORK_NOT_FOUND), ALREADY_EXISTS (ENDPOINT_EXISTS) where it runs and is in that network already
+        (one that doesn't run changes its wishes), ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT
+        (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED, LIMIT_EXCEEDED),
+        FAILED_PRECONDITION (WRONG_STATE), UNAVAILABLE (PLUG_FAILED) where its guest doesn't take the
+        interface. On failure all is as before. Idempotent on request_id.
+        """
+
+    def DisconnectNetwork(
+        self,
+        request: _exec_pb2.DisconnectNetworkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.DisconnectNetworkResponse, _abc.Awaitable[_exec_pb2.DisconnectNetworkResponse]]:
+        """DisconnectNetwork takes a container out of a network, at once where it runs. Errors:
+        FAILED_PRECONDITION (NOT_CONNECTED, WRONG_STATE). Idempotent on request_id.
         """
 
     def Remove(

@@ -23,6 +23,7 @@ class MachineKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MACHINE_KIND_PARENT: _ClassVar[MachineKind]
     MACHINE_KIND_CLONE: _ClassVar[MachineKind]
     MACHINE_KIND_READY: _ClassVar[MachineKind]
+    MACHINE_KIND_TEMPLATE: _ClassVar[MachineKind]
 
 class TetherState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +40,7 @@ class ExitCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EXIT_CAUSE_KILLED: _ClassVar[ExitCause]
     EXIT_CAUSE_VIOLATION: _ClassVar[ExitCause]
     EXIT_CAUSE_FOUND_DEAD: _ClassVar[ExitCause]
+    EXIT_CAUSE_HOST_RESTARTED: _ClassVar[ExitCause]
 
 class ParentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -54,6 +56,7 @@ MACHINE_KIND_COLD: MachineKind
 MACHINE_KIND_PARENT: MachineKind
 MACHINE_KIND_CLONE: MachineKind
 MACHINE_KIND_READY: MachineKind
+MACHINE_KIND_TEMPLATE: MachineKind
 TETHER_STATE_UNSPECIFIED: TetherState
 TETHER_STATE_READY: TetherState
 TETHER_STATE_CONFIGURED: TetherState
@@ -64,6 +67,7 @@ EXIT_CAUSE_ENDED: ExitCause
 EXIT_CAUSE_KILLED: ExitCause
 EXIT_CAUSE_VIOLATION: ExitCause
 EXIT_CAUSE_FOUND_DEAD: ExitCause
+EXIT_CAUSE_HOST_RESTARTED: ExitCause
 PARENT_STATE_UNSPECIFIED: ParentState
 PARENT_STATE_CREATED: ParentState
 PARENT_STATE_BOOTING: ParentState
@@ -74,7 +78,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("instance_id", "accelerator", "accelerator_reason", "qemu_version", "bootstraps", "host_cpus", "host_memory_bytes", "memory_limit_bytes", "machines", "parents", "warnings")
+    __slots__ = ("instance_id", "accelerator", "accelerator_reason", "qemu_version", "bootstraps", "host_cpus", "host_memory_bytes", "memory_limit_bytes", "machines", "parents", "warnings", "allocation", "memory_reserved_by_others_bytes", "memory_protected")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     ACCELERATOR_FIELD_NUMBER: _ClassVar[int]
     ACCELERATOR_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +90,9 @@ class InfoResponse(_message.Message):
     MACHINES_FIELD_NUMBER: _ClassVar[int]
     PARENTS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_RESERVED_BY_OTHERS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PROTECTED_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     accelerator: Accelerator
     accelerator_reason: str
@@ -97,7 +104,32 @@ class InfoResponse(_message.Message):
     machines: int
     parents: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, instance_id: _Optional[str] = ..., accelerator: _Optional[_Union[Accelerator, str]] = ..., accelerator_reason: _Optional[str] = ..., qemu_version: _Optional[str] = ..., bootstraps: _Optional[_Iterable[_Union[Bootstrap, _Mapping]]] = ..., host_cpus: _Optional[int] = ..., host_memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., machines: _Optional[int] = ..., parents: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    allocation: Allocation
+    memory_reserved_by_others_bytes: int
+    memory_protected: bool
+    def __init__(self, instance_id: _Optional[str] = ..., accelerator: _Optional[_Union[Accelerator, str]] = ..., accelerator_reason: _Optional[str] = ..., qemu_version: _Optional[str] = ..., bootstraps: _Optional[_Iterable[_Union[Bootstrap, _Mapping]]] = ..., host_cpus: _Optional[int] = ..., host_memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., machines: _Optional[int] = ..., parents: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., allocation: _Optional[_Union[Allocation, _Mapping]] = ..., memory_reserved_by_others_bytes: _Optional[int] = ..., memory_protected: _Optional[bool] = ...) -> None: ...
+
+class Allocation(_message.Message):
+    __slots__ = ("cpu_reservation_millis", "memory_reservation_bytes", "cpu_shares", "memory_shares")
+    CPU_RESERVATION_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_RESERVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_SHARES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_SHARES_FIELD_NUMBER: _ClassVar[int]
+    cpu_reservation_millis: int
+    memory_reservation_bytes: int
+    cpu_shares: int
+    memory_shares: int
+    def __init__(self, cpu_reservation_millis: _Optional[int] = ..., memory_reservation_bytes: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., memory_shares: _Optional[int] = ...) -> None: ...
+
+class AllocateRequest(_message.Message):
+    __slots__ = ("allocation",)
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
+    allocation: Allocation
+    def __init__(self, allocation: _Optional[_Union[Allocation, _Mapping]] = ...) -> None: ...
+
+class AllocateResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Bootstrap(_message.Message):
     __slots__ = ("digest", "kernel_release", "names", "default")
@@ -236,20 +268,22 @@ class GuestManagement(_message.Message):
     def __init__(self, mac_address: _Optional[str] = ..., address: _Optional[str] = ..., endpoint: _Optional[str] = ..., server_name: _Optional[str] = ...) -> None: ...
 
 class GuestNic(_message.Message):
-    __slots__ = ("index", "mac_address", "addresses", "gateway", "mtu", "name")
+    __slots__ = ("index", "mac_address", "addresses", "gateway", "mtu", "name", "ipv6_gateway")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     MAC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     MTU_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    IPV6_GATEWAY_FIELD_NUMBER: _ClassVar[int]
     index: int
     mac_address: str
     addresses: _containers.RepeatedScalarFieldContainer[str]
     gateway: str
     mtu: int
     name: str
-    def __init__(self, index: _Optional[int] = ..., mac_address: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+    ipv6_gateway: str
+    def __init__(self, index: _Optional[int] = ..., mac_address: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., name: _Optional[str] = ..., ipv6_gateway: _Optional[str] = ...) -> None: ...
 
 class GuestDns(_message.Message):
     __slots__ = ("servers", "search", "options")
@@ -282,12 +316,14 @@ class GetShapeResponse(_message.Message):
     def __init__(self, shape_key: _Optional[str] = ...) -> None: ...
 
 class LaunchRequest(_message.Message):
-    __slots__ = ("machine", "ready_id")
+    __slots__ = ("machine", "ready_id", "template_id")
     MACHINE_FIELD_NUMBER: _ClassVar[int]
     READY_ID_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_ID_FIELD_NUMBER: _ClassVar[int]
     machine: Machine
     ready_id: str
-    def __init__(self, machine: _Optional[_Union[Machine, _Mapping]] = ..., ready_id: _Optional[str] = ...) -> None: ...
+    template_id: str
+    def __init__(self, machine: _Optional[_Union[Machine, _Mapping]] = ..., ready_id: _Optional[str] = ..., template_id: _Optional[str] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
     __slots__ = ("machine",)
@@ -362,6 +398,56 @@ class ReweighRequest(_message.Message):
 class ReweighResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class PlugNicRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "nic")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    NIC_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    nic: Nic
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., nic: _Optional[_Union[Nic, _Mapping]] = ...) -> None: ...
+
+class PlugNicResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UnplugNicRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "tap_name")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    TAP_NAME_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    tap_name: str
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., tap_name: _Optional[str] = ...) -> None: ...
+
+class UnplugNicResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SurroundRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "nics", "dns", "hosts", "wait_milliseconds")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    NICS_FIELD_NUMBER: _ClassVar[int]
+    DNS_FIELD_NUMBER: _ClassVar[int]
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    nics: _containers.RepeatedCompositeFieldContainer[GuestNic]
+    dns: GuestDns
+    hosts: _containers.RepeatedCompositeFieldContainer[GuestHost]
+    wait_milliseconds: int
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., nics: _Optional[_Iterable[_Union[GuestNic, _Mapping]]] = ..., dns: _Optional[_Union[GuestDns, _Mapping]] = ..., hosts: _Optional[_Iterable[_Union[GuestHost, _Mapping]]] = ..., wait_milliseconds: _Optional[int] = ...) -> None: ...
+
+class SurroundResponse(_message.Message):
+    __slots__ = ("done",)
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    done: bool
+    def __init__(self, done: _Optional[bool] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("machine_id",)

@@ -37,6 +37,9 @@ class HostAgentServiceStub:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     def __init__(self, channel):
@@ -69,6 +72,26 @@ class HostAgentServiceStub:
                 '/vic.hostagent.v1.HostAgentService/Reweigh',
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighRequest.SerializeToString,
                 response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighResponse.FromString,
+                _registered_method=True)
+        self.PlugNic = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/PlugNic',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicResponse.FromString,
+                _registered_method=True)
+        self.UnplugNic = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/UnplugNic',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicResponse.FromString,
+                _registered_method=True)
+        self.Surround = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/Surround',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.FromString,
+                _registered_method=True)
+        self.Allocate = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/Allocate',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateResponse.FromString,
                 _registered_method=True)
         self.Get = channel.unary_unary(
                 '/vic.hostagent.v1.HostAgentService/Get',
@@ -129,6 +152,9 @@ class HostAgentServiceServicer:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     def Info(self, request, context):
@@ -158,7 +184,8 @@ class HostAgentServiceServicer:
         NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
         (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
         NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
-        begun to change the ready machine, a failure ends that as well.
+        begun to change the ready machine, a failure ends that as well. With a template_id likewise
+        NOT_FOUND, and FAILED_PRECONDITION where it has not warmed up or has another shape.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,6 +204,46 @@ class HostAgentServiceServicer:
         """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
         Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
         INVALID_ARGUMENT (INVALID_MACHINE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlugNic(self, request, context):
+        """PlugNic gives a machine that is loaded one more NIC, on a tap that is made for it. Idempotent on
+        the tap's name. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+        INVALID_ARGUMENT (INVALID_MACHINE), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) where it has no room for
+        another, INTERNAL (PLUG_FAILED). On failure all is as before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnplugNic(self, request, context):
+        """UnplugNic takes a NIC of a container's network from a machine. Its tap is gone when this returns;
+        the guest may take a moment to let the device go, and its place is free from then on. Idempotent.
+        Errors: NOT_FOUND (MACHINE_NOT_FOUND), INTERNAL (PLUG_FAILED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Surround(self, request, context):
+        """Surround tells a running machine's tether of the interfaces and the name service that its
+        container has from now on, and waits until it has carried that out. NICs that are new must be
+        plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
+        INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
+        be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Allocate(self, request, context):
+        """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
+        effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) with the figures for what the host hasn't got, or others have reserved;
+        UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) for what the host's cgroups can't do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -286,6 +353,26 @@ def add_HostAgentServiceServicer_to_server(servicer, server):
                     request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighRequest.FromString,
                     response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighResponse.SerializeToString,
             ),
+            'PlugNic': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlugNic,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicResponse.SerializeToString,
+            ),
+            'UnplugNic': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnplugNic,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicResponse.SerializeToString,
+            ),
+            'Surround': grpc.unary_unary_rpc_method_handler(
+                    servicer.Surround,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.SerializeToString,
+            ),
+            'Allocate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Allocate,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateResponse.SerializeToString,
+            ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
                     request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.GetRequest.FromString,
@@ -351,6 +438,9 @@ class HostAgentService:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     @staticmethod
@@ -478,6 +568,114 @@ class HostAgentService:
             '/vic.hostagent.v1.HostAgentService/Reweigh',
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighRequest.SerializeToString,
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReweighResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlugNic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/PlugNic',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.PlugNicResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnplugNic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/UnplugNic',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.UnplugNicResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Surround(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/Surround',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Allocate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/Allocate',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,9 @@ class HostAgentServiceStub:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     @_typing.overload
@@ -63,7 +66,8 @@ class HostAgentServiceStub:
     NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
     (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
     NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
-    begun to change the ready machine, a failure ends that as well.
+    begun to change the ready machine, a failure ends that as well. With a template_id likewise
+    NOT_FOUND, and FAILED_PRECONDITION where it has not warmed up or has another shape.
     """
     Kill: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.KillRequest, _hostagent_pb2.KillResponse]
     """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
@@ -74,6 +78,30 @@ class HostAgentServiceStub:
     """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
     Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
     INVALID_ARGUMENT (INVALID_MACHINE).
+    """
+    PlugNic: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.PlugNicRequest, _hostagent_pb2.PlugNicResponse]
+    """PlugNic gives a machine that is loaded one more NIC, on a tap that is made for it. Idempotent on
+    the tap's name. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+    INVALID_ARGUMENT (INVALID_MACHINE), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) where it has no room for
+    another, INTERNAL (PLUG_FAILED). On failure all is as before.
+    """
+    UnplugNic: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.UnplugNicRequest, _hostagent_pb2.UnplugNicResponse]
+    """UnplugNic takes a NIC of a container's network from a machine. Its tap is gone when this returns;
+    the guest may take a moment to let the device go, and its place is free from then on. Idempotent.
+    Errors: NOT_FOUND (MACHINE_NOT_FOUND), INTERNAL (PLUG_FAILED).
+    """
+    Surround: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.SurroundRequest, _hostagent_pb2.SurroundResponse]
+    """Surround tells a running machine's tether of the interfaces and the name service that its
+    container has from now on, and waits until it has carried that out. NICs that are new must be
+    plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
+    be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+    """
+    Allocate: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.AllocateRequest, _hostagent_pb2.AllocateResponse]
+    """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
+    effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) with the figures for what the host hasn't got, or others have reserved;
+    UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) for what the host's cgroups can't do.
     """
     Get: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.GetRequest, _hostagent_pb2.GetResponse]
     """Get returns one running machine. Errors: NOT_FOUND (MACHINE_NOT_FOUND)."""
@@ -126,6 +154,9 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -148,7 +179,8 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
     (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
     NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
-    begun to change the ready machine, a failure ends that as well.
+    begun to change the ready machine, a failure ends that as well. With a template_id likewise
+    NOT_FOUND, and FAILED_PRECONDITION where it has not warmed up or has another shape.
     """
     Kill: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.KillRequest, _hostagent_pb2.KillResponse]  # type: ignore[assignment]
     """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
@@ -159,6 +191,30 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
     Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
     INVALID_ARGUMENT (INVALID_MACHINE).
+    """
+    PlugNic: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.PlugNicRequest, _hostagent_pb2.PlugNicResponse]  # type: ignore[assignment]
+    """PlugNic gives a machine that is loaded one more NIC, on a tap that is made for it. Idempotent on
+    the tap's name. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+    INVALID_ARGUMENT (INVALID_MACHINE), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) where it has no room for
+    another, INTERNAL (PLUG_FAILED). On failure all is as before.
+    """
+    UnplugNic: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.UnplugNicRequest, _hostagent_pb2.UnplugNicResponse]  # type: ignore[assignment]
+    """UnplugNic takes a NIC of a container's network from a machine. Its tap is gone when this returns;
+    the guest may take a moment to let the device go, and its place is free from then on. Idempotent.
+    Errors: NOT_FOUND (MACHINE_NOT_FOUND), INTERNAL (PLUG_FAILED).
+    """
+    Surround: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.SurroundRequest, _hostagent_pb2.SurroundResponse]  # type: ignore[assignment]
+    """Surround tells a running machine's tether of the interfaces and the name service that its
+    container has from now on, and waits until it has carried that out. NICs that are new must be
+    plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
+    INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
+    be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+    """
+    Allocate: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.AllocateRequest, _hostagent_pb2.AllocateResponse]  # type: ignore[assignment]
+    """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
+    effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
+    (INVALID_REQUEST) with the figures for what the host hasn't got, or others have reserved;
+    UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) for what the host's cgroups can't do.
     """
     Get: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.GetRequest, _hostagent_pb2.GetResponse]  # type: ignore[assignment]
     """Get returns one running machine. Errors: NOT_FOUND (MACHINE_NOT_FOUND)."""
@@ -210,6 +266,9 @@ class HostAgentServiceServicer:
 
     A clone kept ready: Launch(READY), loaded and let run as any clone, until its tether reports WARM;
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
+
+    Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
+    Launch(READY) with its template_id as often as one likes, some milliseconds each.
     """
 
     def Info(
@@ -245,7 +304,8 @@ class HostAgentServiceServicer:
         NOT_FOUND (PARENT_NOT_FOUND, BOOTSTRAP_NOT_FOUND, DISK_NOT_FOUND), RESOURCE_EXHAUSTED
         (LIMIT_EXCEEDED), INTERNAL (LAUNCH_FAILED). On failure nothing is left. With a ready_id also
         NOT_FOUND (MACHINE_NOT_FOUND) where no machine waits under that name; once such a launch has
-        begun to change the ready machine, a failure ends that as well.
+        begun to change the ready machine, a failure ends that as well. With a template_id likewise
+        NOT_FOUND, and FAILED_PRECONDITION where it has not warmed up or has another shape.
         """
 
     def Kill(
@@ -266,6 +326,50 @@ class HostAgentServiceServicer:
         """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
         Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
         INVALID_ARGUMENT (INVALID_MACHINE).
+        """
+
+    def PlugNic(
+        self,
+        request: _hostagent_pb2.PlugNicRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.PlugNicResponse, _abc.Awaitable[_hostagent_pb2.PlugNicResponse]]:
+        """PlugNic gives a machine that is loaded one more NIC, on a tap that is made for it. Idempotent on
+        the tap's name. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of these IDs runs,
+        INVALID_ARGUMENT (INVALID_MACHINE), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) where it has no room for
+        another, INTERNAL (PLUG_FAILED). On failure all is as before.
+        """
+
+    def UnplugNic(
+        self,
+        request: _hostagent_pb2.UnplugNicRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.UnplugNicResponse, _abc.Awaitable[_hostagent_pb2.UnplugNicResponse]]:
+        """UnplugNic takes a NIC of a container's network from a machine. Its tap is gone when this returns;
+        the guest may take a moment to let the device go, and its place is free from then on. Idempotent.
+        Errors: NOT_FOUND (MACHINE_NOT_FOUND), INTERNAL (PLUG_FAILED).
+        """
+
+    def Surround(
+        self,
+        request: _hostagent_pb2.SurroundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.SurroundResponse, _abc.Awaitable[_hostagent_pb2.SurroundResponse]]:
+        """Surround tells a running machine's tether of the interfaces and the name service that its
+        container has from now on, and waits until it has carried that out. NICs that are new must be
+        plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
+        INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
+        be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+        """
+
+    def Allocate(
+        self,
+        request: _hostagent_pb2.AllocateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.AllocateResponse, _abc.Awaitable[_hostagent_pb2.AllocateResponse]]:
+        """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
+        effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
+        (INVALID_REQUEST) with the figures for what the host hasn't got, or others have reserved;
+        UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) for what the host's cgroups can't do.
         """
 
     def Get(

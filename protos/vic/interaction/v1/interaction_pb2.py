@@ -27,15 +27,15 @@ from vic.tether.v1 import process_pb2 as vic_dot_tether_dot_v1_dot_process__pb2
 from vic.tether.v1 import tether_pb2 as vic_dot_tether_dot_v1_dot_tether__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$vic/interaction/v1/interaction.proto\x12\x12vic.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bvic/tether/v1/process.proto\x1a\x1avic/tether/v1/tether.proto\"]\n\rAttachRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32\x1f.vic.interaction.v1.AttachStartH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"p\n\x0b\x41ttachStart\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\r\n\x05stdin\x18\x02 \x01(\x08\x12\x0e\n\x06stdout\x18\x03 \x01(\x08\x12\x0e\n\x06stderr\x18\x04 \x01(\x08\x12\x0c\n\x04logs\x18\x05 \x01(\x08\x12\x0e\n\x06stream\x18\x06 \x01(\x08\"\xb2\x01\n\x0e\x41ttachResponse\x12\x30\n\x05ready\x18\x01 \x01(\x0b\x32\x1f.vic.interaction.v1.AttachReadyH\x00\x12,\n\x06output\x18\x02 \x01(\x0b\x32\x1a.vic.interaction.v1.OutputH\x00\x12\x35\n\x0binput_ended\x18\x03 \x01(\x0b\x32\x1e.vic.interaction.v1.InputEndedH\x00\x42\t\n\x07message\"\x1a\n\x0b\x41ttachReady\x12\x0b\n\x03tty\x18\x01 \x01(\x08\"\x0c\n\nInputEnded\"@\n\x06Output\x12(\n\x06stream\x18\x01 \x01(\x0e\x32\x18.vic.tether.v1.StdStream\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x99\x01\n\x11\x43reateExecRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12+\n\x07process\x18\x03 \x01(\x0b\x32\x1a.vic.tether.v1.ProcessSpec\x12\x30\n\x07streams\x18\x04 \x01(\x0b\x32\x1f.vic.interaction.v1.ExecStreams\"B\n\x0b\x45xecStreams\x12\x0e\n\x06stdout\x18\x01 \x01(\x08\x12\x0e\n\x06stderr\x18\x02 \x01(\x08\x12\x13\n\x0b\x64\x65tach_keys\x18\x03 \x01(\t\"%\n\x12\x43reateExecResponse\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\"c\n\x10StartExecRequest\x12\x33\n\x05start\x18\x01 \x01(\x0b\x32\".vic.interaction.v1.StartExecStartH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"\\\n\x0eStartExecStart\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tach\x18\x02 \x01(\x08\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.vic.tether.v1.WindowSize\"\xb8\x01\n\x11StartExecResponse\x12\x33\n\x05ready\x18\x01 \x01(\x0b\x32\".vic.interaction.v1.StartExecReadyH\x00\x12,\n\x06output\x18\x02 \x01(\x0b\x32\x1a.vic.interaction.v1.OutputH\x00\x12\x35\n\x0binput_ended\x18\x03 \x01(\x0b\x32\x1e.vic.interaction.v1.InputEndedH\x00\x42\t\n\x07message\"\x1d\n\x0eStartExecReady\x12\x0b\n\x03tty\x18\x01 \x01(\x08\"%\n\x12InspectExecRequest\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\"\xdf\x01\n\x13InspectExecResponse\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x02 \x01(\t\x12+\n\x07process\x18\x03 \x01(\x0b\x32\x1a.vic.tether.v1.ProcessSpec\x12\x0f\n\x07running\x18\x04 \x01(\x08\x12\x16\n\texit_code\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03pid\x18\x06 \x01(\x05\x12\x30\n\x07streams\x18\x07 \x01(\x0b\x32\x1f.vic.interaction.v1.ExecStreamsB\x0c\n\n_exit_code\"(\n\x10ListExecsRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"%\n\x11ListExecsResponse\x12\x10\n\x08\x65xec_ids\x18\x01 \x03(\t\"a\n\rResizeRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.vic.tether.v1.WindowSize\"\x10\n\x0eResizeResponse\"\xb7\x01\n\x0bLogsRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0e\n\x06stdout\x18\x02 \x01(\x08\x12\x0e\n\x06stderr\x18\x03 \x01(\x08\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04tail\x18\x07 \x01(\x03\"=\n\x0cLogsResponse\x12-\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.vic.interaction.v1.LogEntry\"\x80\x01\n\x08LogEntry\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06stream\x18\x02 \x01(\x0e\x32\x18.vic.tether.v1.StdStream\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x12\n\nline_start\x18\x04 \x01(\x08\"4\n\x0cStatsRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0e\n\x06stream\x18\x02 \x01(\x08\";\n\rStatsResponse\x12*\n\x06sample\x18\x01 \x01(\x0b\x32\x1a.vic.tether.v1.StatsSample\"3\n\nTopRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07ps_args\x18\x02 \x03(\t\"G\n\x0bTopResponse\x12\x0e\n\x06titles\x18\x01 \x03(\t\x12(\n\x04rows\x18\x02 \x03(\x0b\x32\x1a.vic.interaction.v1.TopRow\"\x19\n\x06TopRow\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\"5\n\x0fStatPathRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\">\n\x10StatPathResponse\x12*\n\x04stat\x18\x01 \x01(\x0b\x32\x1c.vic.interaction.v1.PathStat\"z\n\x08PathStat\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04mode\x18\x03 \x01(\r\x12/\n\x0bmodified_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blink_target\x18\x05 \x01(\t\"G\n\x11GetArchiveRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06\x65xport\x18\x03 \x01(\x08\"]\n\x12GetArchiveResponse\x12,\n\x04stat\x18\x01 \x01(\x0b\x32\x1c.vic.interaction.v1.PathStatH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"d\n\x11PutArchiveRequest\x12\x34\n\x05start\x18\x01 \x01(\x0b\x32#.vic.interaction.v1.PutArchiveStartH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"f\n\x0fPutArchiveStart\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12 \n\x18no_overwrite_dir_non_dir\x18\x03 \x01(\x08\x12\r\n\x05owner\x18\x04 \x01(\t\"\x14\n\x12PutArchiveResponse\"&\n\x0e\x43hangesRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"D\n\x06\x43hange\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.vic.interaction.v1.ChangeKind\x12\x0c\n\x04path\x18\x02 \x01(\t\">\n\x0f\x43hangesResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.vic.interaction.v1.Change\"7\n\x0fGetLayerRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66reeze\x18\x02 \x01(\x08\" \n\x10GetLayerResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*s\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_KIND_MODIFIED\x10\x01\x12\x15\n\x11\x43HANGE_KIND_ADDED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x32\xd8\t\n\x12InteractionService\x12S\n\x06\x41ttach\x12!.vic.interaction.v1.AttachRequest\x1a\".vic.interaction.v1.AttachResponse(\x01\x30\x01\x12[\n\nCreateExec\x12%.vic.interaction.v1.CreateExecRequest\x1a&.vic.interaction.v1.CreateExecResponse\x12\\\n\tStartExec\x12$.vic.interaction.v1.StartExecRequest\x1a%.vic.interaction.v1.StartExecResponse(\x01\x30\x01\x12^\n\x0bInspectExec\x12&.vic.interaction.v1.InspectExecRequest\x1a\'.vic.interaction.v1.InspectExecResponse\x12X\n\tListExecs\x12$.vic.interaction.v1.ListExecsRequest\x1a%.vic.interaction.v1.ListExecsResponse\x12O\n\x06Resize\x12!.vic.interaction.v1.ResizeRequest\x1a\".vic.interaction.v1.ResizeResponse\x12K\n\x04Logs\x12\x1f.vic.interaction.v1.LogsRequest\x1a .vic.interaction.v1.LogsResponse0\x01\x12N\n\x05Stats\x12 .vic.interaction.v1.StatsRequest\x1a!.vic.interaction.v1.StatsResponse0\x01\x12\x46\n\x03Top\x12\x1e.vic.interaction.v1.TopRequest\x1a\x1f.vic.interaction.v1.TopResponse\x12U\n\x08StatPath\x12#.vic.interaction.v1.StatPathRequest\x1a$.vic.interaction.v1.StatPathResponse\x12]\n\nGetArchive\x12%.vic.interaction.v1.GetArchiveRequest\x1a&.vic.interaction.v1.GetArchiveResponse0\x01\x12]\n\nPutArchive\x12%.vic.interaction.v1.PutArchiveRequest\x1a&.vic.interaction.v1.PutArchiveResponse(\x01\x12T\n\x07\x43hanges\x12\".vic.interaction.v1.ChangesRequest\x1a#.vic.interaction.v1.ChangesResponse0\x01\x12W\n\x08GetLayer\x12#.vic.interaction.v1.GetLayerRequest\x1a$.vic.interaction.v1.GetLayerResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$vic/interaction/v1/interaction.proto\x12\x12vic.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bvic/tether/v1/process.proto\x1a\x1avic/tether/v1/tether.proto\"]\n\rAttachRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32\x1f.vic.interaction.v1.AttachStartH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"p\n\x0b\x41ttachStart\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\r\n\x05stdin\x18\x02 \x01(\x08\x12\x0e\n\x06stdout\x18\x03 \x01(\x08\x12\x0e\n\x06stderr\x18\x04 \x01(\x08\x12\x0c\n\x04logs\x18\x05 \x01(\x08\x12\x0e\n\x06stream\x18\x06 \x01(\x08\"\xb2\x01\n\x0e\x41ttachResponse\x12\x30\n\x05ready\x18\x01 \x01(\x0b\x32\x1f.vic.interaction.v1.AttachReadyH\x00\x12,\n\x06output\x18\x02 \x01(\x0b\x32\x1a.vic.interaction.v1.OutputH\x00\x12\x35\n\x0binput_ended\x18\x03 \x01(\x0b\x32\x1e.vic.interaction.v1.InputEndedH\x00\x42\t\n\x07message\"\x1a\n\x0b\x41ttachReady\x12\x0b\n\x03tty\x18\x01 \x01(\x08\"\x0c\n\nInputEnded\"@\n\x06Output\x12(\n\x06stream\x18\x01 \x01(\x0e\x32\x18.vic.tether.v1.StdStream\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x99\x01\n\x11\x43reateExecRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12+\n\x07process\x18\x03 \x01(\x0b\x32\x1a.vic.tether.v1.ProcessSpec\x12\x30\n\x07streams\x18\x04 \x01(\x0b\x32\x1f.vic.interaction.v1.ExecStreams\"B\n\x0b\x45xecStreams\x12\x0e\n\x06stdout\x18\x01 \x01(\x08\x12\x0e\n\x06stderr\x18\x02 \x01(\x08\x12\x13\n\x0b\x64\x65tach_keys\x18\x03 \x01(\t\"%\n\x12\x43reateExecResponse\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\"c\n\x10StartExecRequest\x12\x33\n\x05start\x18\x01 \x01(\x0b\x32\".vic.interaction.v1.StartExecStartH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"\\\n\x0eStartExecStart\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tach\x18\x02 \x01(\x08\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.vic.tether.v1.WindowSize\"\xb8\x01\n\x11StartExecResponse\x12\x33\n\x05ready\x18\x01 \x01(\x0b\x32\".vic.interaction.v1.StartExecReadyH\x00\x12,\n\x06output\x18\x02 \x01(\x0b\x32\x1a.vic.interaction.v1.OutputH\x00\x12\x35\n\x0binput_ended\x18\x03 \x01(\x0b\x32\x1e.vic.interaction.v1.InputEndedH\x00\x42\t\n\x07message\"\x1d\n\x0eStartExecReady\x12\x0b\n\x03tty\x18\x01 \x01(\x08\"%\n\x12InspectExecRequest\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\"\xdf\x01\n\x13InspectExecResponse\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x02 \x01(\t\x12+\n\x07process\x18\x03 \x01(\x0b\x32\x1a.vic.tether.v1.ProcessSpec\x12\x0f\n\x07running\x18\x04 \x01(\x08\x12\x16\n\texit_code\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03pid\x18\x06 \x01(\x05\x12\x30\n\x07streams\x18\x07 \x01(\x0b\x32\x1f.vic.interaction.v1.ExecStreamsB\x0c\n\n_exit_code\"(\n\x10ListExecsRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"%\n\x11ListExecsResponse\x12\x10\n\x08\x65xec_ids\x18\x01 \x03(\t\"a\n\rResizeRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.vic.tether.v1.WindowSize\"\x10\n\x0eResizeResponse\"\xc6\x01\n\x0bLogsRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0e\n\x06stdout\x18\x02 \x01(\x08\x12\x0e\n\x06stderr\x18\x03 \x01(\x08\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04tail\x18\x07 \x01(\x03\x12\r\n\x05\x61\x66ter\x18\x08 \x01(\t\"O\n\x0cLogsResponse\x12-\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.vic.interaction.v1.LogEntry\x12\x10\n\x08position\x18\x02 \x01(\t\"\x80\x01\n\x08LogEntry\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06stream\x18\x02 \x01(\x0e\x32\x18.vic.tether.v1.StdStream\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x12\n\nline_start\x18\x04 \x01(\x08\"4\n\x0cStatsRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0e\n\x06stream\x18\x02 \x01(\x08\";\n\rStatsResponse\x12*\n\x06sample\x18\x01 \x01(\x0b\x32\x1a.vic.tether.v1.StatsSample\"3\n\nTopRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07ps_args\x18\x02 \x03(\t\"G\n\x0bTopResponse\x12\x0e\n\x06titles\x18\x01 \x03(\t\x12(\n\x04rows\x18\x02 \x03(\x0b\x32\x1a.vic.interaction.v1.TopRow\"\x19\n\x06TopRow\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\"5\n\x0fStatPathRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\">\n\x10StatPathResponse\x12*\n\x04stat\x18\x01 \x01(\x0b\x32\x1c.vic.interaction.v1.PathStat\"z\n\x08PathStat\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04mode\x18\x03 \x01(\r\x12/\n\x0bmodified_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blink_target\x18\x05 \x01(\t\"G\n\x11GetArchiveRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06\x65xport\x18\x03 \x01(\x08\"]\n\x12GetArchiveResponse\x12,\n\x04stat\x18\x01 \x01(\x0b\x32\x1c.vic.interaction.v1.PathStatH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"d\n\x11PutArchiveRequest\x12\x34\n\x05start\x18\x01 \x01(\x0b\x32#.vic.interaction.v1.PutArchiveStartH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"f\n\x0fPutArchiveStart\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12 \n\x18no_overwrite_dir_non_dir\x18\x03 \x01(\x08\x12\r\n\x05owner\x18\x04 \x01(\t\"\x14\n\x12PutArchiveResponse\"&\n\x0e\x43hangesRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"D\n\x06\x43hange\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.vic.interaction.v1.ChangeKind\x12\x0c\n\x04path\x18\x02 \x01(\t\">\n\x0f\x43hangesResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.vic.interaction.v1.Change\"7\n\x0fGetLayerRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66reeze\x18\x02 \x01(\x08\" \n\x10GetLayerResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*s\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_KIND_MODIFIED\x10\x01\x12\x15\n\x11\x43HANGE_KIND_ADDED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x32\xd8\t\n\x12InteractionService\x12S\n\x06\x41ttach\x12!.vic.interaction.v1.AttachRequest\x1a\".vic.interaction.v1.AttachResponse(\x01\x30\x01\x12[\n\nCreateExec\x12%.vic.interaction.v1.CreateExecRequest\x1a&.vic.interaction.v1.CreateExecResponse\x12\\\n\tStartExec\x12$.vic.interaction.v1.StartExecRequest\x1a%.vic.interaction.v1.StartExecResponse(\x01\x30\x01\x12^\n\x0bInspectExec\x12&.vic.interaction.v1.InspectExecRequest\x1a\'.vic.interaction.v1.InspectExecResponse\x12X\n\tListExecs\x12$.vic.interaction.v1.ListExecsRequest\x1a%.vic.interaction.v1.ListExecsResponse\x12O\n\x06Resize\x12!.vic.interaction.v1.ResizeRequest\x1a\".vic.interaction.v1.ResizeResponse\x12K\n\x04Logs\x12\x1f.vic.interaction.v1.LogsRequest\x1a .vic.interaction.v1.LogsResponse0\x01\x12N\n\x05Stats\x12 .vic.interaction.v1.StatsRequest\x1a!.vic.interaction.v1.StatsResponse0\x01\x12\x46\n\x03Top\x12\x1e.vic.interaction.v1.TopRequest\x1a\x1f.vic.interaction.v1.TopResponse\x12U\n\x08StatPath\x12#.vic.interaction.v1.StatPathRequest\x1a$.vic.interaction.v1.StatPathResponse\x12]\n\nGetArchive\x12%.vic.interaction.v1.GetArchiveRequest\x1a&.vic.interaction.v1.GetArchiveResponse0\x01\x12]\n\nPutArchive\x12%.vic.interaction.v1.PutArchiveRequest\x1a&.vic.interaction.v1.PutArchiveResponse(\x01\x12T\n\x07\x43hanges\x12\".vic.interaction.v1.ChangesRequest\x1a#.vic.interaction.v1.ChangesResponse0\x01\x12W\n\x08GetLayer\x12#.vic.interaction.v1.GetLayerRequest\x1a$.vic.interaction.v1.GetLayerResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vic.interaction.v1.interaction_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGEKIND']._serialized_start=3339
-  _globals['_CHANGEKIND']._serialized_end=3454
+  _globals['_CHANGEKIND']._serialized_start=3372
+  _globals['_CHANGEKIND']._serialized_end=3487
   _globals['_ATTACHREQUEST']._serialized_start=150
   _globals['_ATTACHREQUEST']._serialized_end=243
   _globals['_ATTACHSTART']._serialized_start=245
@@ -75,47 +75,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESIZERESPONSE']._serialized_start=1769
   _globals['_RESIZERESPONSE']._serialized_end=1785
   _globals['_LOGSREQUEST']._serialized_start=1788
-  _globals['_LOGSREQUEST']._serialized_end=1971
-  _globals['_LOGSRESPONSE']._serialized_start=1973
-  _globals['_LOGSRESPONSE']._serialized_end=2034
-  _globals['_LOGENTRY']._serialized_start=2037
-  _globals['_LOGENTRY']._serialized_end=2165
-  _globals['_STATSREQUEST']._serialized_start=2167
-  _globals['_STATSREQUEST']._serialized_end=2219
-  _globals['_STATSRESPONSE']._serialized_start=2221
-  _globals['_STATSRESPONSE']._serialized_end=2280
-  _globals['_TOPREQUEST']._serialized_start=2282
-  _globals['_TOPREQUEST']._serialized_end=2333
-  _globals['_TOPRESPONSE']._serialized_start=2335
-  _globals['_TOPRESPONSE']._serialized_end=2406
-  _globals['_TOPROW']._serialized_start=2408
-  _globals['_TOPROW']._serialized_end=2433
-  _globals['_STATPATHREQUEST']._serialized_start=2435
-  _globals['_STATPATHREQUEST']._serialized_end=2488
-  _globals['_STATPATHRESPONSE']._serialized_start=2490
-  _globals['_STATPATHRESPONSE']._serialized_end=2552
-  _globals['_PATHSTAT']._serialized_start=2554
-  _globals['_PATHSTAT']._serialized_end=2676
-  _globals['_GETARCHIVEREQUEST']._serialized_start=2678
-  _globals['_GETARCHIVEREQUEST']._serialized_end=2749
-  _globals['_GETARCHIVERESPONSE']._serialized_start=2751
-  _globals['_GETARCHIVERESPONSE']._serialized_end=2844
-  _globals['_PUTARCHIVEREQUEST']._serialized_start=2846
-  _globals['_PUTARCHIVEREQUEST']._serialized_end=2946
-  _globals['_PUTARCHIVESTART']._serialized_start=2948
-  _globals['_PUTARCHIVESTART']._serialized_end=3050
-  _globals['_PUTARCHIVERESPONSE']._serialized_start=3052
-  _globals['_PUTARCHIVERESPONSE']._serialized_end=3072
-  _globals['_CHANGESREQUEST']._serialized_start=3074
-  _globals['_CHANGESREQUEST']._serialized_end=3112
-  _globals['_CHANGE']._serialized_start=3114
-  _globals['_CHANGE']._serialized_end=3182
-  _globals['_CHANGESRESPONSE']._serialized_start=3184
-  _globals['_CHANGESRESPONSE']._serialized_end=3246
-  _globals['_GETLAYERREQUEST']._serialized_start=3248
-  _globals['_GETLAYERREQUEST']._serialized_end=3303
-  _globals['_GETLAYERRESPONSE']._serialized_start=3305
-  _globals['_GETLAYERRESPONSE']._serialized_end=3337
-  _globals['_INTERACTIONSERVICE']._serialized_start=3457
-  _globals['_INTERACTIONSERVICE']._serialized_end=4697
+  _globals['_LOGSREQUEST']._serialized_end=1986
+  _globals['_LOGSRESPONSE']._serialized_start=1988
+  _globals['_LOGSRESPONSE']._serialized_end=2067
+  _globals['_LOGENTRY']._serialized_start=2070
+  _globals['_LOGENTRY']._serialized_end=2198
+  _globals['_STATSREQUEST']._serialized_start=2200
+  _globals['_STATSREQUEST']._serialized_end=2252
+  _globals['_STATSRESPONSE']._serialized_start=2254
+  _globals['_STATSRESPONSE']._serialized_end=2313
+  _globals['_TOPREQUEST']._serialized_start=2315
+  _globals['_TOPREQUEST']._serialized_end=2366
+  _globals['_TOPRESPONSE']._serialized_start=2368
+  _globals['_TOPRESPONSE']._serialized_end=2439
+  _globals['_TOPROW']._serialized_start=2441
+  _globals['_TOPROW']._serialized_end=2466
+  _globals['_STATPATHREQUEST']._serialized_start=2468
+  _globals['_STATPATHREQUEST']._serialized_end=2521
+  _globals['_STATPATHRESPONSE']._serialized_start=2523
+  _globals['_STATPATHRESPONSE']._serialized_end=2585
+  _globals['_PATHSTAT']._serialized_start=2587
+  _globals['_PATHSTAT']._serialized_end=2709
+  _globals['_GETARCHIVEREQUEST']._serialized_start=2711
+  _globals['_GETARCHIVEREQUEST']._serialized_end=2782
+  _globals['_GETARCHIVERESPONSE']._serialized_start=2784
+  _globals['_GETARCHIVERESPONSE']._serialized_end=2877
+  _globals['_PUTARCHIVEREQUEST']._serialized_start=2879
+  _globals['_PUTARCHIVEREQUEST']._serialized_end=2979
+  _globals['_PUTARCHIVESTART']._serialized_start=2981
+  _globals['_PUTARCHIVESTART']._serialized_end=3083
+  _globals['_PUTARCHIVERESPONSE']._serialized_start=3085
+  _globals['_PUTARCHIVERESPONSE']._serialized_end=3105
+  _globals['_CHANGESREQUEST']._serialized_start=3107
+  _globals['_CHANGESREQUEST']._serialized_end=3145
+  _globals['_CHANGE']._serialized_start=3147
+  _globals['_CHANGE']._serialized_end=3215
+  _globals['_CHANGESRESPONSE']._serialized_start=3217
+  _globals['_CHANGESRESPONSE']._serialized_end=3279
+  _globals['_GETLAYERREQUEST']._serialized_start=3281
+  _globals['_GETLAYERREQUEST']._serialized_end=3336
+  _globals['_GETLAYERRESPONSE']._serialized_start=3338
+  _globals['_GETLAYERRESPONSE']._serialized_end=3370
+  _globals['_INTERACTIONSERVICE']._serialized_start=3490
+  _globals['_INTERACTIONSERVICE']._serialized_end=4730
 # @@protoc_insertion_point(module_scope)

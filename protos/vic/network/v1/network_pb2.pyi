@@ -164,7 +164,7 @@ class OutsideAlias(_message.Message):
     def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group", "own_name_server", "external")
+    __slots__ = ("id", "container_id", "network_id", "network_name", "management", "mac_address", "ipv4_address", "ipv4_prefix_length", "ipv4_gateway", "ipv6_address", "ipv6_prefix_length", "ipv6_gateway", "mtu", "tap_name", "aliases", "dns_servers", "dns_search", "dns_options", "bound", "port_group", "own_name_server", "external", "default_route")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_ID_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +187,7 @@ class Endpoint(_message.Message):
     PORT_GROUP_FIELD_NUMBER: _ClassVar[int]
     OWN_NAME_SERVER_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_ROUTE_FIELD_NUMBER: _ClassVar[int]
     id: str
     container_id: str
     network_id: str
@@ -209,7 +210,8 @@ class Endpoint(_message.Message):
     port_group: str
     own_name_server: bool
     external: bool
-    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ..., port_group: _Optional[str] = ..., own_name_server: _Optional[bool] = ..., external: _Optional[bool] = ...) -> None: ...
+    default_route: bool
+    def __init__(self, id: _Optional[str] = ..., container_id: _Optional[str] = ..., network_id: _Optional[str] = ..., network_name: _Optional[str] = ..., management: _Optional[bool] = ..., mac_address: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv4_prefix_length: _Optional[int] = ..., ipv4_gateway: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., ipv6_prefix_length: _Optional[int] = ..., ipv6_gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., tap_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., dns_servers: _Optional[_Iterable[str]] = ..., dns_search: _Optional[_Iterable[str]] = ..., dns_options: _Optional[_Iterable[str]] = ..., bound: _Optional[bool] = ..., port_group: _Optional[str] = ..., own_name_server: _Optional[bool] = ..., external: _Optional[bool] = ..., default_route: _Optional[bool] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("network_id", "name", "kind", "pools", "internal", "attachable", "enable_ipv6", "labels", "options", "external")
@@ -322,18 +324,22 @@ class ReserveRequest(_message.Message):
     def __init__(self, container_id: _Optional[str] = ..., endpoints: _Optional[_Iterable[_Union[EndpointRequest, _Mapping]]] = ..., container_name: _Optional[str] = ..., hostname: _Optional[str] = ..., dns_servers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EndpointRequest(_message.Message):
-    __slots__ = ("network", "ipv4_address", "ipv6_address", "mac_address", "aliases")
+    __slots__ = ("network", "ipv4_address", "ipv6_address", "mac_address", "aliases", "gateway_priority", "links")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     IPV4_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     IPV6_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     MAC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
     network: str
     ipv4_address: str
     ipv6_address: str
     mac_address: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, network: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ...) -> None: ...
+    gateway_priority: int
+    links: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, network: _Optional[str] = ..., ipv4_address: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., gateway_priority: _Optional[int] = ..., links: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReserveResponse(_message.Message):
     __slots__ = ("endpoints",)
@@ -418,24 +424,26 @@ class ConnectRequest(_message.Message):
     def __init__(self, container_id: _Optional[str] = ..., endpoint: _Optional[_Union[EndpointRequest, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("endpoint",)
+    __slots__ = ("endpoint", "endpoints")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     endpoint: Endpoint
-    def __init__(self, endpoint: _Optional[_Union[Endpoint, _Mapping]] = ...) -> None: ...
+    endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
+    def __init__(self, endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ...) -> None: ...
 
 class DisconnectRequest(_message.Message):
-    __slots__ = ("container_id", "network", "force")
+    __slots__ = ("container_id", "network")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
-    FORCE_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     network: str
-    force: bool
-    def __init__(self, container_id: _Optional[str] = ..., network: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+    def __init__(self, container_id: _Optional[str] = ..., network: _Optional[str] = ...) -> None: ...
 
 class DisconnectResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("endpoints",)
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
+    def __init__(self, endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ...) -> None: ...
 
 class PublishedPort(_message.Message):
     __slots__ = ("container_port", "protocol", "host_address", "host_port_start", "host_port_end", "host_port")

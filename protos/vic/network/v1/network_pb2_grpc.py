@@ -181,15 +181,16 @@ class NetworkServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Remove(self, request, context):
-        """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK;
-        this also for an external network where no external one was said to be meant).
+        """Remove deletes a network that no container runs in; containers that don't run lose their endpoints
+        there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK; this also for an external
+        network where no external one was said to be meant).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Prune(self, request, context):
-        """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
+        """Prune removes networks that no container runs in, predefined ones excepted. All that fit are tried; one
         that somebody joined meanwhile stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -253,26 +254,32 @@ class NetworkServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Connect(self, request, context):
-        """Connect adds an endpoint on one more network to a container. Idempotent on both names.
+        """Connect adds an endpoint on one more network to a container. Nothing is on the wire before the
+        next Bind. Idempotent with the same wish. Errors: those of Reserve; NOT_FOUND (ENDPOINT_NOT_FOUND)
+        for a container without a reservation, ALREADY_EXISTS (ENDPOINT_EXISTS) for one that has another
+        endpoint there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Disconnect(self, request, context):
-        """Disconnect removes a container's endpoint on a network.
+        """Disconnect removes a container's endpoint on a network, also from the wire; its address is free
+        then. Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND) for a container without a reservation,
+        NOT_FOUND (NETWORK_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Publish(self, request, context):
-        """Publish opens ports of the VCH and forwards them to a container's first network that has a way
-        in. Where that is an external network, the container's own port is opened at its address there,
+        """Publish opens ports of the VCH and forwards them to a container's endpoint with the default route.
+        Where that is of an external network, the container's own port is opened at its address there,
         and one that is to have another number is an error. On every external network of the container
         whose firewall level admits somebody, all ports that are published or exposed are open, and
         are among the ports of the answer. What the container had published before is closed.
-        Idempotent: a repeated call finds the same ports. Unbind and Release close them as well. Errors:
+        Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
+        another one now, they lead there. Unbind and Release close them as well. Errors:
         ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
         (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
         one that admits nobody; nothing is open then.

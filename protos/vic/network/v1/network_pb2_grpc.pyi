@@ -49,11 +49,12 @@ class NetworkServiceStub:
     List: _grpc.UnaryUnaryMultiCallable[_network_pb2.ListRequest, _network_pb2.ListResponse]
     """List returns all networks that containers can join; the management network is not among them."""
     Remove: _grpc.UnaryUnaryMultiCallable[_network_pb2.RemoveRequest, _network_pb2.RemoveResponse]
-    """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK;
-    this also for an external network where no external one was said to be meant).
+    """Remove deletes a network that no container runs in; containers that don't run lose their endpoints
+    there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK; this also for an external
+    network where no external one was said to be meant).
     """
     Prune: _grpc.UnaryUnaryMultiCallable[_network_pb2.PruneRequest, _network_pb2.PruneResponse]
-    """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
+    """Prune removes networks that no container runs in, predefined ones excepted. All that fit are tried; one
     that somebody joined meanwhile stays.
     """
     Reserve: _grpc.UnaryUnaryMultiCallable[_network_pb2.ReserveRequest, _network_pb2.ReserveResponse]
@@ -81,16 +82,24 @@ class NetworkServiceStub:
     Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND).
     """
     Connect: _grpc.UnaryUnaryMultiCallable[_network_pb2.ConnectRequest, _network_pb2.ConnectResponse]
-    """Connect adds an endpoint on one more network to a container. Idempotent on both names."""
+    """Connect adds an endpoint on one more network to a container. Nothing is on the wire before the
+    next Bind. Idempotent with the same wish. Errors: those of Reserve; NOT_FOUND (ENDPOINT_NOT_FOUND)
+    for a container without a reservation, ALREADY_EXISTS (ENDPOINT_EXISTS) for one that has another
+    endpoint there.
+    """
     Disconnect: _grpc.UnaryUnaryMultiCallable[_network_pb2.DisconnectRequest, _network_pb2.DisconnectResponse]
-    """Disconnect removes a container's endpoint on a network."""
+    """Disconnect removes a container's endpoint on a network, also from the wire; its address is free
+    then. Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND) for a container without a reservation,
+    NOT_FOUND (NETWORK_NOT_FOUND).
+    """
     Publish: _grpc.UnaryUnaryMultiCallable[_network_pb2.PublishRequest, _network_pb2.PublishResponse]
-    """Publish opens ports of the VCH and forwards them to a container's first network that has a way
-    in. Where that is an external network, the container's own port is opened at its address there,
+    """Publish opens ports of the VCH and forwards them to a container's endpoint with the default route.
+    Where that is of an external network, the container's own port is opened at its address there,
     and one that is to have another number is an error. On every external network of the container
     whose firewall level admits somebody, all ports that are published or exposed are open, and
     are among the ports of the answer. What the container had published before is closed.
-    Idempotent: a repeated call finds the same ports. Unbind and Release close them as well. Errors:
+    Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
+    another one now, they lead there. Unbind and Release close them as well. Errors:
     ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
     (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
     one that admits nobody; nothing is open then.
@@ -135,11 +144,12 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     List: _aio.UnaryUnaryMultiCallable[_network_pb2.ListRequest, _network_pb2.ListResponse]  # type: ignore[assignment]
     """List returns all networks that containers can join; the management network is not among them."""
     Remove: _aio.UnaryUnaryMultiCallable[_network_pb2.RemoveRequest, _network_pb2.RemoveResponse]  # type: ignore[assignment]
-    """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK;
-    this also for an external network where no external one was said to be meant).
+    """Remove deletes a network that no container runs in; containers that don't run lose their endpoints
+    there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK; this also for an external
+    network where no external one was said to be meant).
     """
     Prune: _aio.UnaryUnaryMultiCallable[_network_pb2.PruneRequest, _network_pb2.PruneResponse]  # type: ignore[assignment]
-    """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
+    """Prune removes networks that no container runs in, predefined ones excepted. All that fit are tried; one
     that somebody joined meanwhile stays.
     """
     Reserve: _aio.UnaryUnaryMultiCallable[_network_pb2.ReserveRequest, _network_pb2.ReserveResponse]  # type: ignore[assignment]
@@ -167,16 +177,24 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND).
     """
     Connect: _aio.UnaryUnaryMultiCallable[_network_pb2.ConnectRequest, _network_pb2.ConnectResponse]  # type: ignore[assignment]
-    """Connect adds an endpoint on one more network to a container. Idempotent on both names."""
+    """Connect adds an endpoint on one more network to a container. Nothing is on the wire before the
+    next Bind. Idempotent with the same wish. Errors: those of Reserve; NOT_FOUND (ENDPOINT_NOT_FOUND)
+    for a container without a reservation, ALREADY_EXISTS (ENDPOINT_EXISTS) for one that has another
+    endpoint there.
+    """
     Disconnect: _aio.UnaryUnaryMultiCallable[_network_pb2.DisconnectRequest, _network_pb2.DisconnectResponse]  # type: ignore[assignment]
-    """Disconnect removes a container's endpoint on a network."""
+    """Disconnect removes a container's endpoint on a network, also from the wire; its address is free
+    then. Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND) for a container without a reservation,
+    NOT_FOUND (NETWORK_NOT_FOUND).
+    """
     Publish: _aio.UnaryUnaryMultiCallable[_network_pb2.PublishRequest, _network_pb2.PublishResponse]  # type: ignore[assignment]
-    """Publish opens ports of the VCH and forwards them to a container's first network that has a way
-    in. Where that is an external network, the container's own port is opened at its address there,
+    """Publish opens ports of the VCH and forwards them to a container's endpoint with the default route.
+    Where that is of an external network, the container's own port is opened at its address there,
     and one that is to have another number is an error. On every external network of the container
     whose firewall level admits somebody, all ports that are published or exposed are open, and
     are among the ports of the answer. What the container had published before is closed.
-    Idempotent: a repeated call finds the same ports. Unbind and Release close them as well. Errors:
+    Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
+    another one now, they lead there. Unbind and Release close them as well. Errors:
     ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
     (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
     one that admits nobody; nothing is open then.
@@ -243,8 +261,9 @@ class NetworkServiceServicer:
         request: _network_pb2.RemoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.RemoveResponse, _abc.Awaitable[_network_pb2.RemoveResponse]]:
-        """Remove deletes a network. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK;
-        this also for an external network where no external one was said to be meant).
+        """Remove deletes a network that no container runs in; containers that don't run lose their endpoints
+        there. Errors: FAILED_PRECONDITION (ACTIVE_ENDPOINTS, PREDEFINED_NETWORK; this also for an external
+        network where no external one was said to be meant).
         """
 
     def Prune(
@@ -252,7 +271,7 @@ class NetworkServiceServicer:
         request: _network_pb2.PruneRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.PruneResponse, _abc.Awaitable[_network_pb2.PruneResponse]]:
-        """Prune removes networks without endpoints, predefined ones excepted. All that fit are tried; one
+        """Prune removes networks that no container runs in, predefined ones excepted. All that fit are tried; one
         that somebody joined meanwhile stays.
         """
 
@@ -320,26 +339,34 @@ class NetworkServiceServicer:
         request: _network_pb2.ConnectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.ConnectResponse, _abc.Awaitable[_network_pb2.ConnectResponse]]:
-        """Connect adds an endpoint on one more network to a container. Idempotent on both names."""
+        """Connect adds an endpoint on one more network to a container. Nothing is on the wire before the
+        next Bind. Idempotent with the same wish. Errors: those of Reserve; NOT_FOUND (ENDPOINT_NOT_FOUND)
+        for a container without a reservation, ALREADY_EXISTS (ENDPOINT_EXISTS) for one that has another
+        endpoint there.
+        """
 
     def Disconnect(
         self,
         request: _network_pb2.DisconnectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.DisconnectResponse, _abc.Awaitable[_network_pb2.DisconnectResponse]]:
-        """Disconnect removes a container's endpoint on a network."""
+        """Disconnect removes a container's endpoint on a network, also from the wire; its address is free
+        then. Idempotent. Errors: NOT_FOUND (ENDPOINT_NOT_FOUND) for a container without a reservation,
+        NOT_FOUND (NETWORK_NOT_FOUND).
+        """
 
     def Publish(
         self,
         request: _network_pb2.PublishRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_network_pb2.PublishResponse, _abc.Awaitable[_network_pb2.PublishResponse]]:
-        """Publish opens ports of the VCH and forwards them to a container's first network that has a way
-        in. Where that is an external network, the container's own port is opened at its address there,
+        """Publish opens ports of the VCH and forwards them to a container's endpoint with the default route.
+        Where that is of an external network, the container's own port is opened at its address there,
         and one that is to have another number is an error. On every external network of the container
         whose firewall level admits somebody, all ports that are published or exposed are open, and
         are among the ports of the answer. What the container had published before is closed.
-        Idempotent: a repeated call finds the same ports. Unbind and Release close them as well. Errors:
+        Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
+        another one now, they lead there. Unbind and Release close them as well. Errors:
         ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
         (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
         one that admits nobody; nothing is open then.

@@ -381,14 +381,16 @@ class TagResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ImageServiceRemoveRequest(_message.Message):
-    __slots__ = ("reference", "force", "no_prune")
+    __slots__ = ("reference", "force", "no_prune", "running_container_ids")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
     NO_PRUNE_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_CONTAINER_IDS_FIELD_NUMBER: _ClassVar[int]
     reference: str
     force: bool
     no_prune: bool
-    def __init__(self, reference: _Optional[str] = ..., force: _Optional[bool] = ..., no_prune: _Optional[bool] = ...) -> None: ...
+    running_container_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, reference: _Optional[str] = ..., force: _Optional[bool] = ..., no_prune: _Optional[bool] = ..., running_container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ImageServiceRemoveResponse(_message.Message):
     __slots__ = ("removed",)

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+from vic.network.v1 import network_pb2
 
 from portlayer.errors import (
     AlreadyExists,
@@ -23,20 +25,25 @@ from services.exec.drivers import (
     MachineSpec,
     MachineState,
     StartKind,
+    Surroundings,
 )
-from services.exec.drivers.guest import guest_config
+from services.exec.drivers.guest import guest_config, surroundings
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.imagedisk import IMAGE_LUN, show_image
 from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.qmp import QmpError, command
-from services.exec.drivers.qemu.ready import READY_PREFIX, ReadyClones
-from services.exec.drivers.qemu.taps import has_tap, nics
+from services.exec.drivers.qemu.ready import ReadyClones
+from services.exec.drivers.qemu.taps import PLACED_NICS, has_tap, nic, nics
+from services.exec.drivers.qemu.warming import READY_PREFIX, TEMPLATE_PREFIX
 from services.exec.drivers.shapes import DEFAULT_MEMORY_MIB, MIB, shape_class
-from services.exec.limits import Size
+from services.exec.limits import Allocation, Size
 from services.exec.resources import host_weight
 
 log = logging.getLogger("vic.exec.qemu")
+
+# An interface comes up within a second, under emulation on a host that is busy in some.
+SURROUND_MILLISECONDS = 30_000
 
 _ACCELERATORS = {
     hostagent_pb2.ACCELERATOR_KVM: "kvm",
@@ -60,8 +67,10 @@ class QemuHypervisor:
         self._default_disk_bytes = default_disk_bytes
         self._parents = Parents(agent)
         self._ready = ReadyClones(agent, self._parents, memory or HostMemory())
-        # Machines of this process that were created and don't run yet, by boot.
+        # Machines of this process that were created and don't run yet, by boot, and the NICs that
+        # they don't have yet.
         self._created: dict[str, hostagent_pb2.RunningMachine] = {}
+        self._further: dict[str, list[hostagent_pb2.Nic]] = {}
         self._preparation: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -103,6 +112,27 @@ class QemuHypervisor:
             ready_waiting=self._ready.waiting,
             ready_wanted=self._ready.wanted,
             ready_failed=self._ready.failed,
+            reserved_by_others_bytes=info.memory_reserved_by_others_bytes,
+            allocation=Allocation(
+                cpu_reservation_millis=info.allocation.cpu_reservation_millis,
+                memory_reservation_bytes=info.allocation.memory_reservation_bytes,
+                cpu_shares=info.allocation.cpu_shares,
+                memory_shares=info.allocation.memory_shares,
+                memory_protected=info.memory_protected,
+            ),
+        )
+
+    async def allocate(self, allocation: Allocation) -> None:
+        """Have the agent reserve and weigh the instance's cgroup anew."""
+        await self._agent.Allocate(
+            hostagent_pb2.AllocateRequest(
+                allocation=hostagent_pb2.Allocation(
+                    cpu_reservation_millis=allocation.cpu_reservation_millis,
+                    memory_reservation_bytes=allocation.memory_reservation_bytes,
+                    cpu_shares=allocation.cpu_shares,
+                    memory_shares=allocation.memory_shares,
+                )
+            )
         )
 
     def size(self, resources: container_pb2.Resources) -> Size:
@@ -135,7 +165,7 @@ class QemuHypervisor:
         self, machine: MachineSpec, shape: hostagent_pb2.Shape
     ) -> hostagent_pb2.RunningMachine | None:
         """Make a clone that waits the container's, where there is one that can be used."""
-        ready = self._ready.take(shape)
+        ready = await self._ready.take(shape)
         if ready is None:
             return None
         try:
@@ -188,6 +218,7 @@ class QemuHypervisor:
     ) -> hostagent_pb2.RunningMachine:
         clone = hostagent_pb2.MACHINE_KIND_CLONE
         kind = clone if parent_id else hostagent_pb2.MACHINE_KIND_COLD
+        cards = nics(machine)
         request = hostagent_pb2.LaunchRequest(
             machine=hostagent_pb2.Machine(
                 machine_id=machine.container_id,
@@ -196,7 +227,7 @@ class QemuHypervisor:
                 shape=shape,
                 parent_id=parent_id,
                 disk_chain=machine.disk.chain,
-                nics=nics(machine),
+                nics=cards[:PLACED_NICS],
                 guest=guest_config(machine, has_tap),
                 volumes=[
                     hostagent_pb2.VolumeDisk(
@@ -210,21 +241,54 @@ class QemuHypervisor:
         )
         running = (await self._agent.Launch(request)).machine
         self._created[machine.boot_id] = running
+        self._further[machine.boot_id] = cards[PLACED_NICS:]
         return running
 
     async def load(self, container_id: str, boot_id: str) -> None:
-        """Load a clone's device state; a machine that boots has nothing to load."""
+        """Load a clone's device state, and plug in what NICs its parent doesn't have.
+
+        A machine that boots has nothing to load, and finds them as they come.
+        """
         machine = self._created[boot_id]
-        if not machine.incoming_uri:
-            return
-        try:
-            await load_clone(machine)
-        except (QmpError, TimeoutError) as error:
-            await self._parents.failed(machine.parent_id)
-            raise Unavailable(
-                f"the VM could not be cloned: {error}", Reason.CLONE_FAILED
-            ) from error
-        self._parents.worked(machine.parent_id)
+        if machine.incoming_uri:
+            try:
+                await load_clone(machine)
+            except (QmpError, TimeoutError) as error:
+                await self._parents.failed(machine.parent_id)
+                raise Unavailable(
+                    f"the VM could not be cloned: {error}", Reason.CLONE_FAILED
+                ) from error
+            self._parents.worked(machine.parent_id)
+        for card in self._further.pop(boot_id, ()):
+            await self._plug(container_id, boot_id, card)
+
+    async def plug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        """Have the agent plug an endpoint's NIC in."""
+        await self._plug(container_id, boot_id, nic(endpoint))
+
+    async def _plug(self, container_id: str, boot_id: str, card: hostagent_pb2.Nic) -> None:
+        await self._agent.PlugNic(
+            hostagent_pb2.PlugNicRequest(machine_id=container_id, launch_id=boot_id, nic=card)
+        )
+
+    async def unplug(self, container_id: str, boot_id: str, endpoint: network_pb2.Endpoint) -> None:
+        """Have the agent take an endpoint's NIC away."""
+        await self._agent.UnplugNic(
+            hostagent_pb2.UnplugNicRequest(
+                machine_id=container_id, launch_id=boot_id, tap_name=endpoint.tap_name
+            )
+        )
+
+    async def surround(
+        self, container_id: str, boot_id: str, around: Surroundings, *, wait: bool
+    ) -> None:
+        """Have the agent tell the machine's tether, and wait for its word."""
+        request = surroundings(around)
+        request.machine_id, request.launch_id = container_id, boot_id
+        request.wait_milliseconds = SURROUND_MILLISECONDS if wait else 0
+        answer = await self._agent.Surround(request)
+        if wait and not answer.done:
+            raise Unavailable("the VM doesn't take its interfaces", Reason.PLUG_FAILED)
 
     async def run(self, container_id: str, boot_id: str) -> None:
         """Let a clone's CPUs run; a machine that boots runs already."""
@@ -264,6 +328,7 @@ class QemuHypervisor:
     async def destroy(self, container_id: str, boot_id: str = "") -> None:
         """Kill the machine; one that isn't there is gone already."""
         self._created.pop(boot_id, None)
+        self._further.pop(boot_id, None)
         self._ready.let_go(boot_id)
         request = hostagent_pb2.KillRequest(machine_id=container_id, launch_id=boot_id)
         try:
@@ -301,10 +366,15 @@ class QemuHypervisor:
         """Let them go on."""
         await self._command(container_id, "cont")
 
-    async def _command(self, container_id: str, name: str) -> None:
+    async def is_paused(self, container_id: str) -> bool:
+        """Ask QEMU whether the CPUs are held."""
+        status = await self._command(container_id, "query-status")
+        return isinstance(status, dict) and status.get("status") == "paused"
+
+    async def _command(self, container_id: str, name: str) -> Any:
         request = hostagent_pb2.GetRequest(machine_id=container_id)
         machine = (await self._agent.Get(request)).machine
-        await command(machine.qmp_path, name)
+        return await command(machine.qmp_path, name)
 
     def check_ready(self, count: int) -> None:
         """Return when the host's memory holds so many. Raises InvalidArgument."""
@@ -354,7 +424,7 @@ class QemuHypervisor:
 
 def _is_ours(machine_id: str) -> bool:
     """Tell whether a machine is a parent, or kept ready, and so no container's."""
-    return machine_id.startswith((PREFIX, READY_PREFIX))
+    return machine_id.startswith((PREFIX, READY_PREFIX, TEMPLATE_PREFIX))
 
 
 def _exited(event: hostagent_pb2.Event) -> MachineExited:
@@ -363,6 +433,7 @@ def _exited(event: hostagent_pb2.Event) -> MachineExited:
         boot_id=event.launch_id,
         exit_record=event.exited.exit_record,
         detail=_detail(event.exited),
+        host_restarted=event.exited.cause == hostagent_pb2.EXIT_CAUSE_HOST_RESTARTED,
     )
 
 

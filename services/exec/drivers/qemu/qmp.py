@@ -173,11 +173,14 @@ class Qmp:
         self._socket.close()
 
 
-async def command(path: str, name: str, within: float = 30.0) -> None:
-    """Have a QEMU do one command. Raises QmpError, also when it doesn't answer in time."""
+async def command(path: str, name: str, within: float = 30.0) -> Any:
+    """Have a QEMU do one command, and return its answer.
+
+    Raises QmpError, also when it doesn't answer in time.
+    """
     try:
         async with asyncio.timeout(within), connect(path) as qmp:
-            await qmp.execute(name)
+            return await qmp.execute(name)
     except TimeoutError as error:
         raise QmpError(f"{name}: QEMU did not answer") from error
 

@@ -2,28 +2,31 @@
 
 What a start costs under emulation is guest code that runs for the first time, and a clone that has
 gone through the motions once has that behind it. It stands still then, and is nobody's until a
-start takes it. None is worth recovering: what an exec before us left is ended.
+start takes it. Under emulation one clone goes through them, as the template, and the others are
+forks of its process: these cost milliseconds, so that a start for which none waits takes one as
+well. None is worth recovering: what an exec before us left is ended.
 """
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import deque
-from dataclasses import dataclass
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
-from portlayer.errors import NotFound, Reason, Unavailable, VicError
+from portlayer.errors import VicError
 from services.exec.drivers.qemu.hostmemory import MARGIN_BYTES, HostMemory
-from services.exec.drivers.qemu.parents import Parents, load_clone, tether_reports
-from services.exec.drivers.qemu.qmp import QmpError, command
+from services.exec.drivers.qemu.parents import Parents
+from services.exec.drivers.qemu.template import Template
+from services.exec.drivers.qemu.warming import (
+    READY_PREFIX,
+    TEMPLATE_PREFIX,
+    ReadyClone,
+    Warming,
+)
 
 log = logging.getLogger("vic.exec.qemu.ready")
 
-READY_PREFIX = "ready-"
-# A warm-up takes a second on an idle machine; it has the lowest weight on a busy one.
-WARM_SECONDS = 120.0
 # After a clone that could not be made ready; doubled each time in a row.
 RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -32,14 +35,6 @@ LONGEST_RETRY_SECONDS = 300.0
 QUIET_SECONDS = 0.5
 # How often the host's memory is looked at while clones wait.
 MEMORY_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class ReadyClone:
-    """A clone that waits."""
-
-    machine_id: str
-    parent_id: str
 
 
 class ReadyClones:
@@ -52,7 +47,8 @@ class ReadyClones:
         memory: HostMemory,
     ) -> None:
         self._agent = agent
-        self._parents = parents
+        self._warming = Warming(agent, parents)
+        self._template = Template(agent, self._warming)
         self.memory = memory
         self._wanted = 0
         self._shape = b""
@@ -81,12 +77,14 @@ class ReadyClones:
         self._wanted = self.memory.automatic() if count is None else count
         self._changed.set()
 
-    def take(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
-        """Return a clone of a shape, the caller's from now on."""
-        if not self._waiting or shape.SerializeToString(deterministic=True) != self._shape:
+    async def take(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
+        """Return a clone of a shape, the caller's from now on; where none waits, it is forked."""
+        if not self._wanted or shape.SerializeToString(deterministic=True) != self._shape:
             return None
         self._changed.set()
-        return self._waiting.popleft()
+        if self._waiting:
+            return self._waiting.popleft()
+        return await self._template.fork(shape)
 
     def give_back(self, clone: ReadyClone) -> None:
         """Take a clone back that was not used."""
@@ -99,6 +97,8 @@ class ReadyClones:
 
     def ended(self, machine_id: str) -> None:
         """Take in that a machine has ended."""
+        if self._template.ended(machine_id):
+            self._changed.set()
         for clone in [one for one in self._waiting if one.machine_id == machine_id]:
             log.warning("a ready clone has ended by itself", extra={"machine": machine_id})
             self._waiting.remove(clone)
@@ -117,7 +117,8 @@ class ReadyClones:
 
     def _pause(self) -> float:
         """Return for how many seconds more a replacement can wait, as another clone still does."""
-        return self._quiet_at - time.monotonic() if self._waiting else 0.0
+        cheap = self._template.there or not self._waiting
+        return 0.0 if cheap else self._quiet_at - time.monotonic()
 
     async def keep(self, shape: hostagent_pb2.Shape) -> None:
         """End what was left by an exec before us, then keep clones of a shape ready for ever."""
@@ -159,6 +160,8 @@ class ReadyClones:
             kept = 0 if spare < 0 else self._wanted
             while len(self._waiting) > kept:
                 await self._end(self._waiting.popleft().machine_id)
+            if not kept:
+                await self._template.give_up()
             if self._starts or len(self._waiting) >= kept or spare < MARGIN_BYTES:
                 return
             if self._pause() > 0:
@@ -168,54 +171,24 @@ class ReadyClones:
             log.info("a clone is ready", extra={"machine": clone.machine_id})
 
     async def _prepare(self, shape: hostagent_pb2.Shape) -> ReadyClone:
-        """Make a clone, let it warm up, and hold its CPUs."""
-        parent_id = await self._parents.ready(shape)
-        machine_id = READY_PREFIX + secrets.token_hex(8)
-        machine = hostagent_pb2.Machine(
-            machine_id=machine_id,
-            launch_id=machine_id,
-            kind=hostagent_pb2.MACHINE_KIND_READY,
-            shape=shape,
-            parent_id=parent_id,
-        )
-        try:
-            launch = hostagent_pb2.LaunchRequest(machine=machine)
-            running = (await self._agent.Launch(launch)).machine
-            await self._load(running)
-            await command(running.qmp_path, "cont")
-            async with asyncio.timeout(WARM_SECONDS):
-                await tether_reports(self._agent, machine_id, hostagent_pb2.TETHER_STATE_WARM)
-            await command(running.qmp_path, "stop")
-        except TimeoutError as error:
-            self._end_soon(machine_id)
-            raise Unavailable(
-                f"{machine_id} did not warm up within {WARM_SECONDS:.0f} s",
-                Reason.HYPERVISOR_FAILED,
-            ) from error
-        except BaseException:
-            self._end_soon(machine_id)
-            raise
-        return ReadyClone(machine_id, parent_id)
-
-    async def _load(self, running: hostagent_pb2.RunningMachine) -> None:
-        try:
-            await load_clone(running)
-        except (QmpError, TimeoutError):
-            await self._parents.failed(running.parent_id)
-            raise
-        self._parents.worked(running.parent_id)
+        """Make a clone that has warmed up and stands still."""
+        await self._template.prepare(shape)
+        clone = await self._template.fork(shape)
+        kind = hostagent_pb2.MACHINE_KIND_READY
+        return clone or await self._warming.warm_up(READY_PREFIX, kind, shape)
 
     async def close(self) -> None:
-        """End all that wait."""
+        """End all that wait, and what they are forked of."""
         for clone in self._waiting:
             self._end_soon(clone.machine_id)
         self._waiting.clear()
         if self._ends:
             await asyncio.wait(self._ends)
+        await self._template.give_up()
 
     async def _sweep(self) -> None:
         for machine in (await self._agent.List(hostagent_pb2.ListRequest())).machines:
-            if machine.machine_id.startswith(READY_PREFIX):
+            if machine.machine_id.startswith((READY_PREFIX, TEMPLATE_PREFIX)):
                 await self._end(machine.machine_id)
 
     def _end_soon(self, machine_id: str) -> None:
@@ -224,10 +197,4 @@ class ReadyClones:
         task.add_done_callback(self._ends.discard)
 
     async def _end(self, machine_id: str) -> None:
-        try:
-            await self._agent.Kill(hostagent_pb2.KillRequest(machine_id=machine_id))
-        except NotFound:
-            return
-        except VicError as error:
-            # The agent, when it is back, ends what waited before.
-            log.warning("the ready clone %s may be left: %s", machine_id, error.message)
+        await self._warming.end(machine_id)

@@ -7,7 +7,7 @@ otherwise.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from pyVmomi import vim
@@ -24,6 +24,7 @@ from portlayer.errors import (
 )
 from portlayer.vsphere import methods
 from portlayer.vsphere.identity import Identity
+from portlayer.vsphere.machines import reconfigure
 from portlayer.vsphere.properties import read
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import (
@@ -45,7 +46,7 @@ from services.exec.drivers.vsphere.hardware import (
     own_options,
     plugged,
 )
-from services.exec.drivers.vsphere.inventory import OFF, Found, Inventory
+from services.exec.drivers.vsphere.inventory import OFF, SUSPENDED, Found, Inventory
 from services.exec.drivers.vsphere.parents import Parents
 from services.exec.drivers.vsphere.place import PlaceSettings, check_bootstrap, find_place
 from services.exec.drivers.vsphere.placement import host_for
@@ -54,8 +55,6 @@ from services.exec.resources import host_weight
 
 log = logging.getLogger("vic.exec.vsphere")
 
-# Attempts at a change that somebody else's came before.
-ATTEMPTS = 5
 # Between attempts to bring DRS rules in step, where vCenter refused, in seconds.
 RULES_PAUSE = 10.0
 
@@ -215,7 +214,8 @@ class VsphereHypervisor:
             lambda content: find_place(content, self._place), repeatable=True
         )
         shares = cpu_shares(host_weight(machine.spec.resources), shape.vcpus)
-        await self._reconfigure(
+        await reconfigure(
+            self._vcenter,
             vm,
             lambda devices: vim.vm.ConfigSpec(
                 deviceChange=plugged(machine, place, devices), cpuAllocation=shares
@@ -239,7 +239,7 @@ class VsphereHypervisor:
         if told is None:
             await self._vcenter.finish(lambda _: vm.PowerOnVM_Task())
         else:
-            await self._reconfigure(vm, lambda _: vim.vm.ConfigSpec(extraConfig=told))
+            await reconfigure(self._vcenter, vm, lambda _: vim.vm.ConfigSpec(extraConfig=told))
         self._inventory.settle(boot_id)
 
     async def check_awake(self, container_id: str, boot_id: str) -> None:
@@ -263,13 +263,17 @@ class VsphereHypervisor:
         vm = (await self._running(container_id)).vm
         await self._vcenter.finish(lambda _: vm.PowerOnVM_Task())
 
+    async def is_paused(self, container_id: str) -> bool:
+        """Tell whether the VM is suspended."""
+        return bool((await self._running(container_id)).power == SUSPENDED)
+
     async def reweigh(
         self, container_id: str, boot_id: str, resources: container_pb2.Resources
     ) -> None:
         """Give the VM other CPU shares."""
         vm = await self._known(container_id, boot_id)
         shares = cpu_shares(host_weight(resources), shape_class(resources).vcpus)
-        await self._reconfigure(vm, lambda _: vim.vm.ConfigSpec(cpuAllocation=shares))
+        await reconfigure(self._vcenter, vm, lambda _: vim.vm.ConfigSpec(cpuAllocation=shares))
 
     async def inventory(self) -> Sequence[MachineState]:
         """Return the VMs that have not ended."""
@@ -328,31 +332,6 @@ class VsphereHypervisor:
             )
         return found.vm
 
-    async def _reconfigure(
-        self,
-        vm: vim.VirtualMachine,
-        change: Callable[[Sequence[vim.vm.device.VirtualDevice]], vim.vm.ConfigSpec],
-    ) -> None:
-        """Change a VM, given its devices, if it is still what was looked at; else look again."""
-
-        def start(content: vim.ServiceInstanceContent) -> vim.Task:
-            paths = ["config.hardware.device", "config.changeVersion"]
-            ((_, told),) = read(content, [vm], vim.VirtualMachine, paths)
-            spec = change(told["config.hardware.device"])
-            spec.changeVersion = told.get("config.changeVersion")
-            task: vim.Task = vm.ReconfigVM_Task(spec)
-            return task
-
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                await self._vcenter.finish(start)
-            except FailedPrecondition as error:
-                stale = error.reason is Reason.PLATFORM_OBJECT_CHANGED
-                if not stale or attempt == ATTEMPTS:
-                    raise
-            else:
-                return
-
     async def _remove(self, vm: vim.VirtualMachine) -> None:
         """Power a VM off, take its disks from it, and destroy it. Idempotent."""
         with suppress(NotFound):
@@ -363,8 +342,10 @@ class VsphereHypervisor:
             if told["runtime.powerState"] != OFF:
                 with suppress(FailedPrecondition):  # It ended by itself meanwhile.
                     await self._vcenter.finish(lambda _: vm.PowerOffVM_Task())
-            await self._reconfigure(
-                vm, lambda devices: vim.vm.ConfigSpec(deviceChange=detach_disks(devices))
+            await reconfigure(
+                self._vcenter,
+                vm,
+                lambda devices: vim.vm.ConfigSpec(deviceChange=detach_disks(devices)),
             )
             await self._allow(vm)
             await self._vcenter.finish(lambda _: vm.Destroy_Task())
@@ -394,3 +375,9 @@ class VsphereHypervisor:
                 log.warning("DRS rules can't be kept: %s", error.message)
                 await asyncio.sleep(RULES_PAUSE)
                 changed.set()
+
+
+def _let_go(devices: Sequence[vim.vm.device.VirtualDevice]) -> vim.vm.ConfigSpec | None:
+    """Take a VM's disks from it: vCenter deletes with a VM what is attached to it."""
+    changes = detach_disks(devices)
+    return vim.vm.ConfigSpec(deviceChange=changes) if changes else None

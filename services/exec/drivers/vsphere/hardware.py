@@ -8,6 +8,7 @@ from vic.network.v1 import network_pb2
 from portlayer.errors import FailedPrecondition, Reason
 from portlayer.vsphere.identity import Identity, encode, option_values
 from portlayer.vsphere.lookup import Backing
+from portlayer.vsphere.machines import network_card
 from services.exec.drivers import MachineSpec
 from services.exec.drivers.shapes import ShapeClass
 from services.exec.drivers.vsphere.place import Place
@@ -57,6 +58,8 @@ def bare_spec(name: str, shape: ShapeClass, place: Place) -> vim.vm.ConfigSpec:
         numCPUs=shape.vcpus,
         memoryMB=shape.memory_mib,
         files=vim.vm.FileInfo(vmPathName=f"[{place.datastore_name}]"),
+        # What the medium is made for; newer versions of vSphere would choose EFI.
+        firmware="bios",
         bootOptions=vim.vm.BootOptions(bootOrder=[vim.vm.BootOptions.BootableCdromDevice()]),
         deviceChange=[
             _controller(),
@@ -153,15 +156,7 @@ def _nics(
                 f"the cluster has no port group {endpoint.port_group}",
                 Reason.PLATFORM_OBJECT_NOT_FOUND,
             )
-        card = vim.vm.device.VirtualVmxnet3(
-            key=_FIRST_NIC - index,
-            addressType=vim.vm.device.VirtualEthernetCardOption.MacTypes.manual,
-            macAddress=endpoint.mac_address,
-            backing=backing,
-            connectable=vim.vm.device.VirtualDevice.ConnectInfo(
-                startConnected=True, connected=True, allowGuestControl=False
-            ),
-        )
+        card = network_card(_FIRST_NIC - index, endpoint.mac_address, backing)
         changes.append(_added(card))
     return changes
 

@@ -38,6 +38,7 @@ log = logging.getLogger("vic.exec.vsphere.inventory")
 
 ON = vim.VirtualMachine.PowerState.poweredOn
 OFF = vim.VirtualMachine.PowerState.poweredOff
+SUSPENDED = vim.VirtualMachine.PowerState.suspended
 PATHS = (
     "name",
     "config.uuid",

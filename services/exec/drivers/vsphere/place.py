@@ -8,7 +8,7 @@ from pyVmomi import vim
 
 from portlayer.errors import FailedPrecondition, Reason
 from portlayer.vsphere.datastore import file_exists
-from portlayer.vsphere.lookup import Backing, backings, datastores, find
+from portlayer.vsphere.lookup import Backing, backings, datastores, find, find_datacenter
 from portlayer.vsphere.properties import read
 from portlayer.vsphere.session import VCenter
 from portlayer.vsphere.settings import VCenterSettings
@@ -69,7 +69,7 @@ def find_place(content: vim.ServiceInstanceContent, settings: PlaceSettings) -> 
         raise _not_there(problems)
     ((_, told),) = read(content, [pool], vim.ResourcePool, ["owner"])
     cluster = told["owner"]
-    ((_, within),) = read(content, [cluster], vim.ComputeResource, ["datastore", "network"])
+    ((_, within),) = read(content, [cluster], vim.ComputeResource, ["datastore"])
     reachable = datastores(content, within["datastore"])
     if settings.datastore not in reachable:
         problems.append(
@@ -78,7 +78,7 @@ def find_place(content: vim.ServiceInstanceContent, settings: PlaceSettings) -> 
         )
     if problems or not isinstance(folder, vim.Folder):
         raise _not_there(problems)
-    networks = backings(content, within["network"])
+    networks = backings(content, find_datacenter(content, settings.folder))
     return Place(folder, pool, settings.datastore, settings.bootstrap, cluster, networks)
 
 

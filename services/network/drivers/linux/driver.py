@@ -75,6 +75,10 @@ class LinuxDriver:
             return self._names.management_bridge
         return self._names.bridge(segment.ordinal)
 
+    def port_group(self, segment: Segment) -> str:
+        """Return nothing: cards are taps, which have names of their own."""
+        return ""
+
     def attached(self, port_name: str) -> bool:
         """Tell whether a tap is on its bridge now."""
         found = self._ports.get(port_name)

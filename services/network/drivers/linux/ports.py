@@ -115,6 +115,12 @@ class Ports:
                     datagram = news.recv(65536)
                 except TimeoutError:
                     break
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        raise
+                    # News of a hundred links at once, ours perhaps among those that were lost.
+                    news.send(encode(question, 1))
+                    continue
                 if any(_says_awake(message, index) for message in messages(datagram)):
                     return
         log.warning("bridge %s does not wake up", bridge)

@@ -42,7 +42,11 @@ class Extended:
 
     def _record(self, key: bytes, value: bytes) -> None:
         if key.startswith(_XATTR):
-            self.xattrs[key[len(_XATTR) :]] = value
+            # An empty value takes an earlier one back (POSIX, pax): no attribute is without one.
+            if value:
+                self.xattrs[key[len(_XATTR) :]] = value
+            else:
+                self.xattrs.pop(key[len(_XATTR) :], None)
         elif key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
             if (key == b"GNU.sparse.offset") == bool(len(self.sparse_pairs) % 2):
                 raise LayerInvalid(_BROKEN)

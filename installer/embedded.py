@@ -1,0 +1,38 @@
+"""`vic create` on this machine: a data directory with pool, networks and endpoint of its own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from installer.checks import require_root
+from installer.configure import configure, wish
+from installer.errors import PreconditionError
+from installer.instance import Instance, check_data_dir, load_instance, save_instance
+from installer.stores import store_directories
+from installer.up import Wishes, bring_up
+from installer.vsphere.wishes import VchLimits
+
+Say = Callable[[str], None]
+
+
+def create(data_dir: Path, name: str, host: str | None, limits: VchLimits, say: Say) -> Instance:
+    """Make an instance and start it; one that is there is refused. Raises InstallerError."""
+    require_root("create")
+    data_dir = check_data_dir(data_dir)
+    known = load_instance(data_dir)
+    if known is not None:
+        raise PreconditionError(
+            f"{data_dir} holds an instance already ({known.options.name or known.id}); give "
+            "another directory by --data-dir, or change that one by `vic configure`"
+        )
+    instance = bring_up(Wishes(data_dir=data_dir, host=host), say)
+    named = replace(instance, options=replace(instance.options, name=name))
+    save_instance(named, store_directories(named)[0])
+    asked = wish(
+        containers=str(limits.containers) if limits.containers else None,
+        memory=str(limits.memory_bytes) if limits.memory_bytes else None,
+        cpus=str(limits.cpus) if limits.cpus else None,
+    )
+    if asked.ListFields():
+        configure(data_dir, asked)
+    return named

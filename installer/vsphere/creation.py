@@ -1,0 +1,290 @@
+"""`vic create` on vSphere: pool, folder, port group, boot medium, and the record of them all.
+
+Interrupted at any point it can be repeated, or undone by `vic delete`: the record is written before
+anything is made.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pyVmomi import vim
+
+from installer.checks import require_root
+from installer.errors import InstallerError, PreconditionError
+from installer.instance import (
+    Instance,
+    check_data_dir,
+    default_options,
+    load_instance,
+    new_instance_id,
+    save_instance,
+    write_file,
+)
+from installer.up import lock_data_dir
+from installer.vsphere import manifest
+from installer.vsphere.plan import Plan, make_plan
+from installer.vsphere.session import with_vcenter
+from installer.vsphere.wishes import VchLimits, VchWishes
+from portlayer.errors import AlreadyExists, InvalidArgument, VicError
+from portlayer.vsphere import datastore
+from portlayer.vsphere.lookup import find, find_child
+from portlayer.vsphere.session import VCenter
+from portlayer.vsphere.target import Target, parse_thumbprint
+from services.exec.drivers.shapes import MIB
+from services.network.drivers.vsphere.portgroups import Portgroups, mark, own_name
+from services.network.drivers.vsphere.settings import parse_vlans
+
+Say = Callable[[str], None]
+
+DEFAULT_NETWORK = 0
+"""Ordinal of the bridge network that is always there."""
+
+
+def create(wishes: VchWishes, data_dir: Path, medium: Path, say: Say) -> Instance:
+    """Make a VCH, and return its instance, which `vic up` starts.
+
+    ``medium`` is the ISO image that its VMs boot from. Raises PreconditionError, which lists all
+    that is wrong, before anything is changed; InstallerError where vCenter then refuses, and what
+    was made is removed again.
+    """
+    require_root("create")
+    target = _target(wishes)
+    if not medium.is_file():
+        raise PreconditionError(f"--bootstrap-iso: there is no file {medium}")
+    data_dir = check_data_dir(data_dir)
+    fresh = not data_dir.exists()
+    try:
+        with lock_data_dir(data_dir):
+            known = _known(data_dir, wishes)
+            return with_vcenter(target, partial(_create, wishes, data_dir, medium, known, say))
+    except BaseException:
+        if fresh and load_instance(data_dir) is None:
+            shutil.rmtree(data_dir, ignore_errors=True)
+        raise
+
+
+def _target(wishes: VchWishes) -> Target:
+    if wishes.thumbprint:
+        try:
+            parse_thumbprint(wishes.thumbprint)
+        except InvalidArgument as error:
+            raise PreconditionError(f"--thumbprint: {error.message}") from error
+    target = Target(
+        wishes.host,
+        wishes.user,
+        wishes.password_file,
+        wishes.port,
+        wishes.thumbprint,
+        wishes.ca_file,
+    )
+    try:
+        target.password()
+    except InvalidArgument as error:
+        raise PreconditionError(f"--password-file: {error.message}") from error
+    return target
+
+
+def _known(data_dir: Path, wishes: VchWishes) -> Instance | None:
+    """Return the record of an earlier create of the same VCH."""
+    known = load_instance(data_dir)
+    if known is None:
+        return None
+    if known.options.driver != "vsphere" or known.options.name != wishes.name:
+        raise PreconditionError(
+            f"{data_dir} holds another instance ({known.options.name or known.id}); give a "
+            "directory of its own by --data-dir"
+        )
+    return known
+
+
+async def _create(
+    wishes: VchWishes,
+    data_dir: Path,
+    medium: Path,
+    known: Instance | None,
+    say: Say,
+    vcenter: VCenter,
+) -> Instance:
+    look = partial(make_plan, wishes=wishes, known=known is not None)
+    plan = await vcenter.call(look, repeatable=True)
+    if plan.problems:
+        raise PreconditionError("\n".join(plan.problems))
+    instance_id = known.id if known else new_instance_id()
+    digest = await vcenter.call(lambda _: _digest(medium))
+    boot = wishes.image_store.below("vic/bootstrap", f"{digest[:16]}.iso")
+    options = replace(
+        known.options if known else default_options(data_dir),
+        driver="vsphere",
+        name=wishes.name,
+        limits=_given(wishes.limits),
+        vsphere=_section(wishes, plan, boot, data_dir),
+    )
+    instance = Instance(data_dir, instance_id, known.slot if known else 0, options)
+    async with AsyncExitStack() as undo:
+        if known is None:
+            undo.callback(shutil.rmtree, data_dir, ignore_errors=True)
+        _write_password(data_dir, wishes.password_file)
+        save_instance(instance)
+        await _make_pool(vcenter, plan, wishes, undo)
+        say(f"resource pool {plan.parent_path}/{wishes.name}")
+        await _make_folder(vcenter, plan, wishes, undo)
+        say(f"folder {plan.datacenter_path}/vm/{wishes.name}")
+        await _make_port_group(vcenter, plan, wishes, instance_id, undo, say)
+        await _put_medium(vcenter, plan, wishes, boot, medium)
+        say(f"boot medium {boot}")
+        told = manifest.Manifest(
+            id=instance_id,
+            name=wishes.name,
+            pool=f"{plan.parent_path}/{wishes.name}",
+            folder=f"{plan.datacenter_path}/vm/{wishes.name}",
+            bootstrap=boot,
+        )
+        await manifest.write(vcenter, plan.datacenter_path, wishes.image_store, told)
+        undo.pop_all()
+    return instance
+
+
+def _section(wishes: VchWishes, plan: Plan, boot: str, data_dir: Path) -> dict[str, Any]:
+    """Return what the facets and later `vic` commands are told of the vCenter."""
+    return {
+        "host": wishes.host,
+        "port": wishes.port,
+        "user": wishes.user,
+        "password_file": str(_password_file(data_dir)),
+        "thumbprint": wishes.thumbprint,
+        "ca_file": None if wishes.ca_file is None else str(wishes.ca_file.absolute()),
+        "datacenter": plan.datacenter_path,
+        "folder": f"{plan.datacenter_path}/vm/{wishes.name}",
+        "resource_pool": f"{plan.parent_path}/{wishes.name}",
+        "datastore": wishes.image_store.datastore,
+        "bootstrap": boot,
+        "image_store": asdict(wishes.image_store),
+        "volume_stores": {name: asdict(store) for name, store in wishes.volume_stores.items()},
+        "anti_affinity": wishes.anti_affinity,
+        "host_group": wishes.host_group,
+        "management_network": wishes.management_network,
+        "bridge_networks": list(wishes.bridge_networks),
+        "switch": wishes.switch,
+        "vlans": wishes.vlans,
+        "public_network": wishes.public_network,
+        "client_network": wishes.client_network,
+    }
+
+
+def _given(limits: VchLimits) -> dict[str, int]:
+    return {name: value for name, value in asdict(limits).items() if value}
+
+
+async def _make_pool(vcenter: VCenter, plan: Plan, wishes: VchWishes, undo: AsyncExitStack) -> None:
+    spec = pool_spec(wishes.limits, plan.cpu_mhz)
+
+    def make(content: vim.ServiceInstanceContent) -> vim.ResourcePool | None:
+        assert plan.parent is not None
+        if isinstance(find_child(content, plan.parent, wishes.name), vim.ResourcePool):
+            return None
+        return plan.parent.CreateResourcePool(wishes.name, spec)
+
+    pool = await vcenter.call(make)
+    if pool is not None:
+        undo.push_async_callback(vcenter.finish, lambda _: pool.Destroy_Task())
+
+
+def pool_spec(limits: VchLimits, cpu_mhz: int) -> vim.ResourceConfigSpec:
+    """Return a pool's limits; it takes what it needs of its parent, within that one's."""
+    return vim.ResourceConfigSpec(
+        cpuAllocation=_allocation(limits.cpus * cpu_mhz or -1),
+        memoryAllocation=_allocation(limits.memory_bytes // MIB or -1),
+    )
+
+
+def _allocation(limit: int) -> vim.ResourceAllocationInfo:
+    return vim.ResourceAllocationInfo(
+        reservation=0,
+        expandableReservation=True,
+        limit=limit,
+        shares=vim.SharesInfo(level=vim.SharesInfo.Level.normal, shares=0),
+    )
+
+
+async def _make_folder(
+    vcenter: VCenter, plan: Plan, wishes: VchWishes, undo: AsyncExitStack
+) -> None:
+    def make(content: vim.ServiceInstanceContent) -> vim.Folder | None:
+        parent = find(content, f"{plan.datacenter_path}/vm")
+        assert isinstance(parent, vim.Folder), "every datacenter has one"
+        if find_child(content, parent, wishes.name) is not None:
+            return None
+        return parent.CreateFolder(wishes.name)
+
+    folder = await vcenter.call(make)
+    if folder is not None:
+        undo.push_async_callback(vcenter.finish, lambda _: folder.Destroy_Task())
+
+
+async def _make_port_group(
+    vcenter: VCenter,
+    plan: Plan,
+    wishes: VchWishes,
+    instance_id: str,
+    undo: AsyncExitStack,
+    say: Say,
+) -> None:
+    """Make the default bridge network's port group, where none was given."""
+    if wishes.bridge_networks:
+        return
+    groups = Portgroups(
+        vcenter, f"{plan.datacenter_path}/vm", wishes.switch, parse_vlans(wishes.vlans)
+    )
+    name = own_name(instance_id, DEFAULT_NETWORK)
+    await groups.ensure(name, mark(instance_id))
+    undo.push_async_callback(groups.remove, name, mark(instance_id))
+    say(f"port group {name}")
+
+
+async def _put_medium(
+    vcenter: VCenter, plan: Plan, wishes: VchWishes, boot: str, medium: Path
+) -> None:
+    """Put the boot medium on the datastore once: under a name of its content, in one step."""
+    datacenter = plan.datacenter_path
+    if await datastore.file_exists(vcenter, datacenter, boot):
+        return
+    await datastore.make_directory(vcenter, datacenter, wishes.image_store.below("vic/bootstrap"))
+    part = f"{boot}.{new_instance_id()}.part"
+    try:
+        size = await vcenter.call(lambda _: medium.stat().st_size)
+        await datastore.put(vcenter, datacenter, part, size, _chunks(medium))
+        await datastore.move(vcenter, datacenter, part, boot)
+    except AlreadyExists:
+        # Another VCH has put the same there meanwhile.
+        await datastore.delete(vcenter, datacenter, part)
+    except VicError as error:
+        await datastore.delete(vcenter, datacenter, part)
+        raise InstallerError(f"the boot medium can't be put there: {error.message}") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(datastore.CHUNK):
+            yield chunk
+
+
+def _password_file(data_dir: Path) -> Path:
+    return data_dir / "vcenter" / "password"
+
+
+def _write_password(data_dir: Path, source: Path) -> None:
+    """Keep the password where the services can read it; `vic up` gives it to their group."""
+    path = _password_file(data_dir)
+    path.parent.mkdir(mode=0o750, exist_ok=True)
+    write_file(path, source.read_bytes(), mode=0o640)

@@ -1,0 +1,253 @@
+"""What a VCH's wishes mean on a vCenter: all that is wrong is found before anything is changed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pyVmomi import vim
+
+from installer.vsphere.role import COMPUTE, DATACENTER, RULES, SWITCH, VCENTER, Needed, missing
+from installer.vsphere.wishes import Store, VchWishes
+from portlayer.errors import FailedPrecondition
+from portlayer.vsphere.lookup import backings, find, find_child, find_datacenter
+from portlayer.vsphere.properties import read, read_below
+from services.exec.drivers.shapes import MIB, MINIMUM_MEMORY_MIB
+from services.network.drivers.vsphere.settings import parse_vlans
+
+# A datastore with less can't hold the boot medium and one small image.
+LEAST_FREE_BYTES = 1 << 30
+# Names in a message.
+MOST_NAMED = 8
+
+
+@dataclass
+class Plan:
+    """Where a VCH will be. ``problems`` is empty where it can be."""
+
+    problems: list[str] = field(default_factory=list)
+    datacenter: vim.Datacenter | None = None
+    datacenter_path: str = ""
+    parent: vim.ResourcePool | None = None
+    """The pool in which the VCH's own is made."""
+    parent_path: str = ""
+    cpu_mhz: int = 0
+    """Of one CPU of the cluster's hosts."""
+
+
+def make_plan(
+    content: vim.ServiceInstanceContent, wishes: VchWishes, *, known: bool = False
+) -> Plan:
+    """Look at everything, and return what is found and what is wrong with it.
+
+    ``known``: a record of ours has the VCH, so that its pool and folder may be there.
+    """
+    plan = Plan()
+    cluster = _look_at_compute(content, wishes, plan)
+    if plan.datacenter is not None:
+        _look_at_stores(content, wishes, plan)
+        _look_at_networks(content, wishes, plan)
+        _look_at_names(content, wishes, plan, known=known)
+    if cluster is not None:
+        _look_at_cluster(content, wishes, plan, cluster)
+    _look_at_limits(wishes, plan)
+    _look_at_privileges(content, wishes, plan, cluster)
+    return plan
+
+
+def _look_at_compute(
+    content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan
+) -> vim.ComputeResource | None:
+    """Find the pool that a path or a cluster's name means."""
+    named = wishes.compute_resource
+    there = _compute_resources(content)
+    path = next((p for p in there if named in (p, p.rpartition("/")[2])), named)
+    found = find(content, path)
+    if isinstance(found, vim.ComputeResource):
+        path = f"{path}/Resources"
+        found = find(content, path)
+    if not isinstance(found, vim.ResourcePool):
+        plan.problems.append(
+            f"--compute-resource: there is no cluster or pool {named}; there "
+            + _are([f"{p} (or a pool below {p}/Resources)" for p in there])
+        )
+        return None
+    plan.parent, plan.parent_path = found, path
+    plan.datacenter = find_datacenter(content, path)
+    plan.datacenter_path = path.partition("/host/")[0]
+    ((_, told),) = read(content, [found], vim.ResourcePool, ["owner"])
+    cluster: vim.ComputeResource = told["owner"]
+    return cluster
+
+
+def _compute_resources(content: vim.ServiceInstanceContent) -> list[str]:
+    """Return the inventory paths of all clusters and single hosts."""
+    found = []
+    centers = read_below(content, content.rootFolder, vim.Datacenter, ["name", "hostFolder"])
+    for _, told in centers:
+        below = read_below(content, told["hostFolder"], vim.ComputeResource, ["name"])
+        found += [f"/{told['name']}/host/{entry['name']}" for _, entry in below]
+    return sorted(found)
+
+
+def _look_at_stores(content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan) -> None:
+    assert plan.datacenter is not None
+    ((_, told),) = read(content, [plan.datacenter], vim.Datacenter, ["datastore"])
+    paths = ["name", "summary.accessible", "summary.freeSpace"]
+    there = {
+        state["name"]: state
+        for _, state in read(content, told.get("datastore", []), vim.Datastore, paths)
+    }
+    wanted = [("--image-store", wishes.image_store)]
+    wanted += [(f"--volume-store {name}", store) for name, store in wishes.volume_stores.items()]
+    for option, store in wanted:
+        problem = _store_problem(store, there.get(store.datastore))
+        if problem:
+            plan.problems.append(f"{option}: {problem}; there {_are(there)}")
+
+
+def _store_problem(store: Store, state: dict[str, object] | None) -> str:
+    if state is None:
+        return f"there is no datastore {store.datastore}"
+    if not state.get("summary.accessible", True):
+        return f"datastore {store.datastore} can't be reached by its hosts"
+    free = state.get("summary.freeSpace", LEAST_FREE_BYTES)
+    if isinstance(free, int) and free < LEAST_FREE_BYTES:
+        return (
+            f"datastore {store.datastore} is full: it has {free // MIB} MiB free, and "
+            f"{LEAST_FREE_BYTES // MIB} are needed at least"
+        )
+    return ""
+
+
+def _look_at_networks(content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan) -> None:
+    assert plan.datacenter is not None
+    there = backings(content, plan.datacenter)
+    wanted = [("--management-network", wishes.management_network)]
+    wanted += [("--bridge-network", name) for name in wishes.bridge_networks]
+    wanted += [("--public-network", wishes.public_network)]
+    wanted += [("--client-network", wishes.client_network)]
+    for option, name in wanted:
+        if name and name not in there:
+            plan.problems.append(f"{option}: there is no port group {name}; there {_are(there)}")
+    for name in wishes.bridge_networks:
+        if name in (wishes.management_network, wishes.public_network, wishes.client_network):
+            plan.problems.append(
+                f"--bridge-network: port group {name} is another network of the VCH; containers "
+                "need one of their own"
+            )
+    if not wishes.switch:
+        if not wishes.bridge_networks:
+            plan.problems.append(
+                "--bridge-network: give a port group that nobody else uses, or have them made by "
+                "--switch and --vlans"
+            )
+        return
+    if not wishes.vlans:
+        plan.problems.append("--switch: give the VLANs for its port groups by --vlans")
+    switch = find(content, wishes.switch)
+    if not isinstance(switch, vim.DistributedVirtualSwitch):
+        found = read_below(content, plan.datacenter, vim.DistributedVirtualSwitch, ["name"])
+        paths = [f"{plan.datacenter_path}/network/{told['name']}" for _, told in found]
+        plan.problems.append(
+            f"--switch: there is no distributed switch {wishes.switch}; there {_are(paths)}"
+        )
+
+
+def _look_at_names(
+    content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan, *, known: bool
+) -> None:
+    """See that pool and folder can be made; those of an interrupted create are there already."""
+    if known or plan.parent is None:
+        return
+    if isinstance(find_child(content, plan.parent, wishes.name), vim.ResourcePool):
+        plan.problems.append(
+            f"--name: {plan.parent_path} has a pool {wishes.name}; choose another name"
+        )
+    if find(content, f"{plan.datacenter_path}/vm/{wishes.name}") is not None:
+        plan.problems.append(
+            f"--name: {plan.datacenter_path}/vm has a folder or VM {wishes.name}; choose another "
+            "name"
+        )
+
+
+def _look_at_cluster(
+    content: vim.ServiceInstanceContent,
+    wishes: VchWishes,
+    plan: Plan,
+    cluster: vim.ComputeResource,
+) -> None:
+    ((_, told),) = read(
+        content, [cluster], vim.ComputeResource, ["host", "configurationEx", "summary"]
+    )
+    hosts = read(content, told.get("host", []), vim.HostSystem, ["summary.hardware.cpuMhz"])
+    plan.cpu_mhz = max((state.get("summary.hardware.cpuMhz", 0) for _, state in hosts), default=0)
+    if not hosts:
+        plan.problems.append("--compute-resource: the cluster has no hosts; add one")
+    rules = wishes.anti_affinity or wishes.host_group
+    if not rules:
+        return
+    if not isinstance(cluster, vim.ClusterComputeResource):
+        plan.problems.append(
+            "--anti-affinity and --host-group are rules of DRS: they need a cluster, not a "
+            "single host"
+        )
+        return
+    groups = [
+        group.name
+        for group in told["configurationEx"].group or []
+        if isinstance(group, vim.cluster.HostGroup)
+    ]
+    if wishes.host_group and wishes.host_group not in groups:
+        plan.problems.append(
+            f"--host-group: the cluster has no host group {wishes.host_group}; there "
+            + _are(groups)
+        )
+
+
+def _look_at_limits(wishes: VchWishes, plan: Plan) -> None:
+    memory = wishes.limits.memory_bytes
+    if memory and memory < MINIMUM_MEMORY_MIB * MIB:
+        plan.problems.append(
+            f"--memory: {memory // MIB} MiB hold no container; the smallest VM has "
+            f"{MINIMUM_MEMORY_MIB} MiB"
+        )
+    if wishes.vlans and not wishes.switch:
+        plan.problems.append("--vlans: name the distributed switch by --switch")
+    elif wishes.vlans:
+        parse_vlans(wishes.vlans)
+
+
+def _look_at_privileges(
+    content: vim.ServiceInstanceContent,
+    wishes: VchWishes,
+    plan: Plan,
+    cluster: vim.ComputeResource | None,
+) -> None:
+    needed = [Needed(content.rootFolder, "the vCenter", VCENTER)]
+    if plan.datacenter is not None:
+        needed.append(Needed(plan.datacenter, f"datacenter {plan.datacenter_path}", DATACENTER))
+    if plan.parent is not None:
+        needed.append(Needed(plan.parent, plan.parent_path, COMPUTE))
+    if cluster is not None and (wishes.anti_affinity or wishes.host_group):
+        needed.append(Needed(cluster, f"the cluster of {plan.parent_path}", RULES))
+    switch = find(content, wishes.switch) if wishes.switch else None
+    if switch is not None:
+        needed.append(Needed(switch, wishes.switch, SWITCH))
+    for name, absent in missing(content, needed).items():
+        plan.problems.append(
+            f"--user: {wishes.user} lacks privileges on {name}: {', '.join(absent)}; `vic role` "
+            "makes a role that has them"
+        )
+
+
+def _are(names: Iterable[str]) -> str:
+    """Return "are A, B and others", or "is none"."""
+    found: Sequence[str] = sorted(names)
+    if not found:
+        return "is none"
+    more = " and others" if len(found) > MOST_NAMED else ""
+    return f"{'is' if len(found) == 1 else 'are'} {', '.join(found[:MOST_NAMED])}{more}"
+
+
+def refuse(problems: Sequence[str]) -> FailedPrecondition:
+    """Return the error that lists all that is wrong."""
+    return FailedPrecondition("\n".join(problems))

@@ -1,0 +1,90 @@
+"""The template: one clone that has warmed up, of whose process all others are forked.
+
+Only under software emulation, where what a warm-up brings is translated code in the memory of the
+emulator's process. See :mod:`hostagent.forking` for how.
+"""
+
+import logging
+
+from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+
+from portlayer.errors import VicError
+from services.exec.drivers.qemu.warming import (
+    READY_PREFIX,
+    TEMPLATE_PREFIX,
+    ReadyClone,
+    Warming,
+    nameless,
+)
+
+log = logging.getLogger("vic.exec.qemu.template")
+
+# In a row, with a new template after each: this host can't do it.
+MOST_FAILURES = 3
+
+
+class Template:
+    """The template of the default class, where there is one."""
+
+    def __init__(
+        self, agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub", warming: Warming
+    ) -> None:
+        self._agent = agent
+        self._warming = warming
+        self._template: ReadyClone | None = None
+        self._forkable = True
+        self._failures = 0
+
+    @property
+    def there(self) -> bool:
+        """Whether a fork can be had."""
+        return self._template is not None
+
+    async def prepare(self, shape: hostagent_pb2.Shape) -> None:
+        """Warm one up, if there is none and the host can fork it. Raises VicError."""
+        if self._template is not None or not self._forkable:
+            return
+        info = await self._agent.Info(hostagent_pb2.InfoRequest())
+        self._forkable = info.accelerator == hostagent_pb2.ACCELERATOR_TCG
+        if self._forkable:
+            kind = hostagent_pb2.MACHINE_KIND_TEMPLATE
+            self._template = await self._warming.warm_up(TEMPLATE_PREFIX, kind, shape)
+            log.info("a template is ready", extra={"machine": self._template.machine_id})
+
+    async def fork(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
+        """Return a fork, which has warmed up and stands still; None where none can be had."""
+        template = self._template
+        if template is None:
+            return None
+        kind = hostagent_pb2.MACHINE_KIND_READY
+        machine = nameless(READY_PREFIX, kind, shape, template.parent_id)
+        launch = hostagent_pb2.LaunchRequest(machine=machine, template_id=template.machine_id)
+        try:
+            await self._agent.Launch(launch)
+        except VicError as error:
+            log.warning("a template can't be forked: %s", error.message)
+            await self._warming.end(machine.machine_id)
+            if self._template is template:
+                self._failures += 1
+                self._forkable = self._failures < MOST_FAILURES
+                await self.give_up()
+            return None
+        except BaseException:
+            # Whether it came to be nobody knows; unlike a template it would not be missed.
+            log.warning("the fork %s may be left until the next start", machine.machine_id)
+            raise
+        self._failures = 0
+        return ReadyClone(machine.machine_id, template.parent_id)
+
+    def ended(self, machine_id: str) -> bool:
+        """Take in that a machine has ended; tell whether it was the template."""
+        if self._template is None or self._template.machine_id != machine_id:
+            return False
+        self._template = None
+        return True
+
+    async def give_up(self) -> None:
+        """End it, where there is one; clones that were forked of it go on."""
+        template, self._template = self._template, None
+        if template is not None:
+            await self._warming.end(template.machine_id)

@@ -1,0 +1,91 @@
+"""Launches clones that go through the motions of a start with nobody, and then stand still."""
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+
+from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+
+from portlayer.errors import NotFound, Reason, Unavailable, VicError
+from services.exec.drivers.qemu.parents import Parents, load_clone, tether_reports
+from services.exec.drivers.qemu.qmp import QmpError, command
+
+log = logging.getLogger("vic.exec.qemu.warming")
+
+READY_PREFIX = "ready-"
+TEMPLATE_PREFIX = "template-"
+# A warm-up takes a second on an idle machine; it has the lowest weight on a busy one.
+WARM_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class ReadyClone:
+    """A clone that has warmed up."""
+
+    machine_id: str
+    parent_id: str
+
+
+class Warming:
+    """Makes clones of a shape's parent that have warmed up, and ends them."""
+
+    def __init__(
+        self, agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub", parents: Parents
+    ) -> None:
+        self._agent = agent
+        self._parents = parents
+
+    async def warm_up(
+        self, prefix: str, kind: hostagent_pb2.MachineKind, shape: hostagent_pb2.Shape
+    ) -> ReadyClone:
+        """Launch a clone, let it warm up, and hold its CPUs. Raises VicError; nothing is left."""
+        parent_id = await self._parents.ready(shape)
+        machine = nameless(prefix, kind, shape, parent_id)
+        machine_id = machine.machine_id
+        try:
+            launch = hostagent_pb2.LaunchRequest(machine=machine)
+            running = (await self._agent.Launch(launch)).machine
+            await self._load(running)
+            await command(running.qmp_path, "cont")
+            async with asyncio.timeout(WARM_SECONDS):
+                await tether_reports(self._agent, machine_id, hostagent_pb2.TETHER_STATE_WARM)
+            await command(running.qmp_path, "stop")
+        except TimeoutError as error:
+            await self.end(machine_id)
+            raise Unavailable(
+                f"{machine_id} did not warm up within {WARM_SECONDS:.0f} s",
+                Reason.HYPERVISOR_FAILED,
+            ) from error
+        except BaseException:
+            await asyncio.shield(self.end(machine_id))
+            raise
+        return ReadyClone(machine_id, parent_id)
+
+    async def _load(self, running: hostagent_pb2.RunningMachine) -> None:
+        try:
+            await load_clone(running)
+        except (QmpError, TimeoutError):
+            await self._parents.failed(running.parent_id)
+            raise
+        self._parents.worked(running.parent_id)
+
+    async def end(self, machine_id: str) -> None:
+        """End a clone. Idempotent."""
+        try:
+            await self._agent.Kill(hostagent_pb2.KillRequest(machine_id=machine_id))
+        except NotFound:
+            return
+        except VicError as error:
+            # The agent, when it is back, ends what waited before.
+            log.warning("the ready clone %s may be left: %s", machine_id, error.message)
+
+
+def nameless(
+    prefix: str, kind: hostagent_pb2.MachineKind, shape: hostagent_pb2.Shape, parent_id: str
+) -> hostagent_pb2.Machine:
+    """Return a machine that is nobody's, under a new name."""
+    name = prefix + secrets.token_hex(8)
+    return hostagent_pb2.Machine(
+        machine_id=name, launch_id=name, kind=kind, shape=shape, parent_id=parent_id
+    )

@@ -1,0 +1,307 @@
+"""The driver: port groups for segments, cards of container VMs for ports.
+
+exec makes a VM with the cards that its endpoints ask for; this sees that they are there, and plugs
+in what is missing, also into a VM that runs. What forwards packets between segments and the outside
+is no part of vCenter: published ports need the appliance, and are refused by name until there is
+one.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from pyVmomi import vim
+
+from portlayer.errors import (
+    FailedPrecondition,
+    NotImplementedYet,
+    Reason,
+    Unavailable,
+    VicError,
+)
+from portlayer.vsphere.identity import container_uuid, decode, options
+from portlayer.vsphere.lookup import Backing, find_folder, find_machine
+from portlayer.vsphere.machines import Card, Device, card_of, network_card, reconfigure
+from portlayer.vsphere.properties import read, read_below
+from portlayer.vsphere.session import VCenter
+from services.network.drivers import Forward, Level, Port, Segment
+from services.network.drivers.vsphere.portgroups import Portgroups, mark, own_name
+from services.network.drivers.vsphere.settings import VsphereSettings, parse_vlans
+
+log = logging.getLogger("vic.network.vsphere")
+
+OFF = vim.VirtualMachine.PowerState.poweredOff
+Change = vim.vm.device.VirtualDeviceSpec
+
+
+@dataclass(frozen=True)
+class _Attached:
+    """A port whose card is there."""
+
+    port: Port
+
+
+class VsphereDriver:
+    """Implements :class:`~services.network.drivers.Driver`."""
+
+    name = "vsphere"
+
+    def __init__(self, vcenter: VCenter, settings: VsphereSettings, instance_id: str) -> None:
+        self.doubt = asyncio.Event()
+        self._vcenter = vcenter
+        self._settings = settings
+        self._instance_id = instance_id
+        vlans = parse_vlans(settings.vlans) if settings.vlans else None
+        self._portgroups = Portgroups(vcenter, settings.folder, settings.switch, vlans)
+        self._segments: dict[int, Segment] = {}
+        self._ports: dict[str, _Attached] = {}
+
+    def port_name(self, endpoint_id: str) -> str:
+        """Return a name for an endpoint's card, which vCenter never sees."""
+        return endpoint_id[:16]
+
+    def segment_name(self, segment: Segment) -> str:
+        """Return the name of a segment's port group."""
+        if segment.uplink is not None:
+            return segment.uplink.parent
+        if segment.management:
+            return self._settings.management_network
+        given = self._settings.bridge_networks
+        return given[segment.ordinal] if segment.ordinal < len(given) else self._own(segment)
+
+    def port_group(self, segment: Segment) -> str:
+        """Return the name of a segment's port group."""
+        return self.segment_name(segment)
+
+    def attached(self, port_name: str) -> bool:
+        """Tell whether a card is in its port group now."""
+        return port_name in self._ports
+
+    async def taken_subnets(self) -> list[IPv4Network]:
+        """Return none: vCenter routes nothing."""
+        return []
+
+    async def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:
+        """Return none: where this service runs is not where packets are forwarded."""
+        return []
+
+    async def start(
+        self, segments: Sequence[Segment], ports: Sequence[Port], forwards: Sequence[Forward] = ()
+    ) -> None:
+        """Have the port groups there, and know the cards of the VMs that run."""
+        for segment in segments:
+            await self.add_segment(segment)
+        running = await self._running()
+        self._ports = {p.name: _Attached(p) for p in ports if p.container_id in running}
+
+    async def add_segment(self, segment: Segment) -> None:
+        """Make a segment's port group, or see that the one that was given is there."""
+        _check(segment)
+        name = self.segment_name(segment)
+        if self._makes(segment):
+            await self._portgroups.ensure(name, self._mark)
+        elif await self._portgroups.given(name) is None:
+            raise FailedPrecondition(
+                f"there is no port group {name}", Reason.PARENT_MISSING, parent=name
+            )
+        self._segments[segment.ordinal] = segment
+
+    async def remove_segment(self, ordinal: int) -> None:
+        """Remove a segment's port group, where it is ours."""
+        segment = self._segments.get(ordinal)
+        if segment is not None and self._makes(segment):
+            await self._portgroups.remove(self.segment_name(segment), self._mark)
+        self._segments.pop(ordinal, None)
+
+    async def attach(self, ports: Sequence[Port]) -> None:
+        """See that VMs have the cards, connected to their port groups; plug in what is missing."""
+        by_container: dict[str, list[Port]] = defaultdict(list)
+        for port in ports:
+            by_container[port.container_id].append(port)
+        backings = {
+            ordinal: await self._backing(self._segments[ordinal])
+            for ordinal in {port.ordinal for port in ports}
+        }
+        for container_id, cards in by_container.items():
+            vm = await self._machine(container_id)
+            if vm is None:
+                raise FailedPrecondition(
+                    f"container {container_id} has no VM", Reason.TAP_MISSING, tap=cards[0].name
+                )
+            await reconfigure(
+                self._vcenter,
+                vm,
+                lambda devices, cards=cards: _plugged(devices, cards, backings),  # type: ignore[misc]
+            )
+        self._ports |= {port.name: _Attached(port) for port in ports}
+
+    async def detach(self, names: Sequence[str]) -> None:
+        """Take cards out of VMs that run; those of a VM that has ended go with it."""
+        gone: dict[str, list[Port]] = defaultdict(list)
+        for name in names:
+            found = self._ports.pop(name, None)
+            if found is not None:
+                gone[found.port.container_id].append(found.port)
+        for container_id, ports in gone.items():
+            vm = await self._machine(container_id, running=True)
+            if vm is not None:
+                await reconfigure(
+                    self._vcenter,
+                    vm,
+                    lambda devices, ports=ports: _unplugged(devices, ports),  # type: ignore[misc]
+                )
+
+    async def forward(self, add: Sequence[Forward], remove: Sequence[Forward]) -> None:
+        """Do nothing for ports of the containers' own addresses, which are open; refuse others."""
+        if any(not forward.direct for forward in add):
+            raise NotImplementedYet(
+                "published ports on vSphere: the VCH forwards no packets there yet; put the "
+                "container on an external network instead",
+                option="publish",
+            )
+
+    async def restore(self) -> list[str]:
+        """Make port groups of ours again that are gone, or that others have opened."""
+        self.doubt.clear()
+        try:
+            return await self._restore()
+        except VicError as error:
+            # Whatever vCenter refuses now, it may allow later.
+            raise Unavailable(error.message, error.reason) from error
+
+    async def _restore(self) -> list[str]:
+        repaired = []
+        for segment in list(self._segments.values()):
+            if self._makes(segment):
+                name = self.segment_name(segment)
+                repaired += await self._portgroups.ensure(name, self._mark)
+        running = await self._running()
+        ended = [n for n, found in self._ports.items() if found.port.container_id not in running]
+        for name in ended:
+            del self._ports[name]
+        return repaired
+
+    async def teardown(self) -> None:
+        """Remove all port groups that this instance has made."""
+        await self._vcenter.open()
+        if not self._settings.switch:
+            return
+        for group in await self._portgroups.of_switch():
+            if group.description == self._mark:
+                await self._portgroups.remove(group.name, self._mark)
+
+    async def close(self) -> None:
+        """Log out."""
+        await self._vcenter.close()
+
+    @property
+    def _mark(self) -> str:
+        """The description of port groups that are ours."""
+        return mark(self._instance_id)
+
+    def _own(self, segment: Segment) -> str:
+        return own_name(self._instance_id, segment.ordinal)
+
+    def _makes(self, segment: Segment) -> bool:
+        return self.segment_name(segment) == self._own(segment)
+
+    async def _backing(self, segment: Segment) -> Backing:
+        name = self.segment_name(segment)
+        backing = await self._portgroups.given(name)
+        if backing is None:
+            self.doubt.set()
+            raise FailedPrecondition(
+                f"there is no port group {name}", Reason.PARENT_MISSING, parent=name
+            )
+        return backing
+
+    async def _machine(
+        self, container_id: str, *, running: bool = False
+    ) -> vim.VirtualMachine | None:
+        """Return a container's VM, if it is ours."""
+        bios_uuid = container_uuid(self._instance_id, container_id)
+
+        def look(content: vim.ServiceInstanceContent) -> vim.VirtualMachine | None:
+            vm = find_machine(content, bios_uuid)
+            if vm is None:
+                return None
+            paths = ["config.extraConfig", "runtime.powerState"]
+            ((_, told),) = read(content, [vm], vim.VirtualMachine, paths)
+            keys = options(told.get("config.extraConfig"))
+            if decode(keys, bios_uuid, self._instance_id) is None:
+                return None
+            return None if running and told["runtime.powerState"] == OFF else vm
+
+        return await self._vcenter.call(look, repeatable=True)
+
+    async def _running(self) -> set[str]:
+        """Return the containers whose VMs run, by one call for all."""
+
+        def look(content: vim.ServiceInstanceContent) -> set[str]:
+            folder = find_folder(content, self._settings.folder)
+            paths = ["config.uuid", "config.extraConfig", "runtime.powerState"]
+            found = set()
+            for _, told in read_below(content, folder, vim.VirtualMachine, paths):
+                keys = options(told.get("config.extraConfig"))
+                identity = decode(keys, told.get("config.uuid", ""), self._instance_id)
+                if identity is not None and told.get("runtime.powerState") != OFF:
+                    found.add(identity.container_id)
+            return found
+
+        return await self._vcenter.call(look, repeatable=True)
+
+
+def _check(segment: Segment) -> None:
+    """Refuse what a port group can't do."""
+    if segment.isolated:
+        raise NotImplementedYet(
+            "members of a port group can reach one another", option="enable_icc=false"
+        )
+    if segment.uplink is not None and segment.uplink.level is not Level.OPEN:
+        raise NotImplementedYet(
+            f"the firewall level {segment.uplink.level} on vSphere: a port group has no firewall; "
+            "say open",
+            option="firewall",
+        )
+
+
+def _plugged(
+    devices: Sequence[Device], ports: Sequence[Port], backings: Mapping[int, Backing]
+) -> vim.vm.ConfigSpec | None:
+    """Return what is missing of cards; None where all are as they should be."""
+    changes = []
+    for index, port in enumerate(ports):
+        backing = backings[port.ordinal]
+        card = card_of(devices, port.mac)
+        if card is None:
+            added = network_card(-1 - index, port.mac, backing)
+            changes.append(Change(operation=Change.Operation.add, device=added))
+        elif not _connects(card, backing):
+            card.backing = backing
+            changes.append(Change(operation=Change.Operation.edit, device=card))
+    if not changes:
+        return None
+    checks = [
+        vim.option.OptionValue(key=f"ethernet{index}.checkMACAddress", value="FALSE")
+        for index in range(len([d for d in devices if isinstance(d, Card)]) + len(changes))
+    ]
+    return vim.vm.ConfigSpec(deviceChange=changes, extraConfig=checks)
+
+
+def _unplugged(devices: Sequence[Device], ports: Sequence[Port]) -> vim.vm.ConfigSpec | None:
+    cards = [card for port in ports if (card := card_of(devices, port.mac)) is not None]
+    if not cards:
+        return None
+    remove = Change.Operation.remove
+    return vim.vm.ConfigSpec(deviceChange=[Change(operation=remove, device=c) for c in cards])
+
+
+def _connects(card: Card, backing: Backing) -> bool:
+    """Tell whether a card is in a port group."""
+    has, port = getattr(card.backing, "port", None), getattr(backing, "port", None)
+    if port is not None:
+        return has is not None and has.portgroupKey == port.portgroupKey
+    return getattr(card.backing, "deviceName", None) == getattr(backing, "deviceName", "")

@@ -1,0 +1,41 @@
+"""Storage is killed in the middle of what it does: nothing is lost, nothing is left.
+
+Some steps of each verb here; `make soak` goes through all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from tests.images import Image, Layer, file, make_tar
+from tests.unit.storage.fake_registry import FakeRegistry
+from tests.unit.storage.mortal import VERBS
+
+BELOW = Layer(make_tar([file("below", "below")]))
+IMAGES = {
+    name: Image((BELOW, Layer(make_tar([file(name, name * 30_000)]))))
+    for name in ("old", "other", "loose", "new")
+}
+MANY = {"pull": 9, "load": 9, "commit": 9, "prune": 9, "sweep": 9}
+"""Verbs of many steps, and how many of them are left out after each."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_kill_in_the_middle_loses_and_leaves_nothing(
+    registry: FakeRegistry, verb: str
+) -> None:
+    for name, image in IMAGES.items():
+        registry.add(image, name, "latest")
+    command = ["-m", "tests.unit.storage.mortal", registry.address, verb]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        f"--every={MANY.get(verb, 4)}",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    told, errors = await process.communicate()
+    assert process.returncode == 0, told.decode() + errors.decode()[-4000:]
