@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ async def stand_in(
     await service.vcenter.finish(lambda _: vm.PowerOffVM_Task())
 
 
-async def output(answers: AsyncIterator[Any]) -> str:
+async def output(answers: AsyncIterable[Any]) -> str:
     """Collect what a process writes until it ends."""
     written = b""
     async for answer in answers:
