@@ -198,13 +198,15 @@ class Service:
             answers = [answer async for answer in self.images.Import(requests())]
         return answers[-1].image_id
 
-    async def commit(self, tar: bytes, **start: Any) -> str:
+    async def commit(self, tar: bytes, *, complete: bool = True, **start: Any) -> str:
         """Make an image of a layer on another one; its ID. Raises domain errors."""
 
         async def requests() -> AsyncIterator[image_pb2.CommitRequest]:
             yield image_pb2.CommitRequest(start=image_pb2.CommitStart(**start))
             for at in range(0, len(tar), 64 << 10):
                 yield image_pb2.CommitRequest(data=tar[at : at + (64 << 10)])
+            if complete:
+                yield image_pb2.CommitRequest(complete=True)
 
         with domain_errors():
             return (await self.images.Commit(requests())).image_id
