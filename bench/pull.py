@@ -166,7 +166,8 @@ def main() -> None:
     with ExitStack() as stack:
         registry = stack.enter_context(Registry())
         suite, account = stack.enter_context(accounted_suite())
-        suite.up()
+        with account.charged():
+            suite.up()
         reference = registry.push(image, "debian")
         apis, accounts = [Api("vic", suite.endpoint)], [account]
         if arguments.peer:

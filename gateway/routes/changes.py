@@ -95,6 +95,7 @@ class ChangeRoutes:
             try:
                 async for message in layer:
                     yield CommitRequest(data=message.data)
+                yield CommitRequest(complete=True)
             except VicError as error:
                 failure = error
                 raise  # which cancels the call: what has come isn't all

@@ -32,6 +32,8 @@ IDLE_SECONDS = 10.0
 # What a start gives those who are at work on the container's files. Longer copies are broken off:
 # whoever starts a container waits for it.
 GRACE_SECONDS = 10.0
+# For the news of an end to come here from interaction, which has told it already.
+END_SECONDS = 10.0
 # Utility VMs at a time: as many take a gigabyte under emulation. One that nobody uses gives way.
 MOST = 8
 ROOM_SECONDS = 60.0
@@ -84,9 +86,16 @@ class Holding:
 
     @asynccontextmanager
     async def held(
-        self, container_id: str, wanted: "exec_pb2.VolumeReach", *, image: bool
+        self,
+        container_id: str,
+        wanted: "exec_pb2.VolumeReach",
+        *,
+        image: bool,
+        ended_boot_id: str = "",
     ) -> AsyncIterator[Hold]:
         """Keep a container's files within reach meanwhile. Raises as ExecService.HoldFiles says."""
+        if ended_boot_id:
+            await self._end_known(container_id, ended_boot_id)
         async with AsyncExitStack() as stack:
             async with self._parts.turns.turn(container_id):
                 record = await self._parts.current(container_id)
@@ -106,6 +115,14 @@ class Holding:
                 image_lun=lun,
                 lost=lost,
             )
+
+    async def _end_known(self, container_id: str, boot_id: str) -> None:
+        """Return when the end of a boot is on record, which its caller has heard of before us."""
+        record = await self._parts.current(container_id)
+        if record.boot_id == boot_id:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    await self._parts.exits.ended(record)
 
     async def _vm(self, record: Record, reach: "exec_pb2.VolumeReach") -> _Vm:
         """Return the container's utility VM with what is needed of its volumes."""

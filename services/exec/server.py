@@ -229,7 +229,12 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
     ) -> None:
         """See the contract."""
         holding = self._lifecycle.holding
-        held = holding.held(request.container_id, request.volumes, image=request.image)
+        held = holding.held(
+            request.container_id,
+            request.volumes,
+            image=request.image,
+            ended_boot_id=request.ended_boot_id,
+        )
         async with held as hold:
             await context.write(
                 exec_pb2.HoldFilesResponse(

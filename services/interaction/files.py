@@ -12,6 +12,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from vic.exec.v1 import exec_pb2
@@ -76,8 +77,8 @@ class Files:
         task = process_pb2.FileTask(stat=process_pb2.FileStat(path=path))
         found = interaction_pb2.PathStat()
 
-        async def describe(reached: Reached) -> None:
-            async with self._working(session, reached, task) as work:
+        async def describe(attempt: _Attempt) -> None:
+            async with self._working(session, attempt, task) as work:
                 output = _Output(work)
                 await output.description()
                 await output.rest(_drop)
@@ -95,8 +96,8 @@ class Files:
             # What is mounted is left out.
             volumes = exec_pb2.VOLUME_REACH_UNSPECIFIED
 
-        async def read(reached: Reached) -> None:
-            await self._read(session, reached, process_pb2.FileTask(read=wanted), begin, send)
+        async def read(attempt: _Attempt) -> None:
+            await self._read(session, attempt, process_pb2.FileTask(read=wanted), begin, send)
 
         await self._reach(session, volumes, read)
 
@@ -106,11 +107,15 @@ class Files:
         async def confirm() -> None:
             """Nobody waits for it."""
 
-        async def unpack(reached: Reached) -> None:
+        async def unpack(attempt: _Attempt) -> None:
             # Nothing mounts the root of a utility VM as the container's, and its end may be sudden.
+            reached = attempt.reached
             write.root_read_only, write.sync = reached.root_read_only, reached.utility
             task = process_pb2.FileTask(write=write)
-            async with self._working(session, reached, task) as work:
+            async with self._working(session, attempt, task) as work:
+                await work.begun()
+                # What is read of the client's is not read again.
+                attempt.begun = True
                 await until_first(
                     _Output(work).rest(_drop), feed_all(work.process, read, confirm, tty=False)
                 )
@@ -132,10 +137,10 @@ class Files:
             if told:
                 await send([changed(text) for text in told])
 
-        async def compare(reached: Reached) -> None:
-            changes = process_pb2.FileChanges(image_lun=reached.image_lun)
+        async def compare(attempt: _Attempt) -> None:
+            changes = process_pb2.FileChanges(image_lun=attempt.reached.image_lun)
             task = process_pb2.FileTask(changes=changes)
-            await self._read(session, reached, task, begin, take)
+            await self._read(session, attempt, task, begin, take)
 
         await self._reach(session, exec_pb2.VOLUME_REACH_UNSPECIFIED, compare, image=True)
 
@@ -147,12 +152,13 @@ class Files:
         async def begun(stat: interaction_pb2.PathStat) -> None:
             await begin()
 
-        async def compare(reached: Reached) -> None:
+        async def compare(attempt: _Attempt) -> None:
+            reached = attempt.reached
             layer = process_pb2.FileLayer(
                 image_lun=reached.image_lun, freeze=freeze and not reached.utility
             )
             task = process_pb2.FileTask(layer=layer)
-            await self._read(session, reached, task, begun, send)
+            await self._read(session, attempt, task, begun, send)
 
         await self._reach(session, exec_pb2.VOLUME_REACH_UNSPECIFIED, compare, image=True)
 
@@ -160,40 +166,75 @@ class Files:
         self,
         session: Session,
         volumes: exec_pb2.VolumeReach,
-        work: Callable[[Reached], Coroutine[Any, Any, None]],
+        work: "Callable[[_Attempt], Coroutine[Any, Any, None]]",
         *,
         image: bool = False,
     ) -> None:
-        """Do work where the container's files are, for as long as they can be reached there."""
-        if session.running and not image:
-            await work(Reached(session.boot_id))
+        """Do work where the container's files are, for as long as they can be reached there.
+
+        A container that ends before the work has begun in its VM is reached as one that has.
+        """
+        attempt = _Attempt(Reached(session.boot_id))
+        try:
+            if session.running and not image:
+                await work(attempt)
+            else:
+                await self._held(session, volumes, work, attempt, image=image)
+        except VicError as error:
+            # Where exec itself refused, or the work had begun, there is nothing to begin anew.
+            boot_id = attempt.reached.boot_id
+            goes_on = session.running and session.boot_id == boot_id
+            if not boot_id or attempt.begun or attempt.reached.utility or goes_on:
+                raise
+            log.info("%s has ended meanwhile: %s", session.container_id, error.message)
+        else:
             return
-        async with self._holder.held(session.container_id, volumes, image=image) as reach:
-            await until_first(work(reach.reached), reach.lost())
+        again = _Attempt(Reached(""))
+        await self._held(session, volumes, work, again, image=image, ended_boot_id=boot_id)
+
+    async def _held(
+        self,
+        session: Session,
+        volumes: exec_pb2.VolumeReach,
+        work: "Callable[[_Attempt], Coroutine[Any, Any, None]]",
+        attempt: "_Attempt",
+        *,
+        image: bool,
+        ended_boot_id: str = "",
+    ) -> None:
+        """Do work where exec says that the files are."""
+        attempt.reached = Reached("")
+        held = self._holder.held(
+            session.container_id, volumes, image=image, ended_boot_id=ended_boot_id
+        )
+        async with held as reach:
+            attempt.reached = reach.reached
+            await until_first(work(attempt), reach.lost())
 
     async def _read(
         self,
         session: Session,
-        reached: Reached,
+        attempt: "_Attempt",
         task: process_pb2.FileTask,
         begin: Begin,
         send: Send,
     ) -> None:
-        async with self._working(session, reached, task) as work:
+        async with self._working(session, attempt, task) as work:
             output = _Output(work)
             await output.description()
+            attempt.begun = True
             await begin(output.stat)
             await output.rest(send)
 
     @asynccontextmanager
     async def _working(
-        self, session: Session, reached: Reached, task: process_pb2.FileTask
+        self, session: Session, attempt: "_Attempt", task: process_pb2.FileTask
     ) -> "AsyncIterator[_Work]":
         """Yield the work as it begins. However this ends, nothing of it is left."""
         busy = sum(process.transient for process in session.processes.values())
         if busy >= _MOST_AT_ONCE:
             raise ResourceExhausted(f"more than {_MOST_AT_ONCE} copies of one container at once")
-        process = session.prepare(reached.boot_id, FILES + secrets.token_hex(32))
+        process = session.prepare(attempt.reached.boot_id, FILES + secrets.token_hex(32))
         queue = process.streams.subscribe(frozenset(Stream))
         spec = process_pb2.ProcessSpec(files=task, stdin=task.HasField("write"))
         command = tether_pb2.LaunchCommand(process_id=process.process_id, process=spec)
@@ -219,6 +260,14 @@ class Files:
                     await self._launcher.signal(session, process.process_id, signal.SIGKILL)
         finally:
             session.drop(process)
+
+
+@dataclass
+class _Attempt:
+    """Work in one place, and whether it has come so far that it can't be begun anew elsewhere."""
+
+    reached: Reached
+    begun: bool = False
 
 
 class _Work:

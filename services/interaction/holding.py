@@ -45,9 +45,17 @@ class Holder(Protocol):
     """Who can keep files within reach."""
 
     def held(
-        self, container_id: str, volumes: "exec_pb2.VolumeReach", *, image: bool
+        self,
+        container_id: str,
+        volumes: "exec_pb2.VolumeReach",
+        *,
+        image: bool,
+        ended_boot_id: str,
     ) -> AbstractAsyncContextManager[Reach]:
-        """Keep them within reach meanwhile. Raises as ExecService.HoldFiles says."""
+        """Keep them within reach meanwhile. Raises as ExecService.HoldFiles says.
+
+        ``ended_boot_id`` is a boot whose end was seen, empty for none.
+        """
 
 
 class ExecHolder:
@@ -58,10 +66,17 @@ class ExecHolder:
 
     @asynccontextmanager
     async def held(
-        self, container_id: str, volumes: "exec_pb2.VolumeReach", *, image: bool
+        self,
+        container_id: str,
+        volumes: "exec_pb2.VolumeReach",
+        *,
+        image: bool,
+        ended_boot_id: str,
     ) -> AsyncIterator[Reach]:
         """Keep them within reach meanwhile. Raises as ExecService.HoldFiles says."""
-        request = exec_pb2.HoldFilesRequest(container_id=container_id, volumes=volumes, image=image)
+        request = exec_pb2.HoldFilesRequest(
+            container_id=container_id, volumes=volumes, image=image, ended_boot_id=ended_boot_id
+        )
         call: Any = self._stub.HoldFiles(request)
         try:
             with domain_errors():

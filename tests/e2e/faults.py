@@ -170,7 +170,9 @@ def await_held(suite: Suite, instance: Instance, wanted: Counts) -> None:
 
 def _cgroups(instance: Instance) -> Iterator[str]:
     """Names of groups with a container's machine in them."""
-    for root in Path("/sys/fs/cgroup").glob(f"**/vic-{instance.id}/*/cgroup.procs"):
+    # At the top of each hierarchy; further down, others' groups come and go while one looks.
+    top, name = Path("/sys/fs/cgroup"), f"vic-{instance.id}/*/cgroup.procs"
+    for root in (*top.glob(name), *top.glob(f"*/{name}")):
         for pid in root.read_text().split():
             command = Path(f"/proc/{pid}/cmdline")
             if command.exists() and _CONTAINERS.search(command.read_bytes().decode()):

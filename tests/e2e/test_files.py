@@ -103,7 +103,7 @@ def test_files_go_in_and_out_of_a_running_container(
     suite.ok("commit", "files", "running:1")
     changed = {"A /opt-new/link", "A /opt-new/sub/big", "C /tmp", "A /tmp/owned", "A /tmp/roots"}
     assert changed < set(suite.ok("diff", "files").splitlines())
-    assert suite.ok("exec", "files", "echo", "goes on") == "goes on\n"
+    assert suite.ok("exec", "files", "echo", "goes on") == "goes on"
     listed = suite.ok("run", "--rm", "running:1", "sha256sum", "/opt-new/sub/big")
     assert listed.split()[0] == hashlib.sha256(content).hexdigest()
 

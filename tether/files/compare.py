@@ -1,15 +1,16 @@
 """What differs between the container's disk and its image's, whose file system it began as.
 
-A file of the image that nobody has touched has the same inode on both: number and time of change
-tell. For all others owner, mode, size and time of modification tell, and where these are the same
-as well, the content itself: nothing is taken for changed that isn't, and no change is missed.
+A file of the image that nobody has touched has the same inode on both: the tables of inodes tell
+(``inodes.py``), or number and time of change. For all others owner, mode, size and time of
+modification tell, and where these are the same as well, the content itself: nothing is taken for
+changed that isn't, and no change is missed.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -19,6 +20,7 @@ MODIFIED, ADDED, DELETED = "C", "A", "D"
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 _PIECE = 256 * 1024
+_ROOT_INODE = 2  # of ext4
 # Mount points that are made before the container runs; empty, they are no change of its own.
 # Source: moby, daemon/initlayer/setup_unix.go; what the tether mounts besides.
 _MADE = frozenset(
@@ -43,33 +45,49 @@ class Change:
 class _Directory:
     """A directory that is being compared."""
 
-    def __init__(self, path: str, kind: str, *, told: bool, in_image: bool) -> None:
+    def __init__(self, path: str, kind: str, *, told: bool, in_image: bool, same: bool) -> None:
         self.path = path
         # What to tell of it once something in it has changed, unless that was told.
         self.kind = kind
         self.told = told
         self.in_image = in_image
-        self.entries: Iterator[tuple[str, os.stat_result | None, os.stat_result | None]] = iter(())
+        # Whether it has the image's entries, by name and inode.
+        self.same = same
+        self.entries: Iterator[_Pair] = iter(())
 
 
-def compare(disk: str, image: str) -> Iterator[Change]:
+@dataclass(frozen=True)
+class _Pair:
+    """What has one name in a directory on both sides."""
+
+    name: str
+    ours: os.stat_result | None
+    theirs: os.stat_result | None
+    same: bool = False
+    """It is a directory of the image's that nobody has touched."""
+
+
+def compare(disk: str, image: str, touched: Container[int] | None = None) -> Iterator[Change]:
     """Yield what differs below two directories, by their names, a directory before its entries.
 
     A directory counts as modified where something in it is. Of what was removed with a directory
-    only that is told. Memory stays flat however many files there are. Raises FileError.
+    only that is told. ``touched`` has the inodes that may not be what they are in the image, where
+    that is known. Memory stays flat however many files there are. Raises FileError.
     """
     # Of files with many names (busybox's programs), which are compared once.
     linked: dict[tuple[int, int], bool] = {}
-    above: list[_Directory] = [_open(disk, image, _Directory("", "", told=True, in_image=True))]
+    same = touched is not None and _ROOT_INODE not in touched
+    root = _Directory("", "", told=True, in_image=True, same=same)
+    above: list[_Directory] = [_open(disk, image, root, touched)]
     while above:
         here = above[-1]
-        step = next(here.entries, None)
-        if step is None:
+        pair = next(here.entries, None)
+        if pair is None:
             above.pop()
             continue
-        name, ours, theirs = step
-        path = f"{here.path}/{name}"
-        kind = _kind(disk, image, path, ours, theirs, linked)
+        ours, theirs = pair.ours, pair.theirs
+        path = f"{here.path}/{pair.name}"
+        kind = "" if pair.same else _kind(disk, image, path, ours, theirs, linked)
         told = bool(kind) and not _is_made(disk, path, ours, theirs)
         if told:
             for directory in above:
@@ -77,10 +95,15 @@ def compare(disk: str, image: str) -> Iterator[Change]:
                     directory.told = True
                     yield Change(directory.kind, directory.path)
             yield Change(kind, path)
-        if ours is not None and stat.S_ISDIR(ours.st_mode):
-            in_image = theirs is not None and stat.S_ISDIR(theirs.st_mode)
-            below = _Directory(path, kind or MODIFIED, told=told, in_image=in_image)
-            above.append(_open(disk, image, below))
+        if pair.same or (ours is not None and stat.S_ISDIR(ours.st_mode)):
+            below = _Directory(
+                path,
+                kind or MODIFIED,
+                told=told,
+                in_image=pair.same or (theirs is not None and stat.S_ISDIR(theirs.st_mode)),
+                same=pair.same,
+            )
+            above.append(_open(disk, image, below, touched))
 
 
 def write_changes(changes: Iterable[Change], out: IO[bytes]) -> None:
@@ -89,13 +112,30 @@ def write_changes(changes: Iterable[Change], out: IO[bytes]) -> None:
         out.write(f"{change.kind}{change.path}".encode("utf-8", "surrogateescape") + b"\0")
 
 
-def _open(disk: str, image: str, directory: _Directory) -> _Directory:
+def _open(
+    disk: str, image: str, directory: _Directory, touched: Container[int] | None
+) -> _Directory:
     ours = _entries(disk + directory.path)
-    theirs = _entries(image + directory.path) if directory.in_image else {}
-    directory.entries = (
-        (name, _status(ours.get(name)), _status(theirs.get(name)))
-        for name in sorted({*ours, *theirs})
-    )
+    if directory.same:
+        theirs = ours
+    else:
+        theirs = _entries(image + directory.path) if directory.in_image else {}
+
+    def pairs() -> Iterator[_Pair]:
+        for name in sorted({*ours, *theirs}):
+            mine, other = ours.get(name), theirs.get(name)
+            if mine is not None and other is not None and touched is not None:
+                inode = mine.inode()
+                if inode == other.inode() and inode not in touched:
+                    if mine.is_dir(follow_symlinks=False):
+                        yield _Pair(name, None, None, same=True)
+                    continue
+            status = _status(other)
+            if directory.same:
+                status = _status_at(f"{image}{directory.path}/{name}")
+            yield _Pair(name, _status(mine), status)
+
+    directory.entries = pairs()
     return directory
 
 
@@ -116,6 +156,15 @@ def _status(entry: os.DirEntry[str] | None) -> os.stat_result | None:
         return entry.stat(follow_symlinks=False)
     except _GONE:
         return None
+
+
+def _status_at(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except _GONE:
+        return None
+    except OSError as error:
+        raise of_system(error, "lstat", path) from error
 
 
 def _kind(

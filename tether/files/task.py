@@ -6,7 +6,7 @@ import json
 import os
 import resource
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict
 from typing import IO, NoReturn
 
@@ -30,21 +30,22 @@ IMAGE = "/image"
 """Where its image's is."""
 
 
-def carry_out(request: FileRequest, enter: Callable[[], None]) -> NoReturn:
+def carry_out(request: FileRequest, enter: Callable[[], Container[int] | None]) -> NoReturn:
     """Do it with standard input and output, in the root that ``enter`` goes to; ends the process.
 
-    ``enter`` raises OSError, ValueError.
+    ``enter`` returns the inodes that may differ from the image's, where that is known; it raises
+    OSError, ValueError.
     """
     code = 0
     try:
-        enter()
+        touched = enter()
         # The supervisor's links and ports are none of this work's, nor of who may look at it.
         os.closerange(3, _ABOVE_ALL_DESCRIPTORS)
         resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
         os.umask(0)
         os.chdir("/")
         with open(0, "rb", closefd=False) as source, open(1, "wb", closefd=False) as out:
-            do(request, source, out)
+            do(request, source, out, touched)
     except BrokenPipeError:
         code = _FAILED  # whoever asked is gone
     except FileError as error:
@@ -60,7 +61,12 @@ def _fail(failure: FileFailure, message: str) -> int:
     return _FAILED
 
 
-def do(request: FileRequest, source: IO[bytes], out: IO[bytes]) -> None:
+def do(
+    request: FileRequest,
+    source: IO[bytes],
+    out: IO[bytes],
+    touched: Container[int] | None = None,
+) -> None:
     """Do it. Raises FileError, OSError."""
     path = absolute(request.path)
     match request.task:
@@ -68,10 +74,10 @@ def do(request: FileRequest, source: IO[bytes], out: IO[bytes]) -> None:
             _write(path, request, source)
         case "changes":
             _say(describe(DISK), out)
-            write_changes(compare(DISK, IMAGE), out)
+            write_changes(compare(DISK, IMAGE, touched), out)
         case "layer":
             _say(describe(DISK), out)
-            write_layer(compare(DISK, IMAGE), DISK, out)
+            write_layer(compare(DISK, IMAGE, touched), DISK, out)
         case "read":
             top = describe(path)
             _say(top, out)

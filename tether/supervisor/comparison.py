@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tether.files.inodes import touched_inodes
 from tether.files.task import DISK, IMAGE
 from tether.supervisor import syscalls
 from tether.supervisor.boot import RUN
@@ -14,8 +15,10 @@ from tether.supervisor.syscalls import MS_BIND, MS_PRIVATE, MS_RDONLY, MS_REC, M
 _VIEW = RUN / "comparison"
 
 
-def enter_comparison(image_lun: int) -> None:
+def enter_comparison(image_lun: int) -> set[int] | None:
     """Have nothing in sight but both disks, read-only. Raises OSError, ConfigError.
+
+    Returns the inodes that may differ, where that can be told.
 
     The mounts are in a namespace of this process's own and go with it. What is mounted over the
     container's root is not in sight, and a link on either disk, also one that is put there while it
@@ -31,5 +34,14 @@ def enter_comparison(image_lun: int) -> None:
     mount("none", disk, flags=MS_REMOUNT | MS_BIND | MS_RDONLY)
     # Storage has made it: its journal is empty, and it can't be written.
     mount(device, image, "ext4", MS_RDONLY, "noload")
+    touched = touched_inodes(device_of(str(DISK_POINT)), device)
     os.chroot(_VIEW)
     os.chdir("/")
+    return touched
+
+
+def device_of(point: str) -> str:
+    """The device node of what is mounted somewhere; its numbers name it in /sys."""
+    number = os.stat(point).st_dev
+    link = os.readlink(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+    return f"/dev/{os.path.basename(link)}"

@@ -198,14 +198,17 @@ class ProcessTable:
         except OSError as error:
             log(f"the workload can't be held: {error}")
 
-    def _go_to_files(self, task: FileRequest) -> None:
-        """Have in sight what work on files is about; called by the process that does it."""
+    def _go_to_files(self, task: FileRequest) -> set[int] | None:
+        """Have in sight what work on files is about; called by the process that does it.
+
+        Returns the inodes that may differ from the image's, where that can be told.
+        """
         if not task.compares:
             syscalls.setns(self._sandbox.pidfd, syscalls.CLONE_NEWNS)
-            return
+            return None
         if task.freeze:
             self._freezer.wait()
-        enter_comparison(task.image_lun)
+        return enter_comparison(task.image_lun)
 
     def _read_report(self, process: Process) -> None:
         """Take in what a process that is about to be executed says; its silent end is success."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 from vic.storage.v1 import image_pb2, image_pb2_grpc
 
-from portlayer.errors import InvalidArgument
+from portlayer.errors import InvalidArgument, Reason
 from services.storage import messages
 from services.storage.authoring.archive_contents import ArchivedImage
 from services.storage.authoring.loading import Loaded, Loader, OpenArchive
@@ -95,7 +95,7 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
 
         What `docker commit` does with a container's changes.
         """
-        first, rest = await _opened(request)
+        first, rest = await _opened(_complete(request))
         start = first.start
         names = parse_new_name(start.reference)
         parent = self._images.usable(start.parent) if start.parent else None
@@ -168,6 +168,20 @@ async def _opened(requests: AsyncIterable[M]) -> tuple[M, AsyncIterator[bytes]]:
             yield message.data
 
     return first, rest()
+
+
+async def _complete(
+    requests: AsyncIterable[image_pb2.CommitRequest],
+) -> AsyncIterator[image_pb2.CommitRequest]:
+    """The messages before the one that says that all have come. Raises InvalidArgument without it.
+
+    gRPC ends the stream of a call that its client has broken off as if that was all.
+    """
+    async for message in requests:
+        if message.complete:
+            return
+        yield message
+    raise InvalidArgument("the layer has not come completely", Reason.INVALID_ARCHIVE)
 
 
 @contextmanager

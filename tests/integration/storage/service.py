@@ -43,8 +43,10 @@ class Pull:
 class Service:
     """A running storage service and a client that plays a role."""
 
-    def __init__(self, data: Path, **settings: Any) -> None:
+    def __init__(self, data: Path, name: str = "storage", **settings: Any) -> None:
+        """`name` is of its socket: replicas have one each."""
         self.data = data
+        self._address = f"unix:{data}/run/{name}.sock"
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -102,7 +104,12 @@ class Service:
         self._process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
-            env={"PATH": "/usr/bin:/bin", "VIC_DATA_DIR": str(self.data), "LANG": "C.UTF-8"},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "VIC_DATA_DIR": str(self.data),
+                "VIC_LISTEN": json.dumps([self._address]),
+                "LANG": "C.UTF-8",
+            },
         )
         self._channel = self.channel(Role.EXEC)
         ready = self._channel.unary_unary(
@@ -115,8 +122,7 @@ class Service:
     def channel(self, role: Role) -> grpc.aio.Channel:
         """A channel of a caller that plays a role."""
         credentials = Credentials.load(self.data / "pki" / role.value)
-        address = f"unix:{self.data}/run/storage.sock"
-        return open_channel(address, Role.STORAGE, INSTANCE, credentials)
+        return open_channel(self._address, Role.STORAGE, INSTANCE, credentials)
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """End it by a signal; returns its exit code."""
@@ -192,13 +198,15 @@ class Service:
             answers = [answer async for answer in self.images.Import(requests())]
         return answers[-1].image_id
 
-    async def commit(self, tar: bytes, **start: Any) -> str:
+    async def commit(self, tar: bytes, *, complete: bool = True, **start: Any) -> str:
         """Make an image of a layer on another one; its ID. Raises domain errors."""
 
         async def requests() -> AsyncIterator[image_pb2.CommitRequest]:
             yield image_pb2.CommitRequest(start=image_pb2.CommitStart(**start))
             for at in range(0, len(tar), 64 << 10):
                 yield image_pb2.CommitRequest(data=tar[at : at + (64 << 10)])
+            if complete:
+                yield image_pb2.CommitRequest(complete=True)
 
         with domain_errors():
             return (await self.images.Commit(requests())).image_id

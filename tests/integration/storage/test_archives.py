@@ -284,6 +284,8 @@ async def test_a_layer_is_committed_on_an_image(
         await service.commit(layer, parent="nosuch")
     with pytest.raises(InvalidArgument):
         await service.commit(b"nonsense" * 200, parent=reference)
+    with pytest.raises(InvalidArgument, match="completely"):
+        await service.commit(layer, complete=False, parent=reference)
 
 
 async def test_a_load_that_is_given_up_or_killed_leaves_nothing(

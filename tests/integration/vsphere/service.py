@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -57,6 +58,12 @@ class FacetsBeside(FakeFacets):
     instance_id: str = field(kw_only=True)
     events: "asyncio.Queue[process_pb2.ProcessEvent]" = field(default_factory=asyncio.Queue)
     sequence: int = 0
+    tether_port: int = 7443
+
+    async def Info(self, request: Any) -> network_pb2.InfoResponse:
+        return network_pb2.InfoResponse(
+            management_address="100.112.0.1", tether_port=self.tether_port
+        )
 
     def _disk(self, container_id: str) -> disk_pb2.Disk:
         disk = super()._disk(container_id)
@@ -77,7 +84,7 @@ class FacetsBeside(FakeFacets):
         endpoints = self.reservations[request.container_id]
         for index, endpoint in enumerate(endpoints):
             endpoint.mac_address = f"02:42:ac:{index:02x}:{number // 256:02x}:{number % 256:02x}"
-            endpoint.ipv4_prefix_length = 16
+            endpoint.ipv4_prefix_length = 20 if endpoint.management else 16
             endpoint.mtu = 1500
             endpoint.port_group = f"DC0_DVPG{index}"
         return network_pb2.ReserveResponse(endpoints=endpoints)
@@ -137,6 +144,8 @@ class Service:
         return exec_pb2_grpc.ExecServiceStub(self.channel)
 
     channel: grpc.aio.Channel = field(init=False)
+    talk: grpc.aio.Channel = field(init=False)
+    """To interaction."""
 
     async def machine(self, container_id: str) -> vim.VirtualMachine | None:
         """Return a container's VM."""
@@ -175,30 +184,44 @@ class Service:
 
 
 @asynccontextmanager
-async def exec_service(simulated: Simulator, **vsphere: Any) -> AsyncIterator[Service]:
-    """Run exec against a vCenter, with more settings of the section ``vsphere``."""
+async def exec_service(
+    simulated: Simulator, instance_id: str = "", *, guests: bool = False, **vsphere: Any
+) -> AsyncIterator[Service]:
+    """Run exec against a vCenter, with more settings of the section ``vsphere``.
+
+    ``guests``: interaction is real as well, for tethers that are.
+    """
     async with AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vic-")))
-        instance_id = secrets.token_hex(4)
+        instance_id = instance_id or secrets.token_hex(4)
         vcenter = VCenter(simulated.target())
         await vcenter.open()
         stack.push_async_callback(vcenter.close)
         await put_bootstrap(vcenter)
-        _lay_out(data, instance_id, settings(simulated, **vsphere))
-        facets = FacetsBeside(vcenter=vcenter, instance_id=instance_id)
+        port = free_port()
+        _lay_out(data, instance_id, settings(simulated, **vsphere), port)
+        facets = FacetsBeside(vcenter=vcenter, instance_id=instance_id, tether_port=port)
         for role, services in SERVED.items():
+            if guests and role is Role.INTERACTION:
+                continue
             server = _server(data, instance_id, role, services, facets)
             await server.start([f"unix:{data}/run/{role}.sock"])
             stack.push_async_callback(server.stop)
         service = Service(instance_id, data, vcenter, facets)
         stack.push_async_callback(_end_all, service)
         await service.start(Role.HOSTAGENT, "hostagent")
+        if guests:
+            await service.start(Role.INTERACTION, "services.interaction")
         await service.start(Role.EXEC, "services.exec")
         credentials = Credentials.load(data / "pki" / Role.ADMIN)
         service.channel = open_channel(
             f"unix:{data}/run/exec.sock", Role.EXEC, instance_id, credentials
         )
         stack.push_async_callback(service.channel.close)
+        service.talk = open_channel(
+            f"unix:{data}/run/interaction.sock", Role.INTERACTION, instance_id, credentials
+        )
+        stack.push_async_callback(service.talk.close)
         yield service
 
 
@@ -219,10 +242,23 @@ def settings(simulated: Simulator, **more: Any) -> dict[str, Any]:
     }
 
 
-def _lay_out(data: Path, instance_id: str, section: dict[str, Any]) -> None:
-    fields = {"instance_id": instance_id, "slot": 0, "driver": "vsphere", "vsphere": section}
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _lay_out(data: Path, instance_id: str, section: dict[str, Any], tether_port: int) -> None:
+    fields = {
+        "instance_id": instance_id,
+        "slot": 0,
+        "driver": "vsphere",
+        "vsphere": section,
+        "tether_listen": [f"127.0.0.1:{tether_port}"],
+    }
     (data / "instance.json").write_text(json.dumps(fields))
-    for name in ("run", "exec", "pki"):
+    for name in ("run", "exec", "interaction", "pki"):
         (data / name).mkdir()
     authority = Authority.create(instance_id)
     authority.write(data / "pki")

@@ -101,7 +101,8 @@ async def test_a_container_lives_on_a_vcenter(service: Service) -> None:
     assert config.identity.container_id == web
     assert config.identity.boot_id == service.facets.boots[web]
     assert config.container.root.device == "sda"
-    assert config.identity.management.endpoint == "100.112.0.1:7443"
+    port = service.facets.tether_port
+    assert config.identity.management.endpoint == f"100.112.0.1:{port}"
 
     await service.exec.Pause(exec_pb2.PauseRequest(reference=web))
     assert (await properties(service, web, "runtime.powerState"))[

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyVmomi import vim
+from vic.exec.v1 import exec_pb2
 
 from installer.__main__ import main
 from installer.instance import load_instance
@@ -17,10 +19,10 @@ from portlayer.errors import Unavailable
 from portlayer.vsphere import datastore
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
-from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.exec.drivers.vsphere.place import VsphereSettings
-from tests.integration.vsphere.others import Issuer, find_vm
-from tests.integration.vsphere.test_hypervisor import machine, start
+from tests.integration.vsphere.others import find_vm, put_bootstrap
+from tests.integration.vsphere.service import exec_service
+from tests.integration.vsphere.test_exec_service import SECONDS, SEEN_WITHIN, apart, dies, run
 from tests.vcenter import PASSWORD, Simulator, make_certificate, simulator
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="vic create needs root")
@@ -33,6 +35,13 @@ def own() -> Iterator[Simulator]:
     """A vCenter with VMs of others."""
     with simulator("-machines", "2") as running:
         yield running
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory with a short path: that of a socket in a data directory has bounds."""
+    with tempfile.TemporaryDirectory(prefix="vic-") as name:
+        yield Path(name)
 
 
 @pytest.fixture
@@ -108,6 +117,7 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    on(own, put_bootstrap)
     before = inventory(own)
     data = ["--data-dir", str(tmp_path / "one")]
     limits = ["--memory", "8g", "--cpu", "4", "--containers", "10"]
@@ -156,20 +166,22 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
     }
 
     # A container and its parents, DRS rules, and somebody else's VM in our folder.
+    containers: list[str] = []
+
     async def use(vcenter: VCenter) -> None:
-        settings = VsphereSettings.model_validate(
-            {**instance.options.vsphere, "anti_affinity": True}
-        )
-        driver = VsphereHypervisor(
-            VCenter(own.target()),
-            settings,
-            instance.id,
-            Issuer(instance.id),  # type: ignore[arg-type]
-        )
-        await driver.open()
-        for _ in range(2):
-            await start(driver, machine(port_group=f"vic-{instance.id}-net0"))
-        await driver.close()
+        section = {**instance.options.vsphere, "anti_affinity": True}
+        async with exec_service(own, instance.id, **section) as service:
+            first = await run(service, "first")
+            containers.extend((first, await run(service, "second")))
+            async with asyncio.timeout(SECONDS):
+                while await apart(service) != {"first", "second"}:
+                    continue
+
+            async def power_off(vm: vim.VirtualMachine) -> None:
+                await vcenter.finish(lambda _: vm.PowerOffVM_Task())
+
+            assert await dies(service, first, power_off) < SEEN_WITHIN
+            await service.exec.Start(exec_pb2.StartRequest(reference=first))
         vm = await find_vm(vcenter, "DC0_C0_RP0_VM0")
         assert vm is not None
 
@@ -217,6 +229,15 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
     on(own, move_back)
     assert main(["delete", *other]) == 0
     assert main(["delete", "--force", *data]) == 0
+
+    # The containers' disks are storage's, which the test stands for.
+    async def remove_disks(vcenter: VCenter) -> None:
+        for container_id in containers:
+            for suffix in (".vmdk", "-flat.vmdk"):
+                path = f"[LocalDS_0] {container_id[:12]}{suffix}"
+                await datastore.delete(vcenter, "/DC0", path)
+
+    on(own, remove_disks)
     assert inventory(own) == before
     assert not (tmp_path / "one").exists()
     assert main(["delete", *data]) == 1

@@ -244,3 +244,20 @@ async def test_files_that_can_not_be_reached_are_refused(facet: Facet, state: St
         async with held(facet, container_id):
             raise AssertionError
     assert refused.value.reason is Reason.WRONG_STATE
+
+
+async def test_a_boot_that_has_ended_is_not_answered_any_more(facet: Facet) -> None:
+    container_id = await facet.run()
+    boot_id = facet.hypervisor.machines[container_id]
+    holding_it = facet.lifecycle.holding.held(
+        container_id, NONE, image=False, ended_boot_id=boot_id
+    )
+    reaching = asyncio.create_task(holding_it.__aenter__())
+    await asyncio.sleep(0.05)
+    assert not reaching.done()
+    # The news of its end comes here.
+    await facet.peers.end(container_id, 0)
+    hold = await reaching
+    assert hold.utility
+    assert hold.boot_id != boot_id
+    await holding_it.__aexit__(None, None, None)

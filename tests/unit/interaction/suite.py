@@ -62,14 +62,21 @@ class FakeHolder:
     def __init__(self) -> None:
         self.reached: Reached | None = None
         self.asked: list[tuple[str, int, bool]] = []
+        self.ended: list[str] = []
         self.holds = 0
         self.error: VicError = not_running(CONTAINER)
         self.taken = asyncio.Event()
+        self.there = asyncio.Event()
+        self.there.set()
 
     @asynccontextmanager
-    async def held(self, container_id: str, volumes: Any, *, image: bool) -> AsyncIterator[Reach]:
+    async def held(
+        self, container_id: str, volumes: Any, *, image: bool, ended_boot_id: str
+    ) -> AsyncIterator[Reach]:
         """Keep files within reach meanwhile."""
         self.asked.append((container_id, volumes, image))
+        self.ended.append(ended_boot_id)
+        await self.there.wait()
         if self.reached is None:
             raise self.error
         self.holds += 1

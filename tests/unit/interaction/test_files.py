@@ -21,9 +21,7 @@ from portlayer.errors import (
     VicError,
     domain_errors,
 )
-from services.interaction.files import Files
 from services.interaction.holding import Reached
-from services.interaction.launch import Launcher
 from tests.unit.interaction.suite import BOOT, CONTAINER, ERR, FakeStdio, FakeTether, Suite, soon
 
 STAT = {"name": "passwd", "size": 7, "mode": 0o100644, "mtime_ns": 5, "link_target": ""}
@@ -244,26 +242,28 @@ async def test_work_ends_when_exec_takes_the_files_back(suite: Suite) -> None:
         assert (command.signal.process_id, command.signal.signal) == (process_id, 9)
 
 
-async def test_a_start_takes_the_place_of_a_utility_vm(suite: Suite) -> None:
-    async with admitted(suite):
-        tether = suite.tether()
-        await tether.connect()
-        await asyncio.gather(suite.launch(), tether.take_launch())
-        with pytest.raises(FailedPrecondition):
-            await soon(stat_of(suite, Reached(boot_id=UTILITY, utility=True)))
-
-
-def stat_of(suite: Suite, reached: Reached) -> Any:
-    """Work on files where they were reached a moment ago."""
-    assert suite.service is not None
-    session = suite.service.sessions.get(CONTAINER)
-    files = Files(Launcher(None), suite.holder)  # type: ignore[arg-type]
-    suite.holder.reached = reached
-    return files.changes(session, _nobody)
-
-
-async def _nobody(changes: list[interaction_pb2.Change]) -> None:
-    raise AssertionError(changes)
+async def test_a_container_that_ends_before_the_work_begins_is_reached_as_one_that_has(
+    suite: Suite,
+) -> None:
+    async with suite.running() as tether:
+        suite.holder.there.clear()
+        asking = stat(suite, "/x")
+        assert (await tether.command()).WhichOneof("message") == "launch"
+        # The VM goes, and exec forks another.
+        retire = process_pb2.RetireRequest(container_id=CONTAINER, boot_id=BOOT)
+        await suite.processes().Retire(retire)
+        other = suite.tether()
+        await other.connect(UTILITY)
+        request = process_pb2.AdmitRequest(container_id=CONTAINER, boot_id=UTILITY)
+        await suite.processes().Admit(request)
+        suite.holder.reached = Reached(boot_id=UTILITY, utility=True)
+        suite.holder.there.set()
+        launch = await other.take_launch()
+        stdio = await other.stdio(launch.process_id, boot_id=UTILITY)
+        await stdio.send(line(**STAT))
+        await done(other, launch.process_id, stdio)
+        assert (await soon(asking)).stat.name == "passwd"
+        assert suite.holder.ended == [BOOT]
 
 
 async def test_changes_of_a_container_that_runs_need_its_images_disk(suite: Suite) -> None:

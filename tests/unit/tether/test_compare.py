@@ -4,12 +4,12 @@ import io
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tether.files.compare import compare, write_changes
+from tether.files.compare import Change, compare, write_changes
 from tether.files.layer import write_layer
 
 Edit = Callable[[Path], None]
@@ -33,13 +33,18 @@ def trees(tmp_path: Path) -> tuple[Path, Path]:
     return disk, image
 
 
+def compared(trees: tuple[Path, Path]) -> Iterator[Change]:
+    disk, image = trees
+    return compare(str(disk), str(image))
+
+
 def changes(trees: tuple[Path, Path]) -> list[str]:
-    return [f"{one.kind} {one.path}" for one in compare(*map(str, trees))]
+    return [f"{one.kind} {one.path}" for one in compared(trees)]
 
 
 def layer(trees: tuple[Path, Path]) -> tarfile.TarFile:
     out = io.BytesIO()
-    write_layer(compare(*map(str, trees)), str(trees[0]), out)
+    write_layer(compared(trees), str(trees[0]), out)
     return tarfile.open(fileobj=io.BytesIO(out.getvalue()))
 
 
@@ -154,7 +159,7 @@ def test_a_layer_has_directories_content_and_whiteouts(trees: tuple[Path, Path])
 def test_names_that_are_no_utf8_are_told_as_they_are(trees: tuple[Path, Path]) -> None:
     (trees[0] / os.fsdecode(b"odd-\xff")).touch()
     out = io.BytesIO()
-    write_changes(compare(*map(str, trees)), out)
+    write_changes(compared(trees), out)
     assert out.getvalue() == b"A/odd-\xff\0"
 
 

@@ -588,14 +588,16 @@ class WatchEventsStarted(_message.Message):
     def __init__(self, sequence: _Optional[int] = ...) -> None: ...
 
 class HoldFilesRequest(_message.Message):
-    __slots__ = ("container_id", "volumes", "image")
+    __slots__ = ("container_id", "volumes", "image", "ended_boot_id")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    ENDED_BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     volumes: VolumeReach
     image: bool
-    def __init__(self, container_id: _Optional[str] = ..., volumes: _Optional[_Union[VolumeReach, str]] = ..., image: _Optional[bool] = ...) -> None: ...
+    ended_boot_id: str
+    def __init__(self, container_id: _Optional[str] = ..., volumes: _Optional[_Union[VolumeReach, str]] = ..., image: _Optional[bool] = ..., ended_boot_id: _Optional[str] = ...) -> None: ...
 
 class HoldFilesResponse(_message.Message):
     __slots__ = ("boot_id", "utility", "root_read_only", "image_lun")

@@ -465,12 +465,14 @@ class ImportResponse(_message.Message):
     def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., image_id: _Optional[str] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
-    __slots__ = ("start", "data")
+    __slots__ = ("start", "data", "complete")
     START_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
     start: CommitStart
     data: bytes
-    def __init__(self, start: _Optional[_Union[CommitStart, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    complete: bool
+    def __init__(self, start: _Optional[_Union[CommitStart, _Mapping]] = ..., data: _Optional[bytes] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class CommitStart(_message.Message):
     __slots__ = ("parent", "reference", "author", "message", "changes", "config", "created_by")

@@ -238,7 +238,8 @@ class ImageServiceServicer:
 
     def Commit(self, request_iterator, context):
         """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
-        OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows. A tar
+        OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows,
+        then `complete`: a call that its caller breaks off can't be told from the end of a stream. A tar
         without members makes an image without a layer of its own. On failure nothing is left. Errors as
         Import, and NOT_FOUND (IMAGE_NOT_FOUND) for the parent.
         """

@@ -84,7 +84,8 @@ class ImageServiceStub:
     """
     Commit: _grpc.StreamUnaryMultiCallable[_image_pb2.CommitRequest, _image_pb2.CommitResponse]
     """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
-    OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows. A tar
+    OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows,
+    then `complete`: a call that its caller breaks off can't be told from the end of a stream. A tar
     without members makes an image without a layer of its own. On failure nothing is left. Errors as
     Import, and NOT_FOUND (IMAGE_NOT_FOUND) for the parent.
     """
@@ -167,7 +168,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """
     Commit: _aio.StreamUnaryMultiCallable[_image_pb2.CommitRequest, _image_pb2.CommitResponse]  # type: ignore[assignment]
     """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
-    OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows. A tar
+    OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows,
+    then `complete`: a call that its caller breaks off can't be told from the end of a stream. A tar
     without members makes an image without a layer of its own. On failure nothing is left. Errors as
     Import, and NOT_FOUND (IMAGE_NOT_FOUND) for the parent.
     """
@@ -312,7 +314,8 @@ class ImageServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.CommitResponse, _abc.Awaitable[_image_pb2.CommitResponse]]:
         """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
-        OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows. A tar
+        OCI's layers, whiteouts and all, compressed or not. The first message is `start`, data follows,
+        then `complete`: a call that its caller breaks off can't be told from the end of a stream. A tar
         without members makes an image without a layer of its own. On failure nothing is left. Errors as
         Import, and NOT_FOUND (IMAGE_NOT_FOUND) for the parent.
         """

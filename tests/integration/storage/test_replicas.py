@@ -1,0 +1,80 @@
+"""Two storage processes of one instance on one state directory, PostgreSQL named as its database.
+
+Storage keeps nothing in a database: the store's files and locks are what its replicas share. That
+a database is named, as an instance with replicas of other facets does, must change nothing.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from vic.storage.v1 import disk_pb2, image_pb2
+
+from tests.databases import postgresql
+from tests.images import Image, Layer, Registry, file, make_tar
+from tests.integration.storage.service import Service, storage_service
+
+IMAGE = Image(tuple(Layer(make_tar([file(f"noise-{n}", os.urandom(6 << 20))])) for n in range(3)))
+CONTAINER = "ab" * 32
+
+
+@pytest.fixture
+async def replicas() -> AsyncIterator[tuple[Service, Service]]:
+    """Both run; one of them has laid out the directory."""
+    with postgresql() as url:
+        async with storage_service(database_url=url) as one:
+            other = Service(one.data, "storage-2")
+            try:
+                await other.start()
+                yield one, other
+            finally:
+                await other.stop(9)
+
+
+async def test_two_replicas_that_pull_one_image_download_it_once(
+    replicas: tuple[Service, Service], registry: Registry
+) -> None:
+    one, other = replicas
+    reference = registry.push(IMAGE, "once")
+    pulls = await asyncio.gather(*(replica.pull(reference) for replica in replicas * 2))
+    assert {pull.result.image_id for pull in pulls} == {IMAGE.id}
+    # Who downloads tells how far it is; who only waits has nothing to tell.
+    arrived = [
+        {line.id for line in pull.lines if line.status == image_pb2.PROGRESS_STATUS_DOWNLOADING}
+        for pull in (pulls[0], pulls[1])
+    ]
+    assert arrived[0].isdisjoint(arrived[1])
+    assert arrived[0] | arrived[1] == {layer.digest[7:19] for layer in IMAGE.layers}
+    kept = [path for path in one.files() if "/blobs/" in path]
+    assert len(kept) == len(IMAGE.layers)
+    assert (await other.image(reference)).id == (await one.image(reference)).id
+
+
+async def test_a_replica_that_is_killed_leaves_its_work_to_the_other(
+    replicas: tuple[Service, Service], registry: Registry
+) -> None:
+    one, other = replicas
+    reference = registry.push(IMAGE, "killed")
+    begun = asyncio.Event()
+
+    async def pull_with_one() -> None:
+        async for response in one.images.Pull(image_pb2.PullRequest(reference=reference)):
+            if response.progress.status == image_pb2.PROGRESS_STATUS_DOWNLOADING:
+                begun.set()
+
+    doomed = asyncio.create_task(pull_with_one())
+    await asyncio.wait_for(begun.wait(), 60)
+    waiting = asyncio.create_task(other.pull(reference))
+    os.kill(one.pid, signal.SIGKILL)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await asyncio.wait_for(doomed, 60)
+    await one.stop()
+    assert (await asyncio.wait_for(waiting, 120)).result.image_id == IMAGE.id
+    disk = await other.disk(reference, CONTAINER)
+    await one.start()
+    again = await one.disks.Get(disk_pb2.DiskServiceGetRequest(container_id=CONTAINER))
+    assert list(again.disk.chain) == list(disk.chain)
+    assert not [path for path in one.files() if "/.new-" in path or path.endswith(".partial")]
