@@ -1,5 +1,6 @@
 """Containers in several networks, which they join and leave while they stand and while they run."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,8 @@ def networks(suite: Suite) -> Iterator[None]:
     suite.ok("network", "create", "--subnet", "10.221.0.0/24", "front")
     suite.ok("network", "create", "--subnet", "10.222.0.0/24", "inner")
     yield
-    suite.ok("rm", "--force", *suite.ok("ps", "--all", "--quiet").split())
+    if left := suite.ok("ps", "--all", "--quiet").split():
+        suite.ok("rm", "--force", *left)
     suite.ok("network", "rm", "front", "inner")
 
 
@@ -112,3 +114,39 @@ def test_a_link_is_a_name_for_one_container_alone(suite: Suite, image: str) -> N
     assert addresses_of(suite, "db", "database") == set()
     legacy = ("run", "--rm", "--link", "db:database", image, "true")
     suite.refused(*legacy, code=125, message="HostConfig.Links is not supported: links on the")
+
+
+def test_ipv6_comes_with_a_network_and_goes_with_it(suite: Suite, image: str) -> None:
+    suite.ok("network", "create", "--ipv6", "--subnet", "2001:db8:77::/64", "six")
+    try:
+        port = free_port()
+        served = ("--network", "six", "--ip6", "2001:db8:77::55", "-p", f"{port}:80")
+        command = (
+            "mkdir /www; echo six > /www/index.html; echo up; exec httpd -f -p [::]:80 -h /www"
+        )
+        suite.ok("run", "-d", "--name", "web6", *served, image, "sh", "-c", command)
+        suite.ok("run", "-d", "--name", "peer6", "--network", "inner", image, "sleep", "1000")
+        route6 = ("exec", "peer6", "ip", "-6", "route")
+        assert suite.ok(*route6) == ""
+        suite.ok("network", "connect", "--ip6", "2001:db8:77::66", "six", "peer6")
+        # Each version of IP has a way out of its own, through the first network that has it.
+        assert "default via 2001:db8:77::1 dev eth1" in suite.ok(*route6)
+        assert seen(suite, "peer6")[-1] == "10.222.0.1"
+        assert " 0% packet loss" in suite.ok("exec", "peer6", "ping", "-6", "-c", "2", "web6")
+        shown = suite.inspect("peer6")["NetworkSettings"]["Networks"]["six"]
+        assert shown["GlobalIPv6Address"] == "2001:db8:77::66"
+        assert shown["IPv6Gateway"] == "2001:db8:77::1"
+        assert f"[::]:{port}" in suite.ok("port", "web6")
+        suite.await_output("web6", "up")
+        request = "printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n'"
+        page = f"{request} | nc -w 20 2001:db8:77::55 80 | tail -n 1"
+        assert suite.ok("exec", "peer6", "sh", "-c", page) == "six"
+        with socket.create_connection(("2001:db8:77::1", port), timeout=60) as caller:
+            caller.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
+            with caller.makefile("rb") as answer:
+                assert answer.read().endswith(b"six\n")
+        suite.ok("network", "disconnect", "six", "peer6")
+        assert suite.ok(*route6) == ""
+    finally:
+        suite.docker("rm", "--force", "web6", "peer6")
+        suite.ok("network", "rm", "six")
