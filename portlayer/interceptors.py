@@ -10,6 +10,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import grpc
@@ -38,6 +39,9 @@ log = logging.getLogger("vic.rpc")
 DEFAULT_DEADLINE = 300.0
 
 # Every authenticated peer of the instance may ask these.
+# Of a stream that is refused: how long it is listened to for what was under way, in seconds.
+LONGEST_SILENCE = 0.05
+LONGEST_HEARING = 1.0
 OPEN_PREFIXES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -149,12 +153,28 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
                     await behavior(request, context)
             except Exception as error:  # noqa: BLE001 - the border: every error gets a status
                 span.set_status(Status(StatusCode.ERROR))
+                await _hear_out(request)
                 await _refuse(method, context, error, started)
             finally:
                 span.end()
             _log_success(method, started)
 
         return call
+
+
+async def _hear_out(request: Any) -> None:
+    """Take what a caller that streams is sending already.
+
+    gRPC's client takes a status that comes while it sends for an error of its own (INTERNAL,
+    "Internal error from Core"), and its caller never hears of the refusal.
+    """
+    if not hasattr(request, "__anext__"):
+        return
+    with suppress(StopAsyncIteration, TimeoutError, grpc.aio.AioRpcError, grpc.aio.UsageError):
+        async with asyncio.timeout(LONGEST_HEARING):
+            while True:
+                async with asyncio.timeout(LONGEST_SILENCE):
+                    await anext(request)
 
 
 def _log_success(method: str, started: float) -> None:

@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import time
 
 from hostagent.forking import ptrace
 from hostagent.forking.original import CannotFork, Confinement, Original, Replacement
@@ -21,6 +22,10 @@ from hostagent.forking.ptrace import TraceError
 CHANNEL = 3
 READY = b"ready"
 LONGEST_ORDER = 1 << 16
+# How long a template may take to come to rest when it has been stopped: its CPUs stand still then,
+# but a thread may still write an answer, or end a piece of I/O. In seconds.
+REST_SECONDS = 10.0
+REST_PAUSE = 0.01
 _MOST_DESCRIPTORS = 64
 
 
@@ -37,7 +42,7 @@ def encode_order(
 def serve(channel: socket.socket, pid: int) -> None:
     """Serve until the agent closes the channel."""
     try:
-        original = Original(pid)
+        original = _hold(pid)
     except (CannotFork, TraceError, OSError) as error:
         channel.send(_sentence(error))
         return
@@ -58,6 +63,19 @@ def serve(channel: socket.socket, pid: int) -> None:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+def _hold(pid: int) -> Original:
+    """Hold the template when it rests. Raises CannotFork, TraceError, OSError."""
+    deadline = time.monotonic() + REST_SECONDS
+    while True:
+        try:
+            return Original(pid)
+        except CannotFork:
+            if time.monotonic() > deadline:
+                raise
+        # A thread that has just been woken is on its way back; nothing tells of its arrival.
+        time.sleep(REST_PAUSE)
 
 
 class _Deaths:

@@ -84,6 +84,13 @@ class Commons:
         self._seen = number.to_bytes(_COUNT_BYTES, "little")
         os.pwrite(descriptor, self._seen, 0)
 
+    def forget_turns(self) -> None:
+        """Remove the locks of those who were killed at their work. Blocks. Raises OSError."""
+        for path in self.turns.iterdir():
+            lock = FileLock.attempt(path)
+            if lock is not None:
+                lock.release(remove=True)
+
     @asynccontextmanager
     async def turn(self, work: str) -> AsyncIterator[None]:
         """Wait until no other process does a piece of work, and do it. Raises OSError."""

@@ -278,6 +278,7 @@ class ImageStore:
         """As `sweep`. Blocks."""
         with self.changing():
             self._commons.presence.sweep()
+            self._commons.forget_turns()
             self._pins.keep(self._chains_in_use())
             swept = self.blobs.sweep() + self.catalogue.sweep(self.tar_size)
             swept += self.layers.sweep(self.needed()[1])

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -89,7 +89,8 @@ class PlayedQemu:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection:
+            # Who was refused once reads no more answers.
+            with connection, suppress(BrokenPipeError, ConnectionResetError):
                 self._talk(connection)
 
     def _talk(self, connection: socket.socket) -> None:
