@@ -106,7 +106,7 @@ async def _awaited(path: Path) -> FileLock:
     def deliver(lock: FileLock | None, error: OSError | None) -> None:
         if taken.done():  # who waited was cancelled
             if lock is not None:
-                lock.release()
+                lock.release(remove=True)
         elif lock is not None:
             taken.set_result(lock)
         else:
@@ -123,7 +123,7 @@ async def _awaited(path: Path) -> FileLock:
             loop.call_soon_threadsafe(deliver, lock, error)
         except RuntimeError:  # the loop has ended meanwhile
             if lock is not None:
-                lock.release()
+                lock.release(remove=True)
 
     threading.Thread(target=wait, name=f"turn {path.name}", daemon=True).start()
     return await taken
