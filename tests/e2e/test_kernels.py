@@ -61,7 +61,7 @@ def test_a_kernel_is_added_when_it_boots_and_chosen_by_its_name(
     suite.ok("create", "--name", "chooser", "-l", "vic.kernel=own", image)
     refused(suite, "kernel", "rm", "own", words="own is the kernel of chooser, 1 in all")
     suite.ok("rm", "chooser")
-    assert suite.vic("configure", "--kernel=own").stdout.splitlines()[-1] == "kernel: own"
+    assert "kernel: own" in suite.vic("configure", "--kernel=own").stdout.splitlines()
     assert suite.ok("run", "--rm", image, "uname", "-r") == release
     refused(suite, "kernel", "rm", "own", words="own is this host's choice")
     suite.vic("configure", "--kernel=none")
