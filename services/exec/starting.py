@@ -27,6 +27,7 @@ from services.exec.peers import Peers
 from services.exec.ports import publish
 from services.exec.record import Record
 from services.exec.resources import workload_limits
+from services.exec.room import Room
 from services.exec.spec import init_process
 from services.exec.startmode import StartModes
 from services.exec.states import State
@@ -44,11 +45,6 @@ TETHER_SECONDS = 300.0
 # A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
 # or a machine so busy that starting once more makes little difference.
 READY_SECONDS = 15.0
-# Starts at work at a time. A start is nearly all processor time: sixty at once on two cores have so
-# little of it each that no clone is loaded in time, and all are booted, at twenty times the cost.
-# The others wait for their turn, which comes sooner so.
-LEAST_AT_ONCE = 8
-AT_ONCE_A_CPU = 4
 # NICs that are there when a VM is created: management, and the first network.
 EARLY_NICS = 2
 # What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
@@ -78,7 +74,7 @@ class Starter:
         self._kernels = kernels
         self._modes = modes
         self._tethers = tethers
-        self._room: asyncio.Semaphore | None = None
+        self._room = Room(hypervisor)
         self.give_volumes: Callable[[str], Awaitable[bool]] = _has_none
         """Has a container's utility VM give its volumes up; set by who has these."""
         # Starts since the service came up; a cold boot is never silent.
@@ -91,15 +87,8 @@ class Starter:
         """
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
-        async with await self._find_room():
+        async with self._room.place():
             return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
-
-    async def _find_room(self) -> asyncio.Semaphore:
-        """Return what lets so many starts at work as the processors can serve."""
-        if self._room is None:
-            cpus = (await self._hypervisor.info()).cpus
-            self._room = self._room or asyncio.Semaphore(max(LEAST_AT_ONCE, cpus * AT_ONCE_A_CPU))
-        return self._room
 
     async def _boot(self, fresh: Record, attempt: Attempt) -> Record:
         """Try once, under a boot ID of its own: no hypervisor launches again what has ended."""

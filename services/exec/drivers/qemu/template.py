@@ -9,6 +9,7 @@ import logging
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import VicError
+from services.exec.drivers.qemu.patience import LAUNCH_SECONDS
 from services.exec.drivers.qemu.warming import (
     READY_PREFIX,
     TEMPLATE_PREFIX,
@@ -60,7 +61,7 @@ class Template:
         machine = nameless(READY_PREFIX, kind, shape, template.parent_id)
         launch = hostagent_pb2.LaunchRequest(machine=machine, template_id=template.machine_id)
         try:
-            await self._agent.Launch(launch)
+            await self._agent.Launch(launch, timeout=LAUNCH_SECONDS)
         except VicError as error:
             log.warning("a template can't be forked: %s", error.message)
             await self._warming.end(machine.machine_id)
