@@ -220,7 +220,7 @@ def _start(
             prune_cache(keep=default)
             allow_forwarding()
         else:
-            give_password(instance)
+            give_credentials(instance)
         compile_code()
         try:
             _run_watcher(instance, claim, listener, say)
@@ -271,13 +271,13 @@ def compile_code() -> None:
     compileall.compile_dir(project / "protos" / "vic", quiet=2)
 
 
-def give_password(instance: Instance) -> None:
-    """Let the services, whose users change with the slot, read the vCenter's password."""
+def give_credentials(instance: Instance) -> None:
+    """Let the services, whose users change with the slot, read what is shown to vCenter."""
     group = first_uid(instance.slot)
     directory = instance.data_dir / "vcenter"
-    for path, mode in ((directory, 0o750), (directory / "password", 0o640)):
+    for path in (directory, *directory.iterdir()):
         os.chown(path, 0, group)
-        path.chmod(mode)
+        path.chmod(0o750 if path == directory else 0o640)
 
 
 def _run_watcher(instance: Instance, claim: SlotClaim, listener: socket.socket, say: Say) -> None:

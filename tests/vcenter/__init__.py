@@ -134,6 +134,13 @@ class Simulator:
         pin = self.certificate.thumbprint if thumbprint is None else thumbprint
         return Target(HOST, USER, file, self.port, pin)
 
+    def extension(self, host: str, key: str = "org.example.vic") -> Target:
+        """Return how to log in by a certificate at a simulator with ``-proxy 80``."""
+        file = self.directory / "extension.pem"
+        file.write_bytes(make_certificate("extension").pem)
+        pin = self.certificate.thumbprint
+        return Target(host, key, port=self.port, thumbprint=pin, certificate_file=file)
+
 
 @contextmanager
 def simulator(*options: str) -> Iterator[Simulator]:
