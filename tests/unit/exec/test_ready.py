@@ -57,6 +57,7 @@ class FakeAgent:
     failing: dict[bool, VicError] = field(default_factory=dict)
     tether: hostagent_pb2.TetherState = hostagent_pb2.TETHER_STATE_UNSPECIFIED
     unforkable: bool = False
+    answers_launches: asyncio.Event | None = None
     accelerator: hostagent_pb2.Accelerator = hostagent_pb2.ACCELERATOR_KVM
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -100,6 +101,8 @@ class FakeAgent:
             incoming_uri="" if request.ready_id else "fd:9",
         )
         await self._change(lambda: self.machines.update({machine.machine_id: machine}))
+        if self.answers_launches is not None:
+            await self.answers_launches.wait()
         return hostagent_pb2.LaunchResponse(machine=running)
 
     async def Get(self, request: hostagent_pb2.GetRequest) -> hostagent_pb2.GetResponse:
@@ -414,6 +417,25 @@ async def test_a_template_that_cannot_be_forked_is_replaced_and_in_the_end_done_
     kinds = [machine.kind for machine in emulated.agent.machines.values()]
     assert hostagent_pb2.MACHINE_KIND_TEMPLATE not in kinds
     assert kinds.count(hostagent_pb2.MACHINE_KIND_READY) == 2
+
+
+async def test_a_fork_that_nobody_waits_for_any_more_is_ended(emulated: Pool) -> None:
+    await emulated.full()
+    for _ in range(2):
+        clone = await emulated.clones.take(SHAPE)
+        assert clone is not None
+        emulated.clones.give_up(clone.machine_id)
+    emulated.clones.hold_back("boot")
+    emulated.agent.answers_launches = asyncio.Event()
+    launches = len(emulated.agent.launches)
+    taking = asyncio.create_task(emulated.clones.take(SHAPE))
+    await emulated.until(lambda: len(emulated.agent.launches) > launches)
+    forked = emulated.agent.launches[-1].machine.machine_id
+    await emulated.until(lambda: forked in emulated.agent.machines)
+    taking.cancel()
+    await asyncio.wait([taking])
+    emulated.agent.answers_launches.set()
+    assert forked in emulated.agent.killed
 
 
 async def test_a_template_that_ended_by_itself_is_replaced(emulated: Pool) -> None:

@@ -4,6 +4,7 @@ Only under software emulation, where what a warm-up brings is translated code in
 emulator's process. See :mod:`hostagent.forking` for how.
 """
 
+import asyncio
 import logging
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
@@ -71,8 +72,8 @@ class Template:
                 await self.give_up()
             return None
         except BaseException:
-            # Whether it came to be nobody knows; unlike a template it would not be missed.
-            log.warning("the fork %s may be left until the next start", machine.machine_id)
+            # The agent brings to its end what it has begun: it would wait for nobody.
+            await asyncio.shield(self._warming.end(machine.machine_id))
             raise
         self._failures = 0
         return ReadyClone(machine.machine_id, template.parent_id)
