@@ -13,8 +13,7 @@ from vic.hostagent.v1 import hostagent_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
-from hostagent import agent as host_agent
-from hostagent import launchpad
+from hostagent import launching, launchpad
 from hostagent.forking import forker, server
 from portlayer.errors import (
     AlreadyExists,
@@ -605,5 +604,5 @@ async def test_a_launch_outlasts_all_that_the_agent_may_wait_for(
     await made.create(machine())
     prepared_and_ordered = launchpad.PREPARE_SECONDS + launchpad.ORDER_SECONDS
     forked = server.REST_SECONDS + forker.SEIZE_SECONDS + 2 * forker.FORK_SECONDS
-    longest = max(prepared_and_ordered, forked, host_agent.ATTACH_SECONDS)
+    longest = max(prepared_and_ordered, forked, launching.ATTACH_SECONDS)
     assert min(agent.launch_seconds) > longest
