@@ -174,9 +174,7 @@ class Service:
                 file.write(piece.data)
         return into
 
-    async def load(
-        self, archive: Path, *, complete: bool = True
-    ) -> list[image_pb2.LoadResponse]:
+    async def load(self, archive: Path, *, complete: bool = True) -> list[image_pb2.LoadResponse]:
         """Load images from a file; raises domain errors."""
 
         async def requests() -> AsyncIterator[image_pb2.LoadRequest]:

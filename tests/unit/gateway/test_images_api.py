@@ -264,7 +264,8 @@ async def test_an_import_sends_its_body_and_what_is_said_of_it(
         {"status": "sha256:1"},
     ]
     start, *data, last = suite.images.uploads[0]
-    assert last.complete and not any(message.complete for message in data)
+    assert last.complete
+    assert not any(message.complete for message in data)
     assert (start.start.reference, start.start.message) == ("a/b:1", "why")
     assert list(start.start.changes) == ["CMD x", "ENV a=b"]
     assert b"".join(message.data for message in data) == b"x" * 600_000
