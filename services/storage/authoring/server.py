@@ -34,7 +34,7 @@ M = TypeVar("M", bound="_Upload")
 
 
 class _Upload(Protocol):
-    """A message of an upload: the first says what it is, the others carry it, the last that it is all."""
+    """A message of an upload: what it is comes first, then all of it, then that this was all."""
 
     @property
     def data(self) -> bytes: ...
