@@ -28,6 +28,8 @@ SUITES := tests/unit tests/integration
 SUITES_OF_ALL := tests/conformance tests/e2e
 # Files of tests run side by side, each in one process: what they share is made once there.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# A suite that came up broken would fail each test by its time limit.
+SIDE_BY_SIDE += --maxfail=10
 PROJECT := portlayer services gateway tether hostagent installer tests bench examples protos/generate.py
 
 .PHONY: help

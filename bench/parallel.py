@@ -29,6 +29,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--creates", type=int, default=50)
     parser.add_argument("--starts", type=int, default=100)
+    parser.add_argument(
+        "--memory-mib",
+        type=int,
+        default=0,
+        help="of each container: another class than the default one is cloned, not forked",
+    )
     parser.add_argument("--out", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     rows: list[dict[str, float | str | int]] = []
@@ -48,8 +54,8 @@ def main() -> int:
 
         image = registry.push(busybox_image(), "busybox")
         suite.ok("pull", image)
-        suite.ok("run", "--rm", "-m", "64m", image, "true")
-        make = create(suite, image, ["sleep", "100000"], memory_bytes=64 << 20)
+        suite.ok("run", "--rm", f"--memory={arguments.memory_mib}m", image, "true")
+        make = create(suite, image, ["sleep", "100000"], memory_bytes=arguments.memory_mib << 20)
         count = arguments.starts
         few, many = _names("few", FEW), _names("many", count)
         verbs: list[tuple[str, Work, int]] = [

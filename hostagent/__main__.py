@@ -17,7 +17,7 @@ from hostagent.accelerator import (
     TrialResult,
     run_trial,
 )
-from hostagent.agent import Host, HostAgent
+from hostagent.agent import HostAgent
 from hostagent.allocation import Capacity
 from hostagent.assembly import Assembler, resource_limits
 from hostagent.bootstrap import BootstrapImages
@@ -29,6 +29,7 @@ from hostagent.forking.parts import PartsMaker
 from hostagent.inventory import Inventory
 from hostagent.issuer import ISSUER, ISSUER_ACCESS, IssuerServicer
 from hostagent.journal import Journal
+from hostagent.launching import Host
 from hostagent.launchpad import Launchpad
 from hostagent.layout import Layout
 from hostagent.machine import Accelerator, Shape

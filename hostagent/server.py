@@ -9,7 +9,8 @@ from vic.hostagent.v1 import hostagent_pb2 as pb
 from vic.hostagent.v1 import hostagent_pb2_grpc
 
 from hostagent import convert
-from hostagent.agent import HostAgent, machine_not_found
+from hostagent.agent import HostAgent
+from hostagent.launching import machine_not_found
 from hostagent.machine import Nic, check_name
 from hostagent.outputs import LARGEST_CONSOLE, Outputs
 from portlayer.identity import Role

@@ -8,7 +8,7 @@ last one.
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,18 @@ from installer.processes import processes_of_slot
 
 SLOTS_DIR = Path("/run/vic/slots")
 SLOTS = 256
+
+
+@dataclass(frozen=True)
+class SlotOwner:
+    """The instance that a slot's file names."""
+
+    id: str
+    data_dir: Path
+
+
+Clear = Callable[[int, SlotOwner | None], bool]
+"""Takes off the host what the slot's former owner has left; tells whether all of it is gone."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +45,18 @@ class SlotClaim:
 
 
 def claim_slot(
-    instance_id: str, data_dir: Path, remembered: int | None, slots_dir: Path = SLOTS_DIR
+    instance_id: str,
+    data_dir: Path,
+    remembered: int | None,
+    clear: Clear,
+    slots_dir: Path = SLOTS_DIR,
 ) -> SlotClaim:
     """Claim the slot an instance had before, or else the first free one.
 
     A slot whose lock is free but where processes of another instance still run (its host agent
-    and watcher were killed, its VMs live on) is not free.
+    and watcher were killed, its VMs live on) is not free. Where all of another instance was
+    killed, what it has left goes first: its packet filter would drop the new owner's packets, whose
+    interfaces have the same names. A slot that can't be cleared is not free either.
 
     Where this instance's own host agent still holds the claim it is joined; see
     :func:`lock_again`.
@@ -49,18 +67,18 @@ def claim_slot(
     slots_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     _refuse_copy(instance_id, data_dir, slots_dir)
     for slot in _candidates(remembered):
-        claim = _try_claim(slots_dir, slot, instance_id, data_dir)
+        claim = _try_claim(slots_dir, slot, SlotOwner(instance_id, data_dir), clear)
         if claim is not None:
             return claim
     raise PreconditionError(f"all {SLOTS} instance slots of this machine are taken")
 
 
-def data_dirs(slots_dir: Path = SLOTS_DIR) -> list[Path]:
-    """Return the data directories of the instances that run."""
+def data_dirs(slots_dir: Path = SLOTS_DIR, besides: int | None = None) -> list[Path]:
+    """Return the data directories of the instances that run, in slots besides the one given."""
     found = []
     for path in slots_dir.iterdir() if slots_dir.is_dir() else ():
         owner = _read_owner(path)
-        if owner is None:
+        if owner is None or path.name == str(besides):
             continue
         with path.open("rb") as file:
             if not _lock(file.fileno()):
@@ -74,7 +92,7 @@ def holds_slot(instance_id: str, data_dir: Path, slot: int, slots_dir: Path = SL
     The slot that a stopped instance remembers may be another's by now, and with it all that has
     the slot's number: user IDs, interfaces, the endpoint.
     """
-    return _read_owner(slots_dir / str(slot)) == _Owner(instance_id, data_dir)
+    return _read_owner(slots_dir / str(slot)) == SlotOwner(instance_id, data_dir)
 
 
 def lock_again(descriptor: int) -> None:
@@ -102,9 +120,8 @@ def _refuse_copy(instance_id: str, data_dir: Path, slots_dir: Path) -> None:
                 )
 
 
-def _try_claim(slots_dir: Path, slot: int, instance_id: str, data_dir: Path) -> SlotClaim | None:
+def _try_claim(slots_dir: Path, slot: int, claimant: SlotOwner, clear: Clear) -> SlotClaim | None:
     path = slots_dir / str(slot)
-    claimant = _Owner(instance_id, data_dir)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         locked = _lock(descriptor)
@@ -117,10 +134,11 @@ def _try_claim(slots_dir: Path, slot: int, instance_id: str, data_dir: Path) -> 
             break
         # Its former owner removed the file between our open and our lock.
         os.close(descriptor)
-    if _read_owner(path) != claimant and processes_of_slot(slot):
+    former = _read_owner(path)
+    if former != claimant and (processes_of_slot(slot) or not clear(slot, former)):
         os.close(descriptor)
         return None
-    record = json.dumps({"id": instance_id, "data_dir": str(data_dir)}).encode() + b"\n"
+    record = json.dumps({"id": claimant.id, "data_dir": str(claimant.data_dir)}).encode() + b"\n"
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, record, 0)
     return SlotClaim(slot, path, descriptor)
@@ -141,15 +159,9 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class _Owner:
-    id: str
-    data_dir: Path
-
-
-def _read_owner(path: Path) -> _Owner | None:
+def _read_owner(path: Path) -> SlotOwner | None:
     try:
         fields = json.loads(path.read_text())
-        return _Owner(str(fields["id"]), Path(fields["data_dir"]))
+        return SlotOwner(str(fields["id"]), Path(fields["data_dir"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

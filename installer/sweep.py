@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from installer.instance import Instance
 from installer.processes import ProcessName, processes_of_slot
 
 # As the host agent has it.
 ALLOCATIONS_DIR = Path("/run/vic/allocations")
 NET_DIR = Path("/sys/class/net")
 CGROUP_DIR = Path("/sys/fs/cgroup")
+# As the network service and the host agent name them.
+INTERFACES = r"v[tr]{slot}-[0-9a-f]+|vic{slot}(m|[bup][0-9a-z]+)"
+TABLE = re.compile(r"vic_(?P<id>[0-9a-f]+)(_\w+)?")
 KILL_SECONDS = 10.0
 GROUP_TRIES = 100
 GROUP_PAUSE_SECONDS = 0.02
@@ -37,28 +39,33 @@ class Leftover:
     remove: Callable[[], None]
 
 
-def leftovers(instance: Instance, *, has_slot: bool) -> list[Leftover]:
+def leftovers(instance_id: str | None, slot: int | None) -> list[Leftover]:
     """Return what there is of an instance: processes, interfaces, nftables tables, cgroups, claims.
 
-    In the order in which they can be removed. What is known by the slot's number alone is the
-    instance's only while it has the slot.
+    In the order in which they can be removed. What carries the slot's number is an instance's only
+    while it has that slot; without one, only what carries the ID is looked for, and the reverse.
     """
-    by_slot = [*_processes(instance), *_interfaces(instance)] if has_slot else []
-    return [*by_slot, *_tables(instance), *_cgroups(instance), *_claims(instance)]
+    found: list[Leftover] = []
+    if slot is not None:
+        found += [*_processes(slot), *_interfaces(slot)]
+    found += _tables(instance_id, slot)
+    if instance_id is not None:
+        found += [*_cgroups(instance_id), *_claims(instance_id)]
+    return found
 
 
-def sweep(instance: Instance, *, has_slot: bool) -> list[str]:
+def sweep(instance_id: str | None, slot: int | None) -> list[str]:
     """Remove all leftovers; returns what could not be removed."""
-    for leftover in leftovers(instance, has_slot=has_slot):
+    for leftover in leftovers(instance_id, slot):
         try:
             leftover.remove()
         except (OSError, subprocess.CalledProcessError):
             continue  # the second look tells
-    return [leftover.description for leftover in leftovers(instance, has_slot=has_slot)]
+    return [leftover.description for leftover in leftovers(instance_id, slot)]
 
 
-def _processes(instance: Instance) -> Iterator[Leftover]:
-    for process in processes_of_slot(instance.slot):
+def _processes(slot: int) -> Iterator[Leftover]:
+    for process in processes_of_slot(slot):
         description = f"process {process.pid} ({_command(process.pid)})"
         yield Leftover(description, partial(_kill, process))
 
@@ -75,37 +82,50 @@ def _command(pid: int) -> str:
         return "ended"
 
 
-def _interfaces(instance: Instance) -> Iterator[Leftover]:
-    ours = re.compile(rf"v[tr]{instance.slot}-[0-9a-f]+|vic{instance.slot}(m|b[0-9a-z]+)")
+def _interfaces(slot: int) -> Iterator[Leftover]:
+    ours = re.compile(INTERFACES.format(slot=slot))
     # Taps ("vt…") before the bridges ("vic…") that they are ports of.
     for name in sorted(filter(ours.fullmatch, os.listdir(NET_DIR)), reverse=True):
         command = ["ip", "link", "delete", name]
         yield Leftover(f"network interface {name}", partial(_run, command))
 
 
-def _tables(instance: Instance) -> Iterator[Leftover]:
-    listing = subprocess.run(
-        ["nft", "-j", "list", "tables"], check=True, capture_output=True, text=True
-    )
-    ours = re.compile(rf"vic_{instance.id}(_\w+)?")
-    for entry in json.loads(listing.stdout)["nftables"]:
-        table = entry.get("table")
-        if table is not None and ours.fullmatch(table["name"]):
-            command = ["nft", "delete", "table", table["family"], table["name"]]
-            description = f"nftables table {table['family']} {table['name']}"
-            yield Leftover(description, partial(_run, command))
+def _tables(instance_id: str | None, slot: int | None) -> Iterator[Leftover]:
+    """Find tables by the ID in their names, and by the slot of the interfaces in their rules."""
+    for family, name in _list_tables():
+        table = TABLE.fullmatch(name)
+        if table is None:
+            continue
+        if table["id"] == instance_id or (slot is not None and _speaks_of(family, name, slot)):
+            command = ["nft", "delete", "table", family, name]
+            yield Leftover(f"nftables table {family} {name}", partial(_run, command))
 
 
-def _cgroups(instance: Instance) -> Iterator[Leftover]:
+def _list_tables() -> Iterator[tuple[str, str]]:
+    listing = json.loads(_output(["nft", "-j", "list", "tables"]))
+    for entry in listing["nftables"]:
+        if "table" in entry:
+            yield entry["table"]["family"], entry["table"]["name"]
+
+
+def _speaks_of(family: str, name: str, slot: int) -> bool:
+    try:
+        rules = _output(["nft", "list", "table", family, name])
+    except subprocess.CalledProcessError:
+        return False  # gone meanwhile
+    return re.search(rf"\b(vic{slot}[mbup]|v[tr]{slot}-)", rules) is not None
+
+
+def _cgroups(instance_id: str) -> Iterator[Leftover]:
     for root, names, _ in os.walk(CGROUP_DIR):
-        for name in [name for name in names if name == f"vic-{instance.id}"]:
+        for name in [name for name in names if name == f"vic-{instance_id}"]:
             names.remove(name)
             path = Path(root) / name
             yield Leftover(f"cgroup {path}", partial(_remove_cgroup, path))
 
 
-def _claims(instance: Instance) -> Iterator[Leftover]:
-    claim = ALLOCATIONS_DIR / f"{instance.id}.json"
+def _claims(instance_id: str) -> Iterator[Leftover]:
+    claim = ALLOCATIONS_DIR / f"{instance_id}.json"
     if claim.exists():
         yield Leftover(f"claim {claim}", claim.unlink)
 
@@ -136,3 +156,7 @@ def _remove_group(path: Path) -> None:
 
 def _run(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True)
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

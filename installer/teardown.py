@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable
 
 from installer.endpoint import parse_endpoint
-from installer.instance import Instance
+from installer.errors import InstallerError
+from installer.instance import Instance, load_instance
 from installer.launch import service_command, service_environment
 from installer.roles import kind_of
-from installer.slots import SLOTS_DIR, holds_slot
+from installer.slots import SLOTS_DIR, SlotOwner, data_dirs, holds_slot
 from installer.sweep import sweep
 from portlayer.identity import Role
 
@@ -27,7 +28,7 @@ def tear_down(instance: Instance, say: Say) -> list[str]:
     has_slot = holds_slot(instance.id, instance.data_dir, instance.slot)
     if has_slot:
         _tear_down_networks(instance, say)
-    left = sweep(instance, has_slot=has_slot)
+    left = sweep(instance.id, instance.slot if has_slot else None)
     shutil.rmtree(instance.volatile_dir, ignore_errors=True)
     # One that was made and never started has none.
     for entry in instance.run_dir.iterdir() if instance.run_dir.is_dir() else ():
@@ -40,17 +41,49 @@ def tear_down(instance: Instance, say: Say) -> list[str]:
     return left
 
 
+def clear_slot(slot: int, former: SlotOwner | None, say: Say) -> bool:
+    """Remove what a slot's former owner, all of which was killed, has left on the host.
+
+    Its data directory is left as it is: `vic up` on it brings the instance up again, in another
+    slot. Tells whether all is gone.
+    """
+    if former is not None and former.data_dir in data_dirs(besides=slot):
+        former = None  # it lives, in another slot
+    if former is not None:
+        instance = _load(former)
+        if instance is not None and instance.slot == slot:
+            _tear_down_networks(instance, say)
+            shutil.rmtree(instance.volatile_dir, ignore_errors=True)
+    left = sweep(former.id if former else None, slot)
+    if left:
+        say(f"slot {slot} is not used, for what an instance that was killed left there: {left}")
+    return not left
+
+
+def _load(owner: SlotOwner) -> Instance | None:
+    """Return an instance by its record; None where that is gone, unreadable or another's now."""
+    try:
+        instance = load_instance(owner.data_dir)
+    except InstallerError:
+        return None
+    return instance if instance is not None and instance.id == owner.id else None
+
+
 def _tear_down_networks(instance: Instance, say: Say) -> None:
     """Have the network service's own code remove what it made: it knows its rules best."""
     kind = kind_of(Role.NETWORK)
-    result = subprocess.run(
-        service_command(instance, kind, [sys.executable, "-m", kind.module, "--teardown"]),
-        env=service_environment(instance),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TEARDOWN_SECONDS,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            service_command(instance, kind, [sys.executable, "-m", kind.module, "--teardown"]),
+            env=service_environment(instance),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TEARDOWN_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        say(f"the network service's own clean-up took more than {TEARDOWN_SECONDS:.0f} s")
+        return
     if result.returncode != 0:
         say(f"the network service's own clean-up failed: {result.stderr.strip()[-500:]}")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from installer.registries import RegistryWishes
 from installer.roles import first_uid
 from installer.slots import SlotClaim, claim_slot
 from installer.stores import lay_out_stores, locate, parse_stores, store_directories
-from installer.teardown import tear_down
+from installer.teardown import clear_slot, tear_down
 from installer.view import code_directories
 from portlayer.identity import Role
 
@@ -202,7 +203,8 @@ def _start(
 ) -> Instance:
     instance_id = known.id if known else new_instance_id()
     with ExitStack() as undo:
-        claim = claim_slot(instance_id, data_dir, known.slot if known else None)
+        clear = partial(clear_slot, say=say)
+        claim = claim_slot(instance_id, data_dir, known.slot if known else None, clear)
         undo.callback(claim.drop)
         instance = Instance(data_dir, instance_id, claim.slot, options)
         _end_stale_services(instance)
@@ -218,7 +220,7 @@ def _start(
             prune_cache(keep=default)
             allow_forwarding()
         else:
-            give_password(instance)
+            give_credentials(instance)
         compile_code()
         try:
             _run_watcher(instance, claim, listener, say)
@@ -269,13 +271,13 @@ def compile_code() -> None:
     compileall.compile_dir(project / "protos" / "vic", quiet=2)
 
 
-def give_password(instance: Instance) -> None:
-    """Let the services, whose users change with the slot, read the vCenter's password."""
+def give_credentials(instance: Instance) -> None:
+    """Let the services, whose users change with the slot, read what is shown to vCenter."""
     group = first_uid(instance.slot)
     directory = instance.data_dir / "vcenter"
-    for path, mode in ((directory, 0o750), (directory / "password", 0o640)):
+    for path in (directory, *directory.iterdir()):
         os.chown(path, 0, group)
-        path.chmod(mode)
+        path.chmod(0o750 if path == directory else 0o640)
 
 
 def _run_watcher(instance: Instance, claim: SlotClaim, listener: socket.socket, say: Say) -> None:

@@ -49,8 +49,9 @@ from portlayer.errors import VicError
 _LOOK_SECONDS = 2.0
 # A start may have to build the parent VM first, under emulation.
 _START_SECONDS = 900.0
-# Beyond the time that the container is given to end by itself.
-_STOP_SLACK_SECONDS = 60.0
+# Beyond the time that the container is given to end by itself: a hundred at once take their turns,
+# which on two cores that have much else to do was seen to take half a minute and more.
+_STOP_SLACK_SECONDS = 600.0
 # Where the container's own time-out, which isn't known here, decides; and for "without end".
 _STOP_AT_MOST_SECONDS = 24 * 3600.0
 
@@ -181,7 +182,8 @@ class ContainerRoutes:
         await self._facets.exec.Signal(
             SignalRequest(
                 reference=reference(call), request_id=_request_id(), signal=call.text("signal")
-            )
+            ),
+            timeout=_STOP_SLACK_SECONDS,
         )
         return no_content()
 

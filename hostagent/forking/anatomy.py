@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PAGE = 4096
-
 
 @dataclass(frozen=True)
 class Descriptor:

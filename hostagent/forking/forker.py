@@ -65,16 +65,20 @@ class Forker:
     def __init__(self, template_pid: int) -> None:
         """Start the process. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-m", server.__name__, str(template_pid)],
-                {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), server.CHANNEL),
-                ],
-            )
+        try:
+            with theirs:
+                pid = os.posix_spawn(
+                    sys.executable,
+                    [sys.executable, "-m", server.__name__, str(template_pid)],
+                    {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+                    file_actions=[
+                        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                        (os.POSIX_SPAWN_DUP2, theirs.fileno(), server.CHANNEL),
+                    ],
+                )
+        except OSError:
+            ours.close()
+            raise
         ours.setblocking(False)
         self._channel = ours
         self._turn = asyncio.Lock()

@@ -30,7 +30,6 @@ _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _SECCOMP_SET_MODE_FILTER = 1
 _EPOLL_CTL_ADD = 1
-_O_CLOEXEC = os.O_CLOEXEC
 _SIGNAL_SET_BYTES = 8
 
 _SCRATCH_BYTES = 8192
@@ -228,7 +227,7 @@ class _Fork:
             given = self._receive(near, len(replacements))
         for one, descriptor in zip(replacements, given, strict=True):
             for number in one.numbers:
-                self.call(_DUP3, descriptor, number, _O_CLOEXEC)
+                self.call(_DUP3, descriptor, number, os.O_CLOEXEC)
             self.call(_CLOSE, descriptor)
         self.call(_CLOSE, near)
         self.call(_CLOSE, far)
@@ -254,7 +253,7 @@ class _Fork:
     def renew(self, one: Descriptor) -> None:
         """Give it a descriptor of its own in place of one that the template has made."""
         made = _RENEWED[one.target](self, one)
-        self.call(_DUP3, made, one.number, one.flags & _O_CLOEXEC)
+        self.call(_DUP3, made, one.number, one.flags & os.O_CLOEXEC)
         self.call(_CLOSE, made)
 
     def new_event(self, one: Descriptor) -> int:

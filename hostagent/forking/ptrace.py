@@ -16,7 +16,6 @@ GETREGS = 12
 SETREGS = 13
 SINGLESTEP = 9
 DETACH = 17
-SETOPTIONS = 0x4200
 GETEVENTMSG = 0x4201
 GETREGSET = 0x4204
 SETREGSET = 0x4205
@@ -30,7 +29,6 @@ O_TRACECLONE = 0x8
 O_EXITKILL = 0x100000
 EVENT_FORK = 1
 EVENT_CLONE = 3
-EVENT_STOP = 128
 # <elf.h>
 NT_X86_XSTATE = 0x202
 # Of waitpid(2): children of any kind, threads among them.
@@ -38,8 +36,8 @@ WALL = 0x40000000
 
 SYSCALL_INSTRUCTION = b"\x0f\x05"
 # Registers' places.
-RAX, RCX, RDX, RSI, RDI, ORIG_RAX, RIP, RSP, FS_BASE = 10, 11, 12, 13, 14, 15, 16, 19, 21
-R11, R10, R9, R8 = 6, 7, 8, 9
+RAX, RDX, RSI, RDI, ORIG_RAX, RIP, RSP, FS_BASE = 10, 12, 13, 14, 15, 16, 19, 21
+R10, R9, R8 = 7, 8, 9
 _REGISTERS = 27
 _ARGUMENTS = (RDI, RSI, RDX, R10, R8, R9)
 # <linux/errno.h>, kernel's own: a system call that was interrupted and begins anew.

@@ -82,12 +82,20 @@ def add(commands: Commands) -> None:
 def take_target(command: argparse.ArgumentParser) -> None:
     """Let a verb be told a vCenter."""
     command.add_argument("--target", metavar="HOST[:PORT]", help="the vCenter")
-    command.add_argument("--user", metavar="NAME", help="as whom to work there")
+    command.add_argument(
+        "--user", metavar="NAME", help="as whom to work there: a user, or an extension's key"
+    )
     command.add_argument(
         "--password-file",
         type=Path,
         metavar="FILE",
-        help="the user's password (default: what VIC_PASSWORD_FILE names)",
+        help="the user's password (default: what VIC_PASSWORD_FILE names, or VIC_PASSWORD itself)",
+    )
+    command.add_argument(
+        "--certificate-file",
+        type=Path,
+        metavar="FILE",
+        help="the extension's certificate and key, PEM, in place of a password",
     )
     command.add_argument(
         "--thumbprint", default="", metavar="SHA256", help="of the vCenter's certificate"
@@ -131,7 +139,6 @@ def _create_on_vcenter(options: argparse.Namespace) -> int:
         parse_limits,
         parse_name,
         parse_store,
-        parse_target,
         parse_volume_stores,
     )
 
@@ -141,15 +148,9 @@ def _create_on_vcenter(options: argparse.Namespace) -> int:
         raise UsageError(f"{', '.join(absent)}: needed with --target")
     if options.host:
         raise UsageError("--host: say it to `vic up`, which starts the VCH")
-    host, port = parse_target(options.target)
     wishes = VchWishes(
         name=parse_name(options.name),
-        host=host,
-        port=port,
-        user=options.user,
-        password_file=_password_file(options),
-        thumbprint=options.thumbprint,
-        ca_file=options.ca_file,
+        target=target_of(options),
         compute_resource=options.compute_resource,
         image_store=parse_store("--image-store", options.image_store),
         volume_stores=parse_volume_stores(options.volume_store or ()),
@@ -198,12 +199,28 @@ def target_of(options: argparse.Namespace) -> "Target":
         raise UsageError("--user: needed with --target")
     host, port = parse_target(options.target)
     return Target(
-        host, options.user, _password_file(options), port, options.thumbprint, options.ca_file
+        host=host,
+        user=options.user,
+        password_file=_password_file(options),
+        port=port,
+        thumbprint=options.thumbprint,
+        ca_file=options.ca_file,
+        certificate_file=options.certificate_file,
     )
 
 
-def _password_file(options: argparse.Namespace) -> Path:
+def _password_file(options: argparse.Namespace) -> Path | None:
+    """Return where the password is; None where it is in the environment, or a certificate told."""
+    from portlayer.vsphere.target import PASSWORD_VARIABLE
+
+    if options.certificate_file:
+        if options.password_file:
+            raise UsageError("--password-file and --certificate-file: one of them")
+        return None
     named = options.password_file or os.environ.get("VIC_PASSWORD_FILE")
-    if not named:
-        raise UsageError("--password-file: needed with --target, or VIC_PASSWORD_FILE")
-    return Path(named)
+    if not named and not os.environ.get(PASSWORD_VARIABLE):
+        raise UsageError(
+            "--password-file or --certificate-file: needed with --target, or VIC_PASSWORD_FILE "
+            f"or {PASSWORD_VARIABLE}"
+        )
+    return Path(named) if named else None

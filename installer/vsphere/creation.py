@@ -35,7 +35,7 @@ from portlayer.errors import AlreadyExists, InvalidArgument, VicError
 from portlayer.vsphere import datastore
 from portlayer.vsphere.lookup import find, find_child
 from portlayer.vsphere.session import VCenter
-from portlayer.vsphere.target import Target, parse_thumbprint
+from portlayer.vsphere.target import Target
 from services.exec.drivers.shapes import MIB
 from services.network.drivers.vsphere.portgroups import Portgroups, mark, own_name
 from services.network.drivers.vsphere.settings import parse_vlans
@@ -54,7 +54,7 @@ def create(wishes: VchWishes, data_dir: Path, medium: Path, say: Say) -> Instanc
     was made is removed again.
     """
     require_root("create")
-    target = _target(wishes)
+    _check(wishes.target)
     if not medium.is_file():
         raise PreconditionError(f"--bootstrap-iso: there is no file {medium}")
     data_dir = check_data_dir(data_dir)
@@ -62,32 +62,20 @@ def create(wishes: VchWishes, data_dir: Path, medium: Path, say: Say) -> Instanc
     try:
         with lock_data_dir(data_dir):
             known = _known(data_dir, wishes)
-            return with_vcenter(target, partial(_create, wishes, data_dir, medium, known, say))
+            work = partial(_create, wishes, data_dir, medium, known, say)
+            return with_vcenter(wishes.target, work)
     except BaseException:
         if fresh and load_instance(data_dir) is None:
             shutil.rmtree(data_dir, ignore_errors=True)
         raise
 
 
-def _target(wishes: VchWishes) -> Target:
-    if wishes.thumbprint:
-        try:
-            parse_thumbprint(wishes.thumbprint)
-        except InvalidArgument as error:
-            raise PreconditionError(f"--thumbprint: {error.message}") from error
-    target = Target(
-        wishes.host,
-        wishes.user,
-        wishes.password_file,
-        wishes.port,
-        wishes.thumbprint,
-        wishes.ca_file,
-    )
+def _check(target: Target) -> None:
+    """Raise PreconditionError where a target can't be used, whatever vCenter says."""
     try:
-        target.password()
+        target.check()
     except InvalidArgument as error:
-        raise PreconditionError(f"--password-file: {error.message}") from error
-    return target
+        raise PreconditionError(error.message) from error
 
 
 def _known(data_dir: Path, wishes: VchWishes) -> Instance | None:
@@ -129,7 +117,7 @@ async def _create(
     async with AsyncExitStack() as undo:
         if known is None:
             undo.callback(shutil.rmtree, data_dir, ignore_errors=True)
-        _write_password(data_dir, wishes.password_file)
+        _write_credentials(data_dir, wishes.target)
         save_instance(instance)
         await _make_pool(vcenter, plan, wishes, undo)
         say(f"resource pool {plan.parent_path}/{wishes.name}")
@@ -152,13 +140,14 @@ async def _create(
 
 def _section(wishes: VchWishes, plan: Plan, boot: str, data_dir: Path) -> dict[str, Any]:
     """Return what the facets and later `vic` commands are told of the vCenter."""
+    target = wishes.target
     return {
-        "host": wishes.host,
-        "port": wishes.port,
-        "user": wishes.user,
-        "password_file": str(_password_file(data_dir)),
-        "thumbprint": wishes.thumbprint,
-        "ca_file": None if wishes.ca_file is None else str(wishes.ca_file.absolute()),
+        "host": target.host,
+        "port": target.port,
+        "user": target.user,
+        **_credentials(data_dir, target),
+        "thumbprint": target.thumbprint,
+        "ca_file": None if target.ca_file is None else str(target.ca_file.absolute()),
         "datacenter": plan.datacenter_path,
         "folder": f"{plan.datacenter_path}/vm/{wishes.name}",
         "resource_pool": f"{plan.parent_path}/{wishes.name}",
@@ -279,12 +268,25 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _password_file(data_dir: Path) -> Path:
-    return data_dir / "vcenter" / "password"
+def _credentials(data_dir: Path, target: Target) -> dict[str, str | None]:
+    """Return where the services find what they show to vCenter."""
+    name = "password" if target.certificate_file is None else "certificate"
+    return {
+        "password_file": None,
+        "certificate_file": None,
+        f"{name}_file": str(data_dir / "vcenter" / name),
+    }
 
 
-def _write_password(data_dir: Path, source: Path) -> None:
-    """Keep the password where the services can read it; `vic up` gives it to their group."""
-    path = _password_file(data_dir)
-    path.parent.mkdir(mode=0o750, exist_ok=True)
-    write_file(path, source.read_bytes(), mode=0o640)
+def _write_credentials(data_dir: Path, target: Target) -> None:
+    """Keep what is shown to vCenter where the services can read it.
+
+    `vic up` gives it to their group.
+    """
+    if target.certificate_file is None:
+        name, secret = "password", target.password().encode() + b"\n"
+    else:
+        name, secret = "certificate", target.certificate_file.read_bytes()
+    directory = data_dir / "vcenter"
+    directory.mkdir(mode=0o750, exist_ok=True)
+    write_file(directory / name, secret, mode=0o640)

@@ -234,8 +234,8 @@ def _look_at_privileges(
         needed.append(Needed(switch, wishes.switch, SWITCH))
     for name, absent in missing(content, needed).items():
         plan.problems.append(
-            f"--user: {wishes.user} lacks privileges on {name}: {', '.join(absent)}; `vic role` "
-            "makes a role that has them"
+            f"--user: {wishes.target.user} lacks privileges on {name}: {', '.join(absent)}; "
+            "`vic role` makes a role that has them"
         )
 
 

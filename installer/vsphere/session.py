@@ -35,8 +35,8 @@ async def _open(vcenter: VCenter, target: Target) -> None:
         await vcenter.open()
     except Unauthenticated as error:
         raise PreconditionError(
-            f"{target.host} does not let {target.user} in ({error.message}); check --user and "
-            "the file of --password-file"
+            f"{target.host} does not let {target.user} in ({error.message}); check --user and the "
+            f"file of {'--certificate-file' if target.certificate_file else '--password-file'}"
         ) from error
     except Unavailable as error:
         advice = "check --target"

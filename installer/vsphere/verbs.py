@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pyVmomi import vim
@@ -29,12 +28,13 @@ _HEADER = ("ID", "NAME", "POOL", "FOLDER")
 
 
 def target_of(instance: Instance) -> Target:
-    """Return the vCenter of an instance. Raises PreconditionError without its password."""
+    """Return the vCenter of an instance. Raises PreconditionError without its credentials."""
     target = VCenterSettings.model_validate(dict(instance.options.vsphere)).target()
-    if not target.password_file.is_file():
-        raise PreconditionError(
-            f"the vCenter's password is not in {target.password_file} any more; put it there"
-        )
+    for file in (target.password_file, target.certificate_file):
+        if file is not None and not file.is_file():
+            raise PreconditionError(
+                f"the {file.name} for vCenter is not in {file} any more; put it there"
+            )
     return target
 
 
@@ -120,7 +120,8 @@ def inspect(instance: Instance) -> dict[str, Any]:
         }
 
     found = with_vcenter(target_of(instance), work)
-    shown = {k: v for k, v in instance.options.vsphere.items() if k != "password_file"}
+    hidden = ("password_file", "certificate_file")
+    shown = {k: v for k, v in instance.options.vsphere.items() if k not in hidden}
     return {**shown, **found}
 
 
@@ -156,13 +157,6 @@ def role_text() -> str:
 def to_json(found: dict[str, Any]) -> str:
     """Return what was found for programs."""
     return json.dumps(found, indent=2)
-
-
-def target_from(
-    host: str, port: int, user: str, password_file: Path, thumbprint: str, ca_file: Path | None
-) -> Target:
-    """Return a vCenter that a command line names."""
-    return Target(host, user, password_file, port, thumbprint, ca_file)
 
 
 def _vch(instance: Instance) -> Vch:

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from installer.configure import parse_count, parse_size
 from installer.errors import UsageError
+from portlayer.vsphere.target import Target
 from services.network.drivers.vsphere.settings import parse_vlans
 
 # Of a pool and a folder, and without what their paths are taken apart by.
@@ -47,15 +47,10 @@ class VchWishes:
     """A VCH to be made."""
 
     name: str
-    host: str
-    user: str
-    password_file: Path
+    target: Target
     compute_resource: str
     image_store: Store
     management_network: str
-    port: int = HTTPS_PORT
-    thumbprint: str = ""
-    ca_file: Path | None = None
     volume_stores: dict[str, Store] = field(default_factory=dict)
     bridge_networks: tuple[str, ...] = ()
     switch: str = ""

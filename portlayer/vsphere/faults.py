@@ -28,6 +28,7 @@ Fault = vmodl.MethodFault
 _MAPPING: tuple[tuple[type[Fault], Callable[[str], VicError]], ...] = (
     (vim.fault.InvalidLogin, Unauthenticated),
     (vim.fault.NotAuthenticated, Unauthenticated),
+    (vim.fault.NoClientCertificate, Unauthenticated),
     (
         vim.fault.NoPermission,
         lambda text: PermissionDenied(text, Reason.PRIVILEGE_MISSING),

@@ -9,12 +9,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from pyVim.connect import Disconnect, SmartConnect
+from pyVim.connect import Disconnect
 from pyVmomi import vim
 
 from portlayer.errors import FailedPrecondition, Unavailable
 from portlayer.vsphere import methods
 from portlayer.vsphere.faults import is_broken_connection, to_error
+from portlayer.vsphere.login import HTTP_SECONDS, log_in
 from portlayer.vsphere.properties import watch_task
 from portlayer.vsphere.target import Target
 
@@ -24,8 +25,6 @@ T = TypeVar("T")
 
 # pyvmomi blocks: so many calls are under way at once.
 WORKERS = 16
-# A connection that says nothing for so long is given up; above MOST_WAIT of properties.py.
-HTTP_SECONDS = 90
 OLDEST = (6, 7)
 
 
@@ -116,14 +115,7 @@ class VCenter:
 
     def _connect(self) -> vim.ServiceInstance:
         target = self._target
-        instance: vim.ServiceInstance = SmartConnect(
-            host=target.host,
-            port=target.port,
-            user=target.user,
-            pwd=target.password(),
-            sslContext=target.tls(),
-            httpConnectionTimeout=HTTP_SECONDS,
-        )
+        instance = log_in(target)
         instance._stub.requestModifierList.append(methods.in_their_name_space)
         about = instance.content.about
         if about.apiType != "VirtualCenter":

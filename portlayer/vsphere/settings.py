@@ -24,14 +24,21 @@ class VCenterSettings(BaseModel):
     host: str = Field(min_length=1)
     port: int = Field(443, ge=1, le=65535)
     user: str = Field(min_length=1)
-    password_file: Path
+    password_file: Path | None = None
+    certificate_file: Path | None = None
     thumbprint: str = ""
     ca_file: Path | None = None
 
     def target(self) -> Target:
         """Return how to log in."""
         return Target(
-            self.host, self.user, self.password_file, self.port, self.thumbprint, self.ca_file
+            host=self.host,
+            user=self.user,
+            password_file=self.password_file,
+            port=self.port,
+            thumbprint=self.thumbprint,
+            ca_file=self.ca_file,
+            certificate_file=self.certificate_file,
         )
 
 

@@ -3,51 +3,103 @@
 import hashlib
 import os
 import re
+import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from portlayer.errors import InvalidArgument
 
+PASSWORD_VARIABLE = "VIC_PASSWORD"  # noqa: S105 - the name of one
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A vCenter and the user that works there.
+    """A vCenter and who works there.
 
-    The password is read from ``password_file`` at each login, so that a changed one needs no
-    restart. The server is believed by the SHA-256 ``thumbprint`` of its certificate, or by the
-    authorities in ``ca_file``; by the machine's own where neither is given.
+    That is a user with the password in ``password_file``, or in the environment's ``VIC_PASSWORD``
+    where there is no file; or, where there is a ``certificate_file`` (certificate and key, PEM),
+    the extension whose key is ``user``. What is in files is read at each login, so that a changed
+    password or a renewed certificate needs no restart.
+
+    The server is believed by the SHA-256 ``thumbprint`` of its certificate, or by the authorities
+    in ``ca_file``; by the machine's own where neither is given.
     """
 
     host: str
     user: str
-    password_file: Path = field(repr=False)
+    password_file: Path | None = field(default=None, repr=False)
     port: int = 443
     thumbprint: str = ""
     ca_file: Path | None = None
+    certificate_file: Path | None = None
+
+    def check(self) -> None:
+        """Raise InvalidArgument where what is to be shown to vCenter, or compared, is unusable."""
+        if self.certificate_file is None:
+            self.password()
+        self.tls(client=True)
 
     def password(self) -> str:
         """Return the password. Raises InvalidArgument."""
+        if self.password_file is None:
+            told = os.environ.get(PASSWORD_VARIABLE, "")
+            if not told:
+                raise InvalidArgument(
+                    f"vCenter's password is neither in a file nor in {PASSWORD_VARIABLE}"
+                )
+            return told
         try:
             return self.password_file.read_text().rstrip("\n")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise InvalidArgument(f"vCenter's password file can't be read: {reason}") from None
 
-    def tls(self) -> ssl.SSLContext:
-        """Return how connections are secured. Raises InvalidArgument."""
+    def tls(self, *, client: bool = False) -> ssl.SSLContext:
+        """Return how connections are secured, with our own certificate as a ``client``.
+
+        Raises InvalidArgument.
+        """
         if self.thumbprint:
-            return _pinned(parse_thumbprint(self.thumbprint))
+            context = _pinned(parse_thumbprint(self.thumbprint))
+        else:
+            context = self._verifying()
+        if client and self.certificate_file is not None:
+            try:
+                context.load_cert_chain(self.certificate_file)
+            except OSError as error:
+                raise InvalidArgument(
+                    f"no certificate with its key can be read from {self.certificate_file}: "
+                    f"{error.strerror or error}"
+                ) from None
+        return context
+
+    def _verifying(self) -> ssl.SSLContext:
+        context = _OfOneHost(ssl.PROTOCOL_TLS_CLIENT)
+        context.host = self.host
         if self.ca_file is None:
-            return ssl.create_default_context()
+            context.load_default_certs()
+            return context
         try:
-            return ssl.create_default_context(cafile=os.fspath(self.ca_file))
+            context.load_verify_locations(cafile=self.ca_file)
         except OSError as error:
             raise InvalidArgument(
                 f"the authorities in {self.ca_file} can't be read: {error.strerror or error}"
             ) from None
+        return context
+
+
+class _OfOneHost(ssl.SSLContext):
+    """Expects the certificate of one host, by whatever name a connection is asked for."""
+
+    host: str
+
+    def wrap_socket(  # type: ignore[override]
+        self, sock: socket.socket, server_hostname: str | None = None, **kwargs: Any
+    ) -> ssl.SSLSocket:
+        return super().wrap_socket(sock, server_hostname=self.host, **kwargs)
 
 
 def parse_thumbprint(text: str) -> str:

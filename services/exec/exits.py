@@ -28,6 +28,7 @@ from services.exec.operations import Turns
 from services.exec.peers import Peers
 from services.exec.policy import to_restart, wants_restart, wants_start_with_suite
 from services.exec.record import Record
+from services.exec.room import Room
 from services.exec.states import State
 from services.exec.store import Containers
 
@@ -103,6 +104,7 @@ class Exits:
         self._turns = turns
         self._peers = peers
         self._hypervisor = hypervisor
+        self._room = Room(hypervisor)
         # Made where one is first asked for: VMs outlive this process.
         self._boots: dict[str, _Boot] = {}
         self.beside = Beside(containers, turns, peers)
@@ -279,15 +281,17 @@ class Exits:
         is ended. A container that is removed next has nothing worth flushing but volumes. The
         caller has the container's turn.
         """
-        if not record.spec.auto_remove or uses_volumes(record.spec):
-            await self.power_off(record)
-        await self._hypervisor.destroy(record.id, record.boot_id)
-        if uses_volumes(record.spec):
-            await self._detach(record)
-        if disconnect:
-            await self._disconnect(record)
-            await self._containers.retire(record)
-            await self.beside.write(record.id)
+        # A hundred guests that power off at once would have no time to, each within its own.
+        async with self._room.place():
+            if not record.spec.auto_remove or uses_volumes(record.spec):
+                await self.power_off(record)
+            await self._hypervisor.destroy(record.id, record.boot_id)
+            if uses_volumes(record.spec):
+                await self._detach(record)
+            if disconnect:
+                await self._disconnect(record)
+                await self._containers.retire(record)
+                await self.beside.write(record.id)
         self.forget(record.boot_id)
 
     async def _detach(self, record: Record) -> None:

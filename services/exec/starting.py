@@ -15,7 +15,7 @@ from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, NotFound, Reason, Unavailable, VicError
-from services.exec.attempts import come_up
+from services.exec.attempts import Attempt, come_up
 from services.exec.creation import container_endpoints
 from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
@@ -27,6 +27,7 @@ from services.exec.peers import Peers
 from services.exec.ports import publish
 from services.exec.record import Record
 from services.exec.resources import workload_limits
+from services.exec.room import Room
 from services.exec.spec import init_process
 from services.exec.startmode import StartModes
 from services.exec.states import State
@@ -44,11 +45,6 @@ TETHER_SECONDS = 300.0
 # A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
 # or a machine so busy that starting once more makes little difference.
 READY_SECONDS = 15.0
-# Starts at work at a time. A start is nearly all processor time: sixty at once on two cores have so
-# little of it each that no clone is loaded in time, and all are booted, at twenty times the cost.
-# The others wait for their turn, which comes sooner so.
-LEAST_AT_ONCE = 8
-AT_ONCE_A_CPU = 4
 # NICs that are there when a VM is created: management, and the first network.
 EARLY_NICS = 2
 # What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
@@ -78,7 +74,7 @@ class Starter:
         self._kernels = kernels
         self._modes = modes
         self._tethers = tethers
-        self._room: asyncio.Semaphore | None = None
+        self._room = Room(hypervisor)
         self.give_volumes: Callable[[str], Awaitable[bool]] = _has_none
         """Has a container's utility VM give its volumes up; set by who has these."""
         # Starts since the service came up; a cold boot is never silent.
@@ -91,23 +87,16 @@ class Starter:
         """
         self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
-        async with await self._find_room():
-            return await come_up(fresh.id, lambda cold: self._boot(fresh, cold=cold))
+        async with self._room.place():
+            return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
 
-    async def _find_room(self) -> asyncio.Semaphore:
-        """Return what lets so many starts at work as the processors can serve."""
-        if self._room is None:
-            cpus = (await self._hypervisor.info()).cpus
-            self._room = self._room or asyncio.Semaphore(max(LEAST_AT_ONCE, cpus * AT_ONCE_A_CPU))
-        return self._room
-
-    async def _boot(self, fresh: Record, *, cold: bool) -> Record:
+    async def _boot(self, fresh: Record, attempt: Attempt) -> Record:
         """Try once, under a boot ID of its own: no hypervisor launches again what has ended."""
         record = replace(fresh, boot_id=uuid.uuid4().hex)
         self._exits.expect(record.boot_id)
         try:
             async with AsyncExitStack() as undo:
-                running = await self._launch(record, undo, cold=cold)
+                running = await self._launch(record, undo, attempt)
                 await self._containers.update(
                     running, [event(running, exec_pb2.EVENT_KIND_START)], expect=record
                 )
@@ -121,7 +110,7 @@ class Starter:
         self._exits.settle(record.boot_id)
         return running
 
-    async def _launch(self, record: Record, undo: AsyncExitStack, *, cold: bool) -> Record:
+    async def _launch(self, record: Record, undo: AsyncExitStack, attempt: Attempt) -> Record:
         """Make the VM, connect it, let it run, and run the init process in it."""
         if uses_volumes(record.spec):
             undo.push_async_callback(self._undo_attach, record)
@@ -148,7 +137,7 @@ class Starter:
             endpoints=endpoints,
             tether_endpoint=tether_endpoint.result(),
             tether_server_name=self._tethers.server_name,
-            cold=cold or asked_cold.result(),
+            cold=attempt is Attempt.BOOT or asked_cold.result(),
             kernel=kernel.result(),
             volumes=attached.result(),
             first_start=not record.started_ns,
@@ -169,7 +158,7 @@ class Starter:
                 await self._hypervisor.load(record.id, record.boot_id)
                 await self._bind(record)
             await self._hypervisor.run(record.id, record.boot_id)
-            if created.kind is StartKind.READY_CLONE:
+            if created.kind is StartKind.READY_CLONE and attempt is Attempt.FIRST:
                 await asyncio.wait({launched}, timeout=READY_SECONDS)
                 if not launched.done():
                     await self._hypervisor.check_awake(record.id, record.boot_id)

@@ -19,7 +19,7 @@ from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError
-from services.exec.attempts import come_up
+from services.exec.attempts import Attempt, come_up
 from services.exec.drivers import CanKeepReady, CreatedMachine, MachineSpec, StartKind
 from services.exec.mounts import uses_volumes
 from services.exec.parts import Parts
@@ -58,14 +58,14 @@ class UtilityVms:
 
         Raises as ExecService.HoldFiles says; nothing is left then.
         """
-        return await come_up(record.id, lambda cold: self._boot(record, reach, cold=cold))
+        return await come_up(record.id, lambda attempt: self._boot(record, reach, attempt))
 
-    async def _boot(self, record: Record, reach: "exec_pb2.VolumeReach", *, cold: bool) -> str:
+    async def _boot(self, record: Record, reach: "exec_pb2.VolumeReach", attempt: Attempt) -> str:
         boot_id = _PREFIX + uuid.uuid4().hex
         try:
             async with AsyncExitStack() as undo:
                 undo.push_async_callback(self.end, record, boot_id, reach, flush=False)
-                await self._launch(record, boot_id, reach, cold=cold)
+                await self._launch(record, boot_id, reach, attempt)
                 undo.pop_all()
         finally:
             if isinstance(self._parts.hypervisor, CanKeepReady):
@@ -73,7 +73,7 @@ class UtilityVms:
         return boot_id
 
     async def _launch(
-        self, record: Record, boot_id: str, reach: "exec_pb2.VolumeReach", *, cold: bool
+        self, record: Record, boot_id: str, reach: "exec_pb2.VolumeReach", attempt: Attempt
     ) -> None:
         peers, hypervisor = self._parts.peers, self._parts.hypervisor
         disk_request = disk_pb2.DiskServiceGetRequest(container_id=record.id)
@@ -94,7 +94,7 @@ class UtilityVms:
             endpoints=[e for e in reservation.result().endpoints if e.management],
             tether_endpoint=endpoint.result(),
             tether_server_name=self._tethers.server_name,
-            cold=cold or asked_cold.result(),
+            cold=attempt is Attempt.BOOT or asked_cold.result(),
             volumes=attached.result(),
             first_start=not record.started_ns,
         )
@@ -106,7 +106,7 @@ class UtilityVms:
                 connecting.create_task(hypervisor.load(record.id, boot_id))
                 connecting.create_task(_response(peers.network.Bind(bind)))
             await hypervisor.run(record.id, boot_id)
-            if created.kind is StartKind.READY_CLONE:
+            if created.kind is StartKind.READY_CLONE and attempt is Attempt.FIRST:
                 await asyncio.wait({admitted}, timeout=READY_SECONDS)
                 if not admitted.done():
                     await hypervisor.check_awake(record.id, boot_id)

@@ -19,8 +19,11 @@ from services.interaction.store import InteractionStore
 
 log = logging.getLogger("vic.interaction.launch")
 
-# For a signal or a size: a tether that was cut off is back within two seconds.
-COMMAND_SECONDS: Final = 5.0
+# A tether that was cut off is back within two seconds.
+AWAY_SECONDS: Final = 5.0
+# For the answer of one that is there; a guest that shares two cores with a hundred that are busy
+# takes some seconds to come to it.
+ANSWER_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,7 @@ class Launcher:
     async def signal(self, session: Session, process_id: str, number: int) -> None:
         """Send a signal. Raises FailedPrecondition (NOT_RUNNING), Unavailable (TETHER_AWAY)."""
         process = running_process(session, process_id)
-        async with _answered(session, COMMAND_SECONDS):
-            control = await session.tether(process.boot_id)
+        async with _tether(session, process.boot_id) as control:
             error = await control.signal(process_id, number)
         if error:
             raise not_running(session.container_id)
@@ -111,8 +113,7 @@ class Launcher:
     ) -> None:
         """Set a terminal's size. Raises FailedPrecondition (NOT_RUNNING), Unavailable."""
         process = running_process(session, process_id)
-        async with _answered(session, COMMAND_SECONDS):
-            control = await session.tether(process.boot_id)
+        async with _tether(session, process.boot_id) as control:
             error = await control.resize(process_id, window)
         if error:
             raise not_running(session.container_id)
@@ -123,16 +124,15 @@ class Launcher:
         Raises FailedPrecondition (NOT_RUNNING), InvalidArgument, Unavailable (TETHER_AWAY).
         """
         process = running_process(session, INIT)
-        async with _answered(session, COMMAND_SECONDS):
-            control = await session.tether(process.boot_id)
+        async with _tether(session, process.boot_id) as control:
             return await control.top(ps_args)
 
     async def update_limits(self, session: Session, limits: process_pb2.WorkloadLimits) -> None:
         """Set the workload's limits. Raises InvalidArgument, Unavailable (TETHER_AWAY)."""
         if not session.boot_id:
             raise tether_away(session.container_id)
-        async with _answered(session, COMMAND_SECONDS):
-            error = await (await session.tether(session.boot_id)).update_limits(limits)
+        async with _tether(session, session.boot_id) as control:
+            error = await control.update_limits(limits)
         if error:
             raise InvalidArgument(error, Reason.INVALID_SPEC)
 
@@ -140,8 +140,8 @@ class Launcher:
         """Ask to power the VM off. Raises Unavailable (TETHER_AWAY)."""
         if not session.boot_id:
             raise tether_away(session.container_id)
-        async with _answered(session, COMMAND_SECONDS):
-            (await session.tether(session.boot_id)).power_off()
+        async with _tether(session, session.boot_id) as control:
+            control.power_off()
 
 
 def running_process(session: Session, process_id: str) -> Process:
@@ -161,6 +161,15 @@ async def _settled(session: Session, process: Process, control: ControlStream) -
             or session.control(process.boot_id) is not control
         )
     )
+
+
+@asynccontextmanager
+async def _tether(session: Session, boot_id: str) -> AsyncIterator[ControlStream]:
+    """Reach the tether of a boot, which has some time to answer. Raises Unavailable."""
+    async with _answered(session, AWAY_SECONDS):
+        control = await session.tether(boot_id)
+    async with _answered(session, ANSWER_SECONDS):
+        yield control
 
 
 @asynccontextmanager

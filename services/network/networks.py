@@ -417,16 +417,8 @@ class Networks:
         if plan.subnet is None:
             subnet = pools.choose(taken)
             return Pool(subnet, subnet[1])
-        overlapping = pools.conflicts(plan.subnet, taken)
-        if overlapping:
-            raise InvalidArgument(
-                "invalid pool request: Pool overlaps with other one on this address space",
-                Reason.POOL_OVERLAPS,
-                subnet=str(plan.subnet),
-                other=str(overlapping[0]),
-            )
-        first = (plan.ip_range or plan.subnet).network_address
-        usual = first + 1 if first == plan.subnet.network_address else first
+        pools.check(plan.subnet, taken)
+        usual = pools.usual_gateway(plan.subnet, plan.ip_range)
         return Pool(plan.subnet, plan.gateway or usual, plan.ip_range, dict(plan.auxiliary))
 
     async def _choose_pool6(self, plan: Plan) -> Pool6:
@@ -435,16 +427,8 @@ class Networks:
         if plan.subnet6 is None:
             subnet = pools.choose6(self._prefix6, taken)
             return Pool6(subnet, subnet[1])
-        overlapping = pools.conflicts(plan.subnet6, taken)
-        if overlapping:
-            raise InvalidArgument(
-                "invalid pool request: Pool overlaps with other one on this address space",
-                Reason.POOL_OVERLAPS,
-                subnet=str(plan.subnet6),
-                other=str(overlapping[0]),
-            )
-        first = (plan.ip_range6 or plan.subnet6).network_address
-        usual = first + 1 if first == plan.subnet6.network_address else first
+        pools.check(plan.subnet6, taken)
+        usual = pools.usual_gateway(plan.subnet6, plan.ip_range6)
         return Pool6(
             *(plan.subnet6, plan.gateway6 or usual, plan.ip_range6, dict(plan.auxiliary6)),
             own_subnet=True,

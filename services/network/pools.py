@@ -8,11 +8,11 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, overload
 
-from portlayer.errors import Reason, ResourceExhausted
+from portlayer.errors import InvalidArgument, Reason, ResourceExhausted
 
 log = logging.getLogger("vic.network.pools")
 
@@ -57,6 +57,34 @@ def conflicts(subnet: N, taken: Iterable[N]) -> list[N]:
     return [
         other for other in taken if other.prefixlen >= SHORTEST_PREFIX and subnet.overlaps(other)
     ]
+
+
+def check(subnet: N, taken: Iterable[N]) -> None:
+    """Raise InvalidArgument (POOL_OVERLAPS) where a subnet overlaps one that is taken."""
+    overlapping = conflicts(subnet, taken)
+    if overlapping:
+        raise InvalidArgument(
+            "invalid pool request: Pool overlaps with other one on this address space",
+            Reason.POOL_OVERLAPS,
+            subnet=str(subnet),
+            other=str(overlapping[0]),
+        )
+
+
+@overload
+def usual_gateway(subnet: IPv4Network, within: IPv4Network | None) -> IPv4Address: ...
+
+
+@overload
+def usual_gateway(subnet: IPv6Network, within: IPv6Network | None) -> IPv6Address: ...
+
+
+def usual_gateway(
+    subnet: IPv4Network | IPv6Network, within: IPv4Network | IPv6Network | None
+) -> IPv4Address | IPv6Address:
+    """Return Docker's choice of a gateway: the first address of the range that hosts may have."""
+    first = (within or subnet).network_address
+    return first + 1 if first == subnet.network_address else first
 
 
 def choose(taken: Iterable[IPv4Network]) -> IPv4Network:

@@ -122,10 +122,10 @@ def lose_power(suite: Suite, instance: Instance) -> None:
     for pid in (watcher, *services, *processes_of(uids), *members(instance)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    for leftover in leftovers(instance, has_slot=True):
+    for leftover in leftovers(instance.id, instance.slot):
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
             leftover.remove()
-    assert not leftovers(instance, has_slot=True)
+    assert not leftovers(instance.id, instance.slot)
     for path in (instance.processes_file, Path(f"/run/vic/slots/{instance.slot}")):
         path.unlink(missing_ok=True)
     another = str(uuid.uuid4())

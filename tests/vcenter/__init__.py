@@ -107,10 +107,15 @@ class Simulator:
         pem.write_bytes(self.certificate.pem)
         command = [str(build()), "-listen", f"{HOST}:{self.port}", "-certificate", str(pem)]
         command += ["-user", USER, "-password", PASSWORD, *self.options]
-        log = (self.directory / "log").open("ab")
-        with log:
+        # It makes its datastores in the temporary directory, and removes none of them.
+        environment = os.environ | {"TMPDIR": str(self.directory)}
+        with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
             )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline().decode().rpartition(":")[2])
@@ -128,6 +133,13 @@ class Simulator:
         file.write_text(password + "\n")
         pin = self.certificate.thumbprint if thumbprint is None else thumbprint
         return Target(HOST, USER, file, self.port, pin)
+
+    def extension(self, host: str, key: str = "org.example.vic") -> Target:
+        """Return how to log in by a certificate at a simulator with ``-proxy 80``."""
+        file = self.directory / "extension.pem"
+        file.write_bytes(make_certificate("extension").pem)
+        pin = self.certificate.thumbprint
+        return Target(host, key, port=self.port, thumbprint=pin, certificate_file=file)
 
 
 @contextmanager

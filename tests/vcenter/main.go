@@ -34,6 +34,7 @@ func main() {
 	missing := flag.String("missing", "", "privileges that the user has not, separated by commas")
 	inaccessible := flag.String("inaccessible", "", "name of a datastore that no host reaches")
 	full := flag.String("full", "", "name of a datastore without free space")
+	proxy := flag.Int("proxy", 0, "port of the proxy by which extensions log in; 0 is none")
 	esx := flag.Bool("esx", false, "be a standalone host")
 	delay := flag.Int("task-delay", 0, "milliseconds that each PowerOnVM_Task takes")
 	flag.Parse()
@@ -63,10 +64,17 @@ func main() {
 	model.Service.RegisterEndpoints = true
 	model.Service.Listen = &url.URL{Host: *listen, User: url.UserPassword(*user, *password)}
 	server := model.Service.NewServer()
+	address := server.URL.Host
+	if *proxy != 0 {
+		server.Tunnel = *proxy
+		if err := server.StartTunnel(); err != nil {
+			log.Fatal(err)
+		}
+	}
 	addMethods()
 	spoil(*inaccessible, *full)
 	server.Config.Handler = &additions{server.Config.Handler, model.Service, strings.Split(*missing, ",")}
-	fmt.Println(server.URL.Host)
+	fmt.Println(address)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	server.CloseClientConnections()
 }

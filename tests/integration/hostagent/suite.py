@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -21,6 +22,7 @@ from vic.hostagent.v1 import hostagent_pb2_grpc
 
 from installer.pki import Authority
 from installer.slots import claim_slot
+from installer.teardown import clear_slot
 from portlayer.client import open_channel
 from portlayer.identity import Credentials, Role, peer_uri, server_name
 
@@ -253,7 +255,9 @@ async def new_suite(bootstrap: Path, **environment: str) -> AsyncIterator[Suite]
     data_dir = Path(tempfile.mkdtemp(prefix="vic-"))
     os.chmod(data_dir, 0o711)
     instance_id = secrets.token_hex(4)
-    claim = claim_slot(instance_id, data_dir, 200 + secrets.randbelow(50))
+    claim = claim_slot(
+        instance_id, data_dir, 200 + secrets.randbelow(50), partial(clear_slot, say=print)
+    )
     try:
         suite = Suite(data_dir, instance_id, claim.slot, bootstrap.name, environment)
         for name in ("run", "pki", "hostagent", "storage/images", "storage/containers"):

@@ -1,5 +1,6 @@
 """The session with a vCenter: whom it believes, what it survives, what it says."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 from portlayer.vsphere.target import Target, colons
 from tests.integration.vsphere.others import end_session
-from tests.vcenter import PASSWORD, Simulator, make_certificate, simulator
+from tests.vcenter import HOST, PASSWORD, Simulator, make_certificate, simulator
 
 
 async def names(vcenter: VCenter, *, repeatable: bool = True) -> list[str]:
@@ -26,6 +27,17 @@ async def names(vcenter: VCenter, *, repeatable: bool = True) -> list[str]:
         repeatable=repeatable,
     )
     return sorted(told["name"] for _, told in found)
+
+
+def users(content: vim.ServiceInstanceContent) -> list[str]:
+    """Whose sessions there are."""
+    assert content.sessionManager is not None
+    return [session.userName for session in content.sessionManager.sessionList]
+
+
+def log_out(content: vim.ServiceInstanceContent) -> None:
+    assert content.sessionManager is not None
+    content.sessionManager.Logout()
 
 
 async def refusal(target: Target) -> str:
@@ -69,11 +81,45 @@ async def test_what_is_wrong_with_a_target_is_said_in_a_line(simulated: Simulato
     assert "InvalidLogin" in await refusal(simulated.target(password="wrong"))
     assert "64 hexadecimal digits" in await refusal(replace(target, thumbprint="12:34"))
     assert "can't be reached" in await refusal(replace(target, port=1))
-    gone = replace(target, password_file=target.password_file.with_name("gone"))
-    assert "password file" in await refusal(gone)
-    assert "authorities" in await refusal(
-        replace(target, thumbprint="", ca_file=gone.password_file)
+    gone = simulated.directory / "gone"
+    assert "password file" in await refusal(replace(target, password_file=gone))
+    assert "authorities" in await refusal(replace(target, thumbprint="", ca_file=gone))
+    assert "no certificate" in await refusal(replace(target, certificate_file=gone))
+    assert "neither in a file nor in VIC_PASSWORD" in await refusal(
+        replace(target, password_file=None)
     )
+
+
+async def test_the_password_may_be_in_the_environment(
+    simulated: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIC_PASSWORD", PASSWORD)
+    vcenter = VCenter(replace(simulated.target(), password_file=None))
+    await vcenter.open()
+    assert await names(vcenter)
+    await vcenter.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="vCenter's proxy is on port 80")
+async def test_an_extension_logs_in_by_its_certificate() -> None:
+    host = "127.0.0.5"
+    with simulator("-listen", f"{host}:0", "-proxy", "80") as running:
+        vcenter = VCenter(running.extension(host))
+        await vcenter.open()
+        assert "DC0_C0_H0" in await names(vcenter)
+        assert await vcenter.call(users) == ["org.example.vic"]
+        await vcenter.call(log_out)
+        assert await names(vcenter, repeatable=False)
+        await vcenter.close()
+        assert "InvalidLogin" in await refusal(running.extension(host, key=""))
+        # Also on the way through the proxy the server is the one that is meant, or refused.
+        other = make_certificate().thumbprint
+        pinned = replace(running.extension(host), thumbprint=other)
+        assert colons(running.certificate.thumbprint) in await refusal(pinned)
+
+
+async def test_a_vcenter_without_the_extensions_way_in_is_said(simulated: Simulator) -> None:
+    assert "can't be reached" in await refusal(simulated.extension(HOST))
 
 
 async def test_a_session_that_was_ended_is_renewed(simulated: Simulator, vcenter: VCenter) -> None:

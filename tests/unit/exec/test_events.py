@@ -28,8 +28,9 @@ async def test_a_waiter_is_woken_by_its_own_container_alone(
     events_after = facet.history.after
 
     async def counted(after: int, *, container_id: str, **kwargs: Any) -> Any:
+        events = await events_after(after, container_id=container_id, **kwargs)
         looked.put_nowait(container_id)
-        return await events_after(after, container_id=container_id, **kwargs)
+        return events
 
     monkeypatch.setattr(facet.history, "after", counted)
 

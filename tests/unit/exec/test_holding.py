@@ -18,6 +18,7 @@ from portlayer.errors import (
 )
 from services.exec import holding
 from services.exec.drivers import MachineExited, StartKind
+from services.exec.record import Record
 from services.exec.states import State
 from services.exec.utility_vms import is_utility
 from tests.unit.exec.conftest import Facet
@@ -36,6 +37,12 @@ async def made(facet: Facet, **fields: Any) -> str:
 
 def held(facet: Facet, container_id: str, reach: Any = NONE, *, image: bool = False) -> Any:
     return facet.lifecycle.holding.held(container_id, reach, image=image)
+
+
+async def turns() -> None:
+    """Let everybody go on who can, a database's answer or two included."""
+    for _ in range(100):
+        await asyncio.sleep(0)
 
 
 async def test_a_container_that_runs_has_its_own_vm(facet: Facet) -> None:
@@ -118,11 +125,23 @@ async def test_who_would_write_volumes_that_are_being_read_is_told_so(
         assert refused.value.reason is Reason.FILES_TAKEN
 
 
-async def test_a_start_waits_for_those_at_work_and_takes_the_disk(facet: Facet) -> None:
+async def test_a_start_waits_for_those_at_work_and_takes_the_disk(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     container_id = await made(facet)
     async with held(facet, container_id) as hold:
+        begun = asyncio.Event()
+
+        async def give_way(of: str, seconds: float) -> bool:
+            assert (of, seconds) == (container_id, holding.GRACE_SECONDS)
+            begun.set()
+            return await given_way(of, seconds)
+
+        given_way = facet.lifecycle.holding.give_way
+        monkeypatch.setattr(facet.lifecycle.holding, "give_way", give_way)
         starting = asyncio.create_task(facet.lifecycle.start(container_id))
-        await asyncio.sleep(0.05)
+        await begun.wait()
+        await turns()
         assert not starting.done()
         assert facet.hypervisor.machines[container_id] == hold.boot_id
     record = await starting
@@ -246,14 +265,25 @@ async def test_files_that_can_not_be_reached_are_refused(facet: Facet, state: St
     assert refused.value.reason is Reason.WRONG_STATE
 
 
-async def test_a_boot_that_has_ended_is_not_answered_any_more(facet: Facet) -> None:
+async def test_a_boot_that_has_ended_is_not_answered_any_more(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     container_id = await facet.run()
     boot_id = facet.hypervisor.machines[container_id]
     holding_it = facet.lifecycle.holding.held(
         container_id, NONE, image=False, ended_boot_id=boot_id
     )
+    asked = asyncio.Event()
+
+    async def ended(record: Record) -> None:
+        asked.set()
+        await known_to_have_ended(record)
+
+    known_to_have_ended = facet.exits.ended
+    monkeypatch.setattr(facet.exits, "ended", ended)
     reaching = asyncio.create_task(holding_it.__aenter__())
-    await asyncio.sleep(0.05)
+    await asked.wait()
+    await turns()
     assert not reaching.done()
     # The news of its end comes here.
     await facet.peers.end(container_id, 0)

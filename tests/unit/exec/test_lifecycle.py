@@ -224,6 +224,46 @@ async def test_a_ready_clone_that_stays_silent_is_not_waited_for_long(
     assert facet.hypervisor.machines == {record.id: record.boot_id}
 
 
+async def test_a_start_among_which_all_ready_clones_fail_is_a_boot_in_the_end(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(container_id: str, boot_id: str) -> None:
+        if not facet.hypervisor.specs[boot_id].cold:
+            raise Unavailable("torn", Reason.CLONE_FAILED, start=StartKind.READY_CLONE.name)
+
+    monkeypatch.setattr(facet.hypervisor, "run", run)
+    record = await facet.containers.resolve(await facet.run())
+    assert record.start_kind == container_pb2.START_KIND_COLD_BOOT
+    assert facet.hypervisor.kinds == [False, False, True]
+    assert facet.hypervisor.machines == {record.id: record.boot_id}
+
+
+async def test_a_second_ready_clone_is_given_the_time_of_any_vm(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a host so busy that two in a row are silent, a boot would take twenty times as long.
+    monkeypatch.setattr(starting, "READY_SECONDS", 0.0)
+    facet.hypervisor.ready = 2
+    facet.peers.answer_launch.clear()
+    checked: list[str] = []
+
+    async def check_awake(container_id: str, boot_id: str) -> None:
+        checked.append(boot_id)
+        raise Unavailable("silent", Reason.CLONE_FAILED, start=StartKind.READY_CLONE.name)
+
+    monkeypatch.setattr(facet.hypervisor, "check_awake", check_awake)
+    running = asyncio.create_task(facet.run())
+    async with asyncio.timeout(60):
+        while not checked or checked == list(facet.peers.boots.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    facet.peers.answer_launch.set()
+    record = await facet.containers.resolve(await running)
+    assert record.start_kind == container_pb2.START_KIND_READY_CLONE
+    assert len(checked) == 1
+
+
 async def test_a_vm_killed_behind_our_back_is_an_exit_with_137(facet: Facet) -> None:
     container_id = await facet.run()
     boot = facet.peers.boots[container_id]

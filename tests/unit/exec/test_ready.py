@@ -13,12 +13,15 @@ from vic.hostagent.v1 import hostagent_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
 
+from hostagent import launching, launchpad
+from hostagent.forking import forker, server
 from portlayer.errors import (
     AlreadyExists,
     FailedPrecondition,
     Internal,
     InvalidArgument,
     NotFound,
+    Reason,
     Unavailable,
     VicError,
 )
@@ -48,10 +51,12 @@ class FakeAgent:
 
     machines: dict[str, hostagent_pb2.Machine] = field(default_factory=dict)
     launches: list[hostagent_pb2.LaunchRequest] = field(default_factory=list)
+    launch_seconds: set[float] = field(default_factory=set)
     killed: list[str] = field(default_factory=list)
     failing: dict[bool, VicError] = field(default_factory=dict)
     tether: hostagent_pb2.TetherState = hostagent_pb2.TETHER_STATE_UNSPECIFIED
     unforkable: bool = False
+    answers_launches: asyncio.Event | None = None
     accelerator: hostagent_pb2.Accelerator = hostagent_pb2.ACCELERATOR_KVM
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -74,7 +79,10 @@ class FakeAgent:
         running = [hostagent_pb2.RunningMachine(machine_id=name) for name in self.machines]
         return hostagent_pb2.ListResponse(machines=running)
 
-    async def Launch(self, request: hostagent_pb2.LaunchRequest) -> hostagent_pb2.LaunchResponse:
+    async def Launch(
+        self, request: hostagent_pb2.LaunchRequest, timeout: float
+    ) -> hostagent_pb2.LaunchResponse:
+        self.launch_seconds.add(timeout)
         self.launches.append(request)
         if request.template_id and self.unforkable:
             raise Internal("it can't be forked")
@@ -92,6 +100,8 @@ class FakeAgent:
             incoming_uri="" if request.ready_id else "fd:9",
         )
         await self._change(lambda: self.machines.update({machine.machine_id: machine}))
+        if self.answers_launches is not None:
+            await self.answers_launches.wait()
         return hostagent_pb2.LaunchResponse(machine=running)
 
     async def Get(self, request: hostagent_pb2.GetRequest) -> hostagent_pb2.GetResponse:
@@ -408,6 +418,25 @@ async def test_a_template_that_cannot_be_forked_is_replaced_and_in_the_end_done_
     assert kinds.count(hostagent_pb2.MACHINE_KIND_READY) == 2
 
 
+async def test_a_fork_that_nobody_waits_for_any_more_is_ended(emulated: Pool) -> None:
+    await emulated.full()
+    for _ in range(2):
+        clone = await emulated.clones.take(SHAPE)
+        assert clone is not None
+        emulated.clones.give_up(clone.machine_id)
+    emulated.clones.hold_back("boot")
+    emulated.agent.answers_launches = asyncio.Event()
+    launches = len(emulated.agent.launches)
+    taking = asyncio.create_task(emulated.clones.take(SHAPE))
+    await emulated.until(lambda: len(emulated.agent.launches) > launches)
+    forked = emulated.agent.launches[-1].machine.machine_id
+    await emulated.until(lambda: forked in emulated.agent.machines)
+    taking.cancel()
+    await asyncio.wait([taking])
+    emulated.agent.answers_launches.set()
+    assert forked in emulated.agent.killed
+
+
 async def test_a_template_that_ended_by_itself_is_replaced(emulated: Pool) -> None:
     await emulated.full()
     template = forks(emulated.agent)[0]
@@ -546,3 +575,34 @@ async def test_a_parent_is_given_up_after_two_failures_in_a_row(
     assert removed == []
     await load(fails=True)
     assert removed == ["parent-1"]
+
+
+async def test_a_parent_is_not_given_up_for_a_host_that_is_slow(
+    hypervisor: tuple[QemuHypervisor, FakeAgent], qemu: Qemu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, agent = hypervisor
+    agent.RemoveParent = None  # type: ignore[method-assign, assignment]
+    assert await made._ready.take(SHAPE) is not None
+    made._ready.hold_back("until the end")
+
+    async def load(_: hostagent_pb2.RunningMachine) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(driver_module, "load_clone", load)
+    for _ in range(3):
+        await made.create(machine())
+        with pytest.raises(Unavailable) as caught:
+            await made.load("c", "boot")
+        assert caught.value.reason is Reason.CLONE_FAILED
+
+
+async def test_a_launch_outlasts_all_that_the_agent_may_wait_for(
+    hypervisor: tuple[QemuHypervisor, FakeAgent],
+) -> None:
+    # Or its container is asked for another way while the agent is still at work on the first.
+    made, agent = hypervisor
+    await made.create(machine())
+    prepared_and_ordered = launchpad.PREPARE_SECONDS + launchpad.ORDER_SECONDS
+    forked = server.REST_SECONDS + forker.SEIZE_SECONDS + 2 * forker.FORK_SECONDS
+    longest = max(prepared_and_ordered, forked, launching.ATTACH_SECONDS)
+    assert min(agent.launch_seconds) > longest

@@ -110,6 +110,7 @@ class FakeExec(exec_pb2_grpc.ExecServiceServicer):
         self.events: list[exec_pb2.Event] = []
         self.changed = asyncio.Condition()
         self.requests: list[Any] = []
+        self.stop_seconds = 0.0
         self.told: list[exec_pb2.RecordEventRequest] = []
         """Events that the gateway had recorded."""
         self.joined: list[container_pb2.NetworkAttachment] = []
@@ -248,6 +249,7 @@ class FakeExec(exec_pb2_grpc.ExecServiceServicer):
 
     async def Stop(self, request: exec_pb2.StopRequest, context: Any) -> exec_pb2.StopResponse:
         self.requests.append(request)
+        self.stop_seconds = context.time_remaining()
         container = self.find(request.reference)
         if container.proto.status.state != S.CONTAINER_STATE_RUNNING:
             raise FailedPrecondition("stopped", Reason.ALREADY_DONE)

@@ -217,7 +217,7 @@ def test_old_images_go_but_those_in_use_and_the_latest_stay(
     (cache / "current" / "old").write_text(unused)
     (cache / "current" / "key").write_text(latest)
     (instance.bootstrap_dir / in_use).symlink_to(cache / in_use)
-    claim = claim_slot(instance.id, instance.data_dir, 0, slots)
+    claim = claim_slot(instance.id, instance.data_dir, 0, lambda *_: True, slots)
     prune_cache(keep=latest, cache=cache, slots_dir=slots)
     left = {entry.name for entry in cache.iterdir()}
     assert left == {in_use, latest, new, "downloads", "current"}

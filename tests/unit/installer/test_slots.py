@@ -7,12 +7,19 @@ import pytest
 from installer import slots
 from installer.errors import PreconditionError
 from installer.processes import ProcessName
-from installer.slots import claim_slot, lock_again
+from installer.slots import SlotClaim, SlotOwner, lock_again
 
 
 @pytest.fixture(autouse=True)
 def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "processes_of_slot", lambda slot: [])
+
+
+def claim_slot(
+    instance_id: str, data_dir: Path, remembered: int | None, slots_dir: Path
+) -> SlotClaim:
+    """Claim a slot on a host where nothing was left in any."""
+    return slots.claim_slot(instance_id, data_dir, remembered, lambda *_: True, slots_dir)
 
 
 def test_instances_side_by_side_get_slots_of_their_own(tmp_path: Path) -> None:
@@ -42,6 +49,24 @@ def test_a_slot_is_free_when_its_last_holder_is_gone(tmp_path: Path) -> None:
     claim = claim_slot("bbbbbbbb", Path("/b"), None, tmp_path)
     assert claim.slot == 0
     claim.drop()
+
+
+def test_what_a_killed_instance_left_goes_before_its_slot_is_anothers(tmp_path: Path) -> None:
+    claim_slot("aaaaaaaa", Path("/a"), None, tmp_path).drop()
+    asked: list[tuple[int, SlotOwner | None]] = []
+
+    def clear(slot: int, former: SlotOwner | None) -> bool:
+        asked.append((slot, former))
+        return slot == 1
+
+    own = slots.claim_slot("aaaaaaaa", Path("/a"), 0, clear, tmp_path)
+    assert own.slot == 0
+    assert asked == []  # what it left itself it takes up again
+    own.drop()
+    other = slots.claim_slot("bbbbbbbb", Path("/b"), None, clear, tmp_path)
+    assert asked == [(0, SlotOwner("aaaaaaaa", Path("/a"))), (1, None)]
+    assert other.slot == 1
+    other.drop()
 
 
 def test_a_slot_with_anothers_processes_is_not_free(

@@ -27,7 +27,7 @@ def removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     gone: list[str] = []
 
     def found(*names: str) -> object:
-        return lambda instance: [
+        return lambda *_: [
             sweep.Leftover(name, lambda name=name: gone.append(name))  # type: ignore[misc]
             for name in names
             if name not in gone
@@ -47,7 +47,7 @@ def removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 def claim(slots_dir: Path, instance_id: str, data_dir: Path) -> SlotClaim:
     """Claim slot 3."""
-    return claim_slot(instance_id, data_dir, 3, slots_dir)
+    return claim_slot(instance_id, data_dir, 3, lambda *_: True, slots_dir)
 
 
 def test_all_of_an_instance_goes_with_its_slot(

@@ -17,6 +17,7 @@ from portlayer.errors import (
     Unavailable,
     domain_errors,
 )
+from services.interaction import launch
 from tests.unit.interaction.suite import (
     BOOT,
     CONTAINER,
@@ -186,6 +187,22 @@ async def test_a_signal_is_sent_and_answered(suite: Suite) -> None:
         with pytest.raises(FailedPrecondition) as caught:
             await sending
         assert caught.value.reason is Reason.NOT_RUNNING
+
+
+async def test_a_tether_that_is_there_has_time_to_answer(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None of what one is given to come.
+    monkeypatch.setattr(launch, "AWAY_SECONDS", 0.0)
+    async with suite.running() as tether:
+        request = process_pb2.SignalRequest(container_id=CONTAINER, process_id=INIT, signal=15)
+        sending = asyncio.ensure_future(suite.processes().Signal(request))
+        command = (await tether.command()).signal
+        await tether.say(result={"command_id": command.command_id})
+        await sending
+    with pytest.raises(Unavailable) as caught:
+        await suite.processes().Signal(request)
+    assert caught.value.reason is Reason.TETHER_AWAY
 
 
 async def test_a_signal_to_nothing_is_refused(suite: Suite) -> None:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
+from vic.storage.v1 import image_pb2, image_pb2_grpc
 
 from portlayer import server as server_module
 from portlayer.client import open_channel
@@ -127,6 +128,40 @@ async def test_an_error_in_a_stream_arrives_as_itself(channel: grpc.aio.Channel)
             responses.append(response)
     assert caught.value.reason is Reason.CONTAINER_NOT_FOUND
     assert [r.waiting.container_id for r in responses] == ["x"]
+
+
+class Refusing(image_pb2_grpc.ImageServiceServicer):
+    """Takes nothing of what is sent to it."""
+
+    async def Import(
+        self, request_iterator: AsyncIterator[image_pb2.ImportRequest], context: Any
+    ) -> AsyncIterator[image_pb2.ImportResponse]:
+        raise NotFound("at once", Reason.IMAGE_NOT_FOUND)
+        yield
+
+
+async def test_who_is_refused_while_sending_hears_why(
+    authority: TestAuthority, tmp_path: Path
+) -> None:
+    service = image_pb2.DESCRIPTOR.services_by_name["ImageService"]
+    access: Access = {name: frozenset({Role.GATEWAY}) for name in rpc_names(service)}
+    server = FacetServer(authority.issue(Role.STORAGE), INSTANCE, access, [service])
+    image_pb2_grpc.add_ImageServiceServicer_to_server(Refusing(), server.server)
+    address = f"unix:{tmp_path}/storage.sock"
+    await server.start([address])
+    credentials = authority.issue(Role.GATEWAY)
+
+    async def imports() -> AsyncIterator[image_pb2.ImportRequest]:
+        for _ in range(64):
+            yield image_pb2.ImportRequest(data=bytes(65536))
+
+    async with open_channel(address, Role.STORAGE, INSTANCE, credentials) as channel:
+        images: image_pb2_grpc.ImageServiceAsyncStub = image_pb2_grpc.ImageServiceStub(channel)
+        for _ in range(20):
+            with pytest.raises(NotFound, match="at once"), domain_errors():
+                async for _answer in images.Import(imports()):
+                    raise AssertionError
+    await server.stop()
 
 
 @pytest.mark.parametrize("role", [Role.TETHER, Role.NETWORK, Role.VIEWER])

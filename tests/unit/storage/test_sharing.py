@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from services.storage.commons import Commons
 from services.storage.compile_pool import CompilePool
 from services.storage.image_store import leave
 from services.storage.imagec.digest import Digest
@@ -190,6 +191,17 @@ async def test_a_full_quota_is_refused_with_its_figures(
     assert scant.files() == []
     enough = wire(tmp_path, transport, pool, quota=1 << 20)
     await enough.pull(name)
+
+
+def test_turns_of_who_was_killed_are_forgotten_and_others_are_not(tmp_path: Path) -> None:
+    commons = Commons(tmp_path, lambda: None)
+    held, killed = (FileLock.take(commons.turns / name) for name in ("held", "killed"))
+    # As the kernel does when a process ends: the lock is gone, its file is not.
+    killed.release()
+    commons.forget_turns()
+    assert [path.name for path in commons.turns.iterdir()] == ["held"]
+    held.release(remove=True)
+    commons.close()
 
 
 async def test_a_turn_is_waited_for_and_leaves_no_file(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.imagedisk import IMAGE_LUN, show_image
 from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
+from services.exec.drivers.qemu.patience import LAUNCH_SECONDS
 from services.exec.drivers.qemu.qmp import QmpError, command
 from services.exec.drivers.qemu.ready import ReadyClones
 from services.exec.drivers.qemu.taps import PLACED_NICS, has_tap, nic, nics
@@ -239,7 +240,7 @@ class QemuHypervisor:
             ),
             ready_id=ready_id,
         )
-        running = (await self._agent.Launch(request)).machine
+        running = (await self._agent.Launch(request, timeout=LAUNCH_SECONDS)).machine
         self._created[machine.boot_id] = running
         self._further[machine.boot_id] = cards[PLACED_NICS:]
         return running
@@ -254,7 +255,9 @@ class QemuHypervisor:
             try:
                 await load_clone(machine)
             except (QmpError, TimeoutError) as error:
-                await self._parents.failed(machine.parent_id)
+                if isinstance(error, QmpError):
+                    # A host that is slow says nothing of the parent.
+                    await self._parents.failed(machine.parent_id)
                 raise Unavailable(
                     f"the VM could not be cloned: {error}", Reason.CLONE_FAILED
                 ) from error

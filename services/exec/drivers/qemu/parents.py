@@ -14,6 +14,7 @@ from collections import Counter
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import NotFound, Reason, Unavailable, VicError, domain_errors
+from services.exec.drivers.qemu.patience import LAUNCH_SECONDS, LOAD_SECONDS
 from services.exec.drivers.qemu.qmp import connect
 
 log = logging.getLogger("vic.exec.qemu.parents")
@@ -31,7 +32,6 @@ MOST_FAILURES = 2
 # A cold boot under emulation takes 10 s on an idle machine.
 BOOT_SECONDS = 120.0
 SAVE_SECONDS = 30.0
-LOAD_SECONDS = 60.0
 # A shape whose parent can't be built is booted cold until then: each attempt costs a boot.
 RETRY_SECONDS = 300.0
 PREFIX = "parent-"
@@ -160,7 +160,7 @@ class Parents:
             parent_id=parent_id,
         )
         launch = hostagent_pb2.LaunchRequest(machine=machine)
-        running = (await self._agent.Launch(launch)).machine
+        running = (await self._agent.Launch(launch, timeout=LAUNCH_SECONDS)).machine
         try:
             async with asyncio.timeout(BOOT_SECONDS):
                 await tether_reports(self._agent, parent_id, hostagent_pb2.TETHER_STATE_READY)
@@ -225,7 +225,8 @@ def console_end(console: bytes) -> str:
 
 async def load_clone(machine: hostagent_pb2.RunningMachine) -> None:
     """Load a clone's device state; its CPUs stand still. Raises QmpError, TimeoutError."""
-    async with asyncio.timeout(LOAD_SECONDS), connect(machine.qmp_path) as qmp:
+    # Many at once on few processors: QEMU greets when it has come so far.
+    async with asyncio.timeout(LOAD_SECONDS), connect(machine.qmp_path, LOAD_SECONDS) as qmp:
         await qmp.execute("migrate-set-capabilities", {"capabilities": CAPABILITIES})
         await qmp.execute("migrate-incoming", {"uri": machine.incoming_uri})
         await qmp.wait_for_migration()

@@ -4,11 +4,13 @@ Only under software emulation, where what a warm-up brings is translated code in
 emulator's process. See :mod:`hostagent.forking` for how.
 """
 
+import asyncio
 import logging
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import VicError
+from services.exec.drivers.qemu.patience import LAUNCH_SECONDS
 from services.exec.drivers.qemu.warming import (
     READY_PREFIX,
     TEMPLATE_PREFIX,
@@ -60,7 +62,7 @@ class Template:
         machine = nameless(READY_PREFIX, kind, shape, template.parent_id)
         launch = hostagent_pb2.LaunchRequest(machine=machine, template_id=template.machine_id)
         try:
-            await self._agent.Launch(launch)
+            await self._agent.Launch(launch, timeout=LAUNCH_SECONDS)
         except VicError as error:
             log.warning("a template can't be forked: %s", error.message)
             await self._warming.end(machine.machine_id)
@@ -70,8 +72,8 @@ class Template:
                 await self.give_up()
             return None
         except BaseException:
-            # Whether it came to be nobody knows; unlike a template it would not be missed.
-            log.warning("the fork %s may be left until the next start", machine.machine_id)
+            # The agent brings to its end what it has begun: it would wait for nobody.
+            await asyncio.shield(self._warming.end(machine.machine_id))
             raise
         self._failures = 0
         return ReadyClone(machine.machine_id, template.parent_id)

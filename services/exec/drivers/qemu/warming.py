@@ -9,6 +9,7 @@ from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import NotFound, Reason, Unavailable, VicError
 from services.exec.drivers.qemu.parents import Parents, load_clone, tether_reports
+from services.exec.drivers.qemu.patience import LAUNCH_SECONDS
 from services.exec.drivers.qemu.qmp import QmpError, command
 
 log = logging.getLogger("vic.exec.qemu.warming")
@@ -45,7 +46,7 @@ class Warming:
         machine_id = machine.machine_id
         try:
             launch = hostagent_pb2.LaunchRequest(machine=machine)
-            running = (await self._agent.Launch(launch)).machine
+            running = (await self._agent.Launch(launch, timeout=LAUNCH_SECONDS)).machine
             await self._load(running)
             await command(running.qmp_path, "cont")
             async with asyncio.timeout(WARM_SECONDS):
@@ -65,7 +66,7 @@ class Warming:
     async def _load(self, running: hostagent_pb2.RunningMachine) -> None:
         try:
             await load_clone(running)
-        except (QmpError, TimeoutError):
+        except QmpError:
             await self._parents.failed(running.parent_id)
             raise
         self._parents.worked(running.parent_id)

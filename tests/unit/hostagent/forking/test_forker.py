@@ -18,16 +18,10 @@ SECONDS = 60.0
 
 
 async def seize(subject: Subject) -> Forker:
-    """Hold a subject; it may be on its way to where it waits."""
-    async with asyncio.timeout(SECONDS):
-        while True:
-            forker = Forker(subject.process.pid)
-            try:
-                await forker.seized()
-            except Internal:
-                await forker.end()
-            else:
-                return forker
+    """Hold a subject; it may be on its way to where it waits, for which the forker waits."""
+    forker = Forker(subject.process.pid)
+    await forker.seized()
+    return forker
 
 
 async def fork(forker: Forker, subject: Subject) -> tuple[Fork, socket.socket]:

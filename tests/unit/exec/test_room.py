@@ -1,0 +1,64 @@
+"""Many at once: as many are at work as the processors can serve, and nobody's time runs before."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from services.exec import room
+from services.exec.states import State
+from tests.unit.exec.conftest import Facet
+from tests.unit.exec.test_lifecycle import spec
+
+MANY = 3 * room.LEAST_AT_ONCE
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when something is so, and whoever else could go on has."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 — a turn of the loop is the event
+            await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def states(facet: Facet) -> set[State]:
+    return {record.state for record in await facet.containers.select()}
+
+
+async def test_starts_wait_for_their_place_without_a_vm(facet: Facet) -> None:
+    ids = [(await facet.creator.create("", spec(name=f"c{n}"))).id for n in range(MANY)]
+    facet.peers.answer_launch.clear()
+    async with asyncio.TaskGroup() as group:
+        for container_id in ids:
+            group.create_task(facet.lifecycle.start(container_id))
+        await until(lambda: len(facet.peers.boots) == room.LEAST_AT_ONCE)
+        assert len(facet.hypervisor.machines) == room.LEAST_AT_ONCE
+        facet.peers.answer_launch.set()
+    assert await states(facet) == {State.RUNNING}
+
+
+async def test_guests_are_asked_to_power_off_so_many_at_a_time(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await facet.run(f"c{n}") for n in range(MANY)]
+    answered = asyncio.Event()
+    off = facet.peers.PowerOff
+
+    async def power_off(request: Any) -> None:
+        asked.append(request.container_id)
+        await answered.wait()
+        await off(request)
+
+    asked: list[str] = []
+    monkeypatch.setattr(facet.peers, "PowerOff", power_off)
+    async with asyncio.TaskGroup() as group:
+        for container_id in ids:
+            group.create_task(facet.lifecycle.stop(container_id, 60, ""))
+        await until(lambda: len(asked) == room.LEAST_AT_ONCE)
+        assert len(asked) == room.LEAST_AT_ONCE
+        answered.set()
+    assert sorted(asked) == sorted(ids)
+    assert await states(facet) == {State.EXITED}
+    assert facet.hypervisor.machines == {}
