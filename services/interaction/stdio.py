@@ -33,14 +33,14 @@ _AHEAD: Final = 2 * MAX_CHUNK
 _CHUNK_COST: Final = 256
 
 # An acknowledgement is due when the tether could drop so much, when output ends, or after a while:
-# a guest without KVM pays a millisecond of CPU for each. A quarter of what the tether keeps, so that
-# a fast one never waits for it.
+# a guest without KVM pays a millisecond of CPU for each. A quarter of what the tether keeps, so
+# that a fast one never waits for it.
 _ACKNOWLEDGE_BYTES: Final = 4 * MAX_CHUNK
 _ACKNOWLEDGE_SECONDS: Final = 0.1
 
 # With so much input on its way, what comes is collected into whole messages until some of it was
-# taken: a client's pieces are 32 KiB, and to such a guest a message costs as much as its bytes. What
-# a person types is never so much, and waits for nothing.
+# taken: a client's pieces are 32 KiB, and to such a guest a message costs as much as its bytes.
+# What a person types is never so much, and waits for nothing.
 _INPUT_AT_ONCE: Final = MAX_CHUNK // 4
 
 _STREAMS: Final[dict[int, Stream]] = {stream.value: stream for stream in Stream}
@@ -221,12 +221,7 @@ class StdioConnection:
 
     def _has_to_send(self) -> bool:
         streams = self._streams
-        return (
-            self._has_to_acknowledge()
-            or self._has_input()
-            or self._has_to_end()
-            or self._stored
-        )
+        return self._has_to_acknowledge() or self._has_input() or self._has_to_end() or self._stored
 
     def _has_input(self) -> bool:
         """Return whether there is input that is not to wait for more."""

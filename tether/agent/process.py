@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 _LINGER_SECONDS = 2.0
 # Between a process's last output and its exit. One that closes its output and goes on is told of.
 _EXIT_SECONDS = 0.5
-# Input that was taken is acknowledged when it is so much, or after a while: each acknowledgement costs
-# an emulated vCPU a millisecond. Interaction keeps four times as much.
+# Input that was taken is acknowledged when it is so much, or after a while: for each an emulated
+# vCPU spends a millisecond. Interaction keeps four times as much.
 _ACKNOWLEDGE_BYTES = 256 * 1024
 _ACKNOWLEDGE_SECONDS = 0.02
 _NANO = 1_000_000_000
