@@ -220,7 +220,6 @@ class StdioConnection:
         return max(self._sent, self._streams.stdin.start)
 
     def _has_to_send(self) -> bool:
-        streams = self._streams
         return self._has_to_acknowledge() or self._has_input() or self._has_to_end() or self._stored
 
     def _has_input(self) -> bool:
