@@ -368,7 +368,7 @@ async def test_client_that_vanishes_from_attach_frees_it(
     ],
 )
 async def test_attach_to_what_stands_still_is_refused(
-    engine: Endpoint, suite: FakeSuite, state: ContainerState.ValueType, message: str
+    engine: Endpoint, suite: FakeSuite, state: Any, message: str
 ) -> None:
     async with engine.http() as client:
         container = await create(client, "one")
