@@ -1,7 +1,4 @@
-"""The RPC shell of the storage facet: decode, call, encode; nothing else.
-
-What is not here answers UNIMPLEMENTED by its name.
-"""
+"""The RPC shell of the storage facet: decode, call, encode; nothing else."""
 
 from __future__ import annotations
 

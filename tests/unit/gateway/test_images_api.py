@@ -1,11 +1,13 @@
 """Images over the API itself."""
 
+import asyncio
 import base64
 import json
 
 import httpx
 import pytest
 
+from tests.unit.gateway.conftest import Endpoint, Eventually
 from tests.unit.gateway.fake_facets import FakeSuite
 from tests.unit.gateway.fake_images import DIGEST
 
@@ -261,7 +263,9 @@ async def test_an_import_sends_its_body_and_what_is_said_of_it(
         },
         {"status": "sha256:1"},
     ]
-    start, *data = suite.images.uploads[0]
+    start, *data, last = suite.images.uploads[0]
+    assert last.complete
+    assert not any(message.complete for message in data)
     assert (start.start.reference, start.start.message) == ("a/b:1", "why")
     assert list(start.start.changes) == ["CMD x", "ENV a=b"]
     assert b"".join(message.data for message in data) == b"x" * 600_000
@@ -288,6 +292,23 @@ async def test_a_load_tells_its_progress_and_each_image(
     assert all("stream" in line for line in map(json.loads, quiet.text.splitlines()))
     assert b"".join(message.data for message in suite.images.uploads[0]) == b"tar"
     assert (await client.post("/images/load?platform=x", content=b"")).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/images/load", "/images/create?fromSrc=-"])
+@pytest.mark.parametrize("length", ["Transfer-Encoding: chunked", "Content-Length: 1000"])
+async def test_a_body_whose_client_goes_away_is_never_called_complete(
+    engine: Endpoint, suite: FakeSuite, eventually: Eventually, path: str, length: str
+) -> None:
+    _reader, writer = await asyncio.open_unix_connection(engine.path)
+    chunk = b"3\r\ntar\r\n" if "chunked" in length else b"tar"
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode() + chunk)
+    await writer.drain()
+    await eventually(lambda: any(message.data for message in suite.images.arriving))
+    writer.close()
+    await eventually(lambda: bool(suite.images.uploads))
+    ((start, *data),) = suite.images.uploads
+    assert start.HasField("start")
+    assert [message.data for message in data] == [b"tar"]
 
 
 async def test_images_are_saved_alone_and_together(client: httpx.AsyncClient) -> None:
