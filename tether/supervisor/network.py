@@ -102,8 +102,10 @@ class Networks:
         for mac in self._connected.keys() - wanted.keys():
             link, _nic = self._connected.pop(mac)
             if any(link.index == there.index for there in self.container.links()):
-                # Its routes go with that. The host unplugs it.
+                # Its routes go with that. The host unplugs it, at a time of its own: whoever comes
+                # meanwhile may have its name.
                 self.container.down(link.index)
+                self.container.set_link(link.index, name=f"gone{link.index}")
                 self.container.commit()
         for mac, (link, former) in list(self._connected.items()):
             nic = wanted[mac]
