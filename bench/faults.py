@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -56,14 +57,10 @@ def main() -> int:
         instance = load_instance(suite.data_dir)
         assert instance is not None
         nothing = held(suite, instance)
-        for role in arguments.roles:
-            for verb in verbs(image, NAME):
-                if arguments.verbs and verb.name not in arguments.verbs:
-                    continue
-                for failure in tried(suite, instance, verb, role, nothing, arguments.step):
-                    strikes += 1
-                    if failure:
-                        failures.append(failure)
+        for failure in struck(suite, instance, image, nothing, arguments):
+            strikes += 1
+            if failure:
+                failures.append(failure)
         if not arguments.verbs:
             failures += phoenix(suite, image)
     for failure in failures:
@@ -90,28 +87,55 @@ def phoenix(suite: Suite, image: str) -> Iterator[str]:
     suite.ok("rm", "-f", NAME)
 
 
+def struck(
+    suite: Suite, instance: Instance, image: str, nothing: Counts, arguments: argparse.Namespace
+) -> Iterator[str]:
+    """Go through the matrix, one role after the other; yields what was wrong, or nothing.
+
+    In turns, since a service that dies every few seconds is started again ever more slowly.
+    """
+    steps = deque(
+        tried(suite, instance, verb, role, call, nothing, arguments.step)
+        for verb in verbs(image, NAME)
+        if not arguments.verbs or verb.name in arguments.verbs
+        for call in CALLS
+        for role in arguments.roles
+    )
+    while steps:
+        row = steps.popleft()
+        for problem in row:
+            yield problem
+            steps.append(row)
+            break
+
+
 def tried(
-    suite: Suite, instance: Instance, verb: Verb, role: str, nothing: Counts, step: int
+    suite: Suite,
+    instance: Instance,
+    verb: Verb,
+    role: str,
+    call: str,
+    nothing: Counts,
+    step: int,
 ) -> Iterator[str]:
     """Let a process die at each step of a verb; yields what was wrong, or nothing."""
-    for call in CALLS:
-        for number in range(1, MOST_STEPS, step):
-            fault = Fault(role, number, call)
-            begun = time.monotonic()
-            problem, died = "", True
-            try:
-                died = strike(suite, verb, fault, NAME)
-                remove(suite, NAME)
-                await_held(suite, instance, nothing)
-            except AssertionError as error:
-                problem = f"{verb.name}, {fault}: {error}"
-                suite.docker("rm", "-f", NAME)
-            took = time.monotonic() - begun
-            word = "FAILED" if problem else "ok" if died else "through"
-            print(f"{verb.name}, {fault}: {word} ({took:.1f} s)", flush=True)
-            yield problem
-            if not died:
-                break
+    for number in range(1, MOST_STEPS, step):
+        fault = Fault(role, number, call)
+        begun = time.monotonic()
+        problem, died = "", True
+        try:
+            died = strike(suite, verb, fault, NAME)
+            remove(suite, NAME)
+            await_held(suite, instance, nothing)
+        except AssertionError as error:
+            problem = f"{verb.name}, {fault}: {error}"
+            suite.docker("rm", "-f", NAME)
+        took = time.monotonic() - begun
+        word = "FAILED" if problem else "ok" if died else "through"
+        print(f"{verb.name}, {fault}: {word} ({took:.1f} s)", flush=True)
+        yield problem
+        if not died:
+            break
 
 
 if __name__ == "__main__":

@@ -77,7 +77,8 @@ class ArchiveRoutes:
     async def load(self, call: Call) -> Response:
         """POST /images/load."""
         start = LoadRequest(start=LoadStart(platform=platform_of(call)))
-        upload = _Upload(call, start, lambda data: LoadRequest(data=data))
+        last = LoadRequest(complete=True)
+        upload = _Upload(call, start, lambda data: LoadRequest(data=data), last)
         messages = read(self._facets.images.Load(aiter(upload)))
         try:
             first = await upload.first(messages)
@@ -103,19 +104,23 @@ class ArchiveRoutes:
         )
         if not source:
             raise bad_parameter("no source to import from is named (fromSrc)")
-        upload = _Upload(call, ImportRequest(start=start), lambda data: ImportRequest(data=data))
+        first, last = ImportRequest(start=start), ImportRequest(complete=True)
+        upload = _Upload(call, first, lambda data: ImportRequest(data=data), last)
         messages = read(self._facets.images.Import(aiter(upload)))
-        first = await upload.first(messages)
-        return StreamResponse(_import_lines(first, messages), "application/json")
+        answer = await upload.first(messages)
+        return StreamResponse(_import_lines(answer, messages), "application/json")
 
 
 class _Upload(Generic[Message]):
-    """A body as messages, after one that says what it is."""
+    """A body as messages: the first says what it is, the last that this was all of it."""
 
-    def __init__(self, call: Call, start: Message, make: Callable[[bytes], Message]) -> None:
+    def __init__(
+        self, call: Call, start: Message, make: Callable[[bytes], Message], complete: Message
+    ) -> None:
         self._call = call
         self._start = start
         self._make = make
+        self._complete = complete
         self._gone = False
 
     async def __aiter__(self) -> AsyncIterator[Message]:
@@ -124,6 +129,7 @@ class _Upload(Generic[Message]):
             async for piece in self._call.request.stream():
                 for at in range(0, len(piece), _PIECE):
                     yield self._make(piece[at : at + _PIECE])
+            yield self._complete
         except ClientDisconnect:
             self._gone = True
             raise  # which cancels the call: what has come isn't all

@@ -22,8 +22,8 @@ log = logging.getLogger("vic.interaction.launch")
 # A tether that was cut off is back within two seconds.
 AWAY_SECONDS: Final = 5.0
 # For the answer of one that is there; a guest that shares two cores with a hundred that are busy
-# takes some seconds to come to it.
-ANSWER_SECONDS: Final = 20.0
+# takes many seconds to come to it. Below the deadline of who names none.
+ANSWER_SECONDS: Final = 45.0
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,15 @@ _AHEAD: Final = 2 * MAX_CHUNK
 _CHUNK_COST: Final = 256
 
 # An acknowledgement is due when the tether could drop so much, when output ends, or after a while:
-# a guest without KVM pays a millisecond of CPU for each.
-_ACKNOWLEDGE_BYTES: Final = MAX_CHUNK
-_ACKNOWLEDGE_SECONDS: Final = 0.02
+# a guest without KVM pays a millisecond of CPU for each. A quarter of what the tether keeps, so
+# that a fast one never waits for it.
+_ACKNOWLEDGE_BYTES: Final = 4 * MAX_CHUNK
+_ACKNOWLEDGE_SECONDS: Final = 0.1
+
+# With so much input on its way, what comes is collected into whole messages until some of it was
+# taken: a client's pieces are 32 KiB, and to such a guest a message costs as much as its bytes.
+# What a person types is never so much, and waits for nothing.
+_INPUT_AT_ONCE: Final = MAX_CHUNK // 4
 
 _STREAMS: Final[dict[int, Stream]] = {stream.value: stream for stream in Stream}
 
@@ -198,7 +204,7 @@ class StdioConnection:
                 self._overdue = False
                 acknowledged = tether_pb2.OutputAcknowledged(sequence=self._acknowledged)
                 await self._write(tether_pb2.StdioResponse(output_acknowledged=acknowledged))
-            elif piece := streams.stdin.piece(self._next_input()):
+            elif self._has_input() and (piece := streams.stdin.piece(self._next_input())):
                 chunk = tether_pb2.StdinChunk(offset=self._next_input(), data=piece)
                 self._sent = chunk.offset + len(piece)
                 await self._write(tether_pb2.StdioResponse(stdin=chunk))
@@ -214,12 +220,16 @@ class StdioConnection:
         return max(self._sent, self._streams.stdin.start)
 
     def _has_to_send(self) -> bool:
-        streams = self._streams
-        return (
-            self._has_to_acknowledge()
-            or streams.stdin.reaches_beyond(self._next_input())
-            or self._has_to_end()
-            or self._stored
+        return self._has_to_acknowledge() or self._has_input() or self._has_to_end() or self._stored
+
+    def _has_input(self) -> bool:
+        """Return whether there is input that is not to wait for more."""
+        stdin = self._streams.stdin
+        offset = self._next_input()
+        return stdin.reaches_beyond(offset) and (
+            stdin.ended
+            or offset - stdin.start < _INPUT_AT_ONCE
+            or stdin.reaches_beyond(offset + MAX_CHUNK - 1)
         )
 
     def _has_to_end(self) -> bool:

@@ -37,7 +37,8 @@ class Lease:
         """
         self.blobs.update(blobs)
         self.layers.update(layers)
-        await self._grow(self)
+        if self.blobs or self.layers:  # one of nothing has no file, which nobody would take away
+            await self._grow(self)
 
     def save(self) -> None:
         """Let other processes see it. Blocks; the store's lock is for the caller to share."""

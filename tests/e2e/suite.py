@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -206,6 +206,16 @@ class Suite:
         """Send a request that is answered by JSON lines; returns status and lines."""
         status, content = self._request(method, path, None)
         return status, content.splitlines()
+
+    def break_off(self, path: str, body: bytes) -> None:
+        """Send all of a body but its end, and go away; returns when the endpoint has noticed."""
+        with closing(_UnixConnection(self.endpoint.removeprefix("unix://"))) as client:
+            client.putrequest("POST", path)
+            client.putheader("Transfer-Encoding", "chunked")
+            client.endheaders(b"%x\r\n%b\r\n" % (len(body), body))
+            client.sock.shutdown(socket.SHUT_WR)
+            while client.sock.recv(1 << 16):
+                pass
 
     def stored_files(self) -> set[Path]:
         """Return all that the storage service keeps, but for its database."""

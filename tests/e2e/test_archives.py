@@ -43,10 +43,17 @@ def test_an_imported_root_file_system_runs(suite: Suite, tmp_path: Path) -> None
     suite.ok("rmi", "imported:one")
 
 
-def test_a_load_whose_client_is_killed_leaves_the_endpoint_well(
-    suite: Suite, tmp_path: Path
-) -> None:
-    before = suite.ok("images", "--quiet", "--no-trunc")
+def test_an_upload_that_is_broken_off_makes_no_image(suite: Suite, tmp_path: Path) -> None:
+    tar = make_tar([file("made", "here\n")])
+    root, archive = tmp_path / "root.tar", tmp_path / "whole.tar"
+    root.write_bytes(tar)
+    suite.ok("import", str(root), "whole:one")
+    suite.ok("save", "--output", str(archive), "whole:one")
+    suite.ok("rmi", "whole:one")
+    before = suite.ok("images", "--all", "--quiet", "--no-trunc")
+    # Each would be an image by itself: all of it has come, but for the word that this was all.
+    suite.break_off("/images/load", archive.read_bytes())
+    suite.break_off("/images/create?fromSrc=-&repo=half", tar)
     client = suite.popen("load", stdin=subprocess.PIPE)
     assert client.stdin is not None
     client.stdin.write(make_tar([file("blobs/big", bytes(4 << 20))])[: 3 << 20])
@@ -54,4 +61,6 @@ def test_a_load_whose_client_is_killed_leaves_the_endpoint_well(
     client.send_signal(signal.SIGKILL)
     client.wait(60)
     client.stdin.close()
-    assert suite.ok("images", "--quiet", "--no-trunc") == before
+    assert suite.ok("load", "--input", str(archive)).endswith("Loaded image: whole:one")
+    suite.ok("rmi", "whole:one")
+    assert suite.ok("images", "--all", "--quiet", "--no-trunc") == before

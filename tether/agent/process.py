@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 _LINGER_SECONDS = 2.0
 # Between a process's last output and its exit. One that closes its output and goes on is told of.
 _EXIT_SECONDS = 0.5
+# Input that was taken is acknowledged when it is so much, or after a while: for each an emulated
+# vCPU spends a millisecond. Interaction keeps four times as much.
+_ACKNOWLEDGE_BYTES = 256 * 1024
+_ACKNOWLEDGE_SECONDS = 0.02
 _NANO = 1_000_000_000
 
 
@@ -197,16 +201,20 @@ class WorkloadProcess:
         await sender.finish()
 
     async def _acknowledge_input(self, sender: _Sender, source: InputPipe) -> None:
-        told = -1
-        while True:
+        told, closed = 0, False
+        while not closed:
+            await self._taken(source, told + 1)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
+                    await self._taken(source, told + _ACKNOWLEDGE_BYTES)
+            told, closed = source.offset, source.closed
+            answer = StdinAcknowledged(offset=told, closed=closed)
+            await sender.send(StdioRequest(stdin_acknowledged=answer))
+
+    async def _taken(self, source: InputPipe, offset: int) -> None:
+        """Return when the process has taken its input up to an offset, or wants no more."""
+        while source.offset < offset and not source.closed:
             self._progress.clear()
-            offset, closed = source.offset, source.closed
-            if offset != told or closed:
-                answer = StdinAcknowledged(offset=offset, closed=closed)
-                await sender.send(StdioRequest(stdin_acknowledged=answer))
-                told = offset
-            if closed:
-                return
             await self._progress.wait()
 
     def _take(self, response: StdioResponse) -> None:

@@ -25,7 +25,7 @@ from tether.supervisor.request import FileRequest, ProcessRequest, SandboxReques
 from tether.supervisor.sandbox import wait_as_init
 
 _OWN_PID_NAMESPACE = "/proc/self/ns/pid"
-# Room for a burst of output, so that writer and agent need not take turns for each 64 KiB.
+# Room for a burst, so that the process and the agent need not take turns for each 64 KiB.
 _PIPE_BYTES = 256 * 1024
 _F_SETPIPE_SZ = 1031
 
@@ -307,6 +307,7 @@ def open_streams(request: ProcessRequest) -> tuple[dict[str, int], list[int]]:
     ours: dict[str, int] = {}
     if request.stdin:
         stdin, ours["stdin"] = os.pipe2(os.O_CLOEXEC)
+        fcntl.fcntl(stdin, _F_SETPIPE_SZ, _PIPE_BYTES)
     else:
         stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     theirs = [stdin]

@@ -34,10 +34,12 @@ M = TypeVar("M", bound="_Upload")
 
 
 class _Upload(Protocol):
-    """A message of an upload: the first says what it is, the others carry it."""
+    """A message of an upload: what it is comes first, then all of it, then that this was all."""
 
     @property
     def data(self) -> bytes: ...
+    @property
+    def complete(self) -> bool: ...
     def HasField(self, field_name: Any) -> bool: ...
 
 
@@ -95,7 +97,7 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
 
         What `docker commit` does with a container's changes.
         """
-        first, rest = await _opened(_complete(request))
+        first, rest = await _opened(request)
         start = first.start
         names = parse_new_name(start.reference)
         parent = self._images.usable(start.parent) if start.parent else None
@@ -155,7 +157,11 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
 
 
 async def _opened(requests: AsyncIterable[M]) -> tuple[M, AsyncIterator[bytes]]:
-    """The first message of an upload, and what the others carry. Raises InvalidArgument."""
+    """The first message of an upload, and what the others carry. Raises InvalidArgument.
+
+    gRPC ends the stream of a call that its client has broken off as if that was all, so that an
+    upload is whole only when it says so.
+    """
     upload = aiter(requests)
     first = await anext(upload, None)
     if first is None or not first.HasField("start"):
@@ -163,25 +169,14 @@ async def _opened(requests: AsyncIterable[M]) -> tuple[M, AsyncIterator[bytes]]:
 
     async def rest() -> AsyncIterator[bytes]:
         async for message in upload:
+            if message.complete:
+                return
             if not message.HasField("data"):
                 raise InvalidArgument("after start there can be only data")
             yield message.data
+        raise InvalidArgument("not all of the archive has come", Reason.INVALID_ARCHIVE)
 
     return first, rest()
-
-
-async def _complete(
-    requests: AsyncIterable[image_pb2.CommitRequest],
-) -> AsyncIterator[image_pb2.CommitRequest]:
-    """The messages before the one that says that all have come. Raises InvalidArgument without it.
-
-    gRPC ends the stream of a call that its client has broken off as if that was all.
-    """
-    async for message in requests:
-        if message.complete:
-            return
-        yield message
-    raise InvalidArgument("the layer has not come completely", Reason.INVALID_ARCHIVE)
 
 
 @contextmanager

@@ -144,6 +144,25 @@ async def test_a_port_given_back_leads_nowhere_and_can_be_had_again(
     assert all(frame.data != b"question" for frame in card.seen)
 
 
+async def test_who_asks_all_the_time_reaches_who_is_published_now(
+    facet: Facet, outside: Outside
+) -> None:
+    with outside.socket() as asking:
+        asking.settimeout(BOUND_SECONDS)
+        asking.sendto(b"early", (HOST_ADDRESS, 5353))
+        # The kernel knows the conversation already, as one with the host.
+        card = await published(facet, udp(53, 5353))
+        asking.sendto(b"question", (HOST_ADDRESS, 5353))
+        answer(card, b"question", b"answer")
+        assert asking.recvfrom(100) == (b"answer", (HOST_ADDRESS, 5353))
+        # Another container takes the port over.
+        await facet.publications.unpublish("c0")
+        successor = await published(facet, udp(53, 5353))
+        asking.sendto(b"again", (HOST_ADDRESS, 5353))
+        answer(successor, b"again", b"successor")
+        assert asking.recvfrom(100) == (b"successor", (HOST_ADDRESS, 5353))
+
+
 async def test_published_ports_work_while_the_service_is_away_and_after(
     facet: Facet, outside: Outside
 ) -> None:

@@ -174,7 +174,7 @@ class Service:
                 file.write(piece.data)
         return into
 
-    async def load(self, archive: Path) -> list[image_pb2.LoadResponse]:
+    async def load(self, archive: Path, *, complete: bool = True) -> list[image_pb2.LoadResponse]:
         """Load images from a file; raises domain errors."""
 
         async def requests() -> AsyncIterator[image_pb2.LoadRequest]:
@@ -182,17 +182,21 @@ class Service:
             with archive.open("rb") as file:
                 while data := file.read(256 << 10):
                     yield image_pb2.LoadRequest(data=data)
+            if complete:
+                yield image_pb2.LoadRequest(complete=True)
 
         with domain_errors():
             return [response async for response in self.images.Load(requests())]
 
-    async def import_tar(self, tar: bytes, **start: Any) -> str:
+    async def import_tar(self, tar: bytes, *, complete: bool = True, **start: Any) -> str:
         """Make an image of a tar; its ID. Raises domain errors."""
 
         async def requests() -> AsyncIterator[image_pb2.ImportRequest]:
             yield image_pb2.ImportRequest(start=image_pb2.ImportStart(**start))
             for at in range(0, len(tar), 64 << 10):
                 yield image_pb2.ImportRequest(data=tar[at : at + (64 << 10)])
+            if complete:
+                yield image_pb2.ImportRequest(complete=True)
 
         with domain_errors():
             answers = [answer async for answer in self.images.Import(requests())]

@@ -273,8 +273,14 @@ async def test_a_layer_is_committed_on_an_image(
     assert (image.id, image.author, image.comment) == (image_id, "me", "because")
     assert list(image.config.env) == ["A=b"]
     assert len(image.diff_ids) == 2
+    assert image.parent_id == parent.id
     history = await service.images.History(image_pb2.HistoryRequest(reference="committed:one"))
-    assert [entry.created_by for entry in history.entries] == ["sh", "layer 0"]
+    steps = [(entry.created_by, entry.image_id) for entry in history.entries]
+    assert steps == [("sh", image_id), ("layer 0", parent.id)]
+    assert [list(entry.repository_tags) for entry in history.entries] == [
+        ["committed:one"],
+        [reference],
+    ]
     raw = check_disks(list((await service.disk("committed:one", ID)).chain), tmp_path)
     assert read_file(raw, "/new") == b"new\n"
     assert "hostname" not in names(raw, "/etc")
@@ -284,8 +290,28 @@ async def test_a_layer_is_committed_on_an_image(
         await service.commit(layer, parent="nosuch")
     with pytest.raises(InvalidArgument):
         await service.commit(b"nonsense" * 200, parent=reference)
-    with pytest.raises(InvalidArgument, match="completely"):
-        await service.commit(layer, complete=False, parent=reference)
+
+
+async def test_what_ends_without_saying_that_it_is_whole_leaves_nothing(
+    service: Service, tmp_path: Path
+) -> None:
+    # Each is a whole archive by itself: how a stream that is broken off at a member looks.
+    small = Image((Layer(make_tar([file("x", "x")])),))
+    archive = tmp_path / "whole.tar"
+    archive.write_bytes(oci_archive(small))
+    tar = make_tar([file("new", "new\n")])
+    parent = await service.import_tar(tar)
+    before = service.files()
+    for broken_off in (
+        lambda: service.load(archive, complete=False),
+        lambda: service.import_tar(tar, complete=False),
+        lambda: service.import_tar(b"", complete=False),
+        lambda: service.commit(tar, complete=False, parent=parent),
+    ):
+        with pytest.raises(InvalidArgument, match="not all of the archive"):
+            await broken_off()
+        assert service.files() == before
+    assert loaded(await service.load(archive)) == [("", small.id)]
 
 
 async def test_a_load_that_is_given_up_or_killed_leaves_nothing(

@@ -39,6 +39,25 @@ async def test_starts_wait_for_their_place_without_a_vm(facet: Facet) -> None:
     assert await states(facet) == {State.RUNNING}
 
 
+async def test_processes_are_killed_so_many_at_a_time(facet: Facet) -> None:
+    ids = [await facet.run(f"c{n}") for n in range(MANY)]
+    facet.peers.exit_on = {}
+
+    def killed() -> list[str]:
+        return [container_id for container_id, number in facet.peers.signals if number == 9]
+
+    async with asyncio.TaskGroup() as group:
+        for container_id in ids:
+            group.create_task(facet.lifecycle.stop(container_id, 0, ""))
+        await until(lambda: len(killed()) == room.LEAST_AT_ONCE)
+        assert len(killed()) == room.LEAST_AT_ONCE
+        facet.peers.exit_on = {9: 137}
+        for container_id in killed():
+            await facet.peers.end(container_id, 137)
+    assert sorted(killed()) == sorted(ids)
+    assert await states(facet) == {State.EXITED}
+
+
 async def test_guests_are_asked_to_power_off_so_many_at_a_time(
     facet: Facet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

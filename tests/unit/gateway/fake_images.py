@@ -19,6 +19,7 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
     def __init__(self) -> None:
         numbers = itertools.count(1)
         self.uploads: list[list[Any]] = []
+        self.arriving: list[Any] = []
         self.registry = {
             name: image_pb2.Image(
                 id=f"sha256:{next(numbers):064x}",
@@ -153,10 +154,19 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
             platforms=["linux/amd64", "linux/arm64/v8"],
         )
 
+    async def _receive(self, request: AsyncIterator[Any]) -> None:
+        """Keep what comes, however it ends."""
+        self.arriving = []
+        try:
+            async for message in request:
+                self.arriving.append(message)
+        finally:
+            self.uploads.append(self.arriving)
+
     async def Import(
         self, request: AsyncIterator[image_pb2.ImportRequest], context: Any
     ) -> AsyncIterator[image_pb2.ImportResponse]:
-        self.uploads.append([message async for message in request])
+        await self._receive(request)
         progress = image_pb2.Progress(
             status=image_pb2.PROGRESS_STATUS_IMPORTING, current_bytes=1, total_bytes=2
         )
@@ -166,14 +176,14 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
     async def Commit(
         self, request: AsyncIterator[image_pb2.CommitRequest], context: Any
     ) -> image_pb2.CommitResponse:
-        self.uploads.append([message async for message in request])
+        await self._receive(request)
         return image_pb2.CommitResponse(image_id="sha256:made")
 
     async def Load(
         self, request: AsyncIterator[image_pb2.LoadRequest], context: Any
     ) -> AsyncIterator[image_pb2.LoadResponse]:
-        self.uploads.append([message async for message in request])
-        if self.uploads[-1][-1].data == b"damaged":
+        await self._receive(request)
+        if any(message.data == b"damaged" for message in self.uploads[-1]):
             raise InvalidArgument("invalid archive: damaged", Reason.INVALID_ARCHIVE)
         progress = image_pb2.Progress(
             id="abc", status=image_pb2.PROGRESS_STATUS_LOADING_LAYER, current_bytes=1, total_bytes=2

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from vic.exec.v1.container_pb2 import ContainerState
 
 from portlayer.errors import Reason
 from tests.unit.gateway.conftest import Endpoint, Eventually
@@ -351,6 +352,29 @@ async def test_client_that_vanishes_from_attach_frees_it(
     await eventually(lambda: suite.interaction.attached == 1)
     writer.close()
     await eventually(lambda: suite.interaction.attached == 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (
+            ContainerState.CONTAINER_STATE_PAUSED,
+            "container one is paused, unpause the container before attach",
+        ),
+        (
+            ContainerState.CONTAINER_STATE_RESTARTING,
+            "container one is restarting, wait until the container is running",
+        ),
+    ],
+)
+async def test_attach_to_what_stands_still_is_refused(
+    engine: Endpoint, suite: FakeSuite, state: Any, message: str
+) -> None:
+    async with engine.http() as client:
+        container = await create(client, "one")
+        suite.exec.containers[container].proto.status.state = state
+        refused = await client.post("/containers/one/attach?stream=1&stdout=1")
+    assert (refused.status_code, refused.json()) == (409, {"message": message})
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Images over the API itself."""
 
+import asyncio
 import base64
 import json
 
 import httpx
 import pytest
+from vic.storage.v1 import image_pb2
 
+from tests.unit.gateway.conftest import Endpoint, Eventually
 from tests.unit.gateway.fake_facets import FakeSuite
 from tests.unit.gateway.fake_images import DIGEST
 
@@ -261,7 +264,9 @@ async def test_an_import_sends_its_body_and_what_is_said_of_it(
         },
         {"status": "sha256:1"},
     ]
-    start, *data = suite.images.uploads[0]
+    start, *data, last = suite.images.uploads[0]
+    assert last.complete
+    assert not any(message.complete for message in data)
     assert (start.start.reference, start.start.message) == ("a/b:1", "why")
     assert list(start.start.changes) == ["CMD x", "ENV a=b"]
     assert b"".join(message.data for message in data) == b"x" * 600_000
@@ -288,6 +293,23 @@ async def test_a_load_tells_its_progress_and_each_image(
     assert all("stream" in line for line in map(json.loads, quiet.text.splitlines()))
     assert b"".join(message.data for message in suite.images.uploads[0]) == b"tar"
     assert (await client.post("/images/load?platform=x", content=b"")).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/images/load", "/images/create?fromSrc=-"])
+@pytest.mark.parametrize("length", ["Transfer-Encoding: chunked", "Content-Length: 1000"])
+async def test_a_body_whose_client_goes_away_is_never_called_complete(
+    engine: Endpoint, suite: FakeSuite, eventually: Eventually, path: str, length: str
+) -> None:
+    _reader, writer = await asyncio.open_unix_connection(engine.path)
+    chunk = b"3\r\ntar\r\n" if "chunked" in length else b"tar"
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode() + chunk)
+    await writer.drain()
+    await eventually(lambda: any(message.data for message in suite.images.arriving))
+    writer.close()
+    await eventually(lambda: bool(suite.images.uploads))
+    ((start, *data),) = suite.images.uploads
+    assert start.HasField("start")
+    assert [message.data for message in data] == [b"tar"]
 
 
 async def test_images_are_saved_alone_and_together(client: httpx.AsyncClient) -> None:
@@ -354,3 +376,22 @@ async def test_a_removal_says_which_containers_run(
     await client.post(f"/containers/{made}/start")
     await client.delete("/images/busybox")
     assert list(suite.images.removals[-1].running_container_ids) == [made]
+
+
+async def test_what_others_were_made_of_is_listed_with_all_only_unless_it_is_named(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    base = image_pb2.Image(id="sha256:b", repository_tags=["base:1"])
+    child = image_pb2.Image(id="sha256:c", parent_id=base.id)
+    suite.images.images.update({image.id: image for image in (base, child)})
+
+    async def listed(query: str = "") -> set[str]:
+        return {image["Id"] for image in (await client.get(f"/images/json{query}")).json()}
+
+    assert await listed() == {"sha256:b", "sha256:c"}
+    del base.repository_tags[:]
+    assert await listed() == {"sha256:c"}
+    assert await listed("?all=1") == {"sha256:b", "sha256:c"}
+    assert await listed('?all=1&filters={"dangling":["true"]}') == {"sha256:c"}
+    (shown,) = (await client.get("/images/json")).json()
+    assert shown["ParentId"] == "sha256:b"

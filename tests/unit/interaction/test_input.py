@@ -136,6 +136,29 @@ async def test_much_input_is_held_back_and_equal(suite: Suite) -> None:
         assert taken == data
 
 
+async def test_a_flood_of_small_pieces_comes_in_whole_messages(suite: Suite) -> None:
+    piece = bytes(CHUNK // 8)
+    async with suite.running(open_stdin=True, stdin_once=True) as tether:
+        client = await suite.attach(stdin=True)
+        stdio = await tether.stdio()
+
+        async def size() -> int:
+            return len((await stdio.read()).stdin.data)
+
+        await client.write(2 * piece)
+        assert await size() == 2 * len(piece)
+        for _ in range(9):
+            await client.write(piece)
+        assert await size() == CHUNK
+        # The ninth goes when something was taken, or no more comes.
+        await stdio.take(CHUNK + len(piece))
+        assert await size() == len(piece)
+        await client.write(8 * piece)
+        await client.write(piece)
+        await client.call.done_writing()
+        assert [await size(), await size()] == [CHUNK, len(piece)]
+
+
 async def test_input_that_was_not_taken_is_sent_again(suite: Suite) -> None:
     async with suite.running(open_stdin=True) as tether:
         client = await suite.attach(stdin=True)

@@ -2,14 +2,40 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from vic.tether.v1.tether_pb2 import StdinAcknowledged, StdinChunk, StdinEnd, StdioResponse
 
 from tether.agent import process as module
 from tether.agent.process import Exit, WorkloadProcess
 
 STREAM_OPENED = "a stream was opened"
+
+
+class FakeCall:
+    """A stream: what interaction sends, and what it is told of input."""
+
+    def __init__(self, *responses: StdioResponse) -> None:
+        self._responses = responses
+        self.acknowledged: list[StdinAcknowledged] = []
+        self.closed = asyncio.Event()
+
+    async def write(self, request: Any) -> None:
+        """Take what the process says."""
+        if not isinstance(request, bytes) and request.HasField("stdin_acknowledged"):
+            self.acknowledged.append(request.stdin_acknowledged)
+            if request.stdin_acknowledged.closed:
+                self.closed.set()
+
+    async def __aiter__(self) -> AsyncIterator[StdioResponse]:
+        for response in self._responses:
+            yield response
+        await asyncio.Future()
+
+    def cancel(self) -> None:
+        """End it."""
 
 
 class Serving:
@@ -76,3 +102,23 @@ async def test_one_that_closes_its_output_and_goes_on_is_told_of(
     serving = Serving(stdin=False)
     os.close(serving.writing)
     await serving.opens()
+
+
+async def test_input_is_acknowledged_by_the_window_and_not_by_the_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    piece = bytes(4096)
+    offsets = range(0, 16 * len(piece), len(piece))
+    call = FakeCall(
+        *(StdioResponse(stdin=StdinChunk(offset=offset, data=piece)) for offset in offsets),
+        StdioResponse(stdin_end=StdinEnd(offset=offsets.stop)),
+    )
+    monkeypatch.setattr(module, "open_stdio", lambda _channel: call)
+    serving = Serving(stdin=True)
+    async with asyncio.timeout(60):
+        await call.closed.wait()
+    assert call.acknowledged == [StdinAcknowledged(offset=offsets.stop, closed=True)]
+    serving.task.cancel()
+    await asyncio.wait([serving.task])
+    for descriptor in (serving.writing, serving.reading):
+        os.close(descriptor)

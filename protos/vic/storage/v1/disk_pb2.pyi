@@ -90,15 +90,3 @@ class DiskServiceRemoveRequest(_message.Message):
 class DiskServiceRemoveResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
-
-class ExportRequest(_message.Message):
-    __slots__ = ("container_id",)
-    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
-    container_id: str
-    def __init__(self, container_id: _Optional[str] = ...) -> None: ...
-
-class ExportResponse(_message.Message):
-    __slots__ = ("data",)
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    data: bytes
-    def __init__(self, data: _Optional[bytes] = ...) -> None: ...

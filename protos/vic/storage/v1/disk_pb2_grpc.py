@@ -60,11 +60,6 @@ class DiskServiceStub:
                 request_serializer=vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveRequest.SerializeToString,
                 response_deserializer=vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveResponse.FromString,
                 _registered_method=True)
-        self.Export = channel.unary_stream(
-                '/vic.storage.v1.DiskService/Export',
-                request_serializer=vic_dot_storage_dot_v1_dot_disk__pb2.ExportRequest.SerializeToString,
-                response_deserializer=vic_dot_storage_dot_v1_dot_disk__pb2.ExportResponse.FromString,
-                _registered_method=True)
 
 
 class DiskServiceServicer:
@@ -110,13 +105,6 @@ class DiskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Export(self, request, context):
-        """Export sends a container's whole root file system as tar.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_DiskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -144,11 +132,6 @@ def add_DiskServiceServicer_to_server(servicer, server):
                     servicer.Remove,
                     request_deserializer=vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveRequest.FromString,
                     response_serializer=vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveResponse.SerializeToString,
-            ),
-            'Export': grpc.unary_stream_rpc_method_handler(
-                    servicer.Export,
-                    request_deserializer=vic_dot_storage_dot_v1_dot_disk__pb2.ExportRequest.FromString,
-                    response_serializer=vic_dot_storage_dot_v1_dot_disk__pb2.ExportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -287,33 +270,6 @@ class DiskService:
             '/vic.storage.v1.DiskService/Remove',
             vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveRequest.SerializeToString,
             vic_dot_storage_dot_v1_dot_disk__pb2.DiskServiceRemoveResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Export(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/vic.storage.v1.DiskService/Export',
-            vic_dot_storage_dot_v1_dot_disk__pb2.ExportRequest.SerializeToString,
-            vic_dot_storage_dot_v1_dot_disk__pb2.ExportResponse.FromString,
             options,
             channel_credentials,
             insecure,

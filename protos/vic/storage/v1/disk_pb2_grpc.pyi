@@ -49,8 +49,6 @@ class DiskServiceStub:
     """PutSpecification replaces the specification, in one step."""
     Remove: _grpc.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceRemoveRequest, _disk_pb2.DiskServiceRemoveResponse]
     """Remove deletes the disk and the specification. Idempotent."""
-    Export: _grpc.UnaryStreamMultiCallable[_disk_pb2.ExportRequest, _disk_pb2.ExportResponse]
-    """Export sends a container's whole root file system as tar."""
 
 @_typing.type_check_only
 class DiskServiceAsyncStub(DiskServiceStub):
@@ -73,8 +71,6 @@ class DiskServiceAsyncStub(DiskServiceStub):
     """PutSpecification replaces the specification, in one step."""
     Remove: _aio.UnaryUnaryMultiCallable[_disk_pb2.DiskServiceRemoveRequest, _disk_pb2.DiskServiceRemoveResponse]  # type: ignore[assignment]
     """Remove deletes the disk and the specification. Idempotent."""
-    Export: _aio.UnaryStreamMultiCallable[_disk_pb2.ExportRequest, _disk_pb2.ExportResponse]  # type: ignore[assignment]
-    """Export sends a container's whole root file system as tar."""
 
 class DiskServiceServicer:
     """DiskService makes and keeps the read-write disks of containers, and the specification beside each."""
@@ -119,12 +115,5 @@ class DiskServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_disk_pb2.DiskServiceRemoveResponse, _abc.Awaitable[_disk_pb2.DiskServiceRemoveResponse]]:
         """Remove deletes the disk and the specification. Idempotent."""
-
-    def Export(
-        self,
-        request: _disk_pb2.ExportRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_disk_pb2.ExportResponse], _abc.AsyncIterator[_disk_pb2.ExportResponse]]:
-        """Export sends a container's whole root file system as tar."""
 
 def add_DiskServiceServicer_to_server(servicer: DiskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

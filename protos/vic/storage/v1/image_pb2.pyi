@@ -435,12 +435,14 @@ class HistoryEntry(_message.Message):
     def __init__(self, image_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., size_bytes: _Optional[int] = ..., comment: _Optional[str] = ..., repository_tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ImportRequest(_message.Message):
-    __slots__ = ("start", "data")
+    __slots__ = ("start", "data", "complete")
     START_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
     start: ImportStart
     data: bytes
-    def __init__(self, start: _Optional[_Union[ImportStart, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    complete: bool
+    def __init__(self, start: _Optional[_Union[ImportStart, _Mapping]] = ..., data: _Optional[bytes] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class ImportStart(_message.Message):
     __slots__ = ("reference", "message", "changes", "platform", "source_url")
@@ -499,12 +501,14 @@ class CommitResponse(_message.Message):
     def __init__(self, image_id: _Optional[str] = ...) -> None: ...
 
 class LoadRequest(_message.Message):
-    __slots__ = ("start", "data")
+    __slots__ = ("start", "data", "complete")
     START_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
     start: LoadStart
     data: bytes
-    def __init__(self, start: _Optional[_Union[LoadStart, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    complete: bool
+    def __init__(self, start: _Optional[_Union[LoadStart, _Mapping]] = ..., data: _Optional[bytes] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class LoadStart(_message.Message):
     __slots__ = ("platform",)

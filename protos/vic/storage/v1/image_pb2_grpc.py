@@ -211,8 +211,9 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Remove(self, request, context):
-        """Remove takes a reference away, and the image with its last one. Errors: FAILED_PRECONDITION
-        (IMAGE_IN_USE, IMAGE_HAS_REFERENCES).
+        """Remove takes a reference away, and the image with its last one; one that another was made of stays
+        until that goes, and is removed by its ID as little. Errors: FAILED_PRECONDITION (IMAGE_IN_USE,
+        IMAGE_HAS_REFERENCES).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -227,8 +228,9 @@ class ImageServiceServicer:
 
     def Import(self, request_iterator, context):
         """Import makes an image of a tar of a root file system, compressed (gzip, zstd, bzip2, xz) or not. The
-        first message is `start`; data follows unless that names a URL. Progress comes as it goes, the image
-        last. Repeating it makes another image, whose time is another. On failure nothing is left. Errors:
+        first message is `start`; data follows unless that names a URL, then `complete`, as with Commit.
+        Progress comes as it goes, the image last. Repeating it makes another image, whose time is another.
+        On failure nothing is left. Errors:
         INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
         HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
         """
@@ -249,9 +251,9 @@ class ImageServiceServicer:
 
     def Load(self, request_iterator, context):
         """Load reads images that Save or another engine wrote: an OCI layout, or what has a manifest.json
-        instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows.
-        Progress comes as it goes, each image once it is there; those before one that fails stay. Repeating
-        it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
+        instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows, then
+        `complete`, as with Commit: no image is made before that has come. Progress comes as it goes, each
+        image once it is there; those before one that fails stay. Repeating it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
         RESOURCE_EXHAUSTED (STORE_FULL), NOT_FOUND (MANIFEST_NOT_FOUND) where no image is for the platform.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

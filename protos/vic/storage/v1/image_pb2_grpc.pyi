@@ -70,15 +70,17 @@ class ImageServiceStub:
     Tag: _grpc.UnaryUnaryMultiCallable[_image_pb2.TagRequest, _image_pb2.TagResponse]
     """Tag gives an image one more reference. Idempotent."""
     Remove: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServiceRemoveRequest, _image_pb2.ImageServiceRemoveResponse]
-    """Remove takes a reference away, and the image with its last one. Errors: FAILED_PRECONDITION
-    (IMAGE_IN_USE, IMAGE_HAS_REFERENCES).
+    """Remove takes a reference away, and the image with its last one; one that another was made of stays
+    until that goes, and is removed by its ID as little. Errors: FAILED_PRECONDITION (IMAGE_IN_USE,
+    IMAGE_HAS_REFERENCES).
     """
     History: _grpc.UnaryUnaryMultiCallable[_image_pb2.HistoryRequest, _image_pb2.HistoryResponse]
     """History lists the steps that made an image."""
     Import: _grpc.StreamStreamMultiCallable[_image_pb2.ImportRequest, _image_pb2.ImportResponse]
     """Import makes an image of a tar of a root file system, compressed (gzip, zstd, bzip2, xz) or not. The
-    first message is `start`; data follows unless that names a URL. Progress comes as it goes, the image
-    last. Repeating it makes another image, whose time is another. On failure nothing is left. Errors:
+    first message is `start`; data follows unless that names a URL, then `complete`, as with Commit.
+    Progress comes as it goes, the image last. Repeating it makes another image, whose time is another.
+    On failure nothing is left. Errors:
     INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
     HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
     """
@@ -91,9 +93,9 @@ class ImageServiceStub:
     """
     Load: _grpc.StreamStreamMultiCallable[_image_pb2.LoadRequest, _image_pb2.LoadResponse]
     """Load reads images that Save or another engine wrote: an OCI layout, or what has a manifest.json
-    instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows.
-    Progress comes as it goes, each image once it is there; those before one that fails stay. Repeating
-    it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
+    instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows, then
+    `complete`, as with Commit: no image is made before that has come. Progress comes as it goes, each
+    image once it is there; those before one that fails stay. Repeating it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
     RESOURCE_EXHAUSTED (STORE_FULL), NOT_FOUND (MANIFEST_NOT_FOUND) where no image is for the platform.
     """
     Save: _grpc.UnaryStreamMultiCallable[_image_pb2.SaveRequest, _image_pb2.SaveResponse]
@@ -154,15 +156,17 @@ class ImageServiceAsyncStub(ImageServiceStub):
     Tag: _aio.UnaryUnaryMultiCallable[_image_pb2.TagRequest, _image_pb2.TagResponse]  # type: ignore[assignment]
     """Tag gives an image one more reference. Idempotent."""
     Remove: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServiceRemoveRequest, _image_pb2.ImageServiceRemoveResponse]  # type: ignore[assignment]
-    """Remove takes a reference away, and the image with its last one. Errors: FAILED_PRECONDITION
-    (IMAGE_IN_USE, IMAGE_HAS_REFERENCES).
+    """Remove takes a reference away, and the image with its last one; one that another was made of stays
+    until that goes, and is removed by its ID as little. Errors: FAILED_PRECONDITION (IMAGE_IN_USE,
+    IMAGE_HAS_REFERENCES).
     """
     History: _aio.UnaryUnaryMultiCallable[_image_pb2.HistoryRequest, _image_pb2.HistoryResponse]  # type: ignore[assignment]
     """History lists the steps that made an image."""
     Import: _aio.StreamStreamMultiCallable[_image_pb2.ImportRequest, _image_pb2.ImportResponse]  # type: ignore[assignment]
     """Import makes an image of a tar of a root file system, compressed (gzip, zstd, bzip2, xz) or not. The
-    first message is `start`; data follows unless that names a URL. Progress comes as it goes, the image
-    last. Repeating it makes another image, whose time is another. On failure nothing is left. Errors:
+    first message is `start`; data follows unless that names a URL, then `complete`, as with Commit.
+    Progress comes as it goes, the image last. Repeating it makes another image, whose time is another.
+    On failure nothing is left. Errors:
     INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
     HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
     """
@@ -175,9 +179,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """
     Load: _aio.StreamStreamMultiCallable[_image_pb2.LoadRequest, _image_pb2.LoadResponse]  # type: ignore[assignment]
     """Load reads images that Save or another engine wrote: an OCI layout, or what has a manifest.json
-    instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows.
-    Progress comes as it goes, each image once it is there; those before one that fails stay. Repeating
-    it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
+    instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows, then
+    `complete`, as with Commit: no image is made before that has come. Progress comes as it goes, each
+    image once it is there; those before one that fails stay. Repeating it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
     RESOURCE_EXHAUSTED (STORE_FULL), NOT_FOUND (MANIFEST_NOT_FOUND) where no image is for the platform.
     """
     Save: _aio.UnaryStreamMultiCallable[_image_pb2.SaveRequest, _image_pb2.SaveResponse]  # type: ignore[assignment]
@@ -285,8 +289,9 @@ class ImageServiceServicer:
         request: _image_pb2.ImageServiceRemoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.ImageServiceRemoveResponse, _abc.Awaitable[_image_pb2.ImageServiceRemoveResponse]]:
-        """Remove takes a reference away, and the image with its last one. Errors: FAILED_PRECONDITION
-        (IMAGE_IN_USE, IMAGE_HAS_REFERENCES).
+        """Remove takes a reference away, and the image with its last one; one that another was made of stays
+        until that goes, and is removed by its ID as little. Errors: FAILED_PRECONDITION (IMAGE_IN_USE,
+        IMAGE_HAS_REFERENCES).
         """
 
     def History(
@@ -302,8 +307,9 @@ class ImageServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_image_pb2.ImportResponse], _abc.AsyncIterator[_image_pb2.ImportResponse]]:
         """Import makes an image of a tar of a root file system, compressed (gzip, zstd, bzip2, xz) or not. The
-        first message is `start`; data follows unless that names a URL. Progress comes as it goes, the image
-        last. Repeating it makes another image, whose time is another. On failure nothing is left. Errors:
+        first message is `start`; data follows unless that names a URL, then `complete`, as with Commit.
+        Progress comes as it goes, the image last. Repeating it makes another image, whose time is another.
+        On failure nothing is left. Errors:
         INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
         HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
         """
@@ -326,9 +332,9 @@ class ImageServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_image_pb2.LoadResponse], _abc.AsyncIterator[_image_pb2.LoadResponse]]:
         """Load reads images that Save or another engine wrote: an OCI layout, or what has a manifest.json
-        instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows.
-        Progress comes as it goes, each image once it is there; those before one that fails stay. Repeating
-        it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
+        instead; compressed (gzip, zstd, bzip2, xz) or not. The first message is `start`, data follows, then
+        `complete`, as with Commit: no image is made before that has come. Progress comes as it goes, each
+        image once it is there; those before one that fails stay. Repeating it is safe. Errors: INVALID_ARGUMENT (INVALID_ARCHIVE), DATA_LOSS (DIGEST_MISMATCH),
         RESOURCE_EXHAUSTED (STORE_FULL), NOT_FOUND (MANIFEST_NOT_FOUND) where no image is for the platform.
         """
 

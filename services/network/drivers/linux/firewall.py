@@ -10,7 +10,7 @@ from typing import Any
 
 from portlayer.errors import Unavailable
 from services.network.drivers import Forward, Port, Segment
-from services.network.drivers.linux import foreign, nft, rules
+from services.network.drivers.linux import flows, foreign, nft, rules
 from services.network.drivers.linux.elements import (
     ElementSocket,
     name_key,
@@ -70,6 +70,7 @@ class Firewall:
         except Unavailable:
             # Somebody took the table, or an element that was to be taken back.
             self.replace(wanted)
+        flows.cut(add, remove)
 
     def restore(self, wanted: Wanted) -> list[str]:
         """Compare the kernel with what is wanted, and put it right; returns what was wrong."""
