@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.hijack import HijackProtocol
+from gateway.tls import RefusingHandshake
 
 # Docker's SDKs keep connections and would see a reset where the server closes one as they use it.
 _KEEP_ALIVE_SECONDS = 300
@@ -45,6 +46,9 @@ class GatewayServer(uvicorn.Server):
             )
         )
         self._stop = stop
+        self.config.load()
+        if self.config.ssl is not None:
+            self.config.ssl.sslobject_class = RefusingHandshake
 
     async def serve_on(self, listeners: Sequence[socket.socket]) -> None:
         """Accept on listening sockets until the event; ends with every connection closed."""

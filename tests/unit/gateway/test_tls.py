@@ -107,6 +107,35 @@ async def test_host_names_are_those_of_the_certificate(served: Served, tmp_path:
 
 
 @pytest.mark.skipif(DOCKER is None, reason="no docker CLI")
+@pytest.mark.parametrize(
+    ("whose", "told"),
+    [("expired", "tls: expired certificate"), ("another's", "tls: unknown certificate authority")],
+)
+async def test_the_docker_cli_is_told_what_is_wrong_with_its_certificate(
+    served: Served, tmp_path: Path, whose: str, told: str
+) -> None:
+    assert DOCKER is not None
+    own = Authority.load(served.instance.endpoint_pki)
+    if whose == "expired":
+        client = own.issue("late", lifetime=-datetime.timedelta(minutes=5))
+    else:
+        client = Authority.create("0a1b2c3d").issue("stranger")
+    client.write(tmp_path / "client", owner=(os.getuid(), os.getgid()))
+    docker = await asyncio.create_subprocess_exec(
+        *(DOCKER, "-H", f"tcp://localhost:{served.port}", "--tlsverify"),
+        *("--tlscacert", str(client_directory(served.instance) / "ca.pem")),
+        *("--tlscert", str(tmp_path / "client" / "tls.crt")),
+        *("--tlskey", str(tmp_path / "client" / "tls.key"), "ps"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(SOON):
+        _, err = await docker.communicate()
+    assert told in err.decode()
+    assert docker.returncode == 1
+
+
+@pytest.mark.skipif(DOCKER is None, reason="no docker CLI")
 async def test_the_docker_cli_half_closes_over_tls(served: Served, suite: FakeSuite) -> None:
     assert DOCKER is not None
     suite.pulled("busybox:latest")
