@@ -7,11 +7,13 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyroute2 import IPRoute
 
 from portlayer.errors import FailedPrecondition, Reason
-from services.network.drivers.linux import Guards, LinuxDriver, Names
+from services.network.drivers.linux import Guards, LinuxDriver, Names, links
 from services.network.model import Wish
 from services.network.plans import Plan
 from tests.integration.network.conftest import INSTANCE, Facet
@@ -111,6 +113,36 @@ async def test_starting_again_changes_nothing_and_disturbs_nobody(
         server.sendto(b"answer", sender)
         one.receive_data(b"answer")
     talk(one, two, b"afterwards")
+
+
+async def test_a_comparison_asks_the_kernel_no_more_often_for_many_networks(
+    host: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Counting:
+        def __init__(self) -> None:
+            self._route = IPRoute()
+
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(self._route, name)
+
+    monkeypatch.setattr(links, "IPRoute", Counting)
+    facet = Facet(0, INSTANCE, tmp_path)
+    await facet.start()
+    await facet.networks.create(Plan("first"))
+    assert await facet.driver.restore() == []
+    asked.clear()
+    assert await facet.driver.restore() == []
+    for_one = list(asked)
+    for number in range(5):
+        await facet.networks.create(Plan(f"net{number}"))
+    asked.clear()
+    assert await facet.driver.restore() == []
+    assert asked == for_one
+    await facet.driver.teardown()
+    await facet.stop()
 
 
 async def test_every_call_may_be_repeated(facet: Facet) -> None:

@@ -15,7 +15,7 @@ from portlayer.errors import FailedPrecondition, Reason, Unavailable, VicError
 from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux import sysctls
 from services.network.drivers.linux.firewall import Firewall, Wanted, remove_tables
-from services.network.drivers.linux.links import Link, Links
+from services.network.drivers.linux.links import Link, Links, Look
 from services.network.drivers.linux.monitor import Monitor
 from services.network.drivers.linux.naming import Names
 from services.network.drivers.linux.ports import Ports, index_of
@@ -278,15 +278,16 @@ class LinuxDriver:
     def _ensure_bridges(self, bridges: dict[str, Segment]) -> tuple[list[str], dict[str, Link]]:
         sysctls.enable_forwarding()
         changed = []
+        seen = self._links.look()
         for name, segment in bridges.items():
             try:
-                changed += self._make_bridge(name, segment)
+                changed += self._make_bridge(name, segment, seen)
             except VicError as error:
                 # Of an external network whose parent is gone, say: the others go on.
                 log.error("no way from %s to its network: %s", name, error.message)
-        changed += self._links.ensure_routes(bridges)
+        present = self._links.own() if changed else seen.links
+        changed += self._links.ensure_routes(bridges, present)
         cables = {self._names.uplink(segment.ordinal) for segment in bridges.values()}
-        present = self._links.own()
         for name in present.keys() - cables:
             if name.startswith(self._names.uplink_prefix) and self._links.remove(name):
                 changed.append(f"removed cable {name}")
@@ -297,8 +298,8 @@ class LinuxDriver:
                 changed.append(f"removed bridge {name}")
         return changed, present
 
-    def _make_bridge(self, name: str, segment: Segment) -> list[str]:
-        changed = self._links.ensure_bridge(name, segment)
+    def _make_bridge(self, name: str, segment: Segment, seen: Look | None = None) -> list[str]:
+        changed = self._links.ensure_bridge(name, segment, seen)
         if segment.uplink is not None:
             changed += ensure_uplink(self._links.route, self._names, segment)
         return changed

@@ -3,9 +3,16 @@
 import errno
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
@@ -37,6 +44,19 @@ class Link:
     up: bool
     mtu: int
     loopback: bool = False
+
+
+Addresses = Mapping[int, frozenset[tuple[IPv4Address | IPv6Address, int]]]
+"""Addresses and lengths of prefixes, by index of link."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is, read at once: a comparison asks as often for one bridge as for hundreds."""
+
+    links: dict[str, Link]
+    """Those of this instance, by name."""
+    addresses: Addresses
 
 
 class Links:
@@ -81,13 +101,17 @@ class Links:
         links = (_link(message) for message in self._route.get_links())
         return {link.name: link for link in links if self._names.owns_link(link.name)}
 
-    def ensure_bridge(self, name: str, segment: Segment) -> list[str]:
+    def look(self) -> Look:
+        """Return what there is of this instance."""
+        return Look(self.own(), self._addresses())
+
+    def ensure_bridge(self, name: str, segment: Segment, seen: Look | None = None) -> list[str]:
         """Make a bridge what its segment says; returns what had to be changed.
 
-        Raises pyroute2's NetlinkError.
+        Where nothing was ``seen`` yet, it looks. Raises pyroute2's NetlinkError.
         """
         changed = []
-        found = self._find(name)
+        found = self._find(name) if seen is None else seen.links.get(name)
         if found is None:
             self._route.link(
                 "add",
@@ -112,9 +136,10 @@ class Links:
         if found.mtu != segment.mtu:
             self._route.link("set", index=found.index, mtu=segment.mtu)
             changed.append(f"set the MTU of {name}")
-        changed += self._ensure_address(found, segment)
+        addresses = (self._addresses() if seen is None else seen.addresses).get(found.index, ())
+        changed += self._ensure_address(found, segment, addresses)
         if segment.subnet6 is not None:
-            changed += self._ensure_address6(found, segment, segment.subnet6)
+            changed += self._ensure_address6(found, segment, segment.subnet6, addresses)
         if not found.up:
             self._route.link("set", index=found.index, state="up")
             changed.append(f"set {name} up")
@@ -135,7 +160,7 @@ class Links:
         )
         return sorted(address for address in addresses if address in subnet)
 
-    def ensure_routes(self, bridges: Mapping[str, Segment]) -> list[str]:
+    def ensure_routes(self, bridges: Mapping[str, Segment], links: Mapping[str, Link]) -> list[str]:
         """Put back the routes to bridges' subnets, which come and go with addresses as a rule."""
         present: set[tuple[Subnet, int]] = set()
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -143,7 +168,7 @@ class Links:
                 if route["table"] == MAIN_TABLE and route.get_attr("RTA_DST") is not None:
                     destination = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
                     present.add((ip_network(destination), route.get_attr("RTA_OIF")))
-        indexes = {link.name: link.index for link in self.own().values()}
+        indexes = {link.name: link.index for link in links.values()}
         changed = []
         for name, segment in bridges.items():
             if segment.uplink is not None or name not in indexes:
@@ -181,19 +206,32 @@ class Links:
                 raise
         return True
 
-    def _ensure_address(self, link: Link, segment: Segment) -> list[str]:
+    def _addresses(self) -> Addresses:
+        found: dict[int, set[tuple[IPv4Address | IPv6Address, int]]] = {}
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for message in self._route.get_addr(family=family):
+                text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+                address = ip_address(text)
+                found.setdefault(message["index"], set()).add((address, message["prefixlen"]))
+        return {index: frozenset(addresses) for index, addresses in found.items()}
+
+    def _ensure_address(
+        self,
+        link: Link,
+        segment: Segment,
+        addresses: Iterable[tuple[IPv4Address | IPv6Address, int]],
+    ) -> list[str]:
         # On an external network the gateway is somebody else, and the host is not there at all.
         wanted = (segment.gateway, segment.subnet.prefixlen) if segment.uplink is None else None
         changed = []
         present = False
-        for message in self._route.get_addr(family=socket.AF_INET, index=link.index):
-            address = IPv4Address(message.get_attr("IFA_LOCAL"))
-            if (address, message["prefixlen"]) == wanted:
+        for address, length in addresses:
+            if address.version != 4:
+                continue
+            if (address, length) == wanted:
                 present = True
                 continue
-            self._route.addr(
-                "del", index=link.index, address=str(address), prefixlen=message["prefixlen"]
-            )
+            self._route.addr("del", index=link.index, address=str(address), prefixlen=length)
             changed.append(f"removed address {address} from {link.name}")
         if not present and wanted is not None:
             self._route.addr(
@@ -206,20 +244,25 @@ class Links:
             changed.append(f"gave {link.name} its address {segment.gateway}")
         return changed
 
-    def _ensure_address6(self, link: Link, segment: Segment, subnet: IPv6Network) -> list[str]:
+    def _ensure_address6(
+        self,
+        link: Link,
+        segment: Segment,
+        subnet: IPv6Network,
+        addresses: Iterable[tuple[IPv4Address | IPv6Address, int]],
+    ) -> list[str]:
         sysctls.enable_forwarding6()
         sysctls.enable_ipv6(link.name)
         wanted = (segment.gateway6, subnet.prefixlen)
         changed = []
         present = False
-        for message in self._route.get_addr(family=socket.AF_INET6, index=link.index):
-            address = IPv6Address(message.get_attr("IFA_ADDRESS"))
-            if (address, message["prefixlen"]) == wanted:
+        for address, length in addresses:
+            if address.version != 6:
+                continue
+            if (address, length) == wanted:
                 present = True
             elif not address.is_link_local:
-                self._route.addr(
-                    "del", index=link.index, address=str(address), prefixlen=message["prefixlen"]
-                )
+                self._route.addr("del", index=link.index, address=str(address), prefixlen=length)
                 changed.append(f"removed address {address} from {link.name}")
         if not present:
             self._route.addr(
