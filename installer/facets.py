@@ -24,7 +24,7 @@ LIST_SECONDS = 30.0
 INFO_SECONDS = 20.0
 # What comes on top of a container's own time-out: the kill, the power-off, and the other stops
 # that a machine of two cores does at the same time.
-STOP_MARGIN_SECONDS = 120.0
+STOP_MARGIN_SECONDS = 600.0
 
 RUNNING = (
     container_pb2.CONTAINER_STATE_STARTING,

@@ -260,12 +260,19 @@ class ContainerRoutes:
         return got.container
 
     async def _image_ids(self, filters: Filters) -> set[str]:
-        listed = await self._facets.images.List(ImageServiceListRequest())
-        return {
-            summary.image.id
-            for summary in listed.images
-            if any(is_named(summary.image, name) for name in filters.get("ancestor"))
+        """The images that the "ancestor" filter names, and those that were made of them."""
+        images = [
+            summary.image
+            for summary in (await self._facets.images.List(ImageServiceListRequest())).images
+        ]
+        found = {
+            image.id
+            for image in images
+            if any(is_named(image, name) for name in filters.get("ancestor"))
         }
+        while made := {image.id for image in images if image.parent_id in found} - found:
+            found |= made
+        return found
 
 
 def reference(call: Call) -> str:

@@ -79,7 +79,7 @@ class ImageRoutes:
         filters = Filters.parse(call.text("filters"), LIST_FILTERS)
         listed = await self._facets.images.List(ImageServiceListRequest())
         shared = call.flag("shared-size")
-        chosen = select(listed.images, filters)
+        chosen = select(listed.images, filters, everything=call.flag("all"))
         return json_response(
             [summary_json(item, call.version, shared_size=shared) for item in chosen]
         )

@@ -121,8 +121,15 @@ def removed_json(removed: Iterable[RemovedImage]) -> list[dict[str, str]]:
     ]
 
 
-def select(summaries: Iterable[ImageSummary], filters: Filters) -> list[Selected]:
-    """The images that fit, newest first; of their names those that the reference filter takes."""
+def select(
+    summaries: Iterable[ImageSummary], filters: Filters, *, everything: bool = True
+) -> list[Selected]:
+    """The images that fit, newest first; of their names those that the reference filter takes.
+
+    Without `everything` those are left out that have no name and that others were made of.
+    """
+    summaries = list(summaries)
+    parents = {summary.image.parent_id for summary in summaries}
     ordered = sorted(summaries, key=lambda s: nanoseconds(s.image.created_at), reverse=True)
     newest = min((_moment(ordered, value) for value in filters.get("before")), default=None)
     oldest = max((_moment(ordered, value) for value in filters.get("since")), default=None)
@@ -137,7 +144,8 @@ def select(summaries: Iterable[ImageSummary], filters: Filters) -> list[Selected
         if (
             (newest is None or created < newest)
             and (oldest is None or created > oldest)
-            and _dangling_fits(selected, filters)
+            and _dangling_fits(selected, filters, is_parent=image.id in parents)
+            and (everything or selected.tags or selected.digests or image.id not in parents)
             and filters.labels(image.config.labels)
             and (selected.tags or selected.digests or "reference" not in filters)
         ):
@@ -145,11 +153,11 @@ def select(summaries: Iterable[ImageSummary], filters: Filters) -> list[Selected
     return chosen
 
 
-def _dangling_fits(selected: Selected, filters: Filters) -> bool:
+def _dangling_fits(selected: Selected, filters: Filters, *, is_parent: bool) -> bool:
     if "dangling" not in filters:
         return True
     if filters.flag("dangling"):
-        return not selected.tags
+        return not selected.tags and not is_parent
     return bool(selected.tags or selected.digests)
 
 

@@ -196,6 +196,17 @@ class Catalogue:
         """The owner's names for an image."""
         return self._uses.get(image_id, ImageUse())
 
+    def has_children(self, image_id: Digest) -> bool:
+        """Whether an image of the owner's was made of this one."""
+        return any(use.parent == image_id for use in list(self._uses.values()))
+
+    def generation(self, image_id: Digest) -> int:
+        """Of how many images, one after the other, an image was made."""
+        count, parent = 0, self.use(image_id).parent
+        while parent is not None and count < len(self._uses):
+            count, parent = count + 1, self.use(parent).parent
+        return count
+
     def tagged(self, reference: str) -> Digest | None:
         """The image that a full reference with a tag names."""
         return self._by_tag.get(reference)

@@ -53,13 +53,16 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class ImageUse:
-    """One owner's names for an image."""
+    """One owner's names for an image, and what else it knows of it."""
 
     tags: dict[str, datetime] = field(default_factory=dict)
     """Reference in full, "docker.io/library/busybox:latest", and when it was given."""
 
     digests: tuple[str, ...] = ()
     """ "docker.io/library/busybox@sha256:…"."""
+
+    parent: Digest | None = None
+    """The image that a commit made it of; stays as long as this one."""
 
     @property
     def last_tagged(self) -> datetime | None:
@@ -120,6 +123,7 @@ def use_record(image_id: Digest, use: ImageUse) -> bytes:
             "image": image_id,
             "tags": {tag: given.isoformat() for tag, given in use.tags.items()},
             "digests": list(use.digests),
+            "parent": use.parent,
         }
     )
 
@@ -182,4 +186,5 @@ def read_use(path: Path) -> ImageUse:
     return ImageUse(
         tags={str(tag): datetime.fromisoformat(at) for tag, at in value["tags"].items()},
         digests=tuple(str(entry) for entry in value["digests"]),
+        parent=Digest(parent) if (parent := value.get("parent")) else None,
     )

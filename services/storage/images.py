@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -204,13 +204,19 @@ class Images:
             for step in image.config.history
         ]
         lines.reverse()
-        if lines:
-            top = lines[0]
-            lines[0] = HistoryLine(
-                image.id, top.created, top.created_by, top.size_bytes, top.comment,
-                tuple(familiar_names(self.use(image).tags)),
-            )  # fmt: skip
+        # A commit adds one step: what it was made of is known for as many as there were of them.
+        for at, ancestor in zip(range(len(lines)), self._lineage(image), strict=False):
+            tags = tuple(familiar_names(self.use(ancestor).tags))
+            lines[at] = replace(lines[at], image_id=ancestor.id, tags=tags)
         return lines
+
+    def _lineage(self, image: StoredImage) -> Iterator[StoredImage]:
+        """An image, its parent, the parent's parent."""
+        found: StoredImage | None = image
+        while found is not None:
+            yield found
+            parent = self.use(found).parent
+            found = self._store.catalogue.get(parent) if parent is not None else None
 
 
 def parse_new_name(text: str) -> list[Reference]:

@@ -146,6 +146,7 @@ def image(stored: StoredImage, use: ImageUse) -> image_pb2.Image:
         diff_ids=config.diff_ids,
         config=_container_defaults(config.defaults),
         chain_id=stored.chain_id or "",
+        parent_id=use.parent or "",
         last_tagged_at=timestamp(use.last_tagged),
     )
 

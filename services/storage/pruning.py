@@ -64,7 +64,12 @@ class Pruning:
         removed: list[Removed] = []
         layers = self._store.layers
         before = {record.chain_id: record.size_bytes for record in layers.all()}
-        for image, use in self._store.catalogue.all():
+        # What was made of others goes before they do.
+        catalogue = self._store.catalogue
+        youngest = sorted(
+            catalogue.all(), key=lambda entry: catalogue.generation(entry[0].id), reverse=True
+        )
+        for image, use in youngest:
             if not _goes(image, use, everything=everything, until=until, rules=rules):
                 continue
             try:

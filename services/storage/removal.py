@@ -1,7 +1,8 @@
 """Removing images, by the rules that users of Docker know.
 
 A name goes first; the image goes with its last name, unless a container still needs it. An image
-without names, or with several, is only removed by its ID, the latter only with force.
+without names, or with several, is only removed by its ID, the latter only with force. One that
+another was made of stays until that one goes, and goes with it when nothing else needs it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
 from services.storage.image_records import ImageUse, StoredImage, without
 from services.storage.image_store import ImageStore
+from services.storage.imagec.digest import Digest
 from services.storage.imagec.reference import Reference, parse_reference
 from services.storage.images import Images
 
@@ -62,22 +64,47 @@ class Removal:
         self._events = events
 
     async def remove(
-        self, text: str, *, force: bool, running: Collection[str] = ()
+        self, text: str, *, force: bool, prune: bool = True, running: Collection[str] = ()
     ) -> list[Removed]:
         """Take a name away, and the image with its last one; or an image by its ID.
 
-        `running` are the containers that run, of whatever image.
+        `running` are the containers that run, of whatever image. With `prune` the images go, too,
+        that it was made of and that nothing else needs.
 
         Raises:
             ImageNotFound, InvalidReference.
-            ImageInUse: a container needs it and `force` is off, or one of it runs.
+            ImageInUse: another image was made of it; a container needs it and `force` is off, or
+                one of it runs.
             ImageHasReferences: it was given by ID, has several names, and `force` is off.
         """
         image = self._images.find(text)
+        parent = self._images.use(image).parent
         name = self._name_of(image, text)
         if name is not None:
-            return await self._by_name(image, text, name, force=force, running=running)
-        return await self._by_id(image, text, force=force, running=running)
+            removed = await self._by_name(image, text, name, force=force, running=running)
+        else:
+            removed = await self._by_id(image, text, force=force, running=running)
+        if prune and Deleted(image.id) in removed:
+            removed += await self._parents(parent)
+        return removed
+
+    async def _parents(self, image_id: Digest | None) -> list[Removed]:
+        """Remove what an image was made of that is gone, as far as nothing else needs it."""
+        removed: list[Removed] = []
+        while image_id is not None:
+            image = self._store.catalogue.get(image_id)
+            if image is None or self._is_needed(image):
+                break
+            use = self._images.use(image)
+            if use.tags or use.digests:
+                break
+            removed += await self._delete(image)
+            image_id = use.parent
+        return removed
+
+    def _is_needed(self, image: StoredImage) -> bool:
+        has_children = self._store.catalogue.has_children(image.id)
+        return has_children or self._container_of(image) is not None
 
     def _name_of(self, image: StoredImage, text: str) -> str | None:
         """The full name that `text` is, None when it is an ID."""
@@ -102,6 +129,7 @@ class Removal:
         gone = _going(use, name)
         rest = without(use, gone)
         stays = rest.tags or rest.digests or (container is not None and not force)
+        stays = stays or self._store.catalogue.has_children(image.id)
         if not stays and self._running_of(image, running) is None:
             # In one step: a kill must not leave an image that only a prune would find.
             deleted = await self._delete(image, untagged=1)
@@ -115,6 +143,12 @@ class Removal:
         self, image: StoredImage, text: str, *, force: bool, running: Collection[str]
     ) -> list[Removed]:
         use = self._images.use(image)
+        if self._store.catalogue.has_children(image.id):
+            raise ImageInUse(
+                f"conflict: unable to delete {image.id.short} (cannot be forced) - "
+                "image has dependent child images",
+                image=text,
+            )
         if (runs := self._running_of(image, running)) is not None:
             raise ImageInUse(
                 f"conflict: unable to delete {image.id.short} (cannot be forced) - "
@@ -137,10 +171,14 @@ class Removal:
         return await self._with_names(image)
 
     async def discard(self, image: StoredImage) -> list[Removed]:
-        """Remove an image with all its names unless a container was made of it."""
-        if self._store.catalogue.get(image.id) is None or self._container_of(image) is not None:
+        """Remove an image with all its names unless a container or an image was made of it.
+
+        What it was made of goes, too, where nothing else needs it.
+        """
+        if self._store.catalogue.get(image.id) is None or self._is_needed(image):
             return []
-        return await self._with_names(image)
+        parent = self._images.use(image).parent
+        return [*await self._with_names(image), *await self._parents(parent)]
 
     async def _with_names(self, image: StoredImage) -> list[Removed]:
         use = self._images.use(image)

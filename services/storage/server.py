@@ -195,7 +195,10 @@ class ImageServicer(AuthoringServicer):
     ) -> image_pb2.ImageServiceRemoveResponse:
         """See the contract."""
         removed = await self._removal.remove(
-            request.reference, force=request.force, running=frozenset(request.running_container_ids)
+            request.reference,
+            force=request.force,
+            prune=not request.no_prune,
+            running=frozenset(request.running_container_ids),
         )
         return image_pb2.ImageServiceRemoveResponse(
             removed=[messages.removed(entry) for entry in removed]

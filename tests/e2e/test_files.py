@@ -151,6 +151,7 @@ def test_files_of_a_container_that_does_not_run(suite: Suite, image: str, tmp_pa
     made = suite.ok("commit", "-a", "me", "-m", "why", "-c", command, "idle", "idle:done").strip()
     told = json.loads(suite.ok("image", "inspect", "idle:done"))[0]
     assert (told["Id"], told["Author"], told["Comment"]) == (made, "me", "why")
+    assert told["Parent"] == suite.inspect("idle")["Image"]
     assert suite.docker("run", "--rm", "idle:done").stdout == f"600\n{wanted}"
     assert suite.ok("ps", "-aq", "--filter", "status=exited").split() != []
     # Who removes a container doesn't wait for what held its files.

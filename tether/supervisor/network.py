@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 from tether.guestconfig import PLACED_NICS, ConfigError, Nic
@@ -25,6 +26,7 @@ _ETHERNET_MTU = 1500
 _REHEARSAL_MAC = "02:00:5e:00:53:01"
 _REHEARSAL_ADDRESS = "192.0.2.2/24"
 _REHEARSAL_GATEWAY = "192.0.2.1"
+_DISCARD_PORT = 9
 
 
 class Networks:
@@ -63,7 +65,11 @@ class Networks:
             self._container_links[index] = moved[f"eth{index - 1}"]
 
     def rehearse(self) -> None:
-        """Configure every interface once, and take that back."""
+        """Configure every interface once, and take that back.
+
+        Something is sent as well, to where nobody is; on the management interface alone: the
+        container's counts what it sends, and the container can see that.
+        """
         links = [(self.container, link) for link in self._container_links.values()]
         if self.management_link is not None:
             links.append((self.management, self.management_link))
@@ -72,6 +78,8 @@ class Networks:
             namespace.add_address(link.index, _REHEARSAL_ADDRESS)
             namespace.add_default_route(link.index, _REHEARSAL_GATEWAY)
             namespace.commit()
+            if namespace is self.management:
+                _send_a_word()
             namespace.down(link.index)
             namespace.remove_address(link.index, _REHEARSAL_ADDRESS)
             namespace.commit()
@@ -102,8 +110,10 @@ class Networks:
         for mac in self._connected.keys() - wanted.keys():
             link, _nic = self._connected.pop(mac)
             if any(link.index == there.index for there in self.container.links()):
-                # Its routes go with that. The host unplugs it.
+                # Its routes go with that. The host unplugs it, at a time of its own: whoever comes
+                # meanwhile may have its name.
                 self.container.down(link.index)
+                self.container.set_link(link.index, name=f"gone{link.index}")
                 self.container.commit()
         for mac, (link, former) in list(self._connected.items()):
             nic = wanted[mac]
@@ -175,6 +185,13 @@ class Networks:
 
 def _place(link: Link) -> str:
     return os.path.realpath(f"/sys/class/net/{link.name}/device")
+
+
+def _send_a_word() -> None:
+    """Have the kernel look for the gateway, which is the first that an interface sends."""
+    # Not connected: that would choose a secret of the kernel's, the same for all forks.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"", (_REHEARSAL_GATEWAY, _DISCARD_PORT))
 
 
 def _write_settings(settings: dict[str, str]) -> None:

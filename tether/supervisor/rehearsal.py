@@ -25,6 +25,7 @@ _BLOCKS = Path("/usr/lib/tether/scratch")
 _IMAGE = Path("/run/scratch.img")
 _HEADER = struct.Struct("<Q")
 _BLOCK = 4096
+_TOUCHED = 65536
 _LOOP_CTL_GET_FREE = 0x4C82
 _LOOP_SET_FD = 0x4C00
 _LOOP_CLR_FD = 0x4C01
@@ -70,10 +71,16 @@ def _run(sandbox: Sandbox) -> None:
 
 
 def _touch_disk(root: Root) -> None:
-    """Read from the disk's place holder: the way to the host's block layer."""
-    with open(f"/dev/{root.device}", "rb", buffering=0) as file:
+    """Read from the disk's place holder, write and flush: the way to the host's block layer.
+
+    What it read is what it writes, and the kernel forgets both with the last that has it open.
+    """
+    with open(f"/dev/{root.device}", "r+b", buffering=0) as file:
         fcntl.ioctl(file, syscalls.BLKFLSBUF)
-        file.read(65536)
+        there = file.read(_TOUCHED)
+        file.seek(0)
+        file.write(there)
+        os.fsync(file.fileno())
 
 
 class _ScratchDisk:

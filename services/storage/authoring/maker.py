@@ -127,7 +127,8 @@ class ImageMaker:
             body = config_json(config)
             manifest = manifest_json(body, descriptors)
             whole = WholeImage(body, manifest, "", descriptors)
-            return await self.add(lease, whole, names, ignore_progress)
+            parent = new.parent.id if new.parent is not None else None
+            return await self.add(lease, whole, names, ignore_progress, parent)
 
     def _before(self, new: NewImage) -> ImageConfig:
         if new.parent is not None:
@@ -144,7 +145,12 @@ class ImageMaker:
         return Descriptor(LAYER_TYPES[blob.compression], blob.digest, blob.size)
 
     async def add(
-        self, lease: Lease, whole: WholeImage, names: Sequence[Reference], report: Report
+        self,
+        lease: Lease,
+        whole: WholeImage,
+        names: Sequence[Reference],
+        report: Report,
+        parent: Digest | None = None,
     ) -> StoredImage:
         """Compile an image's layers whose blobs are in the store, held by the lease, and name it.
 
@@ -188,6 +194,8 @@ class ImageMaker:
         stored = self._store.catalogue.stored(image.id)
 
         def named(use: ImageUse) -> ImageUse:
+            if parent is not None:
+                use = replace(use, parent=parent)
             for reference in names:
                 if str(reference) not in use.tags:
                     use = with_tag(use, str(reference))

@@ -273,8 +273,14 @@ async def test_a_layer_is_committed_on_an_image(
     assert (image.id, image.author, image.comment) == (image_id, "me", "because")
     assert list(image.config.env) == ["A=b"]
     assert len(image.diff_ids) == 2
+    assert image.parent_id == parent.id
     history = await service.images.History(image_pb2.HistoryRequest(reference="committed:one"))
-    assert [entry.created_by for entry in history.entries] == ["sh", "layer 0"]
+    steps = [(entry.created_by, entry.image_id) for entry in history.entries]
+    assert steps == [("sh", image_id), ("layer 0", parent.id)]
+    assert [list(entry.repository_tags) for entry in history.entries] == [
+        ["committed:one"],
+        [reference],
+    ]
     raw = check_disks(list((await service.disk("committed:one", ID)).chain), tmp_path)
     assert read_file(raw, "/new") == b"new\n"
     assert "hostname" not in names(raw, "/etc")

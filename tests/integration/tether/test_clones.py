@@ -110,6 +110,7 @@ async def test_rehearsal_leaves_nothing_behind(
         await vm.configure(configuration(authority, port))
         assert (await vm.line())["event"] == "configured"
         script = "ip addr; ip route; cat /proc/mounts; hostname; ps; cat /etc/machine-id"
+        script += "; ip neigh; echo sent $(cat /sys/class/net/eth0/statistics/tx_packets)"
         result = await interaction.run("sh", "-c", script)
     text = result.stdout.decode()
     assert result.code == 0
@@ -118,6 +119,7 @@ async def test_rehearsal_leaves_nothing_behind(
     assert "loop" not in text.replace("LOOPBACK", "").replace("loopback", "")
     assert f"{MAC}" in text
     assert "tethered" in text
+    assert "sent 0\n" in text
 
 
 async def test_clone_leaves_its_parents_memory_alone(

@@ -6,6 +6,7 @@ import json
 
 import httpx
 import pytest
+from vic.storage.v1 import image_pb2
 
 from tests.unit.gateway.conftest import Endpoint, Eventually
 from tests.unit.gateway.fake_facets import FakeSuite
@@ -375,3 +376,22 @@ async def test_a_removal_says_which_containers_run(
     await client.post(f"/containers/{made}/start")
     await client.delete("/images/busybox")
     assert list(suite.images.removals[-1].running_container_ids) == [made]
+
+
+async def test_what_others_were_made_of_is_listed_with_all_only_unless_it_is_named(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    base = image_pb2.Image(id="sha256:b", repository_tags=["base:1"])
+    child = image_pb2.Image(id="sha256:c", parent_id=base.id)
+    suite.images.images.update({image.id: image for image in (base, child)})
+
+    async def listed(query: str = "") -> set[str]:
+        return {image["Id"] for image in (await client.get(f"/images/json{query}")).json()}
+
+    assert await listed() == {"sha256:b", "sha256:c"}
+    del base.repository_tags[:]
+    assert await listed() == {"sha256:c"}
+    assert await listed("?all=1") == {"sha256:b", "sha256:c"}
+    assert await listed('?all=1&filters={"dangling":["true"]}') == {"sha256:c"}
+    (shown,) = (await client.get("/images/json")).json()
+    assert shown["ParentId"] == "sha256:b"

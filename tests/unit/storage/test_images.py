@@ -1,5 +1,6 @@
 """Images in the store: names, removal, what is in use."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import pytest_asyncio
 from vic.storage.v1 import image_pb2
 
+from services.storage.catalogue import Catalogue
 from services.storage.compile_pool import CompilePool
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
@@ -314,3 +316,59 @@ async def test_a_refused_removal_tells_nothing(storage: Storage, host: str) -> N
     with pytest.raises(ImageInUse):
         await storage.removal.remove(f"{host}/x", force=False)
     assert told(storage) == []
+
+
+async def made_of(storage: Storage, child: str, parent: str) -> None:
+    """Have an image as if it was committed from a container of another one."""
+    await storage.store.rename(Digest(child), lambda use: replace(use, parent=Digest(parent)))
+
+
+async def test_an_image_that_another_was_made_of_stays_as_long_as_that(
+    storage: Storage, host: str
+) -> None:
+    await made_of(storage, TWO.id, ONE.id)
+    with pytest.raises(ImageInUse) as refused:
+        await storage.removal.remove(ONE.id, force=True)
+    assert refused.value.message.endswith("(cannot be forced) - image has dependent child images")
+    removed = await storage.removal.remove(f"{host}/x", force=False)
+    assert not [line for line in removed if isinstance(line, Deleted)]
+    pruning = Pruning(storage.store, storage.removal)
+    assert not (await pruning.prune(everything=False, until=None, rules=[])).removed
+    assert storage.images.find(ONE.id).id == ONE.id
+    removed = await storage.removal.remove(f"{host}/y", force=False)
+    assert [line.id for line in removed if isinstance(line, Deleted)] == [
+        TWO.id,
+        TWO.chain_ids[1],
+        ONE.id,
+        *reversed(ONE.chain_ids),
+    ]
+    assert storage.files() == []
+
+
+@pytest.mark.parametrize("kept_by", ["a name", "a container", "being told to"])
+async def test_what_an_image_was_made_of_goes_with_it_only_where_nothing_needs_it(
+    storage: Storage, host: str, kept_by: str
+) -> None:
+    await made_of(storage, TWO.id, ONE.id)
+    if kept_by == "a container":
+        await container(storage, f"{host}/x")
+    if kept_by != "a name":
+        await storage.removal.remove(f"{host}/x", force=True)
+    await storage.removal.remove(f"{host}/y", force=False, prune=kept_by != "being told to")
+    assert [image.id for image, _use in storage.store.catalogue.all()] == [ONE.id]
+
+
+async def test_a_prune_takes_generations_in_one_go(storage: Storage, host: str) -> None:
+    await made_of(storage, TWO.id, ONE.id)
+    pruning = Pruning(storage.store, storage.removal)
+    await pruning.prune(everything=True, until=None, rules=[])
+    assert storage.files() == []
+
+
+async def test_parents_are_known_after_a_restart_and_told_by_the_history(
+    storage: Storage, host: str
+) -> None:
+    await made_of(storage, TWO.id, ONE.id)
+    again = Catalogue(storage.store.root, "0badcafe")
+    assert again.use(Digest(TWO.id)).parent == ONE.id
+    assert [line.image_id for line in storage.images.history(TWO.id)] == [TWO.id, ONE.id]

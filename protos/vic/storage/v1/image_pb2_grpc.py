@@ -211,8 +211,9 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Remove(self, request, context):
-        """Remove takes a reference away, and the image with its last one. Errors: FAILED_PRECONDITION
-        (IMAGE_IN_USE, IMAGE_HAS_REFERENCES).
+        """Remove takes a reference away, and the image with its last one; one that another was made of stays
+        until that goes, and is removed by its ID as little. Errors: FAILED_PRECONDITION (IMAGE_IN_USE,
+        IMAGE_HAS_REFERENCES).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

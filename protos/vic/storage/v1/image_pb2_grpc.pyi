@@ -70,8 +70,9 @@ class ImageServiceStub:
     Tag: _grpc.UnaryUnaryMultiCallable[_image_pb2.TagRequest, _image_pb2.TagResponse]
     """Tag gives an image one more reference. Idempotent."""
     Remove: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServiceRemoveRequest, _image_pb2.ImageServiceRemoveResponse]
-    """Remove takes a reference away, and the image with its last one. Errors: FAILED_PRECONDITION
-    (IMAGE_IN_USE, IMAGE_HAS_REFERENCES).
+    """Remove takes a reference away, and the image with its last one; one that another was made of stays
+    until that goes, and is removed by its ID as little. Errors: FAILED_PRECONDITION (IMAGE_IN_USE,
+    IMAGE_HAS_REFERENCES).
     """
     History: _grpc.UnaryUnaryMultiCallable[_image_pb2.HistoryRequest, _image_pb2.HistoryResponse]
     """History lists the steps that made an image."""
@@ -155,8 +156,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     Tag: _aio.UnaryUnaryMultiCallable[_image_pb2.TagRequest, _image_pb2.TagResponse]  # type: ignore[assignment]
     """Tag gives an image one more reference. Idempotent."""
     Remove: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServiceRemoveRequest, _image_pb2.ImageServiceRemoveResponse]  # type: ignore[assignment]
-    """Remove takes a reference away, and the image with its last one. Errors: FAILED_PRECONDITION
-    (IMAGE_IN_USE, IMAGE_HAS_REFERENCES).
+    """Remove takes a reference away, and the image with its last one; one that another was made of stays
+    until that goes, and is removed by its ID as little. Errors: FAILED_PRECONDITION (IMAGE_IN_USE,
+    IMAGE_HAS_REFERENCES).
     """
     History: _aio.UnaryUnaryMultiCallable[_image_pb2.HistoryRequest, _image_pb2.HistoryResponse]  # type: ignore[assignment]
     """History lists the steps that made an image."""
@@ -287,8 +289,9 @@ class ImageServiceServicer:
         request: _image_pb2.ImageServiceRemoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.ImageServiceRemoveResponse, _abc.Awaitable[_image_pb2.ImageServiceRemoveResponse]]:
-        """Remove takes a reference away, and the image with its last one. Errors: FAILED_PRECONDITION
-        (IMAGE_IN_USE, IMAGE_HAS_REFERENCES).
+        """Remove takes a reference away, and the image with its last one; one that another was made of stays
+        until that goes, and is removed by its ID as little. Errors: FAILED_PRECONDITION (IMAGE_IN_USE,
+        IMAGE_HAS_REFERENCES).
         """
 
     def History(
