@@ -63,7 +63,8 @@ func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case *types.PowerOnVM_Task:
 		h.next.ServeHTTP(w, r)
 		if vm, ok := simulator.Map.Get(request.This).(*simulator.VirtualMachine); ok {
-			booted(vm)
+			// In an update of its own, after that of the power.
+			time.AfterFunc(50*time.Millisecond, func() { booted(vm) })
 		}
 	case *disableMethods:
 		var names []string

@@ -5,6 +5,7 @@ import base64
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ PLACE = PlaceSettings(
     instant_clone=False,
 )
 SECONDS = 60.0
+Look = Callable[[vim.ServiceInstanceContent], list[tuple[Any, dict[str, Any]]]]
 
 
 def new_driver(simulated: Simulator, place: PlaceSettings, instance_id: str) -> VsphereHypervisor:
@@ -277,21 +279,37 @@ async def test_ends_are_heard_of_after_the_session_was_ended(
     await driver.close()
 
 
+async def booted_after(vcenter: VCenter, look: Look, former: datetime | None) -> None:
+    """Wait until a VM has another boot time than it had."""
+    async with asyncio.timeout(60):
+        while True:
+            ((_, told),) = await vcenter.call(look)
+            if told.get("runtime.bootTime") not in (None, former):
+                return
+
+
 async def test_a_vm_is_suspended_and_goes_on(
     hypervisor: VsphereHypervisor, vcenter: VCenter
 ) -> None:
     made = machine()
     await start(hypervisor, made)
-    power = ["runtime.powerState"]
+    power = ["runtime.powerState", "runtime.bootTime"]
     vm = await vm_of(vcenter, made)
     look = partial(read, objects=[vm], kind=vim.VirtualMachine, paths=power)
+    await booted_after(vcenter, look, None)
     await hypervisor.pause(made.container_id)
     ((_, told),) = await vcenter.call(look)
     assert told["runtime.powerState"] == "suspended"
+    former = told["runtime.bootTime"]
     assert (made.container_id, made.boot_id) in await running(hypervisor)
     await hypervisor.unpause(made.container_id)
     ((_, told),) = await vcenter.call(look)
     assert told["runtime.powerState"] == "poweredOn"
+    # It has a boot time of its own then, and was not reset.
+    await booted_after(vcenter, look, former)
+    await hypervisor.pause(made.container_id)
+    await hypervisor.unpause(made.container_id)
+    assert (made.container_id, made.boot_id) in await running(hypervisor)
     with pytest.raises(FailedPrecondition):
         await hypervisor.pause(secrets.token_hex(32))
 

@@ -435,9 +435,7 @@ class FakeInteraction(FakeExecs):
             container.listeners.append(queue)
         else:
             queue.put_nowait(None)
-        self.attached += 1
         tty = container.proto.spec.process.tty
-        yield interaction_pb2.AttachResponse(ready=interaction_pb2.AttachReady(tty=tty))
 
         async def feed() -> None:
             await self.taking_input.wait()
@@ -449,9 +447,13 @@ class FakeInteraction(FakeExecs):
                 container.stdin.put_nowait(b"")
                 queue.put_nowait(interaction_pb2.InputEnded())
 
-        feeding = asyncio.create_task(feed()) if start.stdin else None
+        feeding: asyncio.Task[None] | None = None
         wanted = [OUT] * start.stdout + [ERR] * start.stderr
+        self.attached += 1
         try:
+            # Who has gone by now ends it here.
+            yield interaction_pb2.AttachResponse(ready=interaction_pb2.AttachReady(tty=tty))
+            feeding = asyncio.create_task(feed()) if start.stdin else None
             while (said := await queue.get()) is not None:
                 if isinstance(said, interaction_pb2.InputEnded):
                     yield interaction_pb2.AttachResponse(input_ended=said)

@@ -1,6 +1,7 @@
 """What every facet's server promises: identity, roles, typed errors, deadlines, health."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -262,3 +263,53 @@ async def test_a_cancelled_stream_leaves_no_task(channel: grpc.aio.Channel) -> N
         # The server in this process always has one task that waits for the next call.
         while len(left) > 1:
             _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+
+
+class Following(image_pb2_grpc.ImageServiceServicer):
+    """Says one thing and goes on without an end."""
+
+    def __init__(self) -> None:
+        self.going = 0
+        self.ended = asyncio.Event()
+
+    async def Load(
+        self, request_iterator: AsyncIterator[image_pb2.LoadRequest], context: Any
+    ) -> AsyncIterator[image_pb2.LoadResponse]:
+        self.going += 1
+        try:
+            while True:
+                yield image_pb2.LoadResponse()
+                await asyncio.sleep(0)
+        finally:
+            self.going -= 1
+            self.ended.set()
+
+
+async def test_a_stream_that_its_client_leaves_is_ended_at_once_wherever_it_is(
+    authority: TestAuthority, tmp_path: Path
+) -> None:
+    service = image_pb2.DESCRIPTOR.services_by_name["ImageService"]
+    access: Access = {name: frozenset({Role.GATEWAY}) for name in rpc_names(service)}
+    server = FacetServer(authority.issue(Role.STORAGE), INSTANCE, access, [service])
+    servicer = Following()
+    image_pb2_grpc.add_ImageServiceServicer_to_server(servicer, server.server)
+    address = f"unix:{tmp_path}/storage.sock"
+    await server.start([address])
+    credentials = authority.issue(Role.GATEWAY)
+    # What is cleaned up when somebody happens to collect garbage is cleaned up too late.
+    gc.collect()
+    gc.disable()
+    try:
+        async with open_channel(address, Role.STORAGE, INSTANCE, credentials) as channel:
+            images: image_pb2_grpc.ImageServiceAsyncStub = image_pb2_grpc.ImageServiceStub(channel)
+            for _ in range(50):
+                call = images.Load(iter([image_pb2.LoadRequest()]))
+                await call.read()
+                call.cancel()
+            async with asyncio.timeout(60):
+                while servicer.going:
+                    servicer.ended.clear()
+                    await servicer.ended.wait()
+    finally:
+        gc.enable()
+    await server.stop()

@@ -54,6 +54,8 @@ PARENT = PREFIX + "parent"
 _ENTRY = re.compile(r'config\.extraConfig\["(?P<key>[^"]+)"\]')
 # Between attempts to follow a vCenter that is away, in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+# A VM that goes on has a new boot time, which may be told after its power, but not much later.
+BOOT_TIME_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Found:
     options: dict[str, str] = field(default_factory=dict)
     identity: Identity | None = None
     booted: datetime | None = None
+    woken: float | None = None
+    """When it came on while its boot time was still the former one's; by ``time.monotonic``."""
     host: str = ""
     """vCenter's ID of its host."""
     frozen: bool = False
@@ -312,7 +316,7 @@ class Inventory:
         before = self._found.get(moid)
         changes = {change.name: change.val for change in entry.changeSet or []}
         assert isinstance(entry.obj, vim.VirtualMachine), "the filter asks for no other"
-        now = self._known(_changed(before or Found(entry.obj), changes))
+        now = woken(before, self._known(_changed(before or Found(entry.obj), changes)))
         self._found[moid] = now
         if before is None or _standing(before) != _standing(now):
             self.changed.set()
@@ -321,7 +325,7 @@ class Inventory:
         if now.power == OFF:
             if before is None or before.power != OFF or before.identity is None:
                 self._end(now, "powered off")
-        elif before is not None and _rebooted(before, now):
+        elif before is not None and rebooted(before, now):
             self._end(now, "reset")
 
     def _known(self, found: Found) -> Found:
@@ -360,10 +364,21 @@ def _standing(found: Found) -> tuple[object, ...]:
     return found.identity, found.power, found.frozen, PARENT in found.options
 
 
-def _rebooted(before: Found, now: Found) -> bool:
+def rebooted(before: Found, now: Found) -> bool:
     """Tell whether a VM has lost its memory: its guest was reset, or HA started it elsewhere."""
     boots = {before.booted, now.booted}
-    return before.power == now.power == ON and None not in boots and len(boots) > 1
+    if not before.power == now.power == ON or None in boots or len(boots) == 1:
+        return False
+    return before.woken is None or time.monotonic() - before.woken > BOOT_TIME_SECONDS
+
+
+def woken(before: Found | None, now: Found) -> Found:
+    """Note of a VM that went on that its boot time is still to come, or that it has come."""
+    if before is None or before.booted != now.booted:
+        return replace(now, woken=None)
+    if before.power != ON and now.power == ON and now.booted is not None:
+        return replace(now, woken=time.monotonic())
+    return now
 
 
 def _changed(found: Found, changes: Properties) -> Found:
