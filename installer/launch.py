@@ -42,21 +42,11 @@ class Launched:
         return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
-# What interaction says to tethers and hears of them is enciphered with ChaCha20, which BoringSSL
-# chooses on a server whose CPU has no instructions for AES: bit 57 of this variable. An emulated
-# guest spends 18 ms of CPU on a megabyte with it and 24 with AES-128-GCM, whose carry-less products
-# QEMU calculates bit by bit; elsewhere both cost next to nothing beside the rest.
-# Source: BoringSSL, crypto/cpu_intel.cc; OPENSSL_ia32cap(3).
-_WITHOUT_AES = {"OPENSSL_ia32cap": "~0x200000000000000"}
-
-
 def launch_service(
     instance: Instance, kind: ProcessKind, listener: socket.socket | None = None
 ) -> Launched:
     """Start a service, which dies with this process. `listener` is what the gateway accepts on."""
-    environment = service_environment(instance)
-    if kind.role is Role.INTERACTION:
-        environment.update(_WITHOUT_AES)
+    environment = {**service_environment(instance), **kind.environment}
     inherited = []
     if listener is not None:
         environment["VIC_GATEWAY_LISTEN_FD"] = str(listener.fileno())

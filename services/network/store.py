@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,24 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portlayer.store import Store, open_store
-from services.network.drivers import Forward, Level, Transport
+from services.network.drivers import Forward
 from services.network.model import (
     Endpoint,
-    External,
-    Kind,
     Network,
     Pool,
-    Pool6,
     Reservation,
-    Wish,
+)
+from services.network.rows import (
+    endpoint_row,
+    forward_rows,
+    network_row,
+    pool_row,
+    read_address,
+    read_endpoint,
+    read_forward,
+    read_network,
+    read_pool6,
+    read_reservation,
 )
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -139,22 +146,22 @@ class NetworkStore:
         found = []
         for row in rows:
             row6 = six.get(row["id"])
-            pool6 = None if row6 is None else _pool6(row6)
+            pool6 = None if row6 is None else read_pool6(row6)
             cursor6 = (
                 None if row6 is None or row6["cursor"] is None else IPv6Address(row6["cursor"])
             )
-            found.append((_network(row, pool6), _address(row["cursor"]), cursor6))
+            found.append((read_network(row, pool6), read_address(row["cursor"]), cursor6))
         return found
 
     async def add_network(self, network: Network) -> None:
         """Record a network. Raises sqlalchemy's IntegrityError when name or ID is taken."""
         async with self._writing, self._store.transaction() as connection:
-            await connection.execute(sa.insert(_networks).values(_network_row(network)))
+            await connection.execute(sa.insert(_networks).values(network_row(network)))
             if network.pool is not None:
-                row = {"network_id": network.id, "family": IPV4, **_pool_row(network.pool)}
+                row = {"network_id": network.id, "family": IPV4, **pool_row(network.pool)}
                 await connection.execute(sa.insert(_pools).values(row))
             if network.pool6 is not None:
-                row = {"network_id": network.id, "family": IPV6, **_pool_row(network.pool6)}
+                row = {"network_id": network.id, "family": IPV6, **pool_row(network.pool6)}
                 await connection.execute(sa.insert(_pools).values(row))
 
     async def change_pool(self, network_id: str, pool: Pool) -> None:
@@ -163,7 +170,7 @@ class NetworkStore:
             await connection.execute(
                 sa.update(_pools)
                 .where(_pools.c.network_id == network_id, _pools.c.family == IPV4)
-                .values({**_pool_row(pool), "cursor": None})
+                .values({**pool_row(pool), "cursor": None})
             )
 
     async def remove_network(self, network_id: str, leaving: Iterable[Reservation] = ()) -> None:
@@ -186,8 +193,8 @@ class NetworkStore:
             rows = (await connection.execute(query)).mappings().all()
         endpoints: dict[str, list[Endpoint]] = {}
         for row in rows:
-            endpoints.setdefault(row["container_id"], []).append(_endpoint(row))
-        return [_reservation(head, endpoints.get(head["container_id"], [])) for head in heads]
+            endpoints.setdefault(row["container_id"], []).append(read_endpoint(row))
+        return [read_reservation(head, endpoints.get(head["container_id"], [])) for head in heads]
 
     async def add_reservation(
         self, reservation: Reservation, cursors: Mapping[str, IPv4Address]
@@ -225,7 +232,7 @@ class NetworkStore:
 
     async def change_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """Record other port names and addresses of endpoints."""
-        rows = [_endpoint_row(endpoint) for endpoint in endpoints]
+        rows = [endpoint_row(endpoint) for endpoint in endpoints]
         async with self._writing, self._store.transaction() as connection:
             # In two steps, since a new value may be another row's old one.
             for row in rows:
@@ -252,14 +259,14 @@ class NetworkStore:
             rows = (await connection.execute(query)).mappings().all()
         found: dict[str, tuple[Forward, ...]] = {}
         for row in rows:
-            found[row["container_id"]] = (*found.get(row["container_id"], ()), _forward(row))
+            found[row["container_id"]] = (*found.get(row["container_id"], ()), read_forward(row))
         return found
 
     async def add_forwards(self, container_id: str, forwards: Iterable[Forward]) -> None:
         """Record a container's published ports."""
         async with self._writing, self._store.transaction() as connection:
             await connection.execute(
-                sa.insert(_published_ports), _forward_rows(container_id, forwards)
+                sa.insert(_published_ports), forward_rows(container_id, forwards)
             )
 
     async def change_forwards(self, container_id: str, forwards: Iterable[Forward]) -> None:
@@ -268,7 +275,7 @@ class NetworkStore:
         async with self._writing, self._store.transaction() as connection:
             await connection.execute(sa.delete(_published_ports).where(of_it))
             await connection.execute(
-                sa.insert(_published_ports), _forward_rows(container_id, forwards)
+                sa.insert(_published_ports), forward_rows(container_id, forwards)
             )
 
     async def remove_forwards(self, container_id: str) -> None:
@@ -302,9 +309,6 @@ class NetworkStore:
             await connection.execute(_of_alias(sa.delete(_outside_aliases), network_id, name))
 
 
-Row = Mapping[Any, Any]
-
-
 async def _write_members(connection: AsyncConnection, reservation: Reservation) -> None:
     of_this = _reservations.c.container_id == reservation.container_id
     wishes = [asdict(wish) for wish in reservation.wishes]
@@ -326,7 +330,7 @@ async def _write_cursors(connection: AsyncConnection, cursors: Mapping[str, IPv4
 
 def _endpoint_rows(reservation: Reservation) -> list[dict[str, Any]]:
     return [
-        {"position": position, **_endpoint_row(endpoint)}
+        {"position": position, **endpoint_row(endpoint)}
         for position, endpoint in enumerate(reservation.endpoints)
     ]
 
@@ -335,163 +339,3 @@ def _of_alias(statement: sa.Delete, network_id: str, name: str) -> sa.Delete:
     return statement.where(
         _outside_aliases.c.network_id == network_id, _outside_aliases.c.name == name
     )
-
-
-def _forward_rows(container_id: str, forwards: Iterable[Forward]) -> list[dict[str, Any]]:
-    return [
-        {
-            "container_id": container_id,
-            "position": position,
-            "transport": forward.transport.value,
-            "host_address": str(forward.host_address),
-            "host_port": forward.host_port,
-            "address": str(forward.address),
-            "port": forward.port,
-        }
-        for position, forward in enumerate(forwards)
-    ]
-
-
-def _network_row(network: Network) -> dict[str, Any]:
-    return {
-        "id": network.id,
-        "name": network.name,
-        "kind": network.kind.value,
-        "ordinal": network.ordinal,
-        "internal": network.internal,
-        "attachable": network.attachable,
-        "predefined": network.predefined,
-        "own_subnet": network.own_subnet,
-        "labels": dict(network.labels),
-        "options": dict(network.options),
-        "external": None if network.external is None else _external_value(network.external),
-        "created_at": network.created_at,
-    }
-
-
-def _network(row: Row, pool6: Pool6 | None) -> Network:
-    return Network(
-        id=row["id"],
-        name=row["name"],
-        kind=Kind(row["kind"]),
-        ordinal=row["ordinal"],
-        pool=_pool(row) if row["subnet"] is not None else None,
-        created_at=_moment(row["created_at"]),
-        internal=row["internal"],
-        attachable=row["attachable"],
-        predefined=row["predefined"],
-        own_subnet=row["own_subnet"],
-        labels=row["labels"],
-        options=row["options"],
-        external=None if row["external"] is None else _external(row["external"]),
-        pool6=pool6,
-    )
-
-
-def _external_value(external: External) -> dict[str, Any]:
-    return {
-        "parent": external.parent,
-        "level": external.level.value,
-        "resolvers": [str(address) for address in external.resolvers],
-        "publishes": external.publishes,
-    }
-
-
-def _external(value: Mapping[str, Any]) -> External:
-    return External(
-        parent=value["parent"],
-        level=Level(value["level"]),
-        resolvers=tuple(ip_address(text) for text in value["resolvers"]),
-        publishes=value["publishes"],
-    )
-
-
-def _pool_row(pool: Pool | Pool6) -> dict[str, Any]:
-    return {
-        "named": isinstance(pool, Pool6) and pool.own_subnet,
-        "subnet": str(pool.subnet),
-        "gateway": str(pool.gateway),
-        "ip_range": None if pool.ip_range is None else str(pool.ip_range),
-        "auxiliary": {name: str(address) for name, address in pool.auxiliary.items()},
-    }
-
-
-def _pool(row: Row) -> Pool:
-    return Pool(
-        subnet=IPv4Network(row["subnet"]),
-        gateway=IPv4Address(row["gateway"]),
-        ip_range=None if row["ip_range"] is None else IPv4Network(row["ip_range"]),
-        auxiliary={name: IPv4Address(text) for name, text in row["auxiliary"].items()},
-    )
-
-
-def _pool6(row: Row) -> Pool6:
-    return Pool6(
-        subnet=IPv6Network(row["subnet"]),
-        gateway=IPv6Address(row["gateway"]),
-        ip_range=None if row["ip_range"] is None else IPv6Network(row["ip_range"]),
-        auxiliary={name: IPv6Address(text) for name, text in row["auxiliary"].items()},
-        own_subnet=row["named"],
-    )
-
-
-def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
-    return {
-        "id": endpoint.id,
-        "container_id": endpoint.container_id,
-        "network_id": endpoint.network_id,
-        "port_name": endpoint.port_name,
-        "mac": endpoint.mac,
-        "ipv4": None if endpoint.ipv4 is None else str(endpoint.ipv4),
-        "ipv6": None if endpoint.ipv6 is None else str(endpoint.ipv6),
-        "aliases": list(endpoint.aliases),
-    }
-
-
-def _endpoint(row: Row) -> Endpoint:
-    return Endpoint(
-        id=row["id"],
-        container_id=row["container_id"],
-        network_id=row["network_id"],
-        port_name=row["port_name"],
-        mac=row["mac"],
-        ipv4=_address(row["ipv4"]),
-        aliases=tuple(row["aliases"]),
-        ipv6=None if row["ipv6"] is None else IPv6Address(row["ipv6"]),
-    )
-
-
-def _reservation(row: Row, endpoints: Iterable[Endpoint]) -> Reservation:
-    return Reservation(
-        container_id=row["container_id"],
-        container_name=row["container_name"],
-        hostname=row["hostname"],
-        wishes=tuple(_wish(wish) for wish in row["wishes"]),
-        endpoints=tuple(endpoints),
-        created_at=_moment(row["created_at"]),
-        resolvers=tuple(ip_address(text) for text in row["resolvers"]),
-    )
-
-
-def _wish(fields: Mapping[str, Any]) -> Wish:
-    lists = {name: tuple(fields.get(name, ())) for name in ("aliases", "links")}
-    return Wish(**{**fields, **lists})
-
-
-def _forward(row: Row) -> Forward:
-    return Forward(
-        transport=Transport(row["transport"]),
-        host_address=ip_address(row["host_address"]),
-        host_port=row["host_port"],
-        address=ip_address(row["address"]),
-        port=row["port"],
-    )
-
-
-def _address(text: str | None) -> IPv4Address | None:
-    return None if text is None else IPv4Address(text)
-
-
-def _moment(value: datetime) -> datetime:
-    """Return a moment with its zone, which SQLite doesn't keep."""
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)

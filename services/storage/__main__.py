@@ -28,7 +28,7 @@ from services.storage.imagec.layer_work import LayerWork
 from services.storage.imagec.pull import Puller
 from services.storage.imagec.push import Pusher
 from services.storage.imagec.queries import RegistryQueries
-from services.storage.imagec.registry import Registries
+from services.storage.imagec.registries import Registries
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images
 from services.storage.locks import Presence

@@ -23,7 +23,8 @@ from services.storage.imagec.manifest import (
 )
 from services.storage.imagec.progress import Progress, Report, Status
 from services.storage.imagec.reference import Reference
-from services.storage.imagec.registry import FetchedManifest, Registries, Repository
+from services.storage.imagec.registries import Registries
+from services.storage.imagec.registry import FetchedManifest, Repository
 
 HOST_PLATFORM = Platform("linux", "amd64")
 _MAX_INDEX_DEPTH = 3

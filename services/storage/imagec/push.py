@@ -17,7 +17,8 @@ from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import RegistryMisbehaves, RegistryUnavailable
 from services.storage.imagec.progress import Progress, Report, Status
 from services.storage.imagec.reference import Reference, parse_reference
-from services.storage.imagec.registry import Registries, Repository
+from services.storage.imagec.registries import Registries
+from services.storage.imagec.registry import Repository
 from services.storage.threads import in_thread
 
 CONCURRENT = 5

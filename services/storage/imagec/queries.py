@@ -18,7 +18,8 @@ from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import RegistryUnavailable
 from services.storage.imagec.manifest import Index, Platform, parse_manifest
 from services.storage.imagec.reference import DEFAULT_DOMAIN, Reference
-from services.storage.imagec.registry import Registries, Repository
+from services.storage.imagec.registries import Registries
+from services.storage.imagec.registry import Repository
 
 MAX_RESULTS = 100
 """Of a search, as with dockerd."""

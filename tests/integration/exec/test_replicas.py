@@ -18,7 +18,9 @@ from services.exec.replicas import follow_replicas
 from services.exec.states import State
 from services.exec.store import MIGRATIONS
 from tests.databases import postgresql
-from tests.unit.exec.conftest import Facet, FakeFacets, FakeHypervisor, Standstill, wire
+from tests.unit.exec.conftest import Facet, wire
+from tests.unit.exec.fake_facets import FakeFacets
+from tests.unit.exec.fake_hypervisor import FakeHypervisor, Standstill
 from tests.unit.exec.test_fault_points import (
     Fate,
     Killed,

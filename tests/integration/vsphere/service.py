@@ -34,7 +34,7 @@ from portlayer.vsphere.identity import container_uuid
 from portlayer.vsphere.lookup import find_machine
 from portlayer.vsphere.session import VCenter
 from tests.integration.vsphere.others import BOOTSTRAP, make_disk, put_bootstrap
-from tests.unit.exec.conftest import FakeFacets
+from tests.unit.exec.fake_facets import FakeFacets
 from tests.vcenter import Simulator
 
 ROOT = Path(__file__).resolve().parents[3]

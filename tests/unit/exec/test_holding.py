@@ -21,7 +21,7 @@ from services.exec.drivers import MachineExited, StartKind
 from services.exec.record import Record
 from services.exec.states import State
 from services.exec.utility_vms import is_utility
-from tests.unit.exec.conftest import Facet
+from tests.unit.exec.conftest import Facet, turns
 
 NONE = exec_pb2.VOLUME_REACH_UNSPECIFIED
 READ = exec_pb2.VOLUME_REACH_READ
@@ -37,12 +37,6 @@ async def made(facet: Facet, **fields: Any) -> str:
 
 def held(facet: Facet, container_id: str, reach: Any = NONE, *, image: bool = False) -> Any:
     return facet.lifecycle.holding.held(container_id, reach, image=image)
-
-
-async def turns() -> None:
-    """Let everybody go on who can, a database's answer or two included."""
-    for _ in range(100):
-        await asyncio.sleep(0)
 
 
 async def test_a_container_that_runs_has_its_own_vm(facet: Facet) -> None:

@@ -18,7 +18,7 @@ from services.exec import starting
 from services.exec.drivers import MachineExited, StartKind
 from services.exec.states import State
 from services.exec.waiting import wait
-from tests.unit.exec.conftest import Facet
+from tests.unit.exec.conftest import Facet, turns
 
 SPEC = container_pb2.ContainerSpec(image="busybox")
 
@@ -254,10 +254,9 @@ async def test_a_second_ready_clone_is_given_the_time_of_any_vm(
     monkeypatch.setattr(facet.hypervisor, "check_awake", check_awake)
     running = asyncio.create_task(facet.run())
     async with asyncio.timeout(60):
-        while not checked or checked == list(facet.peers.boots.values()):  # noqa: ASYNC110
-            await asyncio.sleep(0)
-    for _ in range(100):
-        await asyncio.sleep(0)
+        while not checked or checked == list(facet.peers.boots.values()):
+            await turns()
+    await turns()
     facet.peers.answer_launch.set()
     record = await facet.containers.resolve(await running)
     assert record.start_kind == container_pb2.START_KIND_READY_CLONE

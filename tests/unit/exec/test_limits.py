@@ -9,7 +9,8 @@ from vic.exec.v1 import container_pb2, exec_pb2
 from portlayer.errors import InvalidArgument, Reason, ResourceExhausted
 from services.exec.limits import MIB, Allocation, Limits
 from services.exec.states import State
-from tests.unit.exec.conftest import DISK_BYTES, Facet
+from tests.unit.exec.conftest import Facet
+from tests.unit.exec.fake_facets import DISK_BYTES
 from tests.unit.exec.test_lifecycle import spec
 from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 

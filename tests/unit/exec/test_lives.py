@@ -13,7 +13,9 @@ from portlayer.store import open_store
 from services.exec.store import MIGRATIONS
 from tests.databases import place_database
 from tests.lifemodel import Lives, Subject
-from tests.unit.exec.conftest import Facet, FakeFacets, FakeHypervisor, wire
+from tests.unit.exec.conftest import Facet, wire
+from tests.unit.exec.fake_facets import FakeFacets
+from tests.unit.exec.fake_hypervisor import FakeHypervisor
 from tests.unit.exec.test_fault_points import check_sound, settle
 from tests.unit.exec.test_lifecycle import spec
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.exec import room
 from services.exec.states import State
-from tests.unit.exec.conftest import Facet
+from tests.unit.exec.conftest import Facet, turns
 from tests.unit.exec.test_lifecycle import spec
 
 MANY = 3 * room.LEAST_AT_ONCE
@@ -19,8 +19,7 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 — a turn of the loop is the event
             await asyncio.sleep(0)
-    for _ in range(100):
-        await asyncio.sleep(0)
+    await turns()
 
 
 async def states(facet: Facet) -> set[State]:

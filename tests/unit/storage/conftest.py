@@ -26,7 +26,7 @@ from services.storage.imagec.layer_work import LayerWork
 from services.storage.imagec.progress import Progress
 from services.storage.imagec.pull import Pulled, Puller
 from services.storage.imagec.reference import parse_reference
-from services.storage.imagec.registry import Registries
+from services.storage.imagec.registries import Registries
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images
 from services.storage.removal import Removal

@@ -23,7 +23,8 @@ from services.storage.imagec.errors import (
 )
 from services.storage.imagec.progress import Progress, Status
 from services.storage.imagec.reference import parse_reference
-from services.storage.imagec.registry import Registries, Repository
+from services.storage.imagec.registries import Registries
+from services.storage.imagec.registry import Repository
 from services.storage.imagec.transport import Transport
 from tests.unit.storage.fake_registry import Answer, FakeRegistry, Request, problem
 

@@ -13,7 +13,7 @@ from services.storage.imagec.errors import RegistryUnauthorized, RegistryUnavail
 from services.storage.imagec.progress import Progress, Status
 from services.storage.imagec.push import ATTEMPTS, Pushed, Pusher
 from services.storage.imagec.reference import parse_reference
-from services.storage.imagec.registry import Registries
+from services.storage.imagec.registries import Registries
 from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound, parse_push_reference
 from tests.images import Image, Layer, file, make_tar

@@ -16,7 +16,7 @@ from services.storage.imagec.errors import (
 )
 from services.storage.imagec.queries import Hit, RegistryQueries, registry_of
 from services.storage.imagec.reference import parse_reference
-from services.storage.imagec.registry import Registries
+from services.storage.imagec.registries import Registries
 from services.storage.imagec.transport import Transport
 from tests.images import Image, Layer, file, make_tar
 from tests.unit.storage.fake_registry import (

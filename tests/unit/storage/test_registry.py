@@ -31,7 +31,8 @@ from services.storage.imagec.errors import (
     RegistryUnavailable,
 )
 from services.storage.imagec.reference import parse_reference
-from services.storage.imagec.registry import FetchedManifest, Registries, Repository
+from services.storage.imagec.registries import Registries
+from services.storage.imagec.registry import FetchedManifest, Repository
 from services.storage.imagec.transport import NotTls, Proxies, Transport
 from tests.images import busybox_image
 from tests.unit.storage.fake_registry import (
