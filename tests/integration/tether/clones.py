@@ -125,6 +125,7 @@ async def clone(
     ) as woken:
         qmp = await Qmp.connect(woken.qmp_path)
         await qmp.prepare()
+        await qmp.run("migrate-set-parameters", **{"announce-rounds": 0})
         await qmp.run("migrate-incoming", uri=f"exec:cat {parent.state}")
         await qmp.migrated()
         yield woken, qmp

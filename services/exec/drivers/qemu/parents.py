@@ -26,6 +26,10 @@ CAPABILITIES = [
     {"capability": "events", "state": True},
 ]
 
+# A machine that moved tells its new switch where it is now. A clone has moved nowhere: its guest
+# would send ARP at moments of QEMU's choice, under whatever address it has by then.
+NO_ANNOUNCEMENT = {"announce-rounds": 0}
+
 # Loads that fail one after the other before a parent is taken to be at fault: a busy host fails
 # one now and then, and a parent takes 10 s to build.
 MOST_FAILURES = 2
@@ -228,6 +232,7 @@ async def load_clone(machine: hostagent_pb2.RunningMachine) -> None:
     # Many at once on few processors: QEMU greets when it has come so far.
     async with asyncio.timeout(LOAD_SECONDS), connect(machine.qmp_path, LOAD_SECONDS) as qmp:
         await qmp.execute("migrate-set-capabilities", {"capabilities": CAPABILITIES})
+        await qmp.execute("migrate-set-parameters", NO_ANNOUNCEMENT)
         await qmp.execute("migrate-incoming", {"uri": machine.incoming_uri})
         await qmp.wait_for_migration()
 
