@@ -1,10 +1,12 @@
 """`vic ls`: the instances of this machine."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from installer.checks import require_root
-from installer.instance import DEFAULT_DATA_DIR, load_instance
+from installer.errors import NotRunningError
+from installer.instance import DEFAULT_DATA_DIR
 from installer.slots import data_dirs
 from installer.status import ALL_WELL, Status, read_status
 
@@ -30,7 +32,12 @@ def list_instances() -> list[Listed]:
     require_root("ls")
     running = data_dirs()
     found = sorted({*running, DEFAULT_DATA_DIR})
-    return [_listed(read_status(path)) for path in found if load_instance(path) is not None]
+    listed = []
+    for path in found:
+        # One that is deleted meanwhile is none any more.
+        with suppress(NotRunningError):
+            listed.append(_listed(read_status(path)))
+    return listed
 
 
 def to_text(instances: Iterable[Listed]) -> str:

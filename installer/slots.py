@@ -78,11 +78,8 @@ def data_dirs(slots_dir: Path = SLOTS_DIR, besides: int | None = None) -> list[P
     found = []
     for path in slots_dir.iterdir() if slots_dir.is_dir() else ():
         owner = _read_owner(path)
-        if owner is None or path.name == str(besides):
-            continue
-        with path.open("rb") as file:
-            if not _lock(file.fileno()):
-                found.append(owner.data_dir)
+        if owner is not None and path.name != str(besides) and _is_claimed(path):
+            found.append(owner.data_dir)
     return found
 
 
@@ -112,12 +109,11 @@ def _refuse_copy(instance_id: str, data_dir: Path, slots_dir: Path) -> None:
         owner = _read_owner(path)
         if owner is None or owner.id != instance_id or owner.data_dir == data_dir:
             continue
-        with path.open("rb") as file:
-            if not _lock(file.fileno()):
-                raise PreconditionError(
-                    f"{data_dir} is a copy of {owner.data_dir}, which is running: the same "
-                    f"instance ({instance_id}) can't run twice"
-                )
+        if _is_claimed(path):
+            raise PreconditionError(
+                f"{data_dir} is a copy of {owner.data_dir}, which is running: the same "
+                f"instance ({instance_id}) can't run twice"
+            )
 
 
 def _try_claim(slots_dir: Path, slot: int, claimant: SlotOwner, clear: Clear) -> SlotClaim | None:
@@ -142,6 +138,15 @@ def _try_claim(slots_dir: Path, slot: int, claimant: SlotOwner, clear: Clear) ->
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, record, 0)
     return SlotClaim(slot, path, descriptor)
+
+
+def _is_claimed(path: Path) -> bool:
+    """Tell whether somebody holds the claim; whoever did may take the file away meanwhile."""
+    try:
+        with path.open("rb") as file:
+            return not _lock(file.fileno())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(descriptor: int) -> bool:

@@ -102,7 +102,8 @@ class Suite:
 
     def listed(self) -> dict[str, list[str]]:
         """Return the lines of `vic ls`, in cells, by data directory."""
-        done = subprocess.run([VIC, "ls"], capture_output=True, text=True, check=True)
+        done = subprocess.run([VIC, "ls"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
         rows = [line.split() for line in done.stdout.splitlines()[1:]]
         return {row[-1]: row for row in rows}
 

@@ -1,6 +1,7 @@
 """Claims to the machine's instance slots."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,25 @@ def test_a_claim_that_the_own_host_agent_holds_is_joined(tmp_path: Path) -> None
     assert other.slot == 1
     watcher.drop()
     other.drop()
+
+
+def test_a_claim_that_is_given_up_while_it_is_looked_at_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = claim_slot("aaaaaaaa", Path("/a"), None, tmp_path)
+    stays = claim_slot("bbbbbbbb", Path("/b"), None, tmp_path)
+    opened = Path.open
+
+    def open_late(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path == gone.path:
+            path.unlink()
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "read_text", lambda path: opened(path).read())
+    monkeypatch.setattr(Path, "open", open_late)
+    assert slots.data_dirs(tmp_path) == [Path("/b")]
+    gone.drop()
+    stays.drop()
 
 
 def test_a_copied_data_directory_does_not_run_beside_its_original(tmp_path: Path) -> None:
