@@ -22,7 +22,7 @@ from services.exec.drivers import CanPause, Hypervisor, MachineSpec
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.exec.drivers.vsphere.hardware import machine_name
-from services.exec.drivers.vsphere.place import PlaceSettings
+from services.exec.drivers.vsphere.settings import PlaceSettings
 from tests.integration.hostagent import guest
 from tests.integration.hostagent.suite import DISK_BYTES, new_suite
 from tests.integration.vsphere.others import (

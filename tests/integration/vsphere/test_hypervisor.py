@@ -23,7 +23,7 @@ from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited, MachineSpec
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.exec.drivers.vsphere.hardware import machine_name
-from services.exec.drivers.vsphere.place import PlaceSettings
+from services.exec.drivers.vsphere.settings import PlaceSettings
 from tests.integration.vsphere.others import (
     BOOTSTRAP,
     Issuer,

@@ -48,8 +48,9 @@ from services.exec.drivers.vsphere.hardware import (
 )
 from services.exec.drivers.vsphere.inventory import OFF, SUSPENDED, Found, Inventory
 from services.exec.drivers.vsphere.parents import Parents
-from services.exec.drivers.vsphere.place import PlaceSettings, check_bootstrap, find_place
+from services.exec.drivers.vsphere.place import check_bootstrap, find_place
 from services.exec.drivers.vsphere.placement import host_for
+from services.exec.drivers.vsphere.settings import PlaceSettings
 from services.exec.limits import Size
 from services.exec.resources import host_weight
 
