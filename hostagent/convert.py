@@ -115,6 +115,9 @@ def machine_from_proto(message: pb.Machine) -> tuple[Machine, str]:
         identity=message.identity,
         volumes=volumes_from_proto(message.volumes),
         cpu_weight=message.cpu_weight,
+        management=(
+            _management(message.management) if message.HasField("management") else None
+        ),
     )
     return machine, hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
 
@@ -193,17 +196,21 @@ def guest_from_proto(message: pb.GuestConfig) -> Guest:
         hostname=message.hostname,
         domainname=message.domainname,
         machine_id=message.guest_machine_id,
-        management=GuestManagement(
-            mac_address=message.management.mac_address,
-            address=message.management.address,
-            endpoint=message.management.endpoint,
-            server_name=message.management.server_name,
-        ),
+        management=_management(message.management),
         surroundings=surroundings_from_proto(message),
         root_readonly=message.root_readonly,
         shm_bytes=message.shm_bytes,
         mounts=tuple(map(_mount_from_proto, message.mounts)),
         root_device=message.root_device,
+    )
+
+
+def _management(message: pb.GuestManagement) -> GuestManagement:
+    return GuestManagement(
+        mac_address=message.mac_address,
+        address=message.address,
+        endpoint=message.endpoint,
+        server_name=message.server_name,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hostagent.certificates import TetherAuthority, throwaway
-from hostagent.machine import Guest, Machine, Surroundings, VolumeDisk
+from hostagent.machine import Guest, GuestManagement, Machine, Surroundings, VolumeDisk
 from tether import guestconfig as frame
 
 ENTROPY_BYTES = 512
@@ -37,53 +37,48 @@ def first_frame(machine: Machine, instance_id: str, authority: TetherAuthority) 
     return whole_frame(names, machine.guest, machine.volumes, authority)
 
 
-def whole_frame(
-    names: Names, guest: Guest, volumes: Sequence[VolumeDisk], authority: TetherAuthority
-) -> bytes:
-    """Return all that the tether of a container is told, with a key made for it here and now."""
-    identity = authority.issue(names.container_id)
+def identity_frame(machine: Machine, instance_id: str, authority: TetherAuthority) -> bytes:
+    """Return what a machine that waits is told, so that its tether dials under its own name."""
+    assert machine.management is not None
+    names = Names(instance_id, machine.machine_id, machine.launch_id)
     return frame.format_frame(
         frame.GuestConfig(
             time_ns=time.time_ns(),
             entropy=secrets.token_bytes(ENTROPY_BYTES),
-            identity=frame.Identity(
-                instance=names.instance_id,
-                container_id=names.container_id,
-                boot_id=names.boot_id,
+            identity=_identity(names, secrets.token_hex(16), machine.management, authority),
+        )
+    )
+
+
+def assignment_frame(machine: Machine) -> bytes:
+    """Return what a machine that has waited under its own name is told when it is a container's."""
+    guest = machine.guest
+    assert guest is not None
+    return frame.format_frame(
+        frame.GuestConfig(
+            time_ns=time.time_ns(),
+            entropy=secrets.token_bytes(ENTROPY_BYTES),
+            assignment=frame.Assignment(
+                container_id=machine.machine_id,
+                boot_id=machine.launch_id,
                 machine_id=guest.machine_id or secrets.token_hex(16),
-                management=frame.Management(
-                    mac=guest.management.mac_address,
-                    address=guest.management.address,
-                    endpoint=guest.management.endpoint,
-                    server_name=guest.management.server_name,
-                ),
-                tls=frame.Tls(ca=authority.pem, cert=identity.certificate, key=identity.key),
             ),
-            container=frame.Container(
-                hostname=guest.hostname,
-                domainname=guest.domainname,
-                nics=_nics(guest.surroundings),
-                dns=_dns(guest.surroundings),
-                hosts=guest.surroundings.hosts,
-                root=frame.Root(
-                    device=guest.root_device or frame.Root.device,
-                    readonly=guest.root_readonly,
-                    shm_bytes=guest.shm_bytes or frame.Root.shm_bytes,
-                ),
-                disks=tuple(frame.Disk(volume.read_only) for volume in volumes),
-                mounts=tuple(
-                    frame.Mount(
-                        target=mount.target,
-                        readonly=mount.read_only,
-                        disk=mount.disk,
-                        copy_up=mount.copy_up,
-                        subpath=mount.subpath,
-                        flags=mount.flags,
-                        data=mount.data,
-                    )
-                    for mount in guest.mounts
-                ),
-            ),
+            container=_container(guest, machine.volumes),
+        )
+    )
+
+
+def whole_frame(
+    names: Names, guest: Guest, volumes: Sequence[VolumeDisk], authority: TetherAuthority
+) -> bytes:
+    """Return all that the tether of a container is told, with a key made for it here and now."""
+    machine_id = guest.machine_id or secrets.token_hex(16)
+    return frame.format_frame(
+        frame.GuestConfig(
+            time_ns=time.time_ns(),
+            entropy=secrets.token_bytes(ENTROPY_BYTES),
+            identity=_identity(names, machine_id, guest.management, authority),
+            container=_container(guest, volumes),
         )
     )
 
@@ -101,6 +96,53 @@ def change_frame(serial: int, surroundings: Surroundings) -> bytes:
                 hosts=surroundings.hosts,
             ),
         )
+    )
+
+
+def _identity(
+    names: Names, machine_id: str, management: GuestManagement, authority: TetherAuthority
+) -> frame.Identity:
+    issued = authority.issue(names.container_id)
+    return frame.Identity(
+        instance=names.instance_id,
+        container_id=names.container_id,
+        boot_id=names.boot_id,
+        machine_id=machine_id,
+        management=frame.Management(
+            mac=management.mac_address,
+            address=management.address,
+            endpoint=management.endpoint,
+            server_name=management.server_name,
+        ),
+        tls=frame.Tls(ca=authority.pem, cert=issued.certificate, key=issued.key),
+    )
+
+
+def _container(guest: Guest, volumes: Sequence[VolumeDisk]) -> frame.Container:
+    return frame.Container(
+        hostname=guest.hostname,
+        domainname=guest.domainname,
+        nics=_nics(guest.surroundings),
+        dns=_dns(guest.surroundings),
+        hosts=guest.surroundings.hosts,
+        root=frame.Root(
+            device=guest.root_device or frame.Root.device,
+            readonly=guest.root_readonly,
+            shm_bytes=guest.shm_bytes or frame.Root.shm_bytes,
+        ),
+        disks=tuple(frame.Disk(volume.read_only) for volume in volumes),
+        mounts=tuple(
+            frame.Mount(
+                target=mount.target,
+                readonly=mount.read_only,
+                disk=mount.disk,
+                copy_up=mount.copy_up,
+                subpath=mount.subpath,
+                flags=mount.flags,
+                data=mount.data,
+            )
+            for mount in guest.mounts
+        ),
     )
 
 

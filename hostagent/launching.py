@@ -26,7 +26,7 @@ from hostagent.claims import Claims
 from hostagent.forking.forker import ForkOrder
 from hostagent.forking.parts import PartsMaker
 from hostagent.forking.templates import Templates
-from hostagent.guestconfig import first_frame
+from hostagent.guestconfig import assignment_frame, first_frame, identity_frame
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
 from hostagent.launchpad import Launchpad
@@ -90,6 +90,8 @@ class Launching:
     async def start(self, plan: Plan, closing: ExitStack, undo: AsyncExitStack) -> LiveMachine:
         """Start QEMU for a machine. Raises VicError, OSError, sqlite3.Error, as all of these."""
         host, machine = self.host, plan.machine
+        if machine.management is not None:
+            raise FailedPrecondition("only a fork of a template dials while it waits")
         memory, state = await self._memory(plan)
         if memory is not None:
             closing.callback(os.close, memory)
@@ -146,7 +148,12 @@ class Launching:
         closing.callback(os.close, memory)
         seat = host.launchpad.claim()
         undo.callback(host.launchpad.release, seat)
-        machine = replace(plan.machine, nics=waiting_nics(host.slot, seat.uid))
+        machine = plan.machine
+        dials = machine.management is not None
+        # A NIC that is on its network already keeps its name when the machine is used.
+        spare = waiting_nics(host.slot, seat.uid)[len(machine.nics) :]
+        machine = replace(machine, nics=(*machine.nics, *spare))
+        frame = identity_frame(machine, host.instance_id, host.authority) if dials else b""
         parts = await asyncio.to_thread(
             host.parts.make, machine, template.record, memory, closing, undo
         )
@@ -169,6 +176,7 @@ class Launching:
             launched_ns=time_ns(),
             tether_state=TetherState.WARM,
             turn=_turn(),
+            connected=dials,
         )
         # An agent that dies before this has the fork in the template's group, or in one that is no
         # machine's: the next agent ends it.
@@ -177,6 +185,8 @@ class Launching:
         live = LiveMachine(record, fork.process)
         self.inventory.add(live, parts.tether_port)
         fork.watch(partial(self.inventory.ended, live))
+        if frame and live.port is not None:
+            live.port.send(frame)
         return live
 
     def _template(self, template_id: str, plan: Plan) -> LiveMachine:
@@ -201,7 +211,12 @@ class Launching:
         disk = file_identity(chain[0])
         volumes = await asyncio.to_thread(host.assembler.open_volumes, machine, closing)
         self._check_disk_is_free(disk)
-        frame = first_frame(machine, host.instance_id, host.authority)
+        connected = live.record.connected
+        frame = (
+            assignment_frame(machine)
+            if connected
+            else first_frame(machine, host.instance_id, host.authority)
+        )
         if machine.largest_disk_bytes > machine.shape.disk_size_bytes:
             # Where the host doesn't let us (CAP_SYS_RESOURCE), another machine is launched.
             longest = longest_file(machine.largest_disk_bytes)
@@ -210,13 +225,16 @@ class Launching:
         undo.push_async_callback(self.inventory.end, live, ExitCause.KILLED)
         former = live.record
         renames = zip(former.nics, machine.nics, strict=False)
-        attach = monitor.attach_disk(chain)
+        attach = [*(monitor.hold() if connected else ()), *monitor.attach_disk(chain)]
         if volumes:
             flags = [volume.read_only for volume in machine.volumes]
             attach += monitor.attach_volumes(list(zip(volumes, flags, strict=True)))
         results = await asyncio.gather(
             asyncio.to_thread(monitor.run, Path(former.qmp_path), attach, ATTACH_SECONDS),
-            asyncio.to_thread(_rename, [(old.tap_name, new.tap_name) for old, new in renames]),
+            asyncio.to_thread(
+                _rename,
+                [(old.tap_name, new.tap_name) for old, new in renames if old != new],
+            ),
             # Both have come to their end before a descriptor is closed.
             return_exceptions=True,
         )
@@ -254,8 +272,11 @@ class Launching:
             raise FailedPrecondition(f"machine {ready_id} has another shape than is asked for")
         if live.record.tether_state != TetherState.WARM:
             raise FailedPrecondition(f"machine {ready_id} has not warmed up")
-        if len(plan.machine.nics) > len(live.record.nics):
+        nics, waiting = plan.machine.nics, live.record.nics
+        if len(nics) > len(waiting):
             raise FailedPrecondition(f"machine {ready_id} has too few NICs")
+        if live.record.connected and nics[:1] != waiting[:1]:
+            raise FailedPrecondition(f"machine {ready_id} has another management NIC")
         return live
 
     async def _memory(self, plan: Plan) -> tuple[int | None, bytes | None]:

@@ -24,6 +24,8 @@ DISK_GRANULARITY = 64 * 1024  # grain of a sparse VMDK
 LARGEST_DISK = 2 << 40  # of a sparse VMDK
 
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
+# Of a machine that dials while it waits, and of no other: it is in its tether's certificate.
+_WAITING = re.compile(r"ready-[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{12,64}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MACHINE_ID = re.compile(r"([0-9a-f]{32})?")
@@ -115,6 +117,13 @@ class GuestManagement:
     address: str
     endpoint: str
     server_name: str
+
+    def check(self) -> None:
+        """Raise InvalidArgument where the tether would refuse it, or worse, believe it."""
+        _match("guest.management.mac_address", _MAC, self.mac_address)
+        _match("guest.management.endpoint", _ENDPOINT, self.endpoint)
+        _interface_address("guest.management.address", self.address)
+        _one_line("guest.management.server_name", self.server_name)
 
 
 @dataclass(frozen=True)
@@ -215,16 +224,13 @@ class Guest:
         """Raise InvalidArgument where the tether would refuse it, or worse, believe it."""
         if not _MACHINE_ID.fullmatch(self.machine_id):
             _refuse("guest.guest_machine_id", "not 32 hexadecimal digits")
-        _match("guest.management.mac_address", _MAC, self.management.mac_address)
-        _match("guest.management.endpoint", _ENDPOINT, self.management.endpoint)
-        _interface_address("guest.management.address", self.management.address)
+        self.management.check()
         if not _DEVICE.fullmatch(self.root_device):
             _refuse("guest.root_device", f"{self.root_device[:80]!r} is no disk's name")
         self.surroundings.check()
         for field, value in (
             ("hostname", self.hostname),
             ("domainname", self.domainname),
-            ("management.server_name", self.management.server_name),
         ):
             _one_line(f"guest.{field}", value)
         for mount in self.mounts:
@@ -250,6 +256,7 @@ class Machine:
     identity: bytes = b""
     volumes: tuple[VolumeDisk, ...] = ()
     cpu_weight: int = 0
+    management: GuestManagement | None = None
 
     def check(self, slot: int) -> None:
         """Raise InvalidArgument, naming the field, where an instance's slot can't have this."""
@@ -273,8 +280,18 @@ class Machine:
             check_name("parent_id", self.parent_id)
 
     def _check_nameless(self) -> None:
-        if self.disk_chain or self.nics or self.guest is not None or self.volumes:
-            _refuse("kind", f"a {self.kind} machine has no disk, NICs or guest configuration")
+        if self.disk_chain or self.guest is not None or self.volumes:
+            _refuse("kind", f"a {self.kind} machine has no disk or guest configuration")
+        if self.management is not None:
+            self._check_waiting(self.management)
+        elif self.nics:
+            _refuse("kind", f"a {self.kind} machine that doesn't dial has no NICs")
+
+    def _check_waiting(self, management: GuestManagement) -> None:
+        if self.kind is not MachineKind.READY or len(self.nics) != 1:
+            _refuse("management", "for a machine that waits, with one NIC")
+        _match("machine_id", _WAITING, self.machine_id)
+        management.check()
 
     def _check_container(self) -> None:
         if not 1 <= len(self.disk_chain) <= LONGEST_CHAIN:
@@ -283,6 +300,10 @@ class Machine:
             _refuse("disk_chain", "names a file twice")
         if self.guest is None:
             _refuse("guest", "missing")
+        if self.management is not None:
+            _refuse("management", f"a {self.kind} machine has it in its guest configuration")
+        if _WAITING.fullmatch(self.machine_id):
+            _refuse("machine_id", "the name of a machine that waits")
         self.guest.check()
         check_volumes(self.guest, self.volumes)
 

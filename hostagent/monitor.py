@@ -58,6 +58,11 @@ def attach_disk(chain: Sequence[int]) -> list[Command]:
     return commands
 
 
+def hold() -> list[Command]:
+    """Return what holds the CPUs of a machine that has run while it waited."""
+    return [Command("stop")]
+
+
 def attach_volumes(volumes: Sequence[tuple[int, bool]]) -> list[Command]:
     """Return what adds volumes, each a descriptor and whether it is only read."""
     commands = []

@@ -57,6 +57,8 @@ class Record:
     """Of who launched it (:mod:`portlayer.fencing`); zero where nobody takes turns."""
     plugged: tuple[PluggedNic, ...] = ()
     """Written before it is done: QEMU knows what there is."""
+    connected: bool = False
+    """Whether its tether has dialled, or dials, under the name that the machine had waited by."""
     surrounded: int = 0
     """Number of the last change of the container's surroundings that its tether was told of."""
 

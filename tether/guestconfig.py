@@ -25,6 +25,10 @@ clone may get it in steps, each a frame of its own, in this order:
     are kept ready; never for a parent. It may be left out.
 ``identity``
     Who the VM is: ``boot_id``, names, management address, certificate.
+    A clone that is to wait connected gets one of its own, under its own name.
+``assignment``
+    Whose a clone is that had an identity of its own: once, beside ``container``. It goes on dialling
+    with what it has, and interaction knows from elsewhere whose it is.
 ``container``
     The container's disk, interfaces and name service.
 ``networks``
@@ -178,6 +182,15 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Assignment:
+    """The boot that a VM is of from now on, which had waited under a name of its own."""
+
+    container_id: str
+    boot_id: str
+    machine_id: str
+
+
+@dataclass(frozen=True)
 class Container:
     """What the workload finds around it."""
 
@@ -214,6 +227,7 @@ class GuestConfig:
     container: Container | None = None
     warm_up: WarmUp | None = None
     networks: Surroundings | None = None
+    assignment: Assignment | None = None
 
     def steps(self) -> list[GuestConfig]:
         """The same in two frames, the identity first."""
@@ -235,6 +249,8 @@ def format_frame(config: GuestConfig) -> bytes:
         document["warm_up"] = asdict(config.warm_up)
     if config.networks is not None:
         document["networks"] = asdict(config.networks)
+    if config.assignment is not None:
+        document["assignment"] = asdict(config.assignment)
     for part in (config.identity, config.container):
         if part is not None:
             document.update(asdict(part))

@@ -11,6 +11,7 @@ from tether.addresses import is_hexadecimal, is_mac, packed_address, split_inter
 from tether.guestconfig import (
     MINIMUM_ENTROPY,
     PROTOCOL_VERSION,
+    Assignment,
     ConfigError,
     Container,
     Disk,
@@ -56,6 +57,9 @@ def parse_body(body: bytes) -> GuestConfig:
         container=_container(fields) if fields.has("root") else None,
         warm_up=_warm_up(fields.below("warm_up")) if fields.has("warm_up") else None,
         networks=_networks(fields.below("networks")) if fields.has("networks") else None,
+        assignment=(
+            _assignment(fields.below("assignment")) if fields.has("assignment") else None
+        ),
     )
 
 
@@ -161,6 +165,14 @@ def _identity(fields: _Fields) -> Identity:
             server_name=management.text("server_name"),
         ),
         tls=Tls(ca=tls.text("ca"), cert=tls.text("cert"), key=tls.text("key")),
+    )
+
+
+def _assignment(fields: _Fields) -> Assignment:
+    return Assignment(
+        container_id=fields.text("container_id"),
+        boot_id=fields.text("boot_id"),
+        machine_id=fields.checked("machine_id", _is_machine_id),
     )
 
 

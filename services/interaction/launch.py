@@ -16,6 +16,7 @@ from services.interaction.processes import INIT, Phase, Process
 from services.interaction.race import all_of
 from services.interaction.sessions import Session, not_running
 from services.interaction.store import InteractionStore
+from services.interaction.waiting import WaitingTethers
 
 log = logging.getLogger("vic.interaction.launch")
 
@@ -38,8 +39,9 @@ class Launched:
 class Launcher:
     """Starts processes and sends them commands."""
 
-    def __init__(self, store: InteractionStore) -> None:
+    def __init__(self, store: InteractionStore, tethers: WaitingTethers) -> None:
         self._store = store
+        self._tethers = tethers
 
     async def launch(
         self,
@@ -47,15 +49,20 @@ class Launcher:
         boot_id: str,
         command: tether_pb2.LaunchCommand,
         seconds: float,
+        *,
+        tether_id: str = "",
     ) -> Launched:
         """Run a process, or return what became of it when that was asked before.
 
-        Raises FailedPrecondition (LAUNCH_FAILED, NOT_RUNNING) and Unavailable (TETHER_AWAY) when
-        nothing was heard of the tether of that boot in time.
+        With init and a ``tether_id`` the boot's tether is one that has waited under that name.
+        Raises FailedPrecondition (LAUNCH_FAILED, NOT_RUNNING; WRONG_STATE where that is another
+        boot's) and Unavailable (TETHER_AWAY) when nothing was heard of the tether of that boot in
+        time.
         """
         process_id = command.process_id
         async with _answered(session, seconds):
             if process_id == INIT and boot_id != session.boot_id:
+                await self._name_tether(session, boot_id, tether_id)
                 await session.retire(session.boot_id)
                 session.adopt(boot_id)
                 process = session.prepare(boot_id, process_id)
@@ -69,17 +76,26 @@ class Launcher:
             process = session.prepare(boot_id, process_id)
             return await self._run(session, process, command)
 
-    async def admit(self, session: Session, boot_id: str, seconds: float) -> None:
+    async def admit(
+        self, session: Session, boot_id: str, seconds: float, *, tether_id: str = ""
+    ) -> None:
         """Make a boot the present one that has no init process; return when its tether is there.
 
-        Raises Unavailable (TETHER_AWAY) when nothing was heard of it in time.
+        Raises Unavailable (TETHER_AWAY) when nothing was heard of it in time, and as ``launch``
+        does with a ``tether_id``.
         """
         async with _answered(session, seconds):
             if boot_id != session.boot_id:
+                await self._name_tether(session, boot_id, tether_id)
                 await session.retire(session.boot_id)
                 session.adopt(boot_id)
                 await self._store.set_boot(session.container_id, boot_id)
             await session.tether(boot_id)
+
+    async def _name_tether(self, session: Session, boot_id: str, tether_id: str) -> None:
+        """Record which tether speaks for a boot, before a word goes to it."""
+        if tether_id:
+            await self._tethers.give(tether_id, session.container_id, boot_id)
 
     async def _run(
         self,

@@ -76,6 +76,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
             request.boot_id,
             _command(request),
             _seconds(context),
+            tether_id=request.tether_id,
         )
         return process_pb2.LaunchResponse(
             pid=launched.pid,
@@ -111,7 +112,9 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
     ) -> process_pb2.AdmitResponse:
         """See the contract."""
         session = self._sessions.get(request.container_id)
-        await self._launcher.admit(session, request.boot_id, _seconds(context))
+        await self._launcher.admit(
+            session, request.boot_id, _seconds(context), tether_id=request.tether_id
+        )
         return process_pb2.AdmitResponse()
 
     async def Retire(

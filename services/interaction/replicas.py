@@ -17,6 +17,7 @@ from portlayer.errors import Unavailable
 from portlayer.identity import Credentials, Role
 from services.interaction.registry import Sessions
 from services.interaction.store import InteractionStore
+from services.interaction.waiting import WaitingTethers, waits_by_name
 
 log = logging.getLogger("vic.interaction.replicas")
 
@@ -40,6 +41,7 @@ class Replicas:
         credentials: Credentials,
         store: InteractionStore,
         sessions: Sessions,
+        tethers: WaitingTethers,
     ) -> None:
         """``address`` is where the others reach this one's clients' server, by gRPC."""
         self._id = replica_id
@@ -48,6 +50,7 @@ class Replicas:
         self._credentials = credentials
         self._store = store
         self._sessions = sessions
+        self._tethers = tethers
         self._channels: dict[str, FacetChannel] = {}
 
     @asynccontextmanager
@@ -90,6 +93,13 @@ class Replicas:
                 await self._sessions.adopt(container_id)
                 return None
         raise Unavailable(f"container {container_id} is changing hands")
+
+    async def elsewhere_by_tether(self, tether_id: str) -> FacetChannel | None:
+        """Return the same for who a tether's certificate names; one that waits may wait here."""
+        if not waits_by_name(tether_id):
+            return await self.elsewhere(tether_id)
+        given = await self._tethers.given(tether_id)
+        return None if given is None else await self.elsewhere(given.container_id)
 
     async def elsewhere_by_exec(self, exec_id: str) -> FacetChannel | None:
         """Return the same for the container of an additional process."""

@@ -98,7 +98,7 @@ class _Route:
     async def _elsewhere(self, message: Any, context: Context) -> FacetChannel | None:
         peer = current_peer.get()
         if peer.role is Role.TETHER:
-            channel = await self._replicas.elsewhere(peer.subject)
+            channel = await self._replicas.elsewhere_by_tether(peer.subject)
         else:
             names = message.start if self._streams_in else message
             if container_id := getattr(names, "container_id", ""):

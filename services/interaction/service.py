@@ -35,6 +35,7 @@ from services.interaction.routing import received, routed
 from services.interaction.server import InteractionServicer
 from services.interaction.store import MIGRATIONS, InteractionStore
 from services.interaction.tether_server import MAX_MESSAGE_BYTES, MAX_STREAMS, TetherServicer
+from services.interaction.waiting import WaitingTethers
 
 LOGS: Final = "logs"
 
@@ -57,7 +58,7 @@ class InteractionService:
         self._store = store
         self._logs = logs
         self._closing = Closing()
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
         self._stack = AsyncExitStack()
         self.lost = asyncio.Event()
         """That the other replicas take this one for dead; then it must be closed."""
@@ -65,18 +66,19 @@ class InteractionService:
         self._journal = EventJournal(tables)
         replica_id = "" if store.neighbours.alone else new_replica_id()
         self.sessions = Sessions(tables, self._journal, logs, replica_id)
+        self.tethers = WaitingTethers(tables)
         self._replicas: Replicas | None = None
         if replica_id:
             self._replicas = Replicas(
-                replica_id, address, instance_id, credentials, tables, self.sessions
+                replica_id, address, instance_id, credentials, tables, self.sessions, self.tethers
             )
-        launcher = Launcher(tables)
+        launcher = Launcher(tables, self.tethers)
         execs = Execs(self.sessions, launcher, tables)
         clients = InteractionServicer(
             self.sessions, execs, launcher, Files(launcher, holder), self._closing
         )
         processes = ProcessServicer(self.sessions, launcher, self._journal, self._closing)
-        tethers = TetherServicer(self.sessions, self._closing)
+        tethers = TetherServicer(self.sessions, self.tethers, self._closing)
         replicas = self._replicas
         self._clients = FacetServer(
             credentials,
@@ -130,7 +132,10 @@ class InteractionService:
         await service.sessions.load()
         if service._replicas is not None:
             service.lost = await service._stack.enter_async_context(service._replicas.present())
-            service._following = asyncio.create_task(service._journal.follow_replicas())
+            service._following = [
+                asyncio.create_task(service._journal.follow_replicas()),
+                asyncio.create_task(service.tethers.follow_replicas()),
+            ]
         return service
 
     async def serve_clients(self, addresses: Sequence[str]) -> None:
@@ -144,9 +149,10 @@ class InteractionService:
     async def close(self) -> None:
         """End all streams and close the state."""
         self._closing.close()
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
+        for task in self._following:
+            task.cancel()
+        if self._following:
+            await asyncio.wait(self._following)
         await self._tethers.stop()
         await self._clients.stop()
         await self.sessions.stop()

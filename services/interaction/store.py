@@ -13,6 +13,8 @@ from services.interaction.sysloglines import SyslogFormat, SyslogTarget
 
 EVENTS_CHANNEL: Final = "vic_interaction_events"
 """Replicas tell one another on it that there are new events."""
+TETHERS_CHANNEL: Final = "vic_interaction_tethers"
+"""Replicas tell one another on it which tether that waited was given away."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 _metadata = sa.MetaData()
@@ -48,6 +50,13 @@ _processes = sa.Table(
     sa.Column("exit_code", sa.Integer),
     sa.Column("oom_killed", sa.Boolean),
     sa.Column("finished_ns", sa.BigInteger),
+)
+_tethers = sa.Table(
+    "tethers",
+    _metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("container_id", sa.String),
+    sa.Column("boot_id", sa.String),
 )
 _events = sa.Table(
     "events",
@@ -89,6 +98,14 @@ class ContainerRow:
     boot_id: str = ""
     holder: str = ""
     """The replica whose it is; empty when it is nobody's, and where there is but one."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """The boot of the container that a tether which had waited was given to, for good."""
+
+    container_id: str
+    boot_id: str
 
 
 @dataclass(frozen=True)
@@ -233,9 +250,35 @@ class InteractionStore:
                 )
             )
 
-    async def remove_container(self, container_id: str) -> None:
-        """Delete a container and its processes; no error when it isn't there."""
+    async def given(self, tether_id: str) -> Given | None:
+        """Return whose a tether that had waited is, or None when it is nobody's."""
+        query = sa.select(_tethers.c.container_id, _tethers.c.boot_id)
+        async with self._store.reading() as connection:
+            row = (await connection.execute(query.where(_tethers.c.id == tether_id))).one_or_none()
+        return None if row is None else Given(row.container_id, row.boot_id)
+
+    async def give(self, tether_id: str, given: Given) -> Given:
+        """Write whose a tether is from now on, unless that is on record; return whose it is.
+
+        The one of the container's former boot is forgotten: its VM is gone.
+        """
+        query = sa.select(_tethers.c.container_id, _tethers.c.boot_id)
         async with self._store.transaction() as connection:
+            row = (await connection.execute(query.where(_tethers.c.id == tether_id))).one_or_none()
+            if row is not None:
+                return Given(row.container_id, row.boot_id)
+            former = _tethers.c.container_id == given.container_id
+            await connection.execute(_tethers.delete().where(former))
+            await connection.execute(_tethers.insert().values(id=tether_id, **asdict(given)))
+            await tell(connection, TETHERS_CHANNEL, tether_id)
+        return given
+
+    async def remove_container(self, container_id: str) -> None:
+        """Delete a container, its processes and its tether; no error when it isn't there."""
+        async with self._store.transaction() as connection:
+            await connection.execute(
+                _tethers.delete().where(_tethers.c.container_id == container_id)
+            )
             await connection.execute(
                 _processes.delete().where(_processes.c.container_id == container_id)
             )

@@ -1,7 +1,8 @@
 """The RPC shell towards tethers: who calls, decode, call, encode; nothing else.
 
-Nothing that comes from a tether is trusted. The container is the one that its certificate names;
-messages are small, streams few, and taken in no faster than is good for the others.
+Nothing that comes from a tether is trusted. The container is the one that its certificate names, or
+the one that exec has given it to; messages are small, streams few, and taken in no faster than is
+good for the others.
 """
 
 import asyncio
@@ -28,8 +29,9 @@ from services.interaction.race import Closing, until_first
 from services.interaction.registry import Sessions
 from services.interaction.sessions import MAX_PROCESSES, Session
 from services.interaction.stdio import StdioConnection
-from services.interaction.store import Exit
+from services.interaction.store import Exit, Given
 from services.interaction.timestamps import to_ns
+from services.interaction.waiting import WaitingTethers, waits_by_name
 
 log = logging.getLogger("vic.interaction.tethers")
 
@@ -46,40 +48,78 @@ FIRST_MESSAGE_SECONDS: Final = 10.0
 class TetherServicer(tether_pb2_grpc.TetherServiceServicer):
     """Serves vic.tether.v1.TetherService."""
 
-    def __init__(self, sessions: Sessions, closing: Closing) -> None:
+    def __init__(self, sessions: Sessions, tethers: WaitingTethers, closing: Closing) -> None:
         self._sessions = sessions
+        self._tethers = tethers
         self._closing = closing
 
     async def Connect(  # type: ignore[override] # reads and writes the context
         self, request_iterator: object, context: Context
     ) -> None:
         """See the contract."""
-        async with self._entered() as session:
-            first = await _first(context)
-            if first.WhichOneof("message") != "hello":
-                raise InvalidArgument("the first message is not Hello")
-            hello = first.hello
-            control = ControlStream(session.container_id, hello.boot_id, hello.kernel_release)
-            link = _Link(session, control, context)
-            session.connect(control)
-            log.info(
-                "a tether is here",
-                extra={"container": session.container_id, "boot": hello.boot_id},
-            )
-            try:
-                await until_first(link.run(hello), self._closing.watch())
-            finally:
-                session.disconnect(control, Unavailable("the stream has ended"))
+        caller = current_peer.get().subject
+        if not waits_by_name(caller):
+            async with self._entered(caller) as session:
+                hello = await _hello(context)
+                await self._serve(session, hello.boot_id, hello, context)
+            return
+        given = await self._tethers.given(caller)
+        hello = await _hello(context)
+        welcomed = given is None
+        if given is None:
+            given = await self._until_given(caller, context)
+        async with self._entered(given.container_id) as session:
+            # The boot that it names is its own name's: whose it is now, exec has said.
+            await self._serve(session, given.boot_id, hello, context, welcomed=welcomed)
+
+    async def _until_given(self, tether_id: str, context: Context) -> Given:
+        """Hold the stream of a tether that is nobody's; return whose it has become."""
+        with self._tethers.wait(tether_id) as waiting:
+            # From here on no gift is missed; one that came before is on record.
+            given = await self._tethers.given(tether_id)
+            await _welcome(context)
+            if given is None:
+                log.info("a tether waits here", extra={"tether": tether_id})
+                await until_first(_settled(waiting), self._closing.watch())
+                given = waiting.result()
+        return given
+
+    async def _serve(
+        self,
+        session: Session,
+        boot_id: str,
+        hello: tether_pb2.Hello,
+        context: Context,
+        *,
+        welcomed: bool = False,
+    ) -> None:
+        """Serve a container's control stream to its end."""
+        control = ControlStream(session.container_id, boot_id, hello.kernel_release)
+        link = _Link(session, control, context, welcomed=welcomed)
+        session.connect(control)
+        log.info(
+            "a tether is here",
+            extra={"container": session.container_id, "boot": boot_id},
+        )
+        try:
+            await until_first(link.run(hello), self._closing.watch())
+        finally:
+            session.disconnect(control, Unavailable("the stream has ended"))
 
     async def Stdio(  # type: ignore[override] # reads and writes the context
         self, request_iterator: object, context: Context
     ) -> None:
         """See the contract."""
-        async with self._entered() as session:
+        caller = current_peer.get().subject
+        given: Given | None = None
+        if waits_by_name(caller) and (given := await self._tethers.given(caller)) is None:
+            raise FailedPrecondition("this tether is no container's")
+        async with self._entered(caller if given is None else given.container_id) as session:
             first = await _first(context)
             if first.WhichOneof("message") != "open":
                 raise InvalidArgument("the first message is not StdioOpen")
-            if first.open.boot_id != session.boot_id:
+            boot_id = first.open.boot_id if given is None else given.boot_id
+            if boot_id != session.boot_id:
                 raise FailedPrecondition("this is not the container's present boot")
             process = session.processes.get(first.open.process_id)
             if process is None:
@@ -90,9 +130,8 @@ class TetherServicer(tether_pb2_grpc.TetherServiceServicer):
             await until_first(connection.run(first.open.stdin_offset), self._closing.watch())
 
     @asynccontextmanager
-    async def _entered(self) -> AsyncIterator[Session]:
-        """Yield the container of the caller's certificate, with this stream counted."""
-        container_id = current_peer.get().subject
+    async def _entered(self, container_id: str) -> AsyncIterator[Session]:
+        """Yield a caller's container, with this stream counted."""
         session = self._sessions.find(container_id)
         if session is None:
             raise FailedPrecondition(
@@ -108,10 +147,13 @@ class TetherServicer(tether_pb2_grpc.TetherServiceServicer):
 class _Link:
     """One control stream in action."""
 
-    def __init__(self, session: Session, control: ControlStream, context: Context) -> None:
+    def __init__(
+        self, session: Session, control: ControlStream, context: Context, *, welcomed: bool
+    ) -> None:
         self._session = session
         self._control = control
         self._context = context
+        self._welcomed = welcomed
         self._boot_id = control.boot_id
 
     async def run(self, hello: tether_pb2.Hello) -> None:
@@ -133,7 +175,8 @@ class _Link:
             sending.cancel()
 
     async def _welcome(self) -> None:
-        await self._context.write(tether_pb2.ConnectResponse(welcome=tether_pb2.Welcome()))
+        if not self._welcomed:
+            await _welcome(self._context)
 
     async def _adopted(self) -> None:
         """Return when exec has named this boot; before that a tether has nothing to tell."""
@@ -209,6 +252,24 @@ def _reader(context: Context) -> Callable[[], Awaitable[Any]]:
         return await _read(context)
 
     return read
+
+
+async def _welcome(context: Context) -> None:
+    await context.write(tether_pb2.ConnectResponse(welcome=tether_pb2.Welcome()))
+
+
+async def _settled(waiting: "asyncio.Future[Given]") -> None:
+    """Return when a tether that waits has become somebody's, or has to go."""
+    await asyncio.wait([waiting])
+
+
+async def _hello(context: Context) -> tether_pb2.Hello:
+    """Return a control stream's first message. Raises as ``_first``."""
+    first = await _first(context)
+    if first.WhichOneof("message") != "hello":
+        raise InvalidArgument("the first message is not Hello")
+    hello: tether_pb2.Hello = first.hello
+    return hello
 
 
 async def _first(context: Context) -> Any:

@@ -221,12 +221,18 @@ class Endpoints:
                 found.setdefault(endpoint.network_id, []).append(endpoint)
         return found
 
-    async def bind(self, container_id: str, *, management_only: bool = False) -> list[Endpoint]:
+    async def bind(
+        self, container_id: str, *, management_only: bool = False, management_of: str = ""
+    ) -> list[Endpoint]:
         """Connect a container's taps, or that of its management, to their networks. Idempotent.
 
-        Returns whose taps these are. Raises NotFound (ENDPOINT_NOT_FOUND), FailedPrecondition
-        (TAP_MISSING); nothing is connected then.
+        With ``management_of`` its VM has the management endpoint of that reservation, which is the
+        container's from then on. Returns whose taps these are. Raises NotFound
+        (ENDPOINT_NOT_FOUND), FailedPrecondition (TAP_MISSING); nothing is connected then.
         """
+        if management_of:
+            async with self._turns.of(management_of), self._turns.of(container_id):
+                await self._take_over(management_of, container_id)
         async with self._turns.of(container_id):
             reservation = self.get(container_id)
             management = self._networks.management().id
@@ -238,6 +244,32 @@ class Endpoints:
             await self._driver.attach(self._ports(endpoints))
             self._networks.happenings.connected(endpoints)
             return endpoints
+
+    async def _take_over(self, former_id: str, container_id: str) -> None:
+        """Make a reservation's management endpoint a container's, and end that reservation.
+
+        Nothing to do where there is none: asked again, it is the container's already.
+        """
+        former = self._reservations.get(former_id)
+        reservation = self.get(container_id)
+        if former is None or former_id == container_id:
+            return
+        if former.wishes:
+            raise InvalidArgument(f"{former_id} is in networks", Reason.INVALID_NETWORK)
+        own, *others = reservation.endpoints
+        (given,) = former.endpoints
+        given = replace(given, container_id=container_id)
+        now = replace(reservation, endpoints=(given, *others))
+        if own.port_name is not None:
+            await self._driver.detach([own.port_name])
+        await finish(self._merge(former, reservation, now))
+
+    async def _merge(self, former: Reservation, reservation: Reservation, now: Reservation) -> None:
+        await self._store.merge(former.container_id, now)
+        self._forget(former)
+        self._forget(reservation)
+        self._keep(now)
+        self._give_back(reservation.endpoints[0])
 
     async def unbind(self, container_id: str) -> None:
         """Disconnect a container's taps, which may be gone already. Idempotent."""

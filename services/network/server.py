@@ -133,7 +133,9 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
     async def Bind(self, request: pb.BindRequest, context: Context) -> pb.BindResponse:
         """Connect a container's taps."""
         endpoints = await self._endpoints.bind(
-            _named(request.container_id), management_only=request.management_only
+            _named(request.container_id),
+            management_only=request.management_only,
+            management_of=request.management_of,
         )
         connected = {endpoint.id for endpoint in endpoints}
         reservation = self._endpoints.get(request.container_id)

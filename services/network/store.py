@@ -221,6 +221,13 @@ class NetworkStore:
             await _write_members(connection, reservation)
             await _write_cursors(connection, cursors)
 
+    async def merge(self, former_id: str, reservation: Reservation) -> None:
+        """Record that a container has an endpoint of a reservation that ends by this."""
+        async with self._writing, self._store.transaction() as connection:
+            for table in (_endpoints, _reservations):
+                await connection.execute(sa.delete(table).where(table.c.container_id == former_id))
+            await _write_members(connection, reservation)
+
     async def rename(self, container_id: str, name: str) -> None:
         """Record another name of a container."""
         async with self._writing, self._store.transaction() as connection:

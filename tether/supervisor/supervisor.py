@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +12,7 @@ from tether.guestconfig import (
     CONFIG_PORT,
     EXIT_PORT,
     PROTOCOL_VERSION,
+    Assignment,
     ConfigError,
     Container,
     FrameReader,
@@ -82,6 +83,7 @@ class Supervisor:
         self._processes.on_stranger = self._on_stranger  # type: ignore[method-assign]
         self._frames = FrameReader()
         self._identity: Identity | None = None
+        self._assigned = False
         self._configured = False
         self._waiting_launches: list[Message] = []
         self._ending = False
@@ -125,6 +127,8 @@ class Supervisor:
             self._warm_up(config.warm_up)
         if config.identity is not None:
             self._take_identity(config.identity)
+        if config.assignment is not None:
+            self._take_assignment(config.assignment)
         if config.container is not None:
             self._take_container(config.container)
         if config.networks is not None:
@@ -151,6 +155,18 @@ class Supervisor:
                 "cert": own.tls.cert,
                 "key": own.tls.key,
             }
+        )
+
+    def _take_assignment(self, assignment: Assignment) -> None:
+        """Be a container's from now on; the agent, which is connected already, needn't know."""
+        if self._identity is None or self._assigned or self._configured:
+            raise ConfigError("assignment: for a machine that waits under its own name, once")
+        self._assigned = True
+        self._identity = replace(
+            self._identity,
+            container_id=assignment.container_id,
+            boot_id=assignment.boot_id,
+            machine_id=assignment.machine_id,
         )
 
     def _take_container(self, container: Container) -> None:

@@ -50,8 +50,8 @@ def give_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have launches give up on a tether soon, long before their callers' deadlines."""
     launch: Any = Launcher.launch
 
-    async def impatient(self: Launcher, *arguments: Any) -> Any:
-        return await launch(self, *arguments[:-1], 0.5)
+    async def impatient(self: Launcher, *arguments: Any, **named: Any) -> Any:
+        return await launch(self, *arguments[:-1], 0.5, **named)
 
     monkeypatch.setattr(Launcher, "launch", impatient)
 
@@ -194,6 +194,7 @@ class Suite:
         boot_id: str = BOOT,
         process_id: str = INIT,
         timeout: float = SOON,
+        tether_id: str = "",
     ) -> process_pb2.LaunchResponse:
         """Run a process."""
         request = process_pb2.LaunchRequest(
@@ -202,6 +203,7 @@ class Suite:
             process_id=process_id,
             process={"args": ["true"], "stdin": True},
             limits={"pids": 7},
+            tether_id=tether_id,
         )
         return await self.processes().Launch(request, timeout=timeout)
 

@@ -156,7 +156,7 @@ class Shape(_message.Message):
     def __init__(self, memory_mib: _Optional[int] = ..., vcpus: _Optional[int] = ..., bootstrap_digest: _Optional[str] = ..., disk_size_bytes: _Optional[int] = ...) -> None: ...
 
 class Machine(_message.Message):
-    __slots__ = ("machine_id", "launch_id", "kind", "shape", "parent_id", "disk_chain", "nics", "guest", "identity", "cpu_weight", "volumes")
+    __slots__ = ("machine_id", "launch_id", "kind", "shape", "parent_id", "disk_chain", "nics", "guest", "identity", "cpu_weight", "volumes", "management")
     MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +168,7 @@ class Machine(_message.Message):
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     CPU_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    MANAGEMENT_FIELD_NUMBER: _ClassVar[int]
     machine_id: str
     launch_id: str
     kind: MachineKind
@@ -179,7 +180,8 @@ class Machine(_message.Message):
     identity: bytes
     cpu_weight: int
     volumes: _containers.RepeatedCompositeFieldContainer[VolumeDisk]
-    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., kind: _Optional[_Union[MachineKind, str]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., parent_id: _Optional[str] = ..., disk_chain: _Optional[_Iterable[str]] = ..., nics: _Optional[_Iterable[_Union[Nic, _Mapping]]] = ..., guest: _Optional[_Union[GuestConfig, _Mapping]] = ..., identity: _Optional[bytes] = ..., cpu_weight: _Optional[int] = ..., volumes: _Optional[_Iterable[_Union[VolumeDisk, _Mapping]]] = ...) -> None: ...
+    management: GuestManagement
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., kind: _Optional[_Union[MachineKind, str]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., parent_id: _Optional[str] = ..., disk_chain: _Optional[_Iterable[str]] = ..., nics: _Optional[_Iterable[_Union[Nic, _Mapping]]] = ..., guest: _Optional[_Union[GuestConfig, _Mapping]] = ..., identity: _Optional[bytes] = ..., cpu_weight: _Optional[int] = ..., volumes: _Optional[_Iterable[_Union[VolumeDisk, _Mapping]]] = ..., management: _Optional[_Union[GuestManagement, _Mapping]] = ...) -> None: ...
 
 class VolumeDisk(_message.Message):
     __slots__ = ("path", "read_only", "size_bytes")

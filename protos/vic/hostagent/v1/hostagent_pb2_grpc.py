@@ -39,7 +39,9 @@ class HostAgentServiceStub:
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
 
     Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
-    Launch(READY) with its template_id as often as one likes, some milliseconds each.
+    Launch(READY) with its template_id as often as one likes, some milliseconds each. Such a fork may
+    dial interaction while it waits, where it has a management NIC and is told where to: it is let run by
+    `cont` once that NIC is on its network. To be used it is held by the agent.
     """
 
     def __init__(self, channel):
@@ -154,7 +156,9 @@ class HostAgentServiceServicer:
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
 
     Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
-    Launch(READY) with its template_id as often as one likes, some milliseconds each.
+    Launch(READY) with its template_id as often as one likes, some milliseconds each. Such a fork may
+    dial interaction while it waits, where it has a management NIC and is told where to: it is let run by
+    `cont` once that NIC is on its network. To be used it is held by the agent.
     """
 
     def Info(self, request, context):
@@ -440,7 +444,9 @@ class HostAgentService:
     over QMP stop. It becomes a container's by Launch(CLONE) with its ready_id, and then cont.
 
     Under software emulation the same by Launch(TEMPLATE), loaded, warmed up and stopped once, and
-    Launch(READY) with its template_id as often as one likes, some milliseconds each.
+    Launch(READY) with its template_id as often as one likes, some milliseconds each. Such a fork may
+    dial interaction while it waits, where it has a management NIC and is told where to: it is let run by
+    `cont` once that NIC is on its network. To be used it is held by the agent.
     """
 
     @staticmethod

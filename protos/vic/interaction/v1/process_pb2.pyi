@@ -78,7 +78,7 @@ class ListRegisteredResponse(_message.Message):
     def __init__(self, container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LaunchRequest(_message.Message):
-    __slots__ = ("container_id", "boot_id", "process_id", "process", "limits", "sandbox", "health")
+    __slots__ = ("container_id", "boot_id", "process_id", "process", "limits", "sandbox", "health", "tether_id")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class LaunchRequest(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     SANDBOX_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    TETHER_ID_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     boot_id: str
     process_id: str
@@ -93,7 +94,8 @@ class LaunchRequest(_message.Message):
     limits: _process_pb2.WorkloadLimits
     sandbox: _process_pb2.SandboxOptions
     health: _health_pb2.HealthProbe
-    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.HealthProbe, _Mapping]] = ...) -> None: ...
+    tether_id: str
+    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., process_id: _Optional[str] = ..., process: _Optional[_Union[_process_pb2.ProcessSpec, _Mapping]] = ..., limits: _Optional[_Union[_process_pb2.WorkloadLimits, _Mapping]] = ..., sandbox: _Optional[_Union[_process_pb2.SandboxOptions, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.HealthProbe, _Mapping]] = ..., tether_id: _Optional[str] = ...) -> None: ...
 
 class LaunchResponse(_message.Message):
     __slots__ = ("pid", "started_at", "kernel_release")
@@ -228,12 +230,14 @@ class AcknowledgeResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class AdmitRequest(_message.Message):
-    __slots__ = ("container_id", "boot_id")
+    __slots__ = ("container_id", "boot_id", "tether_id")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    TETHER_ID_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     boot_id: str
-    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ...) -> None: ...
+    tether_id: str
+    def __init__(self, container_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., tether_id: _Optional[str] = ...) -> None: ...
 
 class AdmitResponse(_message.Message):
     __slots__ = ()

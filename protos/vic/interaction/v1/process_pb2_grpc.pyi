@@ -47,11 +47,14 @@ class ProcessServiceStub:
     Launch: _grpc.UnaryUnaryMultiCallable[_process_pb2.LaunchRequest, _process_pb2.LaunchResponse]
     """Launch runs a process and returns when it runs. It waits for the VM's tether to connect, up to
     the call's deadline. Idempotent on (container_id, boot_id, process_id). The launch of "init"
-    makes boot_id the container's present boot: what runs under a former one is retired.
+    makes boot_id the container's present boot: what runs under a former one is retired. With a
+    tether_id that launch also makes a tether that has waited under a name of its own the one of this
+    boot, for good: no other boot can ever have it, and it speaks for this one alone.
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND); FAILED_PRECONDITION (LAUNCH_FAILED, metadata exit_code
     and failure, a name of vic.tether.v1.LaunchFailure); FAILED_PRECONDITION (NOT_RUNNING) for an
     additional process of a boot that isn't the present one; UNAVAILABLE (TETHER_AWAY) when no
-    tether of that boot connected, or it did not answer, in time.
+    tether of that boot connected, or it did not answer, in time; FAILED_PRECONDITION (WRONG_STATE)
+    when the tether is another boot's, INVALID_ARGUMENT for what is no waiting tether's name.
     """
     Signal: _grpc.UnaryUnaryMultiCallable[_process_pb2.SignalRequest, _process_pb2.SignalResponse]
     """Signal sends a signal to a process; returns when it was sent. Errors: FAILED_PRECONDITION
@@ -70,7 +73,8 @@ class ProcessServiceStub:
     """Admit names a boot of a container in which no init process will run: its VM is there for work on
     the container's files alone. It takes the place of the boot before, as Launch of `init` does, and
     returns when its tether is there. Idempotent on boot_id. Errors: NOT_FOUND
-    (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time.
+    (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time; with a
+    tether_id those of Launch.
     """
     Retire: _grpc.UnaryUnaryMultiCallable[_process_pb2.RetireRequest, _process_pb2.RetireResponse]
     """Retire tells that the VM of a boot is gone, however it went. Streams that wait for its output
@@ -104,11 +108,14 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     Launch: _aio.UnaryUnaryMultiCallable[_process_pb2.LaunchRequest, _process_pb2.LaunchResponse]  # type: ignore[assignment]
     """Launch runs a process and returns when it runs. It waits for the VM's tether to connect, up to
     the call's deadline. Idempotent on (container_id, boot_id, process_id). The launch of "init"
-    makes boot_id the container's present boot: what runs under a former one is retired.
+    makes boot_id the container's present boot: what runs under a former one is retired. With a
+    tether_id that launch also makes a tether that has waited under a name of its own the one of this
+    boot, for good: no other boot can ever have it, and it speaks for this one alone.
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND); FAILED_PRECONDITION (LAUNCH_FAILED, metadata exit_code
     and failure, a name of vic.tether.v1.LaunchFailure); FAILED_PRECONDITION (NOT_RUNNING) for an
     additional process of a boot that isn't the present one; UNAVAILABLE (TETHER_AWAY) when no
-    tether of that boot connected, or it did not answer, in time.
+    tether of that boot connected, or it did not answer, in time; FAILED_PRECONDITION (WRONG_STATE)
+    when the tether is another boot's, INVALID_ARGUMENT for what is no waiting tether's name.
     """
     Signal: _aio.UnaryUnaryMultiCallable[_process_pb2.SignalRequest, _process_pb2.SignalResponse]  # type: ignore[assignment]
     """Signal sends a signal to a process; returns when it was sent. Errors: FAILED_PRECONDITION
@@ -127,7 +134,8 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     """Admit names a boot of a container in which no init process will run: its VM is there for work on
     the container's files alone. It takes the place of the boot before, as Launch of `init` does, and
     returns when its tether is there. Idempotent on boot_id. Errors: NOT_FOUND
-    (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time.
+    (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time; with a
+    tether_id those of Launch.
     """
     Retire: _aio.UnaryUnaryMultiCallable[_process_pb2.RetireRequest, _process_pb2.RetireResponse]  # type: ignore[assignment]
     """Retire tells that the VM of a boot is gone, however it went. Streams that wait for its output
@@ -178,11 +186,14 @@ class ProcessServiceServicer:
     ) -> _typing.Union[_process_pb2.LaunchResponse, _abc.Awaitable[_process_pb2.LaunchResponse]]:
         """Launch runs a process and returns when it runs. It waits for the VM's tether to connect, up to
         the call's deadline. Idempotent on (container_id, boot_id, process_id). The launch of "init"
-        makes boot_id the container's present boot: what runs under a former one is retired.
+        makes boot_id the container's present boot: what runs under a former one is retired. With a
+        tether_id that launch also makes a tether that has waited under a name of its own the one of this
+        boot, for good: no other boot can ever have it, and it speaks for this one alone.
         Errors: NOT_FOUND (CONTAINER_NOT_FOUND); FAILED_PRECONDITION (LAUNCH_FAILED, metadata exit_code
         and failure, a name of vic.tether.v1.LaunchFailure); FAILED_PRECONDITION (NOT_RUNNING) for an
         additional process of a boot that isn't the present one; UNAVAILABLE (TETHER_AWAY) when no
-        tether of that boot connected, or it did not answer, in time.
+        tether of that boot connected, or it did not answer, in time; FAILED_PRECONDITION (WRONG_STATE)
+        when the tether is another boot's, INVALID_ARGUMENT for what is no waiting tether's name.
         """
 
     def Signal(
@@ -221,7 +232,8 @@ class ProcessServiceServicer:
         """Admit names a boot of a container in which no init process will run: its VM is there for work on
         the container's files alone. It takes the place of the boot before, as Launch of `init` does, and
         returns when its tether is there. Idempotent on boot_id. Errors: NOT_FOUND
-        (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time.
+        (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was heard of it in time; with a
+        tether_id those of Launch.
         """
 
     def Retire(

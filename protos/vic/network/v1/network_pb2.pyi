@@ -372,12 +372,14 @@ class ListReservationsResponse(_message.Message):
     def __init__(self, container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BindRequest(_message.Message):
-    __slots__ = ("container_id", "management_only")
+    __slots__ = ("container_id", "management_only", "management_of")
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     MANAGEMENT_ONLY_FIELD_NUMBER: _ClassVar[int]
+    MANAGEMENT_OF_FIELD_NUMBER: _ClassVar[int]
     container_id: str
     management_only: bool
-    def __init__(self, container_id: _Optional[str] = ..., management_only: _Optional[bool] = ...) -> None: ...
+    management_of: str
+    def __init__(self, container_id: _Optional[str] = ..., management_only: _Optional[bool] = ..., management_of: _Optional[str] = ...) -> None: ...
 
 class BindResponse(_message.Message):
     __slots__ = ("endpoints",)

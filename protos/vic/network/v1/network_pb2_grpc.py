@@ -225,7 +225,8 @@ class NetworkServiceServicer:
     def Bind(self, request, context):
         """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
         Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
-        is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
+        is gone), NOT_FOUND (ENDPOINT_NOT_FOUND). With management_of FAILED_PRECONDITION (TAP_MISSING) also
+        where that has no reservation (any more) and the container's own tap isn't there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -71,7 +71,8 @@ class NetworkServiceStub:
     Bind: _grpc.UnaryUnaryMultiCallable[_network_pb2.BindRequest, _network_pb2.BindResponse]
     """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
     Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
-    is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
+    is gone), NOT_FOUND (ENDPOINT_NOT_FOUND). With management_of FAILED_PRECONDITION (TAP_MISSING) also
+    where that has no reservation (any more) and the container's own tap isn't there.
     """
     Unbind: _grpc.UnaryUnaryMultiCallable[_network_pb2.UnbindRequest, _network_pb2.UnbindResponse]
     """Unbind takes what Bind did back; addresses stay. Idempotent."""
@@ -166,7 +167,8 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     Bind: _aio.UnaryUnaryMultiCallable[_network_pb2.BindRequest, _network_pb2.BindResponse]  # type: ignore[assignment]
     """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
     Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
-    is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
+    is gone), NOT_FOUND (ENDPOINT_NOT_FOUND). With management_of FAILED_PRECONDITION (TAP_MISSING) also
+    where that has no reservation (any more) and the container's own tap isn't there.
     """
     Unbind: _aio.UnaryUnaryMultiCallable[_network_pb2.UnbindRequest, _network_pb2.UnbindResponse]  # type: ignore[assignment]
     """Unbind takes what Bind did back; addresses stay. Idempotent."""
@@ -308,7 +310,8 @@ class NetworkServiceServicer:
     ) -> _typing.Union[_network_pb2.BindResponse, _abc.Awaitable[_network_pb2.BindResponse]]:
         """Bind connects the endpoints' taps, which exist by now, to their networks. Idempotent.
         Errors: FAILED_PRECONDITION (TAP_MISSING; PARENT_MISSING on an external network whose interface
-        is gone), NOT_FOUND (ENDPOINT_NOT_FOUND).
+        is gone), NOT_FOUND (ENDPOINT_NOT_FOUND). With management_of FAILED_PRECONDITION (TAP_MISSING) also
+        where that has no reservation (any more) and the container's own tap isn't there.
         """
 
     def Unbind(
