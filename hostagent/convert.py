@@ -115,9 +115,7 @@ def machine_from_proto(message: pb.Machine) -> tuple[Machine, str]:
         identity=message.identity,
         volumes=volumes_from_proto(message.volumes),
         cpu_weight=message.cpu_weight,
-        management=(
-            _management(message.management) if message.HasField("management") else None
-        ),
+        management=(_management(message.management) if message.HasField("management") else None),
     )
     return machine, hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
 

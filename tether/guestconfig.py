@@ -27,8 +27,8 @@ clone may get it in steps, each a frame of its own, in this order:
     Who the VM is: ``boot_id``, names, management address, certificate.
     A clone that is to wait connected gets one of its own, under its own name.
 ``assignment``
-    Whose a clone is that had an identity of its own: once, beside ``container``. It goes on dialling
-    with what it has, and interaction knows from elsewhere whose it is.
+    Whose a clone is that had an identity of its own: once, beside ``container``. It goes on
+    dialling with what it has, and interaction knows from elsewhere whose it is.
 ``container``
     The container's disk, interfaces and name service.
 ``networks``

@@ -57,9 +57,7 @@ def parse_body(body: bytes) -> GuestConfig:
         container=_container(fields) if fields.has("root") else None,
         warm_up=_warm_up(fields.below("warm_up")) if fields.has("warm_up") else None,
         networks=_networks(fields.below("networks")) if fields.has("networks") else None,
-        assignment=(
-            _assignment(fields.below("assignment")) if fields.has("assignment") else None
-        ),
+        assignment=(_assignment(fields.below("assignment")) if fields.has("assignment") else None),
     )
 
 

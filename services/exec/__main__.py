@@ -55,7 +55,8 @@ async def serve(settings: ExecSettings) -> None:
         store = await open_store(settings.database, MIGRATIONS)
         stack.push_async_callback(store.close)
         peers = await open_peers(settings, credentials, stack)
-        chosen = await choose_driver(settings, credentials, stack)
+        tethers = TetherPlace(peers, server_name(Role.INTERACTION, settings.instance_id))
+        chosen = await choose_driver(settings, credentials, stack, peers, tethers)
         hypervisor = chosen.hypervisor
         containers, facts = Containers(store), Facts(store)
         admission = Admission(store, hypervisor, settings.base_size_bytes)
@@ -71,7 +72,7 @@ async def serve(settings: ExecSettings) -> None:
             Parts(containers, events, turns, peers, hypervisor, creator, exits, kernels),
             admission,
             modes,
-            TetherPlace(peers, server_name(Role.INTERACTION, settings.instance_id)),
+            tethers,
             store.neighbours,
         )
         reconciler = Reconciler(

@@ -18,7 +18,7 @@ from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason, VicError
 from services.exec.creation import Creator, container_endpoints
-from services.exec.drivers import CanPause, Hypervisor, MachineState
+from services.exec.drivers import CanKeepReady, CanPause, Hypervisor, MachineState
 from services.exec.exits import KILLED, Exit, Exits
 from services.exec.holding import Holding
 from services.exec.operations import Turns
@@ -75,6 +75,8 @@ class Reconciler:
         # Boots whose VM was missing, this time and the last.
         self._missing: set[str] = set()
         self._missed: set[str] = set()
+        # Clones that have an address and were not there, the last time.
+        self._forsaken: set[str] = set()
 
     def doubt(self) -> None:
         """Ask for a comparison soon."""
@@ -130,6 +132,7 @@ class Reconciler:
             for container_id, boot_id in there.attached.items()
             if not _has_boot(boot_id, records.get(container_id), there.machines.get(container_id))
         ]
+        orphans -= set(await self._drop_forsaken(orphans))
         mended = await self._each(self._drop_unfinished, unfinished)
         mended &= await self._each(self._restore, lost)
         mended &= await self._each(self._drop_orphan, orphans)
@@ -137,6 +140,21 @@ class Reconciler:
         mended &= await self._each(self._mend, unsound)
         mended &= await self._each(self._detach, left)
         return mended and not self._missing
+
+    async def _drop_forsaken(self, names: Collection[str]) -> Collection[str]:
+        """Release what clones had that wait no more; return which of the names are clones'.
+
+        Only the second time: one may be about to be there, or about to be a container's.
+        """
+        hypervisor = self._hypervisor
+        if not isinstance(hypervisor, CanKeepReady):
+            return ()
+        clones = hypervisor.clones(names)
+        former, self._forsaken = self._forsaken, set(await hypervisor.forsaken(clones))
+        for name in former & self._forsaken:
+            await self._peers.network.Release(network_pb2.ReleaseRequest(container_id=name))
+            log.warning("released the address of a clone that is gone", extra={"id": name})
+        return clones
 
     async def _inventory(self) -> Inventory:
         disks = await self._disks()

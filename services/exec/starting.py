@@ -16,6 +16,7 @@ from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, NotFound, Reason, Unavailable, VicError
 from services.exec.attempts import Attempt, come_up
+from services.exec.clones import place_lost, release_place
 from services.exec.creation import container_endpoints
 from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
@@ -147,16 +148,18 @@ class Starter:
         published = await publish(self._peers, record)
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
+        if created.tether_id:
+            undo.push_async_callback(release_place, self._peers, created.tether_id)
         async with asyncio.TaskGroup() as group:
             # Interaction takes the boot in while nothing of it runs, and waits for its tether.
-            launched = group.create_task(self._launch_init(record))
+            launched = group.create_task(self._launch_init(record, created.tether_id))
             if len(endpoints) <= EARLY_NICS:
                 async with asyncio.TaskGroup() as connecting:
                     connecting.create_task(self._hypervisor.load(record.id, record.boot_id))
-                    connecting.create_task(self._bind(record))
+                    connecting.create_task(self._bind(record, created.tether_id))
             else:
                 await self._hypervisor.load(record.id, record.boot_id)
-                await self._bind(record)
+                await self._bind(record, created.tether_id)
             await self._hypervisor.run(record.id, record.boot_id)
             if created.kind is StartKind.READY_CLONE and attempt is Attempt.FIRST:
                 await asyncio.wait({launched}, timeout=READY_SECONDS)
@@ -232,10 +235,12 @@ class Starter:
             # Why the start failed says more. The reconciler ends a VM that nobody owns.
             log.warning("the VM of %s may be left: %s", record.id, error.message)
 
-    async def _bind(self, record: Record) -> None:
+    async def _bind(self, record: Record, tether_id: str) -> None:
         """Put the VM's NICs on their networks."""
-        request = network_pb2.BindRequest(container_id=record.id)
-        _check_networks(record, (await self._peers.network.Bind(request)).endpoints)
+        request = network_pb2.BindRequest(container_id=record.id, management_of=tether_id)
+        with place_lost(tether_id):
+            bound = (await self._peers.network.Bind(request)).endpoints
+        _check_networks(record, bound)
 
     async def _undo_bind(self, record: Record) -> None:
         try:
@@ -244,7 +249,7 @@ class Starter:
             # Its taps go with the VM, and network sees that by itself; its ports are kept for it.
             log.warning("%s may be bound still: %s", record.id, error.message)
 
-    async def _launch_init(self, record: Record) -> process_pb2.LaunchResponse:
+    async def _launch_init(self, record: Record, tether_id: str) -> process_pb2.LaunchResponse:
         """Ask interaction to run the init process; a VM that ends meanwhile ends the wait."""
         process = init_process(record.spec)
         request = process_pb2.LaunchRequest(
@@ -255,6 +260,7 @@ class Starter:
             limits=workload_limits(record.spec.resources),
             sandbox=record.spec.sandbox,
             health=probe(record.spec, process),
+            tether_id=tether_id,
         )
         launch = asyncio.ensure_future(self._ask_to_launch(request))
         gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())

@@ -20,9 +20,11 @@ from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, Reason, Unavailable, VicError
 from services.exec.attempts import Attempt, come_up
+from services.exec.clones import place_lost, release_place
 from services.exec.drivers import CanKeepReady, CreatedMachine, MachineSpec, StartKind
 from services.exec.mounts import uses_volumes
 from services.exec.parts import Parts
+from services.exec.peers import Peers
 from services.exec.record import Record
 from services.exec.starting import READY_SECONDS, TETHER_SECONDS
 from services.exec.startmode import StartModes
@@ -65,7 +67,7 @@ class UtilityVms:
         try:
             async with AsyncExitStack() as undo:
                 undo.push_async_callback(self.end, record, boot_id, reach, flush=False)
-                await self._launch(record, boot_id, reach, attempt)
+                await self._launch(record, boot_id, reach, attempt, undo)
                 undo.pop_all()
         finally:
             if isinstance(self._parts.hypervisor, CanKeepReady):
@@ -73,7 +75,12 @@ class UtilityVms:
         return boot_id
 
     async def _launch(
-        self, record: Record, boot_id: str, reach: "exec_pb2.VolumeReach", attempt: Attempt
+        self,
+        record: Record,
+        boot_id: str,
+        reach: "exec_pb2.VolumeReach",
+        attempt: Attempt,
+        undo: AsyncExitStack,
     ) -> None:
         peers, hypervisor = self._parts.peers, self._parts.hypervisor
         disk_request = disk_pb2.DiskServiceGetRequest(container_id=record.id)
@@ -99,12 +106,16 @@ class UtilityVms:
             first_start=not record.started_ns,
         )
         created = await self._create(machine)
-        bind = network_pb2.BindRequest(container_id=record.id, management_only=True)
+        bind = network_pb2.BindRequest(
+            container_id=record.id, management_only=True, management_of=created.tether_id
+        )
+        if created.tether_id:
+            undo.push_async_callback(release_place, peers, created.tether_id)
         async with asyncio.TaskGroup() as group:
-            admitted = group.create_task(self._admit(record.id, boot_id))
+            admitted = group.create_task(self._admit(record.id, boot_id, created.tether_id))
             async with asyncio.TaskGroup() as connecting:
                 connecting.create_task(hypervisor.load(record.id, boot_id))
-                connecting.create_task(_response(peers.network.Bind(bind)))
+                connecting.create_task(_bind(peers, bind))
             await hypervisor.run(record.id, boot_id)
             if created.kind is StartKind.READY_CLONE and attempt is Attempt.FIRST:
                 await asyncio.wait({admitted}, timeout=READY_SECONDS)
@@ -131,9 +142,11 @@ class UtilityVms:
             await self._parts.hypervisor.destroy(machine.container_id)
             return await self._parts.hypervisor.create(machine)
 
-    async def _admit(self, container_id: str, boot_id: str) -> None:
+    async def _admit(self, container_id: str, boot_id: str, tether_id: str) -> None:
         """Have interaction take its tether in; a VM that ends meanwhile ends the wait."""
-        request = process_pb2.AdmitRequest(container_id=container_id, boot_id=boot_id)
+        request = process_pb2.AdmitRequest(
+            container_id=container_id, boot_id=boot_id, tether_id=tether_id
+        )
         admitting = asyncio.ensure_future(
             self._parts.peers.processes.Admit(request, timeout=TETHER_SECONDS)
         )
@@ -178,6 +191,11 @@ def _bare(
     return container_pb2.ContainerSpec(
         hostname=spec.hostname, domainname=spec.domainname, mounts=mounts
     )
+
+
+async def _bind(peers: Peers, request: network_pb2.BindRequest) -> None:
+    with place_lost(request.management_of):
+        await peers.network.Bind(request)
 
 
 async def _response(call: Awaitable[T]) -> T:

@@ -1,6 +1,6 @@
 """What a hypervisor must do for the exec facet. IDs of the platform never leave a driver."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, runtime_checkable
@@ -92,6 +92,9 @@ class CreatedMachine:
 
     pid: int
     kind: StartKind
+    # Name of its tether, where that has waited, and dials, under one of its own. The management
+    # endpoint of that reservation is the VM's then.
+    tether_id: str = ""
 
 
 class Hypervisor(Protocol):
@@ -247,6 +250,12 @@ class CanKeepReady(Protocol):
 
     def keep_ready(self, count: int | None) -> None:
         """Keep so many from now on; None is as many as suit the host."""
+
+    def clones(self, names: Collection[str]) -> Collection[str]:
+        """Return which of some names are those of clones that wait, or waited."""
+
+    async def forsaken(self, clones: Collection[str]) -> Collection[str]:
+        """Return which of such clones are not there any more, or are a container's by now."""
 
     def settled(self, boot_id: str) -> None:
         """Take in that a start has come to its end, and needs the host no more. Idempotent."""

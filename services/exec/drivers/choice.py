@@ -13,7 +13,9 @@ from portlayer.client import FacetChannel, open_channel
 from portlayer.identity import Credentials, Role
 from portlayer.vsphere.settings import required
 from services.exec.drivers import Hypervisor
+from services.exec.peers import Peers
 from services.exec.settings import ExecSettings
+from services.exec.tether_place import TetherPlace
 
 # Another one after each boot of the host, random(4).
 HOST_BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -31,7 +33,11 @@ class Chosen:
 
 
 async def choose_driver(
-    settings: ExecSettings, credentials: Credentials, stack: AsyncExitStack
+    settings: ExecSettings,
+    credentials: Credentials,
+    stack: AsyncExitStack,
+    peers: Peers,
+    tethers: TetherPlace,
 ) -> Chosen:
     """Return the driver; the stack closes what it is given. Raises ValueError."""
     agent = await stack.enter_async_context(
@@ -39,7 +45,9 @@ async def choose_driver(
             settings.target(Role.HOSTAGENT), Role.HOSTAGENT, settings.instance_id, credentials
         )
     )
-    return _vsphere(settings, agent) if settings.driver == "vsphere" else _qemu(settings, agent)
+    if settings.driver == "vsphere":
+        return _vsphere(settings, agent)
+    return _qemu(settings, agent, peers, tethers)
 
 
 def _vsphere(settings: ExecSettings, agent: FacetChannel) -> Chosen:
@@ -52,13 +60,17 @@ def _vsphere(settings: ExecSettings, agent: FacetChannel) -> Chosen:
     return Chosen(VsphereHypervisor(vcenter, section, settings.instance_id, issuer), CLUSTER)
 
 
-def _qemu(settings: ExecSettings, agent: FacetChannel) -> Chosen:
+def _qemu(
+    settings: ExecSettings, agent: FacetChannel, peers: Peers, tethers: TetherPlace
+) -> Chosen:
+    from services.exec.drivers.qemu.dialling import Dialling
     from services.exec.drivers.qemu.driver import QemuHypervisor
 
     driver = QemuHypervisor(
         hostagent_pb2_grpc.HostAgentServiceStub(agent),
         bootstrap_digest=settings.bootstrap_digest,
         default_disk_bytes=settings.base_size_bytes,
+        dialling=Dialling(peers.network, tethers),
     )
     return Chosen(driver, _host_boot())
 

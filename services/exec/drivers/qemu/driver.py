@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vic.exec.v1 import container_pb2
@@ -28,6 +29,7 @@ from services.exec.drivers import (
     Surroundings,
 )
 from services.exec.drivers.guest import guest_config, surroundings
+from services.exec.drivers.qemu.dialling import Dialling
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.imagedisk import IMAGE_LUN, show_image
 from services.exec.drivers.qemu.images import BootstrapImages
@@ -62,12 +64,14 @@ class QemuHypervisor:
         bootstrap_digest: str,
         default_disk_bytes: int,
         memory: HostMemory | None = None,
+        dialling: Dialling | None = None,
     ) -> None:
+        """Without ``dialling`` no clone is connected while it waits."""
         self._agent = agent
         self._images = BootstrapImages(agent, bootstrap_digest)
         self._default_disk_bytes = default_disk_bytes
         self._parents = Parents(agent)
-        self._ready = ReadyClones(agent, self._parents, memory or HostMemory())
+        self._ready = ReadyClones(agent, self._parents, memory or HostMemory(), dialling)
         # Machines of this process that were created and don't run yet, by boot, and the NICs that
         # they don't have yet.
         self._created: dict[str, hostagent_pb2.RunningMachine] = {}
@@ -146,9 +150,9 @@ class QemuHypervisor:
         shape = await self._shape(machine)
         self._ready.hold_back(machine.boot_id)
         if not machine.cold:
-            running = await self._use_ready(machine, shape)
-            if running is not None:
-                return CreatedMachine(running.pid, StartKind.READY_CLONE)
+            created = await self._use_ready(machine, shape)
+            if created is not None:
+                return created
             try:
                 parent_id = await self._parents.ready(shape)
                 running = await self._launch(machine, shape, parent_id)
@@ -164,13 +168,19 @@ class QemuHypervisor:
 
     async def _use_ready(
         self, machine: MachineSpec, shape: hostagent_pb2.Shape
-    ) -> hostagent_pb2.RunningMachine | None:
+    ) -> CreatedMachine | None:
         """Make a clone that waits the container's, where there is one that can be used."""
         ready = await self._ready.take(shape)
         if ready is None:
             return None
+        if ready.place is not None:
+            # It keeps the management NIC with which it is connected.
+            others = [endpoint for endpoint in machine.endpoints if not endpoint.management]
+            machine = replace(machine, endpoints=[ready.place.endpoint, *others])
         try:
-            return await self._launch(machine, shape, ready.parent_id, ready.machine_id)
+            running = await self._launch(machine, shape, ready.parent_id, ready.machine_id)
+            tether_id = "" if ready.place is None else ready.machine_id
+            return CreatedMachine(running.pid, StartKind.READY_CLONE, tether_id)
         except AlreadyExists:
             # The container's fault, not the clone's.
             self._ready.give_back(ready)
@@ -382,6 +392,17 @@ class QemuHypervisor:
     def check_ready(self, count: int) -> None:
         """Return when the host's memory holds so many. Raises InvalidArgument."""
         self._ready.memory.check(count)
+
+    def clones(self, names: Collection[str]) -> Collection[str]:
+        """Return those that have the form of a waiting machine's name."""
+        return {name for name in names if name.startswith(READY_PREFIX)}
+
+    async def forsaken(self, clones: Collection[str]) -> Collection[str]:
+        """Return those of which the agent has no machine."""
+        if not clones:
+            return ()
+        machines = (await self._agent.List(hostagent_pb2.ListRequest())).machines
+        return set(clones) - {machine.machine_id for machine in machines}
 
     def settled(self, boot_id: str) -> None:
         """Take in that a start has come to its end: what it took from the pool can be replaced."""

@@ -15,6 +15,7 @@ from collections import deque
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import VicError
+from services.exec.drivers.qemu.dialling import Dialling
 from services.exec.drivers.qemu.hostmemory import MARGIN_BYTES, HostMemory
 from services.exec.drivers.qemu.parents import Parents
 from services.exec.drivers.qemu.template import Template
@@ -45,9 +46,10 @@ class ReadyClones:
         agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub",
         parents: Parents,
         memory: HostMemory,
+        dialling: Dialling | None = None,
     ) -> None:
         self._agent = agent
-        self._warming = Warming(agent, parents)
+        self._warming = Warming(agent, parents, dialling)
         self._template = Template(agent, self._warming)
         self.memory = memory
         self._wanted = 0
@@ -102,6 +104,7 @@ class ReadyClones:
         for clone in [one for one in self._waiting if one.machine_id == machine_id]:
             log.warning("a ready clone has ended by itself", extra={"machine": machine_id})
             self._waiting.remove(clone)
+            self._end_soon(machine_id)
             self._changed.set()
 
     def hold_back(self, boot_id: str) -> None:
@@ -171,9 +174,9 @@ class ReadyClones:
             log.info("a clone is ready", extra={"machine": clone.machine_id})
 
     async def _prepare(self, shape: hostagent_pb2.Shape) -> ReadyClone:
-        """Make a clone that has warmed up and stands still."""
+        """Make a clone that has warmed up and stands still, or that dials where it is a fork."""
         await self._template.prepare(shape)
-        clone = await self._template.fork(shape)
+        clone = await self._template.fork(shape, connected=True)
         kind = hostagent_pb2.MACHINE_KIND_READY
         return clone or await self._warming.warm_up(READY_PREFIX, kind, shape)
 

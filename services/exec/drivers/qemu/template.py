@@ -10,7 +10,10 @@ import logging
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import VicError
+from services.exec.drivers.qemu.dialling import Dialling
 from services.exec.drivers.qemu.patience import LAUNCH_SECONDS
+from services.exec.drivers.qemu.qmp import command
+from services.exec.drivers.qemu.taps import nic
 from services.exec.drivers.qemu.warming import (
     READY_PREFIX,
     TEMPLATE_PREFIX,
@@ -53,16 +56,27 @@ class Template:
             self._template = await self._warming.warm_up(TEMPLATE_PREFIX, kind, shape)
             log.info("a template is ready", extra={"machine": self._template.machine_id})
 
-    async def fork(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
-        """Return a fork, which has warmed up and stands still; None where none can be had."""
+    async def fork(
+        self, shape: hostagent_pb2.Shape, *, connected: bool = False
+    ) -> ReadyClone | None:
+        """Return a fork, which has warmed up and stands still; None where none can be had.
+
+        One that is to be ``connected`` runs, and dials interaction, where it can have an address;
+        nobody waits until it has got through: what it is asked to do waits for it.
+        """
         template = self._template
         if template is None:
             return None
         kind = hostagent_pb2.MACHINE_KIND_READY
         machine = nameless(READY_PREFIX, kind, shape, template.parent_id)
+        dialling = self._warming.dialling if connected else None
+        place = None if dialling is None else await dialling.reserve(machine.machine_id)
+        if place is not None:
+            machine.nics.append(nic(place.endpoint))
+            machine.management.CopyFrom(place.management)
         launch = hostagent_pb2.LaunchRequest(machine=machine, template_id=template.machine_id)
         try:
-            await self._agent.Launch(launch, timeout=LAUNCH_SECONDS)
+            forked = (await self._agent.Launch(launch, timeout=LAUNCH_SECONDS)).machine
         except VicError as error:
             log.warning("a template can't be forked: %s", error.message)
             await self._warming.end(machine.machine_id)
@@ -76,7 +90,18 @@ class Template:
             await asyncio.shield(self._warming.end(machine.machine_id))
             raise
         self._failures = 0
-        return ReadyClone(machine.machine_id, template.parent_id)
+        if dialling is not None and place is not None:
+            await self._let_dial(forked, dialling)
+        return ReadyClone(machine.machine_id, template.parent_id, place)
+
+    async def _let_dial(self, forked: hostagent_pb2.RunningMachine, dialling: Dialling) -> None:
+        """Let a fork run that has an address. Raises VicError; it is ended then."""
+        try:
+            await dialling.bind(forked.machine_id)
+            await command(forked.qmp_path, "cont")
+        except BaseException:
+            await asyncio.shield(self._warming.end(forked.machine_id))
+            raise
 
     def ended(self, machine_id: str) -> bool:
         """Take in that a machine has ended; tell whether it was the template."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import NotFound, Reason, Unavailable, VicError
+from services.exec.drivers.qemu.dialling import Dialling, Place
 from services.exec.drivers.qemu.parents import Parents, load_clone, tether_reports
 from services.exec.drivers.qemu.patience import LAUNCH_SECONDS
 from services.exec.drivers.qemu.qmp import QmpError, command
@@ -26,16 +27,22 @@ class ReadyClone:
 
     machine_id: str
     parent_id: str
+    # Where its tether is, and dials while it waits; None where it stands still.
+    place: Place | None = None
 
 
 class Warming:
     """Makes clones of a shape's parent that have warmed up, and ends them."""
 
     def __init__(
-        self, agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub", parents: Parents
+        self,
+        agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub",
+        parents: Parents,
+        dialling: Dialling | None = None,
     ) -> None:
         self._agent = agent
         self._parents = parents
+        self.dialling = dialling
 
     async def warm_up(
         self, prefix: str, kind: hostagent_pb2.MachineKind, shape: hostagent_pb2.Shape
@@ -72,7 +79,12 @@ class Warming:
         self._parents.worked(running.parent_id)
 
     async def end(self, machine_id: str) -> None:
-        """End a clone. Idempotent."""
+        """End a clone, and take its address back. Idempotent."""
+        await self._kill(machine_id)
+        if self.dialling is not None:
+            await self.dialling.release(machine_id)
+
+    async def _kill(self, machine_id: str) -> None:
         try:
             await self._agent.Kill(hostagent_pb2.KillRequest(machine_id=machine_id))
         except NotFound:
