@@ -102,6 +102,8 @@ class FakeFacets:
     reservations: dict[str, list[network_pb2.Endpoint]] = field(default_factory=dict)
     registered: set[str] = field(default_factory=set)
     ran_with: list[str] = field(default_factory=list)
+    # Under what name the tether of the last launch had waited.
+    given: str = ""
     bound: set[str] = field(default_factory=set)
     # Which ports of the host lead to which container, and to which of its ports.
     published: dict[str, list[network_pb2.PublishedPort]] = field(default_factory=dict)
@@ -233,6 +235,8 @@ class FakeFacets:
 
     async def Bind(self, request: network_pb2.BindRequest) -> network_pb2.BindResponse:
         self._fail("Bind")
+        if request.management_of:
+            self.reservations.pop(request.management_of, None)
         if not request.management_only:
             self.bound.add(request.container_id)
         return network_pb2.BindResponse(endpoints=self.reservations[request.container_id])
@@ -281,6 +285,7 @@ class FakeFacets:
         self, request: process_pb2.LaunchRequest, **_: Any
     ) -> process_pb2.LaunchResponse:
         self._fail("Launch")
+        self.given = request.tether_id
         self.ran_with = list(request.process.env)
         self.boots[request.container_id] = request.boot_id
         self.launched.set()

@@ -1,7 +1,7 @@
 """A fake of the platform that VMs run on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vic.exec.v1 import container_pb2
@@ -57,6 +57,10 @@ class FakeHypervisor:
     # How many are to be kept.
     wanted: int = 0
     settlements: list[str] = field(default_factory=list)
+    # Clones that wait, by name.
+    clones_there: set[str] = field(default_factory=set)
+    # The tether's name of the clones that starts take next.
+    tethers: list[str] = field(default_factory=list)
     # Boots that there ever were: none is launched twice.
     launched: set[str] = field(default_factory=set)
     # What VMs were made of, by boot.
@@ -114,7 +118,7 @@ class FakeHypervisor:
         if self.ready:
             self.ready -= 1
             kind = StartKind.READY_CLONE
-        return CreatedMachine(4242, kind)
+        return CreatedMachine(4242, kind, self.tethers.pop() if self.tethers else "")
 
     async def load(self, container_id: str, boot_id: str) -> None:
         self._fail("load")
@@ -200,6 +204,12 @@ class FakeHypervisor:
 
     def keep_ready(self, count: int | None) -> None:
         self.wanted = 2 if count is None else count
+
+    def clones(self, names: Collection[str]) -> Collection[str]:
+        return {name for name in names if name.startswith("ready-")}
+
+    async def forsaken(self, clones: Collection[str]) -> Collection[str]:
+        return set(clones) - self.clones_there
 
     def settled(self, boot_id: str) -> None:
         self.settlements.append(boot_id)

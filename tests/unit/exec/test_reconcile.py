@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from vic.exec.v1 import container_pb2
+from vic.network.v1 import network_pb2
 
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet
@@ -15,6 +16,18 @@ async def test_what_nobody_owns_is_removed(facet: Facet) -> None:
     facet.hypervisor.machines["dd" * 32] = "boot"
     await facet.reconciler.reconcile()
     assert facet.leftovers() == []
+
+
+async def test_addresses_of_clones_go_when_these_were_missed_twice(facet: Facet) -> None:
+    there, gone = "ready-00112233445566aa", "ready-00112233445566bb"
+    for name in (there, gone):
+        await facet.peers.Reserve(network_pb2.ReserveRequest(container_id=name))
+    facet.hypervisor.clones_there.add(there)
+    await facet.reconciler.reconcile()
+    # It may be about to be there, or just have become a container's.
+    assert set(facet.peers.reservations) == {there, gone}
+    await facet.reconciler.reconcile()
+    assert set(facet.peers.reservations) == {there}
 
 
 async def test_a_lost_database_is_rebuilt_from_beside_the_disks(facet: Facet) -> None:

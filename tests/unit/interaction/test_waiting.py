@@ -1,4 +1,4 @@
-"""Tethers of clones that wait: connected under names of their own, then one container's for good."""
+"""Tethers of clones that wait: connected under names of their own, then one container's."""
 
 import asyncio
 from typing import Any
@@ -19,6 +19,7 @@ from portlayer.errors import (
 )
 from portlayer.identity import Role
 from services.interaction import waiting
+from services.interaction.store import Given
 from tests.unit.interaction.suite import (
     BOOT,
     CONTAINER,
@@ -74,7 +75,8 @@ async def test_a_clone_that_waits_becomes_a_containers_without_another_hello(sui
     await stdio.close()
     await tether.exit(3)
     assert await suite.log_text() == b"said by a clone\n"
-    assert suite.service is not None and suite.service.tethers.waiting == 0
+    assert suite.service is not None
+    assert suite.service.tethers.waiting == 0
 
 
 async def test_it_comes_back_as_the_containers(suite: Suite) -> None:
@@ -101,18 +103,18 @@ async def test_it_comes_back_after_a_restart_of_the_service(suite: Suite) -> Non
     assert await suite.log_text() == b"after a restart\n"
 
 
-async def test_a_restart_between_gift_and_launch_loses_neither(suite: Suite) -> None:
+async def test_a_restart_between_gift_and_launch_loses_neither(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await suite.register()
-    # Nobody is there yet: the gift is on record, and the launch waits.
-    launching = asyncio.ensure_future(suite.launch(tether_id=CLONE))
-    assert suite.service is not None
-    tethers = suite.service.tethers
-    async with asyncio.timeout(60):
-        while await tethers.given(CLONE) is None:
-            await asyncio.sleep(0)
+    # Nobody is there yet: the gift is put on record, and the launch waits.
+    give_up_soon(monkeypatch)
+    with pytest.raises(Unavailable):
+        await suite.launch(tether_id=CLONE)
+    monkeypatch.undo()
     await suite.restart()
-    with pytest.raises(VicError):
-        await launching
+    assert suite.service is not None
+    assert await suite.service.tethers.given(CLONE) == Given(CONTAINER, BOOT)
     tether = await waiting_clone(suite)
     await asyncio.gather(suite.launch(tether_id=CLONE), tether.take_launch())
 
@@ -244,11 +246,9 @@ async def test_no_more_wait_than_there_is_room_for(
     # A newer stream of the same name takes the older one's place, and needs no other.
     again = await waiting_clone(suite)
     assert isinstance(await refusal(tether.control), FailedPrecondition)
-    assert suite.service is not None and suite.service.tethers.waiting == 1
+    assert suite.service is not None
+    assert suite.service.tethers.waiting == 1
     again.control.cancel()
-    async with asyncio.timeout(60):
-        while suite.service.tethers.waiting:
-            await asyncio.sleep(0)
 
 
 async def test_a_removed_containers_clone_is_refused(suite: Suite) -> None:

@@ -223,3 +223,41 @@ def test_the_management_segment_is_known_by_its_ordinal() -> None:
     subnet = IPv4Network("100.112.0.0/20")
     assert Segment(-1, subnet, subnet[1], 1500).management
     assert not Segment(0, subnet, subnet[1], 1500).management
+
+
+async def test_a_clones_management_endpoint_becomes_a_containers(runs: Runs) -> None:
+    facet = await runs.start()
+    await facet.endpoints.reserve("c1", "web", "h", BRIDGE)
+    clone = await facet.endpoints.reserve("ready-1", "", "", ())
+    own = facet.endpoints.get("c1")
+    made = [facet.endpoints.ports([clone])[0], facet.endpoints.ports([own])[1]]
+    facet.platform.taps = {port.name for port in made}
+    await facet.endpoints.bind("ready-1")
+    for _ in range(2):  # asked again, it is the same
+        bound = await facet.endpoints.bind("c1", management_of="ready-1")
+        assert bound[0].ipv4 == clone.endpoints[0].ipv4
+        assert bound[0].port_name == clone.endpoints[0].port_name
+        assert facet.endpoints.bound(bound[0])
+    assert facet.endpoints.container_ids() == ["c1"]
+    assert bound[1] == own.endpoints[1]
+    facet = await runs.start()
+    assert facet.endpoints.get("c1").endpoints == tuple(bound)
+    pool = facet.networks.addresses(facet.networks.management())
+    assert pool is not None
+    assert pool.in_use == 1
+
+
+async def test_what_a_clone_has_lost_a_container_can_t_be_bound_with(facet: Facet) -> None:
+    await facet.endpoints.reserve("c1", "web", "h", BRIDGE)
+    facet.platform.taps = set()
+    with pytest.raises(FailedPrecondition) as refusal:
+        await facet.endpoints.bind("c1", management_of="ready-1")
+    assert refusal.value.reason is Reason.TAP_MISSING
+
+
+async def test_a_containers_own_endpoints_are_not_given_to_another(facet: Facet) -> None:
+    for name in ("c1", "c2"):
+        await facet.endpoints.reserve(name, "", "", BRIDGE)
+    with pytest.raises(InvalidArgument):
+        await facet.endpoints.bind("c1", management_of="c2")
+    assert facet.endpoints.container_ids() == ["c1", "c2"]
