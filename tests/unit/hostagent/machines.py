@@ -45,3 +45,6 @@ COLD = Machine(
 CLONE = replace(COLD, kind=MachineKind.CLONE, parent_id="p")
 PARENT = Machine("p", "first", MachineKind.PARENT, SHAPE, parent_id="p")
 READY = Machine("ready-1", "first", MachineKind.READY, SHAPE, parent_id="p")
+DIALLING = replace(
+    READY, machine_id="ready-00112233445566aa", nics=COLD.nics[:1], management=GUEST.management
+)

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from vic.hostagent.v1 import hostagent_pb2 as pb
 
 from hostagent.certificates import TetherAuthority
-from hostagent.guestconfig import first_frame
+from hostagent.guestconfig import assignment_frame, first_frame, identity_frame
 from hostagent.issuer import IssuerServicer
 from installer.pki import Authority
 from portlayer.errors import InvalidArgument
-from tests.unit.hostagent.machines import COLD, PARENT
+from tests.unit.hostagent.machines import COLD, DIALLING, PARENT
 from tether.guestconfig import FrameReader, GuestConfig
 from tether.guestparse import parse_body
 
@@ -47,6 +47,24 @@ def test_the_tether_understands_it(authority: TetherAuthority) -> None:
     assert config.container.nics[0].addresses == ("172.17.0.2/16",)
     assert config.container.root.shm_bytes == 64 << 20
     assert len(config.entropy) == 512
+
+
+def test_a_machine_that_waits_is_told_of_itself_and_then_whose_it_is(
+    authority: TetherAuthority,
+) -> None:
+    own = told(identity_frame(DIALLING, INSTANCE, authority))
+    assert own.identity is not None
+    assert own.identity.container_id == DIALLING.machine_id
+    assert own.identity.management.endpoint == "100.112.0.1:7443"
+    assert own.container is None
+    given = told(assignment_frame(COLD))
+    # No second key: what it dials with is its own for good.
+    assert given.identity is None
+    assert given.assignment is not None
+    assert given.assignment.container_id == COLD.machine_id
+    assert given.assignment.boot_id == COLD.launch_id
+    assert given.container is not None
+    assert given.container.hostname == "web"
 
 
 def test_two_starts_share_no_secret(authority: TetherAuthority) -> None:

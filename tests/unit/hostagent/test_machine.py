@@ -14,12 +14,12 @@ from hostagent.machine import (
     Surroundings,
 )
 from portlayer.errors import InvalidArgument, Reason
-from tests.unit.hostagent.machines import CLONE, COLD, GUEST, PARENT, READY, SHAPE, SLOT
+from tests.unit.hostagent.machines import CLONE, COLD, DIALLING, GUEST, PARENT, READY, SHAPE, SLOT
 
 NIC = GUEST.surroundings.nics[0]
 
 
-@pytest.mark.parametrize("machine", [COLD, CLONE, PARENT, READY])
+@pytest.mark.parametrize("machine", [COLD, CLONE, PARENT, READY, DIALLING])
 def test_good_machines_pass(machine: Machine) -> None:
     machine.check(SLOT)
 
@@ -46,6 +46,14 @@ def test_good_machines_pass(machine: Machine) -> None:
         (READY, "disk_chain", ("/d/storage/a",)),
         (READY, "nics", COLD.nics),
         (READY, "parent_id", ""),
+        (DIALLING, "nics", ()),
+        (DIALLING, "nics", COLD.nics),
+        (DIALLING, "management", None),
+        (DIALLING, "kind", MachineKind.TEMPLATE),
+        # No container's certificate can be had under a waiting machine's name, nor the reverse.
+        (DIALLING, "machine_id", "c" * 64),
+        (COLD, "machine_id", DIALLING.machine_id),
+        (COLD, "management", GUEST.management),
     ],
 )
 def test_a_wrong_field_is_refused(machine: Machine, field: str, value: Any) -> None:

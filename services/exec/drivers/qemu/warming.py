@@ -81,7 +81,7 @@ class Warming:
     async def end(self, machine_id: str) -> None:
         """End a clone, and take its address back. Idempotent."""
         await self._kill(machine_id)
-        if self.dialling is not None:
+        if self.dialling is not None and machine_id.startswith(READY_PREFIX):
             await self.dialling.release(machine_id)
 
     async def _kill(self, machine_id: str) -> None:
