@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from vic.interaction.v1 import interaction_pb2, process_pb2
+from vic.tether.v1 import tether_pb2
 
-from portlayer.errors import NotFound, Reason
+from portlayer.errors import FailedPrecondition, NotFound, Reason, Unavailable, domain_errors
 from portlayer.identity import Role
 from portlayer.store import open_store
 from services.interaction.service import InteractionService
@@ -18,6 +19,7 @@ from tests.unit.interaction.suite import (
     BOOT,
     CONTAINER,
     INIT,
+    OTHER,
     OUT,
     SOON,
     Suite,
@@ -26,6 +28,7 @@ from tests.unit.interaction.suite import (
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
 
 EXEC = "e0" * 32
+CLONE = "ready-00112233445566aa"
 
 
 class Replica(Suite):
@@ -77,7 +80,7 @@ async def replicas(
 ) -> AsyncIterator[tuple[Replica, Replica]]:
     store = await open_store(database, MIGRATIONS)
     async with store.transaction() as connection:
-        for table in ("containers", "processes", "events", "replicas"):
+        for table in ("containers", "processes", "events", "replicas", "tethers"):
             await connection.exec_driver_sql(f"TRUNCATE {table}")
     await store.close()
     one, other = (Replica(authority, tmp_path, name, database) for name in ("one", "other"))
@@ -196,3 +199,35 @@ async def test_what_a_dead_one_had_the_other_takes_over(
     await tether.exit(0)
     async with asyncio.timeout(SOON):
         await client.read_all()
+
+
+async def test_a_clone_that_waits_with_one_is_given_by_the_other(
+    replicas: tuple[Replica, Replica],
+) -> None:
+    one, other = replicas
+    await one.register()
+    waiting = other.tether(CLONE)
+    await waiting.connect(CLONE)
+    launching = asyncio.ensure_future(one.launch(tether_id=CLONE))
+    # It is let go where it waits, and carried to who has the container when it comes back.
+    with pytest.raises(Unavailable), domain_errors():
+        await soon(waiting.control.read())
+    again = other.tether(CLONE)
+    await again.connect(CLONE)
+    await again.take_launch()
+    await launching
+    stdio = await again.stdio(INIT, CLONE)
+    await stdio.send(b"carried\n")
+    await stdio.close()
+    assert await one.log_text() == b"carried\n"
+    await one.register(OTHER)
+    await other.register(OTHER)
+    for replica in replicas:
+        with pytest.raises(FailedPrecondition):
+            await replica.launch(OTHER, "b002", tether_id=CLONE)
+    # And by its record, when the one is gone.
+    await one.die()
+    last = other.tether(CLONE)
+    running = {"process_id": INIT, "pid": 42, "started_at": {"seconds": 1000}}
+    await last.connect(CLONE, [tether_pb2.ProcessState(**running)])
+    await last.exit(0)
