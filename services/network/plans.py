@@ -68,14 +68,12 @@ def check(plan: Plan) -> None:
             plan.subnet6 is not None and not plan.ipv6,
             f"invalid subnet {plan.subnet6}: IPv6 is not enabled for this network",
         ),
-        (
-            plan.external is not None and plan.ipv6,
-            "an external network has IPv4 alone",
-        ),
     )
     found = [text for wrong, text in problems if wrong]
     if plan.external is not None:
-        found += external.problems(plan.external, bool(plan.subnet and plan.gateway))
+        complete = bool(plan.subnet and plan.gateway)
+        complete6 = not plan.ipv6 or bool(plan.subnet6 and plan.gateway6)
+        found += external.problems(plan.external, complete and complete6)
     if plan.subnet is not None and not found:
         found = _check_pool(plan, plan.subnet)
     if plan.subnet6 is not None and not found:
@@ -111,6 +109,9 @@ def _check_pool6(plan: Plan, subnet: IPv6Network) -> list[str]:
     if plan.ip_range6 is not None and not plan.ip_range6.subnet_of(subnet):
         problems.append(f"invalid ip-range {plan.ip_range6}: it is not within subnet {subnet}")
     named = {"gateway": plan.gateway6, **plan.auxiliary6}
+    if plan.external is not None and plan.gateway6 is not None and plan.gateway6.is_link_local:
+        # A router out there may well be known by such an address alone (RFC 4861, 6.3.4).
+        del named["gateway"]
     problems += [
         f"no matching subnet for {name} {address}"
         for name, address in named.items()

@@ -180,9 +180,9 @@ class Publications:
         failure = _failure(reservation)
         if network.external is not None:
             external.check_admits(network, failure)
-            assert endpoint.ipv4 is not None
+            own = [address for address in (endpoint.ipv4, endpoint.ipv6) if address is not None]
             for wish in wishes:
-                external.check_same_port(network, endpoint.ipv4, wish, failure)
+                external.check_same_port(network, own, wish, failure)
             return []
         usual = ANY_ADDRESS
         if any(wish.host_address is None for wish in wishes):
@@ -209,12 +209,12 @@ class Publications:
             for transport, port in ports
         ]
 
-    def _admitting(self, reservation: Reservation) -> Iterator[IPv4Address]:
+    def _admitting(self, reservation: Reservation) -> Iterator[Address]:
         """Yield a container's addresses where somebody outside may reach it."""
         for endpoint in reservation.endpoints:
             outer = self._networks.get(endpoint.network_id).external
-            if outer is not None and outer.level in external.ADMITTING and endpoint.ipv4:
-                yield endpoint.ipv4
+            if outer is not None and outer.level in external.ADMITTING:
+                yield from (own for own in (endpoint.ipv4, endpoint.ipv6) if own is not None)
 
     def _target(self, reservation: Reservation) -> tuple[Network, Endpoint]:
         """Return the network that leads to a container from outside, and its place there."""
