@@ -73,9 +73,7 @@ def check_admits(network: Network, failure: str) -> None:
         )
 
 
-def check_same_port(
-    network: Network, own: Sequence[Address], wish: PortWish, failure: str
-) -> None:
+def check_same_port(network: Network, own: Sequence[Address], wish: PortWish, failure: str) -> None:
     """Return when a container's port can be had under the number that is wished for.
 
     `own` are its addresses there. Raises InvalidArgument (INVALID_ADDRESS).

@@ -263,9 +263,9 @@ def target_number(address: IPv6Address) -> str:
 def sources6(port: Port) -> list[IPv6Address]:
     """Return the addresses of IPv6 from which a port may send.
 
-    On an external network these are its own and none at all: whoever has no link-local address tells
-    from none which multicast groups it listens to (RFC 3810, 5.2.13), and a switch out there that
-    looks into that (RFC 4541) leads neighbours' questions to nobody else.
+    On an external network these are its own and none at all: whoever has no link-local address
+    tells from none which multicast groups it listens to (RFC 3810, 5.2.13), and a switch out there
+    that looks into that (RFC 4541) leads neighbours' questions to nobody else.
     """
     if port.address6 is None:
         return []
