@@ -34,6 +34,7 @@ from services.exec.drivers import (
     MachineSpec,
     MachineState,
     StartKind,
+    Usage,
 )
 from services.exec.drivers.shapes import MIB, ShapeClass, shape_class
 from services.exec.drivers.vsphere.affinity import Affinity
@@ -47,6 +48,7 @@ from services.exec.drivers.vsphere.hardware import (
     plugged,
 )
 from services.exec.drivers.vsphere.inventory import OFF, SUSPENDED, Found, Inventory
+from services.exec.drivers.vsphere.measuring import Meter
 from services.exec.drivers.vsphere.parents import Parents
 from services.exec.drivers.vsphere.place import check_bootstrap, find_place
 from services.exec.drivers.vsphere.placement import host_for
@@ -61,7 +63,7 @@ RULES_PAUSE = 10.0
 
 
 class VsphereHypervisor:
-    """Implements :class:`~services.exec.drivers.Hypervisor`, ``CanPause`` and ``CanReweigh``."""
+    """Implements :class:`~services.exec.drivers.Hypervisor`, and what it says some can besides."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class VsphereHypervisor:
         self._inventory = Inventory(vcenter, place.folder, instance_id)
         self._parents = Parents(vcenter, self._inventory, place, instance_id)
         self._guests = Guests(issuer)
+        self._meter = Meter(vcenter)
         self._affinity = Affinity(
             vcenter, instance_id, apart=place.anti_affinity, host_group=place.host_group
         )
@@ -286,6 +289,10 @@ class VsphereHypervisor:
             and not self._inventory.is_over(found.identity.boot_id)
         ]
 
+    async def usage(self, seconds: float) -> Sequence[Usage]:
+        """Ask vCenter's performance manager for the VMs that are on."""
+        return await self._meter.measure(self._inventory.live(), seconds)
+
     def exits(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
         """Yield the ends of VMs: powered off or reset by whoever it was, or deleted."""
         return self._inventory.ends(after)
@@ -346,7 +353,7 @@ class VsphereHypervisor:
             await reconfigure(
                 self._vcenter,
                 vm,
-                lambda devices: vim.vm.ConfigSpec(deviceChange=detach_disks(devices)),
+                _let_go,
             )
             await self._allow(vm)
             await self._vcenter.finish(lambda _: vm.Destroy_Task())
