@@ -59,7 +59,8 @@ class CounterReader:
         if int(fields[19]) != record.process.start_ticks:
             return None
         ticks = int(fields[11]) + int(fields[12])
-        taps = [nic.tap_name for nic in (*record.nics, *record.plugged)]
+        taps = [nic.tap_name for nic in record.nics]
+        taps += [nic.tap_name for nic in record.plugged]
         return Counters(
             machine_id=record.machine_id,
             launch_id=record.launch_id,

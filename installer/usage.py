@@ -90,10 +90,10 @@ def read_usage(data_dir: Path, seconds: float) -> Usage:
 
 def _line(usage: exec_pb2.ContainerUsage) -> str:
     def figure(name: str) -> str:
-        return f"{getattr(usage, name):.2f}" if usage.HasField(name) else "-"  # type: ignore[arg-type]
+        return f"{getattr(usage, name):.2f}" if usage.HasField(name) else "-"
 
     def size(name: str) -> str:
-        return _bytes(getattr(usage, name)) if usage.HasField(name) else "-"  # type: ignore[arg-type]
+        return _bytes(getattr(usage, name)) if usage.HasField(name) else "-"
 
     rates = (
         "disk_read_bytes_per_second",
@@ -117,12 +117,10 @@ def _short(name: str, most: int) -> str:
 
 
 def _bytes(count: float) -> str:
-    """Return a size as people read it, with three digits."""
+    """Return a size as people read it, with three digits or four."""
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if count >= unit:
-            return (
-                f"{count / unit:.3g} {name}"
-                if count < 1000 * unit
-                else f"{count / unit:.0f} {name}"
-            )
+            value = count / unit
+            # What has a thousand units would be written as a power of ten.
+            return f"{value:.0f} {name}" if value >= 1000 else f"{value:.3g} {name}"
     return f"{count:.0f} B"

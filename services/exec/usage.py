@@ -25,17 +25,16 @@ async def measure_usage(
             f"not over {seconds:g}",
             Reason.INVALID_REQUEST,
         )
-    measured = await hypervisor.usage(seconds)
-    running = {
-        record.id: record
-        for record in await containers.select([state for state in State if state.has_vm])
+    measured = {
+        (usage.container_id, usage.boot_id): usage for usage in await hypervisor.usage(seconds)
     }
+    running = await containers.select([state for state in State if state.has_vm])
     told = [
-        _message(running[usage.container_id], usage, hypervisor)
-        for usage in measured
-        if usage.container_id in running and running[usage.container_id].boot_id == usage.boot_id
+        _message(record, measured[record.id, record.boot_id], hypervisor)
+        for record in sorted(running, key=lambda record: record.name)
+        if (record.id, record.boot_id) in measured
     ]
-    return exec_pb2.MeasureUsageResponse(containers=sorted(told, key=lambda usage: usage.name))
+    return exec_pb2.MeasureUsageResponse(containers=told)
 
 
 def _message(record: Record, usage: Usage, hypervisor: Hypervisor) -> exec_pb2.ContainerUsage:

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/simulator/vpx"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -26,7 +27,9 @@ import (
 //   - ResetVM_Task boots a VM anew that stays powered on;
 //   - PowerOnVM_Task notes when the VM was booted;
 //   - HasUserPrivilegeOnEntities, of a user who lacks some;
-//   - DisableMethods and EnableMethods, which are in no public reference.
+//   - DisableMethods and EnableMethods, which are in no public reference;
+//   - QueryPerf for more metrics than config.vpxd.stats.maxQueryMetrics allows is InvalidArgument, and
+//     of what has gone ManagedObjectNotFound.
 type additions struct {
 	next    http.Handler
 	service *simulator.Service
@@ -78,15 +81,48 @@ func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			names[simulators(method)] = true
 		}
 		h.permit(w, r, "EnableMethods", request.Entity, names, nil)
+	case *types.QueryPerf:
+		if !h.refusedQuery(w, request) {
+			h.next.ServeHTTP(w, r)
+		}
 	default:
 		h.next.ServeHTTP(w, r)
 	}
 }
 
+// mostMetrics is vCenter's default of config.vpxd.stats.maxQueryMetrics.
+const mostMetrics = 64
+
+// refusedQuery answers a query that vCenter would refuse.
+func (h *additions) refusedQuery(w http.ResponseWriter, request *types.QueryPerf) bool {
+	metrics := 0
+	for _, spec := range request.QuerySpec {
+		metrics += len(spec.MetricId)
+		if simulator.Map.Get(spec.Entity) == nil {
+			fault(w, "ManagedObjectNotFound", fmt.Sprintf(`<obj type="%s">%s</obj>`, spec.Entity.Type, spec.Entity.Value))
+			return true
+		}
+	}
+	if metrics > mostMetrics {
+		fault(w, "InvalidArgument", "<invalidProperty>querySpec.size</invalidProperty>")
+	}
+	return metrics > mostMetrics
+}
+
+func fault(w http.ResponseWriter, kind string, content string) {
+	w.Header().Set("Content-Type", "text/xml")
+	w.WriteHeader(http.StatusInternalServerError)
+	_, _ = fmt.Fprintf(w, `%s<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"`+
+		` xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body><soapenv:Fault>`+
+		`<faultcode>ServerFaultCode</faultcode><faultstring></faultstring>`+
+		`<detail><%sFault xmlns="urn:vim25" xsi:type="%s">%s</%sFault></detail>`+
+		`</soapenv:Fault></soapenv:Body></soapenv:Envelope>`, xml.Header, kind, kind, content, kind)
+}
+
 func ours(body []byte) bool {
 	for _, name := range []string{
 		"InstantClone_Task", "ResetVM_Task", "ReconfigVM_Task", "PowerOnVM_Task", "DisableMethods", "EnableMethods",
-		"HasUserPrivilegeOnEntities",
+		"HasUserPrivilegeOnEntities", "QueryPerf",
 	} {
 		if bytes.Contains(body, []byte(name)) {
 			return true
@@ -231,6 +267,18 @@ func (h *additions) privileges(w http.ResponseWriter, request *types.HasUserPriv
 		content.WriteString(`</returnval>`)
 	}
 	answer(w, "HasUserPrivilegeOnEntities", content.String())
+}
+
+// fillZeros makes samples of nothing samples of little: Go's encoder leaves zeros out of lists, which
+// vCenter doesn't.
+func fillZeros() {
+	for _, samples := range vpx.VmMetricData {
+		for i := range samples {
+			if samples[i] == 0 {
+				samples[i] = 1
+			}
+		}
+	}
 }
 
 // spoil makes one datastore unreachable, and fills another.

@@ -72,6 +72,7 @@ func main() {
 		}
 	}
 	addMethods()
+	fillZeros()
 	spoil(*inaccessible, *full)
 	server.Config.Handler = &additions{server.Config.Handler, model.Service, strings.Split(*missing, ",")}
 	fmt.Println(address)

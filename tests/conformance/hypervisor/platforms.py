@@ -18,7 +18,7 @@ from vic.storage.v1 import disk_pb2
 
 from portlayer.identity import Role
 from portlayer.vsphere.session import VCenter
-from services.exec.drivers import CanPause, Hypervisor, MachineSpec
+from services.exec.drivers import CanMeasure, CanPause, Hypervisor, MachineSpec
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.exec.drivers.vsphere.hardware import machine_name
@@ -42,7 +42,7 @@ EXCEPTIONS = {
 _MAC = "02:42:0a:00:00:05"
 
 
-class Driver(Hypervisor, CanPause):
+class Driver(Hypervisor, CanMeasure, CanPause):
     """A driver that can do all."""
 
 

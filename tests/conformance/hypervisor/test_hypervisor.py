@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from vic.exec.v1 import container_pb2
@@ -79,6 +79,14 @@ async def test_the_life_of_a_vm(platform: Platform) -> None:
     await platform.driver.unpause(machine.container_id)
     assert not await platform.driver.is_paused(machine.container_id)
     assert await alive(platform) == {named}
+
+    (usage,) = await platform.driver.usage(0.2)
+    assert (usage.container_id, usage.boot_id) == named
+    assert usage.seconds >= 0.2
+    assert usage.memory_bytes
+    for figure in fields(usage):
+        value = getattr(usage, figure.name)
+        assert isinstance(value, str) or value >= 0, figure.name
 
     # A driver that comes later finds it, and has no end to tell.
     await platform.reopen()

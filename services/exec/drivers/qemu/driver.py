@@ -403,12 +403,8 @@ class QemuHypervisor:
         ]
 
     async def usage(self, seconds: float) -> Sequence[Usage]:
-        """Measure the machines of containers, but for those that are being made."""
-        running = [
-            (machine.container_id, machine.boot_id)
-            for machine in await self.inventory()
-            if machine.boot_id not in self._created
-        ]
+        """Measure the machines of containers."""
+        running = [(found.container_id, found.boot_id) for found in await self.inventory()]
         return await measure(self._agent, running, seconds)
 
     async def exits(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:

@@ -13,7 +13,6 @@ from services.exec.drivers.qemu.qmp import QmpError, command
 
 log = logging.getLogger("vic.exec.qemu.measuring")
 
-Agent = hostagent_pb2_grpc.HostAgentServiceStub
 Boot = tuple[str, str]
 
 NANOSECONDS = 10**9

@@ -291,7 +291,7 @@ class VsphereHypervisor:
 
     async def usage(self, seconds: float) -> Sequence[Usage]:
         """Ask vCenter's performance manager for the VMs that are on."""
-        return await self._meter.measure(self._inventory.live(), seconds)
+        return await self._meter.measure(await self._inventory.read(), seconds)
 
     def exits(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
         """Yield the ends of VMs: powered off or reset by whoever it was, or deleted."""

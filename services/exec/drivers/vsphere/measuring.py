@@ -155,9 +155,9 @@ def usage_of(found: Found, scale: Scale, told: Manager.EntityMetric) -> Usage | 
     """Return what the samples of a VM say; None where there is none yet."""
     if found.identity is None or not told.sampleInfo:
         return None
-    seconds = sum(info.interval for info in told.sampleInfo)
+    seconds = float(sum(info.interval for info in told.sampleInfo))
     # What was not measured is negative.
-    values = {
+    values: dict[Counter, list[int]] = {
         scale.numbers[series.id.counterId]: [value for value in series.value if value >= 0]
         for series in told.value or []
         if isinstance(series, Manager.IntSeries) and series.id.counterId in scale.numbers
@@ -168,7 +168,8 @@ def usage_of(found: Found, scale: Scale, told: Manager.EntityMetric) -> Usage | 
         measured = values.get(counter)
         if measured is None:
             return None
-        return sum(measured) / MILLISECONDS / (len(measured) * seconds / len(told.sampleInfo))
+        measured_seconds = seconds * len(measured) / len(told.sampleInfo)
+        return sum(measured) / MILLISECONDS / measured_seconds
 
     def rate(counter: Counter) -> float | None:
         measured = values.get(counter)
@@ -181,7 +182,7 @@ def usage_of(found: Found, scale: Scale, told: Manager.EntityMetric) -> Usage | 
     return Usage(
         found.identity.container_id,
         found.identity.boot_id,
-        seconds=float(seconds),
+        seconds=seconds,
         cpus_used=cpus(Counter.CPU_USED),
         cpus_waited_for=cpus(Counter.CPU_READY),
         memory_bytes=newest(Counter.MEMORY_CONSUMED),
