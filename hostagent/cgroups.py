@@ -31,14 +31,6 @@ class Limits:
     """Taken from it only when there is nothing left to take from others; likewise."""
 
 
-@dataclass(frozen=True)
-class GroupMemory:
-    """Memory that is charged to a group, and what of it was used lately; None is not known."""
-
-    used_bytes: int
-    active_bytes: int | None
-
-
 @dataclass
 class Hierarchy:
     """A mounted cgroup file system, and which of our controllers are used in it."""
@@ -71,15 +63,10 @@ class Hierarchy:
         shares = int((self.root / group / "cpu.shares").read_text())
         return shares * DEFAULT_WEIGHT // DEFAULT_V1_SHARES
 
-    def memory(self, group: str) -> GroupMemory:
-        """Return what memory a group has. Raises OSError."""
-        directory = self.root / group
-        modern = self.version == 2
-        used = (directory / ("memory.current" if modern else "memory.usage_in_bytes")).read_text()
-        # Version 1 counts a group with those below it only under names of their own.
-        active = [f"{'' if modern else 'total_'}active_{kind}" for kind in ("anon", "file")]
-        stat = dict(line.split() for line in (directory / "memory.stat").read_text().splitlines())
-        return GroupMemory(int(used), sum(int(stat.get(name, 0)) for name in active))
+    def memory(self, group: str) -> int:
+        """Return the bytes that are charged to a group. Raises OSError."""
+        name = "memory.current" if self.version == 2 else "memory.usage_in_bytes"
+        return int((self.root / group / name).read_text())
 
 
 def mounted_hierarchies() -> list[Hierarchy]:
@@ -230,8 +217,8 @@ class MachineGroups:
                 found.update(int(line) for line in procs.read_text().split())
         return found
 
-    def memory(self, machine: str) -> GroupMemory | None:
-        """Return a machine's memory; None where it is in no group that counts it."""
+    def memory(self, machine: str) -> int | None:
+        """Return the bytes of a machine's memory; None where it is in no group that counts it."""
         for hierarchy in self._hierarchies:
             if "memory" in hierarchy.controllers:
                 with suppress(FileNotFoundError):

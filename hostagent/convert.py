@@ -251,8 +251,7 @@ def counters_to_proto(counters: Counters) -> pb.MachineCounters:
         read_nanoseconds=counters.read_ns,
         cpu_nanoseconds=counters.cpu_ns,
         cpu_wait_nanoseconds=counters.wait_ns,
-        memory_bytes=counters.memory.used_bytes,
-        memory_active_bytes=counters.memory.active_bytes,
+        memory_bytes=counters.memory_bytes,
         received_bytes=counters.received_bytes,
         sent_bytes=counters.sent_bytes,
     )

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostagent.cgroups import GroupMemory, MachineGroups
+from hostagent.cgroups import MachineGroups
 from hostagent.records import Record
 
 NANOSECONDS = 10**9
@@ -26,7 +26,7 @@ class Counters:
     read_ns: int
     cpu_ns: int
     wait_ns: int | None
-    memory: GroupMemory
+    memory_bytes: int
     received_bytes: int
     sent_bytes: int
 
@@ -67,7 +67,7 @@ class CounterReader:
             read_ns=time.monotonic_ns(),
             cpu_ns=ticks * NANOSECONDS // os.sysconf("SC_CLK_TCK"),
             wait_ns=_waited(process),
-            memory=self._groups.memory(record.group) or _resident(process),
+            memory_bytes=self._groups.memory(record.group) or _resident(process),
             # What a tap has sent its machine has received.
             received_bytes=sum(self._frames(tap, "tx_bytes") for tap in taps),
             sent_bytes=sum(self._frames(tap, "rx_bytes") for tap in taps),
@@ -93,6 +93,5 @@ def _waited(process: Path) -> int | None:
     return waited if told else None
 
 
-def _resident(process: Path) -> GroupMemory:
-    pages = int((process / "statm").read_text().split()[1])
-    return GroupMemory(pages * os.sysconf("SC_PAGE_SIZE"), None)
+def _resident(process: Path) -> int:
+    return int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

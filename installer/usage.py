@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from vic.exec.v1 import exec_pb2
 
 from installer.errors import InstallerError, NotRunningError
@@ -31,19 +32,8 @@ class Usage:
     def to_json(self) -> str:
         """Return it for programs, under the contract's names: see exec.proto for the units."""
         fields = {
-            "containers": [
-                MessageToDict(
-                    usage,
-                    preserving_proto_field_name=True,
-                    always_print_fields_with_no_presence=True,
-                )
-                for usage in self.containers
-            ],
-            "limits": MessageToDict(
-                self.info.limits,
-                preserving_proto_field_name=True,
-                always_print_fields_with_no_presence=True,
-            ),
+            "containers": list(map(_fields, self.containers)),
+            "limits": _fields(self.info.limits),
         }
         return json.dumps(fields, indent=2)
 
@@ -86,6 +76,15 @@ def read_usage(data_dir: Path, seconds: float) -> Usage:
     except VicError as error:
         raise InstallerError(f"what VMs take can't be told: {error.message}") from error
     return Usage(info, tuple(measured.containers))
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    """Return what a message has; numbers as numbers, which protobuf's own JSON writes as text."""
+    return {
+        field.name: getattr(message, field.name)
+        for field in message.DESCRIPTOR.fields
+        if not field.has_presence or message.HasField(field.name)
+    }
 
 
 def _line(usage: exec_pb2.ContainerUsage) -> str:

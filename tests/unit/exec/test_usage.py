@@ -68,7 +68,6 @@ async def test_rates_are_what_two_readings_differ_by(monkeypatch: pytest.MonkeyP
         cpus_used=0.5,
         cpus_waited_for=0.05,
         memory_bytes=2 * MIB,
-        memory_active_bytes=None,
         disk_read_rate=5.0,
         disk_written_rate=3.0,
         received_rate=2000.0,
@@ -84,7 +83,9 @@ async def test_a_qemu_that_does_not_answer_keeps_no_other_figure() -> None:
 def test_what_a_qemu_says_of_its_disks_is_not_trusted() -> None:
     entry = {"stats": {"rd_bytes": 7, "wr_bytes": 8}, "backing": {"stats": {"rd_bytes": 7}}}
     assert parse_disks([entry, entry]) == Disks(14, 16)
-    for answer in (None, 5, {"a": 1}, [{"stats": None}], [{"stats": {"rd_bytes": "x"}}], [[]]):
+    wrong: tuple[Any, ...]
+    wrong = (None, 5, {"a": 1}, [{"stats": None}], [{"stats": {"rd_bytes": "x"}}], [[]])
+    for answer in wrong:
         assert parse_disks(answer) is None
 
 

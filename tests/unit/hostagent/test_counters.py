@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hostagent.cgroups import GroupMemory, Limits
+from hostagent.cgroups import Limits
 from hostagent.counters import CounterReader
 from hostagent.processes import ProcessName
 from hostagent.records import PluggedNic
@@ -59,24 +59,22 @@ def test_a_machines_counters_are_those_of_its_process_its_group_and_its_taps(
     made = cgroups(tmp_path / "cgroup", V2)
     group = tmp_path / "cgroup/vic-0badcafe/vm-1"
     (group / "memory.current").write_text("5000\n")
-    (group / "memory.stat").write_text("anon 9\nactive_anon 3000\nactive_file 40\n")
     (told,) = CounterReader(made, proc, nics).read([MACHINE])
     assert (told.machine_id, told.launch_id) == ("m", "1")
     # 300 ticks of a hundredth of a second.
     assert told.cpu_ns == 3 * 10**9
     assert told.wait_ns == 2_500_000
-    assert told.memory == GroupMemory(5000, 3040)
+    assert told.memory_bytes == 5000
     # What the tap sends its machine receives.
     assert (told.received_bytes, told.sent_bytes) == (2000, 100)
 
 
-def test_version_1_counts_what_is_below_as_well(tmp_path: Path, proc: Path, nics: Path) -> None:
+def test_version_1_has_its_own_file_for_memory(tmp_path: Path, proc: Path, nics: Path) -> None:
     made = cgroups(tmp_path / "cgroup", V1)
     group = tmp_path / "cgroup/memory/vic-0badcafe/vm-1"
     (group / "memory.usage_in_bytes").write_text("6000\n")
-    (group / "memory.stat").write_text("active_anon 1\ntotal_active_anon 70\n")
     (told,) = CounterReader(made, proc, nics).read([MACHINE])
-    assert told.memory == GroupMemory(6000, 70)
+    assert told.memory_bytes == 6000
 
 
 def test_without_a_group_that_counts_memory_is_what_is_mapped(
@@ -86,7 +84,7 @@ def test_without_a_group_that_counts_memory_is_what_is_mapped(
     for task in (proc / str(PID) / "task").iterdir():
         (task / "schedstat").unlink()
     (told,) = CounterReader(made, proc, nics).read([MACHINE])
-    assert told.memory == GroupMemory(25 * 4096, None)
+    assert told.memory_bytes == 25 * 4096
     # A kernel without these statistics is not one on which nobody waits.
     assert told.wait_ns is None
 

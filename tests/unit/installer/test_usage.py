@@ -59,6 +59,7 @@ def test_programs_read_the_contracts_names() -> None:
     told = json.loads(Usage(INFO, (DB,)).to_json())
     (usage,) = told["containers"]
     assert usage["cpus_used"] == 0.75
+    assert usage["memory_bytes"] == 10 << 20
     assert "cpus_waited_for" not in usage
     assert told["limits"]["cpus"] == 4
 

@@ -106,7 +106,6 @@ def _usage(boot: Boot, before: Reading, after: Reading) -> Usage:
         return max(0, latter - former) * NANOSECONDS / nanoseconds
 
     waits = old.HasField("cpu_wait_nanoseconds") and new.HasField("cpu_wait_nanoseconds")
-    active = new.HasField("memory_active_bytes")
     earlier, later = before.disks.get(boot), after.disks.get(boot)
     disks = None if earlier is None or later is None else (earlier, later)
     return Usage(
@@ -119,7 +118,6 @@ def _usage(boot: Boot, before: Reading, after: Reading) -> Usage:
             else None
         ),
         memory_bytes=new.memory_bytes,
-        memory_active_bytes=new.memory_active_bytes if active else None,
         disk_read_rate=rate(*(d.read_bytes for d in disks)) if disks else None,
         disk_written_rate=rate(*(d.written_bytes for d in disks)) if disks else None,
         received_rate=rate(old.received_bytes, new.received_bytes),
