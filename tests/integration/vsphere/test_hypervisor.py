@@ -417,6 +417,43 @@ async def test_all_that_is_wrong_with_a_place_is_said_at_once(simulated: Simulat
     assert "LocalDS_0, LocalDS_1" in error.value.message
 
 
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_no_call_whose_connection_breaks_makes_a_vm_twice_or_keeps_one(
+    hypervisor: VsphereHypervisor,
+    vcenter: VCenter,
+    monkeypatch: pytest.MonkeyPatch,
+    carried_out: bool,
+) -> None:
+    invoke: Callable[..., Any] = SoapAdapter.SoapStubAdapter.InvokeMethod
+    to_break = ["CreateVM_Task", "PowerOnVM_Task", "SuspendVM_Task", "PowerOffVM_Task"]
+    to_break += ["ReconfigVM_Task", "Destroy_Task"]
+
+    def break_once(self: Any, mo: object, info: Any, *rest: object) -> Any:
+        name = getattr(info, "wsdlName", "")
+        if name not in to_break:
+            return invoke(self, mo, info, *rest)
+        to_break.remove(name)
+        if carried_out:
+            invoke(self, mo, info, *rest)
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(SoapAdapter.SoapStubAdapter, "InvokeMethod", break_once)
+    disk = f"[LocalDS_0] {secrets.token_hex(4)}.vmdk"
+    await make_disk(vcenter, disk)
+    made = machine(chain=(disk,))
+    await start(hypervisor, made)
+    found = await vcenter.call(
+        lambda content: read_below(content, content.rootFolder, vim.VirtualMachine, ["name"])
+    )
+    assert [told["name"] for _, told in found].count(machine_name(made)) == 1
+    await hypervisor.pause(made.container_id)
+    assert await hypervisor.is_paused(made.container_id)
+    await hypervisor.destroy(made.container_id)
+    assert to_break == []
+    assert await find_vm(vcenter, machine_name(made)) is None
+    assert disk.rpartition(" ")[2] in await files(vcenter, "[LocalDS_0]")
+
+
 async def test_usage_is_asked_for_in_batches_and_of_vms_that_are_there(
     simulated: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
