@@ -12,7 +12,7 @@ import grpc
 from vic.interaction.v1 import interaction_pb2, interaction_pb2_grpc
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
-from portlayer.errors import FailedPrecondition, InvalidArgument
+from portlayer.errors import InvalidArgument
 from services.interaction.attach import (
     Read,
     Wish,
