@@ -121,6 +121,18 @@ def small_files(names: int) -> Image:
     return Image((layer_of(_file(f"tree/{n // 100}/file-{n}", content) for n in range(names)),))
 
 
+def directories(names: int) -> Image:
+    """Empty directories, a thousand to a directory."""
+
+    def members() -> Members:
+        for n in range(names):
+            info = tarfile.TarInfo(f"tree/{n // 1000}/{n}")
+            info.type, info.mtime = tarfile.DIRTYPE, WHEN
+            yield info, b""
+
+    return Image((layer_of(members()),))
+
+
 def many_layers(number: int) -> Image:
     """Layers with some files each."""
     return Image(
@@ -160,6 +172,8 @@ SHAPES: dict[str, Callable[[], Image]] = {
     "200,000 small files": partial(small_files, 200_000),
     "127 layers": partial(many_layers, 127),
     "500,000 small files": partial(small_files, 500_000),
+    "500,000 names in a directory": partial(one_directory, 500_000),
+    "500,000 directories": partial(directories, 500_000),
     "100,000 files with attributes": partial(attributes, 100_000),
     "500,000 hard links": partial(hard_links, 500_000, 100),
     "2,000,000 hard links of long names": partial(hard_links, 1_999_000, 250),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import marshal
 from pathlib import Path
 
-from services.storage.compiler.errors import LayerTooLarge
 from services.storage.compiler.spare import Place, SpareRecords
 
 NAMES_BYTES = 48 << 20
@@ -14,9 +13,9 @@ NAMES_BYTES = 48 << 20
 NAME_BYTES = 140
 """What a name takes in memory beside its own length."""
 
-MOST_BROUGHT_BACK = 50_000_000
+MOST_BROUGHT_BACK = 10_000_000
 """Names read back in all, which members that go to and fro between directories can multiply; some
-twenty seconds' work."""
+seconds' work. From there on all stay in memory."""
 
 _MARSHAL_VERSION = 2
 
@@ -78,7 +77,8 @@ class Shelf:
         self._settle_at = NAMES_BYTES
         self._held = 0
         self._filled: dict[int, Directory] = {}
-        self._brought_back = 0
+        self.brought_back = 0
+        """Names that were read back, counted each time."""
 
     def added(self, directory: Directory, name: bytes) -> None:
         """Count a name that a directory got."""
@@ -97,33 +97,29 @@ class Shelf:
         directory._names = {}
 
     def bring_back(self, directory: Directory) -> dict[bytes, int]:
-        """Read a directory's names.
-
-        Raises:
-            LayerTooLarge: there is no end of it.
-        """
+        """Read a directory's names."""
         assert directory._place is not None
         record = self._records.get(directory._place)
         names: dict[bytes, int] = marshal.loads(record)  # noqa: S302 - which is our own
-        self._brought_back += len(names)
-        if self._brought_back > MOST_BROUGHT_BACK:
-            raise LayerTooLarge("the layer goes to and fro between too many large directories")
+        self.brought_back += len(names)
         directory._names = names
         self._filled[directory.number] = directory
-        self._held += _weight(names)
+        weight = _weight(names)
+        self._held += weight
+        # One that is larger than all there is room for isn't set aside again with the next member.
+        self._settle_at = max(self._settle_at, weight + NAMES_BYTES // 2)
         return names
 
     def settle(self) -> None:
         """Between two members: set names aside where there are too many."""
-        if self._held < self._settle_at:
+        if self._held < self._settle_at or self.brought_back > MOST_BROUGHT_BACK:
             return
         self._held = sum(_weight(found._names or {}) for found in self._filled.values())
         for directory in list(self._filled.values()):
             if self._held <= NAMES_BYTES // 2:
                 break
             self._put_away(directory)
-        # One that is larger than all there is room for comes back at once: not with each member.
-        self._settle_at = max(NAMES_BYTES, self._held + NAMES_BYTES // 2)
+        self._settle_at = NAMES_BYTES
 
     def _put_away(self, directory: Directory) -> None:
         names = directory._names
