@@ -8,6 +8,7 @@ be in a state that it can stay in and be removable, and the suite must hold no m
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import deque
@@ -127,8 +128,8 @@ def tried(
             died = strike(suite, verb, fault, NAME)
             remove(suite, NAME)
             await_held(suite, instance, nothing)
-        except AssertionError as error:
-            problem = f"{verb.name}, {fault}: {error}"
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            problem = f"{verb.name}, {fault}: {error}\n{suite.logs()}"
             suite.docker("rm", "-f", NAME)
         took = time.monotonic() - begun
         word = "FAILED" if problem else "ok" if died else "through"

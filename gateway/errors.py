@@ -83,7 +83,8 @@ _ANSWERS: dict[Reason, _Answer] = {
     # interaction
     Reason.TETHER_AWAY: _Answer(503),
     Reason.NOT_RUNNING: _Answer(409, "container {container} is not running"),
-    Reason.NO_TTY: _Answer(400),
+    # Not 504: dockerd's own.
+    Reason.EXEC_NOT_STARTED: _Answer(500),
     Reason.LOGS_NOT_KEPT: _Answer(501, "configured logging driver does not support reading"),
     Reason.EXEC_NOT_FOUND: _Answer(404, "No such exec instance: {exec}"),
     Reason.PATH_NOT_FOUND: _Answer(404, "Could not find the file {path} in container {container}"),

@@ -241,8 +241,10 @@ class Launching:
         )
         if live.port is None or live.gone.is_set():
             raise machine_not_found(ready_id)
-        self.inventory.become(live, record)
+        # Before it is known as what it becomes: an agent that dies in between is followed by one
+        # that ends it, as its CPUs stand still; afterwards nobody would tell it who it is.
         live.port.send(frame)
+        self.inventory.become(live, record)
         return live
 
     def _waiting(self, ready_id: str, plan: Plan) -> LiveMachine:

@@ -9,60 +9,14 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import aiosqlite
 import sqlalchemy
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from portlayer.errors import Reason, ResourceExhausted, Unavailable
 from portlayer.neighbours import Neighbours
-
-# How long a writer waits for another process's transaction on SQLite; those of one process queue.
-BUSY_TIMEOUT_MS = 10_000
-# Each has a thread. Python runs one of them at a time, so that more only cost memory and switches.
-SQLITE_CONNECTIONS = 4
-
-_READING = "vic_reading"
-
-
-@dataclass
-class _Cancellation:
-    """Whether the task was cancelled while a statement of its transaction was at work."""
-
-    came: bool = False
-
-
-_cancellation: ContextVar[_Cancellation | None] = ContextVar("_cancellation", default=None)
-
-
-class _SteadyConnection(aiosqlite.Connection):
-    """A connection on which a statement that has begun is always waited for.
-
-    A statement runs in the connection's own thread, and goes on there when the task that waits for
-    it is cancelled. SQLAlchemy would then throw the connection away, and what the thread still does
-    with it (taking the write lock, say) would hold up everybody else until the garbage collector
-    comes by. So the cancellation waits until the transaction, a matter of milliseconds, is over.
-    """
-
-    async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        pending = _cancellation.get()
-        if pending is None:
-            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
-        statement = super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
-        work = asyncio.ensure_future(statement)
-        while not work.done():
-            try:
-                await asyncio.wait({work})
-            except asyncio.CancelledError:
-                pending.came = True
-        return work.result()
-
+from portlayer.sqlite import READING, sqlite_engine, uncancelled
 
 # What is looked up first and written then must not change in between. The number is any, and ours;
 # locks are each database's own. Source: PostgreSQL 15, 13.3.5 Advisory Locks.
@@ -80,7 +34,7 @@ class Store:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.neighbours = Neighbours(engine)
-        self._reader = engine.execution_options(**{_READING: True})
+        self._reader = engine.execution_options(**READING)
         # SQLite has one writer at a time, and lets the others try again at intervals: in the end
         # some of a hundred get nothing within the time-out. Here they stand in line.
         self._writing: AbstractAsyncContextManager[object] = nullcontext()
@@ -122,21 +76,16 @@ class Store:
     @asynccontextmanager
     async def _begun(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         """Yield a connection in a transaction; a cancellation comes when that is over."""
-        pending = _Cancellation()
-        token = _cancellation.set(pending)
         self._transactions += 1
         self._idle.clear()
         try:
-            with _database_errors():
+            with _database_errors(), uncancelled():
                 async with engine.begin() as connection:
                     yield connection
         finally:
-            _cancellation.reset(token)
             self._transactions -= 1
             if not self._transactions:
                 self._idle.set()
-        if pending.came:
-            raise asyncio.CancelledError
 
 
 @contextmanager
@@ -155,31 +104,6 @@ def _database_errors() -> Iterator[None]:
         raise Unavailable(f"the database failed: {error.orig}") from error
     except (sqlalchemy.exc.TimeoutError, ConnectionError) as error:
         raise Unavailable(f"the database can't be reached: {error}") from error
-
-
-async def _open_sqlite(path: str) -> aiosqlite.Connection:
-    return await _SteadyConnection(
-        partial(sqlite3.connect, path, check_same_thread=False), iter_chunk_size=64
-    )
-
-
-def _prepare_sqlite(engine: AsyncEngine) -> None:
-    @sqlalchemy.event.listens_for(engine.sync_engine, "connect")
-    def on_connect(connection: DBAPIConnection, _record: object) -> None:
-        # The driver's own transaction handling would begin too late; see on_begin.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        # With WAL, NORMAL loses no consistency on power loss, only the last transactions.
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        cursor.close()
-
-    @sqlalchemy.event.listens_for(engine.sync_engine, "begin")
-    def on_begin(connection: sqlalchemy.Connection) -> None:
-        reading = connection.get_execution_options().get(_READING, False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _is_current(connection: sqlalchemy.Connection, migrations: Path) -> bool:
@@ -213,16 +137,7 @@ async def open_store(url: str, migrations: Path) -> Store:
         path = sqlalchemy.make_url(url).database
         if not path:
             raise ValueError(f"{url} names no file")
-        engine = create_async_engine(
-            url,
-            async_creator=partial(_open_sqlite, path),
-            pool_size=SQLITE_CONNECTIONS,
-            # A connection more than that would be opened and closed for each transaction.
-            max_overflow=0,
-            # Every transaction here is ended by who began it.
-            pool_reset_on_return=None,
-        )
-        _prepare_sqlite(engine)
+        engine = sqlite_engine(url, path)
     else:
         engine = create_async_engine(url, pool_pre_ping=True)
     try:

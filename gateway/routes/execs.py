@@ -119,6 +119,7 @@ class ExecRoutes:
         """POST /exec/{id}/resize."""
         window = window_size(call.text("h"), call.text("w"))
         info = await self._inspect(call)
+        _check_running(await self._container(info.container_id))
         request = ResizeRequest(container_id=info.container_id, exec_id=info.exec_id, window=window)
         await self._facets.interaction.Resize(request)
         return Response(status_code=200)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
 from portlayer.vsphere.settings import Platform
-from services.exec.drivers.vsphere.place import VsphereSettings
+from services.exec.drivers.vsphere.settings import VsphereSettings
 from services.exec.startmode import MOST_READY_CLONES
 
 GIB = 1024**3

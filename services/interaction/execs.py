@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Final
 
 from vic.interaction.v1 import interaction_pb2
@@ -12,6 +12,7 @@ from vic.tether.v1 import process_pb2, tether_pb2
 
 from portlayer.errors import (
     AlreadyExists,
+    DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -28,6 +29,8 @@ _ID: Final = re.compile(r"[0-9a-f]{64}")
 KEPT_SECONDS: Final = 600
 # A tether answers within milliseconds; it has longer where its VM is short of CPU.
 LAUNCH_SECONDS: Final = 60.0
+# How long a terminal's size waits for somebody to start its process: dockerd's.
+CLAIM_SECONDS: Final = 10.0
 
 
 class Execs:
@@ -84,6 +87,7 @@ class Execs:
         if not session.running:
             raise not_running(session.container_id)
         process.claimed = True
+        session.changed.beat()
         return session, process
 
     async def run(
@@ -106,12 +110,18 @@ class Execs:
         return [exec_id for exec_id, process in execs.items() if not process.over]
 
     async def settled(self, session: Session, exec_id: str) -> None:
-        """Return when an additional process that is being started runs, or can't."""
+        """Return when an additional process has been started.
+
+        Raises DeadlineExceeded (EXEC_NOT_STARTED) when nobody starts it, FailedPrecondition
+        (LAUNCH_FAILED) when it can't be.
+        """
         process = session.execs.get(exec_id)
-        if process is not None and process.claimed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LAUNCH_SECONDS):
-                    await session.changed.wait_for(lambda: process.phase is not Phase.NEW)
+        if process is None:
+            return
+        await _within(CLAIM_SECONDS, session, lambda: process.claimed or not _waits(process))
+        await _within(LAUNCH_SECONDS, session, lambda: not _waits(process))
+        if process.phase is Phase.FAILED:
+            raise FailedPrecondition("exec process is not started", Reason.LAUNCH_FAILED)
 
     async def ended(self, session: Session, process: Process) -> None:
         """Return when a process's life has ended and that is on record."""
@@ -136,6 +146,20 @@ class Execs:
             del session.execs[exec_id]
             session.processes.pop(exec_id, None)
         await self._store.remove_processes(session.container_id, old)
+
+
+async def _within(seconds: float, session: Session, holds: Callable[[], bool]) -> None:
+    """Return when something holds, or nothing runs any more in the container."""
+    try:
+        async with asyncio.timeout(seconds):
+            await session.changed.wait_for(lambda: holds() or not session.running)
+    except TimeoutError:
+        message = "timeout waiting for exec session ready"
+        raise DeadlineExceeded(message, Reason.EXEC_NOT_STARTED) from None
+
+
+def _waits(process: Process) -> bool:
+    return process.phase is Phase.NEW
 
 
 def asked(process: Process) -> interaction_pb2.CreateExecRequest:

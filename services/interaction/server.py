@@ -12,7 +12,7 @@ import grpc
 from vic.interaction.v1 import interaction_pb2, interaction_pb2_grpc
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
-from portlayer.errors import FailedPrecondition, InvalidArgument, Reason
+from portlayer.errors import InvalidArgument
 from services.interaction.attach import (
     Read,
     Wish,
@@ -193,9 +193,8 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         await self._execs.settled(session, process_id)
         process = running_process(session, process_id)
         tty = session.options.tty if process_id == INIT else asked(process).process.tty
-        if not tty:
-            raise FailedPrecondition("the process has no terminal", Reason.NO_TTY)
-        await self._launcher.resize(session, process_id, request.window)
+        if tty:
+            await self._launcher.resize(session, process_id, request.window)
         return interaction_pb2.ResizeResponse()
 
     async def Stats(  # type: ignore[override] # writes the context

@@ -14,12 +14,7 @@ from portlayer.journal import Journal
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
-from portlayer.vsphere.session import VCenter
-from portlayer.vsphere.settings import required
-from services.network.drivers import Driver
-from services.network.drivers.linux import Guards, LinuxDriver
-from services.network.drivers.linux import Names as PlatformNames
-from services.network.drivers.vsphere.driver import VsphereDriver
+from services.network.drivers.choice import choose_driver
 from services.network.endpoints import Endpoints
 from services.network.names.answers import Answers
 from services.network.names.server import NameServer
@@ -36,14 +31,6 @@ from services.network.settings import NetworkSettings
 from services.network.store import NetworkStore
 
 log = logging.getLogger("vic.network")
-
-
-def _driver(settings: NetworkSettings) -> Driver:
-    if settings.driver == "vsphere":
-        section = required(settings.vsphere)
-        return VsphereDriver(VCenter(section.target()), section, settings.instance_id)
-    guards = Guards(settings.tether_port, tuple(settings.closed_ports))
-    return LinuxDriver(PlatformNames(settings.instance_id, settings.slot), guards)
 
 
 def _resolvers(settings: NetworkSettings) -> Resolvers:
@@ -72,7 +59,7 @@ async def serve(settings: NetworkSettings) -> None:
         log.warning("the host names no resolver that containers can reach; they get public ones")
     store = await NetworkStore.open(settings.database)
     journal = Journal(settings.state_dir / "events.jsonl")
-    driver = _driver(settings)
+    driver = choose_driver(settings)
     try:
         networks = Networks(
             store,
@@ -128,7 +115,7 @@ async def serve(settings: NetworkSettings) -> None:
 
 async def tear_down(settings: NetworkSettings) -> None:
     """Remove all that the instance has on the host. Needs neither database nor certificate."""
-    driver = _driver(settings)
+    driver = choose_driver(settings)
     try:
         await driver.teardown()
     finally:

@@ -41,9 +41,8 @@ class Fault:
 
 
 @contextmanager
-def striking(suite: Suite, fault: Fault) -> Iterator[None]:
+def striking(pid: int, fault: Fault) -> Iterator[None]:
     """Have a process killed at the n-th call of a kind that it makes from now on."""
-    pid = suite.pid(fault.role)
     ended = os.pidfd_open(pid)
     tracer = subprocess.Popen(
         [
@@ -112,7 +111,7 @@ def strike(suite: Suite, verb: Verb, fault: Fault, name: str) -> bool:
     for command in verb.prepare:
         suite.ok(*command)
     before = suite.pid(fault.role)
-    with striking(suite, fault):
+    with striking(before, fault):
         done = suite.docker(*verb.command)
         assert "Traceback" not in done.stderr, done.stderr
     suite.settle()

@@ -15,6 +15,7 @@ from vic.hostagent.v1 import hostagent_pb2 as pb
 from portlayer.errors import FailedPrecondition, NotFound, VicError
 from services.exec.drivers.qemu.parents import CAPABILITIES
 from services.exec.drivers.qemu.qmp import connect
+from tests.e2e.faults import Fault, striking
 from tests.integration.hostagent.suite import BOOT_SECONDS, Suite, img, new_suite
 from tests.integration.hostagent.test_instant_clone import make_parent
 
@@ -175,6 +176,27 @@ async def test_what_a_ready_machine_cannot_become_leaves_it_as_it_was(
     with pytest.raises(NotFound):
         await use(suite, lost, ready)
     await use(suite, machine, ready)
+    exited = await suite.event(machine.machine_id, "exited")
+    assert exited.exited.exit_record == b"code 7\n"
+
+
+async def test_a_machine_whose_agent_died_as_it_became_a_containers_has_its_identity(
+    suite: Suite, parent_id: str
+) -> None:
+    ready = await launch_ready(suite, parent_id)
+    await warm(suite, ready)
+    machine = suite.machine("record", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id)
+    assert suite.agent is not None
+    # At the first write to its journal the record is the container's already.
+    with striking(suite.agent.pid, Fault("hostagent", 1, "pwrite64")), pytest.raises(VicError):
+        await use(suite, machine, ready)
+    await suite.stop(signal.SIGKILL)
+    await suite.start()
+    # Asked again, as exec asks: without the ready machine, which went with its agent.
+    running = await suite.launch(machine)
+    assert running.pid == ready.pid
+    async with connect(running.qmp_path) as qmp:
+        await qmp.execute("cont")
     exited = await suite.event(machine.machine_id, "exited")
     assert exited.exited.exit_record == b"code 7\n"
 

@@ -19,7 +19,7 @@ from portlayer.errors import Unavailable
 from portlayer.vsphere import datastore
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
-from services.exec.drivers.vsphere.place import VsphereSettings
+from services.exec.drivers.vsphere.settings import VsphereSettings
 from tests.integration.vsphere.others import find_vm, put_bootstrap
 from tests.integration.vsphere.service import exec_service
 from tests.integration.vsphere.test_exec_service import SECONDS, SEEN_WITHIN, apart, dies, run

@@ -10,12 +10,14 @@ from vic.tether.v1 import process_pb2, tether_pb2
 
 from portlayer.errors import (
     AlreadyExists,
+    DeadlineExceeded,
     FailedPrecondition,
     NotFound,
     Reason,
     VicError,
     domain_errors,
 )
+from services.interaction import execs
 from tests.unit.interaction.suite import CONTAINER, ERR, OUT, Attached, FakeTether, Suite, soon
 
 EXEC = "ec" * 32
@@ -175,6 +177,11 @@ async def test_an_exec_that_cannot_start_has_code_and_reason(suite: Suite) -> No
         assert caught.value.reason is Reason.LAUNCH_FAILED
         assert caught.value.metadata["exit_code"] == "126"
         assert (await inspect(suite)).exit_code == 126
+        with pytest.raises(FailedPrecondition, match="exec process is not started") as caught:
+            await suite.interaction().Resize(
+                interaction_pb2.ResizeRequest(container_id=CONTAINER, exec_id=EXEC)
+            )
+        assert caught.value.reason is Reason.LAUNCH_FAILED
         await suite.restart()
         assert (await inspect(suite)).exit_code == 126
 
@@ -277,14 +284,36 @@ async def test_resize_goes_to_a_terminal_only(suite: Suite) -> None:
         assert (command.process_id, command.window.rows, command.window.columns) == (EXEC, 24, 80)
         await tether.say(result={"command_id": command.command_id})
         await resizing
+        # As with dockerd, without a terminal there is nothing to do.
         request.exec_id = ""
-        with pytest.raises(FailedPrecondition) as caught:
-            await suite.interaction().Resize(request)
-        assert caught.value.reason is Reason.NO_TTY
+        await suite.interaction().Resize(request)
         request.exec_id = "99" * 32
         with pytest.raises(FailedPrecondition) as caught:
             await suite.interaction().Resize(request)
         assert caught.value.reason is Reason.NOT_RUNNING
+
+
+async def test_a_resize_waits_for_somebody_to_start_the_exec(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with suite.running() as tether:
+        await create(suite, tty=True)
+        request = interaction_pb2.ResizeRequest(
+            container_id=CONTAINER, exec_id=EXEC, window={"rows": 24, "columns": 80}
+        )
+        monkeypatch.setattr(execs, "CLAIM_SECONDS", 0.01)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await suite.interaction().Resize(request)
+        assert caught.value.message == "timeout waiting for exec session ready"
+        assert caught.value.reason is Reason.EXEC_NOT_STARTED
+        monkeypatch.setattr(execs, "CLAIM_SECONDS", 60.0)
+        resizing = asyncio.ensure_future(suite.interaction().Resize(request))
+        await start(suite)
+        await tether.take_launch()
+        command = (await tether.command()).resize
+        assert (command.window.rows, command.window.columns) == (24, 80)
+        await tether.say(result={"command_id": command.command_id})
+        await soon(resizing)
 
 
 async def test_execs_that_have_not_ended_are_listed(suite: Suite) -> None:

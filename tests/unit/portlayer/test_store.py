@@ -1,6 +1,8 @@
 """The store brings a schema up to date, and transactions hold under concurrency."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,32 @@ async def test_a_reader_waits_for_no_writer(migrations: Path, tmp_path: Path) ->
             assert (await reader.execute(query)).scalar() == 0
     async with store.reading() as reader:
         assert (await reader.execute(query)).scalar() == 1
+    await store.close()
+
+
+async def test_a_lock_of_another_process_holds_up_nobody_else(
+    migrations: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "test.db"
+    store = await open_store(f"sqlite+aiosqlite:///{path}", migrations)
+
+    async def write() -> None:
+        async with store.transaction() as connection:
+            await connection.execute(sa.text("insert into counter values (1)"))
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        writing = asyncio.create_task(write())
+        # Others have their turn again and again, the lock's holder among them.
+        for _ in range(100):
+            async with store.reading() as reader:
+                query = sa.text("select count(*) from counter")
+                assert (await reader.execute(query)).scalar() == 0
+            await asyncio.sleep(0)
+        assert not writing.done()
+        other.execute("commit")
+    async with asyncio.timeout(60):
+        await writing
     await store.close()
 
 

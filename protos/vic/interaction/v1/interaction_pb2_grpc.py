@@ -172,8 +172,10 @@ class InteractionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Resize(self, request, context):
-        """Resize sets the terminal size of a process; of one that is being started, as soon as it runs.
-        Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY).
+        """Resize sets the terminal size of a process; where there is no terminal, nothing. It waits for an
+        additional process that nobody has started yet, for 10 s, and for one that is being started.
+        Errors: FAILED_PRECONDITION (NOT_RUNNING; LAUNCH_FAILED: it could not be started),
+        DEADLINE_EXCEEDED (EXEC_NOT_STARTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

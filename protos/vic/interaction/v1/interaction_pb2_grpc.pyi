@@ -73,8 +73,10 @@ class InteractionServiceStub:
     ended, started or not. Errors: NOT_FOUND (CONTAINER_NOT_FOUND).
     """
     Resize: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.ResizeRequest, _interaction_pb2.ResizeResponse]
-    """Resize sets the terminal size of a process; of one that is being started, as soon as it runs.
-    Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY).
+    """Resize sets the terminal size of a process; where there is no terminal, nothing. It waits for an
+    additional process that nobody has started yet, for 10 s, and for one that is being started.
+    Errors: FAILED_PRECONDITION (NOT_RUNNING; LAUNCH_FAILED: it could not be started),
+    DEADLINE_EXCEEDED (EXEC_NOT_STARTED).
     """
     Logs: _grpc.UnaryStreamMultiCallable[_interaction_pb2.LogsRequest, _interaction_pb2.LogsResponse]
     """Logs sends what the container wrote, oldest first; with follow it goes on until the present run
@@ -167,8 +169,10 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     ended, started or not. Errors: NOT_FOUND (CONTAINER_NOT_FOUND).
     """
     Resize: _aio.UnaryUnaryMultiCallable[_interaction_pb2.ResizeRequest, _interaction_pb2.ResizeResponse]  # type: ignore[assignment]
-    """Resize sets the terminal size of a process; of one that is being started, as soon as it runs.
-    Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY).
+    """Resize sets the terminal size of a process; where there is no terminal, nothing. It waits for an
+    additional process that nobody has started yet, for 10 s, and for one that is being started.
+    Errors: FAILED_PRECONDITION (NOT_RUNNING; LAUNCH_FAILED: it could not be started),
+    DEADLINE_EXCEEDED (EXEC_NOT_STARTED).
     """
     Logs: _aio.UnaryStreamMultiCallable[_interaction_pb2.LogsRequest, _interaction_pb2.LogsResponse]  # type: ignore[assignment]
     """Logs sends what the container wrote, oldest first; with follow it goes on until the present run
@@ -288,8 +292,10 @@ class InteractionServiceServicer:
         request: _interaction_pb2.ResizeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.ResizeResponse, _abc.Awaitable[_interaction_pb2.ResizeResponse]]:
-        """Resize sets the terminal size of a process; of one that is being started, as soon as it runs.
-        Errors: FAILED_PRECONDITION (NOT_RUNNING, NO_TTY).
+        """Resize sets the terminal size of a process; where there is no terminal, nothing. It waits for an
+        additional process that nobody has started yet, for 10 s, and for one that is being started.
+        Errors: FAILED_PRECONDITION (NOT_RUNNING; LAUNCH_FAILED: it could not be started),
+        DEADLINE_EXCEEDED (EXEC_NOT_STARTED).
         """
 
     def Logs(

@@ -163,13 +163,16 @@ class Inventory:
 
         There is never more than one: a former boot's goes before the next is made.
         """
-        bios_uuid = container_uuid(self._instance_id, container_id)
+        return await self._vcenter.call(
+            lambda content: self.look_for(content, container_id, boot_id), repeatable=True
+        )
 
-        def look(content: vim.ServiceInstanceContent) -> Found | None:
-            vm = find_machine(content, bios_uuid)
-            return None if vm is None else self._read(content, vm)
-
-        found = await self._vcenter.call(look, repeatable=True)
+    def look_for(
+        self, content: vim.ServiceInstanceContent, container_id: str, boot_id: str
+    ) -> Found | None:
+        """Return what ``of`` does; blocks."""
+        vm = find_machine(content, container_uuid(self._instance_id, container_id))
+        found = None if vm is None else self._read(content, vm)
         if found is None or found.identity is None:
             return None
         return found if boot_id in ("", found.identity.boot_id) else None
