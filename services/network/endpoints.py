@@ -2,8 +2,8 @@
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
@@ -140,7 +140,8 @@ class Endpoints:
                 )
             self._check_resolvers([wish], reservation.resolvers)
             with ExitStack() as undo:
-                endpoint = self._endpoint(container_id, network, wish, undo)
+                with _saying("invalid endpoint settings:\n"):
+                    endpoint = self._endpoint(container_id, network, wish, undo)
                 _check_cards((*reservation.endpoints, endpoint))
                 await finish(self._change(reservation, reservation.joined(wish, endpoint), undo))
             return endpoint
@@ -400,11 +401,14 @@ class Endpoints:
         if len({network.id for network in networks}) != len(networks):
             raise InvalidArgument("a container joins each network once", Reason.INVALID_NETWORK)
         pairs = [(self._networks.management(), Wish("")), *zip(networks, wishes, strict=True)]
-        endpoints = tuple(
-            self._endpoint(container_id, network, wish, undo) for network, wish in pairs
-        )
+        endpoints = []
+        for network, wish in pairs:
+            with _saying(
+                f"invalid config for network {network.name}: invalid endpoint settings:\n"
+            ):
+                endpoints.append(self._endpoint(container_id, network, wish, undo))
         _check_cards(endpoints)
-        return endpoints
+        return tuple(endpoints)
 
     def _endpoint(
         self, container_id: str, network: Network, wish: Wish, undo: ExitStack
@@ -475,6 +479,15 @@ class Endpoints:
                 self._port_names.discard(endpoint.port_name)
             if endpoint.mac is not None:
                 self._macs.discard((endpoint.network_id, endpoint.mac))
+
+
+@contextmanager
+def _saying(beginning: str) -> Iterator[None]:
+    """Begin what is said of an invalid wish as dockerd does."""
+    try:
+        yield
+    except InvalidArgument as error:
+        raise InvalidArgument(beginning + error.message, error.reason) from error
 
 
 def _check_cards(endpoints: Sequence[Endpoint]) -> None:

@@ -183,7 +183,12 @@ class Networks:
         if network.external is not None:
             uplink = Uplink(network.external.parent, network.external.level)
             mtu = parse_options(network.options, self._mtu).mtu
-            return Segment(network.ordinal, subnet, gateway, mtu, uplink=uplink)
+            return Segment(
+                *(network.ordinal, subnet, gateway, mtu),
+                subnet6=None if network.pool6 is None else network.pool6.subnet,
+                gateway6=None if network.pool6 is None else network.pool6.gateway,
+                uplink=uplink,
+            )
         options = parse_options(network.options, self._mtu)
         return Segment(
             network.ordinal,
@@ -423,7 +428,8 @@ class Networks:
 
     async def _choose_pool6(self, plan: Plan) -> Pool6:
         own = [n.pool6.subnet for n in self._networks.values() if n.pool6 is not None]
-        taken = [*await self._driver.taken_subnets6(), *own]
+        routed = [] if plan.external is not None else await self._driver.taken_subnets6()
+        taken = [*routed, *own]
         if plan.subnet6 is None:
             subnet = pools.choose6(self._prefix6, taken)
             return Pool6(subnet, subnet[1])

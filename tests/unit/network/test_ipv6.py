@@ -89,9 +89,9 @@ async def test_both_addresses_have_the_name_and_the_name_both(facet: Facet) -> N
         (replace(OWN, ipv6=False), "IPv6 is not enabled"),
         (replace(OWN, subnet6=IPv6Network("fe80::/64")), "is not one that hosts can have"),
         (replace(OWN, subnet6=IPv6Network("2001:db8::/127")), "has no room"),
-        (replace(OWN, gateway6=IPv6Address("2001:db8:6::1")), "no matching subnet for gateway"),
-        (replace(OWN, gateway6=IPv6Address("2001:db8:5::")), "no matching subnet for gateway"),
-        (replace(OWN, ip_range6=IPv6Network("2001:db8:6::/80")), "is not within subnet"),
+        (replace(OWN, gateway6=IPv6Address("2001:db8:6::1")), "doesn't contain this address"),
+        (replace(OWN, gateway6=IPv6Address("2001:db8:5::")), "no host can have it"),
+        (replace(OWN, ip_range6=IPv6Network("2001:db8:6::/80")), "doesn't contain ip-range"),
         (Plan("six", ipv6=True, gateway6=IPv6Address("2001:db8:5::1")), "need a subnet"),
     ],
 )
