@@ -261,7 +261,7 @@ class Endpoints:
         self._forget(former)
         self._forget(reservation)
         self._keep(now)
-        self._give_back(reservation.endpoints[0])
+        self._allotments.give_back(reservation.endpoints[0])
 
     async def unbind(self, container_id: str) -> None:
         """Disconnect a container's taps, which may be gone already. Idempotent."""
