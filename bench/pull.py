@@ -12,10 +12,8 @@ import io
 import os
 import subprocess
 import tarfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from isal import igzip
@@ -24,6 +22,7 @@ from bench.api import Api
 from bench.peer import dockerd
 from bench.report import Series, report
 from bench.start import accounted_suite
+from bench.watch import Memory
 from tests.e2e.suite import Suite
 from tests.images import Image, Layer, Registry
 
@@ -33,7 +32,6 @@ MORE = ("usr/lib/python3.11", "usr/lib/x86_64-linux-gnu", "usr/share")
 """What the second layer has once more, elsewhere."""
 
 CHUNK = 1 << 20
-LOOK_SECONDS = 0.02
 
 
 def debian() -> Path:
@@ -82,48 +80,6 @@ def least(image: Image, out: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     os.sync()
-
-
-class Memory:
-    """The most that a process and all that it has started take at once, while it is watched."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self.most_bytes = 0
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Look every so often."""
-        over = threading.Event()
-
-        def look() -> None:
-            while not over.wait(LOOK_SECONDS):
-                self.most_bytes = max(self.most_bytes, sum(map(_own_bytes, _family(self._pid))))
-
-        watcher = threading.Thread(target=look)
-        watcher.start()
-        try:
-            yield
-        finally:
-            over.set()
-            watcher.join()
-
-
-def _family(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(one for child in children for one in _family(int(child)))]
-
-
-def _own_bytes(pid: int) -> int:
-    """Return a process's share of memory (PSS)."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def pulled(api: Api, reference: str, what: str) -> None:

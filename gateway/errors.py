@@ -115,7 +115,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.IMAGE_NOT_FOUND: _Answer(404),
     Reason.IMAGE_IN_USE: _Answer(409),
     Reason.IMAGE_HAS_REFERENCES: _Answer(409),
-    Reason.INVALID_REFERENCE: _Answer(400, "invalid reference format"),
+    Reason.INVALID_REFERENCE: _Answer(400),
     Reason.INVALID_MANIFEST: _Answer(500),
     Reason.INVALID_LAYER: _Answer(500),
     Reason.INVALID_ARCHIVE: _Answer(400),

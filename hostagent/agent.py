@@ -11,6 +11,7 @@ from hostagent.assembly import machine_weight
 from hostagent.bootstrap import Bootstrap
 from hostagent.cgroups import Limits
 from hostagent.commandline import shape_key
+from hostagent.counters import CounterReader, Counters
 from hostagent.forking.templates import Templates
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
@@ -172,6 +173,12 @@ class HostAgent:
         if live is None:
             raise machine_not_found(machine_id)
         return live.record
+
+    async def counters(self) -> list[Counters]:
+        """Return what each machine has taken of the host."""
+        records = [live.record for live in self.inventory.live()]
+        reader = CounterReader(self.host.groups)
+        return await asyncio.to_thread(lambda: list(reader.read(records)))
 
     async def create_parent(self, parent_id: str, shape: Shape) -> Parent:
         """Make a parent's memory. See HostAgentService.CreateParent for the errors."""

@@ -63,6 +63,11 @@ class Hierarchy:
         shares = int((self.root / group / "cpu.shares").read_text())
         return shares * DEFAULT_WEIGHT // DEFAULT_V1_SHARES
 
+    def memory(self, group: str) -> int:
+        """Return the bytes that are charged to a group. Raises OSError."""
+        name = "memory.current" if self.version == 2 else "memory.usage_in_bytes"
+        return int((self.root / group / name).read_text())
+
 
 def mounted_hierarchies() -> list[Hierarchy]:
     """Return the hierarchies of this host in which our controllers are."""
@@ -211,6 +216,14 @@ class MachineGroups:
                 procs = hierarchy.root / self._name / machine / "cgroup.procs"
                 found.update(int(line) for line in procs.read_text().split())
         return found
+
+    def memory(self, machine: str) -> int | None:
+        """Return the bytes of a machine's memory; None where it is in no group that counts it."""
+        for hierarchy in self._hierarchies:
+            if "memory" in hierarchy.controllers:
+                with suppress(FileNotFoundError):
+                    return hierarchy.memory(f"{self._name}/{machine}")
+        return None
 
     def end(self) -> None:
         """Remove the instance's group where no machine is left in it."""

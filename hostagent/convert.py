@@ -8,6 +8,7 @@ from vic.hostagent.v1 import hostagent_pb2 as pb
 
 from hostagent import journal
 from hostagent.allocation import Allocation
+from hostagent.counters import Counters
 from hostagent.journal import Event, ExitCause
 from hostagent.machine import (
     Accelerator,
@@ -239,6 +240,20 @@ def _mount_from_proto(message: pb.GuestMount) -> GuestMount:
         subpath=volume.subpath,
         flags=tuple(tmpfs.flags),
         data=tmpfs.data,
+    )
+
+
+def counters_to_proto(counters: Counters) -> pb.MachineCounters:
+    """Encode what a machine has taken of the host."""
+    return pb.MachineCounters(
+        machine_id=counters.machine_id,
+        launch_id=counters.launch_id,
+        read_nanoseconds=counters.read_ns,
+        cpu_nanoseconds=counters.cpu_ns,
+        cpu_wait_nanoseconds=counters.wait_ns,
+        memory_bytes=counters.memory_bytes,
+        received_bytes=counters.received_bytes,
+        sent_bytes=counters.sent_bytes,
     )
 
 

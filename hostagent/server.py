@@ -142,6 +142,13 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
         machines = [convert.record_to_proto(machine.record) for machine in live]
         return pb.ListResponse(machines=machines)
 
+    async def ReadCounters(
+        self, request: pb.ReadCountersRequest, context: Context
+    ) -> pb.ReadCountersResponse:
+        """Answer HostAgentService.ReadCounters."""
+        counters = await self._agent.counters()
+        return pb.ReadCountersResponse(machines=map(convert.counters_to_proto, counters))
+
     async def Watch(
         self, request: pb.WatchRequest, context: Context
     ) -> AsyncIterator[pb.WatchResponse]:

@@ -122,6 +122,20 @@ async def exec_info(instance: Instance) -> exec_pb2.InfoResponse:
         return await stub.Info(exec_pb2.InfoRequest(), timeout=INFO_SECONDS)
 
 
+async def measured_usage(
+    instance: Instance, seconds: float
+) -> tuple[exec_pb2.InfoResponse, exec_pb2.MeasureUsageResponse]:
+    """Return what exec says of the VCH, and what its VMs take of their hosts. Raises VicError."""
+    over = Duration()
+    over.FromMilliseconds(int(seconds * 1000))
+    async with facet_channel(instance, Role.EXEC) as channel:
+        stub = exec_pb2_grpc.ExecServiceStub(channel)
+        usage = await stub.MeasureUsage(
+            exec_pb2.MeasureUsageRequest(over=over), timeout=seconds + INFO_SECONDS
+        )
+        return await stub.Info(exec_pb2.InfoRequest(), timeout=INFO_SECONDS), usage
+
+
 async def host_info(instance: Instance) -> hostagent_pb2.InfoResponse:
     """Return what the host agent says of hypervisor and accelerator. Raises VicError."""
     async with facet_channel(instance, Role.HOSTAGENT) as channel:

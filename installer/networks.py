@@ -31,9 +31,10 @@ class ExternalWish:
 
     name: str
     parent: str
-    subnet: str
-    gateway: str
-    ip_range: str = ""
+    subnets: Sequence[str]
+    """One of IPv4, and one of IPv6 where it has that."""
+    gateways: Sequence[str]
+    ip_ranges: Sequence[str] = ()
     dns: Sequence[str] = ()
     firewall: str = "published"
     publishes: bool = False
@@ -60,11 +61,8 @@ def map_external(data_dir: Path, wish: ExternalWish) -> network_pb2.Network:
         network_id=secrets.token_hex(32),
         name=wish.name,
         kind=network_pb2.NETWORK_KIND_EXTERNAL,
-        pools=[
-            network_pb2.AddressPool(
-                subnet=wish.subnet, gateway=wish.gateway, ip_range=wish.ip_range
-            )
-        ],
+        pools=_pools(wish),
+        enable_ipv6=any(map(_is_ipv6, wish.subnets)),
         options=options,
         external=network_pb2.External(
             parent=wish.parent,
@@ -74,6 +72,25 @@ def map_external(data_dir: Path, wish: ExternalWish) -> network_pb2.Network:
         ),
     )
     return _call(data_dir, lambda stub: stub.Create(request, timeout=CALL_SECONDS)).network
+
+
+def _pools(wish: ExternalWish) -> list[network_pb2.AddressPool]:
+    """Return the subnets with what belongs to each. Raises InstallerError."""
+    pools = [network_pb2.AddressPool(subnet=subnet) for subnet in wish.subnets]
+    for texts, what in ((wish.gateways, "gateway"), (wish.ip_ranges, "ip_range")):
+        for text in texts:
+            fitting = [pool for pool in pools if _is_ipv6(pool.subnet) == _is_ipv6(text)]
+            option = f"--{what.replace('_', '-')} {text}"
+            if not fitting:
+                raise InstallerError(f"{option}: no --subnet of its version of IP is named")
+            if getattr(fitting[0], what):
+                raise InstallerError(f"{option}: one of its version of IP is named already")
+            setattr(fitting[0], what, text)
+    return pools
+
+
+def _is_ipv6(text: str) -> bool:
+    return ":" in text
 
 
 def unmap_external(data_dir: Path, name: str) -> None:

@@ -6,8 +6,10 @@ It is one and not five because each layer of interception costs every call some 
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -43,6 +45,13 @@ DEFAULT_DEADLINE = 300.0
 LONGEST_SILENCE = 0.05
 LONGEST_HEARING = 1.0
 OPEN_PREFIXES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+_DISK_FAULTS = frozenset(
+    {
+        *(errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOSPC, errno.EDQUOT),
+        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+    }
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Access = Mapping[str, frozenset[Role]]
@@ -195,7 +204,14 @@ def _domain_error(method: str, failure: Exception) -> VicError:
         return NotImplementedYet(f"{method} is not implemented", Reason.RPC_NOT_IMPLEMENTED)
     if isinstance(error, TimeoutError):
         return DeadlineExceeded("the deadline passed before the work was done")
-    return Internal("internal error; the service's log has the details")
+    return Internal(f"internal error{_why(error)}; the service's log has the details")
+
+
+def _why(error: BaseException) -> str:
+    """What of an unforeseen error is a disk's doing, which an administrator can mend; no path."""
+    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+        return f": {os.strerror(error.errno).lower()}"
+    return ""
 
 
 async def _refuse(method: str, context: Context, error: Exception, started: float) -> NoReturn:

@@ -43,7 +43,7 @@ from gateway.translate.listing import FILTERS, Selection
 from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
 from gateway.translate.resources import read_resources
 from gateway.translate.terminals import window_size
-from portlayer.errors import VicError
+from portlayer.errors import NotFound, Reason, VicError
 
 # What an inspect may wait for its least part.
 _LOOK_SECONDS = 2.0
@@ -101,7 +101,14 @@ class ContainerRoutes:
         body = await call.json()
         spec = read_create_request(body, call.text("name"), call.text("platform"), call.version)
         request = CreateRequest(container_id=new_container_id(), spec=spec)
-        created = await self._facets.exec.Create(request)
+        try:
+            created = await self._facets.exec.Create(request)
+        except NotFound as error:
+            if error.reason is not Reason.NETWORK_NOT_FOUND:
+                raise
+            # dockerd says it when the container is started, by a 404. Here that would have the
+            # docker CLI believe that the image is missing, and pull.
+            raise bad_parameter(error.message) from error
         answer = {"Id": created.container.id, "Warnings": list(created.warnings)}
         return json_response(answer, 201)
 

@@ -37,7 +37,10 @@ class Filters:
             if key not in known:
                 raise bad_parameter(f"invalid filter '{key}'")
             values[key] = frozenset(_values_of(key, given))
-        return cls(values)
+        filters = cls(values)
+        # What is no boolean is refused also where there is nothing to filter.
+        filters.flag("dangling")
+        return filters
 
     def __contains__(self, key: str) -> bool:
         return key in self._values

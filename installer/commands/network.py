@@ -44,11 +44,24 @@ def _add_external(subjects: Commands) -> None:
         metavar="IFACE",
         help="the host's interface there: a bridge, or one on which the host has no address",
     )
-    add.add_argument("--subnet", required=True, metavar="CIDR")
-    add.add_argument("--gateway", required=True, metavar="ADDRESS", help="the network's router")
+    add.add_argument(
+        "--subnet",
+        required=True,
+        action="append",
+        metavar="CIDR",
+        help="of IPv4; repeated, with its gateway, for one of IPv6",
+    )
+    add.add_argument(
+        "--gateway",
+        required=True,
+        action="append",
+        metavar="ADDRESS",
+        help="the network's router, of each version of IP",
+    )
     add.add_argument(
         "--ip-range",
-        default="",
+        action="append",
+        default=[],
         metavar="CIDR",
         help="containers' addresses, which nobody else may have (default: the whole subnet)",
     )
@@ -101,14 +114,16 @@ def _external_ls(options: argparse.Namespace) -> int:
     for network in list_networks(options.data_dir):
         if not network.HasField("external"):
             continue
-        pool, external = network.pools[0], network.external
+        external = network.external
         level = firewall_of(network) + (", publishes" if external.publishes else "")
-        print(
-            line.format(
-                *(network.name, external.parent, pool.subnet, pool.gateway),
-                *(pool.ip_range or pool.subnet, level),
+        # A line for each version of IP.
+        for pool in network.pools:
+            print(
+                line.format(
+                    *(network.name, external.parent, pool.subnet, pool.gateway),
+                    *(pool.ip_range or pool.subnet, level),
+                )
             )
-        )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What is done with a suite as a whole: down, restart, status, ls, delete."""
+"""What is done with a suite as a whole: down, restart, status, usage, ls, delete."""
 
 import argparse
 
@@ -30,6 +30,19 @@ def add(commands: Commands) -> None:
     )
     status.set_defaults(command=_status)
 
+    usage = commands.add_parser(
+        "usage", help="show what the containers' VMs take of their hosts, beside the limits"
+    )
+    usage.add_argument("--json", action="store_true", help="for programs")
+    usage.add_argument(
+        "--over",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="average over so long (default: %(default)g; a vCenter samples every 20)",
+    )
+    usage.set_defaults(command=_usage)
+
     listing = commands.add_parser(
         "ls", help="list the instances of this machine, or with --target the VCHs of a vCenter"
     )
@@ -41,7 +54,7 @@ def add(commands: Commands) -> None:
         "--force", action="store_true", help="although it has containers or volumes"
     )
     delete.set_defaults(command=_delete)
-    take_data_dir(down, restart, status, delete)
+    take_data_dir(down, restart, status, usage, delete)
 
 
 def _down(options: argparse.Namespace) -> int:
@@ -65,6 +78,14 @@ def _status(options: argparse.Namespace) -> int:
     status = read_status(options.data_dir, options.wait)
     print(status.to_json() if options.json else status.to_text())
     return status.exit_code
+
+
+def _usage(options: argparse.Namespace) -> int:
+    from installer.usage import read_usage
+
+    usage = read_usage(options.data_dir, options.over)
+    print(usage.to_json() if options.json else usage.to_text())
+    return 0
 
 
 def _ls(options: argparse.Namespace) -> int:

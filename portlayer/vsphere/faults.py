@@ -77,7 +77,7 @@ def to_error(fault: BaseException) -> VicError:
     raise fault
 
 
-def is_broken_connection(fault: BaseException) -> bool:
+def is_broken_connection(fault: BaseException | None) -> bool:
     """Tell whether it can't be known if the call was carried out."""
     return isinstance(fault, OSError | http.client.HTTPException) and not isinstance(
         fault, ssl.SSLCertVerificationError

@@ -6,6 +6,7 @@ paths that are needed. Source: PropertyCollector in the vSphere Web Services API
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pyVmomi import VmomiSupport, vim, vmodl
@@ -119,6 +120,20 @@ def watch_task(
         finally:
             collector.Destroy()
     return told["info.state"], told.get("info.result"), told.get("info.error")
+
+
+def settle(content: vim.ServiceInstanceContent, entity: vim.ManagedEntity) -> None:
+    """Block until the tasks of an entity that are under way have ended, however they do."""
+    manager = content.taskManager
+    assert manager is not None, "every vCenter has one"
+    ((_, told),) = read(content, [manager], vim.TaskManager, ["recentTask"])
+    for task in told.get("recentTask", []):
+        # One that ended long ago may be forgotten at any moment.
+        with suppress(vmodl.fault.ManagedObjectNotFound):
+            ((_, info),) = read(content, [task], vim.Task, ["info.entity", "info.state"])
+            of = info.get("info.entity")
+            if of is not None and of._GetMoId() == entity._GetMoId():
+                watch_task(content, task)
 
 
 def _changes(update: Collector.UpdateSet) -> Iterator[Collector.Change]:

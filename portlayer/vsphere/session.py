@@ -6,17 +6,20 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from pyVim.connect import Disconnect
 from pyVmomi import vim
+from pyVmomi.SoapAdapter import SoapStubAdapter
 
-from portlayer.errors import FailedPrecondition, Unavailable
+from portlayer.errors import FailedPrecondition, Unavailable, VicError
 from portlayer.vsphere import methods
 from portlayer.vsphere.faults import is_broken_connection, to_error
 from portlayer.vsphere.login import HTTP_SECONDS, log_in
-from portlayer.vsphere.properties import watch_task
+from portlayer.vsphere.properties import settle, watch_task
 from portlayer.vsphere.target import Target
 
 log = logging.getLogger("vic.vsphere")
@@ -39,6 +42,8 @@ class VCenter:
         self._pool = ThreadPoolExecutor(WORKERS, "vcenter")
         self._login = asyncio.Lock()
         self._instance: vim.ServiceInstance | None = None
+        # What objects that were found in former sessions are called by.
+        self._stubs: WeakSet[SoapStubAdapter] = WeakSet()
         self.version = ""
 
     async def open(self) -> None:
@@ -78,13 +83,27 @@ class VCenter:
         except Exception as fault:
             raise to_error(fault) from fault
 
-    async def finish(self, start: Callable[[vim.ServiceInstanceContent], vim.Task | None]) -> Any:
+    async def finish(
+        self,
+        start: Callable[[vim.ServiceInstanceContent], vim.Task | None],
+        unsure: "Unsure[Any] | None" = None,
+    ) -> Any:
         """Start a task and return its result when it has ended. Raises what it failed with.
 
         Where ``start`` finds nothing to do it returns None, and so does this. A caller that is
-        cancelled leaves the task to vCenter.
+        cancelled leaves the task to vCenter. Where the connection broke while it was being started,
+        it may run or not: with ``unsure`` that is looked up, and it is started again if it was not.
         """
-        task = await self.call(start)
+        try:
+            task = await self.call(start)
+        except VicError as error:
+            if unsure is None or not is_broken_connection(error.__cause__):
+                raise
+            log.info("looking up whether a task was begun: %s", error.message)
+            result = await self.call(unsure.look, repeatable=True)
+            if result is not None:
+                return result
+            task = await self.call(start)
         if task is None:
             return None
         state, result, fault = await self.call(partial(_follow, task), repeatable=True)
@@ -128,7 +147,29 @@ class VCenter:
             raise FailedPrecondition(
                 f"vCenter {target.host} is version {about.apiVersion}; 6.7 or later is needed"
             )
+        self._adopt(instance._stub)
         return instance
+
+    def _adopt(self, stub: SoapStubAdapter) -> None:
+        """Let objects of former sessions, which somebody may still have, use this one."""
+        for former in self._stubs:
+            former.cookie = stub.cookie
+        self._stubs.add(stub)
+
+
+@dataclass(frozen=True)
+class Unsure(Generic[T]):
+    """How it is known whether a task was begun and has ended well."""
+
+    on: vim.ManagedEntity
+    """What its method was called on."""
+    result: Callable[[vim.ServiceInstanceContent], T | None]
+    """Looks whether what it brings about is there, and returns its result then."""
+
+    def look(self, content: vim.ServiceInstanceContent) -> T | None:
+        """Wait for what is under way, and look."""
+        settle(content, self.on)
+        return self.result(content)
 
 
 def _work(work: Callable[[vim.ServiceInstanceContent], T], instance: vim.ServiceInstance) -> T:

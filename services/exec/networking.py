@@ -106,6 +106,9 @@ class Networking:
             check_record(Verb.DISCONNECT, record)
             known = find_endpoint(record, reference)
             if known is None:
+                if self._vm(record) is not None:
+                    # As dockerd: of one that runs the network is looked for first.
+                    await self._network.Get(network_pb2.GetRequest(reference=reference))
                 raise FailedPrecondition(
                     f"container {record.id} is not connected to the network {reference}",
                     Reason.NOT_CONNECTED,

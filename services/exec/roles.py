@@ -8,7 +8,7 @@ from portlayer.server import rpc_names
 
 SERVICE = exec_pb2.DESCRIPTOR.services_by_name["ExecService"]
 
-_READ = {"Info", "Get", "List", "Wait", "WatchEvents"}
+_READ = {"Info", "MeasureUsage", "Get", "List", "Wait", "WatchEvents"}
 _OPERATORS = frozenset({Role.GATEWAY, Role.INSTALLER, Role.ADMIN, Role.OPERATOR})
 _READERS = _OPERATORS | {Role.VIEWER, Role.INTERACTION, Role.NETWORK, Role.STORAGE}
 

@@ -79,6 +79,12 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         """See the contract."""
         return await self._vch.configure(request)
 
+    async def MeasureUsage(
+        self, request: exec_pb2.MeasureUsageRequest, context: Context
+    ) -> exec_pb2.MeasureUsageResponse:
+        """See the contract."""
+        return await self._vch.measure_usage(request)
+
     async def TryKernel(
         self, request: exec_pb2.TryKernelRequest, context: Context
     ) -> exec_pb2.TryKernelResponse:

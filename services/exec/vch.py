@@ -16,6 +16,7 @@ from services.exec.logdrivers import LogDrivers, parse_address
 from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
+from services.exec.usage import measure_usage
 
 Settings = TypeVar("Settings", Limits, Allocation)
 
@@ -119,6 +120,12 @@ class Vch:
             kernel=await self._kernels.chosen(),
             log_syslog=await self._log_drivers.chosen(),
         )
+
+    async def measure_usage(
+        self, request: exec_pb2.MeasureUsageRequest
+    ) -> exec_pb2.MeasureUsageResponse:
+        """Tell what VMs take of their hosts. Errors as ExecService.MeasureUsage says."""
+        return await measure_usage(self._containers, self._hypervisor, request)
 
     async def try_kernel(self, request: exec_pb2.TryKernelRequest) -> exec_pb2.TryKernelResponse:
         """Boot a bootstrap image once. Errors as ExecService.TryKernel says."""

@@ -7,6 +7,7 @@ Source: "external network" and the trust levels of the documents of vSphere Inte
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -21,6 +22,12 @@ ADMITTING = frozenset({Level.PUBLISHED, Level.OPEN})
 """Levels at which somebody outside can begin to speak to a container."""
 
 
+Address = IPv4Address | IPv6Address
+
+ANYWHERE: frozenset[Address | None] = frozenset({None, IPv4Address(0), IPv6Address(0)})
+"""What to publish a port at is no other address than the container's own."""
+
+
 @dataclass(frozen=True)
 class PortWish:
     """A port that a container wants to be reached by."""
@@ -28,7 +35,7 @@ class PortWish:
     transport: Transport
     port: int
     """The container's."""
-    host_address: IPv4Address | IPv6Address | None = None
+    host_address: Address | None = None
     """None means where the network publishes."""
     first: int = 0
     last: int = 0
@@ -38,11 +45,11 @@ class PortWish:
 def problems(external: External, complete: bool) -> list[str]:
     """Return what can't be right of an external network's plan, in sentences.
 
-    `complete` tells whether subnet and gateway were named, which are nobody's here to choose.
+    `complete` tells whether subnets and gateways were named, which are nobody's here to choose.
     """
     found = []
     if not complete:
-        found.append("an external network needs its subnet and gateway")
+        found.append("an external network needs its subnet and gateway, of each version of IP")
     if _INTERFACE.fullmatch(external.parent) is None:
         found.append(f"invalid name of an interface: {external.parent!r}")
     return found + [
@@ -66,12 +73,12 @@ def check_admits(network: Network, failure: str) -> None:
         )
 
 
-def check_same_port(network: Network, own: IPv4Address, wish: PortWish, failure: str) -> None:
+def check_same_port(network: Network, own: Sequence[Address], wish: PortWish, failure: str) -> None:
     """Return when a container's port can be had under the number that is wished for.
 
-    `own` is its address there. Raises InvalidArgument (INVALID_ADDRESS).
+    `own` are its addresses there. Raises InvalidArgument (INVALID_ADDRESS).
     """
-    elsewhere = wish.host_address not in (None, IPv4Address(0), own)
+    elsewhere = wish.host_address not in ANYWHERE and wish.host_address not in own
     if elsewhere or (wish.first and not wish.first <= wish.port <= wish.last):
         where = f"{wish.host_address}:{wish.first}" if elsewhere else f"{wish.first}"
         raise InvalidArgument(

@@ -70,7 +70,7 @@ class AddressPool(Generic[A]):
     def _named(self, wanted: A) -> A:
         if wanted not in self.subnet:
             raise InvalidArgument(
-                f"invalid address {wanted}: it does not belong to subnet {self.subnet}",
+                f"no configured subnet or ip-range contain the IP address {wanted}",
                 Reason.INVALID_ADDRESS,
             )
         number = int(wanted)

@@ -1,13 +1,14 @@
 """Between the contract's messages and the service's own values."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.network.v1 import network_pb2 as pb
 
 from portlayer.errors import InvalidArgument, NotImplementedYet, Reason
 from portlayer.journal import Entry
+from services.network.blocks import read4, read6
 from services.network.drivers import Forward, Level, Transport
 from services.network.endpoints import Endpoints
 from services.network.external import PortWish
@@ -171,32 +172,24 @@ def plan(request: pb.CreateRequest) -> Plan:
         raise NotImplementedYet(
             "networks with more than one address pool of a kind are not implemented"
         )
-    pool = four[0] if four else pb.AddressPool()
-    pool6 = six[0] if six else pb.AddressPool()
+    pool = read4(four[0] if four else pb.AddressPool())
+    pool6 = read6(six[0] if six else pb.AddressPool())
     return Plan(
         name=request.name,
         network_id=request.network_id,
-        subnet=_subnet(pool.subnet, "subnet"),
-        gateway=_address(pool.gateway, "gateway"),
-        ip_range=_subnet(pool.ip_range, "ip-range"),
-        auxiliary={
-            name: found
-            for name, text in pool.auxiliary_addresses.items()
-            if (found := _address(text, "auxiliary address")) is not None
-        },
+        subnet=pool.subnet,
+        gateway=pool.gateway,
+        ip_range=pool.ip_range,
+        auxiliary=pool.auxiliary,
         internal=request.internal,
         attachable=request.attachable,
         labels=dict(request.labels),
         options=dict(request.options),
         ipv6=request.enable_ipv6,
-        subnet6=_subnet6(pool6.subnet, "subnet"),
-        gateway6=_address6(pool6.gateway, "gateway"),
-        ip_range6=_subnet6(pool6.ip_range, "ip-range"),
-        auxiliary6={
-            name: address
-            for name, text in pool6.auxiliary_addresses.items()
-            if (address := _address6(text, "auxiliary address")) is not None
-        },
+        subnet6=pool6.subnet,
+        gateway6=pool6.gateway,
+        ip_range6=pool6.ip_range,
+        auxiliary6=pool6.auxiliary,
         external=_external(request.external) if request.HasField("external") else None,
     )
 
@@ -299,43 +292,6 @@ def _host_address(text: str) -> IPv4Address | IPv6Address | None:
     if not text:
         return None
     return parse_ipv6(text) if ":" in text else parse_ipv4(text)
-
-
-def _subnet(text: str, what: str) -> IPv4Network | None:
-    if not text:
-        return None
-    try:
-        # As Docker: host bits that are set are cleared.
-        return IPv4Network(text, strict=False)
-    except ValueError as error:
-        raise InvalidArgument(f"invalid {what} {text}: {error}", Reason.INVALID_NETWORK) from error
-
-
-def _address(text: str, what: str) -> IPv4Address | None:
-    if not text:
-        return None
-    try:
-        return IPv4Address(text)
-    except ValueError as error:
-        raise InvalidArgument(f"invalid {what} {text}", Reason.INVALID_NETWORK) from error
-
-
-def _subnet6(text: str, what: str) -> IPv6Network | None:
-    if not text:
-        return None
-    try:
-        return IPv6Network(text, strict=False)
-    except ValueError as error:
-        raise InvalidArgument(f"invalid {what} {text}: {error}", Reason.INVALID_NETWORK) from error
-
-
-def _address6(text: str, what: str) -> IPv6Address | None:
-    if not text:
-        return None
-    try:
-        return IPv6Address(text)
-    except ValueError as error:
-        raise InvalidArgument(f"invalid {what} {text}", Reason.INVALID_NETWORK) from error
 
 
 def event(entry: Entry) -> pb.Event:

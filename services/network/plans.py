@@ -11,8 +11,14 @@ from services.network.model import External, Network, Pool6
 
 RESERVED_NAMES = frozenset({"bridge", "none", "host", "default"})
 
-# Docker's pattern for names of networks and containers.
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+# Docker's pattern for names of containers, with spaces within, which those of networks can have.
+NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_. -]*[a-zA-Z0-9_.-])?")
+INVALID_CONFIG = "invalid network config:\n"
+"""How Docker begins what it has to say of addresses."""
+
+Address = IPv4Address | IPv6Address
+Subnet = IPv4Network | IPv6Network
+
 NETWORK_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -68,55 +74,83 @@ def check(plan: Plan) -> None:
             plan.subnet6 is not None and not plan.ipv6,
             f"invalid subnet {plan.subnet6}: IPv6 is not enabled for this network",
         ),
-        (
-            plan.external is not None and plan.ipv6,
-            "an external network has IPv4 alone",
-        ),
     )
     found = [text for wrong, text in problems if wrong]
     if plan.external is not None:
-        found += external.problems(plan.external, bool(plan.subnet and plan.gateway))
-    if plan.subnet is not None and not found:
-        found = _check_pool(plan, plan.subnet)
-    if plan.subnet6 is not None and not found:
-        found = _check_pool6(plan, plan.subnet6)
+        complete = bool(plan.subnet and plan.gateway)
+        complete6 = not plan.ipv6 or bool(plan.subnet6 and plan.gateway6)
+        found += external.problems(plan.external, complete and complete6)
     if found:
         raise InvalidArgument(found[0], Reason.INVALID_NETWORK)
+    problems_of_pools: list[str] = []
+    if plan.subnet is not None:
+        problems_of_pools += _check_pool(plan, plan.subnet)
+    if plan.subnet6 is not None:
+        problems_of_pools += _check_pool6(plan, plan.subnet6)
+    if problems_of_pools:
+        raise InvalidArgument(f"{INVALID_CONFIG}{problems_of_pools[0]}", Reason.INVALID_NETWORK)
 
 
 def _check_pool(plan: Plan, subnet: IPv4Network) -> list[str]:
-    problems = []
-    if subnet.prefixlen > 30:
-        problems.append(f"subnet {subnet} has no room for a gateway and a container")
-    if subnet.is_multicast or subnet.is_loopback or subnet.is_link_local:
-        problems.append(f"subnet {subnet} is not one that hosts can have")
-    if plan.ip_range is not None and not plan.ip_range.subnet_of(subnet):
-        problems.append(f"invalid ip-range {plan.ip_range}: it is not within subnet {subnet}")
+    problems = _unfit(subnet, 30) + _outside(subnet, plan.ip_range, plan.gateway, plan.auxiliary)
     edges = (subnet.network_address, subnet.broadcast_address)
-    named = {"gateway": plan.gateway, **plan.auxiliary}
-    problems += [
-        f"no matching subnet for {name} {address}"
-        for name, address in named.items()
-        if address is not None and (address not in subnet or address in edges)
-    ]
-    return problems
+    return problems + _at_edges(edges, plan.gateway, plan.auxiliary)
 
 
 def _check_pool6(plan: Plan, subnet: IPv6Network) -> list[str]:
+    gateway = plan.gateway6
+    if plan.external is not None and gateway is not None and gateway.is_link_local:
+        # A router out there may well be known by such an address alone (RFC 4861, 6.3.4).
+        gateway = None
+    problems = _unfit(subnet, 126) + _outside(subnet, plan.ip_range6, gateway, plan.auxiliary6)
+    return problems + _at_edges((subnet.network_address,), gateway, plan.auxiliary6)
+
+
+def _unfit(subnet: Subnet, longest: int) -> list[str]:
+    """Return why a subnet can't be that of a network, whatever else is asked for."""
     problems = []
-    if subnet.prefixlen > 126:
+    if subnet.prefixlen > longest:
         problems.append(f"subnet {subnet} has no room for a gateway and a container")
-    if subnet.is_multicast or subnet.is_loopback or subnet.is_link_local or subnet.is_unspecified:
+    reserved = subnet.version == 6 and subnet.is_unspecified
+    if subnet.is_multicast or subnet.is_loopback or subnet.is_link_local or reserved:
         problems.append(f"subnet {subnet} is not one that hosts can have")
-    if plan.ip_range6 is not None and not plan.ip_range6.subnet_of(subnet):
-        problems.append(f"invalid ip-range {plan.ip_range6}: it is not within subnet {subnet}")
-    named = {"gateway": plan.gateway6, **plan.auxiliary6}
-    problems += [
-        f"no matching subnet for {name} {address}"
-        for name, address in named.items()
-        if address is not None and (address not in subnet or address == subnet.network_address)
-    ]
     return problems
+
+
+def _outside(
+    subnet: Subnet,
+    ip_range: Subnet | None,
+    gateway: Address | None,
+    auxiliary: Mapping[str, Address],
+) -> list[str]:
+    """Return what is not within a subnet, in Docker's words."""
+    problems = []
+    if ip_range is not None and ip_range.prefixlen < subnet.prefixlen:
+        problems.append(
+            f"invalid ip-range {ip_range}: CIDR block is bigger than its parent subnet {subnet}"
+        )
+    elif ip_range is not None and not subnet.overlaps(ip_range):
+        problems.append(
+            f"invalid ip-range {ip_range}: parent subnet {subnet} doesn't contain ip-range"
+        )
+    named = {f"gateway {gateway}": gateway}
+    named |= {f"auxiliary address {name}": address for name, address in auxiliary.items()}
+    return problems + [
+        f"invalid {what}: parent subnet {subnet} doesn't contain this address"
+        for what, address in named.items()
+        if address is not None and address not in subnet
+    ]
+
+
+def _at_edges(
+    edges: Sequence[Address], gateway: Address | None, auxiliary: Mapping[str, Address]
+) -> list[str]:
+    """Return which addresses are the subnet's own."""
+    return [
+        f"invalid address {address}: no host can have it"
+        for address in (gateway, *auxiliary.values())
+        if address in edges
+    ]
 
 
 def _asked6(plan: Plan) -> tuple[object, ...]:

@@ -180,13 +180,13 @@ class Publications:
         failure = _failure(reservation)
         if network.external is not None:
             external.check_admits(network, failure)
-            assert endpoint.ipv4 is not None
+            own = [address for address in (endpoint.ipv4, endpoint.ipv6) if address is not None]
             for wish in wishes:
-                external.check_same_port(network, endpoint.ipv4, wish, failure)
+                external.check_same_port(network, own, wish, failure)
             return []
         usual = ANY_ADDRESS
         if any(wish.host_address is None for wish in wishes):
-            usual = await self._networks.host_address(network)
+            usual = await self._networks.publishing.host_address(network)
         return [
             _Wanted(
                 *(wish.transport, wish.port, _ways(wish, endpoint, usual, failure)),
@@ -209,12 +209,12 @@ class Publications:
             for transport, port in ports
         ]
 
-    def _admitting(self, reservation: Reservation) -> Iterator[IPv4Address]:
+    def _admitting(self, reservation: Reservation) -> Iterator[Address]:
         """Yield a container's addresses where somebody outside may reach it."""
         for endpoint in reservation.endpoints:
             outer = self._networks.get(endpoint.network_id).external
-            if outer is not None and outer.level in external.ADMITTING and endpoint.ipv4:
-                yield endpoint.ipv4
+            if outer is not None and outer.level in external.ADMITTING:
+                yield from (own for own in (endpoint.ipv4, endpoint.ipv6) if own is not None)
 
     def _target(self, reservation: Reservation) -> tuple[Network, Endpoint]:
         """Return the network that leads to a container from outside, and its place there."""
@@ -239,26 +239,29 @@ class Publications:
                 Forward(wish.transport, host_address, host_port, address, wish.port)
                 for host_address, address in wish.ways
             ]
-            problem = self._hold(forwards)
+            problem = self._hold(forwards, _failure(reservation))
             if not problem:
                 if not wish.first:
                     self._next = anywhere.index(host_port) + 1
                 return forwards
         raise AlreadyExists(f"{_failure(reservation)}: {problem}", Reason.PORT_IN_USE)
 
-    def _hold(self, forwards: Sequence[Forward]) -> str:
+    def _hold(self, forwards: Sequence[Forward], failure: str) -> str:
         """Hold all ports or none; returns why one can't be had, or nothing."""
         with ExitStack() as undo:
             for forward in forwards:
-                problem = self._problem(forward)
+                problem = self._problem(forward, failure)
                 if problem:
                     return problem
                 undo.callback(self._holds.give_back, _place(forward))
             undo.pop_all()
         return ""
 
-    def _problem(self, forward: Forward) -> str:
-        """Hold a port; returns in Docker's words why it can't be had, or nothing."""
+    def _problem(self, forward: Forward, failure: str) -> str:
+        """Hold a port; returns in Docker's words why it can't be had, or nothing.
+
+        `failure` is how a refusal begins that another port would meet as well.
+        """
         if forward.direct:
             return ""
         if any(_clash(forward, other) for other in self.forwards()):
@@ -275,7 +278,9 @@ class Publications:
             )
             reason = os.strerror(error.errno or 0).lower()
             if error.errno == errno.EADDRNOTAVAIL:
-                raise InvalidArgument(f"{what}: {reason}", Reason.INVALID_ADDRESS) from error
+                raise InvalidArgument(
+                    f"{failure}: {what}: {reason}", Reason.INVALID_ADDRESS
+                ) from error
             return f"{what}: {reason}"
         return ""
 

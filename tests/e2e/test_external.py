@@ -24,6 +24,7 @@ def surroundings() -> Iterator[tuple[Outside, Outside]]:
     bridge = f"office{number}"
     office = Outside(f"cable{number}", "", "10.2.0.1", 16)
     production = Outside(f"prod{number}", "", "208.91.3.1")
+    production.run("ip", "addr", "add", "2001:db8:91::1/64", "dev", "eth0", "nodad")
     try:
         run("ip", "link", "add", bridge, "type", "bridge", "forward_delay", "0")
         run("ip", "link", "set", f"cable{number}", "master", bridge)
@@ -44,9 +45,10 @@ def mapped(suite: Suite, surroundings: tuple[Outside, Outside]) -> Iterator[None
     add = ("network", "external", "add")
     default = ("default-external", f"--parent=office{number}", "--subnet=10.2.0.0/16")
     production = ("vic-production", f"--parent=prod{number}", "--subnet=208.91.3.0/24")
+    production6 = ("--subnet=2001:db8:91::/64", "--gateway=2001:db8:91::1")
     for command in (
         (*add, *default, "--gateway=10.2.0.1", "--ip-range=10.2.9.0/24", "--publish"),
-        (*add, *production, "--gateway=208.91.3.1", "--dns=208.91.3.53"),
+        (*add, *production, "--gateway=208.91.3.1", "--dns=208.91.3.53", *production6),
     ):
         done = suite.vic(*command)
         assert done.returncode == 0, done.stderr
@@ -62,7 +64,8 @@ def mapped(suite: Suite, surroundings: tuple[Outside, Outside]) -> Iterator[None
 def fetched(lan: Outside, address: str, port: int) -> str:
     """Return what somebody on a LAN reads at an address, once it is served."""
     while True:
-        with lan.socket(socket.SOCK_STREAM) as caller:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with lan.socket(socket.SOCK_STREAM, family) as caller:
             caller.settimeout(60)
             try:
                 caller.connect((address, port))
@@ -90,7 +93,10 @@ def test_external_networks_as_the_documents_have_them(
     ]
     shown = suite.inspect("vic-production")
     assert (shown["Scope"], shown["Driver"], shown["Containers"]) == ("external", "bridge", {})
-    assert shown["IPAM"]["Config"] == [{"Subnet": "208.91.3.0/24", "Gateway": "208.91.3.1"}]
+    assert shown["IPAM"]["Config"] == [
+        {"Subnet": "208.91.3.0/24", "Gateway": "208.91.3.1"},
+        {"Subnet": "2001:db8:91::/64", "Gateway": "2001:db8:91::1"},
+    ]
     assert "vic-production" in suite.vic("network", "external", "ls").stdout
 
     # A container directly on it: what it exposes is open at its own address.
@@ -100,8 +106,10 @@ def test_external_networks_as_the_documents_have_them(
     address = suite.ok("inspect", template, "server")
     assert address == "208.91.3.2"
     assert fetched(production, address, 80) == "Hello world"
+    assert fetched(production, "2001:db8:91::2", 80) == "Hello world"
     assert "nameserver 208.91.3.53" in suite.ok("exec", "server", "cat", "/etc/resolv.conf")
-    assert suite.ok("ps", "--format", "{{.Ports}}") == "208.91.3.2:80->80/tcp"
+    ports = set(suite.ok("ps", "--format", "{{.Ports}}").split(", "))
+    assert ports == {"208.91.3.2:80->80/tcp", "[2001:db8:91::2]:80->80/tcp"}
     # It reaches its router; its other ports are closed.
     assert " 0% packet loss" in suite.ok("exec", "server", "ping", "-c", "2", "208.91.3.1")
     production.run("sh", "-c", "! ping -c 2 -W 1 208.91.3.2")
@@ -129,6 +137,13 @@ def test_external_networks_as_the_documents_have_them(
 def test_an_external_network_that_cannot_be_is_refused(suite: Suite) -> None:
     before = suite.ok("network", "ls")
     add = ("network", "external", "add", "lan", "--subnet=10.9.0.0/16", "--gateway=10.9.0.1")
+    for more, message in {
+        "--gateway=fe80::1": "--gateway fe80::1: no --subnet of its version of IP is named",
+        "--gateway=10.9.0.2": "--gateway 10.9.0.2: one of its version of IP is named already",
+        "--subnet=2001:db8::/64": "needs its subnet and gateway, of each version of IP",
+    }.items():
+        done = suite.vic(*add, "--parent=nowhere0", more)
+        assert (done.returncode, message in done.stderr) == (1, True), done.stderr
     for parent, message in {
         "nowhere0": "there is no network interface nowhere0 on this host",
         "lo": "interface lo leads to no network outside",

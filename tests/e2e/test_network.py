@@ -152,13 +152,20 @@ def test_networks_that_cannot_be_are_refused_in_docker_s_words(suite: Suite, ima
         (("bridge",), "operation is not permitted on predefined bridge network"),
         (("--subnet", "10.212.9.0/24", "b"), "Pool overlaps with other one on this address space"),
         (("--subnet", "10.213.0.0/16", "--gateway", "10.9.9.9", "b"), "no matching subnet"),
+        (("--subnet", "10.213.0.0/33", "b"), "invalid subnet 10.213.0.0/33: invalid CIDR block"),
         (("-d", "overlay", "b"), "network driver 'overlay'"),
         (("-o", "parent=eth0", "b"), "network option parent is not implemented"),
     ):
         suite.refused(*create, *arguments, code=1, message=message)
     suite.refused("network", "rm", "bridge", code=1, message="is a pre-defined network")
-    nowhere = ("run", "--rm", "--network", "nowhere", image, "true")
-    suite.refused(*nowhere, code=125, message="network nowhere not found")
+    # Not taken for an image that is missing, which the CLI would pull.
+    suite.ok("tag", image, "here-alone")
+    nowhere = ("run", "--rm", "--network", "nowhere", "here-alone", "true")
+    suite.refused(*nowhere, code=125, message="daemon: network nowhere not found")
+    suite.ok("rmi", "here-alone")
+    outside = ("run", "--rm", "--network", "app", "--ip", "10.213.0.9", image, "true")
+    said = "invalid config for network app: invalid endpoint settings:\nno configured subnet"
+    suite.refused(*outside, code=125, message=said)
     on_default = ("run", "--rm", "--ip", "172.17.0.9", image, "true")
     suite.refused(*on_default, code=125, message="user specified IP address is supported on user")
     names = suite.ok("network", "ls", "--format", "{{.Name}}", "--filter", "driver=bridge")

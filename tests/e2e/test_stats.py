@@ -25,6 +25,14 @@ def test_use_and_processes_of_a_busy_container(suite: Suite, image: str) -> None
     assert busy["PIDs"] == "1"
     assert told["idle"]["CPUPerc"] == "0.00%"
 
+    # As its host measures it: QEMU's own work is part of it, and what a guest waits for.
+    usage = json.loads(suite.vic("usage", "--json").stdout)
+    (measured,) = [one for one in usage["containers"] if one["name"] == "busy"]
+    assert 0 < measured["cpus_used"] < 16
+    assert measured["cpus_waited_for"] >= 0
+    assert 1 << 20 < measured["memory_bytes"] < 512 << 20
+    assert {"disk_read_bytes_per_second", "sent_bytes_per_second"} <= measured.keys()
+
     titles, row = suite.ok("top", "busy").splitlines()
     assert titles.split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
     assert row.split()[0] == "root"

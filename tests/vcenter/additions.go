@@ -2,17 +2,20 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/simulator/vpx"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -24,13 +27,17 @@ import (
 //   - InstantClone_Task, of a VM that runs;
 //   - ReconfigVM_Task with a change version that is not the present one is ConcurrentAccess;
 //   - ResetVM_Task boots a VM anew that stays powered on;
-//   - PowerOnVM_Task notes when the VM was booted;
+//   - PowerOnVM_Task notes when the VM was booted, and takes its time, as CreateVM_Task does, where
+//     there is a delay;
 //   - HasUserPrivilegeOnEntities, of a user who lacks some;
-//   - DisableMethods and EnableMethods, which are in no public reference.
+//   - DisableMethods and EnableMethods, which are in no public reference;
+//   - QueryPerf for more metrics than config.vpxd.stats.maxQueryMetrics allows is InvalidArgument, and
+//     of what has gone ManagedObjectNotFound.
 type additions struct {
 	next    http.Handler
 	service *simulator.Service
 	missing []string
+	delay   time.Duration
 }
 
 func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -60,11 +67,13 @@ func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reconfigure(w, r, request)
 	case *types.HasUserPrivilegeOnEntities:
 		h.privileges(w, request)
+	case *types.CreateVM_Task:
+		h.slowly(w, r, body, request.This, "CreateVM_Task")
 	case *types.PowerOnVM_Task:
-		h.next.ServeHTTP(w, r)
+		h.slowly(w, r, body, request.This, "PowerOnVM_Task")
 		if vm, ok := simulator.Map.Get(request.This).(*simulator.VirtualMachine); ok {
 			// In an update of its own, after that of the power.
-			time.AfterFunc(50*time.Millisecond, func() { booted(vm) })
+			time.AfterFunc(h.delay+50*time.Millisecond, func() { booted(vm) })
 		}
 	case *disableMethods:
 		var names []string
@@ -78,15 +87,48 @@ func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			names[simulators(method)] = true
 		}
 		h.permit(w, r, "EnableMethods", request.Entity, names, nil)
+	case *types.QueryPerf:
+		if !h.refusedQuery(w, request) {
+			h.next.ServeHTTP(w, r)
+		}
 	default:
 		h.next.ServeHTTP(w, r)
 	}
 }
 
+// mostMetrics is vCenter's default of config.vpxd.stats.maxQueryMetrics.
+const mostMetrics = 64
+
+// refusedQuery answers a query that vCenter would refuse.
+func (h *additions) refusedQuery(w http.ResponseWriter, request *types.QueryPerf) bool {
+	metrics := 0
+	for _, spec := range request.QuerySpec {
+		metrics += len(spec.MetricId)
+		if simulator.Map.Get(spec.Entity) == nil {
+			fault(w, "ManagedObjectNotFound", fmt.Sprintf(`<obj type="%s">%s</obj>`, spec.Entity.Type, spec.Entity.Value))
+			return true
+		}
+	}
+	if metrics > mostMetrics {
+		fault(w, "InvalidArgument", "<invalidProperty>querySpec.size</invalidProperty>")
+	}
+	return metrics > mostMetrics
+}
+
+func fault(w http.ResponseWriter, kind string, content string) {
+	w.Header().Set("Content-Type", "text/xml")
+	w.WriteHeader(http.StatusInternalServerError)
+	_, _ = fmt.Fprintf(w, `%s<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"`+
+		` xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body><soapenv:Fault>`+
+		`<faultcode>ServerFaultCode</faultcode><faultstring></faultstring>`+
+		`<detail><%sFault xmlns="urn:vim25" xsi:type="%s">%s</%sFault></detail>`+
+		`</soapenv:Fault></soapenv:Body></soapenv:Envelope>`, xml.Header, kind, kind, content, kind)
+}
+
 func ours(body []byte) bool {
 	for _, name := range []string{
-		"InstantClone_Task", "ResetVM_Task", "ReconfigVM_Task", "PowerOnVM_Task", "DisableMethods", "EnableMethods",
-		"HasUserPrivilegeOnEntities",
+		"InstantClone_Task", "ResetVM_Task", "ReconfigVM_Task", "PowerOnVM_Task", "CreateVM_Task", "DisableMethods", "EnableMethods",
+		"HasUserPrivilegeOnEntities", "QueryPerf",
 	} {
 		if bytes.Contains(body, []byte(name)) {
 			return true
@@ -109,6 +151,35 @@ func (h *additions) task(
 		return work(vm)
 	})
 	answer(w, name, fmt.Sprintf(`<returnval type="Task">%s</returnval>`, task.Run().Value))
+}
+
+var taskOf = regexp.MustCompile(`type="Task"[^>]*>([^<]+)<`)
+
+// slowly passes a call on after the delay, and has a task under way meanwhile: the simulator's own
+// tasks have ended when their calls are answered.
+func (h *additions) slowly(w http.ResponseWriter, r *http.Request, body []byte, this types.ManagedObjectReference, name string) {
+	entity := simulator.Map.Get(this)
+	if h.delay == 0 || entity == nil {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	asked := r.Clone(context.Background())
+	task := simulator.CreateTask(entity, name, func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		asked.Body = io.NopCloser(bytes.NewReader(body))
+		recorder := httptest.NewRecorder()
+		h.next.ServeHTTP(recorder, asked)
+		found := taskOf.FindSubmatch(recorder.Body.Bytes())
+		if found == nil {
+			return nil, &types.SystemError{Reason: recorder.Body.String()}
+		}
+		done := simulator.Map.Get(types.ManagedObjectReference{Type: "Task", Value: string(found[1])}).(*simulator.Task)
+		if done.Info.Error != nil {
+			return nil, done.Info.Error.Fault
+		}
+		return done.Info.Result, nil
+	})
+	time.AfterFunc(h.delay, func() { task.Run() })
+	answer(w, name, fmt.Sprintf(`<returnval type="Task">%s</returnval>`, task.Self.Value))
 }
 
 // refusal asks the simulator itself whether this session may reach this VM: with a call that
@@ -231,6 +302,18 @@ func (h *additions) privileges(w http.ResponseWriter, request *types.HasUserPriv
 		content.WriteString(`</returnval>`)
 	}
 	answer(w, "HasUserPrivilegeOnEntities", content.String())
+}
+
+// fillZeros makes samples of nothing samples of little: Go's encoder leaves zeros out of lists, which
+// vCenter doesn't.
+func fillZeros() {
+	for _, samples := range vpx.VmMetricData {
+		for i := range samples {
+			if samples[i] == 0 {
+				samples[i] = 1
+			}
+		}
+	}
 }
 
 // spoil makes one datastore unreachable, and fills another.

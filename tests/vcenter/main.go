@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/simulator/vpx"
@@ -36,7 +37,7 @@ func main() {
 	full := flag.String("full", "", "name of a datastore without free space")
 	proxy := flag.Int("proxy", 0, "port of the proxy by which extensions log in; 0 is none")
 	esx := flag.Bool("esx", false, "be a standalone host")
-	delay := flag.Int("task-delay", 0, "milliseconds that each PowerOnVM_Task takes")
+	delay := flag.Int("task-delay", 0, "milliseconds that the tasks of CreateVM_Task and PowerOnVM_Task take")
 	flag.Parse()
 
 	model := simulator.VPX()
@@ -51,7 +52,6 @@ func main() {
 	if !*esx {
 		model.Portgroup = 2
 	}
-	model.DelayConfig.MethodDelay = map[string]int{"PowerOnVM_Task": *delay}
 	defer model.Remove()
 	if err := model.Create(); err != nil {
 		log.Fatal(err)
@@ -72,8 +72,11 @@ func main() {
 		}
 	}
 	addMethods()
+	fillZeros()
 	spoil(*inaccessible, *full)
-	server.Config.Handler = &additions{server.Config.Handler, model.Service, strings.Split(*missing, ",")}
+	server.Config.Handler = &additions{
+		server.Config.Handler, model.Service, strings.Split(*missing, ","), time.Duration(*delay) * time.Millisecond,
+	}
 	fmt.Println(address)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	server.CloseClientConnections()

@@ -201,6 +201,43 @@ class CanAllocate(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a VM takes of its host, as the host measures it. None is what the platform can't tell.
+
+    Rates are averages over ``seconds``.
+    """
+
+    container_id: str
+    boot_id: str
+    seconds: float
+    cpus_used: float | None = None
+    """1 is one CPU of the host, fully used; the emulator's own work is included."""
+    cpus_waited_for: float | None = None
+    """What it could have used besides, and waited for."""
+    memory_bytes: int | None = None
+    """At the end of the time."""
+    memory_active_bytes: int | None = None
+    """Of that, what was used lately, by the host's estimate."""
+    disk_read_rate: float | None = None
+    """Bytes per second, as the other rates are."""
+    disk_written_rate: float | None = None
+    received_rate: float | None = None
+    sent_rate: float | None = None
+
+
+@runtime_checkable
+class CanMeasure(Protocol):
+    """A hypervisor whose hosts measure what VMs take of them."""
+
+    async def usage(self, seconds: float) -> Sequence[Usage]:
+        """Measure all VMs of this VCH that run, over so long or a little longer.
+
+        The number of calls to the platform is no more than its bounds on one call ask for. VMs that
+        end or begin meanwhile are left out. Raises VicError.
+        """
+
+
 @runtime_checkable
 class CanChooseKernel(Protocol):
     """A hypervisor whose VMs can boot one of several kernels."""

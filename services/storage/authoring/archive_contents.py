@@ -65,7 +65,7 @@ async def archived_images(members: Unpacked, platform: Platform) -> list[Archive
     if INDEX in members:
         return await _of_layout(members, platform)
     if DOCKER_INDEX not in members:
-        raise InvalidArchive(f"invalid archive: neither {INDEX} nor {DOCKER_INDEX} is there")
+        raise InvalidArchive(f"invalid archive: does not contain a {DOCKER_INDEX}, nor an {INDEX}")
     return _of_docker(await read_member(members, DOCKER_INDEX, MAX_MANIFEST))
 
 

@@ -51,7 +51,7 @@ def compile_layer(
             Chain(parent) as chain,
             SparseWriter(out, chain.size, content_id(chain_id), chain, durable=durable) as writer,
         ):
-            info = compile_delta(stream, chain, writer, limits)
+            info = compile_delta(stream, chain, writer, limits, spare=out.parent)
             writer.seal()
             return LayerInfo(
                 size=chain.size,
@@ -66,7 +66,12 @@ def compile_layer(
 
 
 def compile_delta(
-    stream: Readable, source: BlockSource, sink: BlockSink, limits: Limits = _DEFAULT_LIMITS
+    stream: Readable,
+    source: BlockSource,
+    sink: BlockSink,
+    limits: Limits = _DEFAULT_LIMITS,
+    *,
+    spare: Path | None = None,
 ) -> LayerInfo:
     """Compile one layer into writes of whole blocks.
 
@@ -76,6 +81,7 @@ def compile_delta(
         sink: gets every block that differs, files' data first, in an order that only depends on
             parent and tar. A block may come twice; the later one counts.
         limits: what the layer may cost.
+        spare: a directory for what is too much for memory; without, that of temporary files.
 
     Raises:
         CompilerError: as `compile_layer`.
@@ -85,11 +91,12 @@ def compile_delta(
         raise DiskCorrupt(
             "the parent's file system isn't clean, or has features that we don't make"
         )
-    tree = Tree(volume, BlockOutput(sink))
+    tree = Tree(volume, BlockOutput(sink), spare)
     members = TarStream(stream, limits)
     writer = LayerWriter(tree, members.read_into, limits.path_steps)
     while (member := members.next()) is not None:
         writer.apply(member)
+        tree.shelf.settle()
     finish(tree)
     return LayerInfo(
         size=source.size,

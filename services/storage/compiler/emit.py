@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+from operator import itemgetter
+
+from services.storage.compiler.directories import Directory
 from services.storage.compiler.ext4 import directory, htree
 from services.storage.compiler.ext4.extents import Extent
 from services.storage.compiler.ext4.inode import FLAG_INDEX, MAX_LINKS, TYPE_DIRECTORY
@@ -10,7 +14,7 @@ from services.storage.compiler.ext4.superblock import (
     DESCRIPTOR_BYTES,
     SUPERBLOCK_OFFSET,
 )
-from services.storage.compiler.tree import Directory, Tree
+from services.storage.compiler.tree import Tree
 
 _LINEAR_BLOCKS = 2
 """Directories up to this many blocks are searched from front to back faster than by an index."""
@@ -25,16 +29,18 @@ def finish(tree: Tree) -> None:
     changed = [d for d in tree.directories.values() if d.changed]
     for found in sorted(changed, key=lambda d: d.number):
         _write_directory(tree, found)
-    metadata = dict(tree.inodes.changed())
+        tree.shelf.done(found)
     groups = tree.volume.groups
     block_bitmaps = tree.blocks.finish()
     inode_bitmaps = tree.numbers.finish()
-    if metadata or block_bitmaps or inode_bitmaps:
+    metadata: dict[int, bytes | bytearray] = {}
+    if tree.inodes.touched or block_bitmaps or inode_bitmaps:
         metadata.update((groups[n].block_bitmap, data) for n, data in block_bitmaps.items())
         metadata.update((groups[n].inode_bitmap, data) for n, data in inode_bitmaps.items())
         metadata.update(_descriptors(tree, block_bitmaps.keys() | inode_bitmaps.keys()))
-    for block in sorted(metadata):
-        tree.output.put(block, metadata[block])
+    blocks = heapq.merge(tree.inodes.changed(), sorted(metadata.items()), key=itemgetter(0))
+    for block, content in blocks:
+        tree.output.put(block, content)
     tree.output.flush()
 
 
@@ -45,10 +51,14 @@ def _write_directory(tree: Tree, found: Directory) -> None:
     """
     inode = tree.inodes.get(found.number)
     tree.free_data(inode)
-    data = directory.build_linear(found.number, found.parent.number, found.children)
-    inode.flags &= ~FLAG_INDEX
-    if len(data) > _LINEAR_BLOCKS * BLOCK:
-        data = htree.build(found.number, found.parent.number, found.children)
+    names = found.children
+    data = b""
+    if directory.least_bytes(names) <= _LINEAR_BLOCKS * BLOCK:
+        data = directory.build_linear(found.number, found.parent.number, names)
+    if 0 < len(data) <= _LINEAR_BLOCKS * BLOCK:
+        inode.flags &= ~FLAG_INDEX
+    else:
+        data = htree.build(found.number, found.parent.number, names)
         inode.flags |= FLAG_INDEX
     count = len(data) // BLOCK
     runs = tree.blocks.take(count)
@@ -62,7 +72,7 @@ def _write_directory(tree: Tree, found: Directory) -> None:
     inode.block, nodes = tree.build_extents(extents)
     inode.size = len(data)
     inode.sectors = (count + nodes + (1 if inode.xattr_block else 0)) * (BLOCK // 512)
-    links = 2 + sum(1 for entry in found.children.values() if entry & 7 == TYPE_DIRECTORY)
+    links = 2 + sum(1 for entry in names.values() if entry & 7 == TYPE_DIRECTORY)
     # One means "too many to count" (dir_nlink).
     inode.links = links if links < MAX_LINKS else 1
     tree.inodes.put(found.number, inode)

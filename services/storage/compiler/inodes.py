@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 
 from services.storage.compiler.errors import DiskCorrupt
 from services.storage.compiler.ext4.inode import LINKS_OFFSET, Inode
 from services.storage.compiler.ext4.superblock import BLOCK, INODE_BYTES, INODES_PER_BLOCK
 from services.storage.compiler.ext4.volume import Volume
+from services.storage.compiler.spare import SpareBlocks
+
+KEPT_BLOCKS = 4096
+"""Blocks in memory, of 16 inodes each; the others are set aside until they are written."""
 
 _LINKS = struct.Struct("<H")
 _CLEAR = bytes(INODE_BYTES)
@@ -17,12 +23,14 @@ _CLEAR = bytes(INODE_BYTES)
 class InodeTable:
     """Inodes by number, kept as the blocks they will be written as."""
 
-    def __init__(self, volume: Volume) -> None:
-        """Show the volume's inodes as they are."""
+    def __init__(self, volume: Volume, spare: Path | None = None) -> None:
+        """Show the volume's inodes as they are; `spare` is a directory for what is set aside."""
         self._volume = volume
         self._per_group = volume.superblock.inodes_per_group
         self._count = volume.superblock.inodes
         self._blocks: dict[int, bytearray] = {}
+        self._aside: set[int] = set()
+        self._spare = SpareBlocks(volume.superblock.blocks, spare)
 
     def place(self, number: int) -> tuple[bytearray, int]:
         """The block that holds an inode, to be changed, and where it lies in there.
@@ -36,16 +44,31 @@ class InodeTable:
         block = self._volume.groups[group].inode_table + index // INODES_PER_BLOCK
         data = self._blocks.get(block)
         if data is None:
-            data = self._blocks[block] = bytearray(self._volume.read_block(block))
+            data = self._load(block)
         return data, index % INODES_PER_BLOCK * INODE_BYTES
+
+    def _load(self, block: int) -> bytearray:
+        if len(self._blocks) >= KEPT_BLOCKS:
+            for old in list(islice(self._blocks, KEPT_BLOCKS // 2)):
+                self._spare.put(old, self._blocks.pop(old))
+                self._aside.add(old)
+        if block in self._aside:
+            self._aside.remove(block)
+            data = bytearray(self._spare.get(block))
+        else:
+            data = bytearray(self._volume.read_block(block))
+        self._blocks[block] = data
+        return data
 
     def get(self, number: int) -> Inode:
         """An inode as it is now."""
         offset = self._volume.inode_offset(number)
-        data = self._blocks.get(offset // BLOCK)
+        block, at = divmod(offset, BLOCK)
+        data: bytes | bytearray | None = self._blocks.get(block)
         if data is None:
-            return self._volume.inode(number)
-        at = offset % BLOCK
+            if block not in self._aside:
+                return self._volume.inode(number)
+            data = self._spare.get(block)
         return Inode.parse(bytes(data[at : at + INODE_BYTES]))
 
     def put(self, number: int, inode: Inode) -> None:
@@ -71,9 +94,14 @@ class InodeTable:
         _LINKS.pack_into(data, at + LINKS_OFFSET, links)
         return links
 
-    def changed(self) -> Iterator[tuple[int, bytearray]]:
+    @property
+    def touched(self) -> bool:
+        """Whether there are blocks to write."""
+        return bool(self._blocks or self._aside)
+
+    def changed(self) -> Iterator[tuple[int, bytes | bytearray]]:
         """All blocks that were touched, in order."""
-        for block in sorted(self._blocks):
-            data = self._blocks[block]
+        for block in sorted(self._blocks.keys() | self._aside):
+            data = self._blocks.get(block) or self._spare.get(block)
             assert len(data) == BLOCK
             yield block, data

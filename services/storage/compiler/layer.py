@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 
 from services.storage.compiler.content import ContentWriter
+from services.storage.compiler.directories import Directory
 from services.storage.compiler.errors import LayerInvalid
 from services.storage.compiler.ext4 import extents, xattr
 from services.storage.compiler.ext4.inode import (
@@ -28,7 +29,7 @@ from services.storage.compiler.ext4.inode import (
 from services.storage.compiler.ext4.superblock import BLOCK
 from services.storage.compiler.paths import MAX_PATH, Resolver, shown, split
 from services.storage.compiler.tar.stream import Kind, Member
-from services.storage.compiler.tree import Directory, Tree
+from services.storage.compiler.tree import Tree
 
 _WHITEOUT = b".wh."
 _AUFS = b".wh..wh."
@@ -87,8 +88,6 @@ class LayerWriter:
             number = self._tree.numbers.take(directory=False)
             self._tree.inodes.put(number, inode)
             self._tree.attach(parent, name, number, file_type)
-            if file_type == TYPE_LINK and inode.size >= FAST_SYMLINK:
-                self._tree.links[number] = member.link
 
     def _whiteout(self, path: bytes, name: bytes) -> None:
         directory = self._paths.find(path)
@@ -105,7 +104,7 @@ class LayerWriter:
         entry = directory.children.get(target)
         if entry is None:
             return
-        if directory.fresh or target in directory.upper:
+        if directory.owns(target):
             if entry & 7 == TYPE_DIRECTORY:
                 self._tree.hide_lower(self._tree.enter(directory, target, entry))
             return
@@ -212,6 +211,7 @@ class LayerWriter:
         else:
             block = self._tree.blocks.take_one()
             self._tree.output.put(block, target.ljust(BLOCK, b"\0"))
+            self._tree.keep_link_target(block, target)
             root = extents.single_root(block, 1)
             inode = self._inode(member, stat.S_IFLNK, FLAG_EXTENTS, root, BLOCK // 512)
         inode.mode = stat.S_IFLNK | 0o777

@@ -6,6 +6,7 @@ nothing outside of it. The last component is never followed.
 
 from __future__ import annotations
 
+from services.storage.compiler.directories import Directory
 from services.storage.compiler.errors import LayerInvalid, LayerTooLarge
 from services.storage.compiler.ext4 import extents
 from services.storage.compiler.ext4.inode import (
@@ -14,12 +15,12 @@ from services.storage.compiler.ext4.inode import (
     TYPE_LINK,
     Inode,
 )
-from services.storage.compiler.tree import Directory, Tree
+from services.storage.compiler.tree import Tree
 
 MAX_PATH = 4095
 _MAX_HOPS = 40
 """Links followed in one path: Linux's own limit."""
-_CACHE = 1 << 16
+_CACHE = 1 << 14
 _CACHED_PATH = 512
 
 
@@ -126,7 +127,7 @@ class Resolver:
     def _make(self, parent: Directory, name: bytes, path: bytes) -> Directory:
         tree = self._tree
         if name in parent.children:
-            if parent.fresh or name in parent.upper:
+            if parent.owns(name):
                 raise LayerInvalid(f"the path {shown(path)} leads through a file")
             tree.remove(parent, name)
         return tree.make_directory(parent, name, implicit_directory())

@@ -6,11 +6,15 @@ it; whiteouts hide lower names only, whatever their place in the tar.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from services.storage.compiler.allocation import BlockAllocator, InodeAllocator
+from services.storage.compiler.directories import Directory, Shelf
 from services.storage.compiler.errors import DiskCorrupt, LayerInvalid
 from services.storage.compiler.ext4 import extents
 from services.storage.compiler.ext4.directory import MAX_NAME, pack_entry
 from services.storage.compiler.ext4.inode import (
+    FAST_SYMLINK,
     FLAG_EXTENTS,
     MAX_LINKS,
     TYPE_DIRECTORY,
@@ -21,53 +25,22 @@ from services.storage.compiler.ext4.superblock import ROOT_INODE
 from services.storage.compiler.ext4.volume import Volume
 from services.storage.compiler.inodes import InodeTable
 from services.storage.compiler.output import BlockOutput
-
-
-class Directory:
-    """A directory that this layer has looked into."""
-
-    __slots__ = (
-        "changed",
-        "children",
-        "claimed",
-        "cleared",
-        "fresh",
-        "name",
-        "number",
-        "parent",
-        "upper",
-    )
-
-    def __init__(self, number: int, parent: Directory | None, name: bytes, *, fresh: bool) -> None:
-        """Begin empty."""
-        self.number = number
-        self.parent = self if parent is None else parent
-        self.name = name
-        self.children: dict[bytes, int] = {}
-        """Inode and type by name; see `directory.pack_entry`."""
-        self.fresh = fresh
-        """Made by this layer: all in it is this layer's."""
-        self.upper: set[bytes] = set()
-        """For a directory that isn't fresh: the names that this layer made or passed through."""
-        self.claimed = fresh
-        """Whether the names on the way here are marked as this layer's."""
-        self.cleared = fresh
-        """Whether all lower names are gone."""
-        self.changed = fresh
+from services.storage.compiler.spare import SpareBlocks
 
 
 class Tree:
     """Directories, names and inodes, with the space they take."""
 
-    def __init__(self, volume: Volume, output: BlockOutput) -> None:
-        """Begin with the parent's tree."""
+    def __init__(self, volume: Volume, output: BlockOutput, spare: Path | None = None) -> None:
+        """Begin with the parent's tree; `spare` is a directory for what is too much for memory."""
         self.volume = volume
         self.output = output
-        self.inodes = InodeTable(volume)
+        self.inodes = InodeTable(volume, spare)
+        self.shelf = Shelf(spare)
         self.blocks = BlockAllocator(volume)
         self.numbers = InodeAllocator(volume)
         self.directories: dict[int, Directory] = {}
-        self.links: dict[int, bytes] = {}
+        self._links = SpareBlocks(volume.superblock.blocks, spare)
         """Targets of this layer's symbolic links that don't lie in their inodes."""
         self.nodes: dict[int, bytes] = {}
         """This layer's blocks of extent trees."""
@@ -76,13 +49,14 @@ class Tree:
         self.root = self._load(ROOT_INODE, None, b"")
 
     def _load(self, number: int, parent: Directory | None, name: bytes) -> Directory:
-        found = Directory(number, parent, name, fresh=False)
+        found = Directory(number, parent, name, self.shelf, fresh=False)
         inode = self.inodes.get(number)
         if inode.kind != TYPE_DIRECTORY:
             raise DiskCorrupt(f"inode {number} isn't a directory")
         for child, target, kind in self.volume.entries(inode):
             if child not in (b".", b".."):
                 found.children[child] = pack_entry(target, kind)
+                self.shelf.added(found, child)
         self.directories[number] = found
         return found
 
@@ -93,14 +67,22 @@ class Tree:
 
     def link_target(self, number: int) -> bytes:
         """What a symbolic link points to."""
-        target = self.links.get(number)
-        return target if target is not None else self.volume.link_target(self.inodes.get(number))
+        inode = self.inodes.get(number)
+        if inode.size >= FAST_SYMLINK:
+            found, _ = extents.parse(inode.block, self._read_node, self.volume.superblock.blocks)
+            if found and found[0].start in self._links:
+                return self._links.get(found[0].start, inode.size)
+        return self.volume.link_target(inode)
+
+    def keep_link_target(self, block: int, target: bytes) -> None:
+        """Know the target that was written into a block."""
+        self._links.put(block, target)
 
     def claim(self, directory: Directory) -> None:
         """Mark the way to a directory as this layer's, so that no whiteout takes it away."""
         while not directory.claimed:
             directory.claimed = True
-            if not directory.parent.fresh:
+            if directory.parent.upper is not None:
                 directory.parent.upper.add(directory.name)
             directory = directory.parent
 
@@ -110,7 +92,8 @@ class Tree:
             raise LayerInvalid(f"a name of {len(name)} bytes, more than {MAX_NAME}")
         parent.children[name] = pack_entry(number, kind)
         parent.changed = True
-        if not parent.fresh:
+        self.shelf.added(parent, name)
+        if parent.upper is not None:
             parent.upper.add(name)
             self.claim(parent)
 
@@ -119,7 +102,7 @@ class Tree:
         number = self.numbers.take(directory=True)
         self.inodes.put(number, inode)
         self.attach(parent, name, number, TYPE_DIRECTORY)
-        made = self.directories[number] = Directory(number, parent, name, fresh=True)
+        made = self.directories[number] = Directory(number, parent, name, self.shelf, fresh=True)
         return made
 
     def add_name(self, parent: Directory, name: bytes, entry: int) -> None:
@@ -133,7 +116,8 @@ class Tree:
         """Take a name away, with everything below it."""
         entry = parent.children.pop(name)
         parent.changed = True
-        parent.upper.discard(name)
+        if parent.upper is not None:
+            parent.upper.discard(name)
         kind = entry & 7
         if kind == TYPE_DIRECTORY:
             self.generation += 1
@@ -144,14 +128,15 @@ class Tree:
         self._release(entry >> 3)
 
     def _remove_tree(self, top: Directory) -> None:
-        pending = [top]
+        pending = [(top.parent, top.name, pack_entry(top.number, TYPE_DIRECTORY))]
         while pending:
-            directory = pending.pop()
+            directory = self.enter(*pending.pop())
             if self.directories.pop(directory.number, None) is None:
                 raise DiskCorrupt(f"directory {directory.number} has two names")
+            self.shelf.forget(directory)
             for name, entry in directory.children.items():
                 if entry & 7 == TYPE_DIRECTORY:
-                    pending.append(self.enter(directory, name, entry))
+                    pending.append((directory, name, entry))
                 else:
                     self._release(entry >> 3)
             inode = self.inodes.get(directory.number)
@@ -166,7 +151,6 @@ class Tree:
         self._free_content(self.inodes.get(number))
         self.inodes.clear(number)
         self.numbers.free(number, directory=False)
-        self.links.pop(number, None)
 
     def _free_content(self, inode: Inode) -> None:
         if inode.flags & FLAG_EXTENTS:
@@ -206,7 +190,7 @@ class Tree:
                 continue
             directory.cleared = True
             for name, entry in list(directory.children.items()):
-                if name not in directory.upper:
+                if not directory.owns(name):
                     self.remove(directory, name)
                 elif entry & 7 == TYPE_DIRECTORY:
                     pending.append(self.enter(directory, name, entry))

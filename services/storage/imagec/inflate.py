@@ -28,6 +28,8 @@ _AHEAD = 8
 _ZSTD_WINDOW = 128 << 20
 """Bytes: the largest window that the zstd tool itself opens without being told to."""
 
+_DAMAGED = "the layer's compressed stream is damaged"
+
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = tuple(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))
@@ -203,8 +205,11 @@ class Inflater:
             data = self._plain.read(size)
         except EOFError as error:
             raise InvalidLayer("the layer's compressed stream is cut: unexpected EOF") from error
-        except (igzip.BadGzipFile, _IsalError, zstandard.ZstdError, lzma.LZMAError) as error:
-            raise InvalidLayer(f"the layer's compressed stream is damaged: {error}") from error
+        except igzip.BadGzipFile as error:
+            # The library shows bytes; the words are those of Go's package, and so dockerd's.
+            raise InvalidLayer(f"{_DAMAGED}: gzip: invalid header or checksum") from error
+        except (_IsalError, zstandard.ZstdError, lzma.LZMAError) as error:
+            raise InvalidLayer(f"{_DAMAGED}: {error}") from error
         self.size += len(data)
         self._check()
         return data

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from vic.exec.v1 import container_pb2
@@ -80,6 +80,15 @@ async def test_the_life_of_a_vm(platform: Platform) -> None:
     assert not await platform.driver.is_paused(machine.container_id)
     assert await alive(platform) == {named}
 
+    (usage,) = await platform.driver.usage(0.2)
+    assert (usage.container_id, usage.boot_id) == named
+    assert usage.seconds >= 0.2
+    assert usage.memory_bytes
+    for figure in fields(usage):
+        value = getattr(usage, figure.name)
+        told = (platform.name, figure.name) not in EXCEPTIONS
+        assert (isinstance(value, str) or value >= 0) if told else value is None, figure.name
+
     # A driver that comes later finds it, and has no end to tell.
     await platform.reopen()
     assert await alive(platform) == {named}
@@ -151,5 +160,5 @@ async def test_what_the_guest_wrote_comes_with_its_end(platform: Platform) -> No
     assert parse_exit_record(exited.exit_record) is None
 
 
-def test_what_a_platform_cant_show_is_one_thing() -> None:
-    assert len(EXCEPTIONS) == 1
+def test_what_a_platform_cant_show_are_two_things() -> None:
+    assert len(EXCEPTIONS) == 2

@@ -13,11 +13,13 @@ from portlayer.errors import (
     Unauthenticated,
     Unavailable,
 )
+from portlayer.vsphere.machines import destroy, power_off, power_on
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 from portlayer.vsphere.target import Target, colons
-from tests.integration.vsphere.others import end_session
+from tests.integration.vsphere.others import end_session, find_vm
 from tests.vcenter import HOST, PASSWORD, Simulator, make_certificate, simulator
+from tests.vcenter.cutting import Cut, cutting
 
 
 async def names(vcenter: VCenter, *, repeatable: bool = True) -> list[str]:
@@ -138,6 +140,59 @@ async def test_a_restart_of_vcenter_is_survived_by_what_may_be_repeated() -> Non
         restarted.start()
         assert await names(vcenter)
         await vcenter.close()
+
+
+async def test_an_object_outlives_the_session_that_it_was_found_in(
+    simulated: Simulator, vcenter: VCenter
+) -> None:
+    ((datacenter, _),) = await vcenter.call(
+        lambda content: read_below(content, content.rootFolder, vim.Datacenter, ["name"])
+    )
+    await end_session(simulated, vcenter)
+    # Its attribute is a call of its own, by what it was found with.
+    assert await vcenter.call(lambda _: datacenter.name) == "DC0"
+
+
+async def test_a_call_whose_connection_breaks_is_made_again_where_it_is_safe(
+    simulated: Simulator,
+) -> None:
+    async with cutting(simulated.port) as way:
+        vcenter = VCenter(replace(simulated.target(), port=way.port))
+        await vcenter.open()
+        for where in Cut:
+            assert await names(vcenter)
+            way.cut(where)
+            assert await names(vcenter)
+            assert await names(vcenter)
+            way.cut(where)
+            with pytest.raises(Unavailable):
+                await names(vcenter, repeatable=False)
+        assert way.cuts == 4
+        await vcenter.close()
+
+
+async def test_a_task_that_may_have_been_begun_is_looked_for_before_it_is_begun_again() -> None:
+    # Tasks take so long that each is under way when it is looked for.
+    with simulator("-machines", "1", "-task-delay", "300") as slow:
+        async with cutting(slow.port) as way:
+            vcenter = VCenter(replace(slow.target(), port=way.port))
+            await vcenter.open()
+            vm = await find_vm(vcenter, "DC0_C0_RP0_VM0")
+            assert vm is not None
+            # Where the answer is lost a second power-on would be refused.
+            for where in (Cut.REQUEST, Cut.ANSWER):
+                await power_off(vcenter, vm)
+                way.cut(where)
+                await power_on(vcenter, vm)
+                with pytest.raises(FailedPrecondition, match="poweredOn"):
+                    await power_on(vcenter, vm)
+            way.cut(Cut.ANSWER)
+            await power_off(vcenter, vm)
+            way.cut(Cut.ANSWER)
+            await destroy(vcenter, vm)
+            assert await find_vm(vcenter, "DC0_C0_RP0_VM0") is None
+            assert way.cuts == 4
+            await vcenter.close()
 
 
 async def test_a_fault_of_a_task_is_the_callers(vcenter: VCenter) -> None:

@@ -140,6 +140,10 @@ class FakeFacets:
             if request.reference == "missing":
                 raise NotFound("No such image: missing", Reason.IMAGE_NOT_FOUND)
             return image_pb2.ImageServiceGetResponse(image=IMAGE)
+        if isinstance(request, network_pb2.GetRequest):
+            if request.reference == "nowhere":
+                raise NotFound("network nowhere not found", Reason.NETWORK_NOT_FOUND)
+            return network_pb2.GetResponse()
         if request.container_id not in self.disks:
             raise NotFound("no disk", Reason.DISK_NOT_FOUND)
         return disk_pb2.DiskServiceGetResponse(disk=self._disk(request.container_id))

@@ -23,6 +23,7 @@ from services.exec.drivers import (
     MachineState,
     StartKind,
     Surroundings,
+    Usage,
 )
 from services.exec.exits import Exits
 from services.exec.limits import MIB, Allocation, Size
@@ -68,6 +69,9 @@ class FakeHypervisor:
     # As the host agent has them, and what the next creation waits for before it gets there.
     fences: Fences = field(default_factory=Fences)
     standstills: list[Standstill] = field(default_factory=list)
+    # What is measured of VMs, and over how many seconds it was asked for.
+    usages: list[Usage] = field(default_factory=list)
+    measured_over: list[float] = field(default_factory=list)
 
     async def open(self) -> None: ...
 
@@ -135,6 +139,10 @@ class FakeHypervisor:
                 telling = asyncio.create_task(self.exits_to.machine_exited(exited))
                 self.telling.add(telling)
                 telling.add_done_callback(self.telling.discard)
+
+    async def usage(self, seconds: float) -> Sequence[Usage]:
+        self.measured_over.append(seconds)
+        return self.usages
 
     async def inventory(self) -> Sequence[MachineState]:
         return [MachineState(c, b, 4242) for c, b in self.machines.items()]

@@ -142,6 +142,11 @@ async def test_what_is_no_change_of_networks_is_refused(facet: Facet) -> None:
     with pytest.raises(FailedPrecondition, match="is not connected to the network back") as refusal:
         await facet.lifecycle.disconnect(running, "back")
     assert refusal.value.reason is Reason.NOT_CONNECTED
+    # dockerd looks for the network of one that runs before it looks for the container in it.
+    with pytest.raises(NotFound, match="network nowhere not found"):
+        await facet.lifecycle.disconnect(running, "nowhere")
+    with pytest.raises(FailedPrecondition, match="is not connected to the network nowhere"):
+        await facet.lifecycle.disconnect(isolated, "nowhere")
 
 
 async def test_a_container_ends_while_it_joins(facet: Facet) -> None:

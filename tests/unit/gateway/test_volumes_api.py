@@ -62,6 +62,13 @@ async def test_a_volume_in_use_is_refused_and_says_by_whom(
     assert (refused.status_code, refused.json()) == (409, {"message": message})
 
 
+async def test_a_filter_is_refused_also_where_nothing_is(client: httpx.AsyncClient) -> None:
+    for kind in ("volumes", "networks", "images/json"):
+        wrong = await client.get(f"/{kind}", params={"filters": '{"dangling":["maybe"]}'})
+        message = "invalid filter 'dangling=[maybe]'"
+        assert (wrong.status_code, wrong.json()) == (400, {"message": message})
+
+
 async def test_the_filters_of_a_list(client: httpx.AsyncClient, suite: FakeSuite) -> None:
     suite.volumes.add("db-data", labels={"tier": "db", "keep": ""}, container_ids=["c"])
     suite.volumes.add("web-data", labels={"tier": "web"})

@@ -1,7 +1,7 @@
 """External networks: what may be asked for, and which ports are open on them."""
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
@@ -18,6 +18,13 @@ PLAN = Plan(
     gateway=IPv4Address("10.2.0.1"),
     ip_range=IPv4Network("10.2.7.0/24"),
     external=External("br0", Level.PUBLISHED, (IPv4Address("10.2.0.53"),)),
+)
+SIX = replace(
+    PLAN,
+    ipv6=True,
+    subnet6=IPv6Network("2001:db8:2::/64"),
+    gateway6=IPv6Address("2001:db8:2::1"),
+    ip_range6=IPv6Network("2001:db8:2::40/122"),
 )
 
 
@@ -54,7 +61,10 @@ async def test_the_host_may_be_on_it_but_no_other_network_of_ours(runs: Runs) ->
             replace(PLAN, external=External("br0", resolvers=(IPv4Address("127.0.0.1"),))),
             "invalid name server",
         ),
-        (replace(PLAN, ip_range=IPv4Network("10.3.0.0/24")), "is not within subnet"),
+        (replace(PLAN, ipv6=True), "needs its subnet and gateway"),
+        (replace(SIX, gateway6=None), "needs its subnet and gateway"),
+        (replace(SIX, gateway6=IPv6Address("2001:db8:3::1")), "doesn't contain this address"),
+        (replace(PLAN, ip_range=IPv4Network("10.3.0.0/24")), "doesn't contain ip-range"),
     ],
 )
 async def test_what_cannot_be_right_is_refused(facet: Facet, wanted: Plan, message: str) -> None:
@@ -92,6 +102,28 @@ async def test_what_is_exposed_and_published_is_open_at_the_own_address(facet: F
     assert len(await facet.publications.publish("c2", [PortWish(Transport.TCP, 80)])) == 1
 
 
+async def test_ipv6_is_the_network_s_own(runs: Runs) -> None:
+    facet = await runs.start()
+    facet.platform.taken6 = [IPv6Network("2001:db8:2::/64")]  # The host may be on it as well.
+    # A router that is known by its address on the link alone.
+    router = IPv6Address("fe80::1")
+    made = await facet.networks.create(replace(SIX, gateway6=router))
+    facet = await runs.start()
+    assert facet.networks.find("lan") == made
+    segment = facet.platform.segments[1]
+    assert (segment.subnet6, segment.gateway6) == (SIX.subnet6, router)
+    wanted = Wish("lan", ipv6="2001:db8:2::99")
+    own = (await facet.endpoints.reserve("c1", "", "", [wanted])).endpoints[1]
+    other = (await facet.endpoints.reserve("c2", "", "", [Wish("lan")])).endpoints[1]
+    assert (str(own.ipv6), str(other.ipv6)) == ("2001:db8:2::99", "2001:db8:2::40")
+    for where in (None, own.ipv4, own.ipv6, IPv6Address("::")):
+        forwards = await facet.publications.publish("c1", [PortWish(Transport.TCP, 80, where)])
+        assert [(f.host_address, f.host_port) for f in forwards] == [(own.ipv4, 80), (own.ipv6, 80)]
+    elsewhere = PortWish(Transport.TCP, 80, other.ipv6)
+    with pytest.raises(InvalidArgument, match="configuration error"):
+        await facet.publications.publish("c1", [elsewhere])
+
+
 async def test_exposing_opens_nothing_elsewhere(facet: Facet) -> None:
     await facet.endpoints.reserve("c1", "", "", [Wish("bridge")])
     assert await facet.publications.publish("c1", [], [(Transport.TCP, 80)]) == ()
@@ -117,7 +149,7 @@ async def test_one_is_the_default_for_publishing(facet: Facet) -> None:
     with pytest.raises(FailedPrecondition, match="lan is the default for publishing already"):
         await facet.networks.create(second)
     network = facet.networks.find("bridge")
-    assert await facet.networks.host_address(network) == IPv4Address("10.2.0.5")
+    assert await facet.networks.publishing.host_address(network) == IPv4Address("10.2.0.5")
     facet.platform.own = []
     await facet.endpoints.reserve("c1", "web", "", [Wish("bridge")])
     with pytest.raises(FailedPrecondition, match=r"no address in 10\.2\.0\.0/16"):

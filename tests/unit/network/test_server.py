@@ -9,6 +9,7 @@ from portlayer.errors import InvalidArgument, NotImplementedYet
 from portlayer.identity import Role
 from services.network import messages
 from services.network.names.answers import Answers
+from services.network.names.askers import Askers
 from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream
 from services.network.outside import OutsideHosts
@@ -25,7 +26,9 @@ RESOLVERS = Resolvers(("10.0.0.53",), ("lan",), ("ndots:1",))
 def servicer(facet: Facet) -> NetworkServicer:
     """Return the shell over a started service."""
     outside = OutsideHosts(facet.store, facet.networks)
-    answers = Answers(facet.endpoints.directory, facet.endpoints.networks_of, outside)
+    answers = Answers(
+        facet.endpoints.directory, Askers(facet.networks, facet.endpoints).networks_of, outside
+    )
     return NetworkServicer(
         facet.networks,
         facet.endpoints,
@@ -136,6 +139,25 @@ def test_what_is_no_address_is_refused(pool: pb.AddressPool) -> None:
         messages.plan(pb.CreateRequest(name="a", pools=[pool]))
 
 
-def test_host_bits_of_a_subnet_are_cleared_as_docker_does() -> None:
-    found = messages.plan(pb.CreateRequest(name="a", pools=[pb.AddressPool(subnet="10.1.2.3/16")]))
-    assert str(found.subnet) == "10.1.0.0/16"
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        ({"subnet": "foobar"}, "subnet foobar: invalid CIDR block notation"),
+        ({"subnet": "10.1.0.0/33"}, "subnet 10.1.0.0/33: invalid CIDR block notation"),
+        ({"subnet": "10.1.0.0"}, "subnet 10.1.0.0: invalid CIDR block notation"),
+        ({"subnet": "10.1.0.0/255.255.0.0"}, "invalid CIDR block notation"),
+        ({"subnet": "10.1.2.3/16"}, "subnet 10.1.2.3/16: it should be 10.1.0.0/16"),
+        ({"ip_range": "10.1.2.3/24"}, "ip-range 10.1.2.3/24: it should be 10.1.2.0/24"),
+        ({"ip_range": "2001:db8::/32"}, "ip-range 2001:db8::/32: parent subnet is an IPv4 block"),
+        ({"gateway": "1001.10.5.3"}, "gateway 1001.10.5.3: invalid address"),
+        ({"gateway": "2001:db8::1"}, "gateway 2001:db8::1: parent subnet is an IPv4 block"),
+        ({"auxiliary_addresses": {"a": "b"}}, "auxiliary address a: invalid address"),
+        ({"subnet": "2001:db8::1/64"}, "subnet 2001:db8::1/64: it should be 2001:db8::/64"),
+    ],
+)
+def test_addresses_are_refused_in_docker_s_words(pool: dict[str, Any], said: str) -> None:
+    asked = pb.AddressPool(**{"subnet": "10.1.0.0/16", **pool})
+    with pytest.raises(InvalidArgument) as refused:
+        messages.plan(pb.CreateRequest(name="a", pools=[asked], enable_ipv6=True))
+    assert refused.value.message.startswith("invalid network config:\ninvalid ")
+    assert said in refused.value.message

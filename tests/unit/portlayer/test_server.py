@@ -1,6 +1,7 @@
 """What every facet's server promises: identity, roles, typed errors, deadlines, health."""
 
 import asyncio
+import errno
 import gc
 import socket
 from collections.abc import AsyncIterator
@@ -47,6 +48,8 @@ class Servicer(exec_pb2_grpc.ExecServiceServicer):
                 )
             case "bug":
                 raise RuntimeError("secret detail")
+            case "disk":
+                raise OSError(errno.EROFS, "secret detail", "/secret/place")
             case "group":
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._refuse())
@@ -109,6 +112,12 @@ async def test_an_error_in_a_task_group_arrives_as_itself(channel: grpc.aio.Chan
 async def test_a_fault_of_ours_tells_nothing(channel: grpc.aio.Channel) -> None:
     with pytest.raises(Internal) as caught:
         await stub(channel).Get(exec_pb2.GetRequest(reference="bug"))
+    assert "secret" not in caught.value.message
+
+
+async def test_a_disk_that_fails_is_told_without_its_place(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(Internal, match="internal error: read-only file system; ") as caught:
+        await stub(channel).Get(exec_pb2.GetRequest(reference="disk"))
     assert "secret" not in caught.value.message
 
 

@@ -233,6 +233,48 @@ class ConfigureResponse(_message.Message):
     allocation: Allocation
     def __init__(self, limits: _Optional[_Union[Limits, _Mapping]] = ..., start_mode: _Optional[_Union[StartMode, _Mapping]] = ..., kernel: _Optional[str] = ..., log_syslog: _Optional[str] = ..., allocation: _Optional[_Union[Allocation, _Mapping]] = ...) -> None: ...
 
+class MeasureUsageRequest(_message.Message):
+    __slots__ = ("over",)
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    over: _duration_pb2.Duration
+    def __init__(self, over: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class MeasureUsageResponse(_message.Message):
+    __slots__ = ("containers",)
+    CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    containers: _containers.RepeatedCompositeFieldContainer[ContainerUsage]
+    def __init__(self, containers: _Optional[_Iterable[_Union[ContainerUsage, _Mapping]]] = ...) -> None: ...
+
+class ContainerUsage(_message.Message):
+    __slots__ = ("container_id", "name", "seconds", "given_memory_bytes", "given_cpus", "cpus_used", "cpus_waited_for", "memory_bytes", "memory_active_bytes", "disk_read_bytes_per_second", "disk_written_bytes_per_second", "received_bytes_per_second", "sent_bytes_per_second")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_CPUS_FIELD_NUMBER: _ClassVar[int]
+    CPUS_USED_FIELD_NUMBER: _ClassVar[int]
+    CPUS_WAITED_FOR_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_ACTIVE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_READ_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    DISK_WRITTEN_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    name: str
+    seconds: float
+    given_memory_bytes: int
+    given_cpus: int
+    cpus_used: float
+    cpus_waited_for: float
+    memory_bytes: int
+    memory_active_bytes: int
+    disk_read_bytes_per_second: float
+    disk_written_bytes_per_second: float
+    received_bytes_per_second: float
+    sent_bytes_per_second: float
+    def __init__(self, container_id: _Optional[str] = ..., name: _Optional[str] = ..., seconds: _Optional[float] = ..., given_memory_bytes: _Optional[int] = ..., given_cpus: _Optional[int] = ..., cpus_used: _Optional[float] = ..., cpus_waited_for: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_active_bytes: _Optional[int] = ..., disk_read_bytes_per_second: _Optional[float] = ..., disk_written_bytes_per_second: _Optional[float] = ..., received_bytes_per_second: _Optional[float] = ..., sent_bytes_per_second: _Optional[float] = ...) -> None: ...
+
 class TryKernelRequest(_message.Message):
     __slots__ = ("digest",)
     DIGEST_FIELD_NUMBER: _ClassVar[int]

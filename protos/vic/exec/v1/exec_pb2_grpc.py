@@ -51,6 +51,11 @@ class ExecServiceStub:
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.SerializeToString,
                 response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.FromString,
                 _registered_method=True)
+        self.MeasureUsage = channel.unary_unary(
+                '/vic.exec.v1.ExecService/MeasureUsage',
+                request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.MeasureUsageRequest.SerializeToString,
+                response_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.MeasureUsageResponse.FromString,
+                _registered_method=True)
         self.TryKernel = channel.unary_unary(
                 '/vic.exec.v1.ExecService/TryKernel',
                 request_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelRequest.SerializeToString,
@@ -183,6 +188,17 @@ class ExecServiceServicer:
         above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
         limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
         (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureUsage(self, request, context):
+        """MeasureUsage tells what the VMs that run take of their hosts, as the hosts measure it: beside what a
+        guest says of itself (interaction's Stats) this has what virtualisation costs, and waiting for a
+        CPU. The figures of all VMs are had together, and are averages over some time. Errors:
+        INVALID_ARGUMENT (INVALID_REQUEST) for a time out of bounds, UNAVAILABLE where the platform doesn't
+        answer, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) where it can't measure.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -389,6 +405,11 @@ def add_ExecServiceServicer_to_server(servicer, server):
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.FromString,
                     response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.SerializeToString,
             ),
+            'MeasureUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureUsage,
+                    request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.MeasureUsageRequest.FromString,
+                    response_serializer=vic_dot_exec_dot_v1_dot_exec__pb2.MeasureUsageResponse.SerializeToString,
+            ),
             'TryKernel': grpc.unary_unary_rpc_method_handler(
                     servicer.TryKernel,
                     request_deserializer=vic_dot_exec_dot_v1_dot_exec__pb2.TryKernelRequest.FromString,
@@ -556,6 +577,33 @@ class ExecService:
             '/vic.exec.v1.ExecService/Configure',
             vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureRequest.SerializeToString,
             vic_dot_exec_dot_v1_dot_exec__pb2.ConfigureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.exec.v1.ExecService/MeasureUsage',
+            vic_dot_exec_dot_v1_dot_exec__pb2.MeasureUsageRequest.SerializeToString,
+            vic_dot_exec_dot_v1_dot_exec__pb2.MeasureUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

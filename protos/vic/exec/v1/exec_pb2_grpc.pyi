@@ -51,6 +51,13 @@ class ExecServiceStub:
     limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
     (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
     """
+    MeasureUsage: _grpc.UnaryUnaryMultiCallable[_exec_pb2.MeasureUsageRequest, _exec_pb2.MeasureUsageResponse]
+    """MeasureUsage tells what the VMs that run take of their hosts, as the hosts measure it: beside what a
+    guest says of itself (interaction's Stats) this has what virtualisation costs, and waiting for a
+    CPU. The figures of all VMs are had together, and are averages over some time. Errors:
+    INVALID_ARGUMENT (INVALID_REQUEST) for a time out of bounds, UNAVAILABLE where the platform doesn't
+    answer, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) where it can't measure.
+    """
     TryKernel: _grpc.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
     it is kept. Idempotent. Errors: NOT_FOUND (BOOTSTRAP_NOT_FOUND), UNAVAILABLE (HYPERVISOR_FAILED)
@@ -172,6 +179,13 @@ class ExecServiceAsyncStub(ExecServiceStub):
     above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
     limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
     (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
+    """
+    MeasureUsage: _aio.UnaryUnaryMultiCallable[_exec_pb2.MeasureUsageRequest, _exec_pb2.MeasureUsageResponse]  # type: ignore[assignment]
+    """MeasureUsage tells what the VMs that run take of their hosts, as the hosts measure it: beside what a
+    guest says of itself (interaction's Stats) this has what virtualisation costs, and waiting for a
+    CPU. The figures of all VMs are had together, and are averages over some time. Errors:
+    INVALID_ARGUMENT (INVALID_REQUEST) for a time out of bounds, UNAVAILABLE where the platform doesn't
+    answer, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) where it can't measure.
     """
     TryKernel: _aio.UnaryUnaryMultiCallable[_exec_pb2.TryKernelRequest, _exec_pb2.TryKernelResponse]  # type: ignore[assignment]
     """TryKernel boots a machine with a bootstrap image, to its tether, and ends it; what clones need of
@@ -301,6 +315,18 @@ class ExecServiceServicer:
         above 10,000 percent, more ready clones than the host's memory holds, and a reservation above the
         limit, or above what the platform has that nobody else has reserved; UNIMPLEMENTED
         (OPTION_NOT_IMPLEMENTED) for shares that the platform hasn't got. Nothing is changed then.
+        """
+
+    def MeasureUsage(
+        self,
+        request: _exec_pb2.MeasureUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exec_pb2.MeasureUsageResponse, _abc.Awaitable[_exec_pb2.MeasureUsageResponse]]:
+        """MeasureUsage tells what the VMs that run take of their hosts, as the hosts measure it: beside what a
+        guest says of itself (interaction's Stats) this has what virtualisation costs, and waiting for a
+        CPU. The figures of all VMs are had together, and are averages over some time. Errors:
+        INVALID_ARGUMENT (INVALID_REQUEST) for a time out of bounds, UNAVAILABLE where the platform doesn't
+        answer, UNIMPLEMENTED (OPTION_NOT_IMPLEMENTED) where it can't measure.
         """
 
     def TryKernel(

@@ -471,6 +471,36 @@ class ListResponse(_message.Message):
     machines: _containers.RepeatedCompositeFieldContainer[RunningMachine]
     def __init__(self, machines: _Optional[_Iterable[_Union[RunningMachine, _Mapping]]] = ...) -> None: ...
 
+class ReadCountersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReadCountersResponse(_message.Message):
+    __slots__ = ("machines",)
+    MACHINES_FIELD_NUMBER: _ClassVar[int]
+    machines: _containers.RepeatedCompositeFieldContainer[MachineCounters]
+    def __init__(self, machines: _Optional[_Iterable[_Union[MachineCounters, _Mapping]]] = ...) -> None: ...
+
+class MachineCounters(_message.Message):
+    __slots__ = ("machine_id", "launch_id", "read_nanoseconds", "cpu_nanoseconds", "cpu_wait_nanoseconds", "memory_bytes", "received_bytes", "sent_bytes")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    READ_NANOSECONDS_FIELD_NUMBER: _ClassVar[int]
+    CPU_NANOSECONDS_FIELD_NUMBER: _ClassVar[int]
+    CPU_WAIT_NANOSECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    read_nanoseconds: int
+    cpu_nanoseconds: int
+    cpu_wait_nanoseconds: int
+    memory_bytes: int
+    received_bytes: int
+    sent_bytes: int
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., read_nanoseconds: _Optional[int] = ..., cpu_nanoseconds: _Optional[int] = ..., cpu_wait_nanoseconds: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., sent_bytes: _Optional[int] = ...) -> None: ...
+
 class WatchRequest(_message.Message):
     __slots__ = ("after_sequence",)
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]

@@ -103,6 +103,11 @@ class HostAgentServiceStub:
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ListRequest.SerializeToString,
                 response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ListResponse.FromString,
                 _registered_method=True)
+        self.ReadCounters = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/ReadCounters',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReadCountersRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReadCountersResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/vic.hostagent.v1.HostAgentService/Watch',
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.WatchRequest.SerializeToString,
@@ -264,6 +269,14 @@ class HostAgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadCounters(self, request, context):
+        """ReadCounters returns what each machine has taken of the host since it began, as the kernel counts
+        it. Rates come of two answers. A machine that ends meanwhile is left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Watch sends the events after a sequence number, then new ones as they come; the first message
         is always `started`. Exits are kept on disk, across the agent's and the host's restarts, until
@@ -382,6 +395,11 @@ def add_HostAgentServiceServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ListRequest.FromString,
                     response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ListResponse.SerializeToString,
+            ),
+            'ReadCounters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadCounters,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReadCountersRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReadCountersResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -730,6 +748,33 @@ class HostAgentService:
             '/vic.hostagent.v1.HostAgentService/List',
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ListRequest.SerializeToString,
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadCounters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/ReadCounters',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReadCountersRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.ReadCountersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -109,6 +109,10 @@ class HostAgentServiceStub:
     """List returns all running machines. One that isn't listed and whose exit isn't in Watch's
     history does not exist.
     """
+    ReadCounters: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.ReadCountersRequest, _hostagent_pb2.ReadCountersResponse]
+    """ReadCounters returns what each machine has taken of the host since it began, as the kernel counts
+    it. Rates come of two answers. A machine that ends meanwhile is left out.
+    """
     Watch: _grpc.UnaryStreamMultiCallable[_hostagent_pb2.WatchRequest, _hostagent_pb2.WatchResponse]
     """Watch sends the events after a sequence number, then new ones as they come; the first message
     is always `started`. Exits are kept on disk, across the agent's and the host's restarts, until
@@ -221,6 +225,10 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     List: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.ListRequest, _hostagent_pb2.ListResponse]  # type: ignore[assignment]
     """List returns all running machines. One that isn't listed and whose exit isn't in Watch's
     history does not exist.
+    """
+    ReadCounters: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.ReadCountersRequest, _hostagent_pb2.ReadCountersResponse]  # type: ignore[assignment]
+    """ReadCounters returns what each machine has taken of the host since it began, as the kernel counts
+    it. Rates come of two answers. A machine that ends meanwhile is left out.
     """
     Watch: _aio.UnaryStreamMultiCallable[_hostagent_pb2.WatchRequest, _hostagent_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch sends the events after a sequence number, then new ones as they come; the first message
@@ -386,6 +394,15 @@ class HostAgentServiceServicer:
     ) -> _typing.Union[_hostagent_pb2.ListResponse, _abc.Awaitable[_hostagent_pb2.ListResponse]]:
         """List returns all running machines. One that isn't listed and whose exit isn't in Watch's
         history does not exist.
+        """
+
+    def ReadCounters(
+        self,
+        request: _hostagent_pb2.ReadCountersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.ReadCountersResponse, _abc.Awaitable[_hostagent_pb2.ReadCountersResponse]]:
+        """ReadCounters returns what each machine has taken of the host since it began, as the kernel counts
+        it. Rates come of two answers. A machine that ends meanwhile is left out.
         """
 
     def Watch(

@@ -26,11 +26,13 @@ from services.exec.drivers import (
     MachineState,
     StartKind,
     Surroundings,
+    Usage,
 )
 from services.exec.drivers.guest import guest_config, surroundings
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.imagedisk import IMAGE_LUN, show_image
 from services.exec.drivers.qemu.images import BootstrapImages
+from services.exec.drivers.qemu.measuring import measure
 from services.exec.drivers.qemu.parents import PREFIX, Parents, load_clone
 from services.exec.drivers.qemu.patience import LAUNCH_SECONDS
 from services.exec.drivers.qemu.qmp import QmpError, command
@@ -399,6 +401,11 @@ class QemuHypervisor:
             for machine in machines
             if not _is_ours(machine.machine_id)
         ]
+
+    async def usage(self, seconds: float) -> Sequence[Usage]:
+        """Measure the machines of containers."""
+        running = [(found.container_id, found.boot_id) for found in await self.inventory()]
+        return await measure(self._agent, running, seconds)
 
     async def exits(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
         """Yield the ends of containers' machines; None where the history ends."""

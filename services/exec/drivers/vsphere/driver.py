@@ -24,9 +24,9 @@ from portlayer.errors import (
 )
 from portlayer.vsphere import methods
 from portlayer.vsphere.identity import Identity
-from portlayer.vsphere.machines import reconfigure
+from portlayer.vsphere.machines import destroy, power_off, power_on, reconfigure, suspend
 from portlayer.vsphere.properties import read
-from portlayer.vsphere.session import VCenter
+from portlayer.vsphere.session import Unsure, VCenter
 from services.exec.drivers import (
     CreatedMachine,
     HypervisorInfo,
@@ -34,6 +34,7 @@ from services.exec.drivers import (
     MachineSpec,
     MachineState,
     StartKind,
+    Usage,
 )
 from services.exec.drivers.shapes import MIB, ShapeClass, shape_class
 from services.exec.drivers.vsphere.affinity import Affinity
@@ -47,8 +48,9 @@ from services.exec.drivers.vsphere.hardware import (
     plugged,
 )
 from services.exec.drivers.vsphere.inventory import OFF, SUSPENDED, Found, Inventory
+from services.exec.drivers.vsphere.measuring import Meter
 from services.exec.drivers.vsphere.parents import Parents
-from services.exec.drivers.vsphere.place import check_bootstrap, find_place
+from services.exec.drivers.vsphere.place import Place, check_bootstrap, find_place
 from services.exec.drivers.vsphere.placement import host_for
 from services.exec.drivers.vsphere.settings import PlaceSettings
 from services.exec.limits import Size
@@ -61,7 +63,7 @@ RULES_PAUSE = 10.0
 
 
 class VsphereHypervisor:
-    """Implements :class:`~services.exec.drivers.Hypervisor`, ``CanPause`` and ``CanReweigh``."""
+    """Implements :class:`~services.exec.drivers.Hypervisor`, and what it says some can besides."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class VsphereHypervisor:
         self._inventory = Inventory(vcenter, place.folder, instance_id)
         self._parents = Parents(vcenter, self._inventory, place, instance_id)
         self._guests = Guests(issuer)
+        self._meter = Meter(vcenter)
         self._affinity = Affinity(
             vcenter, instance_id, apart=place.anti_affinity, host_group=place.host_group
         )
@@ -163,8 +166,9 @@ class VsphereHypervisor:
     ) -> None:
         """Make a VM that is off."""
 
+        place = await self._find_place()
+
         def start(content: vim.ServiceInstanceContent) -> vim.Task:
-            place = find_place(content, self._place)
             spec = config_spec(machine, identity, shape, place)
             spec.extraConfig += told
             task: vim.Task = place.folder.CreateVM_Task(
@@ -172,7 +176,7 @@ class VsphereHypervisor:
             )
             return task
 
-        vm = await self._vcenter.finish(start)
+        vm = await self._vcenter.finish(start, self._is_made(place.folder, machine))
         await self._protect(vm)
 
     async def _clone(self, machine: MachineSpec, identity: Identity, shape: ShapeClass) -> bool:
@@ -197,7 +201,7 @@ class VsphereHypervisor:
             return task
 
         try:
-            vm = await self._vcenter.finish(start)
+            vm = await self._vcenter.finish(start, self._is_made(parent.vm, machine))
         except VicError as error:
             log.warning("%s can't be cloned: %s", parent.name, error.message)
             await self._parents.fail(parent)
@@ -210,10 +214,20 @@ class VsphereHypervisor:
             raise
         return True
 
-    async def _plug(self, vm: vim.VirtualMachine, machine: MachineSpec, shape: ShapeClass) -> None:
-        place = await self._vcenter.call(
+    async def _find_place(self) -> Place:
+        return await self._vcenter.call(
             lambda content: find_place(content, self._place), repeatable=True
         )
+
+    def _is_made(self, on: vim.ManagedEntity, machine: MachineSpec) -> Unsure[vim.VirtualMachine]:
+        def look(content: vim.ServiceInstanceContent) -> vim.VirtualMachine | None:
+            found = self._inventory.look_for(content, machine.container_id, machine.boot_id)
+            return None if found is None else found.vm
+
+        return Unsure(on, look)
+
+    async def _plug(self, vm: vim.VirtualMachine, machine: MachineSpec, shape: ShapeClass) -> None:
+        place = await self._find_place()
         shares = cpu_shares(host_weight(machine.spec.resources), shape.vcpus)
         await reconfigure(
             self._vcenter,
@@ -238,10 +252,10 @@ class VsphereHypervisor:
         vm = await self._known(container_id, boot_id)
         told = self._to_tell.pop(boot_id, None)
         if told is None:
-            await self._vcenter.finish(lambda _: vm.PowerOnVM_Task())
+            await power_on(self._vcenter, vm)
         else:
             await reconfigure(self._vcenter, vm, lambda _: vim.vm.ConfigSpec(extraConfig=told))
-        self._inventory.settle(boot_id)
+        self._inventory.begin(vm, boot_id)
 
     async def check_awake(self, container_id: str, boot_id: str) -> None:
         """Nothing: no VM is kept ready."""
@@ -257,12 +271,11 @@ class VsphereHypervisor:
     async def pause(self, container_id: str) -> None:
         """Suspend the VM."""
         vm = (await self._running(container_id)).vm
-        await self._vcenter.finish(lambda _: vm.SuspendVM_Task())
+        await suspend(self._vcenter, vm)
 
     async def unpause(self, container_id: str) -> None:
         """Let it go on."""
-        vm = (await self._running(container_id)).vm
-        await self._vcenter.finish(lambda _: vm.PowerOnVM_Task())
+        await power_on(self._vcenter, (await self._running(container_id)).vm)
 
     async def is_paused(self, container_id: str) -> bool:
         """Tell whether the VM is suspended."""
@@ -285,6 +298,10 @@ class VsphereHypervisor:
             and found.power != OFF
             and not self._inventory.is_over(found.identity.boot_id)
         ]
+
+    async def usage(self, seconds: float) -> Sequence[Usage]:
+        """Ask vCenter's performance manager for the VMs that are on."""
+        return await self._meter.measure(await self._inventory.read(), seconds)
 
     def exits(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
         """Yield the ends of VMs: powered off or reset by whoever it was, or deleted."""
@@ -342,14 +359,14 @@ class VsphereHypervisor:
             )
             if told["runtime.powerState"] != OFF:
                 with suppress(FailedPrecondition):  # It ended by itself meanwhile.
-                    await self._vcenter.finish(lambda _: vm.PowerOffVM_Task())
+                    await power_off(self._vcenter, vm)
             await reconfigure(
                 self._vcenter,
                 vm,
-                lambda devices: vim.vm.ConfigSpec(deviceChange=detach_disks(devices)),
+                _let_go,
             )
             await self._allow(vm)
-            await self._vcenter.finish(lambda _: vm.Destroy_Task())
+            await destroy(self._vcenter, vm)
 
     async def _allow(self, vm: vim.VirtualMachine) -> None:
         """Take the protection away again; who may not do that could not set it."""
@@ -367,9 +384,7 @@ class VsphereHypervisor:
             await changed.wait()
             changed.clear()
             try:
-                place = await self._vcenter.call(
-                    lambda content: find_place(content, self._place), repeatable=True
-                )
+                place = await self._find_place()
                 machines = [found.vm for found in self._inventory.live()]
                 await self._affinity.keep(place.cluster, machines)
             except VicError as error:

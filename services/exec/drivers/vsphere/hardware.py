@@ -8,7 +8,7 @@ from vic.network.v1 import network_pb2
 from portlayer.errors import FailedPrecondition, Reason
 from portlayer.vsphere.identity import Identity, encode, option_values
 from portlayer.vsphere.lookup import Backing
-from portlayer.vsphere.machines import network_card
+from portlayer.vsphere.machines import card_of, network_card
 from services.exec.drivers import MachineSpec
 from services.exec.drivers.shapes import ShapeClass
 from services.exec.drivers.vsphere.place import Place
@@ -93,7 +93,9 @@ def own_options(machine: MachineSpec, identity: Identity) -> list[vim.option.Opt
 def plugged(
     machine: MachineSpec, place: Place, devices: Sequence[Device] | None = None
 ) -> list[Change]:
-    """Return the container's disk and NICs, to be added to a bare VM or to one with ``devices``.
+    """Return what of the container's disk and NICs is to be added to a VM with ``devices``.
+
+    Without them it is one that is to be made.
 
     Raises FailedPrecondition where a network isn't there.
     """
@@ -101,8 +103,16 @@ def plugged(
     found = next((device.key for device in devices or () if isinstance(device, kind)), None)
     missing = found is None and devices is not None
     extra = [_controller()] if missing else []
-    nics = _nics(machine.endpoints, place.networks)
-    return [*extra, *_disk(machine.disk.chain, found or _CONTROLLER), *nics]
+    there = list(devices or ())
+    nics = [
+        change
+        for change in _nics(machine.endpoints, place.networks)
+        if card_of(there, getattr(change.device, "macAddress", "")) is None
+    ]
+    # A parent has no disk: one that is there is the container's, from a call that was cut off.
+    has_disk = any(isinstance(device, vim.vm.device.VirtualDisk) for device in there)
+    disk = [] if has_disk else _disk(machine.disk.chain, found or _CONTROLLER)
+    return [*extra, *disk, *nics]
 
 
 def _controller() -> Change:

@@ -112,9 +112,9 @@ class Firewall:
                 }
             elif found.get("name") in rules.GUARDED_SETS:
                 present |= {(found["name"], str(tap)) for tap in found.pop("elem", [])}
-            elif found.get("name") == rules.OPENED:
+            elif found.get("name") in (rules.OPENED, rules.OPENED6):
                 forwarded |= {_port_of(element) for element in found.pop("elem", [])}
-            elif found.get("name") == rules.FLOWS:
+            elif found.get("name") in rules.FLOW_SETS:
                 # Comes and goes with what containers send.
                 found.pop("elem", None)
         for entry in packets or []:
@@ -129,7 +129,7 @@ def _elements(ports: Sequence[Port]) -> list[tuple[str, bytes]]:
     found = [(rules.PORTS_SET, port_key(port)) for port in ports]
     for port in ports:
         if port.address6 is not None:
-            found.append((rules.PORTS_SET6, port_key6(port, port.address6)))
+            found += [(rules.PORTS_SET6, port_key6(port, own)) for own in rules.sources6(port)]
             found.append((rules.TARGETS6, target_key6(port, port.address6)))
     return found + [(name, name_key(port)) for port in ports for name, _ in _guards(port)]
 
@@ -142,7 +142,7 @@ def _sources6(port: Port) -> list[tuple[str, ...]]:
     if port.address6 is None:
         return []
     return [
-        (rules.PORTS_SET6, port.name, port.mac, str(port.address6)),
+        *((rules.PORTS_SET6, port.name, port.mac, str(own)) for own in rules.sources6(port)),
         (rules.TARGETS6, port.name, rules.target_number(port.address6)),
     ]
 

@@ -122,6 +122,9 @@ class Links:
                 mtu=segment.mtu,
                 br_stp_state=0,
                 br_forward_delay=0,
+                # Out there may be a router that asks who listens to what; on our own bridge, whose
+                # members may not all answer, neighbours' questions must reach them all the same.
+                br_mcast_snooping=int(segment.uplink is None),
             )
             sysctls.disable_ipv6(name)
             if segment.management:
@@ -138,7 +141,7 @@ class Links:
             changed.append(f"set the MTU of {name}")
         addresses = (self._addresses() if seen is None else seen.addresses).get(found.index, ())
         changed += self._ensure_address(found, segment, addresses)
-        if segment.subnet6 is not None:
+        if segment.subnet6 is not None and segment.uplink is None:
             changed += self._ensure_address6(found, segment, segment.subnet6, addresses)
         if not found.up:
             self._route.link("set", index=found.index, state="up")

@@ -42,15 +42,21 @@ GUARDED_SETS = (Level.CLOSED.value, Level.PEERS.value, OUTWARD)
 """Sets of the frame table: taps on external networks that are not open."""
 
 OPENED = "opened"
-"""Set of the frame table: address and port of containers on external networks."""
+OPENED6 = "opened6"
+"""Sets of the frame table: address and port of containers on external networks."""
 
 FLOWS = "flows"
-"""Set of the frame table: what containers have sent by UDP, whose answers may come.
+FLOWS6 = "flows6"
+"""Sets of the frame table: what containers have sent by UDP, whose answers may come.
 
 There is no connection tracking of bridged frames on every kernel, and none is needed: whoever asked
 is remembered here, and TCP says by its flags who began.
 """
-FLOW = "ipv4_addr . inet_service . ipv4_addr . inet_service"
+FLOW_SETS = {
+    FLOWS: "ipv4_addr . inet_service . ipv4_addr . inet_service",
+    FLOWS6: "ipv6_addr . inet_service . ipv6_addr . inet_service",
+}
+"""Both of them, with their types."""
 FLOW_SECONDS = 180
 """How long conntrack remembers a conversation by UDP (nf_conntrack_udp_timeout_stream is 120)."""
 MOST_FLOWS = 65_536
@@ -127,7 +133,8 @@ def forwarding(names: Names, add: Iterable[Forward], remove: Iterable[Forward]) 
 def forward_element(forward: Forward) -> tuple[str, str]:
     """Return in which map or set a published port is, and its element there."""
     if forward.direct:
-        return OPENED, f"{forward.address} . {forward.transport} . {forward.port}"
+        name = OPENED if forward.address.version == 4 else OPENED6
+        return name, f"{forward.address} . {forward.transport} . {forward.port}"
     key = f"{forward.transport} . {forward.host_port}"
     target = f"{forward.address} . {forward.port}"
     six = forward.host_address.version == 6
@@ -253,6 +260,18 @@ def target_number(address: IPv6Address) -> str:
     return f"0x{int(address):032x}"
 
 
+def sources6(port: Port) -> list[IPv6Address]:
+    """Return the addresses of IPv6 from which a port may send.
+
+    On an external network these are its own and none at all: whoever has no link-local address
+    tells from none which multicast groups it listens to (RFC 3810, 5.2.13), and a switch out there
+    that looks into that (RFC 4541) leads neighbours' questions to nobody else.
+    """
+    if port.address6 is None:
+        return []
+    return [port.address6] if port.level is None else [port.address6, IPv6Address(0)]
+
+
 def guarded_set(port: Port) -> str | None:
     """Return in which of the guarded sets of taps a port is; None: what it may is not limited."""
     if port.level in (None, Level.OPEN):
@@ -267,20 +286,26 @@ def _frame_table(names: Names, ports: Sequence[Port], forwards: Iterable[Forward
     # VLAN tags, which would then pass.
     sources = [f'"{port.name}" . {port.mac} . {port.address}' for port in ports]
     six = [port for port in ports if port.address6 is not None]
-    sources6 = [f'"{port.name}" . {port.mac} . {port.address6}' for port in six]
+    from6 = [f'"{port.name}" . {port.mac} . {source}' for port in six for source in sources6(port)]
     targets6 = [f'"{port.name}" . {target_number(port.address6)}' for port in six if port.address6]
     guarded = {
         name: [f'"{port.name}"' for port in ports if guarded_set(port) == name]
         for name in GUARDED_SETS
     }
-    opened = [forward_element(forward)[1] for forward in forwards if forward.direct]
+    opened: dict[str, list[str]] = {OPENED: [], OPENED6: []}
+    for forward in forwards:
+        if forward.direct:
+            set_name, element = forward_element(forward)
+            opened[set_name].append(element)
+    remembering = f"dynamic, timeout; timeout {FLOW_SECONDS}s; size {MOST_FLOWS}"
     return f"""\
 {_set(PORTS_SET, "ifname . ether_addr . ipv4_addr", sources)}\
-{_set(PORTS_SET6, "ifname . ether_addr . ipv6_addr", sources6)}\
+{_set(PORTS_SET6, "ifname . ether_addr . ipv6_addr", from6)}\
 {_set(TARGETS6, "iifname . @th,64,128", targets6).replace("type", "typeof", 1)}\
 {"".join(_set(name, "ifname", guarded[name]) for name in GUARDED_SETS)}\
-{_set(OPENED, "ipv4_addr . inet_proto . inet_service", opened)}\
-{_set(FLOWS, FLOW, [], f"dynamic, timeout; timeout {FLOW_SECONDS}s; size {MOST_FLOWS}")}\
+{_set(OPENED, "ipv4_addr . inet_proto . inet_service", opened[OPENED])}\
+{_set(OPENED6, "ipv6_addr . inet_proto . inet_service", opened[OPENED6])}\
+{"".join(_set(name, kind, [], remembering) for name, kind in FLOW_SETS.items())}\
 	chain prerouting {{
 		type filter hook prerouting priority filter; policy accept;
 		iifname "{names.tap_prefix}*" goto from_tap
@@ -301,6 +326,8 @@ iifname . arp saddr ether . arp saddr ip @{PORTS_SET} accept
 		drop
 	}}
 	chain from_source_by_ipv6 {{
+		ip6 saddr :: icmpv6 type mld2-listener-report accept
+		ip6 saddr :: drop
 		icmpv6 type {{ nd-router-advert, nd-redirect }} drop
 		icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @{TARGETS6} drop
 		udp sport 547 drop
@@ -313,21 +340,35 @@ iifname . arp saddr ether . arp saddr ip @{PORTS_SET} accept
 		oifname @{Level.PEERS} goto among_peers
 		iifname @{OUTWARD} ether type ip udp dport != 0 \
 update @{FLOWS} {{ ip saddr . udp sport . ip daddr . udp dport }}
+		iifname @{OUTWARD} ether type ip6 udp dport != 0 \
+update @{FLOWS6} {{ ip6 saddr . udp sport . ip6 daddr . udp dport }}
 		oifname @{OUTWARD} goto inward
 	}}
 	chain among_peers {{
 		iifname "{names.tap_prefix}*" oifname "{names.tap_prefix}*" accept
 		ether type arp accept
+		ether type ip6 icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
 		drop
 	}}
 	chain inward {{
 		ether type arp accept
+		ether type ip6 goto inward_by_ipv6
 		ether type != ip drop
 		ip frag-off & 0x1fff != 0 accept
 		ip daddr . meta l4proto . th dport @{OPENED} accept
 		tcp flags & (syn | ack) != syn accept
 		ip daddr . udp dport . ip saddr . udp sport @{FLOWS} accept
 		icmp type {{ echo-reply, destination-unreachable, time-exceeded, parameter-problem }} accept
+		drop
+	}}
+	chain inward_by_ipv6 {{
+		icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query }} accept
+		frag frag-off != 0 accept
+		ip6 daddr . meta l4proto . th dport @{OPENED6} accept
+		tcp flags & (syn | ack) != syn accept
+		ip6 daddr . udp dport . ip6 saddr . udp sport @{FLOWS6} accept
+		icmpv6 type {{ echo-reply, destination-unreachable, packet-too-big, time-exceeded, \
+parameter-problem }} accept
 		drop
 	}}
 """

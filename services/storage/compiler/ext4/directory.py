@@ -27,6 +27,11 @@ def own_entries(inode: int, parent: int) -> list[bytes]:
     ]
 
 
+def least_bytes(children: Mapping[bytes, int]) -> int:
+    """How many bytes a directory's entries take, less what their blocks leave over."""
+    return 24 + sum(8 + len(name) + 3 & ~3 for name in children)
+
+
 def build_linear(inode: int, parent: int, children: Mapping[bytes, int]) -> bytes:
     """Whole blocks with the entries in the mapping's order, after `.` and `..`."""
     blocks: list[bytes] = []

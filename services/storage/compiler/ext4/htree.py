@@ -68,23 +68,26 @@ def build(inode: int, parent: int, children: Mapping[bytes, int]) -> bytes:
 
 def _leaves(children: Mapping[bytes, int]) -> tuple[list[bytes], list[int]]:
     """Blocks of entries in the order of their hashes, and the least hash in each block."""
-    hashed = sorted((legacy_hash(name), name) for name in children)
+    # In the order of hash and name, without a pair for each of a million names.
+    names = sorted(children)
+    names.sort(key=legacy_hash)
     leaves: list[bytes] = []
     starts = [0]
     parts: list[bytes] = []
     used = 0
-    last = 0
-    for value, name in hashed:
+    last = b""
+    for name in names:
         packed = pack_child(name, children[name])
         if used + len(packed) > BLOCK:
             leaves.append(close_block(parts, used))
             # The last bit says that names of this hash begin in the block before.
-            starts.append(value | (value == last))
+            value = legacy_hash(name)
+            starts.append(value | (value == legacy_hash(last)))
             parts = []
             used = 0
         parts.append(packed)
         used += len(packed)
-        last = value
+        last = name
     leaves.append(close_block(parts, used))
     return leaves, starts
 

@@ -13,6 +13,11 @@ FIELDS = struct.Struct("<100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
 """name, mode, uid, gid, size, mtime, checksum, type, link, magic, user, group, major, minor,
 prefix, rest."""
 
+INVALID_HEADER = "archive/tar: invalid tar header"
+"""As Docker has it; what follows is ours."""
+
+_NOT_OCTAL = f"{INVALID_HEADER}: a number in it isn't octal"
+
 USTAR = b"ustar\x0000"
 GNU = b"ustar  \0"
 
@@ -38,11 +43,11 @@ def number(field: bytes) -> int:
     if not digits:
         return 0
     if not digits.isdigit():
-        raise LayerInvalid(f"the layer's tar has a number that isn't octal: {digits!r}")
+        raise LayerInvalid(_NOT_OCTAL)
     try:
         return int(digits, 8)
     except ValueError as error:
-        raise LayerInvalid(f"the layer's tar has a number that isn't octal: {digits!r}") from error
+        raise LayerInvalid(_NOT_OCTAL) from error
 
 
 def check_sum(block: bytes, field: bytes) -> None:
@@ -62,4 +67,4 @@ def check_sum(block: bytes, field: bytes) -> None:
     # Ancient writers summed up signed characters.
     signed = total - 256 * sum(1 for at, b in enumerate(block) if b > 127 and not 148 <= at < 156)
     if stored != signed:
-        raise LayerInvalid("the layer's tar has a damaged header")
+        raise LayerInvalid(f"{INVALID_HEADER}: its checksum is wrong")

@@ -60,6 +60,10 @@ class Extended:
             self.records[key] = value
 
 
+def _shown(value: bytes) -> str:
+    return repr(value[:40].decode("utf-8", "backslashreplace"))
+
+
 def integer(value: bytes) -> int:
     """A record's decimal number.
 
@@ -67,7 +71,7 @@ def integer(value: bytes) -> int:
         LayerInvalid: it isn't one.
     """
     if not value.isdigit() or len(value) > 20:
-        raise LayerInvalid(f"{_BROKEN}: {value[:40]!r} is no number")
+        raise LayerInvalid(f"{_BROKEN}: {_shown(value)} is no number")
     return int(value)
 
 
@@ -79,7 +83,7 @@ def nanoseconds(value: bytes) -> int:
     """
     match = _TIME.fullmatch(value)
     if match is None:
-        raise LayerInvalid(f"{_BROKEN}: {value[:40]!r} is no time")
+        raise LayerInvalid(f"{_BROKEN}: {_shown(value)} is no time")
     sign, seconds, fraction = match.groups()
     time = int(seconds) * 1_000_000_000 + int((fraction or b"")[:9].ljust(9, b"0"))
     return -time if sign else time

@@ -13,7 +13,7 @@ OWN_BUFFER = 1 << 18
 CHUNK = 1 << 20
 """Bytes asked for at once where the stream brings its own buffers."""
 
-CUT_SHORT = "the layer's tar is cut short"
+CUT_SHORT = "the layer's tar is cut short: unexpected EOF"
 
 _Fill = Callable[[memoryview], int | None]
 
