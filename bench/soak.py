@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from hostagent.outputs import CONSOLE_FILES
+from hostagent.outputs import MOST_CONSOLES
 from installer.instance import load_instance
 from tests.e2e.faults import await_held, held
 from tests.e2e.suite import Suite
@@ -82,9 +82,10 @@ def count(suite: Suite) -> Counts:
         counts[f"{role} memory KiB"] = int(status.partition("VmRSS:")[2].split()[0])
         counts[f"{role} descriptors"] = len(os.listdir(f"/proc/{pid}/fd"))
         counts[f"{role} restarts"] = process["restarts"]
-    # Of so many machines that have ended they are kept; see hostagent.
-    consoles = len(os.listdir(suite.data_dir / "hostagent" / "consoles"))
-    counts["consoles beyond those kept"] = max(0, consoles - CONSOLE_FILES)
+    # Each machine has one, and of so many that have ended they are kept; see hostagent.
+    agent = suite.data_dir / "hostagent"
+    consoles, machines = (len(os.listdir(agent / name)) for name in ("consoles", "machines"))
+    counts["consoles beyond those kept"] = max(0, consoles - machines - MOST_CONSOLES)
     for role in ("exec", "interaction", "network", "storage", "hostagent"):
         files = sum(path.is_file() for path in (suite.data_dir / role).rglob("*"))
         counts[f"{role} files"] = files - (consoles if role == "hostagent" else 0)

@@ -19,6 +19,9 @@ CONSOLE_KEPT = 256 * 1024
 CONSOLE_FILES = 256
 """Consoles of ended machines that are kept, the newest ones."""
 
+MOST_CONSOLES = CONSOLE_FILES + CONSOLE_FILES // 4
+"""When there are more the oldest go: not each machine's end looks at all of them."""
+
 # A guest that prints without end wakes us so often, and grows past the bound for so long.
 CONSOLE_PAUSE = 1.0
 
@@ -142,7 +145,7 @@ class Outputs:
     def end(self, machine_id: str, running: Collection[str]) -> None:
         """Remove an ended machine's exit record; its console stays among the newest ones."""
         self.remove_exit(machine_id)
-        if len(os.listdir(self._consoles)) > len(running) + CONSOLE_FILES + CONSOLE_FILES // 4:
+        if len(os.listdir(self._consoles)) > len(running) + MOST_CONSOLES:
             self._remove_old_consoles(running)
 
     def sweep(self, running: Collection[str]) -> None:

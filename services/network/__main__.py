@@ -17,6 +17,7 @@ from portlayer.telemetry import configure_telemetry
 from services.network.drivers.choice import choose_driver
 from services.network.endpoints import Endpoints
 from services.network.names.answers import Answers
+from services.network.names.askers import Askers
 from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream
 from services.network.networks import Networks
@@ -45,10 +46,9 @@ def _names(
     def servers() -> list[IPv4Address | IPv6Address]:
         return of_host(settings.dns_servers, networks.subnets())
 
-    answers = Answers(endpoints.directory, endpoints.networks_of, outside, endpoints.links_of)
-    server = NameServer(
-        networks.all, answers, Upstream(servers), resolvers_of=endpoints.resolvers_of
-    )
+    askers = Askers(networks, endpoints)
+    answers = Answers(endpoints.directory, askers.networks_of, outside, askers.links_of)
+    server = NameServer(networks.all, answers, Upstream(servers), resolvers_of=askers.resolvers_of)
     return Names(answers, server, outside)
 
 

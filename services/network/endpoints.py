@@ -1,28 +1,23 @@
 """Endpoints: the addresses of containers, from Reserve to Release, and their taps on bridges."""
 
 import logging
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 
-from portlayer.errors import (
-    AlreadyExists,
-    InvalidArgument,
-    NotFound,
-    Reason,
-)
+from portlayer.errors import AlreadyExists, NotFound, Reason
+from services.network.allotments import Allotments
 from services.network.drivers import Driver, Port
 from services.network.finish import finish
-from services.network.ipam import mac_of, parse_ipv4, parse_ipv6, parse_mac
-from services.network.model import Endpoint, Kind, Network, Reservation, Wish
-from services.network.names.answers import serves
+from services.network.ipam import mac_of
+from services.network.model import Endpoint, Network, Reservation, Wish
 from services.network.names.directory import Directory
 from services.network.networks import Networks
 from services.network.store import NetworkStore
 from services.network.turns import Turns
+from services.network.wishes import check_cards, check_resolvers, saying
 
 log = logging.getLogger("vic.network.endpoints")
 
@@ -38,8 +33,7 @@ class Endpoints:
         self._networks = networks
         self._driver = driver
         self._reservations: dict[str, Reservation] = {}
-        self._port_names: set[str] = set()
-        self._macs: set[tuple[str, str]] = set()
+        self._allotments = Allotments(networks, driver)
         self._turns = Turns()
         self.directory = Directory(self.bound)
         networks.members = self
@@ -48,14 +42,7 @@ class Endpoints:
         """Read all reservations from the database; the networks must have been read before."""
         for reservation in await self._store.reservations():
             for endpoint in reservation.endpoints:
-                if endpoint.ipv4 is not None:
-                    pool = self._networks.addresses(self._networks.get(endpoint.network_id))
-                    assert pool is not None
-                    pool.hold(endpoint.ipv4)
-                if endpoint.ipv6 is not None:
-                    pool6 = self._networks.addresses6(self._networks.get(endpoint.network_id))
-                    assert pool6 is not None
-                    pool6.hold(endpoint.ipv6)
+                self._allotments.hold_addresses(endpoint)
             self._keep(reservation)
 
     async def move_management(self) -> None:
@@ -105,9 +92,9 @@ class Endpoints:
                         f"container {container_id} has other endpoints", Reason.RESERVATION_EXISTS
                     )
                 return known
-            self._check_resolvers(wishes, resolvers)
+            check_resolvers([self._networks.find(wish.network) for wish in wishes], resolvers)
             with ExitStack() as undo:
-                endpoints = self._make(container_id, wishes, undo)
+                endpoints = self._allotments.all(container_id, wishes, undo)
                 reservation = Reservation(
                     container_id=container_id,
                     container_name=container_name,
@@ -138,11 +125,11 @@ class Endpoints:
                     f"{network.name}",
                     Reason.ENDPOINT_EXISTS,
                 )
-            self._check_resolvers([wish], reservation.resolvers)
+            check_resolvers([network], reservation.resolvers)
             with ExitStack() as undo:
-                with _saying("invalid endpoint settings:\n"):
-                    endpoint = self._endpoint(container_id, network, wish, undo)
-                _check_cards((*reservation.endpoints, endpoint))
+                with saying("invalid endpoint settings:\n"):
+                    endpoint = self._allotments.one(container_id, network, wish, undo)
+                check_cards((*reservation.endpoints, endpoint))
                 await finish(self._change(reservation, reservation.joined(wish, endpoint), undo))
             return endpoint
 
@@ -196,6 +183,10 @@ class Endpoints:
             raise NotFound(
                 f"container {container_id} has no endpoints", Reason.ENDPOINT_NOT_FOUND
             ) from None
+
+    def find(self, container_id: str) -> Reservation | None:
+        """Return a container's reservation, or None where it has none."""
+        return self._reservations.get(container_id)
 
     def container_ids(self) -> list[str]:
         """Return the IDs of all containers that have endpoints."""
@@ -255,45 +246,6 @@ class Endpoints:
             if reservation.container_name != name:
                 await finish(self._rename(reservation, name))
 
-    def networks_of(self, network: Network, address: IPv4Address) -> list[Network]:
-        """Return the networks that the owner of an address in one network is in.
-
-        That network comes first, and is the only one where the address is nobody's.
-        """
-        reservation = self._owner(network, address)
-        endpoints = () if reservation is None else reservation.endpoints
-        others = [self._networks.get(endpoint.network_id) for endpoint in endpoints]
-        return [
-            network,
-            *(o for o in others if o.id != network.id and not o.predefined and not o.management),
-        ]
-
-    def links_of(
-        self, network: Network, address: IPv4Address
-    ) -> Mapping[str, Sequence[tuple[Network, str]]]:
-        """Return what the owner of an address alone calls others: their networks and names."""
-        reservation = self._owner(network, address)
-        found: dict[str, list[tuple[Network, str]]] = {}
-        if reservation is None:
-            return found
-        for wish, endpoint in zip(reservation.wishes, reservation.endpoints[1:], strict=True):
-            for link in wish.links:
-                target, _, alias = link.partition(":")
-                there = self._networks.get(endpoint.network_id), target
-                found.setdefault(alias.lower(), []).append(there)
-        return found
-
-    def resolvers_of(
-        self, network: Network, address: IPv4Address
-    ) -> Sequence[IPv4Address | IPv6Address]:
-        """Return the name servers that the owner of an address has of its own; none: the host's."""
-        reservation = self._owner(network, address)
-        return () if reservation is None else reservation.resolvers
-
-    def _owner(self, network: Network, address: IPv4Address) -> Reservation | None:
-        owner = self.directory.owner(network.id, address)
-        return None if owner is None else self._reservations.get(owner.container_id)
-
     async def release(self, container_id: str) -> None:
         """Give a container's addresses back. Idempotent."""
         async with self._turns.of(container_id):
@@ -337,12 +289,14 @@ class Endpoints:
         return endpoint.port_name is not None and self._driver.attached(endpoint.port_name)
 
     async def _record(self, reservation: Reservation, undo: ExitStack) -> None:
-        await self._store.add_reservation(reservation, self._cursors(reservation.endpoints))
+        await self._store.add_reservation(
+            reservation, self._allotments.cursors(reservation.endpoints)
+        )
         undo.pop_all()
         self._keep(reservation)
 
     async def _change(self, former: Reservation, now: Reservation, undo: ExitStack) -> None:
-        await self._store.change_members(now, self._cursors(now.endpoints))
+        await self._store.change_members(now, self._allotments.cursors(now.endpoints))
         undo.pop_all()
         self._forget(former)
         self._keep(now)
@@ -352,7 +306,7 @@ class Endpoints:
         await self._store.change_members(left, {})
         self._forget(reservation)
         self._keep(left)
-        self._give_back(endpoint)
+        self._allotments.give_back(endpoint)
 
     async def _rename(self, reservation: Reservation, name: str) -> None:
         await self._store.rename(reservation.container_id, name)
@@ -363,16 +317,7 @@ class Endpoints:
         await self._store.remove_reservation(reservation.container_id)
         self._forget(reservation)
         for endpoint in reservation.endpoints:
-            self._give_back(endpoint)
-
-    def _give_back(self, endpoint: Endpoint) -> None:
-        network = self._networks.get(endpoint.network_id)
-        pool = self._networks.addresses(network)
-        if pool is not None and endpoint.ipv4 is not None:
-            pool.give_back(endpoint.ipv4)
-        pool6 = self._networks.addresses6(network)
-        if pool6 is not None and endpoint.ipv6 is not None:
-            pool6.give_back(endpoint.ipv6)
+            self._allotments.give_back(endpoint)
 
     async def _detach(self, container_id: str) -> None:
         reservation = self._reservations.get(container_id)
@@ -380,155 +325,14 @@ class Endpoints:
             await self._driver.detach([port.name for port in self.ports([reservation])])
             self._networks.happenings.disconnected(reservation.endpoints)
 
-    def _check_resolvers(
-        self, wishes: Sequence[Wish], resolvers: Sequence[IPv4Address | IPv6Address]
-    ) -> None:
-        """Refuse a container's own loopback where the host's name server would ask in its place."""
-        networks = [self._networks.find(wish.network) for wish in wishes]
-        for address in resolvers:
-            if address.is_loopback and any(map(serves, networks)):
-                raise InvalidArgument(
-                    f"name server {address}: on a network that has a name server of its own, that "
-                    "one asks in the container's place, and can't reach the container's loopback",
-                    Reason.INVALID_ADDRESS,
-                )
-
-    def _make(
-        self, container_id: str, wishes: Sequence[Wish], undo: ExitStack
-    ) -> tuple[Endpoint, ...]:
-        """Take names and addresses for all endpoints; `undo` gives them back."""
-        networks = [self._networks.find(wish.network) for wish in wishes]
-        if len({network.id for network in networks}) != len(networks):
-            raise InvalidArgument("a container joins each network once", Reason.INVALID_NETWORK)
-        pairs = [(self._networks.management(), Wish("")), *zip(networks, wishes, strict=True)]
-        endpoints = []
-        for network, wish in pairs:
-            with _saying(
-                f"invalid config for network {network.name}: invalid endpoint settings:\n"
-            ):
-                endpoints.append(self._endpoint(container_id, network, wish, undo))
-        _check_cards(endpoints)
-        return tuple(endpoints)
-
-    def _endpoint(
-        self, container_id: str, network: Network, wish: Wish, undo: ExitStack
-    ) -> Endpoint:
-        if network.kind is Kind.NONE:
-            _check_none(wish)
-            return Endpoint(secrets.token_hex(32), container_id, network.id, None, None, None)
-        _check_wish(network, wish)
-        pool = self._networks.addresses(network)
-        assert pool is not None
-        address = pool.take(parse_ipv4(wish.ipv4) if wish.ipv4 else None)
-        undo.callback(pool.give_back, address)
-        address6 = self._take6(network, wish, undo)
-        mac = self._take_mac(network, parse_mac(wish.mac) if wish.mac else mac_of(address))
-        undo.callback(self._macs.discard, (network.id, mac))
-        endpoint_id, port_name = self._take_names()
-        undo.callback(self._port_names.discard, port_name)
-        return Endpoint(
-            *(endpoint_id, container_id, network.id, port_name, mac, address, wish.aliases),
-            ipv6=address6,
-        )
-
-    def _take6(self, network: Network, wish: Wish, undo: ExitStack) -> IPv6Address | None:
-        pool = self._networks.addresses6(network)
-        if pool is None:
-            return None
-        address = pool.take(parse_ipv6(wish.ipv6) if wish.ipv6 else None)
-        undo.callback(pool.give_back, address)
-        return address
-
-    def _take_mac(self, network: Network, mac: str) -> str:
-        assert network.pool is not None
-        if (network.id, mac) in self._macs or mac == mac_of(network.pool.gateway):
-            raise AlreadyExists(f"MAC address {mac} is already in use", Reason.ADDRESS_IN_USE)
-        self._macs.add((network.id, mac))
-        return mac
-
-    def _take_names(self) -> tuple[str, str]:
-        while True:
-            endpoint_id = secrets.token_hex(32)
-            name = self._driver.port_name(endpoint_id)
-            if name not in self._port_names:
-                self._port_names.add(name)
-                return endpoint_id, name
-
-    def _cursors(self, endpoints: Sequence[Endpoint]) -> Mapping[str, IPv4Address]:
-        found = {}
-        for endpoint in endpoints:
-            pool = self._networks.addresses(self._networks.get(endpoint.network_id))
-            if pool is not None:
-                found[endpoint.network_id] = pool.cursor
-        return found
-
     def _keep(self, reservation: Reservation) -> None:
         self._reservations[reservation.container_id] = reservation
         self.directory.add(reservation)
         for endpoint in reservation.endpoints:
-            if endpoint.port_name is not None:
-                self._port_names.add(endpoint.port_name)
-            if endpoint.mac is not None:
-                self._macs.add((endpoint.network_id, endpoint.mac))
+            self._allotments.keep(endpoint)
 
     def _forget(self, reservation: Reservation) -> None:
         del self._reservations[reservation.container_id]
         self.directory.remove(reservation)
         for endpoint in reservation.endpoints:
-            if endpoint.port_name is not None:
-                self._port_names.discard(endpoint.port_name)
-            if endpoint.mac is not None:
-                self._macs.discard((endpoint.network_id, endpoint.mac))
-
-
-@contextmanager
-def _saying(beginning: str) -> Iterator[None]:
-    """Begin what is said of an invalid wish as dockerd does."""
-    try:
-        yield
-    except InvalidArgument as error:
-        raise InvalidArgument(beginning + error.message, error.reason) from error
-
-
-def _check_cards(endpoints: Sequence[Endpoint]) -> None:
-    """Refuse a container two cards that look the same to its guest, and none beside another."""
-    macs = [endpoint.mac for endpoint in endpoints if endpoint.mac is not None]
-    twice = next((mac for mac in macs if macs.count(mac) > 1), None)
-    if twice is not None:
-        raise AlreadyExists(
-            f"MAC address {twice} is already in use by this container", Reason.ADDRESS_IN_USE
-        )
-    if len(endpoints) > 2 and len(macs) < len(endpoints):
-        raise InvalidArgument(
-            "container cannot be connected to multiple networks with one of the networks in "
-            "private (none) mode",
-            Reason.INVALID_NETWORK,
-        )
-
-
-def _check_none(wish: Wish) -> None:
-    if wish.ipv4 or wish.ipv6 or wish.mac or wish.aliases:
-        raise InvalidArgument(
-            "a container on network none has no address and no alias", Reason.INVALID_ADDRESS
-        )
-
-
-def _check_wish(network: Network, wish: Wish) -> None:
-    """Refuse what Docker refuses, in its words."""
-    if (wish.ipv4 or wish.ipv6) and network.predefined:
-        raise InvalidArgument(
-            "user specified IP address is supported on user defined networks only",
-            Reason.INVALID_ADDRESS,
-        )
-    named6 = network.pool6 is not None and network.pool6.own_subnet
-    if (wish.ipv4 and not network.own_subnet) or (wish.ipv6 and not named6):
-        raise InvalidArgument(
-            "user specified IP address is supported only when connecting to networks with user "
-            "configured subnets",
-            Reason.INVALID_ADDRESS,
-        )
-    if wish.aliases and network.predefined and not network.management:
-        raise InvalidArgument(
-            "network-scoped alias is supported only for containers in user defined networks",
-            Reason.INVALID_NETWORK,
-        )
+            self._allotments.forget(endpoint)

@@ -20,22 +20,27 @@ from portlayer.errors import (
 )
 from portlayer.journal import Journal
 from services.network import pools
-from services.network.drivers import MANAGEMENT_ORDINAL, Driver, Segment, Uplink
+from services.network.drivers import Driver, Segment
 from services.network.finish import finish
 from services.network.happenings import Happenings
 from services.network.ipam import AddressPool
-from services.network.model import Kind, LabelRule, Network, Pool, Pool6, Reservation
-from services.network.options import ANY_ADDRESS, default_bridge_options, parse_options
+from services.network.model import Kind, LabelRule, Network, Pool, Reservation
+from services.network.options import default_bridge_options, parse_options
 from services.network.plans import Plan, check, same
+from services.network.predefined import (
+    DEFAULT_NETWORK,
+    DEFAULT_ORDINAL,
+    NO_NETWORK,
+    default_network,
+    management_network,
+    no_network,
+)
+from services.network.publishing import Publishing
+from services.network.segments import segment_of
 from services.network.store import NetworkStore
+from services.network.subnets import Subnets
 
 log = logging.getLogger("vic.network.networks")
-
-DEFAULT_NETWORK = "bridge"
-DEFAULT_ORDINAL = 0
-NO_NETWORK = "none"
-MANAGEMENT_NETWORK = "(management)"
-"""No user can give a network this name, nor find one by it."""
 
 
 class Members(Protocol):
@@ -75,9 +80,11 @@ class Networks:
         self._mtu = mtu
         self._machine_lock = machine_lock
         self._networks: dict[str, Network] = {}
-        self._prefix6 = prefix6
         self._addresses: dict[str, AddressPool[IPv4Address]] = {}
         self._addresses6: dict[str, AddressPool[IPv6Address]] = {}
+        self._subnets = Subnets(self._networks.values, driver, prefix6)
+        self.publishing = Publishing(self._networks.values, driver, mtu)
+        """Where ports are published that name no address of the host."""
         self.happenings = Happenings(journal, self.get)
         self.members: Members | None = None
         """Who is asked whether a network may go."""
@@ -97,7 +104,7 @@ class Networks:
         A default bridge that nobody uses moves when its subnet is no longer free on the host.
         """
         if self._by_name(NO_NETWORK) is None:
-            await self._record(_predefined(NO_NETWORK, Kind.NONE, None, None))
+            await self._record(no_network())
         async with pools.machine_lock(self._machine_lock):
             taken = await self._driver.taken_subnets()
             await self._ensure_default(default_subnet, taken)
@@ -121,8 +128,7 @@ class Networks:
         pool = Pool(subnet, subnet[1])
         known = [network for network in self._networks.values() if network.management]
         if not known:
-            network = _predefined(MANAGEMENT_NETWORK, Kind.BRIDGE, MANAGEMENT_ORDINAL, pool)
-            await self._record(network)
+            await self._record(management_network(pool))
             return False
         (network,) = known
         if network.pool == pool:
@@ -175,32 +181,7 @@ class Networks:
 
     def segment(self, network: Network) -> Segment:
         """Return what the platform has to provide for a network that has a segment."""
-        assert network.pool is not None
-        assert network.ordinal is not None
-        subnet, gateway = network.pool.subnet, network.pool.gateway
-        if network.predefined:
-            return Segment(network.ordinal, subnet, gateway, self._mtu)
-        if network.external is not None:
-            uplink = Uplink(network.external.parent, network.external.level)
-            mtu = parse_options(network.options, self._mtu).mtu
-            return Segment(
-                *(network.ordinal, subnet, gateway, mtu),
-                subnet6=None if network.pool6 is None else network.pool6.subnet,
-                gateway6=None if network.pool6 is None else network.pool6.gateway,
-                uplink=uplink,
-            )
-        options = parse_options(network.options, self._mtu)
-        return Segment(
-            network.ordinal,
-            subnet,
-            gateway,
-            options.mtu,
-            isolated=not options.icc,
-            outward=not network.internal,
-            masquerade=options.masquerade,
-            subnet6=None if network.pool6 is None else network.pool6.subnet,
-            gateway6=None if network.pool6 is None else network.pool6.gateway,
-        )
+        return segment_of(network, self._mtu)
 
     def port_group(self, network: Network) -> str:
         """Return the port group of a network's cards; empty where the platform has none."""
@@ -214,26 +195,16 @@ class Networks:
             if network.ordinal is not None
         ]
 
-    async def host_address(self, network: Network) -> IPv4Address:
-        """Return where a bridge network publishes ports that name no address of the host.
-
-        That is what its options say, else the host's address on the external network that is the
-        default for publishing, else all of the host's. Raises FailedPrecondition (WRONG_STATE)
-        where the host has no address there any more.
-        """
-        if not network.predefined:
-            own = parse_options(network.options, self._mtu).host_address
-            if own != ANY_ADDRESS:
-                return own
-        publishing = self._publishing()
-        return ANY_ADDRESS if publishing is None else await self._address_on(publishing)
-
     def shown_options(self, network: Network) -> Mapping[str, str]:
         """Return a network's options as `docker network inspect` shows them."""
         if network.ordinal == DEFAULT_ORDINAL:
             bridge = self._driver.segment_name(self.segment(network))
             return default_bridge_options(bridge, self._mtu)
         return network.options
+
+    def subnets(self) -> list[IPv4Network]:
+        """Return the subnets that networks of ours have or may get."""
+        return self._subnets.own()
 
     async def create(self, plan: Plan) -> Network:
         """Make a bridge network, or map an external one. Idempotent on its ID.
@@ -253,8 +224,8 @@ class Networks:
                     f"network with name {plan.name} already exists", Reason.NETWORK_EXISTS
                 )
             async with pools.machine_lock(self._machine_lock):
-                pool = await self._choose_pool(plan)
-                pool6 = await self._choose_pool6(plan) if plan.ipv6 else None
+                pool = await self._subnets.choose(plan)
+                pool6 = await self._subnets.choose6(plan) if plan.ipv6 else None
                 network = Network(
                     id=plan.network_id or secrets.token_hex(32),
                     name=plan.name,
@@ -271,7 +242,7 @@ class Networks:
                     pool6=pool6,
                 )
                 if plan.external is not None and plan.external.publishes:
-                    await self._check_publishes(network)
+                    await self.publishing.check(network)
                 segment = self.segment(network)
                 undo.push_async_callback(self._driver.remove_segment, segment.ordinal)
                 await self._driver.add_segment(segment)
@@ -371,10 +342,10 @@ class Networks:
             free = not pools.conflicts(network.pool.subnet, taken)
             if free or wanted is not None or self._addresses[network.id].in_use:
                 return
-        subnet = wanted or pools.choose([*taken, *self.subnets(but=network)])
+        subnet = wanted or pools.choose([*taken, *self._subnets.own(but=network)])
         pool = Pool(subnet, subnet[1])
         if network is None:
-            network = _predefined(DEFAULT_NETWORK, Kind.BRIDGE, DEFAULT_ORDINAL, pool)
+            network = default_network(pool)
             await self._record(network)
         else:
             log.warning("the default network moves", extra={"subnet": str(subnet)})
@@ -387,67 +358,6 @@ class Networks:
         moved = replace(network, pool=pool)
         self._keep(moved, None)
         return moved
-
-    def _publishing(self) -> Network | None:
-        """Return the external network that is the default for publishing."""
-        return next(
-            (n for n in self._networks.values() if n.external and n.external.publishes), None
-        )
-
-    async def _address_on(self, network: Network) -> IPv4Address:
-        """Return the host's own address in an external network's subnet."""
-        assert network.pool is not None
-        addresses = await self._driver.addresses_within(network.pool.subnet)
-        if not addresses:
-            raise FailedPrecondition(
-                f"this host has no address in {network.pool.subnet}, the subnet of external "
-                f"network {network.name}, at which ports could be published",
-                Reason.WRONG_STATE,
-            )
-        return addresses[0]
-
-    async def _check_publishes(self, network: Network) -> None:
-        other = self._publishing()
-        if other is not None:
-            raise FailedPrecondition(
-                f"external network {other.name} is the default for publishing already",
-                Reason.WRONG_STATE,
-            )
-        await self._address_on(network)
-
-    async def _choose_pool(self, plan: Plan) -> Pool:
-        # The host itself may well be on an external network.
-        routed = [] if plan.external is not None else await self._driver.taken_subnets()
-        taken = [*routed, *self.subnets()]
-        if plan.subnet is None:
-            subnet = pools.choose(taken)
-            return Pool(subnet, subnet[1])
-        pools.check(plan.subnet, taken)
-        usual = pools.usual_gateway(plan.subnet, plan.ip_range)
-        return Pool(plan.subnet, plan.gateway or usual, plan.ip_range, dict(plan.auxiliary))
-
-    async def _choose_pool6(self, plan: Plan) -> Pool6:
-        own = [n.pool6.subnet for n in self._networks.values() if n.pool6 is not None]
-        routed = [] if plan.external is not None else await self._driver.taken_subnets6()
-        taken = [*routed, *own]
-        if plan.subnet6 is None:
-            subnet = pools.choose6(self._prefix6, taken)
-            return Pool6(subnet, subnet[1])
-        pools.check(plan.subnet6, taken)
-        usual = pools.usual_gateway(plan.subnet6, plan.ip_range6)
-        return Pool6(
-            *(plan.subnet6, plan.gateway6 or usual, plan.ip_range6, dict(plan.auxiliary6)),
-            own_subnet=True,
-        )
-
-    def subnets(self, but: Network | None = None) -> list[IPv4Network]:
-        """Return the subnets that networks of ours have or may get."""
-        own = [
-            network.pool.subnet
-            for network in self._networks.values()
-            if network.pool is not None and (but is None or network.id != but.id)
-        ]
-        return [*own, pools.MANAGEMENT_RANGE]
 
     def _free_ordinal(self) -> int:
         used = {network.ordinal for network in self._networks.values()}
@@ -486,15 +396,3 @@ class Networks:
 
     def _by_name(self, name: str) -> Network | None:
         return next((n for n in self._networks.values() if n.name == name), None)
-
-
-def _predefined(name: str, kind: Kind, ordinal: int | None, pool: Pool | None) -> Network:
-    return Network(
-        id=secrets.token_hex(32),
-        name=name,
-        kind=kind,
-        ordinal=ordinal,
-        pool=pool,
-        created_at=datetime.now(UTC),
-        predefined=True,
-    )

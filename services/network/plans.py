@@ -11,8 +11,8 @@ from services.network.model import External, Network, Pool6
 
 RESERVED_NAMES = frozenset({"bridge", "none", "host", "default"})
 
-# Docker's pattern for names of networks and containers.
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+# Docker's pattern for names of containers, with spaces within, which those of networks can have.
+NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_. -]*[a-zA-Z0-9_.-])?")
 INVALID_CONFIG = "invalid network config:\n"
 """How Docker begins what it has to say of addresses."""
 

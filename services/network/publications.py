@@ -186,7 +186,7 @@ class Publications:
             return []
         usual = ANY_ADDRESS
         if any(wish.host_address is None for wish in wishes):
-            usual = await self._networks.host_address(network)
+            usual = await self._networks.publishing.host_address(network)
         return [
             _Wanted(
                 *(wish.transport, wish.port, _ways(wish, endpoint, usual, failure)),

@@ -15,8 +15,9 @@ from services.network.endpoints import Endpoints
 from services.network.model import LabelRule
 from services.network.names.answers import Answers, serves
 from services.network.names.server import NameServer
-from services.network.networks import DEFAULT_NETWORK, Networks
+from services.network.networks import Networks
 from services.network.outside import OutsideHosts
+from services.network.predefined import DEFAULT_NETWORK
 from services.network.publications import Publications
 from services.network.resolvers import Resolvers
 

@@ -11,6 +11,7 @@ import dns.rcode
 import pytest
 
 from services.network.names.answers import Answers
+from services.network.names.askers import Askers
 from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream
 from services.network.plans import Plan
@@ -23,7 +24,7 @@ from tests.integration.network.namespaces import Outside, run
 @pytest.fixture
 async def names(facet: Facet, outside: Outside) -> AsyncIterator[NameServer]:
     """The facet's name server, which asks the machine outside."""
-    rules = Answers(facet.endpoints.directory, facet.endpoints.networks_of)
+    rules = Answers(facet.endpoints.directory, Askers(facet.networks, facet.endpoints).networks_of)
     upstream = Upstream(lambda: [IPv4Address(outside.address)])
     server = NameServer(facet.networks.all, rules, upstream)
     facet.networks.followers.append(server.ensure)

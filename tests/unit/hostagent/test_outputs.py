@@ -83,6 +83,7 @@ def test_a_sweep_leaves_the_newest_consoles_and_all_of_running_machines(
     outputs: Outputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CONSOLE_FILES", 2)
+    monkeypatch.setattr(module, "MOST_CONSOLES", 2)
     for age, name in enumerate(("running", "oldest", "older", "new", "newest")):
         os.close(outputs.open_console(name))
         os.close(outputs.open_exit(name))

@@ -149,7 +149,7 @@ async def test_one_is_the_default_for_publishing(facet: Facet) -> None:
     with pytest.raises(FailedPrecondition, match="lan is the default for publishing already"):
         await facet.networks.create(second)
     network = facet.networks.find("bridge")
-    assert await facet.networks.host_address(network) == IPv4Address("10.2.0.5")
+    assert await facet.networks.publishing.host_address(network) == IPv4Address("10.2.0.5")
     facet.platform.own = []
     await facet.endpoints.reserve("c1", "web", "", [Wish("bridge")])
     with pytest.raises(FailedPrecondition, match=r"no address in 10\.2\.0\.0/16"):

@@ -11,6 +11,7 @@ from portlayer.errors import AlreadyExists, InvalidArgument, Reason
 from services.network import messages, pools
 from services.network.model import Wish
 from services.network.names.answers import Answers
+from services.network.names.askers import Askers
 from services.network.plans import Plan
 from services.network.ways import default_endpoint
 from tests.unit.network.conftest import Facet, Runs
@@ -73,7 +74,9 @@ async def test_both_addresses_have_the_name_and_the_name_both(facet: Facet) -> N
     four = await run(facet, "c1", "web", Wish("six"))
     assert asked(facet, "six", "172.18.0.9", "web") == ("NOERROR", [four])
     assert asked(facet, "six", "172.18.0.9", "web", "AAAA") == ("NOERROR", ["2001:db8:5::2"])
-    answers = Answers(facet.endpoints.directory, facet.endpoints.networks_of)
+    answers = Answers(
+        facet.endpoints.directory, Askers(facet.networks, facet.endpoints).networks_of
+    )
     reverse = IPv6Address("2001:db8:5::2").reverse_pointer
     network = facet.networks.find("six")
     assert questioned(answers, network, "172.18.0.9", reverse, "PTR") == ("NOERROR", ["web.six."])

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound
 from services.network.model import Network, Wish
 from services.network.names.answers import ASK, Answers, most_udp_bytes
+from services.network.names.askers import Askers
 from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream, answers
 from services.network.plans import Plan
@@ -41,8 +42,9 @@ def asked(
     facet: Facet, network: str, asker: str, name: str, kind: str = "A", *, edns: int = 0
 ) -> tuple[str, list[str]] | None:
     """Ask as a container would; returns code and sorted answers, or None for "ask elsewhere"."""
-    endpoints = facet.endpoints
-    rules = Answers(endpoints.directory, endpoints.networks_of, links_of=endpoints.links_of)
+    askers = Askers(facet.networks, facet.endpoints)
+    directory = facet.endpoints.directory
+    rules = Answers(directory, askers.networks_of, links_of=askers.links_of)
     return questioned(rules, facet.networks.find(network), asker, name, kind, edns=edns)
 
 
@@ -143,7 +145,7 @@ async def test_an_internal_network_asks_nobody_outside(facet: Facet) -> None:
 async def test_questions_that_are_none_are_refused(app: Facet) -> None:
     assert asked(app, "app", "10.1.0.9", "web", "AXFR") == ("REFUSED", [])
     assert asked(app, "app", "10.1.0.9", "web", edns=1) == ("BADVERS", [])
-    rules = Answers(app.endpoints.directory, app.endpoints.networks_of)
+    rules = Answers(app.endpoints.directory, Askers(app.networks, app.endpoints).networks_of)
     update = dns.message.from_wire(struct.pack("!6H", 1, 5 << 11, 0, 0, 0, 0))
     answer = rules.answer(update, app.networks.find("app"), IPv4Address("10.1.0.9"))
     assert answer is not ASK
@@ -281,7 +283,10 @@ async def on_loopback(facet: Facet) -> Facet:
 async def test_the_name_server_answers_by_udp_and_tcp_and_asks_elsewhere(
     on_loopback: Facet,
 ) -> None:
-    rules = Answers(on_loopback.endpoints.directory, on_loopback.endpoints.networks_of)
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
     many = [
         await run(on_loopback, f"c{n}", f"n{n}", Wish("app", aliases=("all",))) for n in range(120)
     ]
@@ -318,7 +323,10 @@ async def test_the_name_server_answers_by_udp_and_tcp_and_asks_elsewhere(
 async def test_a_containers_own_servers_are_asked_in_place_of_the_hosts(
     on_loopback: Facet,
 ) -> None:
-    rules = Answers(on_loopback.endpoints.directory, on_loopback.endpoints.networks_of)
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
     port = free_port()
     asker = IPv4Address("127.0.0.1")
     async with far_server() as (far, far_port):
@@ -351,8 +359,8 @@ async def test_whose_servers_are_asked_goes_by_the_asker_and_survives_a_restart(
     await runs.stop()
     facet = await runs.start()
     network = facet.networks.find("app")
-    assert list(facet.endpoints.resolvers_of(network, address)) == own
-    assert list(facet.endpoints.resolvers_of(network, address + 1)) == []
+    assert list(Askers(facet.networks, facet.endpoints).resolvers_of(network, address)) == own
+    assert list(Askers(facet.networks, facet.endpoints).resolvers_of(network, address + 1)) == []
     assert await facet.endpoints.reserve("c1", "web", "", wishes, own) == reservation
     with pytest.raises(AlreadyExists):
         await facet.endpoints.reserve("c1", "web", "", wishes)
@@ -367,7 +375,10 @@ async def test_a_containers_loopback_is_no_server_for_the_hosts_to_ask(app: Face
 
 
 async def test_when_nobody_elsewhere_answers_the_asker_is_told(on_loopback: Facet) -> None:
-    rules = Answers(on_loopback.endpoints.directory, on_loopback.endpoints.networks_of)
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
     port = free_port()
     server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
     await server.ensure()
@@ -380,7 +391,10 @@ async def test_when_nobody_elsewhere_answers_the_asker_is_told(on_loopback: Face
 
 
 async def test_garbage_gets_no_answer_and_does_no_harm(on_loopback: Facet) -> None:
-    rules = Answers(on_loopback.endpoints.directory, on_loopback.endpoints.networks_of)
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
     port = free_port()
     server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
     await server.ensure()
@@ -399,7 +413,10 @@ async def test_garbage_gets_no_answer_and_does_no_harm(on_loopback: Facet) -> No
 
 
 async def test_it_listens_where_networks_come_and_not_where_they_went(on_loopback: Facet) -> None:
-    rules = Answers(on_loopback.endpoints.directory, on_loopback.endpoints.networks_of)
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
     port = free_port()
     server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:

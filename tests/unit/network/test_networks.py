@@ -113,6 +113,11 @@ async def test_when_the_pools_are_used_up_a_network_is_refused(runs: Runs) -> No
     assert sorted(facet.platform.segments) == [-1, 0]
 
 
+async def test_a_name_can_have_spaces_as_with_docker(facet: Facet) -> None:
+    made = await facet.networks.create(Plan("test 01"))
+    assert facet.networks.find("test 01") == made
+
+
 async def test_a_network_is_what_was_asked_for(facet: Facet) -> None:
     made = await facet.networks.create(
         Plan(
@@ -157,6 +162,8 @@ async def test_two_networks_cannot_have_one_name(facet: Facet) -> None:
     [
         (Plan(""), Reason.INVALID_NETWORK),
         (Plan("a/b"), Reason.INVALID_NETWORK),
+        (Plan(" a"), Reason.INVALID_NETWORK),
+        (Plan("a "), Reason.INVALID_NETWORK),
         (Plan("app", network_id="xyz"), Reason.INVALID_NETWORK),
         (Plan("app", gateway=IPv4Address("10.0.0.1")), Reason.INVALID_NETWORK),
         (Plan("app", subnet=IPv4Network("10.0.0.0/31")), Reason.INVALID_NETWORK),

@@ -7,6 +7,7 @@ import pytest
 from portlayer.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.network.model import Wish
 from services.network.names.answers import Answers
+from services.network.names.askers import Askers
 from services.network.outside import OutsideHosts
 from services.network.plans import Plan
 from tests.unit.network.conftest import Facet, Runs
@@ -23,7 +24,9 @@ async def app(facet: Facet) -> Facet:
 
 def answers(facet: Facet, outside: OutsideHosts) -> Answers:
     """Return what the name server says."""
-    return Answers(facet.endpoints.directory, facet.endpoints.networks_of, outside)
+    return Answers(
+        facet.endpoints.directory, Askers(facet.networks, facet.endpoints).networks_of, outside
+    )
 
 
 async def test_an_outside_host_has_its_name_in_one_network(app: Facet) -> None:

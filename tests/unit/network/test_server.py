@@ -9,6 +9,7 @@ from portlayer.errors import InvalidArgument, NotImplementedYet
 from portlayer.identity import Role
 from services.network import messages
 from services.network.names.answers import Answers
+from services.network.names.askers import Askers
 from services.network.names.server import NameServer
 from services.network.names.upstream import Upstream
 from services.network.outside import OutsideHosts
@@ -25,7 +26,9 @@ RESOLVERS = Resolvers(("10.0.0.53",), ("lan",), ("ndots:1",))
 def servicer(facet: Facet) -> NetworkServicer:
     """Return the shell over a started service."""
     outside = OutsideHosts(facet.store, facet.networks)
-    answers = Answers(facet.endpoints.directory, facet.endpoints.networks_of, outside)
+    answers = Answers(
+        facet.endpoints.directory, Askers(facet.networks, facet.endpoints).networks_of, outside
+    )
     return NetworkServicer(
         facet.networks,
         facet.endpoints,
