@@ -55,26 +55,28 @@ async def measure(engines: dict[str, tuple[Endpoint, str]], count: int) -> list[
     return series
 
 
-def stats_cost(suite: Suite, account: Account, image: str, count: int) -> dict[str, float]:
+def stats_cost(suite: Suite, account: Account, image: str, count: int) -> dict[str, object]:
     """Return how much of a core the services take more while `docker stats` runs."""
     with ThreadPoolExecutor(4) as pool:
         run = ("run", "-d", "--label", "stats", image, "sleep", "1000000")
         list(pool.map(lambda _: suite.ok(*run), range(count)))
 
-    def services() -> float:
-        """CPU seconds of the services; VMs have accounts of their own."""
+    def services() -> dict[str, float]:
+        """CPU seconds of each service; VMs have accounts of their own."""
         ticks = os.sysconf("SC_CLK_TCK")
-        used = 0.0
+        used = {}
         for process in suite.status()["processes"]:
             fields = Path(f"/proc/{process['pid']}/stat").read_text().rpartition(")")[2].split()
-            used += (int(fields[11]) + int(fields[12])) / ticks
+            used[process["role"]] = (int(fields[11]) + int(fields[12])) / ticks
         return used
 
-    def share(seconds: float) -> tuple[float, float]:
+    def share(seconds: float) -> tuple[dict[str, float], float]:
         before, all_before, begun = services(), account.seconds(), time.monotonic()
         time.sleep(seconds)
         passed = time.monotonic() - begun
-        return (services() - before) / passed, (account.seconds() - all_before) / passed
+        all_used = (account.seconds() - all_before) / passed
+        shares = {role: round((s - before[role]) / passed, 4) for role, s in services().items()}
+        return shares, all_used
 
     idle, idle_all = share(STATS_SECONDS)
     watching = suite.popen("stats", stdout=subprocess.DEVNULL)
@@ -85,8 +87,10 @@ def stats_cost(suite: Suite, account: Account, image: str, count: int) -> dict[s
         watching.kill()
         watching.wait()
     return {
-        f"services idle, {count} containers, cores": round(idle, 3),
-        "the same under docker stats, cores": round(busy, 3),
+        f"services idle, {count} containers, cores": round(sum(idle.values()), 3),
+        "the same under docker stats, cores": round(sum(busy.values()), 3),
+        "each idle": idle,
+        "each under docker stats": busy,
         "VMs included, idle, cores": round(idle_all, 3),
         "VMs included, under docker stats, cores": round(busy_all, 3),
     }

@@ -41,7 +41,7 @@ class _Status(IntEnum):
 
 
 class HandshakeError(ValueError):
-    """A request that opens no WebSocket; the text says why."""
+    """A request that opens no WebSocket; the text says why, as dockerd's does."""
 
 
 class _Violation(Exception):
@@ -55,16 +55,16 @@ class _Violation(Exception):
 def handshake(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that accept a WebSocket. Raises HandshakeError."""
     if headers.get("upgrade", "").lower() != "websocket":
-        raise HandshakeError("a WebSocket's handshake is needed here")
+        raise HandshakeError("not websocket protocol")
     if headers.get("sec-websocket-version") != _VERSION:
-        raise HandshakeError(f"only version {_VERSION} of WebSocket is known")
+        raise HandshakeError("missing or bad WebSocket Version")
     key = headers.get("sec-websocket-key", "")
     try:
         size = len(base64.b64decode(key, validate=True))
     except (binascii.Error, ValueError):
         size = 0
     if size != _KEY_BYTES:
-        raise HandshakeError("the WebSocket's key is wrong")
+        raise HandshakeError("mismatch challenge/response")
     digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
     return {"Sec-WebSocket-Accept": base64.b64encode(digest).decode()}
 

@@ -28,7 +28,7 @@ from vic.storage.v1.image_pb2 import ImageServiceListRequest
 from vic.storage.v1.volume_pb2 import Volume, VolumeServiceListRequest
 
 from gateway.call import Call, json_response, no_content
-from gateway.errors import bad_parameter, not_implemented
+from gateway.errors import bad_parameter, conflict, not_implemented
 from gateway.facets import Facets
 from gateway.fields import Fields
 from gateway.routes.endpoint import endpoint
@@ -240,6 +240,8 @@ class ContainerRoutes:
         """POST /containers/{id}/resize."""
         window = window_size(call.text("h"), call.text("w"))
         container = await self._get(call)
+        if not states.is_running(container):
+            raise conflict(f"container {container.id} is not running")
         await self._facets.interaction.Resize(
             ResizeRequest(container_id=container.id, window=window)
         )

@@ -19,7 +19,7 @@ from portlayer.errors import FailedPrecondition, NotFound, VicError
 from portlayer.vsphere import datastore, methods
 from portlayer.vsphere.identity import PREFIX, decode, options
 from portlayer.vsphere.lookup import find, find_datacenter
-from portlayer.vsphere.machines import reconfigure
+from portlayer.vsphere.machines import destroy, power_off, reconfigure
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.affinity import removal as rules_of
@@ -113,11 +113,11 @@ async def _remove_machine(vcenter: VCenter, vm: vim.VirtualMachine) -> None:
         )
         if told["runtime.powerState"] != OFF:
             with suppress(FailedPrecondition):
-                await vcenter.finish(lambda _: vm.PowerOffVM_Task())
+                await power_off(vcenter, vm)
         await reconfigure(vcenter, vm, _without_disks)
         with suppress(VicError):  # Who may not do it could not disable anything either.
             await vcenter.call(lambda content: methods.enable(content, vm))
-        await vcenter.finish(lambda _: vm.Destroy_Task())
+        await destroy(vcenter, vm)
 
 
 def _without_disks(devices: Sequence[vim.vm.device.VirtualDevice]) -> vim.vm.ConfigSpec | None:

@@ -64,8 +64,9 @@ def _write_directory(tree: Tree, found: Directory) -> None:
     runs = tree.blocks.take(count)
     at = logical = 0
     extents: list[Extent] = []
+    view = memoryview(data)
     for start, length in runs:
-        tree.output.put(start, data[at : at + length * BLOCK])
+        tree.output.put(start, view[at : at + length * BLOCK])
         extents.append(Extent(logical, start, length))
         at += length * BLOCK
         logical += length

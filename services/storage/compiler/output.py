@@ -23,7 +23,7 @@ class BlockOutput:
         self._start = 0
         self._fill = 0
 
-    def put(self, block: int, data: bytes | bytearray) -> None:
+    def put(self, block: int, data: bytes | bytearray | memoryview) -> None:
         """Write whole blocks."""
         runs = [(block, len(data) // BLOCK)]
         rest = memoryview(data)

@@ -134,6 +134,59 @@ async def test_a_container_lives_on_a_vcenter(service: Service) -> None:
     assert json.dumps(service.facets.disks) == "{}"
 
 
+async def migrate(service: Service, container_id: str) -> None:
+    """Have a container's VM on another host."""
+    hosts = await service.vcenter.call(
+        lambda content: read_below(content, content.rootFolder, vim.HostSystem, ["name"])
+    )
+    former = (await properties(service, container_id, "runtime.host"))["runtime.host"]._GetMoId()
+    other = next(host for host, _ in hosts if host._GetMoId() != former)
+    vm = await service.machine(container_id)
+    assert vm is not None
+    await service.vcenter.finish(lambda _: vm.RelocateVM_Task(vim.vm.RelocateSpec(host=other)))
+
+
+async def delete(service: Service, vm: vim.VirtualMachine) -> None:
+    """Delete a VM as an administrator can who takes its protection away."""
+    await service.vcenter.call(lambda content: methods.enable(content, vm))
+    await service.vcenter.finish(lambda _: vm.PowerOffVM_Task())
+    await service.vcenter.finish(lambda _: vm.Destroy_Task())
+
+
+async def test_what_ha_restarts_elsewhere_is_found_and_its_container_starts_anew(
+    service: Service,
+) -> None:
+    always = container_pb2.RestartPolicy(condition=container_pb2.RESTART_CONDITION_ALWAYS)
+    web = await run(service, "web", restart_policy=always)
+    former = await service.machine(web)
+    boot = service.facets.boots[web]
+    async with asyncio.timeout(SECONDS):
+        while "runtime.bootTime" not in await properties(service, web, "runtime.bootTime"):
+            continue
+
+    async def host_fails(vm: vim.VirtualMachine) -> None:
+        # As HA leaves it: on, on another host, and its guest has booted there.
+        await migrate(service, web)
+        await service.vcenter.finish(lambda _: vm.ResetVM_Task())
+
+    assert await dies(service, web, host_fails) < SEEN_WITHIN
+    async with asyncio.timeout(SECONDS):
+        while await state(service, web) != "RUNNING" or service.facets.boots[web] == boot:
+            continue
+    # The guest that HA started was nobody's: another VM is the container's now, and the only one.
+    now = await service.machine(web)
+    assert now is not None
+    assert former is not None
+    assert now._GetMoId() != former._GetMoId()
+    got = await service.exec.Get(exec_pb2.GetRequest(reference=web))
+    assert got.container.status.restart_count == 1
+    found = await service.vcenter.call(
+        lambda content: read_below(content, content.rootFolder, vim.VirtualMachine, ["name"])
+    )
+    assert [told["name"] for _, told in found].count(f"web-{web[:12]}") == 1
+    await service.exec.Remove(exec_pb2.RemoveRequest(reference=web, force=True))
+
+
 async def test_what_others_do_is_seen_at_once(service: Service) -> None:
     off, reset, deleted, moved = [
         await run(service, name) for name in ("off", "reset", "deleted", "moved")
@@ -152,14 +205,7 @@ async def test_what_others_do_is_seen_at_once(service: Service) -> None:
         while await apart(service) != {"off", "reset", "deleted", "moved"}:
             continue
 
-    hosts = await vcenter.call(
-        lambda content: read_below(content, content.rootFolder, vim.HostSystem, ["name"])
-    )
-    former = (await properties(service, moved, "runtime.host"))["runtime.host"]._GetMoId()
-    other = next(host for host, _ in hosts if host._GetMoId() != former)
-    vm = await service.machine(moved)
-    assert vm is not None
-    await vcenter.finish(lambda _: vm.RelocateVM_Task(vim.vm.RelocateSpec(host=other)))
+    await migrate(service, moved)
 
     async def power_off(vm: vim.VirtualMachine) -> None:
         await vcenter.finish(lambda _: vm.PowerOffVM_Task())
@@ -167,12 +213,10 @@ async def test_what_others_do_is_seen_at_once(service: Service) -> None:
     async def reboot(vm: vim.VirtualMachine) -> None:
         await vcenter.finish(lambda _: vm.ResetVM_Task())
 
-    async def delete(vm: vim.VirtualMachine) -> None:
-        await vcenter.call(lambda content: methods.enable(content, vm))
-        await vcenter.finish(lambda _: vm.PowerOffVM_Task())
-        await vcenter.finish(lambda _: vm.Destroy_Task())
+    async def removal(vm: vim.VirtualMachine) -> None:
+        await delete(service, vm)
 
-    for container_id, work in ((off, power_off), (reset, reboot), (deleted, delete)):
+    for container_id, work in ((off, power_off), (reset, reboot), (deleted, removal)):
         assert await dies(service, container_id, work) < SEEN_WITHIN
         assert await state(service, container_id) == "EXITED"
     assert await state(service, moved) == "RUNNING"

@@ -217,6 +217,25 @@ async def test_cards_are_there_or_are_plugged_in(
     assert not again.attached("first")
 
 
+async def test_a_port_group_that_another_vch_uses_stays(
+    simulated: Simulator, driver: VsphereDriver, vcenter: VCenter
+) -> None:
+    await driver.start([segment(0), segment(1)], [])
+    name = driver.port_group(segment(1))
+    other = new_driver(simulated, PLACE, secrets.token_hex(4))
+    await other.open()
+    theirs = machine(port_group=name)
+    await other.create(theirs)
+    with pytest.raises(FailedPrecondition, match=f"{name} is in use by VM web-") as error:
+        await driver.remove_segment(1)
+    assert error.value.reason is Reason.ACTIVE_ENDPOINTS
+    assert name in await portgroups(vcenter)
+    await other.destroy(theirs.container_id)
+    await other.close()
+    await driver.remove_segment(1)
+    assert name not in await portgroups(vcenter)
+
+
 async def test_what_a_port_group_cant_do_is_refused_by_name(driver: VsphereDriver) -> None:
     with pytest.raises(NotImplementedYet, match="reach one another"):
         await driver.add_segment(segment(1, isolated=True))

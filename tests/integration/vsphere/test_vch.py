@@ -22,7 +22,16 @@ from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.settings import VsphereSettings
 from tests.integration.vsphere.others import find_vm, put_bootstrap
 from tests.integration.vsphere.service import exec_service
-from tests.integration.vsphere.test_exec_service import SECONDS, SEEN_WITHIN, apart, dies, run
+from tests.integration.vsphere.test_exec_service import (
+    SECONDS,
+    SEEN_WITHIN,
+    apart,
+    delete,
+    dies,
+    migrate,
+    run,
+    state,
+)
 from tests.vcenter import PASSWORD, Simulator, make_certificate, simulator
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="vic create needs root")
@@ -172,9 +181,10 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
         section = {**instance.options.vsphere, "anti_affinity": True}
         async with exec_service(own, instance.id, **section) as service:
             first = await run(service, "first")
-            containers.extend((first, await run(service, "second")))
+            third = await run(service, "third")
+            containers.extend((first, await run(service, "second"), third))
             async with asyncio.timeout(SECONDS):
-                while await apart(service) != {"first", "second"}:
+                while await apart(service) != {"first", "second", "third"}:
                     continue
 
             async def power_off(vm: vim.VirtualMachine) -> None:
@@ -182,6 +192,14 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
 
             assert await dies(service, first, power_off) < SEEN_WITHIN
             await service.exec.Start(exec_pb2.StartRequest(reference=first))
+            await migrate(service, first)
+
+            async def removal(vm: vim.VirtualMachine) -> None:
+                await delete(service, vm)
+
+            assert await dies(service, third, removal) < SEEN_WITHIN
+            await service.exec.Remove(exec_pb2.RemoveRequest(reference=third))
+            assert await state(service, first) == "RUNNING"
         vm = await find_vm(vcenter, "DC0_C0_RP0_VM0")
         assert vm is not None
 

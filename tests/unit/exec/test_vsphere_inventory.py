@@ -2,12 +2,23 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from pyVmomi import vim
 
+from portlayer.vsphere.identity import Identity, encode
+from portlayer.vsphere.properties import Collector
 from services.exec.drivers.vsphere import inventory
-from services.exec.drivers.vsphere.inventory import ON, SUSPENDED, Found, rebooted, woken
+from services.exec.drivers.vsphere.inventory import (
+    OFF,
+    ON,
+    SUSPENDED,
+    Found,
+    Inventory,
+    rebooted,
+    woken,
+)
 
 FIRST = datetime(2026, 11, 26, tzinfo=UTC)
 
@@ -38,3 +49,79 @@ def test_a_boot_time_that_changes_long_after_is_a_reset(monkeypatch: pytest.Monk
     monkeypatch.setattr(inventory, "BOOT_TIME_SECONDS", 0.0)
     _, reset = seen(on, booted=FIRST + timedelta(hours=1))
     assert reset
+
+
+class Follower(Inventory):
+    """An inventory that a test tells of updates, and of what vCenter has now."""
+
+    now: Found | None = None
+
+    async def of(self, container_id: str, boot_id: str = "") -> Found | None:
+        return self.now
+
+
+VM = vim.VirtualMachine("vm-7")
+MACHINE = Identity("0a1b2c3d", "c" * 64, "b" * 32)
+
+
+@pytest.fixture
+def follower() -> Follower:
+    """One that has read an empty folder."""
+    made = Follower(cast(Any, None), "/DC0/vm", MACHINE.instance_id)
+    made.complete.set()
+    return made
+
+
+def update(power: vim.VirtualMachine.PowerState, *, first: bool = False) -> Collector.ObjectUpdate:
+    """What vCenter tells of the VM."""
+    told: dict[str, Any] = {"runtime.powerState": power}
+    if first:
+        options = cast(Any, vim.option.OptionValue).Array(encode(MACHINE, b""))
+        told |= {"config.uuid": MACHINE.uuid, "config.extraConfig": options}
+    kind = Collector.ObjectUpdate.Kind
+    return Collector.ObjectUpdate(
+        kind=kind.enter if first else kind.modify,
+        obj=VM,
+        changeSet=[
+            Collector.Change(name=name, op=Collector.Change.Op.assign, val=value)
+            for name, value in told.items()
+        ],
+    )
+
+
+async def ends(follower: Follower) -> list[str]:
+    """How the boots ended that are told to have."""
+    told: list[str] = []
+    async for _, exited in follower.ends(0):
+        if exited is None:
+            return told
+        told.append(exited.detail)
+    raise AssertionError("the ends have ended")
+
+
+async def test_a_vm_that_is_on_and_off_between_two_updates_has_ended(follower: Follower) -> None:
+    follower.expect(MACHINE.boot_id)
+    follower._apply(update(OFF, first=True))
+    assert await ends(follower) == []
+    follower.begin(VM, MACHINE.boot_id)
+    assert await ends(follower) == []
+    follower._apply(update(OFF))
+    assert await ends(follower) == ["powered off"]
+
+
+async def test_an_update_of_before_the_start_that_comes_late_is_no_end(follower: Follower) -> None:
+    follower.expect(MACHINE.boot_id)
+    follower.begin(VM, MACHINE.boot_id)
+    follower._apply(update(OFF, first=True))
+    follower.now = Found(VM, power=ON)
+    assert await ends(follower) == []
+    follower._apply(update(ON))
+    follower._apply(update(OFF))
+    follower.now = Found(VM, power=OFF)
+    assert await ends(follower) == ["powered off"]
+
+
+async def test_what_was_off_when_it_was_first_seen_has_ended(follower: Follower) -> None:
+    follower._apply(update(OFF, first=True))
+    follower.now = Found(VM, power=OFF)
+    assert await ends(follower) == ["powered off"]

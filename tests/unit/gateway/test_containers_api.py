@@ -418,7 +418,11 @@ async def test_resize_needs_two_numbers(client: httpx.AsyncClient, query: str) -
 
 
 async def test_resize(client: httpx.AsyncClient, suite: FakeSuite) -> None:
-    container = await create(client, "one", Tty=True)
+    container = await create(client, "one", Cmd=["sleep"], Tty=True)
+    refused = await client.post("/containers/one/resize?h=50&w=132")
+    assert refused.status_code == 409
+    assert refused.json()["message"] == f"container {container} is not running"
+    await client.post("/containers/one/start")
     assert (await client.post("/containers/one/resize?h=50&w=132")).status_code == 200
     for size, message in {
         "h=a&w=1": 'invalid resize height "a": invalid syntax',

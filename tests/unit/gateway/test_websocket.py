@@ -163,10 +163,10 @@ async def test_what_is_no_websocket_is_closed(
 @pytest.mark.parametrize(
     ("headers", "why"),
     [
-        ((), "a WebSocket's handshake is needed here"),
-        (("Connection: Upgrade", "Upgrade: tcp"), "a WebSocket's handshake is needed here"),
-        ((*UPGRADE[:2], "Sec-WebSocket-Version: 8", UPGRADE[3]), "only version 13"),
-        ((*UPGRADE[:3], "Sec-WebSocket-Key: short"), "the WebSocket's key is wrong"),
+        ((), "not websocket protocol"),
+        (("Connection: Upgrade", "Upgrade: tcp"), "not websocket protocol"),
+        ((*UPGRADE[:2], "Sec-WebSocket-Version: 8", UPGRADE[3]), "bad WebSocket Version"),
+        ((*UPGRADE[:3], "Sec-WebSocket-Key: short"), "mismatch challenge/response"),
     ],
 )
 async def test_what_opens_none_is_400(

@@ -255,7 +255,7 @@ class VsphereHypervisor:
             await power_on(self._vcenter, vm)
         else:
             await reconfigure(self._vcenter, vm, lambda _: vim.vm.ConfigSpec(extraConfig=told))
-        self._inventory.settle(boot_id)
+        self._inventory.begin(vm, boot_id)
 
     async def check_awake(self, container_id: str, boot_id: str) -> None:
         """Nothing: no VM is kept ready."""

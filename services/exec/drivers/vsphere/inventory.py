@@ -83,6 +83,8 @@ class Ended:
 
     vm: vim.VirtualMachine
     exited: MachineExited
+    doubtful: bool = False
+    """It was off when it was seen first: whether it still is has to be looked at."""
 
 
 class Inventory:
@@ -140,6 +142,20 @@ class Inventory:
     def settle(self, boot_id: str) -> None:
         """Take a boot that is off for one that has ended."""
         self._waiting.discard(boot_id)
+
+    def begin(self, vm: vim.VirtualMachine, boot_id: str) -> None:
+        """Take a boot that was off for one that runs.
+
+        vCenter tells what a VM is, not all that it has been: of one that was powered on and off
+        again at once it says that it is off.
+        """
+        self._waiting.discard(boot_id)
+        found = self._found.get(vm._GetMoId())
+        if found is None or found.identity is None or found.power != OFF:
+            return
+        if found.identity.boot_id == boot_id and boot_id not in self._over:
+            self._found[vm._GetMoId()] = replace(found, power=ON)
+            self.changed.set()
 
     async def read(self) -> list[Found]:
         """Return the container VMs of this instance, whatever their state, as they are now.
@@ -235,7 +251,12 @@ class Inventory:
             self._news.clear()
             for position, ended in self._after(told):
                 told = position
-                yield position, await self._with_record(ended.exited)
+                if not (ended.doubtful and await self._is_on(ended.exited)):
+                    yield position, await self._with_record(ended.exited)
+                    continue
+                log.info("an update came late: %s runs", ended.exited.container_id)
+                self._ended.pop(position, None)
+                self._over.discard(ended.exited.boot_id)
             if history:
                 history = False
                 yield told, None
@@ -245,6 +266,13 @@ class Inventory:
         return [
             (position, self._ended[position]) for position in sorted(self._ended) if position > told
         ]
+
+    async def _is_on(self, exited: MachineExited) -> bool:
+        try:
+            found = await self.of(exited.container_id, exited.boot_id)
+        except VicError:
+            return False
+        return found is not None and found.power == ON
 
     async def _with_record(self, exited: MachineExited) -> MachineExited:
         """Return an end with what its guest wrote at last: its update may come after the end's."""
@@ -327,7 +355,8 @@ class Inventory:
             return
         if now.power == OFF:
             if before is None or before.power != OFF or before.identity is None:
-                self._end(now, "powered off")
+                # What is seen for the first time may have been off before it was let run.
+                self._end(now, "powered off", doubtful=before is None)
         elif before is not None and rebooted(before, now):
             self._end(now, "reset")
 
@@ -346,7 +375,7 @@ class Inventory:
             self._end(found, "deleted")
         self._over.discard(found.identity.boot_id)
 
-    def _end(self, found: Found, detail: str) -> None:
+    def _end(self, found: Found, detail: str, *, doubtful: bool = False) -> None:
         assert found.identity is not None
         if found.identity.boot_id in self._over:
             return
@@ -358,7 +387,7 @@ class Inventory:
             detail,
         )
         self._position = max(self._position + 1, time.time_ns() // 1000)
-        self._ended[self._position] = Ended(found.vm, exited)
+        self._ended[self._position] = Ended(found.vm, exited, doubtful)
         self._news.set()
 
 

@@ -1,0 +1,214 @@
+"""Kill two replicas of interaction in turn, beneath a container that talks, and miss no line.
+
+A suite runs with two replicas on one PostgreSQL, each with a gateway of its own before it; the
+container's VM reaches the first one alone. `docker logs --follow` runs through both gateways. Each
+is killed in turn and comes back; meanwhile `docker exec` through the other one tells when the
+tether is there again. In the end both followers, and who comes later to either, must have
+each line once and in order. The exit code is 1 when one has not.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from bench.report import Series, report
+from tests.databases import postgresql
+from tests.e2e.suite import Suite, docker_cli
+from tests.images import Registry, busybox_image
+
+PATIENCE = 120.0
+TALK = (
+    'i=0; while [ ! -e /stop ]; do i=$((i+1)); echo "line $i"; usleep 5000; done; '
+    "echo end; exec sleep 0"
+)
+
+
+class Program:
+    """A process of the suite, run by us and as root, with other settings."""
+
+    def __init__(self, like: int, settings: Mapping[str, str]) -> None:
+        """``like`` is the process whose command and environment it takes over."""
+        proc = Path(f"/proc/{like}")
+        self._arguments = proc.joinpath("cmdline").read_text().rstrip("\0").split("\0")
+        pairs = proc.joinpath("environ").read_text().rstrip("\0").split("\0")
+        self._environment = {name: value for name, _, value in (p.partition("=") for p in pairs)}
+        self._environment.update(settings)
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run it."""
+        self._running = subprocess.Popen(
+            self._arguments,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it, and wait for its end."""
+        assert self._running is not None
+        self._running.send_signal(number)
+        self._running.wait(PATIENCE)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run it for a while."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.kill()
+
+
+class Side:
+    """A replica, and the gateway before it, as a docker client sees them."""
+
+    def __init__(self, endpoint: str, replica: Program) -> None:
+        self.replica = replica
+        self._command = [docker_cli(), "--host", endpoint]
+
+    def docker(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a docker command, whatever comes of it."""
+        return subprocess.run(
+            [*self._command, *arguments],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def follow(self, container: str) -> "subprocess.Popen[bytes]":
+        """Follow a container's log from its beginning."""
+        return subprocess.Popen(
+            [*self._command, "logs", "--follow", container], stdout=subprocess.PIPE
+        )
+
+    def reaches(self, container: str) -> float:
+        """Return the seconds until an exec in a container does what it should."""
+        begun = time.monotonic()
+        while time.monotonic() - begun < PATIENCE:
+            if self.docker("exec", container, "echo", "here").stdout == "here\n":
+                return time.monotonic() - begun
+        raise SystemExit(f"{self._command}: {container} is not reached any more")
+
+
+@contextmanager
+def replicas(suite: Suite) -> Iterator[tuple[Side, Side]]:
+    """Have two replicas serve instead of the suite's own, which is back afterwards."""
+    run = suite.data_dir / "run"
+    second = f"unix:{run}/interaction-2.sock"
+    gateway_socket = suite.data_dir / "gateway" / "docker-2.sock"
+    interaction = suite.pid("interaction")
+    with ExitStack() as stack:
+        database = stack.enter_context(postgresql())
+        one = Program(interaction, {"VIC_DATABASE_URL": database})
+        other = Program(
+            interaction,
+            {
+                "VIC_DATABASE_URL": database,
+                "VIC_LISTEN": f'["{second}"]',
+                "VIC_TETHER_LISTEN": '["127.0.0.1:0"]',
+            },
+        )
+        gateway = Program(
+            suite.pid("gateway"),
+            {
+                "VIC_GATEWAY_LISTEN_FD": "",
+                "VIC_GATEWAY_LISTEN": f"unix://{gateway_socket}",
+                "VIC_TARGETS": f'{{"interaction": "{second}"}}',
+            },
+        )
+        stack.enter_context(suite.without("interaction"))
+        # Its own could not remove what root has bound.
+        stack.callback((run / "interaction.sock").unlink, missing_ok=True)
+        for program in (one, other, gateway):
+            stack.enter_context(program.running())
+        for path in (run / "interaction.sock", run / "interaction-2.sock", gateway_socket):
+            await_listener(path)
+        yield Side(suite.endpoint, one), Side(f"unix://{gateway_socket}", other)
+
+
+def await_listener(path: Path) -> None:
+    """Return when somebody listens on a socket; exits when nobody does for long."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < PATIENCE:
+        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+            client.connect(str(path))
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"nobody listens on {path}")
+
+
+def kills(sides: tuple[Side, Side], count: int) -> list[float]:
+    """Kill so many times; return the seconds until the container was reached again of each."""
+    took = []
+    for number in range(count):
+        victim, survivor = sides[number % 2], sides[1 - number % 2]
+        victim.replica.kill()
+        # The watcher does this as soon as it hears of the end.
+        victim.replica.start()
+        took.append(survivor.reaches("talker"))
+        victim.reaches("talker")
+    return took
+
+
+def check(name: str, output: bytes) -> int:
+    """Return how many lines there are; exits when one is missing, doubled or out of place."""
+    lines = output.splitlines(keepends=True) or [b""]
+    expected = [b"line %d\n" % number for number in range(1, len(lines))] + [b"end\n"]
+    for line, wanted in zip(lines, expected, strict=True):
+        if line != wanted:
+            raise SystemExit(f"{name}: {line!r} where {wanted!r} belongs")
+    return len(lines)
+
+
+def main() -> int:
+    """Kill, compare and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=20, help="kills (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("replicas.json"), help="JSON file")
+    arguments = parser.parse_args()
+    # What has begun is taken down, whoever ends it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    load = os.getloadavg()[0]
+    with ExitStack() as stack:
+        registry = stack.enter_context(Registry())
+        suite = Suite()
+        stack.callback(suite.remove)
+        suite.up()
+        image = registry.push(busybox_image(), "busybox")
+        suite.ok("pull", image)
+        with replicas(suite) as sides:
+            suite.ok("run", "-d", "--name", "talker", image, "sh", "-c", TALK)
+            quiet = [side.reaches("talker") for side in sides for _ in range(5)]
+            followers = [side.follow("talker") for side in sides]
+            for follower in followers:
+                stack.callback(follower.kill)
+            # Each is there before the first kill.
+            firsts = [follower.stdout.readline() for follower in followers if follower.stdout]
+            took = kills(sides, arguments.count)
+            suite.ok("exec", "talker", "touch", "/stop")
+            rests = [follower.stdout.read() for follower in followers if follower.stdout]
+            outputs = [first + rest for first, rest in zip(firsts, rests, strict=True)]
+            outputs += [side.docker("logs", "talker").stdout.encode() for side in sides]
+            names = [f"{kind}, {n}" for kind in ("followed", "read afterwards") for n in (1, 2)]
+            lines = {name: check(name, told) for name, told in zip(names, outputs, strict=True)}
+            if len(set(lines.values())) != 1:
+                raise SystemExit(f"not the same lines: {lines}")
+            suite.ok("rm", "-f", "talker")
+    series = [Series("exec, quiet", tuple(quiet)), Series("exec, after a kill", tuple(took))]
+    facts: dict[str, object] = {"load before": round(load, 2), "lines": lines[names[0]]}
+    report("a container that talks, two replicas killed in turn", series, facts, arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
