@@ -66,8 +66,7 @@ func main() {
 	server := model.Service.NewServer()
 	address := server.URL.Host
 	if *proxy != 0 {
-		server.Tunnel = *proxy
-		if err := server.StartTunnel(); err != nil {
+		if err := startTunnel(server.URL.Hostname(), *proxy, address); err != nil {
 			log.Fatal(err)
 		}
 	}
