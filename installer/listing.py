@@ -1,11 +1,11 @@
 """`vic ls`: the instances of this machine."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from installer.checks import require_root
-from installer.errors import NotRunningError
+from installer.errors import InstallerError, NotRunningError
 from installer.instance import DEFAULT_DATA_DIR
 from installer.slots import data_dirs
 from installer.status import ALL_WELL, Status, read_status
@@ -19,7 +19,8 @@ class Listed:
 
     instance_id: str
     state: str
-    """``running``, ``degraded`` where one of its processes is not well, or ``stopped``."""
+    """``running``, ``degraded`` where one of its processes is not well, ``stopped``, or
+    ``unreadable`` where its record is damaged or its watcher does not answer."""
     endpoint: str
     data_dir: str
 
@@ -27,16 +28,24 @@ class Listed:
 def list_instances() -> list[Listed]:
     """Return the instances that run, and the machine's default one where there is one.
 
-    Others that are stopped are known by their data directories alone. Raises InstallerError.
+    Others that are stopped are known by their data directories alone. One that can't be read is
+    listed as such: `vic status` of its data directory says why. Raises PreconditionError for
+    anyone but root.
     """
     require_root("ls")
-    running = data_dirs()
-    found = sorted({*running, DEFAULT_DATA_DIR})
+    return list_at(data_dirs())
+
+
+def list_at(data_directories: Iterable[Path]) -> list[Listed]:
+    """Return the instances of data directories and the machine's default one, in their order."""
     listed = []
-    for path in found:
-        # One that is deleted meanwhile is none any more.
-        with suppress(NotRunningError):
+    for path in sorted({*data_directories, DEFAULT_DATA_DIR}):
+        try:
             listed.append(_listed(read_status(path)))
+        except NotRunningError:
+            continue  # deleted meanwhile
+        except InstallerError:
+            listed.append(Listed("-", "unreadable", "-", str(path)))
     return listed
 
 

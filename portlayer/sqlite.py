@@ -24,7 +24,8 @@ BUSY_TIMEOUT_MS = 10_000
 # Each has a thread. Python runs one of them at a time, so that more only cost memory and switches.
 CONNECTIONS = 4
 
-READING = {"vic_reading": True}
+_READING = "vic_reading"
+READING = {_READING: True}
 """Execution option of an engine whose transactions only read."""
 
 _BEGIN_READING = "BEGIN"
@@ -135,5 +136,5 @@ def _prepare(connection: DBAPIConnection, _record: object) -> None:
 
 
 def _begin(connection: sqlalchemy.Connection) -> None:
-    reading = connection.get_execution_options().get("vic_reading", False)
+    reading = connection.get_execution_options().get(_READING, False)
     connection.exec_driver_sql(_BEGIN_READING if reading else _BEGIN_WRITING)

@@ -67,7 +67,10 @@ class Leases:
             if not self._presence.lives(path.name.partition("-")[0]):
                 path.unlink(missing_ok=True)
                 continue
-            value = from_json(path)
+            try:
+                value = from_json(path)
+            except FileNotFoundError:
+                continue  # it has ended meanwhile, as one may without the lock
             blobs.update(map(Digest, value["blobs"]))
             layers.update(map(Digest, value["layers"]))
         return blobs, layers

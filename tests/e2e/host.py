@@ -42,7 +42,10 @@ def _other_instances() -> re.Pattern[str]:
     for path in Path("/run/vic/slots").glob("*"):
         slot = int(path.name)
         names += [f"vic{slot}[mbup]", f"v[tr]{slot}-", f"/slots/{slot}$", f"^slot {slot} "]
-        record = json.loads(path.read_text() or "{}")
+        try:
+            record = json.loads(path.read_text() or "{}")
+        except FileNotFoundError:
+            continue  # given up since it was listed: what it had may go on being seen for a moment
         if "id" in record:
             names += [record["id"], re.escape(record["data_dir"])]
     return re.compile("|".join(names))

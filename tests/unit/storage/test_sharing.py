@@ -18,6 +18,7 @@ from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import StoreFull
 from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound
+from services.storage.leases import Leases
 from services.storage.locks import FileLock, Presence, is_held, turn
 from tests.images import Image, Layer, file, make_tar
 from tests.unit.storage.conftest import BASE_SIZE, Storage, wire
@@ -230,3 +231,15 @@ async def test_a_turn_is_waited_for_and_leaves_no_file(tmp_path: Path) -> None:
     async with asyncio.timeout(60):
         while path.exists():  # noqa: ASYNC110 — a turn of the loop is the event
             await asyncio.sleep(0)
+
+
+def test_a_lease_that_ends_while_all_are_looked_at_holds_nothing(tmp_path: Path) -> None:
+    presence = Presence(tmp_path / "processes", "0badf00d")
+    leases = Leases(tmp_path / "leases", presence)
+    digest = f"sha256:{'ab' * 32}"
+    held = {"blobs": [digest], "layers": []}
+    (leases.directory / "0badf00d-1.json").write_text(json.dumps(held))
+    # Listed, and not there when it is read.
+    (leases.directory / "0badf00d-2.json").symlink_to(tmp_path / "gone")
+    assert leases.held() == ({Digest(digest)}, set())
+    presence.close()
