@@ -22,7 +22,7 @@ from tests.e2e.faults import (
     Fault,
     Verb,
     await_held,
-    held,
+    held_at_rest,
     remove,
     strike,
     verbs,
@@ -57,7 +57,7 @@ def main() -> int:
         suite.ok("run", "--rm", image, "true")
         instance = load_instance(suite.data_dir)
         assert instance is not None
-        nothing = held(suite, instance)
+        nothing = held_at_rest(suite, instance)
         for failure in struck(suite, instance, image, nothing, arguments):
             strikes += 1
             if failure:

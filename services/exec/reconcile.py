@@ -35,6 +35,8 @@ log = logging.getLogger("vic.exec.reconcile")
 PERIOD_SECONDS = 60.0
 # After a comparison that found no peer, or a VM missing whose end may be on its way.
 RETRY_SECONDS = 2.0
+# From a clone's address to its VM, and from its use to the container's having that address.
+FORSAKEN_SECONDS = 20.0
 # Containers mended at once: one may wait half a minute for its guest to power off.
 AT_A_TIME = 8
 
@@ -75,8 +77,8 @@ class Reconciler:
         # Boots whose VM was missing, this time and the last.
         self._missing: set[str] = set()
         self._missed: set[str] = set()
-        # Clones that have an address and were not there, the last time.
-        self._forsaken: set[str] = set()
+        # Clones that have an address and are not there, and since when that was seen.
+        self._forsaken: dict[str, float] = {}
 
     def doubt(self) -> None:
         """Ask for a comparison soon."""
@@ -139,21 +141,24 @@ class Reconciler:
         mended &= await self._each(self._destroy_orphan, {m.container_id for m in strange})
         mended &= await self._each(self._mend, unsound)
         mended &= await self._each(self._detach, left)
-        return mended and not self._missing
+        return mended and not self._missing and not self._forsaken
 
     async def _drop_forsaken(self, names: Collection[str]) -> Collection[str]:
         """Release what clones had that wait no more; return which of the names are clones'.
 
-        Only the second time: one may be about to be there, or about to be a container's.
+        Only after a while: one may be about to be there, or about to be a container's.
         """
         hypervisor = self._hypervisor
         if not isinstance(hypervisor, CanKeepReady):
             return ()
         clones = hypervisor.clones(names)
-        former, self._forsaken = self._forsaken, set(await hypervisor.forsaken(clones))
-        for name in former & self._forsaken:
-            await self._peers.network.Release(network_pb2.ReleaseRequest(container_id=name))
-            log.warning("released the address of a clone that is gone", extra={"id": name})
+        forsaken, now = await hypervisor.forsaken(clones), time.monotonic()
+        self._forsaken = {name: self._forsaken.get(name, now) for name in forsaken}
+        for name, since in list(self._forsaken.items()):
+            if now - since >= FORSAKEN_SECONDS:
+                await self._peers.network.Release(network_pb2.ReleaseRequest(container_id=name))
+                del self._forsaken[name]
+                log.warning("released the address of a clone that is gone", extra={"id": name})
         return clones
 
     async def _inventory(self) -> Inventory:

@@ -4,28 +4,30 @@ strace kills it at its n-th system call of a kind: what is sent (each call of an
 some ``sendmsg``), or written. What a suite holds is then counted by looking, without our own code.
 """
 
+import json
 import os
-import re
 import select
 import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from installer.instance import Instance
+from tests.e2e.facets import exec_info
 from tests.e2e.host import processes_of
 from tests.e2e.suite import Suite
 
 # The reconciler comes round within a minute where nothing makes it come sooner.
 SETTLED_SECONDS = 180.0
 
+CONTAINER_ID_DIGITS = 64
+
 Counts = dict[str, int]
-# On QEMU's command line: neither parents, nor clones that wait for a start.
-_CONTAINERS = re.compile("guest=[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -137,26 +139,45 @@ def remove(suite: Suite, name: str) -> None:
 
 
 def held(suite: Suite, instance: Instance) -> Counts:
-    """Count what a suite holds for containers."""
+    """Count what a suite holds for containers.
+
+    Not what clones have that wait for a start; of those that exec knows nothing of, all counts.
+    """
     data, slot = suite.data_dir, instance.slot
     uids = range(1_900_000_000 + slot * 65_536 + 1000, 1_900_000_000 + (slot + 1) * 65_536)
-    qemus = [c for c in processes_of(uids).values() if _CONTAINERS.search(" ".join(c))]
-    nft = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True)
-    tables = re.findall(rf"table \w+ vic_{instance.id}\w* {{.*?\n}}", nft.stdout, re.S)
+    records = {record["machine_id"]: record for record in _records(data)}
+    named = {name for name in records if len(name) == CONTAINER_ID_DIGITS}
+    others = {records[name]["process"]["pid"] for name in records.keys() - named}
+    clones = {name: record for name, record in records.items() if record["kind"] == "ready"}
+    taps = {nic["tap_name"] for clone in clones.values() for nic in clone["nics"]}
+    machines = {pid for pid, command in processes_of(uids).items() if "qemu" in command[0]}
+    machines -= others
     return {
-        "machines": len(qemus),
-        "taps": sum(name.startswith(f"vt{slot}-") for name in os.listdir("/sys/class/net")),
-        "nft lines": sum(table.count("\n") for table in tables),
-        "disks": len(os.listdir(data / "storage" / "containers")),
-        "machine records": sum(
-            len(record.stem) == 64 for record in (data / "hostagent" / "machines").glob("*.json")
+        "machines": len(machines),
+        "taps": sum(
+            name.startswith(f"vt{slot}-") and name not in taps
+            for name in os.listdir("/sys/class/net")
         ),
-        "cgroups": len(set(_cgroups(instance))),
+        "rules": _rules(instance, taps),
+        "disks": len(os.listdir(data / "storage" / "containers")),
+        "machine records": len(named),
+        "cgroups": len(set(_cgroups(instance, machines))),
         "containers": _rows(data / "exec" / "exec.db", "containers"),
-        "leases": _rows(data / "network" / "network.db", "endpoints"),
+        "leases": _rows(data / "network" / "network.db", "endpoints", without=clones),
         "published ports": _rows(data / "network" / "network.db", "published_ports"),
         "streams": _rows(data / "interaction" / "interaction.db", "containers"),
+        "tethers": _rows(data / "interaction" / "interaction.db", "tethers"),
+        "clones of nobody": len(clones) - exec_info(instance).ready_clones_waiting,
     }
+
+
+def held_at_rest(suite: Suite, instance: Instance) -> Counts:
+    """Count the same when all clones wait that are to: none is on its way."""
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while (info := exec_info(instance)).ready_clones_waiting != info.start_mode.ready_clones:
+        assert time.monotonic() < deadline, f"{info}\n{suite.logs()}"
+        time.sleep(0.2)
+    return held(suite, instance)
 
 
 def await_held(suite: Suite, instance: Instance, wanted: Counts) -> None:
@@ -167,19 +188,40 @@ def await_held(suite: Suite, instance: Instance, wanted: Counts) -> None:
         time.sleep(0.2)
 
 
-def _cgroups(instance: Instance) -> Iterator[str]:
-    """Names of groups with a container's machine in them."""
+def _records(data: Path) -> Iterator[dict[str, Any]]:
+    """Read the host agent's records of machines that run."""
+    for path in (data / "hostagent" / "machines").glob("*.json"):
+        with suppress(FileNotFoundError):  # it has ended since it was listed
+            yield json.loads(path.read_text())
+
+
+def _rules(instance: Instance, without: Collection[str]) -> int:
+    """Count rules, sets and elements of an instance, but for those elements that name some taps."""
+    listing = subprocess.run(["nft", "-j", "list", "ruleset"], check=True, capture_output=True)
+    count = 0
+    for entry in json.loads(listing.stdout)["nftables"]:
+        (found,) = entry.values()
+        if not found.get("table", "").startswith(f"vic_{instance.id}"):
+            continue
+        elements = map(json.dumps, found.get("elem", ()) if "rule" not in entry else ())
+        count += 1 + sum(not any(f'"{tap}"' in one for tap in without) for one in elements)
+    return count
+
+
+def _cgroups(instance: Instance, machines: Set[int]) -> Iterator[str]:
+    """Names of groups with one of these machines in them."""
     # At the top of each hierarchy; further down, others' groups come and go while one looks.
     top, name = Path("/sys/fs/cgroup"), f"vic-{instance.id}/*/cgroup.procs"
     for root in (*top.glob(name), *top.glob(f"*/{name}")):
-        for pid in root.read_text().split():
-            command = Path(f"/proc/{pid}/cmdline")
-            if command.exists() and _CONTAINERS.search(command.read_bytes().decode()):
-                yield root.parent.name
+        if not machines.isdisjoint(map(int, root.read_text().split())):
+            yield root.parent.name
 
 
-def _rows(database: Path, table: str) -> int:
+def _rows(database: Path, table: str, without: Collection[str] = ()) -> int:
+    """Count a table's rows, but for those of some containers."""
+    condition = f" WHERE container_id NOT IN ({', '.join('?' * len(without))})" if without else ""
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        query = f"SELECT count(*) FROM {table}{condition}"
+        (count,) = connection.execute(query, list(without)).fetchone()
     connection.close()
     return int(count)

@@ -1,16 +1,13 @@
 """A container is a virtual machine: what the hypervisor itself says."""
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from vic.exec.v1 import exec_pb2, exec_pb2_grpc
-from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+from vic.exec.v1 import exec_pb2
 
-from installer.facets import facet_channel
 from installer.instance import Instance, load_instance
-from portlayer.identity import Role
+from tests.e2e.facets import exec_info, machines
 from tests.e2e.host import FIRST_UID, processes_of
 from tests.e2e.qmp import Monitor
 from tests.e2e.suite import Suite
@@ -24,28 +21,6 @@ def instance(suite: Suite) -> Instance:
     found = load_instance(suite.data_dir)
     assert found is not None
     return found
-
-
-def machines(instance: Instance) -> dict[str, hostagent_pb2.RunningMachine]:
-    """Return the running machines by container ID."""
-
-    async def ask() -> hostagent_pb2.ListResponse:
-        async with facet_channel(instance, Role.HOSTAGENT) as channel:
-            stub = hostagent_pb2_grpc.HostAgentServiceStub(channel)
-            return await stub.List(hostagent_pb2.ListRequest(), timeout=60)
-
-    return {machine.machine_id: machine for machine in asyncio.run(ask()).machines}
-
-
-def exec_info(instance: Instance) -> exec_pb2.InfoResponse:
-    """Return what exec says of itself."""
-
-    async def ask() -> exec_pb2.InfoResponse:
-        async with facet_channel(instance, Role.EXEC) as channel:
-            stub = exec_pb2_grpc.ExecServiceStub(channel)
-            return await stub.Info(exec_pb2.InfoRequest(), timeout=60)
-
-    return asyncio.run(ask())
 
 
 def test_qemu_names_one_vmdk_for_each_layer(

@@ -12,8 +12,8 @@ from vic.exec.v1 import exec_pb2
 from vic.hostagent.v1 import hostagent_pb2
 
 from installer.instance import Instance, load_instance
+from tests.e2e.facets import exec_info, machines
 from tests.e2e.suite import Suite
-from tests.e2e.test_machines import exec_info, machines
 
 pytestmark = pytest.mark.usefixtures("containers")
 

@@ -99,7 +99,7 @@ def test_a_reboot_applies_the_policies_and_leaves_nothing_stale(
             "machine records": 3,
             "taps": 6,
             "cgroups": 3,
-            "nft lines": held(suite, instance)["nft lines"],
+            "rules": held(suite, instance)["rules"],
             **{kind: running[kind] - 1 for kind in ("disks", "containers", "streams")},
             # Its management address and that of its network.
             "leases": running["leases"] - 2,

@@ -29,6 +29,7 @@ from services.exec.drivers import MachineSpec, StartKind
 from services.exec.drivers.qemu import driver as driver_module
 from services.exec.drivers.qemu import ready as module
 from services.exec.drivers.qemu import warming
+from services.exec.drivers.qemu.dialling import Dialling
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.parents import Parents
@@ -176,13 +177,15 @@ class Pool:
 
 
 @asynccontextmanager
-async def kept(directory: Path, accelerator: hostagent_pb2.Accelerator) -> AsyncIterator[Pool]:
+async def kept(
+    directory: Path, accelerator: hostagent_pb2.Accelerator, dialling: Dialling | None = None
+) -> AsyncIterator[Pool]:
     meminfo = directory / "meminfo"
     meminfo.write_text(PLENTY)
     agent = FakeAgent({"ready-old": hostagent_pb2.Machine(), "c": hostagent_pb2.Machine()})
     agent.accelerator = accelerator
     parents = Parents(cast("Any", agent))
-    clones = ReadyClones(cast("Any", agent), parents, HostMemory(meminfo))
+    clones = ReadyClones(cast("Any", agent), parents, HostMemory(meminfo), dialling)
     clones.want(2)
     keeping = asyncio.create_task(clones.keep(SHAPE))
     yield Pool(agent, clones, meminfo)

@@ -83,3 +83,16 @@ class Dialling:
         except (VicError, TimeoutError) as error:
             # The reconciler finds that nobody has it.
             log.info("the address of %s is left: %s", machine_id, error)
+
+    async def release_all(self, prefix: str) -> None:
+        """Take all places back that are reserved under names with a prefix: nobody is there."""
+        try:
+            async with asyncio.timeout(RELEASE_SECONDS):
+                listed = await self._network.ListReservations(network_pb2.ListReservationsRequest())
+        except (VicError, TimeoutError) as error:
+            # The reconciler does it when network is back.
+            log.info("addresses of former clones are left: %s", error)
+            return
+        for name in listed.container_ids:
+            if name.startswith(prefix):
+                await self.release(name)

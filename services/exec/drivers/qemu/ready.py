@@ -193,6 +193,8 @@ class ReadyClones:
         for machine in (await self._agent.List(hostagent_pb2.ListRequest())).machines:
             if machine.machine_id.startswith((READY_PREFIX, TEMPLATE_PREFIX)):
                 await self._end(machine.machine_id)
+        # Of those that were gone already, or never came to be.
+        await self._warming.release_places()
 
     def _end_soon(self, machine_id: str) -> None:
         task = asyncio.create_task(self._end(machine_id), name=f"end {machine_id}")

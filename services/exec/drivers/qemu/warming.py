@@ -84,6 +84,11 @@ class Warming:
         if self.dialling is not None and machine_id.startswith(READY_PREFIX):
             await self.dialling.release(machine_id)
 
+    async def release_places(self) -> None:
+        """Take the addresses of all clones back, while there are none."""
+        if self.dialling is not None:
+            await self.dialling.release_all(READY_PREFIX)
+
     async def _kill(self, machine_id: str) -> None:
         try:
             await self._agent.Kill(hostagent_pb2.KillRequest(machine_id=machine_id))
