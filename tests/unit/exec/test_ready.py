@@ -26,7 +26,7 @@ from portlayer.errors import (
     VicError,
 )
 from services.exec.drivers import MachineSpec, StartKind
-from services.exec.drivers.qemu import driver as driver_module
+from services.exec.drivers.qemu import launching as launching_module
 from services.exec.drivers.qemu import ready as module
 from services.exec.drivers.qemu import warming
 from services.exec.drivers.qemu.dialling import Dialling
@@ -150,7 +150,7 @@ class Qemu:
 @pytest.fixture
 def qemu(monkeypatch: pytest.MonkeyPatch) -> Qemu:
     fake = Qemu()
-    for target in (warming, driver_module):
+    for target in (warming, launching_module):
         monkeypatch.setattr(target, "command", fake.command)
         monkeypatch.setattr(target, "load_clone", fake.load)
     monkeypatch.setattr(warming, "tether_reports", fake.warm)
@@ -591,7 +591,7 @@ async def test_a_parent_is_not_given_up_for_a_host_that_is_slow(
     async def load(_: hostagent_pb2.RunningMachine) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(driver_module, "load_clone", load)
+    monkeypatch.setattr(launching_module, "load_clone", load)
     for _ in range(3):
         await made.create(machine())
         with pytest.raises(Unavailable) as caught:
