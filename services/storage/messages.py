@@ -148,6 +148,8 @@ def image(stored: StoredImage, use: ImageUse) -> image_pb2.Image:
         chain_id=stored.chain_id or "",
         parent_id=use.parent or "",
         last_tagged_at=timestamp(use.last_tagged),
+        container_id=config.container,
+        container_config=config.container_config,
     )
 
 
