@@ -124,6 +124,7 @@ soak: setup .venv/.made-dev ## Kills at every step, 100 at once, and hours of al
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.parallel
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.sessions
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.replicas
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.steps
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.soak $(ARGS)
 
 conformance: setup .venv/.made-dev ## docker-py's own integration tests against our endpoint; ARGS="FILE::CLASS"
