@@ -47,7 +47,7 @@ class Account:
         """``own_group`` is one that the engine makes for what it runs, beside its services."""
         root = accounting()
         self._root = root
-        self._services = root / f"vic-account-{os.getpid()}-{name}"
+        self._services = root / f"account-{os.getpid()}-{name}"
         self._groups = [self._services, *([root / own_group] if own_group else [])]
 
     def __enter__(self) -> Self:
