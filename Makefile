@@ -24,7 +24,7 @@ PACKAGES := qemu-system-x86 qemu-utils nftables iproute2 e2fsprogs busybox-stati
 TEST_PACKAGES := skopeo umoci debootstrap strace postgresql golang-go golang-github-vmware-govmomi-dev
 
 # The quick ones first; then those that run the whole suite, and look at the host for what it leaves.
-SUITES := tests/unit tests/integration
+SUITES := tests/unit tests/security tests/integration
 SUITES_OF_ALL := tests/conformance tests/e2e
 # Files of tests run side by side, each in one process: what they share is made once there.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
@@ -109,7 +109,7 @@ protos: .venv/.made-dev ## Generate the contract's Python modules
 	$(BIN)/python protos/generate.py
 
 unit: .venv/.made-dev ## The tests that need no virtual machine
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit tests/security
 
 test: setup test-packages lint ## Everything: lint, unit, integration, conformance, end to end
 	$(SUDO) env "PATH=$$PATH" $(BIN)/pytest $(SIDE_BY_SIDE) $(SUITES)
@@ -124,6 +124,7 @@ soak: setup .venv/.made-dev ## Kills at every step, 100 at once, and hours of al
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.parallel
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.sessions
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.replicas
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.steps
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.soak $(ARGS)
 
 conformance: setup .venv/.made-dev ## docker-py's own integration tests against our endpoint; ARGS="FILE::CLASS"

@@ -143,13 +143,17 @@ def many_layers(number: int) -> Image:
     )
 
 
-def hard_links(names: int, length: int) -> Image:
+def hard_links(names: int, length: int, a_directory: int = 1000) -> Image:
     """Files with 50,000 long names each."""
 
     def members() -> Members:
         for n in range(names):
             target = f"files/{n // 50_000}"
-            yield _file(target) if not n % 50_000 else _link(f"d/{n // 1000}/{n:0{length}}", target)
+            yield (
+                _file(target)
+                if not n % 50_000
+                else _link(f"d/{n // a_directory}/{n:0{length}}", target)
+            )
 
     return Image((layer_of(members()),))
 
@@ -177,6 +181,7 @@ SHAPES: dict[str, Callable[[], Image]] = {
     "100,000 files with attributes": partial(attributes, 100_000),
     "500,000 hard links": partial(hard_links, 500_000, 100),
     "2,000,000 hard links of long names": partial(hard_links, 1_999_000, 250),
+    "1,000,000 long names in a directory": partial(hard_links, 999_000, 250, 1_000_000),
 }
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from installer.commands import configure, kernel, network, store, suite, supplies, up, vch
+from installer.commands import configure, kernel, network, store, suite, supplies, up, vch, volume
 from installer.errors import InstallerError
 
 Command = Callable[[argparse.Namespace], int]
@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="vic", description="A Docker endpoint where every container is a virtual machine."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verbs in (up, vch, suite, configure, store, kernel, network, supplies):
+    for verbs in (up, vch, suite, configure, store, volume, kernel, network, supplies):
         verbs.add(commands)
     return parser
 

@@ -4,9 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
+from vic.exec.v1.container_pb2 import Container
 from vic.exec.v1.exec_pb2 import EventKind
 from vic.interaction.v1.interaction_pb2 import (
     ChangeKind,
@@ -26,6 +28,7 @@ from gateway.routes.files import with_files
 from gateway.streams import StreamResponse
 from gateway.tellings import tell
 from gateway.translate.commits import read_config
+from gateway.translate.configs import config_json
 from gateway.translate.references import tag_target
 from portlayer.errors import VicError, domain_errors
 
@@ -74,6 +77,8 @@ class ChangeRoutes:
             changes=call.texts("changes"),
             config=read_config(body, container.spec),
             created_by=" ".join(container.spec.command),
+            container_id=container.id,
+            container_config=json.dumps(_own_config(container)),
         )
         request = GetLayerRequest(container_id=container.id, freeze=call.flag("pause", True))
         async with aclosing(read(self._facets.interaction.GetLayer(request))) as messages:
@@ -109,6 +114,12 @@ class ChangeRoutes:
             if failure is not None and task is not None and not task.cancelling():
                 raise failure from None
             raise
+
+
+def _own_config(container: Container) -> dict[str, Any]:
+    """What a container was created with, as its image's configuration keeps it."""
+    spec = container.spec
+    return config_json(spec) | {"Hostname": spec.hostname or container.id[:12]}
 
 
 async def _listed(

@@ -1,6 +1,7 @@
 """Images in Docker's shapes."""
 
 import fnmatch
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,11 @@ def inspect_json(image: Image, version: tuple[int, int]) -> dict[str, Any]:
     if version < (1, 44):
         value["VirtualSize"] = image.size_bytes
     if version < (1, 45):
-        value |= {"Container": "", "ContainerConfig": {**_CONTAINER_FIELDS, "Cmd": None}}
+        own = json.loads(image.container_config or "{}")
+        value |= {
+            "Container": image.container_id,
+            "ContainerConfig": {**_CONTAINER_FIELDS, "Cmd": None, **own},
+        }
     return value
 
 

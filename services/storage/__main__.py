@@ -17,6 +17,7 @@ from services.storage.archive_work import ArchiveWork
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
 from services.storage.compile_pool import CompilePool
+from services.storage.disk_server import DiskServicer
 from services.storage.disks import DiskStore
 from services.storage.files import process_name
 from services.storage.freshness import FreshStore
@@ -33,7 +34,7 @@ from services.storage.imagec.transport import Transport
 from services.storage.images import Images
 from services.storage.locks import Presence
 from services.storage.roles import ACCESS, SERVICES
-from services.storage.server import DiskServicer, ImageServicer
+from services.storage.server import ImageServicer
 from services.storage.settings import SHARED_UMASK, StorageSettings
 from services.storage.threads import in_thread
 from services.storage.volumes.catalogue import Volumes

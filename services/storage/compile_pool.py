@@ -153,7 +153,7 @@ class CompilePool:
             worker = self._take_idle() or await WorkerProcess.start()
             try:
                 yield worker
-            except BaseException:
+            except BaseException:  # cancelled too: what it is at, nobody wants any more
                 await worker.end()
                 raise
             loop = asyncio.get_running_loop()

@@ -13,16 +13,22 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason
+from services.storage.disk_records import (
+    DISK,
+    RECORD,
+    SPECIFICATION,
+    DiskRecord,
+    read_record,
+)
 from services.storage.faults import storage_faults
 from services.storage.files import (
     STAGING_PREFIX,
     delete,
-    from_json,
     move_aside,
     nobody,
     publish,
@@ -31,7 +37,6 @@ from services.storage.files import (
     sweep_inside,
     sweep_staged,
     sync_directory,
-    to_json,
     write_synced,
 )
 from services.storage.image_records import StoredImage
@@ -40,9 +45,6 @@ from services.storage.imagec.digest import Digest
 from services.storage.threads import in_thread
 from services.storage.vmdk import Chain, create_disk
 
-DISK = "disk.vmdk"
-SPECIFICATION = "spec.bin"
-RECORD = "meta.json"
 MAX_SPECIFICATION = 4 << 20
 PAGE_BYTES = 4 << 20
 """Of a page of a list; one specification more still fits a message of 16 MiB."""
@@ -65,27 +67,6 @@ class DiskExists(AlreadyExists):
     """The container has a disk already, made for another image or specification."""
 
     default_reason = Reason.DISK_EXISTS
-
-
-@dataclass(frozen=True)
-class DiskRecord:
-    """What is on record about a container's disk."""
-
-    container_id: str
-    image_id: Digest
-    chain_id: Digest | None
-    """Of the layer it is a child of; None on the base."""
-
-    created_at: datetime
-    request: Digest
-    """Digest of the request that made it, to know a repetition by."""
-
-    size_bytes: int
-    """Size that a VM sees."""
-
-    def to_json(self) -> bytes:
-        """As it stands beside the disk."""
-        return to_json(asdict(self) | {"created_at": self.created_at.isoformat()})
 
 
 @dataclass(frozen=True)
@@ -335,20 +316,3 @@ def _version(directory: Path) -> int:
 def _delete(doomed: Path) -> None:
     sync_directory(doomed.parent)
     delete(doomed)
-
-
-def read_record(directory: Path) -> DiskRecord:
-    """Read a disk's record. Raises ValueError, KeyError, TypeError, OSError."""
-    value = from_json(directory / RECORD)
-    chain_id = value["chain_id"]
-    record = DiskRecord(
-        container_id=str(value["container_id"]),
-        image_id=Digest(value["image_id"]),
-        chain_id=None if chain_id is None else Digest(chain_id),
-        created_at=datetime.fromisoformat(value["created_at"]),
-        request=Digest(value["request"]),
-        size_bytes=int(value["size_bytes"]),
-    )
-    if record.container_id != directory.name:
-        raise ValueError("the record is another container's")
-    return record

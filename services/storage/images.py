@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 
 from portlayer.errors import InvalidArgument, NotFound, Reason
-from services.storage.disks import DiskRecord
+from services.storage.disk_records import DiskRecord
 from services.storage.image_records import ImageUse, StoredImage, with_tag
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest

@@ -50,7 +50,7 @@ class FileLock:
             except BlockingIOError:
                 os.close(descriptor)
                 return None
-            except BaseException:
+            except BaseException:  # whatever ends the wait, ^C too, leaves no descriptor
                 os.close(descriptor)
                 raise
             os.close(descriptor)

@@ -12,7 +12,8 @@ from vic.storage.v1 import disk_pb2, image_pb2
 
 from portlayer.errors import InvalidArgument
 from portlayer.journal import Entry
-from services.storage.disks import Disk, DiskRecord, ListedDisk
+from services.storage.disk_records import DiskRecord
+from services.storage.disks import Disk, ListedDisk
 from services.storage.image_records import ImageUse, StoredImage
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.config import ContainerDefaults, HealthCheck
@@ -148,6 +149,8 @@ def image(stored: StoredImage, use: ImageUse) -> image_pb2.Image:
         chain_id=stored.chain_id or "",
         parent_id=use.parent or "",
         last_tagged_at=timestamp(use.last_tagged),
+        container_id=config.container,
+        container_config=config.container_config,
     )
 
 

@@ -44,7 +44,7 @@ class WorkerProcess:
         worker = cls(transport, Process(transport, protocol, loop))
         try:
             await worker.receive()
-        except BaseException:
+        except BaseException:  # cancelled too: it has no other owner yet
             await worker.end()
             raise
         return worker

@@ -67,9 +67,13 @@ def test_a_fresh_volume_gets_the_images_files_and_keeps_what_is_written(
         "one",
         "from the image",
     ]
+    grown = suite.vic("volume", "grow", "kept", "20g")
+    assert (grown.returncode, grown.stdout) == (0, f"{20 << 30}\n"), grown.stderr
     # Another container's image gives nothing to a volume that holds something.
-    again = suite.ok("run", "--rm", "-v", "kept:/data", filled, "sh", "-c", "cd data; cat two; ls")
-    assert again.splitlines() == ["from the image", "more", "link", "one", "two"]
+    script = "cd data; cat two; ls; df -P . | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2"
+    again = suite.ok("run", "--rm", "-v", "kept:/data", filled, "sh", "-c", script).splitlines()
+    assert again[:-1] == ["from the image", "more", "link", "one", "two"]
+    assert int(again[-1]) > 19 << 20, "the file system follows (KiB)"
     script = "mount | grep -c ' /v .*ro,'; wc -l < /v/one; touch /v/x; wc -c < /etc/resolv.conf"
     done = suite.docker(
         "run", "--rm", "-v", "kept:/v:ro", "-v", "etc:/etc", image, "sh", "-c", script

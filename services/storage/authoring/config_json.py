@@ -31,8 +31,10 @@ def config_json(config: ImageConfig) -> bytes:
         "author": config.author,
         "comment": config.comment,
         "docker_version": config.docker_version,
+        "container": config.container,
+        "container_config": json.loads(config.container_config or "{}"),
     }
-    value |= {name: text for name, text in optional.items() if text}
+    value |= {name: item for name, item in optional.items() if item}
     return _compact(value)
 
 

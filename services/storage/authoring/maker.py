@@ -55,6 +55,12 @@ class NewImage:
     created_by: str = ""
     """What the history says of the step."""
 
+    container: str = ""
+    """The container that it is made of, by its ID."""
+
+    container_config: str = ""
+    """That container's configuration, a JSON object."""
+
     def saying(self, defaults: ContainerDefaults) -> NewImage:
         """The same, saying this of its containers before the changes."""
         return replace(self, defaults=defaults)
@@ -119,6 +125,8 @@ class ImageMaker:
                 created=now,
                 author=new.author,
                 comment=new.comment,
+                container=new.container,
+                container_config=new.container_config,
                 history=(*before.history, step),
             )
             descriptors = [Descriptor(e.media_type, e.blob, e.blob_size) for e in below]

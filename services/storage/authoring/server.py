@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -109,6 +110,8 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
             author=start.author,
             comment=start.message,
             created_by=start.created_by,
+            container=start.container_id,
+            container_config=_json_object(start.container_config),
         )
         if start.HasField("config"):
             new = new.saying(messages.container_defaults(start.config))
@@ -177,6 +180,18 @@ async def _opened(requests: AsyncIterable[M]) -> tuple[M, AsyncIterator[bytes]]:
         raise InvalidArgument("not all of the archive has come", Reason.INVALID_ARCHIVE)
 
     return first, rest()
+
+
+def _json_object(text: str) -> str:
+    """The same text. Raises InvalidArgument where it is something else than a JSON object."""
+    if text:
+        try:
+            whole = isinstance(json.loads(text), dict)
+        except (ValueError, RecursionError):
+            whole = False
+        if not whole:
+            raise InvalidArgument("the container's configuration isn't a JSON object")
+    return text
 
 
 @contextmanager

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from services.storage.checking.findings import Findings, Outcome, Subject
 from services.storage.checking.vmdk_files import ANY_PARENT, fault
-from services.storage.disks import DISK, RECORD, SPECIFICATION, DiskRecord, read_record
+from services.storage.disk_records import (
+    DISK,
+    RECORD,
+    SPECIFICATION,
+    DiskRecord,
+    read_record,
+)
 from services.storage.files import STAGING_PREFIX, replace_file
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest

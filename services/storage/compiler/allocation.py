@@ -7,6 +7,7 @@ gaps in front.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 from services.storage.compiler.errors import DiskCorrupt, DiskFull
@@ -35,7 +36,8 @@ class BlockAllocator:
         """Begin behind the last block in use."""
         self._volume = volume
         self._bitmaps: dict[int, bytearray] = {}
-        self._freed: list[Run] = []
+        self._freed = array("Q")
+        """Runs, each as one number: there can be as many as files."""
         self._runs = self._free_runs(self._first_fresh())
         self._run_start = self._next = self._end = 0
         self._progress = True
@@ -67,8 +69,11 @@ class BlockAllocator:
         return self.take(1)[0][0]
 
     def free(self, start: int, count: int) -> None:
-        """Give blocks back. They may be given out again, but only when all others are used."""
-        self._freed.append((start, count))
+        """Give blocks back, as many as an extent may have.
+
+        They may be given out again, but only when all others are used.
+        """
+        self._freed.append(start << 16 | count)
 
     def finish(self) -> dict[int, bytearray]:
         """Settle what is taken and freed; the bitmaps that changed, by group."""
@@ -103,9 +108,9 @@ class BlockAllocator:
 
     def _settle(self) -> None:
         self._mark()
-        for start, count in self._freed:
-            self._change(start, count, used=False)
-        self._freed.clear()
+        for run in self._freed:
+            self._change(run >> 16, run & 0xFFFF, used=False)
+        del self._freed[:]
 
     def _change(self, start: int, count: int, *, used: bool) -> None:
         change = bitmap.set_range if used else bitmap.clear_range

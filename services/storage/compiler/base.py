@@ -111,7 +111,7 @@ def format_disk(sink: BlockSink, size: int, seed: bytes) -> None:
         table[at : at + INODE_BYTES] = inode.pack()
     _write(sink, groups[0].inode_table, table)
     _write(sink, journal, _journal_superblock(geometry.journal, uuid))
-    _write(sink, root, directory.build_linear(ROOT_INODE, ROOT_INODE, {}))
+    _write(sink, root, directory.build_linear(ROOT_INODE, ROOT_INODE, ()))
 
 
 def _write(sink: BlockSink, block: int, data: bytes | bytearray) -> None:

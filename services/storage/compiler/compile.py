@@ -96,7 +96,7 @@ def compile_delta(
     writer = LayerWriter(tree, members.read_into, limits.path_steps)
     while (member := members.next()) is not None:
         writer.apply(member)
-        tree.shelf.settle()
+        tree.directories.settle()
     finish(tree)
     return LayerInfo(
         size=source.size,

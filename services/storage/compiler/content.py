@@ -48,7 +48,7 @@ class ContentWriter:
         if len(runs) == 1:
             start, count = runs[0]
             return extents.single_root(start, count), blocks
-        return self._root(_extents(0, runs), blocks)
+        return self._root(joined(0, runs), blocks)
 
     def _root(self, found: list[Extent], blocks: int) -> tuple[bytes, int]:
         root, nodes = self._tree.build_extents(found)
@@ -61,12 +61,13 @@ class ContentWriter:
             runs = self._tree.blocks.take(count)
             filler = _Filler(parts, first * BLOCK, self._read_into)
             self._tree.output.stream(runs, count * BLOCK, filler.fill)
-            found += _extents(first, runs)
+            found += joined(first, runs)
             blocks += count
         return self._root(found, blocks)
 
 
-def _extents(logical: int, runs: list[tuple[int, int]]) -> list[Extent]:
+def joined(logical: int, runs: list[tuple[int, int]]) -> list[Extent]:
+    """Extents of a file's blocks from one on, which lie in runs."""
     found: list[Extent] = []
     for start, count in runs:
         found.append(Extent(logical, start, count))

@@ -1,22 +1,47 @@
-"""The directories that a layer has looked into, with a bound on the names in memory."""
+"""The directories that a layer has looked into, with a bound on what of them is in memory.
+
+A directory that hasn't been used last is set aside whole; one with very many names has them in a
+file from the beginning. So nothing may hold a `Directory` from one member to the next: by number
+it is found again.
+"""
 
 from __future__ import annotations
 
+import heapq
 import marshal
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from services.storage.compiler.spare import Place, SpareRecords
+from services.storage.compiler.many_names import ManyNames, NameLog
+from services.storage.compiler.spare import SpareRecords
 
-NAMES_BYTES = 48 << 20
-"""Of names in memory, from where on some are set aside."""
+MEMORY_BYTES = 48 << 20
+"""Of directories in memory, from where on some are set aside."""
+
+LARGE_BYTES = 16 << 20
+"""Of one directory's names in memory, from where on they go into a file."""
+
+LARGE_ON_DISK = 2 << 20
+"""Of one directory on the disk, as above."""
 
 NAME_BYTES = 140
 """What a name takes in memory beside its own length."""
 
+DIRECTORY_BYTES = 400
+"""What a directory takes beside its names."""
+
 MOST_BROUGHT_BACK = 10_000_000
 """Names read back in all, which members that go to and fro between directories can multiply; some
-seconds' work. From there on all stay in memory."""
+seconds' work. From there on only directories of up to `FEW_NAMES` are read back whole."""
 
+FEW_NAMES = 256
+
+_OWN = 1 << 48
+"""Marks an entry of a name that is this layer's in a directory that isn't."""
+
+ENTRY = _OWN - 1
+"""What is left of an entry without that mark."""
 _MARSHAL_VERSION = 2
 
 
@@ -24,113 +49,199 @@ class Directory:
     """A directory that this layer has looked into."""
 
     __slots__ = (
-        "_names",
-        "_place",
-        "_shelf",
         "changed",
         "claimed",
         "cleared",
         "fresh",
         "name",
+        "names",
         "number",
         "parent",
-        "upper",
+        "weight",
     )
 
-    def __init__(
-        self, number: int, parent: Directory | None, name: bytes, shelf: Shelf, *, fresh: bool
-    ) -> None:
-        """Begin empty."""
+    def __init__(self, number: int, parent: int, name: bytes, *, fresh: bool) -> None:
+        """Begin empty; `parent` is an inode's number, the root's own for the root."""
         self.number = number
-        self.parent = self if parent is None else parent
+        self.parent = parent
         self.name = name
-        self._names: dict[bytes, int] | None = {}
-        self._place: Place | None = None
-        self._shelf = shelf
+        self.names: dict[bytes, int] | ManyNames = {}
+        self.weight = DIRECTORY_BYTES
+        """Bytes in memory that would be free if it were set aside."""
         self.fresh = fresh
         """Made by this layer: all in it is this layer's."""
-        self.upper: set[bytes] | None = None if fresh else set()
-        """For a directory that isn't fresh: the names that this layer made or passed through."""
         self.claimed = fresh
         """Whether the names on the way here are marked as this layer's."""
         self.cleared = fresh
         """Whether all lower names are gone."""
         self.changed = fresh
 
-    @property
-    def children(self) -> dict[bytes, int]:
-        """Inode and type by name; see `directory.pack_entry`."""
-        names = self._names
-        return self._shelf.bring_back(self) if names is None else names
+    def __contains__(self, name: bytes) -> bool:
+        """Whether a name is taken."""
+        return name in self.names
+
+    def find(self, name: bytes) -> int | None:
+        """What a name stands for; see `directory.pack_entry`."""
+        entry = self.names.get(name)
+        return None if entry is None else entry & ENTRY
+
+    def entries(self) -> Iterable[tuple[bytes, int]]:
+        """All names and what they stand for; meanwhile names may be taken away."""
+        names = self.names
+        items = list(names.items()) if isinstance(names, dict) else names.items()
+        return ((name, entry & ENTRY) for name, entry in items)
+
+    def add(self, name: bytes, entry: int, *, lower: bool = False) -> None:
+        """Add a name that isn't taken, which this layer makes, or a lower one has made."""
+        self.names[name] = entry if lower or self.fresh else entry | _OWN
+        if isinstance(self.names, dict):
+            self.weight += NAME_BYTES + len(name)
+
+    def take(self, name: bytes) -> int:
+        """Take a name away; what it stood for."""
+        if isinstance(self.names, dict):
+            self.weight -= NAME_BYTES + len(name)
+        return self.names.pop(name) & ENTRY
+
+    def own(self, name: bytes) -> None:
+        """Mark a name as this layer's."""
+        if not self.fresh and (entry := self.names.get(name)) is not None:
+            self.names[name] = entry | _OWN
 
     def owns(self, name: bytes) -> bool:
         """Whether a name in here is this layer's, and no lower layer's alone."""
-        return self.upper is None or name in self.upper
+        return self.fresh or (self.names.get(name) or 0) >= _OWN
+
+    def move_names(self, log: NameLog) -> None:
+        """Keep the names in a file from now on."""
+        moved = ManyNames(log)
+        for name, entry in self.names.items():
+            moved[name] = entry
+        self.names = moved
+        self.weight = 0
+
+    def packed(self) -> bytes:
+        """All of it but its number. The names are in memory."""
+        assert isinstance(self.names, dict)
+        flags = self.fresh | self.claimed << 1 | self.cleared << 2 | self.changed << 3
+        return marshal.dumps((self.parent, self.name, flags, self.names), _MARSHAL_VERSION)
+
+    @classmethod
+    def unpacked(cls, number: int, record: bytes) -> Directory:
+        """The opposite; what is behind the record is passed over."""
+        parent, name, flags, names = marshal.loads(record)  # noqa: S302 - which is our own
+        found = cls(number, parent, name, fresh=bool(flags & 1))
+        found.claimed, found.cleared, found.changed = (bool(flags & bit) for bit in (2, 4, 8))
+        found.names = names
+        found.weight += NAME_BYTES * len(names) + sum(map(len, names))
+        return found
 
 
-class Shelf:
-    """Keeps names of directories in memory, and sets aside those that weren't used last."""
+class Directories:
+    """Directories by their inodes' numbers."""
 
     def __init__(self, spare: Path | None) -> None:
         """`spare` is a directory for what is set aside."""
         self._records = SpareRecords(spare)
-        self._settle_at = NAMES_BYTES
+        self._log = NameLog(spare)
+        self._live: dict[int, Directory] = {}
+        self._aside = _Places()
+        """Where directories' records are; those of living ones are out of date."""
         self._held = 0
-        self._filled: dict[int, Directory] = {}
         self.brought_back = 0
         """Names that were read back, counted each time."""
 
-    def added(self, directory: Directory, name: bytes) -> None:
-        """Count a name that a directory got."""
-        self._held += NAME_BYTES + len(name)
-        if directory.number not in self._filled:
-            self._filled[directory.number] = directory
+    def add(self, directory: Directory, *, size: int = 0) -> None:
+        """Know a directory; `size` is how many bytes of names are about to be added."""
+        self._live[directory.number] = directory
+        if size > LARGE_ON_DISK:
+            directory.move_names(self._log)
+
+    def grown(self, size: int) -> None:
+        """Count bytes that living directories take more."""
+        self._held += size
+
+    def get(self, number: int) -> Directory | None:
+        """A directory, if it is known."""
+        found = self._live.get(number)
+        if found is not None:
+            return found
+        place = self._aside[number]
+        return self._bring_back(number, place) if place else None
+
+    def known(self, number: int) -> Directory:
+        """A directory that was looked into."""
+        found = self.get(number)
+        assert found is not None
+        return found
 
     def forget(self, directory: Directory) -> None:
-        """A directory is gone."""
-        self._filled.pop(directory.number, None)
+        """A directory is gone, or written."""
+        del self._live[directory.number]
+        self._held -= directory.weight
+        self._aside[directory.number] = 0
 
-    def done(self, directory: Directory) -> None:
-        """Nobody asks for a directory's names any more."""
-        if self._filled.pop(directory.number, None) is not None:
-            self._held -= _weight(directory.children)
-        directory._names = {}
-
-    def bring_back(self, directory: Directory) -> dict[bytes, int]:
-        """Read a directory's names."""
-        assert directory._place is not None
-        record = self._records.get(directory._place)
-        names: dict[bytes, int] = marshal.loads(record)  # noqa: S302 - which is our own
-        self.brought_back += len(names)
-        directory._names = names
-        self._filled[directory.number] = directory
-        weight = _weight(names)
-        self._held += weight
-        # One that is larger than all there is room for isn't set aside again with the next member.
-        self._settle_at = max(self._settle_at, weight + NAMES_BYTES // 2)
-        return names
+    def ascending(self) -> Iterator[Directory]:
+        """All of them by number; each is forgotten before the next."""
+        aside = (number for number in self._aside.numbers() if number not in self._live)
+        for number in heapq.merge(sorted(self._live), aside):
+            found = self.known(number)
+            yield found
+            self.forget(found)
 
     def settle(self) -> None:
-        """Between two members: set names aside where there are too many."""
-        if self._held < self._settle_at or self.brought_back > MOST_BROUGHT_BACK:
+        """Set directories aside where there are too many. Nobody may hold one over this."""
+        if self._held < MEMORY_BYTES:
             return
-        self._held = sum(_weight(found._names or {}) for found in self._filled.values())
-        for directory in list(self._filled.values()):
-            if self._held <= NAMES_BYTES // 2:
+        for directory in self._live.values():
+            if directory.weight > LARGE_BYTES:
+                directory.move_names(self._log)
+        self._held = sum(directory.weight for directory in self._live.values())
+        for directory in list(self._live.values()):
+            if self._held <= MEMORY_BYTES // 2:
                 break
-            self._put_away(directory)
-        self._settle_at = NAMES_BYTES
+            if isinstance(directory.names, dict):
+                self._put_away(directory)
 
     def _put_away(self, directory: Directory) -> None:
-        names = directory._names
-        assert names is not None
-        directory._place = self._records.put(
-            marshal.dumps(names, _MARSHAL_VERSION), directory._place
-        )
-        directory._names = None
-        del self._filled[directory.number]
-        self._held -= _weight(names)
+        number = directory.number
+        self._aside[number] = self._records.put(directory.packed(), self._aside[number])
+        del self._live[number]
+        self._held -= directory.weight
+
+    def _bring_back(self, number: int, place: int) -> Directory:
+        found = Directory.unpacked(number, self._records.get(place))
+        self.brought_back += len(found.names)
+        if self.brought_back > MOST_BROUGHT_BACK and len(found.names) > FEW_NAMES:
+            found.move_names(self._log)
+        self._live[number] = found
+        self._held += found.weight
+        return found
 
 
-def _weight(names: dict[bytes, int]) -> int:
-    return sum(map(len, names)) + NAME_BYTES * len(names)
+class _Places:
+    """Numbers by inodes' numbers, 0 where there is none: most are close to each other."""
+
+    _PAGE = 1 << 12
+
+    def __init__(self) -> None:
+        self._pages: dict[int, array[int]] = {}
+
+    def __getitem__(self, number: int) -> int:
+        page = self._pages.get(number // self._PAGE)
+        return page[number % self._PAGE] if page is not None else 0
+
+    def __setitem__(self, number: int, place: int) -> None:
+        page = self._pages.get(number // self._PAGE)
+        if page is None:
+            if not place:
+                return
+            page = self._pages[number // self._PAGE] = array("Q", [0]) * self._PAGE
+        page[number % self._PAGE] = place
+
+    def numbers(self) -> Iterator[int]:
+        """Those that have one, in order, as it is when each is asked for."""
+        for first, page in sorted(self._pages.items()):
+            for index in range(self._PAGE):
+                if page[index]:
+                    yield first * self._PAGE + index

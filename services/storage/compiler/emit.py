@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import heapq
+import tempfile
+from collections.abc import Callable
 from operator import itemgetter
+from typing import IO
 
-from services.storage.compiler.directories import Directory
+from services.storage.compiler.content import joined
+from services.storage.compiler.directories import ENTRY, Directory
 from services.storage.compiler.ext4 import directory, htree
-from services.storage.compiler.ext4.extents import Extent
 from services.storage.compiler.ext4.inode import FLAG_INDEX, MAX_LINKS, TYPE_DIRECTORY
 from services.storage.compiler.ext4.superblock import (
     BLOCK,
     DESCRIPTOR_BYTES,
     SUPERBLOCK_OFFSET,
 )
+from services.storage.compiler.many_names import ManyNames
 from services.storage.compiler.tree import Tree
 
 _LINEAR_BLOCKS = 2
 """Directories up to this many blocks are searched from front to back faster than by an index."""
+
+_SPOOLED = 4 << 20
+"""Bytes of a directory's blocks that stay in memory."""
 
 
 def finish(tree: Tree) -> None:
@@ -26,10 +33,9 @@ def finish(tree: Tree) -> None:
     Raises:
         DiskFull: no room for the directories.
     """
-    changed = [d for d in tree.directories.values() if d.changed]
-    for found in sorted(changed, key=lambda d: d.number):
-        _write_directory(tree, found)
-        tree.shelf.done(found)
+    for found in tree.directories.ascending():
+        if found.changed:
+            _write_directory(tree, found)
     groups = tree.volume.groups
     block_bitmaps = tree.blocks.finish()
     inode_bitmaps = tree.numbers.finish()
@@ -51,32 +57,63 @@ def _write_directory(tree: Tree, found: Directory) -> None:
     """
     inode = tree.inodes.get(found.number)
     tree.free_data(inode)
-    names = found.children
-    data = b""
-    if directory.least_bytes(names) <= _LINEAR_BLOCKS * BLOCK:
-        data = directory.build_linear(found.number, found.parent.number, names)
-    if 0 < len(data) <= _LINEAR_BLOCKS * BLOCK:
-        inode.flags &= ~FLAG_INDEX
-    else:
-        data = htree.build(found.number, found.parent.number, names)
-        inode.flags |= FLAG_INDEX
-    count = len(data) // BLOCK
-    runs = tree.blocks.take(count)
-    at = logical = 0
-    extents: list[Extent] = []
-    view = memoryview(data)
-    for start, length in runs:
-        tree.output.put(start, view[at : at + length * BLOCK])
-        extents.append(Extent(logical, start, length))
-        at += length * BLOCK
-        logical += length
-    inode.block, nodes = tree.build_extents(extents)
-    inode.size = len(data)
+    with tempfile.SpooledTemporaryFile(_SPOOLED, dir=tree.spare) as leaves:
+        data = _linear(found)
+        if data:
+            inode.flags &= ~FLAG_INDEX
+        else:
+            data = _indexed(found, leaves)
+            inode.flags |= FLAG_INDEX
+        inode.size = len(data) + leaves.tell()
+        count = inode.size // BLOCK
+        runs = tree.blocks.take(count)
+        leaves.seek(0)
+        tree.output.stream(runs, inode.size, _one_after_another(data, leaves))
+    inode.block, nodes = tree.build_extents(joined(0, runs))
     inode.sectors = (count + nodes + (1 if inode.xattr_block else 0)) * (BLOCK // 512)
-    links = 2 + sum(1 for entry in names.values() if entry & 7 == TYPE_DIRECTORY)
+    links = 2 + sum(1 for _, entry in found.entries() if entry & 7 == TYPE_DIRECTORY)
     # One means "too many to count" (dir_nlink).
     inode.links = links if links < MAX_LINKS else 1
     tree.inodes.put(found.number, inode)
+
+
+def _linear(found: Directory) -> bytes:
+    """A directory's blocks if they are few, with the names in the order they came; else nothing."""
+    names = found.names
+    limit = _LINEAR_BLOCKS * BLOCK
+    if len(names) > limit // directory.LEAST_ENTRY:
+        return b""
+    entries = dict(found.entries() if isinstance(names, dict) else names.oldest_first())
+    if directory.least_bytes(entries) > limit:
+        return b""
+    data = directory.build_linear(
+        found.number, found.parent, ((name, entry & ENTRY) for name, entry in entries.items())
+    )
+    return data if len(data) <= limit else b""
+
+
+def _indexed(found: Directory, leaves: IO[bytes]) -> bytes:
+    """Write a directory's entries into a file; its index."""
+    names = found.names
+    if isinstance(names, ManyNames):
+        ordered = names.in_order(htree.legacy_hash)
+    else:
+        ordered = htree.in_order(names)
+    entries = ((name, entry & ENTRY) for name, entry in ordered)
+    return htree.build(found.number, found.parent, entries, leaves)
+
+
+def _one_after_another(front: bytes, back: IO[bytes]) -> Callable[[memoryview], None]:
+    rest = memoryview(front)
+
+    def fill(view: memoryview) -> None:
+        nonlocal rest
+        taken = min(len(rest), len(view))
+        view[:taken] = rest[:taken]
+        rest = rest[taken:]
+        view[taken:] = back.read(len(view) - taken)
+
+    return fill
 
 
 def _descriptors(tree: Tree, touched: set[int]) -> list[tuple[int, bytearray]]:

@@ -82,7 +82,7 @@ class LayerWriter:
         elif kind is Kind.HARD_LINK:
             self._hard_link(parent, name, member)
         else:
-            if name in parent.children:
+            if name in parent:
                 self._tree.remove(parent, name)
             file_type, inode = self._makers[kind](member)
             number = self._tree.numbers.take(directory=False)
@@ -101,7 +101,7 @@ class LayerWriter:
         # What else begins like this is AUFS's own book-keeping.
         if directory is None or name.startswith(_AUFS):
             return
-        entry = directory.children.get(target)
+        entry = directory.find(target)
         if entry is None:
             return
         if directory.owns(target):
@@ -117,7 +117,7 @@ class LayerWriter:
 
     def _directory(self, parent: Directory, name: bytes, member: Member) -> None:
         tree = self._tree
-        entry = parent.children.get(name)
+        entry = parent.find(name)
         if entry is not None and entry & 7 == TYPE_DIRECTORY:
             found = tree.enter(parent, name, entry)
             self._describe(found, member)
@@ -150,11 +150,11 @@ class LayerWriter:
             )
         if target & 7 == TYPE_DIRECTORY:
             raise LayerInvalid(f"{shown(member.name)} is a hard link to a directory")
-        existing = parent.children.get(name)
+        existing = parent.find(name)
         if existing is not None:
             if existing >> 3 == target >> 3:
                 # It says what is so already; but from now on it is this layer that says it.
-                tree.attach(parent, name, target >> 3, target & 7)
+                tree.keep(parent, name)
                 return
             tree.remove(parent, name)
             if self._find(path, last) != target:
@@ -163,7 +163,7 @@ class LayerWriter:
 
     def _find(self, path: bytes, name: bytes) -> int | None:
         directory = self._paths.find(path)
-        return None if directory is None else directory.children.get(name)
+        return None if directory is None else directory.find(name)
 
     def _inode(
         self, member: Member, file_type: int, flags: int, block: bytes, sectors: int = 0

@@ -15,6 +15,7 @@ from services.storage.compiler.ext4.inode import (
     TYPE_LINK,
     Inode,
 )
+from services.storage.compiler.ext4.superblock import ROOT_INODE
 from services.storage.compiler.tree import Tree
 
 MAX_PATH = 4095
@@ -67,7 +68,7 @@ class Resolver:
         """`max_steps` bounds the components looked up in all, against links that multiply."""
         self._tree = tree
         self._steps = max_steps
-        self._cache: dict[bytes, Directory] = {b"": tree.root}
+        self._cache = {b"": ROOT_INODE}
         self._generation = tree.generation
 
     def make(self, path: bytes) -> Directory:
@@ -78,13 +79,14 @@ class Resolver:
         """
         if self._generation != self._tree.generation or len(self._cache) > _CACHE:
             self._generation = self._tree.generation
-            self._cache = {b"": self._tree.root}
-        found = self._cache.get(path)
-        if found is None:
-            found = self._walk(path, make=True)
-            assert found is not None
-            if len(path) <= _CACHED_PATH:
-                self._cache[path] = found
+            self._cache = {b"": ROOT_INODE}
+        number = self._cache.get(path)
+        if number is not None:
+            return self._tree.directories.known(number)
+        found = self._walk(path, make=True)
+        assert found is not None
+        if len(path) <= _CACHED_PATH:
+            self._cache[path] = found.number
         return found
 
     def find(self, path: bytes) -> Directory | None:
@@ -104,9 +106,9 @@ class Resolver:
             if not part or part == b".":
                 continue
             if part == b"..":
-                at = at.parent
+                at = tree.parent(at)
                 continue
-            entry = at.children.get(part)
+            entry = at.find(part)
             kind = entry & 7 if entry is not None else 0
             if entry is not None and kind == TYPE_DIRECTORY:
                 at = tree.enter(at, part, entry)
@@ -126,7 +128,7 @@ class Resolver:
 
     def _make(self, parent: Directory, name: bytes, path: bytes) -> Directory:
         tree = self._tree
-        if name in parent.children:
+        if name in parent:
             if parent.owns(name):
                 raise LayerInvalid(f"the path {shown(path)} leads through a file")
             tree.remove(parent, name)

@@ -97,7 +97,7 @@ class FileSystem:
             raise DiskCorrupt(str(error)) from error
         try:
             found = cls(_Checked(chain))
-        except BaseException:
+        except BaseException:  # ^C too: the chain has no other owner yet
             chain.close()
             raise
         found._chain = chain

@@ -12,24 +12,24 @@ from typing import BinaryIO
 
 from services.storage.compiler.ext4.superblock import BLOCK
 
-Place = tuple[int, int]
-"""Where a record lies in its file, and how many bytes there are for it."""
 
-
-class _Nameless:
+class NamelessFile:
     """A file that is made when it is first needed."""
 
     def __init__(self, directory: Path | None) -> None:
+        """It is made in the directory; without one, in that of temporary files."""
         self._directory = directory
         self._file: BinaryIO | None = None
 
     @property
     def fd(self) -> int:
+        """Its descriptor."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115
         return self._file.fileno()
 
     def write(self, data: bytes | bytearray, offset: int) -> None:
+        """Write all of `data`."""
         rest = memoryview(data)
         while len(rest):
             written = os.pwrite(self.fd, rest, offset)
@@ -42,7 +42,7 @@ class SpareBlocks:
 
     def __init__(self, blocks: int, directory: Path | None) -> None:
         """`blocks` is how many the disk has; the file is made in the directory."""
-        self._file = _Nameless(directory)
+        self._file = NamelessFile(directory)
         self._there = bytearray(-(-blocks // 8))
 
     def __contains__(self, block: int) -> bool:
@@ -60,28 +60,29 @@ class SpareBlocks:
 
 
 class SpareRecords:
-    """Records of any length."""
+    """Records of any length. A record's place is one number, which is never 0."""
 
     def __init__(self, directory: Path | None) -> None:
         """The file is made in the directory."""
-        self._file = _Nameless(directory)
-        self._end = 0
+        self._file = NamelessFile(directory)
+        self._end = 1
 
-    def put(self, data: bytes, place: Place | None) -> Place:
-        """Set a record aside, where it fits at the place that it had; where it is then.
+    def put(self, data: bytes, place: int) -> int:
+        """Set a record aside, where it fits at the place that it had (or 0); where it is then.
 
         Places are of powers of two, so that one that grows takes no more than four times its size.
         """
-        if place is None or place[1] < len(data):
-            place = (self._end, 1 << (len(data) - 1).bit_length())
-            self._end += place[1]
-        self._file.write(data, place[0])
+        if not place or 1 << (place & 0x3F) < len(data):
+            room = (len(data) - 1).bit_length()
+            place = self._end << 6 | room
+            self._end += 1 << room
+        self._file.write(data, place >> 6)
         return place
 
-    def get(self, place: Place) -> bytes:
+    def get(self, place: int) -> bytes:
         """The record at a place, and whatever is behind it there."""
         parts: list[bytes] = []
-        offset, left = place
+        offset, left = place >> 6, 1 << (place & 0x3F)
         while left and (data := os.pread(self._file.fd, left, offset)):
             parts.append(data)
             offset += len(data)

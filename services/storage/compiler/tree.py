@@ -6,10 +6,11 @@ it; whiteouts hide lower names only, whatever their place in the tar.
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
 from services.storage.compiler.allocation import BlockAllocator, InodeAllocator
-from services.storage.compiler.directories import Directory, Shelf
+from services.storage.compiler.directories import Directories, Directory
 from services.storage.compiler.errors import DiskCorrupt, LayerInvalid
 from services.storage.compiler.ext4 import extents
 from services.storage.compiler.ext4.directory import MAX_NAME, pack_entry
@@ -34,36 +35,45 @@ class Tree:
     def __init__(self, volume: Volume, output: BlockOutput, spare: Path | None = None) -> None:
         """Begin with the parent's tree; `spare` is a directory for what is too much for memory."""
         self.volume = volume
+        self.spare = None if spare is None else str(spare)
         self.output = output
         self.inodes = InodeTable(volume, spare)
-        self.shelf = Shelf(spare)
         self.blocks = BlockAllocator(volume)
         self.numbers = InodeAllocator(volume)
-        self.directories: dict[int, Directory] = {}
+        self.directories = Directories(spare)
         self._links = SpareBlocks(volume.superblock.blocks, spare)
         """Targets of this layer's symbolic links that don't lie in their inodes."""
-        self.nodes: dict[int, bytes] = {}
+        self._nodes = SpareBlocks(volume.superblock.blocks, spare)
         """This layer's blocks of extent trees."""
         self.generation = 0
         """Counts what may change the meaning of a path that was looked up before."""
-        self.root = self._load(ROOT_INODE, None, b"")
+        self._load(ROOT_INODE, ROOT_INODE, b"")
 
-    def _load(self, number: int, parent: Directory | None, name: bytes) -> Directory:
-        found = Directory(number, parent, name, self.shelf, fresh=False)
+    @property
+    def root(self) -> Directory:
+        """The directory that all are in."""
+        return self.directories.known(ROOT_INODE)
+
+    def _load(self, number: int, parent: int, name: bytes) -> Directory:
+        found = Directory(number, parent, name, fresh=False)
         inode = self.inodes.get(number)
         if inode.kind != TYPE_DIRECTORY:
             raise DiskCorrupt(f"inode {number} isn't a directory")
+        self.directories.add(found, size=inode.size)
         for child, target, kind in self.volume.entries(inode):
             if child not in (b".", b".."):
-                found.children[child] = pack_entry(target, kind)
-                self.shelf.added(found, child)
-        self.directories[number] = found
+                found.add(child, pack_entry(target, kind), lower=True)
+        self.directories.grown(found.weight)
         return found
 
     def enter(self, parent: Directory, name: bytes, entry: int) -> Directory:
         """The directory that an entry names."""
         found = self.directories.get(entry >> 3)
-        return found if found is not None else self._load(entry >> 3, parent, name)
+        return found if found is not None else self._load(entry >> 3, parent.number, name)
+
+    def parent(self, directory: Directory) -> Directory:
+        """The directory that one is in; the root for the root."""
+        return self.directories.known(directory.parent)
 
     def link_target(self, number: int) -> bytes:
         """What a symbolic link points to."""
@@ -82,27 +92,34 @@ class Tree:
         """Mark the way to a directory as this layer's, so that no whiteout takes it away."""
         while not directory.claimed:
             directory.claimed = True
-            if directory.parent.upper is not None:
-                directory.parent.upper.add(directory.name)
-            directory = directory.parent
+            parent = self.parent(directory)
+            parent.own(directory.name)
+            directory = parent
 
     def attach(self, parent: Directory, name: bytes, number: int, kind: int) -> None:
         """Give an inode a name that isn't taken."""
         if len(name) > MAX_NAME:
             raise LayerInvalid(f"a name of {len(name)} bytes, more than {MAX_NAME}")
-        parent.children[name] = pack_entry(number, kind)
+        weight = parent.weight
+        parent.add(name, pack_entry(number, kind))
         parent.changed = True
-        self.shelf.added(parent, name)
-        if parent.upper is not None:
-            parent.upper.add(name)
-            self.claim(parent)
+        self.directories.grown(parent.weight - weight)
+        self.claim(parent)
+
+    def keep(self, parent: Directory, name: bytes) -> None:
+        """Have a name that is there be this layer's."""
+        parent.own(name)
+        parent.changed = True
+        self.claim(parent)
 
     def make_directory(self, parent: Directory, name: bytes, inode: Inode) -> Directory:
         """Make an empty directory under a name that isn't taken."""
         number = self.numbers.take(directory=True)
         self.inodes.put(number, inode)
         self.attach(parent, name, number, TYPE_DIRECTORY)
-        made = self.directories[number] = Directory(number, parent, name, self.shelf, fresh=True)
+        made = Directory(number, parent.number, name, fresh=True)
+        self.directories.add(made)
+        self.directories.grown(made.weight)
         return made
 
     def add_name(self, parent: Directory, name: bytes, entry: int) -> None:
@@ -114,35 +131,32 @@ class Tree:
 
     def remove(self, parent: Directory, name: bytes) -> None:
         """Take a name away, with everything below it."""
-        entry = parent.children.pop(name)
+        entry = parent.take(name)
         parent.changed = True
-        if parent.upper is not None:
-            parent.upper.discard(name)
         kind = entry & 7
         if kind == TYPE_DIRECTORY:
             self.generation += 1
-            self._remove_tree(self.enter(parent, name, entry))
+            self._remove_tree(entry >> 3)
             return
         if kind == TYPE_LINK:
             self.generation += 1
         self._release(entry >> 3)
 
-    def _remove_tree(self, top: Directory) -> None:
-        pending = [(top.parent, top.name, pack_entry(top.number, TYPE_DIRECTORY))]
+    def _remove_tree(self, top: int) -> None:
+        pending = array("I", [top])
         while pending:
-            directory = self.enter(*pending.pop())
-            if self.directories.pop(directory.number, None) is None:
-                raise DiskCorrupt(f"directory {directory.number} has two names")
-            self.shelf.forget(directory)
-            for name, entry in directory.children.items():
+            number = pending.pop()
+            # Where one lies doesn't matter any more.
+            directory = self.directories.get(number) or self._load(number, ROOT_INODE, b"")
+            self.directories.forget(directory)
+            for _, entry in directory.entries():
                 if entry & 7 == TYPE_DIRECTORY:
-                    pending.append((directory, name, entry))
+                    pending.append(entry >> 3)
                 else:
                     self._release(entry >> 3)
-            inode = self.inodes.get(directory.number)
-            self._free_content(inode)
-            self.inodes.clear(directory.number)
-            self.numbers.free(directory.number, directory=True)
+            self._free_content(self.inodes.get(number))
+            self.inodes.clear(number)
+            self.numbers.free(number, directory=True)
 
     def _release(self, number: int) -> None:
         """Take one name off a file, and the file away with its last name."""
@@ -165,32 +179,35 @@ class Tree:
             self.blocks.free(extent.start, extent.count)
         for node in nodes:
             self.blocks.free(node, 1)
-            self.nodes.pop(node, None)
 
     def _read_node(self, block: int) -> bytes:
-        node = self.nodes.get(block)
-        return node if node is not None else self.volume.read_block(block)
+        return self._nodes.get(block) if block in self._nodes else self.volume.read_block(block)
 
     def build_extents(self, runs: list[extents.Extent]) -> tuple[bytes, int]:
         """Make an extent tree; the root's 60 bytes, and how many blocks its nodes take."""
 
         def write(block: int, node: bytes) -> None:
-            self.nodes[block] = node
+            self._nodes.put(block, node)
             self.output.put(block, node)
 
         root, nodes = extents.build(runs, self.blocks.take_one, write)
         return root, len(nodes)
 
     def hide_lower(self, top: Directory) -> None:
-        """Take away everything below a directory that is the parent's alone."""
-        pending = [top]
+        """Take away everything below a directory that is the parent's alone.
+
+        Nobody may hold a directory over this.
+        """
+        pending = array("I", [top.number])
         while pending:
-            directory = pending.pop()
+            self.directories.settle()
+            # What is this layer's has been looked into.
+            directory = self.directories.known(pending.pop())
             if directory.cleared:
                 continue
             directory.cleared = True
-            for name, entry in list(directory.children.items()):
+            for name, entry in directory.entries():
                 if not directory.owns(name):
                     self.remove(directory, name)
                 elif entry & 7 == TYPE_DIRECTORY:
-                    pending.append(self.enter(directory, name, entry))
+                    pending.append(entry >> 3)

@@ -5,6 +5,7 @@ Source: OCI image specification 1.1, "Image Configuration"; the fields that Dock
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -68,6 +69,12 @@ class ImageConfig:
     author: str = ""
     comment: str = ""
     docker_version: str = ""
+    container: str = ""
+    """The container that it was made of, where Docker's commit or classic builder made it."""
+
+    container_config: str = ""
+    """That container's own configuration, in JSON."""
+
     history: tuple[HistoryStep, ...] = ()
 
 
@@ -90,6 +97,8 @@ def parse_config(body: bytes) -> ImageConfig:
         author=fields.text("author"),
         comment=fields.text("comment"),
         docker_version=fields.text("docker_version"),
+        container=fields.text("container"),
+        container_config=json.dumps(own) if (own := fields.object("container_config")) else "",
         history=tuple(_step(_Fields(entry)) for entry in fields.objects("history")),
     )
 

@@ -70,7 +70,7 @@ class Downloader:
                 report(Progress(name, Status.VERIFYING_CHECKSUM))
                 await feed.verify()
                 report(Progress(name, Status.DOWNLOAD_COMPLETE))
-        except BaseException as error:
+        except BaseException as error:  # cancelled too: who reads the feed must not wait for ever
             await feed.fail(error)
             feed.discard()
             raise

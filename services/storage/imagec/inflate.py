@@ -233,7 +233,7 @@ class ReadAhead:
         self._hash = hashlib.sha256()
         self._chunks: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
         self._stop = threading.Event()
-        self._current = memoryview(b"")
+        self._current = b""
         self._ended = False
         self._thread = threading.Thread(target=self._work, name="inflate", daemon=True)
         self._thread.start()
@@ -277,10 +277,10 @@ class ReadAhead:
                 self._ended = True
                 raise item
             self._ended = not item
-            self._current = memoryview(item)
-        data = self._current[:size]
-        self._current = self._current[size:]
-        return bytes(data)
+            self._current = item
+        # Who asks for a chunk at a time gets it as it is: the whole of a string is itself.
+        data, self._current = self._current[:size], self._current[size:]
+        return data
 
     def finish(self) -> str:
         """Read what is left; the digest of all of it, which is the layer's diff ID."""

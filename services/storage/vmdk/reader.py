@@ -56,7 +56,7 @@ class Extent:
         except VmdkCorrupt as error:
             os.close(self._fd)
             raise VmdkCorrupt(f"{path}: {error}") from error
-        except BaseException:
+        except BaseException:  # ^C too: the descriptor has no other owner yet
             os.close(self._fd)
             raise
         self._tables: dict[int, array[int]] = {}
@@ -110,7 +110,7 @@ class Chain:
         self._grains: dict[int, tuple[Extent, int] | None] = {}
         try:
             self._open(path)
-        except BaseException:
+        except BaseException:  # as above, of all that are open so far
             self.close()
             raise
         self.size = self.extents[0].size

@@ -157,7 +157,7 @@ class Holding:
         try:
             with storage_faults():
                 await in_thread(self._uses.save_attachment, attachment)
-        except BaseException:
+        except BaseException:  # cancelled too: a VM that never started must not keep others out
             self._uses.end_attachment(use.container_id)
             raise
         for one in use.volumes:

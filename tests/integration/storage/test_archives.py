@@ -268,9 +268,12 @@ async def test_a_layer_is_committed_on_an_image(
         message="because",
         created_by="sh",
         changes=["CMD new"],
+        container_id=ID,
+        container_config='{"Image": "parent"}',
     )
     image = await service.image("committed:one")
     assert (image.id, image.author, image.comment) == (image_id, "me", "because")
+    assert (image.container_id, image.container_config) == (ID, '{"Image": "parent"}')
     assert list(image.config.env) == ["A=b"]
     assert len(image.diff_ids) == 2
     assert image.parent_id == parent.id
@@ -288,6 +291,8 @@ async def test_a_layer_is_committed_on_an_image(
     assert len((await service.image(without_layer)).diff_ids) == 2
     with pytest.raises(NotFound):
         await service.commit(layer, parent="nosuch")
+    with pytest.raises(InvalidArgument, match="isn't a JSON object"):
+        await service.commit(layer, container_config="[]")
     with pytest.raises(InvalidArgument):
         await service.commit(b"nonsense" * 200, parent=reference)
 

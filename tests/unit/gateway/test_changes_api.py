@@ -1,5 +1,6 @@
 """docker diff and docker commit over the API itself."""
 
+import json
 from typing import Any
 
 import httpx
@@ -51,6 +52,9 @@ async def test_a_commit_sends_the_layer_and_what_is_said_of_it(
     assert (start.reference, start.author, start.message) == ("a/b:1", "me", "why")
     assert list(start.changes) == ["CMD x", "ENV a=b"]
     assert start.created_by == "sleep"
+    assert start.container_id == container
+    own = json.loads(start.container_config)
+    assert (own["Image"], own["Cmd"], own["Hostname"]) == ("busybox", ["sleep"], container[:12])
     assert start.parent == suite.images.find("busybox").id
     assert b"".join(message.data for message in data) == b"the layer"
     assert suite.interaction.layers[0].freeze

@@ -110,7 +110,12 @@ async def test_inspect_by_version(client: httpx.AsyncClient, suite: FakeSuite) -
     oldest = (await client.get("/v1.24/images/busybox/json")).json()
     assert oldest["VirtualSize"] == oldest["Size"] == 4_261_550
     assert oldest["Config"]["Hostname"] == ""
-    assert "ContainerConfig" in oldest
+    assert (oldest["Container"], oldest["ContainerConfig"]["Image"]) == ("", "")
+    image = suite.images.find("busybox")
+    image.container_id, image.container_config = "cd", '{"Image": "alpine"}'
+    committed = (await client.get("/v1.44/images/busybox/json")).json()
+    assert (committed["Container"], committed["ContainerConfig"]["Image"]) == ("cd", "alpine")
+    assert "Container" not in (await client.get("/v1.45/images/busybox/json")).json()
 
 
 async def test_list_filters(client: httpx.AsyncClient, suite: FakeSuite) -> None:

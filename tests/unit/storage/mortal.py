@@ -3,13 +3,15 @@
 A step is a call that changes the file system. For each verb the same state is laid out, the verb is
 done by a process that dies before its n-th step, and what a service then finds, when it starts, is
 looked at: all is as before the verb or as after it, nothing is left over, `vic store check` has
-nothing to say, and the verb can be done again.
+nothing to say, and the verb can be done again. With ``--fault EIO`` (or ENOSPC) the step fails in
+place of the process, and the verb has to end with an error that its callers know, or do without.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
 import re
 import shutil
@@ -25,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from portlayer.errors import VicError
 from portlayer.journal import Journal
 from services.storage.archive_work import ArchiveWork
 from services.storage.authoring.loading import Loader
@@ -51,6 +54,9 @@ from tests.unit.storage.conftest import BASE_SIZE, Storage, wire
 OWNER = "0badcafe"
 CONTAINER = "cd" * 32
 STEPS = ("rename", "replace", "mkdir", "unlink", "rmdir", "fsync", "chmod", "link", "ftruncate")
+FAULTED = 3
+"""Exit code of a process in which a step failed."""
+
 VOLATILE = ("processes", "turns", "leases")
 """Directories whose files mean nothing once their process has ended."""
 
@@ -207,16 +213,25 @@ def leave_behind(state: Path) -> None:
 # --- dying ------------------------------------------------------------------------------------
 
 
+class Faulted(Exception):
+    """A step failed."""
+
+
 @contextmanager
-def dying_before(step: int) -> Iterator[None]:
-    """Have this process killed before a step that it does from now on."""
+def struck_at(step: int, fault: int | None) -> Iterator[Callable[[], bool]]:
+    """Have this process killed before a step that it does from now on, or the step fail.
+
+    Gives whether that has happened.
+    """
     count = 0
 
     def wrapped(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         nonlocal count
         count += 1
-        if count == step:
+        if count == step and fault is None:
             os.kill(os.getpid(), signal.SIGKILL)
+        if count == step and fault is not None:
+            raise OSError(fault, os.strerror(fault))
         return call(*args, **kwargs)
 
     opened = os.open
@@ -230,7 +245,7 @@ def dying_before(step: int) -> Iterator[None]:
         setattr(os, name, partial(wrapped, call))
     os.open = open_
     try:
-        yield
+        yield lambda: 0 < step <= count
     finally:
         os.open = opened
         for name, call in before.items():
@@ -251,6 +266,8 @@ def _end_with(work: Callable[[], object]) -> NoReturn:
     try:
         work()
         code = 0
+    except Faulted:
+        code = FAULTED
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
         traceback.print_exc()
     finally:
@@ -258,8 +275,11 @@ def _end_with(work: Callable[[], object]) -> NoReturn:
         os._exit(code)
 
 
-def do(state: Path, registry: str, verb: Verb, step: int = 0) -> None:
-    """Open a service on a state, do a verb, and end in order."""
+def do(state: Path, registry: str, verb: Verb, step: int = 0, fault: int | None = None) -> None:
+    """Open a service on a state, do a verb, and end in order.
+
+    Raises Faulted where a step failed, whatever the verb made of it.
+    """
 
     async def work() -> None:
         async with AsyncExitStack() as stack:
@@ -267,10 +287,13 @@ def do(state: Path, registry: str, verb: Verb, step: int = 0) -> None:
             stack.push_async_callback(pool.close)
             transport = Transport()
             stack.push_async_callback(transport.close)
-            stack.enter_context(dying_before(step))
-            service = Service.open(state, transport, pool)
-            await verb(service, registry)
-            service.storage.store.close()
+            struck = stack.enter_context(struck_at(step, fault))
+            with suppress(*(OSError, VicError) if fault is not None else ()):
+                service = Service.open(state, transport, pool)
+                await verb(service, registry)
+                service.storage.store.close()
+            if struck():
+                raise Faulted
 
     asyncio.run(work())
 
@@ -310,7 +333,9 @@ def kinds(found: set[str]) -> Counter[str]:
     return Counter(_DIGEST.sub("#", name) for name in found)
 
 
-def struck(work: Path, registry: str, name: str, every: int) -> Iterator[tuple[int, str]]:
+def struck(
+    work: Path, registry: str, name: str, every: int, fault: int | None
+) -> Iterator[tuple[int, str]]:
     """Do a verb with a death at each so many-th of its steps; yield the step and what is wrong."""
     verb, template = VERBS[name], work / "template"
     trial = work / "trial"
@@ -332,7 +357,7 @@ def struck(work: Path, registry: str, name: str, every: int) -> Iterator[tuple[i
     step = 1
     while True:
         state = fresh()
-        code = in_child(partial(do, state, registry, verb, step))
+        code = in_child(partial(do, state, registry, verb, step, fault))
         if code == 0:
             return
         yield step, wrong(state, registry, verb, code, before, after)
@@ -343,7 +368,7 @@ def wrong(
     state: Path, registry: str, verb: Verb, code: int, before: set[str], after: set[str]
 ) -> str:
     """Say what is wrong after a death, nothing if nothing is."""
-    if code != -signal.SIGKILL:
+    if code not in (-signal.SIGKILL, FAULTED):
         return f"it ended with {code}"
     if in_child(partial(do, state, registry, nothing)) != 0:
         return "no service can start"
@@ -371,7 +396,9 @@ def main() -> int:
     parser.add_argument("registry", help="where the images old, other, loose and new are")
     parser.add_argument("verbs", nargs="*", default=list(VERBS))
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--fault", choices=("EIO", "ENOSPC"))
     arguments = parser.parse_args()
+    fault = None if arguments.fault is None else getattr(errno, arguments.fault)
     failures = strikes = 0
     with tempfile.TemporaryDirectory(prefix="vic-mortal-") as directory:
         work = Path(directory)
@@ -380,14 +407,14 @@ def main() -> int:
         assert in_child(laid) == 0
         for name in arguments.verbs:
             number = 0
-            for step, problem in struck(work, arguments.registry, name, arguments.every):
+            for step, problem in struck(work, arguments.registry, name, arguments.every, fault):
                 number += 1
                 if problem:
                     failures += 1
-                    print(f"{name}, killed before step {step}: {problem}", flush=True)
+                    print(f"{name}, struck before step {step}: {problem}", flush=True)
             strikes += number
-            print(f"{name}: killed {number} times", flush=True)
-    print(f"{strikes} kills, {failures} with something wrong")
+            print(f"{name}: struck {number} times", flush=True)
+    print(f"struck {strikes} times, {failures} with something wrong")
     return 1 if failures else 0
 
 

@@ -129,6 +129,8 @@ def test_a_configuration_that_we_write_is_read_back_the_same() -> None:
     config = ImageConfig(
         platform=Platform("linux", "arm64", "v8"),
         diff_ids=(),
+        container="cd" * 32,
+        container_config='{"Image": "a", "Tty": false}',
         defaults=ContainerDefaults(
             env=("A=ü",),
             entrypoint=("e",),

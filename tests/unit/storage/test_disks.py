@@ -9,6 +9,7 @@ import pytest_asyncio
 from portlayer.errors import InvalidArgument
 from services.storage import disks
 from services.storage.compile_pool import CompilePool
+from services.storage.disk_records import DISK
 from services.storage.disks import Disk, DiskExists, DiskNotFound
 from services.storage.imagec.errors import StoreFull
 from services.storage.imagec.transport import Transport
@@ -157,7 +158,7 @@ async def test_disks_are_listed_a_page_at_a_time_without_opening_their_chains(
         await prepare(storage, name, container_id, b"x" * 2000)
     again = wire(storage.root, transport, pool).disks
     for record in again.records():
-        (again.directory / record.container_id / disks.DISK).unlink()
+        (again.directory / record.container_id / DISK).unlink()
     found: list[str] = []
     pages, after = 0, ""
     while pages == 0 or after:

@@ -1,4 +1,4 @@
-"""Storage is killed in the middle of what it does: nothing is lost, nothing is left.
+"""Storage is killed in the middle of what it does, or its disk fails: nothing is lost or left.
 
 Some steps of each verb here; `make soak` goes through all of them.
 """
@@ -27,13 +27,21 @@ MANY = {"pull": 9, "load": 9, "commit": 9, "prune": 9, "sweep": 9}
 async def test_a_kill_in_the_middle_loses_and_leaves_nothing(
     registry: FakeRegistry, verb: str
 ) -> None:
+    await strike(registry, verb, f"--every={MANY.get(verb, 4)}")
+
+
+async def test_a_disk_that_fails_in_the_middle_loses_and_leaves_nothing(
+    registry: FakeRegistry,
+) -> None:
+    await strike(registry, "pull", "--every=25", "--fault=EIO")
+
+
+async def strike(registry: FakeRegistry, *arguments: str) -> None:
+    """Have nothing wrong after it."""
     for name, image in IMAGES.items():
         registry.add(image, name, "latest")
-    command = ["-m", "tests.unit.storage.mortal", registry.address, verb]
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        f"--every={MANY.get(verb, 4)}",
+        *(sys.executable, "-m", "tests.unit.storage.mortal", registry.address, *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -248,7 +248,7 @@ class InspectDistributionResponse(_message.Message):
     def __init__(self, media_type: _Optional[str] = ..., digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., platforms: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Image(_message.Message):
-    __slots__ = ("id", "repository_tags", "repository_digests", "created_at", "architecture", "os", "variant", "author", "comment", "docker_version", "size_bytes", "diff_ids", "config", "chain_id", "parent_id", "last_tagged_at")
+    __slots__ = ("id", "repository_tags", "repository_digests", "created_at", "architecture", "os", "variant", "author", "comment", "docker_version", "size_bytes", "diff_ids", "config", "chain_id", "parent_id", "last_tagged_at", "container_id", "container_config")
     ID_FIELD_NUMBER: _ClassVar[int]
     REPOSITORY_TAGS_FIELD_NUMBER: _ClassVar[int]
     REPOSITORY_DIGESTS_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +265,8 @@ class Image(_message.Message):
     CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     LAST_TAGGED_AT_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_CONFIG_FIELD_NUMBER: _ClassVar[int]
     id: str
     repository_tags: _containers.RepeatedScalarFieldContainer[str]
     repository_digests: _containers.RepeatedScalarFieldContainer[str]
@@ -281,7 +283,9 @@ class Image(_message.Message):
     chain_id: str
     parent_id: str
     last_tagged_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., repository_tags: _Optional[_Iterable[str]] = ..., repository_digests: _Optional[_Iterable[str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., architecture: _Optional[str] = ..., os: _Optional[str] = ..., variant: _Optional[str] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ..., docker_version: _Optional[str] = ..., size_bytes: _Optional[int] = ..., diff_ids: _Optional[_Iterable[str]] = ..., config: _Optional[_Union[ImageConfig, _Mapping]] = ..., chain_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., last_tagged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    container_id: str
+    container_config: str
+    def __init__(self, id: _Optional[str] = ..., repository_tags: _Optional[_Iterable[str]] = ..., repository_digests: _Optional[_Iterable[str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., architecture: _Optional[str] = ..., os: _Optional[str] = ..., variant: _Optional[str] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ..., docker_version: _Optional[str] = ..., size_bytes: _Optional[int] = ..., diff_ids: _Optional[_Iterable[str]] = ..., config: _Optional[_Union[ImageConfig, _Mapping]] = ..., chain_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., last_tagged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., container_id: _Optional[str] = ..., container_config: _Optional[str] = ...) -> None: ...
 
 class ImageConfig(_message.Message):
     __slots__ = ("env", "entrypoint", "command", "user", "working_directory", "exposed_ports", "labels", "stop_signal", "volumes", "health_check", "shell", "on_build", "args_escaped")
@@ -477,7 +481,7 @@ class CommitRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[CommitStart, _Mapping]] = ..., data: _Optional[bytes] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class CommitStart(_message.Message):
-    __slots__ = ("parent", "reference", "author", "message", "changes", "config", "created_by")
+    __slots__ = ("parent", "reference", "author", "message", "changes", "config", "created_by", "container_id", "container_config")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
@@ -485,6 +489,8 @@ class CommitStart(_message.Message):
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_CONFIG_FIELD_NUMBER: _ClassVar[int]
     parent: str
     reference: str
     author: str
@@ -492,7 +498,9 @@ class CommitStart(_message.Message):
     changes: _containers.RepeatedScalarFieldContainer[str]
     config: ImageConfig
     created_by: str
-    def __init__(self, parent: _Optional[str] = ..., reference: _Optional[str] = ..., author: _Optional[str] = ..., message: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., config: _Optional[_Union[ImageConfig, _Mapping]] = ..., created_by: _Optional[str] = ...) -> None: ...
+    container_id: str
+    container_config: str
+    def __init__(self, parent: _Optional[str] = ..., reference: _Optional[str] = ..., author: _Optional[str] = ..., message: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., config: _Optional[_Union[ImageConfig, _Mapping]] = ..., created_by: _Optional[str] = ..., container_id: _Optional[str] = ..., container_config: _Optional[str] = ...) -> None: ...
 
 class CommitResponse(_message.Message):
     __slots__ = ("image_id",)

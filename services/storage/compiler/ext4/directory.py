@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from services.storage.compiler.errors import DiskCorrupt
 from services.storage.compiler.ext4.inode import TYPE_DIRECTORY
 from services.storage.compiler.ext4.superblock import BLOCK
 
 MAX_NAME = 255
+LEAST_ENTRY = 12
+"""Bytes that any name takes."""
 
 _ENTRY = struct.Struct("<IHBB")
 
@@ -27,18 +29,18 @@ def own_entries(inode: int, parent: int) -> list[bytes]:
     ]
 
 
-def least_bytes(children: Mapping[bytes, int]) -> int:
+def least_bytes(names: Iterable[bytes]) -> int:
     """How many bytes a directory's entries take, less what their blocks leave over."""
-    return 24 + sum(8 + len(name) + 3 & ~3 for name in children)
+    return 24 + sum(8 + len(name) + 3 & ~3 for name in names)
 
 
-def build_linear(inode: int, parent: int, children: Mapping[bytes, int]) -> bytes:
-    """Whole blocks with the entries in the mapping's order, after `.` and `..`."""
+def build_linear(inode: int, parent: int, entries: Iterable[tuple[bytes, int]]) -> bytes:
+    """Whole blocks with the entries in their order, after `.` and `..`."""
     blocks: list[bytes] = []
     pack = _ENTRY.pack
     parts = own_entries(inode, parent)
     used = 24
-    for name, entry in children.items():
+    for name, entry in entries:
         length = 8 + len(name) + 3 & ~3
         if used + length > BLOCK:
             blocks.append(close_block(parts, used))

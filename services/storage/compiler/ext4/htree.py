@@ -8,7 +8,8 @@ of nodes follow; then the leaves, whose entries lie in ranges of their hashes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO
 
 from services.storage.compiler.errors import DiskFull
 from services.storage.compiler.ext4.directory import close_block, own_entries, pack_child
@@ -43,43 +44,58 @@ def legacy_hash(name: bytes) -> int:
     return found if found != _LAST_HASH else _LAST_HASH - 2
 
 
-def build(inode: int, parent: int, children: Mapping[bytes, int]) -> bytes:
-    """Whole blocks of an indexed directory.
+def in_order(children: Mapping[bytes, int]) -> Iterator[tuple[bytes, int]]:
+    """Entries in the order of hash and name, which is that of an index."""
+    # Without a pair for each of many names.
+    names = sorted(children)
+    names.sort(key=legacy_hash)
+    return ((name, children[name]) for name in names)
+
+
+def build(
+    inode: int, parent: int, ordered: Iterable[tuple[bytes, int]], leaves: IO[bytes]
+) -> bytes:
+    """Write an indexed directory's blocks of entries to a file.
+
+    Args:
+        inode: the directory's.
+        parent: the inode of the one it is in.
+        ordered: the entries as `in_order` has them.
+        leaves: an empty file for the blocks.
+
+    Returns:
+        The blocks that come before those.
 
     Raises:
         DiskFull: more entries than two levels of index hold, some twenty millions.
     """
-    leaves, starts = _leaves(children)
-    if len(leaves) <= _ROOT_LIMIT:
-        root = _root(inode, parent, 0, starts, range(1, 1 + len(leaves)))
-        return b"".join([root, *leaves])
-    nodes = -(-len(leaves) // _NODE_LIMIT)
+    starts = _write_leaves(ordered, leaves)
+    count = len(starts)
+    if count <= _ROOT_LIMIT:
+        return _root(inode, parent, 0, starts, range(1, 1 + count))
+    nodes = -(-count // _NODE_LIMIT)
     if nodes > _ROOT_LIMIT:
         raise DiskFull("a directory with more entries than ext4 can index")
     level = []
-    for at in range(0, len(leaves), _NODE_LIMIT):
+    for at in range(0, count, _NODE_LIMIT):
         part = starts[at : at + _NODE_LIMIT]
         first = 1 + nodes + at
         entries = _entries(_NODE_LIMIT, part, range(first, first + len(part)))
         level.append((_NODE_HEAD + entries).ljust(BLOCK, b"\0"))
     root = _root(inode, parent, 1, starts[::_NODE_LIMIT], range(1, 1 + nodes))
-    return b"".join([root, *level, *leaves])
+    return b"".join([root, *level])
 
 
-def _leaves(children: Mapping[bytes, int]) -> tuple[list[bytes], list[int]]:
-    """Blocks of entries in the order of their hashes, and the least hash in each block."""
-    # In the order of hash and name, without a pair for each of a million names.
-    names = sorted(children)
-    names.sort(key=legacy_hash)
-    leaves: list[bytes] = []
+def _write_leaves(ordered: Iterable[tuple[bytes, int]], leaves: IO[bytes]) -> list[int]:
+    """Write blocks of entries; the least hash in each."""
     starts = [0]
     parts: list[bytes] = []
     used = 0
     last = b""
-    for name in names:
-        packed = pack_child(name, children[name])
+    for name, entry in ordered:
+        packed = pack_child(name, entry)
         if used + len(packed) > BLOCK:
-            leaves.append(close_block(parts, used))
+            leaves.write(close_block(parts, used))
             # The last bit says that names of this hash begin in the block before.
             value = legacy_hash(name)
             starts.append(value | (value == legacy_hash(last)))
@@ -88,8 +104,8 @@ def _leaves(children: Mapping[bytes, int]) -> tuple[list[bytes], list[int]]:
         parts.append(packed)
         used += len(packed)
         last = name
-    leaves.append(close_block(parts, used))
-    return leaves, starts
+    leaves.write(close_block(parts, used))
+    return starts
 
 
 def _root(

@@ -100,8 +100,8 @@ def test_directories_in_a_circle_are_noticed() -> None:
     disk, _ = apply(empty_disk(SIZE), tar(folder("a"), folder("a/b")))
     files = FileSystem(disk)
     a, b = files.stat(b"a").number, files.stat(b"a/b").number
-    loop = directory.build_linear(b, a, {b"up": directory.pack_entry(a, 2)})
-    old = directory.build_linear(b, a, {})
+    loop = directory.build_linear(b, a, [(b"up", directory.pack_entry(a, 2))])
+    old = directory.build_linear(b, a, ())
     disk.data[:] = bytes(disk.data).replace(old, loop)
     with pytest.raises(DiskCorrupt, match="two names"):
         list(FileSystem(disk).walk())

@@ -63,7 +63,9 @@ def test_two_levels_of_index() -> None:
 def test_names_with_one_hash_may_fill_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(htree, "legacy_hash", lambda name: 2 * (len(name) // 100))
     children = {f"{n:04}".ljust(200, "x").encode(): directory.pack_entry(12, 1) for n in range(99)}
-    data = htree.build(20, 2, children)
+    leaves = io.BytesIO()
+    head = htree.build(20, 2, htree.in_order(children), leaves)
+    data = head + leaves.getvalue()
     found = [name for name, _, _ in directory.parse(data) if name not in (b".", b"..")]
     assert sorted(found) == sorted(children)
 

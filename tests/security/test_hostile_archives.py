@@ -19,6 +19,9 @@ from services.storage.imagec.progress import ignore_progress
 from tests.images import Image, Layer, file, hardlink, make_tar, sha256, symlink
 from tests.unit.storage.conftest import Storage
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+"""As the fixtures of storage: its compilers are shared."""
+
 AMD64 = Platform("linux", "amd64")
 IMAGE = Image((Layer(make_tar([file("f", "f")])),))
 

@@ -1,0 +1,44 @@
+"""Storage is struck at each step of what it does: `python -m bench.steps [VERB…]`.
+
+A step is a call that changes the file system. At each one storage is killed, then each fails once
+as on a disk that breaks, and as on one that is full; see `tests.unit.storage.mortal` for what must
+be so afterwards. Some of these are among the unit tests. Returns 1 where something was wrong.
+"""
+
+import argparse
+import asyncio
+import sys
+
+from tests.unit.storage.fake_registry import serving
+from tests.unit.storage.test_kills import IMAGES
+
+FAULTS: tuple[list[str], ...] = ([], ["--fault=EIO"], ["--fault=ENOSPC"])
+
+
+async def run(verbs: list[str], every: int) -> int:
+    """Go through the faults, one after another."""
+    code = 0
+    async with serving() as registry:
+        for name, image in IMAGES.items():
+            registry.add(image, name, "latest")
+        for fault in FAULTS:
+            print(*fault or ["SIGKILL"], flush=True)
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.unit.storage.mortal", registry.address),
+                *(f"--every={every}", *fault, *verbs),
+            )
+            code |= await process.wait()
+    return code
+
+
+def main() -> int:
+    """Run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verbs", nargs="*", help="of mortal's (default: all)")
+    parser.add_argument("--every", type=int, default=1, help="steps to go on after each")
+    arguments = parser.parse_args()
+    return asyncio.run(run(arguments.verbs, arguments.every))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
