@@ -22,7 +22,7 @@ from services.exec.kernels import Kernels
 from services.exec.logdrivers import KEPT_BYTES, KEPT_FILES, LogDrivers, syslog_target
 from services.exec.mounts import lend, parse_lender, volume_uses
 from services.exec.names import is_container_id, new_container_id, random_name
-from services.exec.operations import Turns
+from services.exec.operations import Turns, all_ended
 from services.exec.peers import Peers
 from services.exec.record import Record
 from services.exec.sandbox import with_filter
@@ -172,7 +172,11 @@ class Creator:
         raise AssertionError("unreachable")
 
     async def _furnish(self, record: Record) -> Record:
-        """Prepare disk, addresses, volumes and streams at once; none needs another's result."""
+        """Prepare disk, addresses, volumes and streams at once; none needs another's result.
+
+        Where one fails, the others are waited for: what went on beside its own undoing would stay,
+        and the reconciler take a disk for that of a container whose record was lost.
+        """
         container_id = record.id
 
         async def disk() -> disk_pb2.Disk:
@@ -183,11 +187,11 @@ class Creator:
             )
             return (await self._peers.disks.Prepare(request)).disk
 
-        async with asyncio.TaskGroup() as group:
-            prepared = group.create_task(disk())
-            reserved = group.create_task(self.reserve_endpoints(record))
-            group.create_task(self.register(record))
-            group.create_task(self.reserve_volumes(record))
+        prepared = asyncio.create_task(disk())
+        reserved = asyncio.create_task(self.reserve_endpoints(record))
+        registered = asyncio.create_task(self.register(record))
+        lent = asyncio.create_task(self.reserve_volumes(record))
+        await all_ended(prepared, reserved, registered, lent)
         return replace(
             record,
             endpoints=reserved.result(),

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from portlayer.fencing import holding
 from portlayer.neighbours import Neighbours
@@ -107,6 +107,25 @@ class Requests(Generic[T]):
             if came > horizon and len(self._results) <= REMEMBER_REQUESTS:
                 return
             self._results.popitem(last=False)
+
+
+async def all_ended(*tasks: asyncio.Task[Any]) -> None:
+    """Wait until all of these have ended, also when cancelled meanwhile; raise the first failure.
+
+    For work in other facets that is undone as a whole: a call that is cancelled may still do there
+    what it was sent for, behind the call that takes it back.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failures = [failure for task in tasks if (failure := task.exception()) is not None]
+    if cancelled is not None:
+        raise cancelled
+    if failures:
+        raise failures[0]
 
 
 async def _coroutine(awaitable: Awaitable[T]) -> T:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason
+from portlayer.turns import Turns
 from services.network.allotments import Allotments
 from services.network.drivers import Driver, Port
 from services.network.finish import finish
@@ -16,7 +17,6 @@ from services.network.model import Endpoint, Network, Reservation, Wish
 from services.network.names.directory import Directory
 from services.network.networks import Networks
 from services.network.store import NetworkStore
-from services.network.turns import Turns
 from services.network.wishes import check_cards, check_resolvers, saying
 
 log = logging.getLogger("vic.network.endpoints")

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from portlayer.errors import FailedPrecondition, InvalidArgument, NotFound, Reason
+from portlayer.turns import Turns
 from services.network.finish import finish
 from services.network.model import Network
 from services.network.names.answers import serves
 from services.network.networks import Networks
 from services.network.store import NetworkStore
-from services.network.turns import Turns
 
 Address = IPv4Address | IPv6Address
 

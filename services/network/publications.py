@@ -15,6 +15,7 @@ from portlayer.errors import (
     NotImplementedYet,
     Reason,
 )
+from portlayer.turns import Turns
 from services.network import external
 from services.network.drivers import Driver, Forward, Transport
 from services.network.endpoints import Endpoints
@@ -25,7 +26,6 @@ from services.network.model import Endpoint, Network, Reservation
 from services.network.networks import Networks
 from services.network.options import ANY_ADDRESS
 from services.network.store import NetworkStore
-from services.network.turns import Turns
 from services.network.ways import default_endpoint
 
 log = logging.getLogger("vic.network.publications")

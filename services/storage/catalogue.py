@@ -276,9 +276,9 @@ class Catalogue:
         self._uses[image_id] = use
         self._by_tag.update(dict.fromkeys(use.tags, image_id))
         for other in moved:
-            rest = without_tags(self._uses[other], use.tags)
+            # Where it can't be written the file says what isn't so, and by its time is disbelieved.
+            rest = self._uses[other] = without_tags(self._uses[other], use.tags)
             self._write_use(other, rest)
-            self._uses[other] = rest
 
     def drop_use(self, image_id: Digest) -> None:
         """The owner uses an image no more."""
@@ -299,7 +299,12 @@ class Catalogue:
 
     def _write_use(self, image_id: Digest, use: ImageUse) -> None:
         path = self.names_path(image_id.hex)
-        replace_file(path, use_record(image_id, use))
+        try:
+            replace_file(path, use_record(image_id, use))
+        except OSError:
+            if image_id not in self._uses:
+                path.unlink(missing_ok=True)  # or an image would be there whose making has failed
+            raise
         self._versions[image_id] = _version(path)
 
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason
+from portlayer.turns import Turns
 from services.storage.disk_records import (
     DISK,
     RECORD,
@@ -108,6 +109,7 @@ class DiskStore:
         self._records: dict[str, DiskRecord] = {}
         self._chains: dict[str, tuple[Path, ...]] = {}
         self._refused: dict[str, int] = {}
+        self._turns = Turns()
         self.refresh()
 
     def refresh(self) -> None:
@@ -170,28 +172,29 @@ class DiskStore:
         if len(spec) > MAX_SPECIFICATION:
             raise InvalidArgument(f"a specification of {len(spec)} bytes is too large")
         request = Digest.of(name.encode() + b"\0" + spec)
-        if self._known(container_id) is None:
-            image = find(name)
-            record = DiskRecord(
-                container_id=container_id,
-                image_id=image.id,
-                chain_id=image.chain_id,
-                created_at=datetime.now(UTC),
-                request=request,
-                size_bytes=images.layers.base_size,
-            )
-            async with images.lease() as lease:
-                await lease.hold(layers=[layer.chain_id for layer in image.layers])
-                if not images.complete(image):
-                    find(name)  # it has gone since: this says so
-                below = images.layers.disks(image.chain_id)
-                with storage_faults():
-                    made = await in_thread(self._make, images, record, below, spec)
-            if made is not None:
-                return made
-        if self._records[container_id].request != request:
-            raise DiskExists(f"container {container_id} has a disk already")
-        return await self.get(container_id)
+        async with self._turns.of(container_id):
+            if self._known(container_id) is None:
+                image = find(name)
+                record = DiskRecord(
+                    container_id=container_id,
+                    image_id=image.id,
+                    chain_id=image.chain_id,
+                    created_at=datetime.now(UTC),
+                    request=request,
+                    size_bytes=images.layers.base_size,
+                )
+                async with images.lease() as lease:
+                    await lease.hold(layers=[layer.chain_id for layer in image.layers])
+                    if not images.complete(image):
+                        find(name)  # it has gone since: this says so
+                    below = images.layers.disks(image.chain_id)
+                    with storage_faults():
+                        made = await in_thread(self._make, images, record, below, spec)
+                if made is not None:
+                    return made
+            if self._records[container_id].request != request:
+                raise DiskExists(f"container {container_id} has a disk already")
+            return await self.get(container_id)
 
     def _known(self, container_id: str) -> DiskRecord | None:
         """Return a disk's record; of one that another replica has made as well."""
@@ -285,16 +288,20 @@ class DiskStore:
             await in_thread(replace_file, self.directory / container_id / SPECIFICATION, spec)
 
     async def remove(self, images: ImageStore, container_id: str) -> None:
-        """Delete a disk with its specification, and layers that it alone needed. Idempotent."""
-        record = self._known(container_id)
-        if record is None:
-            return
-        # Forgotten once it is aside: where that fails, a repeated call finds it still to be done.
-        doomed = move_aside(self.directory / container_id)
-        self._forget(container_id)
-        if doomed is not None:
-            await in_thread(_delete, doomed)
-        await images.release_chain(record.chain_id)
+        """Delete a disk with its specification, and layers that it alone needed. Idempotent.
+
+        One that is being made is waited for, also when whoever asked for it has gone since.
+        """
+        async with self._turns.of(container_id):
+            record = self._known(container_id)
+            if record is None:
+                return
+            # Forgotten once it is aside: where that fails, a repeated call finds it to be done.
+            doomed = move_aside(self.directory / container_id)
+            self._forget(container_id)
+            if doomed is not None:
+                await in_thread(_delete, doomed)
+            await images.release_chain(record.chain_id)
 
     def writable_bytes(self, container_id: str) -> int:
         """What a container's own disk takes; 0 where it is gone."""

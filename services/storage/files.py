@@ -90,7 +90,12 @@ def publish(staged: Path, final: Path) -> None:
     """
     sync_directory(staged)
     os.rename(staged, final)
-    sync_directory(final.parent)
+    try:
+        sync_directory(final.parent)
+    except OSError:
+        # Whose name can't be kept isn't there: it would be in the way of who tries again.
+        os.rename(final, staged)
+        raise
 
 
 def move_aside(path: Path) -> Path | None:

@@ -152,7 +152,11 @@ class ImageStore:
         finally:
             self._own_leases.discard(lease)
             if lease.blobs or lease.layers:
-                await in_thread(self._end, lease)
+                try:
+                    await in_thread(self._end, lease)
+                except OSError as error:
+                    # What was done under it is done, or has failed for a reason of its own.
+                    log.error("what a lease held is left to the next sweep: %s", error)
 
     async def _hold(self, lease: Lease) -> None:
         with storage_faults():

@@ -60,7 +60,8 @@ class FileLock:
         if self.descriptor < 0:
             return
         if remove:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # it holds nobody up, and a sweep finds it
+                self.path.unlink(missing_ok=True)
         descriptor, self.descriptor = self.descriptor, -1
         os.close(descriptor)
 

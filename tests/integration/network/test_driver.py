@@ -289,10 +289,21 @@ async def test_a_hundred_containers_at_once(facet: Facet) -> None:
 
 async def test_networks_come_and_go_and_leave_nothing(facet: Facet) -> None:
     before = comparable(host_state())
+    repaired: list[str] = []
+
+    async def compare() -> None:
+        # Whatever is half made or half removed at that moment is nobody's damage.
+        while True:
+            repaired.extend(await facet.driver.restore())
+
+    comparing = asyncio.create_task(compare())
     await asyncio.gather(
         *(facet.networks.create(Plan(f"n{i}", options={}, labels={"n": str(i)})) for i in range(20))
     )
     await asyncio.gather(*(facet.networks.remove(f"n{i}") for i in range(20)))
+    comparing.cancel()
+    await asyncio.wait([comparing])
+    assert repaired == []
     assert comparable(host_state()) == before
 
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from vic.exec.v1 import container_pb2, exec_pb2
+from vic.storage.v1 import disk_pb2
 
 from portlayer.errors import (
     AlreadyExists,
@@ -82,10 +83,38 @@ async def test_an_entrypoint_takes_the_images_command_away(facet: Facet) -> None
 @pytest.mark.parametrize("call", ["Prepare", "Reserve", "Register"])
 async def test_a_failed_create_leaves_nothing(facet: Facet, call: str) -> None:
     facet.peers.failing[call] = Unavailable("away")
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(Unavailable):
         await facet.creator.create("", spec(name="web"))
     assert facet.leftovers() == []
     assert (await facet.creator.create("", spec(name="web"))).name == "web"
+
+
+async def test_a_create_that_fails_outlives_what_it_asked_for(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As storage does: what has begun there is done, whether or not its caller waits."""
+    prepare = facet.peers.Prepare
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def late(request: disk_pb2.PrepareRequest) -> disk_pb2.PrepareResponse:
+        begun.set()
+
+        async def work() -> disk_pb2.PrepareResponse:
+            await go_on.wait()
+            return await prepare(request)
+
+        return await asyncio.shield(work())
+
+    monkeypatch.setattr(facet.peers, "Prepare", late)
+    facet.peers.failing["Reserve"] = NotFound("no such network", Reason.NETWORK_NOT_FOUND)
+    creating = asyncio.create_task(facet.creator.create("", spec()))
+    await begun.wait()
+    await turns()
+    go_on.set()
+    with pytest.raises(NotFound):
+        await creating
+    await facet.reconciler.reconcile()
+    assert facet.leftovers() == []
 
 
 async def test_create_is_idempotent_on_its_id(facet: Facet) -> None:

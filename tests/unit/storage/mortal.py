@@ -288,10 +288,20 @@ def do(state: Path, registry: str, verb: Verb, step: int = 0, fault: int | None 
             transport = Transport()
             stack.push_async_callback(transport.close)
             struck = stack.enter_context(struck_at(step, fault))
-            with suppress(*(OSError, VicError) if fault is not None else ()):
+            try:
                 service = Service.open(state, transport, pool)
+            except OSError:
+                if struck():
+                    raise Faulted from None
+                raise
+            stack.callback(service.storage.store.close)
+            try:
                 await verb(service, registry)
-                service.storage.store.close()
+            except (OSError, VicError):
+                if not struck():
+                    raise
+                # Nothing of it may be in the way of who tries again at once.
+                await verb(service, registry)
             if struck():
                 raise Faulted
 
@@ -334,7 +344,7 @@ def kinds(found: set[str]) -> Counter[str]:
 
 
 def struck(
-    work: Path, registry: str, name: str, every: int, fault: int | None
+    work: Path, registry: str, name: str, first: int, every: int, fault: int | None
 ) -> Iterator[tuple[int, str]]:
     """Do a verb with a death at each so many-th of its steps; yield the step and what is wrong."""
     verb, template = VERBS[name], work / "template"
@@ -354,7 +364,7 @@ def struck(
     assert in_child(partial(do, state, registry, verb)) == 0
     assert in_child(do_nothing) == 0
     after = files(state)
-    step = 1
+    step = first
     while True:
         state = fresh()
         code = in_child(partial(do, state, registry, verb, step, fault))
@@ -396,6 +406,7 @@ def main() -> int:
     parser.add_argument("registry", help="where the images old, other, loose and new are")
     parser.add_argument("verbs", nargs="*", default=list(VERBS))
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--fault", choices=("EIO", "ENOSPC"))
     arguments = parser.parse_args()
     fault = None if arguments.fault is None else getattr(errno, arguments.fault)
@@ -407,7 +418,9 @@ def main() -> int:
         assert in_child(laid) == 0
         for name in arguments.verbs:
             number = 0
-            for step, problem in struck(work, arguments.registry, name, arguments.every, fault):
+            for step, problem in struck(
+                work, arguments.registry, name, arguments.first, arguments.every, fault
+            ):
                 number += 1
                 if problem:
                     failures += 1

@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import threading
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from portlayer.errors import InvalidArgument
-from services.storage import disks
+from services.storage import disks, vmdk
 from services.storage.compile_pool import CompilePool
 from services.storage.disk_records import DISK
 from services.storage.disks import Disk, DiskExists, DiskNotFound
@@ -65,6 +67,32 @@ async def test_the_same_request_many_times_at_once_makes_one_disk(
     made = await asyncio.gather(*(prepare(storage, name) for _ in range(8)))
     assert len({disk.chain for disk in made}) == 1
     assert [path.name for path in (storage.root / "containers").iterdir()] == [ID]
+
+
+async def test_what_is_removed_while_it_is_made_is_gone(
+    storage: Storage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making, go_on = threading.Event(), threading.Event()
+
+    def create_disk(*arguments: Any, **options: Any) -> None:
+        making.set()
+        assert go_on.wait(60)
+        vmdk.create_disk(*arguments, **options)
+
+    monkeypatch.setattr(disks, "create_disk", create_disk)
+    made = asyncio.create_task(prepare(storage, name))
+    assert await asyncio.to_thread(making.wait, 60)
+    made.cancel()
+    removed = asyncio.create_task(storage.disks.remove(storage.store, ID))
+    # It has its first steps before the disk is there.
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await made
+    await removed
+    assert list((storage.root / "containers").iterdir()) == []
+    with pytest.raises(DiskNotFound):
+        await storage.disks.get(ID)
 
 
 async def test_another_request_of_that_id_is_refused(storage: Storage, name: str) -> None:

@@ -6,6 +6,7 @@ Each `ImageStore` has locks, leases and an index of its own, as in a process of 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from pathlib import Path
 
@@ -231,6 +232,21 @@ async def test_a_turn_is_waited_for_and_leaves_no_file(tmp_path: Path) -> None:
     async with asyncio.timeout(60):
         while path.exists():  # noqa: ASYNC110 — a turn of the loop is the event
             await asyncio.sleep(0)
+
+
+async def test_a_turn_ends_also_where_its_file_can_not_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "turn"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", broken)
+        async with turn(path):
+            pass
+    assert path.exists()
+    assert not is_held(path)
 
 
 def test_a_lease_that_ends_while_all_are_looked_at_holds_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from vic.storage.v1 import volume_pb2 as pb
 
 from portlayer.errors import OutOfRange
 from portlayer.journal import Journal
+from services.storage import files
 from services.storage.imagec.errors import StoreFull
 from services.storage.pruning import LabelRule
 from services.storage.vmdk import Chain
@@ -204,6 +205,24 @@ async def test_a_full_store_leaves_nothing(
     assert list((tmp_path / "volumes").iterdir()) == []
     monkeypatch.undo()
     assert (await facet.volumes.create("v2", "", {}, {}))[1], "it can be asked for again"
+
+
+async def test_a_name_that_can_not_be_kept_is_not_in_the_way(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sync = files.sync_directory
+
+    def broken(path: Path) -> None:
+        if path.name == "volumes":
+            raise OSError(errno.EIO, "Input/output error")
+        sync(path)
+
+    monkeypatch.setattr(files, "sync_directory", broken)
+    with pytest.raises(StoreUnavailable, match="input/output error"):
+        await facet.volumes.create("v2", "", {}, {})
+    assert list((tmp_path / "volumes").iterdir()) == []
+    monkeypatch.undo()
+    assert (await facet.volumes.create("v2", "", {}, {}))[1]
 
 
 async def test_a_volume_in_use_stays(facet: Facet) -> None:

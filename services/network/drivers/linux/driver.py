@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from types import MappingProxyType
 from typing import ParamSpec, TypeVar
 
 from pyroute2 import NetlinkError
@@ -54,6 +55,8 @@ class LinuxDriver:
         self._names = names
         self._guards = guards
         self._segments: dict[int, Segment] = {}
+        # Bridges that are being made or removed, by ordinal: a comparison leaves them alone.
+        self._moving: dict[int, str] = {}
         self._ports: dict[str, _Attached] = {}
         self._forwards: frozenset[Forward] = frozenset()
         self._moment = 0
@@ -120,21 +123,30 @@ class LinuxDriver:
 
     async def add_segment(self, segment: Segment) -> None:
         """Make a bridge; its rules come first."""
+        name = self.segment_name(segment)
         self._segments[segment.ordinal] = segment
+        self._moving[segment.ordinal] = name
         try:
             await self._by_rules(self._firewall.replace, self._wanted())
-            await self._by_links(self._make_bridge, self.segment_name(segment), segment)
+            await self._by_links(self._make_bridge, name, segment)
         except BaseException:
             del self._segments[segment.ordinal]
             self.doubt.set()
             raise
+        finally:
+            self._moving.pop(segment.ordinal, None)
 
     async def remove_segment(self, ordinal: int) -> None:
-        """Remove a bridge and what the rules say of it."""
-        segment = self._segments.pop(ordinal, None)
+        """Remove a bridge, then what the rules say of it."""
+        segment = self._segments.get(ordinal)
         name = self._names.bridge(ordinal) if segment is None else self.segment_name(segment)
-        await self._by_links(self._links.remove, self._names.uplink(ordinal))
-        await self._by_links(self._links.remove, name)
+        self._moving[ordinal] = name
+        try:
+            await self._by_links(self._links.remove, self._names.uplink(ordinal))
+            await self._by_links(self._links.remove, name)
+        finally:
+            self._segments.pop(ordinal, None)
+            self._moving.pop(ordinal, None)
         await self._by_rules(self._firewall.replace, self._wanted())
 
     async def attach(self, ports: Sequence[Port]) -> None:
@@ -190,7 +202,9 @@ class LinuxDriver:
         """Compare the host with what should be, and put it right."""
         self.doubt.clear()
         moment, known = self._moment, set(self._ports)
-        repaired, present = await self._by_links(self._ensure_bridges, self._bridges())
+        repaired, present = await self._by_links(
+            self._ensure_bridges, self._bridges(), dict(self._moving)
+        )
         masters = {name: link.index for name, link in present.items() if link.kind == "bridge"}
         for name, found in list(self._ports.items()):
             link = present.get(name)
@@ -254,7 +268,12 @@ class LinuxDriver:
         return self.segment_name(self._segments[port.ordinal])
 
     def _bridges(self) -> dict[str, Segment]:
-        return {self.segment_name(segment): segment for segment in self._segments.values()}
+        """Return what bridges there should be, but for those that are being made or removed."""
+        return {
+            self.segment_name(segment): segment
+            for ordinal, segment in self._segments.items()
+            if ordinal not in self._moving
+        }
 
     def _wanted(self) -> Wanted:
         ports = tuple(found.port for found in self._ports.values())
@@ -275,7 +294,9 @@ class LinuxDriver:
 
     # What follows is done by the links' thread.
 
-    def _ensure_bridges(self, bridges: dict[str, Segment]) -> tuple[list[str], dict[str, Link]]:
+    def _ensure_bridges(
+        self, bridges: dict[str, Segment], moving: Mapping[int, str] = MappingProxyType({})
+    ) -> tuple[list[str], dict[str, Link]]:
         sysctls.enable_forwarding()
         changed = []
         seen = self._links.look()
@@ -287,12 +308,14 @@ class LinuxDriver:
                 log.error("no way from %s to its network: %s", name, error.message)
         present = self._links.own() if changed else seen.links
         changed += self._links.ensure_routes(bridges, present)
-        cables = {self._names.uplink(segment.ordinal) for segment in bridges.values()}
+        ordinals = {segment.ordinal for segment in bridges.values()} | moving.keys()
+        cables = {self._names.uplink(ordinal) for ordinal in ordinals}
+        left = {*bridges, *moving.values()}
         for name in present.keys() - cables:
             if name.startswith(self._names.uplink_prefix) and self._links.remove(name):
                 changed.append(f"removed cable {name}")
         for name in [name for name, link in present.items() if link.kind == "bridge"]:
-            if name not in bridges:
+            if name not in left:
                 self._links.remove(name)
                 del present[name]
                 changed.append(f"removed bridge {name}")
