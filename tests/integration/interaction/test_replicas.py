@@ -228,6 +228,6 @@ async def test_a_clone_that_waits_with_one_is_given_by_the_other(
     # And by its record, when the one is gone.
     await one.die()
     last = other.tether(CLONE)
-    running = {"process_id": INIT, "pid": 42, "started_at": {"seconds": 1000}}
-    await last.connect(CLONE, [tether_pb2.ProcessState(**running)])
+    running = tether_pb2.ProcessState(process_id=INIT, pid=42, started_at={"seconds": 1000})
+    await last.connect(CLONE, [running])
     await last.exit(0)
