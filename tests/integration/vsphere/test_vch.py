@@ -356,7 +356,10 @@ def test_datastores_and_privileges_are_looked_at_before_anything_is_changed(
         refused(poor, tmp_path, medium, [*target(poor), *stores])
         said = capsys.readouterr().err
         assert "--image-store: datastore LocalDS_0 is full: it has 0 MiB free" in said
-        assert "--volume-store slow: datastore LocalDS_1 can't be reached by its hosts" in said
+        assert (
+            "--volume-store slow: datastore LocalDS_1 can't be reached by its hosts; "
+            "there are LocalDS_0 (full), LocalDS_1 (inaccessible)"
+        ) in said
         for line in (
             "lacks privileges on the vCenter: Global.DisableMethods; `vic role`",
             "on datacenter /DC0: VirtualMachine.Config.Resource",
