@@ -15,6 +15,7 @@ from vic.exec.v1 import exec_pb2
 
 from installer.__main__ import main
 from installer.instance import load_instance
+from installer.vsphere.verbs import inspect, set_pool_limits
 from portlayer.errors import Unavailable
 from portlayer.vsphere import datastore
 from portlayer.vsphere.properties import read_below
@@ -172,6 +173,15 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
         "there": True,
         "memory_limit_bytes": 8 << 30,
         "cpu_limit_mhz": 4 * 2294,
+    }
+
+    # What `vic configure` changes of the pool; what it isn't asked for stays.
+    set_pool_limits(instance, exec_pb2.ConfigureRequest(memory_bytes=6 << 30))
+    set_pool_limits(instance, exec_pb2.ConfigureRequest(cpus=0, containers=9))
+    assert inspect(instance)["pool_state"] == {
+        "there": True,
+        "memory_limit_bytes": 6 << 30,
+        "cpu_limit_mhz": 0,
     }
 
     # A container and its parents, DRS rules, and somebody else's VM in our folder.
