@@ -27,9 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(arguments)
         finally:
             # A short output is still in the buffer: it must not fail after this.
-            sys.stdout.flush()
+            if sys.stdout is not None:  # As it is where the caller has closed it.
+                sys.stdout.flush()
     except BrokenPipeError:
-        left = [fd for fd in (sys.stdout.fileno(), sys.stderr.fileno()) if _reader_left(fd)]
+        streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
+        left = [fd for fd in (stream.fileno() for stream in streams) if _reader_left(fd)]
         if not left:
             raise  # Another pipe or socket of ours.
         nowhere = os.open(os.devnull, os.O_WRONLY)
