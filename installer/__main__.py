@@ -1,6 +1,9 @@
 """The `vic` command."""
 
 import argparse
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -10,8 +13,42 @@ from installer.errors import InstallerError
 Command = Callable[[argparse.Namespace], int]
 
 
+# What a shell tells of a program that the signal ended.
+READER_LEFT = 128 + signal.SIGPIPE
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; returns the exit code.
+
+    Where nobody reads on, as in ``vic usage | head -1``, it ends quietly as other programs do.
+    """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            # A short output is still in the buffer: it must not fail after this.
+            if sys.stdout is not None:  # As it is where the caller has closed it.
+                sys.stdout.flush()
+    except BrokenPipeError:
+        streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
+        left = [fd for fd in (stream.fileno() for stream in streams) if _reader_left(fd)]
+        if not left:
+            raise  # Another pipe or socket of ours.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for fd in left:
+            os.dup2(nowhere, fd)  # The interpreter flushes once more at its end.
+        os.close(nowhere)
+        return READER_LEFT
+
+
+def _reader_left(fd: int) -> bool:
+    """Tell whether nobody reads the pipe or socket any longer that a descriptor writes to."""
+    poll = select.poll()
+    poll.register(fd, 0)  # Errors and hang-ups are told without being asked for.
+    return bool(poll.poll(0))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     command: Command = options.command
     try:

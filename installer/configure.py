@@ -124,14 +124,17 @@ def configure(data_dir: Path, request: exec_pb2.ConfigureRequest) -> exec_pb2.Co
     instance = load_instance(check_data_dir(data_dir))
     if instance is None or not instance.socket(Role.EXEC).exists():
         raise NotRunningError("the suite is not running; start it with `vic up`")
+    try:
+        configured = asyncio.run(_configure(instance, request))
+    except VicError as error:
+        raise InstallerError(error.message) from error
     if instance.options.driver == "vsphere":
         from installer.vsphere.verbs import set_pool_limits
 
+        # After exec, which refuses what can't be: a pool isn't changed for that. Where vCenter
+        # refuses, the same command can be given again.
         set_pool_limits(instance, request)
-    try:
-        return asyncio.run(_configure(instance, request))
-    except VicError as error:
-        raise InstallerError(error.message) from error
+    return configured
 
 
 def tell(configured: exec_pb2.ConfigureResponse) -> str:

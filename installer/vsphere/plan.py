@@ -96,12 +96,13 @@ def _look_at_stores(content: vim.ServiceInstanceContent, wishes: VchWishes, plan
         state["name"]: state
         for _, state in read(content, told.get("datastore", []), vim.Datastore, paths)
     }
+    known = [f"{name}{_store_note(state)}" for name, state in there.items()]
     wanted = [("--image-store", wishes.image_store)]
     wanted += [(f"--volume-store {name}", store) for name, store in wishes.volume_stores.items()]
     for option, store in wanted:
         problem = _store_problem(store, there.get(store.datastore))
         if problem:
-            plan.problems.append(f"{option}: {problem}; there {_are(there)}")
+            plan.problems.append(f"{option}: {problem}; there {_are(known)}")
 
 
 def _store_problem(store: Store, state: dict[str, object] | None) -> str:
@@ -116,6 +117,14 @@ def _store_problem(store: Store, state: dict[str, object] | None) -> str:
             f"{LEAST_FREE_BYTES // MIB} are needed at least"
         )
     return ""
+
+
+def _store_note(state: dict[str, object]) -> str:
+    """Return why a datastore that is there is of no use, for a list of names."""
+    if not state.get("summary.accessible", True):
+        return " (inaccessible)"
+    free = state.get("summary.freeSpace", LEAST_FREE_BYTES)
+    return " (full)" if isinstance(free, int) and free < LEAST_FREE_BYTES else ""
 
 
 def _look_at_networks(content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan) -> None:

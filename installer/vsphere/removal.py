@@ -23,8 +23,8 @@ from portlayer.vsphere.machines import destroy, power_off, reconfigure
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.affinity import removal as rules_of
+from services.exec.drivers.vsphere.found import OFF, PARENT
 from services.exec.drivers.vsphere.hardware import detach_disks
-from services.exec.drivers.vsphere.inventory import OFF, PARENT
 from services.network.drivers.vsphere.portgroups import Portgroups, mark
 
 T = TypeVar("T")

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from services.storage.compiler.errors import DiskCorrupt
 from services.storage.compiler.many_names import ManyNames, NameLog
 from services.storage.compiler.spare import SpareRecords
 
@@ -170,9 +171,10 @@ class Directories:
         return self._bring_back(number, place) if place else None
 
     def known(self, number: int) -> Directory:
-        """A directory that was looked into."""
+        """A directory that was looked into. Raises DiskCorrupt where it was removed since."""
         found = self.get(number)
-        assert found is not None
+        if found is None:
+            raise DiskCorrupt(f"directory {number} has gone before what is in it")
         return found
 
     def forget(self, directory: Directory) -> None:

@@ -11,7 +11,8 @@ from hostagent.certificates import TetherAuthority
 from hostagent.issuer import IssuerServicer
 from installer.pki import Authority
 from portlayer.vsphere import datastore
-from portlayer.vsphere.properties import read_below
+from portlayer.vsphere.lookup import backings, find_datacenter
+from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
 from tests.vcenter import Simulator
 
@@ -65,6 +66,34 @@ async def find_vm(vcenter: VCenter, name: str) -> vim.VirtualMachine | None:
         lambda content: read_below(content, content.rootFolder, vim.VirtualMachine, ["name"])
     )
     return next((vm for vm, told in found if told["name"] == name), None)
+
+
+async def plug(vcenter: VCenter, vm: vim.VirtualMachine, port_group: str) -> None:
+    """Give a VM a card in a port group of its datacenter."""
+
+    def start(content: vim.ServiceInstanceContent) -> vim.Task:
+        backing = backings(content, find_datacenter(content, "/DC0/vm"))[port_group]
+        card = vim.vm.device.VirtualVmxnet3(key=-1, backing=backing)
+        task: vim.Task = vm.ReconfigVM_Task(_card_change("add", card))
+        return task
+
+    await vcenter.finish(start)
+
+
+async def unplug(vcenter: VCenter, vm: vim.VirtualMachine) -> None:
+    """Take the card away that `plug` gave."""
+    path = "config.hardware.device"
+    ((_, told),) = await vcenter.call(
+        lambda content: read(content, [vm], vim.VirtualMachine, [path])
+    )
+    kind = vim.vm.device.VirtualVmxnet3
+    (card,) = [device for device in told[path] if isinstance(device, kind)]
+    await vcenter.finish(lambda _: vm.ReconfigVM_Task(_card_change("remove", card)))
+
+
+def _card_change(operation: str, card: vim.vm.device.VirtualDevice) -> vim.vm.ConfigSpec:
+    change = vim.vm.device.VirtualDeviceSpec(operation=operation, device=card)
+    return vim.vm.ConfigSpec(deviceChange=[change])
 
 
 async def make_disk(vcenter: VCenter, path: str) -> None:

@@ -95,7 +95,7 @@ async def output(answers: AsyncIterable[Any]) -> str:
     return written.decode()
 
 
-async def test_attach_and_exec_reach_the_guest(
+async def test_attach_exec_and_stats_reach_the_guest(
     own: Simulator, image: BootstrapImage, tmp_path: Path
 ) -> None:
     async with exec_service(own, guests=True, instant_clone=False) as service:
@@ -130,6 +130,12 @@ async def test_attach_and_exec_reach_the_guest(
             assert said.split() == [made.id[:12], "eth0", "lo"]
             ended = await talk.InspectExec(pb.InspectExecRequest(exec_id=command.exec_id))
             assert ended.exit_code == 0
+
+            # Use as the guest counts it, of the container and not of the VM.
+            ask = pb.StatsRequest(container_id=made.id)
+            (told,) = [answer async for answer in talk.Stats(ask, timeout=SECONDS)]
+            assert told.sample.pids >= 1
+            assert 0 < told.sample.memory_bytes <= told.sample.memory_limit_bytes
 
             async def attach() -> AsyncIterator[pb.AttachRequest]:
                 yield pb.AttachRequest(

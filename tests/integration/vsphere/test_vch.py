@@ -15,12 +15,15 @@ from vic.exec.v1 import exec_pb2
 
 from installer.__main__ import main
 from installer.instance import load_instance
+from installer.vsphere.creation import DEFAULT_NETWORK
+from installer.vsphere.verbs import inspect, set_pool_limits
 from portlayer.errors import Unavailable
 from portlayer.vsphere import datastore
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.settings import VsphereSettings
-from tests.integration.vsphere.others import find_vm, put_bootstrap
+from services.network.drivers.vsphere.portgroups import own_name
+from tests.integration.vsphere.others import find_vm, plug, put_bootstrap, unplug
 from tests.integration.vsphere.service import exec_service
 from tests.integration.vsphere.test_exec_service import (
     SECONDS,
@@ -174,7 +177,17 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
         "cpu_limit_mhz": 4 * 2294,
     }
 
-    # A container and its parents, DRS rules, and somebody else's VM in our folder.
+    # What `vic configure` changes of the pool; what it isn't asked for stays.
+    set_pool_limits(instance, exec_pb2.ConfigureRequest(memory_bytes=6 << 30))
+    set_pool_limits(instance, exec_pb2.ConfigureRequest(cpus=0, containers=9))
+    assert inspect(instance)["pool_state"] == {
+        "there": True,
+        "memory_limit_bytes": 6 << 30,
+        "cpu_limit_mhz": 0,
+    }
+
+    # A container and its parents, DRS rules, and somebody else's VM in our folder and port group.
+    port_group = own_name(instance.id, DEFAULT_NETWORK)
     containers: list[str] = []
 
     async def use(vcenter: VCenter) -> None:
@@ -212,6 +225,7 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
             return task
 
         await vcenter.finish(move)
+        await plug(vcenter, vm, port_group)
 
     on(own, use)
     assert main(["delete", *data]) == 1
@@ -229,10 +243,13 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
     assert main(["delete", "--force", *data]) == 1
     error = capsys.readouterr().err
     assert "folder /DC0/vm/one holds DC0_C0_RP0_VM0" in error
+    assert f"port group {port_group} is in use by VM DC0_C0_RP0_VM0" in error
     assert f"resource pool {CLUSTER}/Resources/one holds two" in error
 
     async def move_back(vcenter: VCenter) -> None:
         vm = await find_vm(vcenter, "DC0_C0_RP0_VM0")
+        assert vm is not None
+        await unplug(vcenter, vm)
 
         def move(content: vim.ServiceInstanceContent) -> vim.Task:
             index = content.searchIndex
@@ -356,7 +373,10 @@ def test_datastores_and_privileges_are_looked_at_before_anything_is_changed(
         refused(poor, tmp_path, medium, [*target(poor), *stores])
         said = capsys.readouterr().err
         assert "--image-store: datastore LocalDS_0 is full: it has 0 MiB free" in said
-        assert "--volume-store slow: datastore LocalDS_1 can't be reached by its hosts" in said
+        assert (
+            "--volume-store slow: datastore LocalDS_1 can't be reached by its hosts; "
+            "there are LocalDS_0 (full), LocalDS_1 (inaccessible)"
+        ) in said
         for line in (
             "lacks privileges on the vCenter: Global.DisableMethods; `vic role`",
             "on datacenter /DC0: VirtualMachine.Config.Resource",

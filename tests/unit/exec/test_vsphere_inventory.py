@@ -9,16 +9,9 @@ from pyVmomi import vim
 
 from portlayer.vsphere.identity import Identity, encode
 from portlayer.vsphere.properties import Collector
-from services.exec.drivers.vsphere import inventory
-from services.exec.drivers.vsphere.inventory import (
-    OFF,
-    ON,
-    SUSPENDED,
-    Found,
-    Inventory,
-    rebooted,
-    woken,
-)
+from services.exec.drivers.vsphere import found as of_found
+from services.exec.drivers.vsphere.found import OFF, ON, SUSPENDED, Found, rebooted, woken
+from services.exec.drivers.vsphere.inventory import Inventory
 
 FIRST = datetime(2026, 11, 26, tzinfo=UTC)
 
@@ -46,7 +39,7 @@ def test_a_vm_that_goes_on_has_a_new_boot_time_and_was_not_reset() -> None:
 def test_a_boot_time_that_changes_long_after_is_a_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     suspended = Found(vim.VirtualMachine("vm-1"), power=SUSPENDED, booted=FIRST)
     on, _ = seen(suspended, power=ON)
-    monkeypatch.setattr(inventory, "BOOT_TIME_SECONDS", 0.0)
+    monkeypatch.setattr(of_found, "BOOT_TIME_SECONDS", 0.0)
     _, reset = seen(on, booted=FIRST + timedelta(hours=1))
     assert reset
 

@@ -38,6 +38,7 @@ from services.exec.drivers import (
 )
 from services.exec.drivers.shapes import MIB, ShapeClass, shape_class
 from services.exec.drivers.vsphere.affinity import Affinity
+from services.exec.drivers.vsphere.found import OFF, SUSPENDED, Found
 from services.exec.drivers.vsphere.guests import Guests
 from services.exec.drivers.vsphere.hardware import (
     config_spec,
@@ -47,7 +48,7 @@ from services.exec.drivers.vsphere.hardware import (
     own_options,
     plugged,
 )
-from services.exec.drivers.vsphere.inventory import OFF, SUSPENDED, Found, Inventory
+from services.exec.drivers.vsphere.inventory import Inventory
 from services.exec.drivers.vsphere.measuring import Meter
 from services.exec.drivers.vsphere.parents import Parents
 from services.exec.drivers.vsphere.place import Place, check_bootstrap, find_place

@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-import re
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pyVmomi import vim, vmodl
@@ -16,16 +14,13 @@ from portlayer.errors import VicError
 from portlayer.vsphere.identity import (
     EXIT_RECORD,
     PREFIX,
-    Identity,
     container_uuid,
     decode,
-    options,
 )
 from portlayer.vsphere.lookup import find_child, find_folder, find_machine
 from portlayer.vsphere.properties import (
     MOST_WAIT,
     Collector,
-    Properties,
     open_view,
     read,
     read_below,
@@ -33,48 +28,22 @@ from portlayer.vsphere.properties import (
 )
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited
+from services.exec.drivers.vsphere.found import (
+    OFF,
+    ON,
+    PARENT,
+    PATHS,
+    Found,
+    changed,
+    rebooted,
+    standing,
+    woken,
+)
 
 log = logging.getLogger("vic.exec.vsphere.inventory")
 
-ON = vim.VirtualMachine.PowerState.poweredOn
-OFF = vim.VirtualMachine.PowerState.poweredOff
-SUSPENDED = vim.VirtualMachine.PowerState.suspended
-PATHS = (
-    "name",
-    "config.uuid",
-    "config.extraConfig",
-    "runtime.powerState",
-    "runtime.bootTime",
-    "runtime.host",
-    "runtime.instantCloneFrozen",
-)
-PARENT = PREFIX + "parent"
-"""Key of a VM that others are cloned from: what they have in common."""
-# vCenter may name one entry of an array that changed.
-_ENTRY = re.compile(r'config\.extraConfig\["(?P<key>[^"]+)"\]')
 # Between attempts to follow a vCenter that is away, in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-# A VM that goes on has a new boot time, which may be told after its power, but not much later.
-BOOT_TIME_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Found:
-    """A VM in the folder. ``identity`` is None where it isn't ours."""
-
-    vm: vim.VirtualMachine
-    name: str = ""
-    bios_uuid: str = ""
-    power: vim.VirtualMachine.PowerState | None = None
-    options: dict[str, str] = field(default_factory=dict)
-    identity: Identity | None = None
-    booted: datetime | None = None
-    woken: float | None = None
-    """When it came on while its boot time was still the former one's; by ``time.monotonic``."""
-    host: str = ""
-    """vCenter's ID of its host."""
-    frozen: bool = False
-    """It stands still, and clones of it go on from there."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +136,7 @@ class Inventory:
         def look(content: vim.ServiceInstanceContent) -> list[Found]:
             folder = find_folder(content, self._folder)
             return [
-                self._known(_changed(Found(vm), told))
+                self._known(changed(Found(vm), told))
                 for vm, told in read_below(content, folder, vim.VirtualMachine, PATHS)
             ]
 
@@ -220,7 +189,7 @@ class Inventory:
             # One of them has: they are few.
             again = (self._read(content, found.vm) for found in known)
             return [found for found in again if found is not None]
-        return [self._known(_changed(Found(vm), values)) for vm, values in told]
+        return [self._known(changed(Found(vm), values)) for vm, values in told]
 
     def is_over(self, boot_id: str) -> bool:
         """Tell whether the end of a boot was told, although its VM may be on: it was reset."""
@@ -240,7 +209,7 @@ class Inventory:
             ((_, told),) = read(content, [vm], vim.VirtualMachine, PATHS)
         except vmodl.fault.ManagedObjectNotFound:
             return None  # It went meanwhile.
-        return self._known(_changed(Found(vm), told))
+        return self._known(changed(Found(vm), told))
 
     async def ends(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
         """Yield ends after a position, then None, then new ends."""
@@ -347,9 +316,9 @@ class Inventory:
         before = self._found.get(moid)
         changes = {change.name: change.val for change in entry.changeSet or []}
         assert isinstance(entry.obj, vim.VirtualMachine), "the filter asks for no other"
-        now = woken(before, self._known(_changed(before or Found(entry.obj), changes)))
+        now = woken(before, self._known(changed(before or Found(entry.obj), changes)))
         self._found[moid] = now
-        if before is None or _standing(before) != _standing(now):
+        if before is None or standing(before) != standing(now):
             self.changed.set()
         if now.identity is None or now.identity.boot_id in self._waiting:
             return
@@ -389,47 +358,3 @@ class Inventory:
         self._position = max(self._position + 1, time.time_ns() // 1000)
         self._ended[self._position] = Ended(found.vm, exited, doubtful)
         self._news.set()
-
-
-def _standing(found: Found) -> tuple[object, ...]:
-    """Return what others wait for of a VM."""
-    return found.identity, found.power, found.frozen, PARENT in found.options
-
-
-def rebooted(before: Found, now: Found) -> bool:
-    """Tell whether a VM has lost its memory: its guest was reset, or HA started it elsewhere."""
-    boots = {before.booted, now.booted}
-    if not before.power == now.power == ON or None in boots or len(boots) == 1:
-        return False
-    return before.woken is None or time.monotonic() - before.woken > BOOT_TIME_SECONDS
-
-
-def woken(before: Found | None, now: Found) -> Found:
-    """Note of a VM that went on that its boot time is still to come, or that it has come."""
-    if before is None or before.booted != now.booted:
-        return replace(now, woken=None)
-    if before.power != ON and now.power == ON and now.booted is not None:
-        return replace(now, woken=time.monotonic())
-    return now
-
-
-def _changed(found: Found, changes: Properties) -> Found:
-    for path, value in changes.items():
-        if path == "name":
-            found = replace(found, name=value)
-        elif path == "config.uuid":
-            found = replace(found, bios_uuid=value or "")
-        elif path == "runtime.powerState":
-            found = replace(found, power=value)
-        elif path == "runtime.bootTime":
-            found = replace(found, booted=value)
-        elif path == "runtime.host":
-            found = replace(found, host="" if value is None else value._GetMoId())
-        elif path == "runtime.instantCloneFrozen":
-            found = replace(found, frozen=bool(value))
-        elif path == "config.extraConfig":
-            found = replace(found, options=options(value))
-        elif match := _ENTRY.fullmatch(path):
-            text = "" if value is None else str(getattr(value, "value", value))
-            found = replace(found, options=found.options | {match["key"]: text})
-    return found

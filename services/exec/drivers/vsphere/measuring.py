@@ -16,7 +16,7 @@ from pyVmomi import vim, vmodl
 from portlayer.vsphere.properties import read
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import Usage
-from services.exec.drivers.vsphere.inventory import ON, Found
+from services.exec.drivers.vsphere.found import ON, Found
 
 log = logging.getLogger("vic.exec.vsphere.measuring")
 

@@ -16,8 +16,9 @@ from portlayer.errors import VicError
 from portlayer.vsphere.identity import PREFIX, VERSION, option_values
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.shapes import ShapeClass
+from services.exec.drivers.vsphere.found import OFF, PARENT, Found
 from services.exec.drivers.vsphere.hardware import bare_spec
-from services.exec.drivers.vsphere.inventory import OFF, PARENT, Found, Inventory
+from services.exec.drivers.vsphere.inventory import Inventory
 from services.exec.drivers.vsphere.place import Place, find_place
 from services.exec.drivers.vsphere.placement import Host, usable_hosts
 from services.exec.drivers.vsphere.settings import PlaceSettings
