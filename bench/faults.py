@@ -141,7 +141,8 @@ def tried(
         took = time.monotonic() - begun
         word = "FAILED" if problem else "ok" if died else "through"
         print(f"{verb.name}, {fault}: {word} ({took:.1f} s)", flush=True)
-        yield problem
+        if died or problem:
+            yield problem
         if not died:
             break
 
