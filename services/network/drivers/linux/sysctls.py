@@ -57,9 +57,14 @@ def enable_forwarding6() -> None:
 
 
 def enable_ipv6(interface: str) -> None:
-    """Let the host have IPv6 addresses on a bridge of ours, those that we give it."""
+    """Let the host have IPv6 addresses on a bridge of ours, those that we give it.
+
+    They are not looked for on the network first, as nobody else there can have them: for seconds
+    the kernel would ask for no container's MAC address, and drop what comes for it.
+    """
     conf = NET / "ipv6/conf" / interface
-    for name, value in (("accept_ra", "0"), ("autoconf", "0"), ("disable_ipv6", "0")):
+    values = (("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0"), ("disable_ipv6", "0"))
+    for name, value in values:
         (conf / name).write_text(f"{value}\n")
 
 
