@@ -188,7 +188,8 @@ def pool_spec(limits: VchLimits, cpu_mhz: int) -> vim.ResourceConfigSpec:
     """Return a pool's limits; it takes what it needs of its parent, within that one's."""
     return vim.ResourceConfigSpec(
         cpuAllocation=_allocation(limits.cpus * cpu_mhz or -1),
-        memoryAllocation=_allocation(limits.memory_bytes // MIB or -1),
+        # Rounded up: what is less than a MiB is no word for without limit.
+        memoryAllocation=_allocation(-(-limits.memory_bytes // MIB) or -1),
     )
 
 

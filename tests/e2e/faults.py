@@ -172,7 +172,7 @@ def held(suite: Suite, instance: Instance) -> Counts:
 
 
 def held_at_rest(suite: Suite, instance: Instance) -> Counts:
-    """Count the same when all clones wait that are to: none is on its way."""
+    """Count the same when all clones wait that are to, which nothing tells of."""
     deadline = time.monotonic() + SETTLED_SECONDS
     while (info := exec_info(instance)).ready_clones_waiting != info.start_mode.ready_clones:
         assert time.monotonic() < deadline, f"{info}\n{suite.logs()}"

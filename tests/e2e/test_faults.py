@@ -73,6 +73,7 @@ def test_a_lost_database_of_exec_loses_no_container(suite: Suite, image: str) ->
         for file in (suite.data_dir / "exec").glob("exec.db*"):
             file.unlink()
     deadline = time.monotonic() + SETTLED_SECONDS
+    # What is found again had its events before: there is none to wait for.
     while len(suite.ok("ps", "--all", "--quiet").split()) < len(names):
         assert time.monotonic() < deadline, suite.logs()
         time.sleep(0.2)
