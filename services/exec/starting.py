@@ -171,8 +171,8 @@ class Starter:
             record,
             state=State.RUNNING,
             pid=created.pid,
+            # The end of the run before stays known, as dockerd has it.
             started_ns=response.started_at.ToNanoseconds(),
-            finished_ns=0,
             vm=self._hypervisor.size(record.spec.resources),
             start_kind=created.kind.value,
             # The guest's own word.
