@@ -73,7 +73,7 @@ class Reconciler:
         self._creator = creator
         self._exits = exits
         self._holding = holding
-        self._doubt = asyncio.Event()
+        self._doubt = exits.doubt
         # Boots whose VM was missing, this time and the last.
         self._missing: set[str] = set()
         self._missed: set[str] = set()
