@@ -130,7 +130,7 @@ async def test_volumes_of_a_vm_that_may_run_are_kept_for_it(facet: Facet) -> Non
         raise away
 
     mended = facet.hypervisor.destroy
-    facet.hypervisor.destroy = destroy  # type: ignore[method-assign, assignment]
+    facet.hypervisor.destroy = destroy  # type: ignore[method-assign]
     with pytest.raises((VicError, ExceptionGroup)):
         await facet.lifecycle.start(record.id)
     assert record.id in facet.peers.volumes.attached
