@@ -133,7 +133,7 @@ class HostAgent:
                 self.parents.boot(parent)
             return live.record
 
-    async def kill(self, machine_id: str, launch_id: str) -> None:
+    async def kill(self, machine_id: str, launch_id: str, *, wait: bool = True) -> None:
         """End a machine. Raises NotFound (MACHINE_NOT_FOUND) where none is known."""
         check_name("machine_id", machine_id)
         async with self._turn(machine_id):
@@ -142,7 +142,9 @@ class HostAgent:
                 if not self.inventory.journal.knows(machine_id, launch_id):
                     raise machine_not_found(machine_id)
                 return
-            await self.inventory.end(live, ExitCause.KILLED)
+            self.inventory.kill(live, ExitCause.KILLED)
+            if wait:
+                await live.gone.wait()
 
     def reweigh(self, machine_id: str, launch_id: str, weight: int) -> None:
         """Give a machine another share of the CPUs. Raises NotFound, InvalidArgument."""

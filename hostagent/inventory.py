@@ -143,9 +143,15 @@ class Inventory:
         live.record = record
         self.records.save(record)
 
+    def kill(self, live: LiveMachine, cause: ExitCause) -> None:
+        """Kill a machine, which runs no more then; it takes some time until it is gone."""
+        live.process.kill()
+        if not live.record.cause:
+            self.change(live, replace(live.record, cause=cause))
+
     async def end(self, live: LiveMachine, cause: ExitCause) -> None:
         """Kill a machine and wait until nothing is left of it."""
-        self._kill(live, cause)
+        self.kill(live, cause)
         await live.gone.wait()
 
     def ended(self, live: LiveMachine, status: ExitStatus) -> None:
@@ -162,11 +168,6 @@ class Inventory:
         else:
             self._live.pop(live.record.machine_id, None)
             live.gone.set()
-
-    def _kill(self, live: LiveMachine, cause: ExitCause) -> None:
-        live.process.kill()
-        if not live.record.cause:
-            self.change(live, replace(live.record, cause=cause))
 
     def _finish(self, record: Record, cause: str, status: ExitStatus) -> None:
         machine_id = record.machine_id
@@ -206,7 +207,7 @@ class Inventory:
         if record.kind.is_nameless:
             # The memory a parent boots in was the last agent's to seal; a template ends with its
             # forker; whether a ready machine was being made a container's nobody knows any more.
-            self._kill(live, ExitCause.KILLED)
+            self.kill(live, ExitCause.KILLED)
             return
         try:
             port = socket.socket(fileno=process.descriptor_of(record.config_peer))
@@ -250,4 +251,4 @@ class Inventory:
         live = self._live.get(machine_id)
         if live is not None:
             log.warning("machine %s floods its exit port and is ended", machine_id)
-            self._kill(live, ExitCause.VIOLATION)
+            self.kill(live, ExitCause.VIOLATION)

@@ -291,7 +291,8 @@ class Launching:
 
     def _check_disk_is_free(self, disk: tuple[int, int] | None) -> None:
         for live in self.inventory.live():
-            if disk is not None and live.record.disk == disk:
+            # One that was killed writes no more, and a new file may have got its inode already.
+            if disk is not None and live.record.disk == disk and not live.record.cause:
                 raise FailedPrecondition(
                     f"the disk is in use by machine {live.record.machine_id}",
                     machine_id=live.record.machine_id,

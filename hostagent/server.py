@@ -95,7 +95,9 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
 
     async def Kill(self, request: pb.KillRequest, context: Context) -> pb.KillResponse:
         """Answer HostAgentService.Kill."""
-        await self._agent.kill(request.machine_id, request.launch_id)
+        await self._agent.kill(
+            request.machine_id, request.launch_id, wait=not request.without_waiting
+        )
         return pb.KillResponse()
 
     async def Reweigh(self, request: pb.ReweighRequest, context: Context) -> pb.ReweighResponse:

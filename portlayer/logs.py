@@ -34,5 +34,5 @@ def configure_logs(role: Role, level: str) -> None:
     handler.addFilter(_TraceFilter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # One line a request of the registry client, one a migration step, one a gRPC call: noise.
-    for name in ("httpx", "httpcore", "alembic", "sqlalchemy.engine", "aiosqlite", "grpc"):
+    for name in ("httpx", "httpcore", "alembic", "sqlalchemy.engine", "grpc"):
         logging.getLogger(name).setLevel(logging.WARNING)

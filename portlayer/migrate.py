@@ -34,6 +34,11 @@ def upgrade(connection: sqlalchemy.Connection, migrations: Path) -> None:
 
 
 async def _main(url: str, migrations: Path) -> None:
+    if url.startswith("sqlite"):
+        plain = sqlalchemy.make_url(url).set(drivername="sqlite")
+        with sqlalchemy.create_engine(plain).begin() as connection:
+            upgrade(connection, migrations)
+        return
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:

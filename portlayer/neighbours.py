@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from portlayer.errors import VicError
+from portlayer.sqlite import Statements
 
 log = logging.getLogger("vic.neighbours")
 
@@ -40,12 +41,17 @@ _UNLOCK_SHARED = sa.text("SELECT pg_advisory_unlock_shared(:key)")
 _NOTIFY = sa.text("SELECT pg_notify(:channel, :text)")
 
 
+Connection = AsyncConnection | Statements
+"""A connection within a transaction, of PostgreSQL's or of a SQLite file's."""
+
+
 class Neighbours:
     """What a process must agree on with others on the same database."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._alone = engine.dialect.name != "postgresql"
-        self._engine = engine
+    def __init__(self, engine: AsyncEngine | None) -> None:
+        """Without an engine of PostgreSQL's there are no others."""
+        self._alone = engine is None
+        self._postgres = engine
         self._holder: AsyncConnection | None = None
         self._using = asyncio.Lock()
 
@@ -141,6 +147,11 @@ class Neighbours:
             await self._holder.close()
             self._holder = None
 
+    @property
+    def _engine(self) -> AsyncEngine:
+        assert self._postgres is not None
+        return self._postgres
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection whose statements are transactions of their own."""
@@ -173,7 +184,7 @@ class Neighbours:
                 await _unlock(holder, key)
 
 
-async def tell(connection: AsyncConnection, channel: str, text: str) -> None:
+async def tell(connection: Connection, channel: str, text: str) -> None:
     """Tell all processes something when a transaction is committed."""
     if connection.dialect.name == "postgresql":
         await connection.execute(_NOTIFY, {"channel": channel, "text": text})

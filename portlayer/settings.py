@@ -100,7 +100,7 @@ class FacetSettings(BaseSettings):
     @property
     def database(self) -> str:
         """SQLAlchemy URL of the facet's database."""
-        default = f"sqlite+aiosqlite:///{self.state_dir}/{self.role.value}.db"
+        default = f"sqlite:///{self.state_dir}/{self.role.value}.db"
         return self.database_url or default
 
     def target(self, role: Role) -> str:

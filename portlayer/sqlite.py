@@ -1,140 +1,201 @@
-"""SQLite under asyncio: what is done at once, and what in a thread.
+"""SQLite under asyncio: what can't wait for anybody is done at once, in the loop's own thread.
 
-A statement that can't wait for anybody takes some ten microseconds; to hand it to a thread and
-hear of it costs ten times that, for each of the eight steps of the smallest transaction. So only
-what may wait for another process, or for the disk, is done in the connection's thread.
+A statement takes some ten microseconds; to hand each to a thread and hear of it costs ten times
+that. In WAL mode a reader waits for nobody, and a writer for another process at its beginning
+alone, which is the one thing that is done in a thread. So are checkpoints, which wait for the disk.
+Source: SQLite, "Write-Ahead Logging", 2.2 Concurrency, 3.3 Performance Considerations.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from typing import Any, TypeVarTuple, overload
 
-import aiosqlite
 import sqlalchemy
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.selectable import TypedReturnsRows
+
+Columns = TypeVarTuple("Columns")
 
 # How long a writer waits for another process's transaction; those of one process queue.
 BUSY_TIMEOUT_MS = 10_000
-# Each has a thread. Python runs one of them at a time, so that more only cost memory and switches.
-CONNECTIONS = 4
-
-_READING = "vic_reading"
-READING = {_READING: True}
-"""Execution option of an engine whose transactions only read."""
-
-_BEGIN_READING = "BEGIN"
-_BEGIN_WRITING = "BEGIN IMMEDIATE"
+# Transactions after which the log is written into the database's file: some 2 MB of it.
+CHECKPOINT_AFTER = 250
 
 
-@dataclass
-class _Cancellation:
-    """Whether the task was cancelled while a statement of its transaction was at work."""
+class Statements:
+    """A connection within a transaction, as SQLAlchemy's asynchronous ones are used."""
 
-    came: bool = False
+    def __init__(self, connection: sqlalchemy.Connection) -> None:
+        self._connection = connection
+        self._results: list[sqlalchemy.CursorResult[*tuple[Any, ...]]] = []
+
+    @property
+    def dialect(self) -> sqlalchemy.Dialect:
+        """The kind of database."""
+        return self._connection.dialect
+
+    @overload
+    async def execute(
+        self, statement: TypedReturnsRows[*Columns], parameters: Any = None, /
+    ) -> sqlalchemy.CursorResult[*Columns]: ...
+
+    @overload
+    async def execute(
+        self, statement: sqlalchemy.Executable, parameters: Any = None, /
+    ) -> sqlalchemy.CursorResult[*tuple[Any, ...]]: ...
+
+    async def execute(
+        self, statement: sqlalchemy.Executable, parameters: Any = None, /
+    ) -> sqlalchemy.CursorResult[*tuple[Any, ...]]:
+        """Carry a statement out; its result is read within the transaction."""
+        result = self._connection.execute(statement, parameters)
+        if result.returns_rows:
+            self._results.append(result)
+        return result
+
+    def end(self) -> None:
+        """Let no result be read on: it would hold the state of its time, or tell another's."""
+        for result in self._results:
+            result.close()
 
 
-_cancellation: ContextVar[_Cancellation | None] = ContextVar("_cancellation", default=None)
+class Database:
+    """A database file, its connections open and idle between transactions."""
+
+    def __init__(self, path: str) -> None:
+        """Open it on first use; where there is no file one is made."""
+        self._path = path
+        self._engine = sqlalchemy.create_engine(
+            "sqlite://", creator=self._connect, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+        )
+        self._idle: list[sqlalchemy.Connection] = []
+        self._writer: sqlalchemy.Connection | None = None
+        # SQLite has one writer at a time, and lets the others try again at intervals: in the end
+        # some of a hundred get nothing within the time-out. Here they stand in line.
+        self._writing = asyncio.Lock()
+        self._commits = 0
+        self._checkpoint: asyncio.Task[None] | None = None
+
+    def _connect(self) -> sqlite3.Connection:
+        # Not only by this thread, which begins some transactions in another.
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        # With WAL, NORMAL loses no consistency on power loss, only the last transactions.
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        return connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Statements]:
+        """Yield a connection that has the write lock from the beginning (BEGIN IMMEDIATE).
+
+        Commits at the end, and rolls back on error.
+        """
+        async with self._writing:
+            if self._writer is None:
+                self._writer = self._engine.connect()
+                _raw(self._writer).execute("PRAGMA busy_timeout=0")
+            await _begin_writing(_raw(self._writer))
+            with _Transaction(self._writer) as statements:
+                yield statements
+            self._commits += 1
+            if self._commits % CHECKPOINT_AFTER == 0:
+                self._begin_checkpoint()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Statements]:
+        """Yield a connection that sees one state, and waits for no writer."""
+        connection = self._idle.pop() if self._idle else self._engine.connect()
+        try:
+            _raw(connection).execute("BEGIN")
+            with _Transaction(connection) as statements:
+                yield statements
+        finally:
+            self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Close all connections; none is in use."""
+        if self._checkpoint is not None:
+            await asyncio.wait({self._checkpoint})
+        for connection in (*self._idle, *([self._writer] if self._writer is not None else ())):
+            connection.close()
+        self._idle.clear()
+        self._writer = None
+        self._engine.dispose()
+
+    def _begin_checkpoint(self) -> None:
+        if self._checkpoint is None or self._checkpoint.done():
+            work = asyncio.to_thread(self._write_log_back)
+            self._checkpoint = asyncio.create_task(work, name="checkpoint")
+
+    def _write_log_back(self) -> None:
+        """Copy what the log has into the file, as far as no reader needs it as it is."""
+        with closing(self._connect()) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
-@contextmanager
-def uncancelled() -> Iterator[None]:
-    """Let a cancellation of the task wait until the transaction within is over.
+class _Transaction:
+    """A transaction that has begun: committed at the end, or rolled back."""
 
-    A matter of milliseconds; see :class:`SteadyConnection`. Raises asyncio.CancelledError then.
-    """
-    pending = _Cancellation()
-    token = _cancellation.set(pending)
+    def __init__(self, connection: sqlalchemy.Connection) -> None:
+        self._raw = _raw(connection)
+        self._statements = Statements(connection)
+
+    def __enter__(self) -> Statements:
+        return self._statements
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._statements.end()
+        if kind is None:
+            try:
+                self._raw.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+        else:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        # After some errors (a full disk) SQLite has done so itself.
+        if self._raw.in_transaction:
+            self._raw.execute("ROLLBACK")
+
+
+def _raw(connection: sqlalchemy.Connection) -> sqlite3.Connection:
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
+
+
+async def _begin_writing(raw: sqlite3.Connection) -> None:
+    """Take the write lock; another process that has it is waited for without holding anybody up."""
     try:
-        yield
-    finally:
-        _cancellation.reset(token)
-    if pending.came:
+        raw.execute("BEGIN IMMEDIATE")
+        return
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+    waiting = asyncio.ensure_future(asyncio.to_thread(_wait_to_write, raw))
+    cancelled = False
+    while not waiting.done():
+        try:
+            await asyncio.wait({waiting})
+        except asyncio.CancelledError:
+            # What the thread takes nobody else would give back.
+            cancelled = True
+    waiting.result()
+    if cancelled:
+        raw.execute("ROLLBACK")
         raise asyncio.CancelledError
 
 
-class SteadyConnection(aiosqlite.Connection):
-    """A connection whose statements, once begun, are always waited for.
-
-    In the connection's own thread one goes on when the task that waits for it is cancelled.
-    SQLAlchemy would then throw the connection away, and what the thread still does with it (taking
-    the write lock, say) would hold up everybody else until the garbage collector comes by.
-    """
-
-    _wrote = False
-
-    async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self._may_wait(fn.__name__, args):
-            return fn(*args, **kwargs)
-        pending = _cancellation.get()
-        if pending is None:
-            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
-        statement = super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
-        work = asyncio.ensure_future(statement)
-        while not work.done():
-            try:
-                await asyncio.wait({work})
-            except asyncio.CancelledError:
-                pending.came = True
-        return work.result()
-
-    def _may_wait(self, name: str, arguments: tuple[Any, ...]) -> bool:
-        """Tell whether a call of SQLite's may wait for the write lock, or for the disk.
-
-        Within a transaction that has the lock nothing waits until it commits; what only reads sees
-        its own state of the database, and waits for no writer. Source: SQLite, "Write-Ahead
-        Logging", 2.2 Concurrency.
-        """
-        if name == "execute":
-            statement: str = arguments[0]
-            if statement == _BEGIN_WRITING:
-                self._wrote = True
-            return statement == _BEGIN_WRITING or statement.startswith("PRAGMA")
-        if name in ("commit", "rollback"):
-            wrote, self._wrote = self._wrote, False
-            return wrote
-        return name not in ("cursor", "fetchone", "fetchmany", "fetchall")
-
-
-def sqlite_engine(url: str, path: str) -> AsyncEngine:
-    """Return an engine for the database file ``path``, which ``url`` names to SQLAlchemy."""
-    engine = create_async_engine(
-        url,
-        async_creator=partial(_open, path),
-        pool_size=CONNECTIONS,
-        # A connection more than that would be opened and closed for each transaction.
-        max_overflow=0,
-        # Every transaction here is ended by who began it.
-        pool_reset_on_return=None,
-    )
-    sqlalchemy.event.listen(engine.sync_engine, "connect", _prepare)
-    sqlalchemy.event.listen(engine.sync_engine, "begin", _begin)
-    return engine
-
-
-async def _open(path: str) -> aiosqlite.Connection:
-    return await SteadyConnection(
-        partial(sqlite3.connect, path, check_same_thread=False), iter_chunk_size=64
-    )
-
-
-def _prepare(connection: DBAPIConnection, _record: object) -> None:
-    # The driver's own transaction handling would begin too late; see _begin.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # With WAL, NORMAL loses no consistency on power loss, only the last transactions.
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    cursor.close()
-
-
-def _begin(connection: sqlalchemy.Connection) -> None:
-    reading = connection.get_execution_options().get(_READING, False)
-    connection.exec_driver_sql(_BEGIN_READING if reading else _BEGIN_WRITING)
+def _wait_to_write(raw: sqlite3.Connection) -> None:
+    raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+    finally:
+        raw.execute("PRAGMA busy_timeout=0")

@@ -8,19 +8,38 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import sqlalchemy
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from portlayer import sqlite
 from portlayer.errors import Reason, ResourceExhausted, Unavailable
-from portlayer.neighbours import Neighbours
-from portlayer.sqlite import READING, sqlite_engine, uncancelled
+from portlayer.neighbours import Connection, Neighbours
 
 # What is looked up first and written then must not change in between. The number is any, and ours;
 # locks are each database's own. Source: PostgreSQL 15, 13.3.5 Advisory Locks.
 _ONE_WRITER = sqlalchemy.text("SELECT pg_advisory_xact_lock(7663103)")
+# Whether any migration was ever applied.
+_SQLITE_VERSIONED = sqlalchemy.text(
+    "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
+)
+_POSTGRES_VERSIONED = sqlalchemy.text("SELECT to_regclass('alembic_version') IS NOT NULL")
+
+
+class Database(Protocol):
+    """What a store is on: connections within transactions. SQLAlchemy's errors, and SQLite's."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """Yield a connection within a transaction; see Store."""
+
+    def reading(self) -> AbstractAsyncContextManager[Connection]:
+        """Yield one that is only read from."""
+
+    async def close(self) -> None:
+        """Close all connections."""
 
 
 class Store:
@@ -31,61 +50,76 @@ class Store:
     stays sqlalchemy's IntegrityError.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self.neighbours = Neighbours(engine)
-        self._reader = engine.execution_options(**READING)
-        # SQLite has one writer at a time, and lets the others try again at intervals: in the end
-        # some of a hundred get nothing within the time-out. Here they stand in line.
-        self._writing: AbstractAsyncContextManager[object] = nullcontext()
-        if engine.dialect.name == "sqlite":
-            self._writing = asyncio.Lock()
+    def __init__(self, database: Database, neighbours: Neighbours) -> None:
+        self._database = database
+        self.neighbours = neighbours
         self._transactions = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """Yield a connection within a transaction that commits at the end and rolls back on error.
 
         On SQLite it takes the write lock at once (BEGIN IMMEDIATE), since a transaction that reads
         first and writes later would fail under concurrency; on PostgreSQL a lock of the database's
-        own does the same for all replicas. Transactions don't nest.
+        own does the same for all replicas. Transactions don't nest. Results are read within it.
         """
-        async with self._writing, self._begun(self._engine) as connection:
-            if connection.dialect.name == "postgresql":
-                await connection.execute(_ONE_WRITER)
-            yield connection
+        with self._begun():
+            async with self._database.transaction() as connection:
+                yield connection
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self) -> AsyncIterator[Connection]:
         """Yield a connection that is only read from: it sees one state, and waits for no writer."""
-        async with self._begun(self._reader) as connection:
-            yield connection
+        with self._begun():
+            async with self._database.reading() as connection:
+                yield connection
 
     async def close(self) -> None:
         """Close all connections, after the transactions in hand.
 
-        A call that was cancelled rolls back after its server has stopped; a connection that came
-        back after this would stay open, and its thread would keep the process from ending.
+        A call that was cancelled rolls back after its server has stopped.
         """
         await self._idle.wait()
         await self.neighbours.close()
-        await self._engine.dispose()
+        await self._database.close()
 
-    @asynccontextmanager
-    async def _begun(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """Yield a connection in a transaction; a cancellation comes when that is over."""
+    @contextmanager
+    def _begun(self) -> Iterator[None]:
         self._transactions += 1
         self._idle.clear()
         try:
-            with _database_errors(), uncancelled():
-                async with engine.begin() as connection:
-                    yield connection
+            with _database_errors():
+                yield
         finally:
             self._transactions -= 1
             if not self._transactions:
                 self._idle.set()
+
+
+class Postgres:
+    """A database of PostgreSQL's, by SQLAlchemy's own pool."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Yield a connection that nobody else writes beside."""
+        async with self._engine.begin() as connection:
+            await connection.execute(_ONE_WRITER)
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """Yield a connection within a transaction."""
+        async with self._engine.begin() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
 
 
 @contextmanager
@@ -93,25 +127,32 @@ def _database_errors() -> Iterator[None]:
     """Raise domain errors for what is the database's state, and no fault in a statement."""
     try:
         yield
-    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError) as error:
-        code = getattr(error.orig, "sqlite_errorcode", None)
+    except (
+        sqlalchemy.exc.OperationalError,
+        sqlalchemy.exc.InterfaceError,
+        sqlite3.OperationalError,
+    ) as error:
+        # SQLite's own come from the beginnings and ends of transactions.
+        cause = getattr(error, "orig", error)
+        code = getattr(cause, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_ERROR:
             # Not the database's state: the statement itself is wrong.
             raise
         if code == sqlite3.SQLITE_FULL:
             message = "no space left on device for the database"
             raise ResourceExhausted(message, Reason.STORE_FULL) from error
-        raise Unavailable(f"the database failed: {error.orig}") from error
+        raise Unavailable(f"the database failed: {cause}") from error
     except (sqlalchemy.exc.TimeoutError, ConnectionError) as error:
         raise Unavailable(f"the database can't be reached: {error}") from error
 
 
-def _is_current(connection: sqlalchemy.Connection, migrations: Path) -> bool:
+async def _is_current(connection: Connection, migrations: Path) -> bool:
     """Tell whether the newest step was applied; a step's file is named ``REVISION_subject.py``."""
     newest = max(path.stem for path in (migrations / "versions").glob("*.py")).partition("_")[0]
-    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+    there = _SQLITE_VERSIONED if connection.dialect.name == "sqlite" else _POSTGRES_VERSIONED
+    if not (await connection.execute(there)).scalar():
         return False
-    versions = connection.execute(sqlalchemy.text("select version_num from alembic_version"))
+    versions = await connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version"))
     return newest in set(versions.scalars())
 
 
@@ -137,15 +178,17 @@ async def open_store(url: str, migrations: Path) -> Store:
         path = sqlalchemy.make_url(url).database
         if not path:
             raise ValueError(f"{url} names no file")
-        engine = sqlite_engine(url, path)
+        database: Database = sqlite.Database(path)
+        neighbours = Neighbours(None)
     else:
         engine = create_async_engine(url, pool_pre_ping=True)
+        database, neighbours = Postgres(engine), Neighbours(engine)
     try:
-        async with engine.begin() as connection:
-            current = await connection.run_sync(_is_current, migrations)
+        async with database.reading() as connection:
+            current = await _is_current(connection, migrations)
         if not current:
             await _migrate(url, migrations)
     except BaseException:
-        await engine.dispose()
+        await database.close()
         raise
-    return Store(engine)
+    return Store(database, neighbours)

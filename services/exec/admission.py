@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 from vic.exec.v1 import container_pb2
 
+from portlayer.neighbours import Connection
 from portlayer.store import Store
 from services.exec.drivers import Hypervisor
 from services.exec.facts import Facts
@@ -90,7 +90,7 @@ class Admission:
         return self._pool
 
 
-async def limits_now(connection: AsyncConnection) -> Limits:
+async def limits_now(connection: Connection) -> Limits:
     """Return the limits as a transaction sees them."""
     query = sa.select(FACTS.c.value).where(FACTS.c.name == LIMITS)
     value = (await connection.execute(query)).scalar()

@@ -291,7 +291,9 @@ class Exits:
         async with self.room.place():
             if not record.spec.auto_remove or uses_volumes(record.spec):
                 await self.power_off(record)
-            await self._hypervisor.destroy(record.id, record.boot_id)
+            # Nobody has to see its memory given back, where its disk goes with it.
+            wait = disconnect or uses_volumes(record.spec)
+            await self._hypervisor.destroy(record.id, record.boot_id, wait=wait)
             if uses_volumes(record.spec):
                 await self._detach(record)
             if disconnect:

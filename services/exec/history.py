@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from portlayer.neighbours import tell
+from portlayer.neighbours import Connection, tell
 from portlayer.store import Store
 from services.exec.schema import EVENTS
 
@@ -83,7 +82,7 @@ class History:
         return oldest or 0, newest or 0
 
 
-async def append_events(connection: AsyncConnection, events: Iterable[NewEvent]) -> None:
+async def append_events(connection: Connection, events: Iterable[NewEvent]) -> None:
     """Number events and store them in a transaction, and let the oldest go."""
     newest = 0
     for event in events:

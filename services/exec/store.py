@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 from vic.tether.v1 import health_pb2
 
 from portlayer.errors import AlreadyExists, Reason, TurnLost
 from portlayer.fencing import held_turn
+from portlayer.neighbours import Connection
 from services.exec.admission import limits_now
 from services.exec.history import NewEvent, append_events
 from services.exec.lookup import Lookup
@@ -261,7 +261,7 @@ class Containers(Lookup):
 
 
 async def _write(
-    connection: AsyncConnection,
+    connection: Connection,
     container_id: str,
     values: dict[str, Any],
     *where: sa.ColumnElement[bool],
@@ -290,7 +290,7 @@ def _of_turn(container_id: str) -> list[sa.ColumnElement[bool]]:
     return [CONTAINERS.c.turn <= turn.number]
 
 
-async def _check_turn(connection: AsyncConnection, container_id: str) -> None:
+async def _check_turn(connection: Connection, container_id: str) -> None:
     if not _of_turn(container_id):
         return
     query = sa.select(CONTAINERS.c.id).where(CONTAINERS.c.id == container_id)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from portlayer.neighbours import Connection
 from portlayer.store import Store, open_store
 from services.network.drivers import Forward
 from services.network.model import (
@@ -316,7 +316,7 @@ class NetworkStore:
             await connection.execute(_of_alias(sa.delete(_outside_aliases), network_id, name))
 
 
-async def _write_members(connection: AsyncConnection, reservation: Reservation) -> None:
+async def _write_members(connection: Connection, reservation: Reservation) -> None:
     of_this = _reservations.c.container_id == reservation.container_id
     wishes = [asdict(wish) for wish in reservation.wishes]
     await connection.execute(sa.update(_reservations).where(of_this).values(wishes=wishes))
@@ -326,7 +326,7 @@ async def _write_members(connection: AsyncConnection, reservation: Reservation) 
     await connection.execute(sa.insert(_endpoints), _endpoint_rows(reservation))
 
 
-async def _write_cursors(connection: AsyncConnection, cursors: Mapping[str, IPv4Address]) -> None:
+async def _write_cursors(connection: Connection, cursors: Mapping[str, IPv4Address]) -> None:
     for network_id, cursor in cursors.items():
         await connection.execute(
             sa.update(_pools)

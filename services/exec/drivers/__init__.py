@@ -136,8 +136,12 @@ class Hypervisor(Protocol):
         One that has ended, or of which nothing can be known now, is no error.
         """
 
-    async def destroy(self, container_id: str, boot_id: str = "") -> None:
-        """End a VM at once and return when it is gone. Idempotent."""
+    async def destroy(self, container_id: str, boot_id: str = "", *, wait: bool = True) -> None:
+        """End a VM at once and return when it is gone. Idempotent.
+
+        Without ``wait`` it may return as soon as the VM can run no more: for containers of which
+        nothing is wanted any more.
+        """
 
     async def inventory(self) -> Sequence[MachineState]:
         """Return all VMs of this VCH."""

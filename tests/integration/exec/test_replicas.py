@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+import sqlalchemy as sa
 from vic.exec.v1 import container_pb2, exec_pb2
 
 from portlayer.errors import FailedPrecondition, ResourceExhausted, TurnLost
@@ -49,7 +50,7 @@ async def stores(database: str) -> AsyncIterator[list[Store]]:
     opened = [await open_store(database, MIGRATIONS) for _ in range(3)]
     async with opened[0].transaction() as connection:
         for table in ("containers", "events", "facts", "requests", "watch_positions"):
-            await connection.exec_driver_sql(f"TRUNCATE {table}")
+            await connection.execute(sa.text(f"TRUNCATE {table}"))
     yield opened
     for store in opened:
         await store.close()
@@ -173,7 +174,7 @@ async def lose_locks(store: Store) -> None:
     """Have the database give up the locks that are held, as when it hears no more of a process."""
     query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
     async with store.reading() as connection:
-        await connection.exec_driver_sql(query)
+        await connection.execute(sa.text(query))
 
 
 async def test_one_that_comes_back_late_changes_nothing(
@@ -211,7 +212,7 @@ async def test_turns_go_up_whoever_takes_them_and_after_a_loss(stores: list[Stor
             numbers.append(number or 0)
     # A database that was lost begins anew; its first user sees to what was drawn before.
     async with stores[2].transaction() as connection:
-        await connection.exec_driver_sql("ALTER SEQUENCE turns RESTART")
+        await connection.execute(sa.text("ALTER SEQUENCE turns RESTART"))
     async with stores[2].neighbours.turn("c") as number:
         numbers.append(number or 0)
     assert numbers == sorted(set(numbers))

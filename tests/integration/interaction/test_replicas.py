@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from vic.interaction.v1 import interaction_pb2, process_pb2
 from vic.tether.v1 import tether_pb2
 
@@ -81,7 +82,7 @@ async def replicas(
     store = await open_store(database, MIGRATIONS)
     async with store.transaction() as connection:
         for table in ("containers", "processes", "events", "replicas", "tethers"):
-            await connection.exec_driver_sql(f"TRUNCATE {table}")
+            await connection.execute(sa.text(f"TRUNCATE {table}"))
     await store.close()
     one, other = (Replica(authority, tmp_path, name, database) for name in ("one", "other"))
     await one.start()

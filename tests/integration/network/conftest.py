@@ -65,7 +65,7 @@ class Facet:
     async def open(self) -> None:
         """Open the database; migrations of two can't run in one process at once."""
         place_database(self.directory / "network.db", MIGRATIONS)
-        self.store = await NetworkStore.open(f"sqlite+aiosqlite:///{self.directory}/network.db")
+        self.store = await NetworkStore.open(f"sqlite:///{self.directory}/network.db")
 
     async def start(self) -> None:
         """Start the service as its composition root does."""

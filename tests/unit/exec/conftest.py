@@ -142,7 +142,7 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
 async def facet(tmp_path: Path) -> AsyncIterator[Facet]:
     """A facet with an empty database."""
     place_database(tmp_path / "exec.db", MIGRATIONS)
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/exec.db", MIGRATIONS)
+    store = await open_store(f"sqlite:///{tmp_path}/exec.db", MIGRATIONS)
     facet = wire(store, FakeFacets(), FakeHypervisor())
     yield facet
     await facet.lifecycle.holding.close()

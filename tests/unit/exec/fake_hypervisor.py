@@ -50,6 +50,8 @@ class FakeHypervisor:
     booted: list[str] = field(default_factory=list)
     # CPU shares of VMs that were weighed anew.
     shares: dict[str, int] = field(default_factory=dict)
+    # Of VMs that were ended: whether that was waited for until they were gone.
+    waited_for_ends: list[bool] = field(default_factory=list)
     # Networks whose NICs were plugged in, and what guests were told of their interfaces since.
     plugged: list[str] = field(default_factory=list)
     interfaces: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -133,9 +135,10 @@ class FakeHypervisor:
     async def run(self, container_id: str, boot_id: str) -> None:
         self._fail("run")
 
-    async def destroy(self, container_id: str, boot_id: str = "") -> None:
+    async def destroy(self, container_id: str, boot_id: str = "", *, wait: bool = True) -> None:
         self._fence()
         self._fail("destroy")
+        self.waited_for_ends.append(wait)
         if container_id in self.machines and boot_id in (self.machines[container_id], ""):
             exited = MachineExited(container_id, self.machines.pop(container_id), b"", "killed")
             if self.exits_to is not None:

@@ -32,7 +32,7 @@ class OverFakes(Subject):
 
     async def _open(self, directory: Path) -> Facet:
         place_database(directory / "exec.db", MIGRATIONS)
-        store = await open_store(f"sqlite+aiosqlite:///{directory}/exec.db", MIGRATIONS)
+        store = await open_store(f"sqlite:///{directory}/exec.db", MIGRATIONS)
         return wire(store, FakeFacets(), FakeHypervisor())
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -126,11 +126,11 @@ async def test_volumes_of_a_vm_that_may_run_are_kept_for_it(facet: Facet) -> Non
     facet.peers.failing["Bind"] = Unavailable("network is away")
     away = Unavailable("the host agent is away")
 
-    async def destroy(*_: object) -> None:
+    async def destroy(*_: object, **__: object) -> None:
         raise away
 
     mended = facet.hypervisor.destroy
-    facet.hypervisor.destroy = destroy  # type: ignore[method-assign, assignment]
+    facet.hypervisor.destroy = destroy  # type: ignore[method-assign]
     with pytest.raises((VicError, ExceptionGroup)):
         await facet.lifecycle.start(record.id)
     assert record.id in facet.peers.volumes.attached

@@ -131,7 +131,7 @@ class Suite:
         self.service = await InteractionService.open(
             self.credentials(Role.INTERACTION),
             INSTANCE,
-            f"sqlite+aiosqlite:///{self.directory}/interaction.db",
+            f"sqlite:///{self.directory}/interaction.db",
             self.directory,
             self.holder,
         )

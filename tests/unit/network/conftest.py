@@ -133,7 +133,7 @@ class Runs:
         """Start the service as its composition root does."""
         await self.stop()
         place_database(self._directory / "network.db", MIGRATIONS)
-        store = await NetworkStore.open(f"sqlite+aiosqlite:///{self._directory}/network.db")
+        store = await NetworkStore.open(f"sqlite:///{self._directory}/network.db")
         self._stores.append(store)
         platform = RememberedPlatform(slot)
         platform.taken = [IPv4Network(subnet) for subnet in taken]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from portlayer import sqlite
 from portlayer.errors import Reason, ResourceExhausted
 from portlayer.store import open_store
 
@@ -34,7 +35,7 @@ def migrations(tmp_path: Path) -> Path:
 
 
 async def test_migrations_are_applied_once_and_continued(migrations: Path, tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path}/test.db"
+    url = f"sqlite:///{tmp_path}/test.db"
     store = await open_store(url, migrations)
     async with store.transaction() as connection:
         await connection.execute(sa.text("insert into counter values (41)"))
@@ -51,7 +52,7 @@ async def test_migrations_are_applied_once_and_continued(migrations: Path, tmp_p
 
 
 async def test_concurrent_read_then_write_loses_nothing(migrations: Path, tmp_path: Path) -> None:
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/test.db", migrations)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
     async with store.transaction() as connection:
         await connection.execute(sa.text("insert into counter values (0)"))
 
@@ -69,7 +70,7 @@ async def test_concurrent_read_then_write_loses_nothing(migrations: Path, tmp_pa
 
 
 async def test_a_failed_transaction_leaves_nothing(migrations: Path, tmp_path: Path) -> None:
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/test.db", migrations)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
     with pytest.raises(ZeroDivisionError):
         async with store.transaction() as connection:
             await connection.execute(sa.text("insert into counter values (1)"))
@@ -80,7 +81,7 @@ async def test_a_failed_transaction_leaves_nothing(migrations: Path, tmp_path: P
 
 
 async def test_a_cancelled_transaction_keeps_nobody_out(migrations: Path, tmp_path: Path) -> None:
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/test.db", migrations)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
 
     async def insert() -> None:
         async with store.transaction() as connection:
@@ -102,7 +103,7 @@ async def test_a_cancelled_transaction_keeps_nobody_out(migrations: Path, tmp_pa
 async def test_a_timeout_around_a_transaction_is_a_timeout(
     migrations: Path, tmp_path: Path
 ) -> None:
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/test.db", migrations)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
 
     async def late() -> None:
         async with asyncio.timeout(0.1), store.transaction() as connection:
@@ -117,7 +118,7 @@ async def test_a_timeout_around_a_transaction_is_a_timeout(
 
 
 async def test_a_reader_waits_for_no_writer(migrations: Path, tmp_path: Path) -> None:
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/test.db", migrations)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
     query = sa.text("select count(*) from counter")
     async with store.transaction() as writer:
         await writer.execute(sa.text("insert into counter values (1)"))
@@ -132,7 +133,7 @@ async def test_a_lock_of_another_process_holds_up_nobody_else(
     migrations: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "test.db"
-    store = await open_store(f"sqlite+aiosqlite:///{path}", migrations)
+    store = await open_store(f"sqlite:///{path}", migrations)
 
     async def write() -> None:
         async with store.transaction() as connection:
@@ -155,7 +156,7 @@ async def test_a_lock_of_another_process_holds_up_nobody_else(
 
 
 async def test_writers_are_served_in_their_order(migrations: Path, tmp_path: Path) -> None:
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/test.db", migrations)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
     served: list[int] = []
 
     async def write(number: int) -> None:
@@ -170,7 +171,7 @@ async def test_writers_are_served_in_their_order(migrations: Path, tmp_path: Pat
 
 
 async def test_a_full_disk_is_a_domain_error(migrations: Path, tmp_path: Path) -> None:
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/test.db", migrations)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
     with pytest.raises(ResourceExhausted) as caught:
         async with store.transaction() as connection:
             await connection.execute(sa.text("pragma max_page_count = 1"))
@@ -180,7 +181,7 @@ async def test_a_full_disk_is_a_domain_error(migrations: Path, tmp_path: Path) -
 
 
 async def test_a_wrong_statement_stays_a_fault(migrations: Path, tmp_path: Path) -> None:
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/test.db", migrations)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
     with pytest.raises(sa.exc.OperationalError):
         async with store.transaction() as connection:
             await connection.execute(sa.text("select * from missing"))
@@ -190,10 +191,42 @@ async def test_a_wrong_statement_stays_a_fault(migrations: Path, tmp_path: Path)
 async def test_a_store_closes_after_the_transactions_in_hand(
     migrations: Path, tmp_path: Path
 ) -> None:
-    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/test.db", migrations)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
     async with store.reading(), store.transaction():
         closing = asyncio.create_task(store.close())
         done, _ = await asyncio.wait({closing}, timeout=0.05)
         assert not done
     async with asyncio.timeout(60):
         await closing
+
+
+async def test_a_result_is_not_read_on_after_its_transaction(
+    migrations: Path, tmp_path: Path
+) -> None:
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
+    async with store.transaction() as connection:
+        await connection.execute(sa.text("insert into counter values (1), (2)"))
+        result = await connection.execute(sa.text("select value from counter"))
+        assert result.fetchone() == (1,)
+    with pytest.raises(sa.exc.ResourceClosedError):
+        result.fetchone()
+    await store.close()
+
+
+async def test_the_log_of_many_transactions_stays_short(
+    migrations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "CHECKPOINT_AFTER", 10)
+    store = await open_store(f"sqlite:///{tmp_path}/test.db", migrations)
+    log = tmp_path / "test.db-wal"
+    size, grows, transactions = 0, True, 0
+    while grows:
+        async with store.transaction() as connection:
+            await connection.execute(sa.text("insert into counter values (1)"))
+        # Where the event loop never waits, the checkpoint's thread has no turn either.
+        await asyncio.to_thread(lambda: None)
+        grows, size = log.stat().st_size > size, log.stat().st_size
+        transactions += 1
+        assert transactions < 2000
+    await store.close()
+    assert not log.exists()

@@ -376,12 +376,14 @@ class TetherReport(_message.Message):
     def __init__(self, state: _Optional[_Union[TetherState, str]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class KillRequest(_message.Message):
-    __slots__ = ("machine_id", "launch_id")
+    __slots__ = ("machine_id", "launch_id", "without_waiting")
     MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_WAITING_FIELD_NUMBER: _ClassVar[int]
     machine_id: str
     launch_id: str
-    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ...) -> None: ...
+    without_waiting: bool
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ..., without_waiting: _Optional[bool] = ...) -> None: ...
 
 class KillResponse(_message.Message):
     __slots__ = ()

@@ -207,8 +207,8 @@ class HostAgentServiceServicer:
 
     def Kill(self, request, context):
         """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
-        it; its exit comes over Watch as any other. Idempotent: a machine that has ended already is no
-        error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
+        it, or at once where that is asked for; its exit comes over Watch as any other. Idempotent: a
+        machine that has ended already is no error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,8 +73,8 @@ class HostAgentServiceStub:
     """
     Kill: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.KillRequest, _hostagent_pb2.KillResponse]
     """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
-    it; its exit comes over Watch as any other. Idempotent: a machine that has ended already is no
-    error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
+    it, or at once where that is asked for; its exit comes over Watch as any other. Idempotent: a
+    machine that has ended already is no error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
     """
     Reweigh: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.ReweighRequest, _hostagent_pb2.ReweighResponse]
     """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
@@ -197,8 +197,8 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     """
     Kill: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.KillRequest, _hostagent_pb2.KillResponse]  # type: ignore[assignment]
     """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
-    it; its exit comes over Watch as any other. Idempotent: a machine that has ended already is no
-    error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
+    it, or at once where that is asked for; its exit comes over Watch as any other. Idempotent: a
+    machine that has ended already is no error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
     """
     Reweigh: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.ReweighRequest, _hostagent_pb2.ReweighResponse]  # type: ignore[assignment]
     """Reweigh gives a running machine another share of the host's CPUs; it holds until the machine ends.
@@ -338,8 +338,8 @@ class HostAgentServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_hostagent_pb2.KillResponse, _abc.Awaitable[_hostagent_pb2.KillResponse]]:
         """Kill ends a machine by SIGKILL and returns when it is gone with everything that was made for
-        it; its exit comes over Watch as any other. Idempotent: a machine that has ended already is no
-        error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
+        it, or at once where that is asked for; its exit comes over Watch as any other. Idempotent: a
+        machine that has ended already is no error. Errors: NOT_FOUND (MACHINE_NOT_FOUND) where no machine of that ID is known at all.
         """
 
     def Reweigh(

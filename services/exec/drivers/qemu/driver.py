@@ -197,10 +197,12 @@ class QemuHypervisor:
         if wait and not answer.done:
             raise Unavailable("the VM doesn't take its interfaces", Reason.PLUG_FAILED)
 
-    async def destroy(self, container_id: str, boot_id: str = "") -> None:
+    async def destroy(self, container_id: str, boot_id: str = "", *, wait: bool = True) -> None:
         """Kill the machine; one that isn't there is gone already."""
         self._launching.forget(boot_id)
-        request = hostagent_pb2.KillRequest(machine_id=container_id, launch_id=boot_id)
+        request = hostagent_pb2.KillRequest(
+            machine_id=container_id, launch_id=boot_id, without_waiting=not wait
+        )
         try:
             await self._agent.Kill(request)
         except NotFound:

@@ -261,7 +261,7 @@ class VsphereHypervisor:
     async def check_awake(self, container_id: str, boot_id: str) -> None:
         """Nothing: no VM is kept ready."""
 
-    async def destroy(self, container_id: str, boot_id: str = "") -> None:
+    async def destroy(self, container_id: str, boot_id: str = "", *, wait: bool = True) -> None:
         """Power off and remove a container's VM; its disk stays."""
         found = await self._inventory.of(container_id, boot_id)
         if found is not None:
