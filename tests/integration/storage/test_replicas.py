@@ -75,9 +75,9 @@ async def check_one_writer(one: Service, other: Service) -> None:
     assert {"volume data is attached to container " in one.message for one in refusals} == {True}
     for side in (one, other):
         assert len((await side.volumes.ListUses(volume_pb2.ListUsesRequest())).uses) == 10
-        for name in containers:
-            await side.volumes.Release(volume_pb2.ReleaseRequest(container_id=name))
-        assert not (await side.volumes.ListUses(volume_pb2.ListUsesRequest())).uses
+    for name in containers:
+        await one.volumes.Release(volume_pb2.ReleaseRequest(container_id=name))
+    assert not (await other.volumes.ListUses(volume_pb2.ListUsesRequest())).uses
     await other.volumes.Remove(volume_pb2.VolumeServiceRemoveRequest(name="data"))
     assert not (await one.volumes.List(volume_pb2.VolumeServiceListRequest())).volumes
 
