@@ -51,6 +51,8 @@ class Uses:
         for part in (self._uses_directory, self._attachments_directory):
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
             sweep_staged(part, lives)
+            for path in part.glob("*.new"):  # of before 2026-11-27
+                path.unlink(missing_ok=True)
 
     def refresh(self) -> None:
         """Look at the files. Blocks. Raises OSError."""
