@@ -153,9 +153,16 @@ def test_a_burst_of_starts_is_served_by_forks_that_share_no_random_number(
     # The first of another class is none, but has a template made for those that follow.
     limit = ("cat", "/sys/fs/cgroup/memory.max")
     assert suite.ok("run", "--rm", "-m", "64m", image, *limit) == str(64 << 20)
-    filled(instance, lambda _: 256 in templates(instance))
+    warm = hostagent_pb2.TETHER_STATE_WARM
+    filled(
+        instance,
+        lambda _: any(
+            size == 256 and machine.tether.state == warm
+            for size, machine in templates(instance).items()
+        ),
+    )
     deadline = time.monotonic() + FILL_SECONDS
-    # It is there, and may be warming up still.
+    # It is warm, and may be about to be held still.
     while exec_info(instance).ready_clones == after.ready_clones:
         assert suite.ok("run", "--rm", "-m", "96m", image, *limit) == str(96 << 20)
         assert time.monotonic() < deadline
