@@ -13,6 +13,7 @@ from hostagent.cgroups import Limits
 from hostagent.commandline import shape_key
 from hostagent.counters import CounterReader, Counters
 from hostagent.forking.templates import Templates
+from hostagent.guestconfig import clock_frame
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
 from hostagent.launching import Host, Launching, Plan, machine_not_found
@@ -36,6 +37,7 @@ from portlayer.errors import (
     Internal,
     NotFound,
     Reason,
+    Unavailable,
 )
 
 log = logging.getLogger("vic.hostagent")
@@ -168,6 +170,17 @@ class HostAgent:
         # Without a turn: a NIC that it waits for may be plugged only then.
         live = self._running(machine_id, launch_id)
         return await self._plugging.surround(live, surroundings, wait_seconds)
+
+    def set_clock(self, machine_id: str, launch_id: str) -> None:
+        """Tell a tether the time. Raises NotFound, Unavailable (PLUG_FAILED)."""
+        port = self._running(machine_id, launch_id).port
+        try:
+            if port is None:
+                raise OSError("it has no port")
+            port.send(clock_frame())
+        except OSError as error:
+            message = f"the machine's tether can't be spoken to: {error}"
+            raise Unavailable(message, Reason.PLUG_FAILED) from error
 
     def get(self, machine_id: str) -> Record:
         """Return a running machine. Raises NotFound (MACHINE_NOT_FOUND)."""

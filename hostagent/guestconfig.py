@@ -99,6 +99,13 @@ def change_frame(serial: int, surroundings: Surroundings) -> bytes:
     )
 
 
+def clock_frame() -> bytes:
+    """Return the frame that tells a tether nothing but the time."""
+    return frame.format_frame(
+        frame.GuestConfig(time_ns=time.time_ns(), entropy=secrets.token_bytes(ENTROPY_BYTES))
+    )
+
+
 def _identity(
     names: Names, machine_id: str, management: GuestManagement, authority: TetherAuthority
 ) -> frame.Identity:

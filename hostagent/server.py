@@ -105,6 +105,11 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
         self._agent.reweigh(request.machine_id, request.launch_id, request.cpu_weight)
         return pb.ReweighResponse()
 
+    async def SetClock(self, request: pb.SetClockRequest, context: Context) -> pb.SetClockResponse:
+        """Answer HostAgentService.SetClock."""
+        self._agent.set_clock(request.machine_id, request.launch_id)
+        return pb.SetClockResponse()
+
     async def PlugNic(self, request: pb.PlugNicRequest, context: Context) -> pb.PlugNicResponse:
         """Answer HostAgentService.PlugNic."""
         nic = Nic(request.nic.tap_name, request.nic.mac_address)

@@ -66,7 +66,15 @@ async def serve(settings: ExecSettings) -> None:
         kernels = Kernels(facts, hypervisor)
         log_drivers = LogDrivers(facts)
         creator = Creator(
-            containers, admission, events, turns, peers, hypervisor, kernels, log_drivers
+            containers,
+            admission,
+            events,
+            turns,
+            peers,
+            hypervisor,
+            kernels,
+            log_drivers,
+            exits.doubt,
         )
         lifecycle = Lifecycle(
             Parts(containers, events, turns, peers, hypervisor, creator, exits, kernels),

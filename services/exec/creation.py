@@ -64,7 +64,10 @@ class Creator:
         hypervisor: Hypervisor,
         kernels: Kernels,
         log_drivers: LogDrivers,
+        doubt: asyncio.Event,
     ) -> None:
+        """``doubt`` is set when something is left that the reconciler has to give back."""
+        self._doubt = doubt
         self._log_drivers = log_drivers
         self._containers = containers
         self._admission = admission
@@ -122,7 +125,9 @@ class Creator:
         try:
             await self.dismantle(container_id, remove_anonymous=True)
         except VicError:
-            return  # said by dismantle; why the create failed says more to its caller
+            # Said by dismantle; why the create failed says more to its caller.
+            self._doubt.set()
+            return
         await self._containers.delete(container_id)
 
     async def _host_cpus(self) -> int:

@@ -118,6 +118,8 @@ class Exits:
         """Called when a container waits for its restart; set by who starts it."""
         self.closing = False
         """Whether the suite ends: no restart policy acts any more."""
+        self.doubt = asyncio.Event()
+        """Set when something is left that only a comparison gives back: the reconciler's."""
         self.caught_up = False
         """Whether all ends of VMs that came to pass while nobody followed them are taken in."""
 
@@ -264,6 +266,7 @@ class Exits:
                     await self.finish(current)
         except VicError as error:
             # The reconciler does it again.
+            self.doubt.set()
             log.warning("cannot clean up after %s: %s", record.id, error.message)
 
     async def finish(self, record: Record, *, vm_gone: bool = False) -> None:
@@ -305,6 +308,7 @@ class Exits:
         try:
             await self._peers.volumes.Detach(request)
         except VicError as error:
+            self.doubt.set()
             log.warning("the volumes of %s are attached still: %s", record.id, error.message)
 
     async def _disconnect(self, record: Record) -> None:

@@ -73,7 +73,7 @@ class Reconciler:
         self._creator = creator
         self._exits = exits
         self._holding = holding
-        self._doubt = asyncio.Event()
+        self._doubt = exits.doubt
         # Boots whose VM was missing, this time and the last.
         self._missing: set[str] = set()
         self._missed: set[str] = set()
@@ -239,10 +239,9 @@ class Reconciler:
                 boot_id=machine.boot_id,
                 pid=machine.pid,
                 started_ns=record.started_ns or time.time_ns(),
-                finished_ns=0,
                 published_ports=await self._published(record),
             )
-        elif record.state is State.EXITED and not record.finished_ns:
+        elif record.state is State.RUNNING:
             record = _ended_unseen(record)
         await self._containers.restore(record)
         self._exits.on_restart()
@@ -386,7 +385,7 @@ def _has_boot(boot_id: str, record: Record | None, machine: MachineState | None)
 
 def _ended_unseen(record: Record) -> Record:
     """Return the record of a container that ran when its record was lost, and doesn't now."""
-    ended = replace(record, exit_code=KILLED, finished_ns=time.time_ns())
+    ended = replace(record, state=State.EXITED, exit_code=KILLED, finished_ns=time.time_ns())
     if not wants_restart(ended, KILLED):
         return ended
     again = replace(ended, restart_count=ended.restart_count + 1)

@@ -11,6 +11,8 @@ from services.exec.limits import Size
 from services.exec.states import State
 
 _STARTING = health_pb2.Health(status=health_pb2.HEALTH_STATUS_STARTING)
+# Of what was written beside a disk: states in which there was a run, its end still to come.
+_RAN = frozenset(state.value for state in State if state.has_vm)
 
 
 @dataclass(frozen=True)
@@ -91,20 +93,25 @@ class Record:
 
 
 def record_from_specification(data: bytes) -> Record:
-    """Make a record of what lies beside a container's disk, as of one that doesn't run.
+    """Make a record of what lies beside a container's disk.
 
-    Of a container that ran when that was written there is no time of its end.
+    It is RUNNING when the container ran as that was written, whatever became of it since, and else
+    CREATED or EXITED.
 
     Raises google.protobuf.message.DecodeError when the bytes are no specification.
     """
     container = container_pb2.Container.FromString(data)
     status = container.status
+    if status.state in _RAN:
+        state = State.RUNNING
+    else:
+        state = State.EXITED if status.HasField("started_at") else State.CREATED
     return Record(
         id=container.id,
         name=container.spec.name,
         spec=container.spec,
         created_ns=container.created_at.ToNanoseconds(),
-        state=State.EXITED if status.HasField("started_at") else State.CREATED,
+        state=state,
         exit_code=status.exit_code,
         error=status.error,
         oom_killed=status.oom_killed,

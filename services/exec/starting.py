@@ -171,8 +171,8 @@ class Starter:
             record,
             state=State.RUNNING,
             pid=created.pid,
+            # The end of the run before stays known, as dockerd has it.
             started_ns=response.started_at.ToNanoseconds(),
-            finished_ns=0,
             vm=self._hypervisor.size(record.spec.resources),
             start_kind=created.kind.value,
             # The guest's own word.
@@ -218,6 +218,7 @@ class Starter:
             )
         except VicError as error:
             # The reconciler does it when it is sure.
+            self._exits.doubt.set()
             log.warning("the volumes of %s may be attached still: %s", record.id, error.message)
 
     async def _create(self, machine: MachineSpec) -> CreatedMachine:
@@ -233,6 +234,7 @@ class Starter:
             await self._hypervisor.destroy(record.id, record.boot_id)
         except VicError as error:
             # Why the start failed says more. The reconciler ends a VM that nobody owns.
+            self._exits.doubt.set()
             log.warning("the VM of %s may be left: %s", record.id, error.message)
 
     async def _bind(self, record: Record, tether_id: str) -> None:

@@ -1,6 +1,7 @@
 """The control stream of one tether, as long as it lasts: commands down, their results up."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -10,6 +11,7 @@ from vic.tether.v1 import process_pb2, tether_pb2
 from portlayer.errors import Reason, Unavailable, VicError
 from services.interaction.listing import ListInProgress, ProcessTable
 from services.interaction.pulse import Pulse
+from services.interaction.timestamps import from_ns
 
 # A tether that takes no commands while so many wait is as good as away.
 _MAX_WAITING: Final = 256
@@ -74,6 +76,12 @@ class ControlStream:
     def power_off(self) -> None:
         """Ask to power the VM off. Raises Unavailable (TETHER_AWAY)."""
         self.send(tether_pb2.ConnectResponse(power_off=tether_pb2.PowerOffCommand()))
+
+    def tell_time(self, question: tether_pb2.ClockQuestion) -> None:
+        """Answer what time it is. Raises Unavailable (TETHER_AWAY)."""
+        now = from_ns(time.time_ns())
+        answer = tether_pb2.ClockAnswer(asked_ns=question.asked_ns, time=now)
+        self.send(tether_pb2.ConnectResponse(clock=answer))
 
     async def signal(self, process_id: str, number: int) -> str:
         """Send a signal; return why it failed, or nothing. Raises Unavailable (TETHER_AWAY)."""

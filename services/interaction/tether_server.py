@@ -226,6 +226,8 @@ class _Link:
                 await session.take_health(self._boot_id, message.health)
             case "process_list":
                 self._control.take_list(message.process_list)
+            case "clock":
+                self._control.tell_time(message.clock)
             case _:
                 raise InvalidArgument("this message has no place here")
 

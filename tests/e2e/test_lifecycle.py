@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 
 import pytest
 
@@ -129,9 +130,10 @@ def test_info_tells_the_driver_and_the_accelerator(suite: Suite) -> None:
 
 
 def test_pause_and_unpause(suite: Suite, image: str) -> None:
-    script = "trap 'exit 9' HUP; echo ready; while :; do sleep 1 & wait; done"
+    script = "trap 'date +%s; exit 9' HUP; echo ready; while :; do sleep 1 & wait; done"
     suite.ok("run", "-d", "--name", "held", image, "sh", "-c", script)
     suite.await_output("held", "ready")
+    paused_at = time.time()
     suite.ok("pause", "held")
     assert suite.inspect("held")["State"]["Status"] == "paused"
     assert "(Paused)" in suite.ok("ps", "--format", "{{.Status}}")
@@ -140,8 +142,13 @@ def test_pause_and_unpause(suite: Suite, image: str) -> None:
     suite.refused("start", "held", code=1, message="try unpause instead")
     suite.ok("kill", "-s", "HUP", "held")
     assert suite.inspect("held")["State"]["Status"] == "paused"
+    # The VM's clock, which counts whole seconds here, has stood still for some.
+    while time.time() < paused_at + 3:
+        assert suite.inspect("held")["State"]["Status"] == "paused"
+    unpaused_at = int(time.time())
     suite.ok("unpause", "held")
     assert suite.ok("wait", "held") == "9"
+    assert int(suite.ok("logs", "held").split()[-1]) >= unpaused_at - 1
     suite.refused("unpause", "held", code=1, message="is not paused")
 
 

@@ -23,6 +23,7 @@ from vic.tether.v1.tether_pb2 import (
 from vic.tether.v1.tether_pb2_grpc import TetherServiceStub
 
 from tether import heap
+from tether.agent.clock import Clock
 from tether.agent.commands import launch_failed, launch_message, limits
 from tether.agent.control import ControlStream
 from tether.agent.health import PREFIX, HealthMonitor
@@ -73,6 +74,7 @@ class Agent:
         self._next_command = 1
         self._control: ControlStream | None = None
         self._sampling: Sampling | None = None
+        self._clock: Clock | None = None
         self._health_plan: HealthProbe | None = None
         self._health: HealthMonitor | None = None
         self._health_checks: asyncio.Task[None] | None = None
@@ -99,6 +101,7 @@ class Agent:
                 lambda: self._sample_every(0),
                 lambda: self._health.state if self._health is not None else None,
             )
+            self._clock = Clock(self._control)
             self._sampling = Sampling(self._control, self._sample)
             self._spawn(self._sampling.run())
             await self._control.serve(TetherServiceStub(self._channel))
@@ -158,6 +161,8 @@ class Agent:
             self._channel, self._identity.result()["boot_id"], self._control.connected
         )
         self._tasks.create_task(serving)
+        if process.process_id == _INIT and self._clock is not None:
+            self._spawn(self._clock.run())
         if process.process_id == _INIT and self._health_plan is not None:
             self._health = HealthMonitor(
                 self._health_plan,
@@ -220,6 +225,8 @@ class Agent:
                 self._list(command.top)
             case "update_limits":
                 self._update_limits(command.update_limits)
+            case "clock" if self._clock is not None:
+                self._clock.take(command.clock)
             case _:
                 pass  # of a later version of the contract
 

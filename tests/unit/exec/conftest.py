@@ -98,7 +98,17 @@ def wire(store: Store, peers: FakeFacets, hypervisor: FakeHypervisor) -> Facet:
     peers.exits = hypervisor.exits_to = exits
     kernels = Kernels(facts, hypervisor)
     log_drivers = LogDrivers(facts)
-    creator = Creator(containers, admission, events, turns, stubs, hypervisor, kernels, log_drivers)
+    creator = Creator(
+        containers,
+        admission,
+        events,
+        turns,
+        stubs,
+        hypervisor,
+        kernels,
+        log_drivers,
+        exits.doubt,
+    )
     parts = Parts(containers, events, turns, stubs, hypervisor, creator, exits, kernels)
     modes = StartModes(facts, hypervisor, StartMode())
     tethers = TetherPlace(stubs, "interaction.test.vic")

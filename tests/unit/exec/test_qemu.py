@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from vic.hostagent.v1 import hostagent_pb2
 
+from portlayer.errors import Unavailable, VicError
 from services.exec.drivers import MachineExited
+from services.exec.drivers.qemu import parents as parents_module
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.drivers.qemu.parents import Parents
 
@@ -21,6 +25,8 @@ class FakeAgent:
     calls: list[tuple[str, str]] = field(default_factory=list)
 
     shape_key: str = "key"
+    created: int = 0
+    refusal: VicError | None = None
 
     async def GetShape(self, request: Any) -> hostagent_pb2.GetShapeResponse:
         self.calls.append(("shape", self.shape_key))
@@ -28,6 +34,11 @@ class FakeAgent:
 
     async def ListParents(self, request: Any) -> hostagent_pb2.ListParentsResponse:
         return hostagent_pb2.ListParentsResponse(parents=self.parents)
+
+    async def CreateParent(self, request: hostagent_pb2.CreateParentRequest) -> None:
+        self.created += 1
+        if self.refusal is not None:
+            raise self.refusal
 
     async def Kill(self, request: hostagent_pb2.KillRequest) -> None:
         self.calls.append(("kill", request.machine_id))
@@ -105,6 +116,29 @@ async def test_parents_that_a_killed_exec_left_in_the_making_are_ended() -> None
         ("kill", "parent-created"),
         ("remove", "parent-created"),
     ]
+
+
+async def test_a_parent_that_could_not_be_built_is_tried_again_soon_and_then_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(parents_module, "time", SimpleNamespace(monotonic=lambda: now))
+    agent = FakeAgent(refusal=Unavailable("no room"))
+    parents = Parents(cast("Any", agent))
+
+    async def attempts() -> int:
+        with pytest.raises(Unavailable):
+            await parents.ready(hostagent_pb2.Shape())
+        return agent.created
+
+    counts = []
+    for now in (0.0, 4.9, 5.0, 14.9, 15.0, 34.9, 35.0):  # noqa: B007 — read by the clock
+        counts.append(await attempts())
+    assert counts == [1, 1, 2, 2, 3, 3, 4]
+    agent.refusal = None
+    agent.parents = [parent("parent-a", hostagent_pb2.PARENT_STATE_SEALED)]
+    now = 75.0
+    assert await parents.ready(hostagent_pb2.Shape()) == "parent-a"
 
 
 async def test_a_shapes_key_is_asked_for_once_and_after_a_refusal() -> None:

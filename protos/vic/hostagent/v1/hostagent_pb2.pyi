@@ -431,6 +431,18 @@ class UnplugNicResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class SetClockRequest(_message.Message):
+    __slots__ = ("machine_id", "launch_id")
+    MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_ID_FIELD_NUMBER: _ClassVar[int]
+    machine_id: str
+    launch_id: str
+    def __init__(self, machine_id: _Optional[str] = ..., launch_id: _Optional[str] = ...) -> None: ...
+
+class SetClockResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class SurroundRequest(_message.Message):
     __slots__ = ("machine_id", "launch_id", "nics", "dns", "hosts", "wait_milliseconds")
     MACHINE_ID_FIELD_NUMBER: _ClassVar[int]

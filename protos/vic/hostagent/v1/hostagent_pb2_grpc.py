@@ -90,6 +90,11 @@ class HostAgentServiceStub:
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.SerializeToString,
                 response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.FromString,
                 _registered_method=True)
+        self.SetClock = channel.unary_unary(
+                '/vic.hostagent.v1.HostAgentService/SetClock',
+                request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SetClockRequest.SerializeToString,
+                response_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SetClockResponse.FromString,
+                _registered_method=True)
         self.Allocate = channel.unary_unary(
                 '/vic.hostagent.v1.HostAgentService/Allocate',
                 request_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.AllocateRequest.SerializeToString,
@@ -248,6 +253,15 @@ class HostAgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetClock(self, request, context):
+        """SetClock tells a machine's tether what time it is, by which it sets the machine's clock: at once,
+        or as soon as its CPUs go on. For a machine that has stood still. Idempotent. Errors: NOT_FOUND
+        (MACHINE_NOT_FOUND), UNAVAILABLE (PLUG_FAILED) where the tether can't be spoken to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Allocate(self, request, context):
         """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
         effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
@@ -384,6 +398,11 @@ def add_HostAgentServiceServicer_to_server(servicer, server):
                     servicer.Surround,
                     request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.FromString,
                     response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.SerializeToString,
+            ),
+            'SetClock': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetClock,
+                    request_deserializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SetClockRequest.FromString,
+                    response_serializer=vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SetClockResponse.SerializeToString,
             ),
             'Allocate': grpc.unary_unary_rpc_method_handler(
                     servicer.Allocate,
@@ -673,6 +692,33 @@ class HostAgentService:
             '/vic.hostagent.v1.HostAgentService/Surround',
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundRequest.SerializeToString,
             vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SurroundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetClock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vic.hostagent.v1.HostAgentService/SetClock',
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SetClockRequest.SerializeToString,
+            vic_dot_hostagent_dot_v1_dot_hostagent__pb2.SetClockResponse.FromString,
             options,
             channel_credentials,
             insecure,

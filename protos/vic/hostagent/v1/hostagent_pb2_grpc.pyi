@@ -99,6 +99,11 @@ class HostAgentServiceStub:
     INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
     be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
     """
+    SetClock: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.SetClockRequest, _hostagent_pb2.SetClockResponse]
+    """SetClock tells a machine's tether what time it is, by which it sets the machine's clock: at once,
+    or as soon as its CPUs go on. For a machine that has stood still. Idempotent. Errors: NOT_FOUND
+    (MACHINE_NOT_FOUND), UNAVAILABLE (PLUG_FAILED) where the tether can't be spoken to.
+    """
     Allocate: _grpc.UnaryUnaryMultiCallable[_hostagent_pb2.AllocateRequest, _hostagent_pb2.AllocateResponse]
     """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
     effective at once, and kept across restarts. Idempotent. Errors: INVALID_ARGUMENT
@@ -217,6 +222,11 @@ class HostAgentServiceAsyncStub(HostAgentServiceStub):
     plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
     INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
     be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+    """
+    SetClock: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.SetClockRequest, _hostagent_pb2.SetClockResponse]  # type: ignore[assignment]
+    """SetClock tells a machine's tether what time it is, by which it sets the machine's clock: at once,
+    or as soon as its CPUs go on. For a machine that has stood still. Idempotent. Errors: NOT_FOUND
+    (MACHINE_NOT_FOUND), UNAVAILABLE (PLUG_FAILED) where the tether can't be spoken to.
     """
     Allocate: _aio.UnaryUnaryMultiCallable[_hostagent_pb2.AllocateRequest, _hostagent_pb2.AllocateResponse]  # type: ignore[assignment]
     """Allocate says what the instance is to have of this host's CPUs and memory where others want them;
@@ -373,6 +383,16 @@ class HostAgentServiceServicer:
         plugged already, or be plugged soon. Idempotent. Errors: NOT_FOUND (MACHINE_NOT_FOUND),
         INVALID_ARGUMENT (INVALID_MACHINE), UNAVAILABLE (PLUG_FAILED) where the tether refuses, or can't
         be spoken to. One that doesn't answer in time is no error: it may be paused, and finds it then.
+        """
+
+    def SetClock(
+        self,
+        request: _hostagent_pb2.SetClockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hostagent_pb2.SetClockResponse, _abc.Awaitable[_hostagent_pb2.SetClockResponse]]:
+        """SetClock tells a machine's tether what time it is, by which it sets the machine's clock: at once,
+        or as soon as its CPUs go on. For a machine that has stood still. Idempotent. Errors: NOT_FOUND
+        (MACHINE_NOT_FOUND), UNAVAILABLE (PLUG_FAILED) where the tether can't be spoken to.
         """
 
     def Allocate(

@@ -28,7 +28,7 @@ LAUNCH_FAILURE_WORKING_DIRECTORY: LaunchFailure
 LAUNCH_FAILURE_SETUP: LaunchFailure
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats", "process_list", "health")
+    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats", "process_list", "health", "clock")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FAILED_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class ConnectRequest(_message.Message):
     STATS_FIELD_NUMBER: _ClassVar[int]
     PROCESS_LIST_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     started: ProcessStarted
     launch_failed: LaunchFailed
@@ -45,7 +46,8 @@ class ConnectRequest(_message.Message):
     stats: StatsSample
     process_list: ProcessList
     health: _health_pb2.Health
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ..., process_list: _Optional[_Union[ProcessList, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
+    clock: ClockQuestion
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ..., process_list: _Optional[_Union[ProcessList, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., clock: _Optional[_Union[ClockQuestion, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("boot_id", "kernel_release", "tether_version", "processes", "health")
@@ -217,7 +219,7 @@ class BlockStats(_message.Message):
     def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_operations: _Optional[int] = ..., write_operations: _Optional[int] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "top", "update_limits")
+    __slots__ = ("welcome", "launch", "signal", "resize", "exit_acknowledged", "power_off", "stats", "top", "clock", "update_limits")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +228,7 @@ class ConnectResponse(_message.Message):
     POWER_OFF_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
     TOP_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
     UPDATE_LIMITS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     launch: LaunchCommand
@@ -235,12 +238,27 @@ class ConnectResponse(_message.Message):
     power_off: PowerOffCommand
     stats: StatsCommand
     top: TopCommand
+    clock: ClockAnswer
     update_limits: UpdateLimitsCommand
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., top: _Optional[_Union[TopCommand, _Mapping]] = ..., update_limits: _Optional[_Union[UpdateLimitsCommand, _Mapping]] = ...) -> None: ...
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., top: _Optional[_Union[TopCommand, _Mapping]] = ..., clock: _Optional[_Union[ClockAnswer, _Mapping]] = ..., update_limits: _Optional[_Union[UpdateLimitsCommand, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ClockQuestion(_message.Message):
+    __slots__ = ("asked_ns",)
+    ASKED_NS_FIELD_NUMBER: _ClassVar[int]
+    asked_ns: int
+    def __init__(self, asked_ns: _Optional[int] = ...) -> None: ...
+
+class ClockAnswer(_message.Message):
+    __slots__ = ("asked_ns", "time")
+    ASKED_NS_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    asked_ns: int
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, asked_ns: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class LaunchCommand(_message.Message):
     __slots__ = ("process_id", "process", "init", "limits", "sandbox", "health")

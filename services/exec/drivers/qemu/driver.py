@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Any
 
 from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
@@ -33,7 +32,7 @@ from services.exec.drivers.qemu.images import BootstrapImages
 from services.exec.drivers.qemu.launching import Launching, plug
 from services.exec.drivers.qemu.measuring import measure
 from services.exec.drivers.qemu.parents import PREFIX, Parents
-from services.exec.drivers.qemu.qmp import command
+from services.exec.drivers.qemu.pausing import Pausing
 from services.exec.drivers.qemu.ready import ReadyClones
 from services.exec.drivers.qemu.taps import nic
 from services.exec.drivers.qemu.warming import READY_PREFIX, TEMPLATE_PREFIX
@@ -69,6 +68,7 @@ class QemuHypervisor:
         self._images = BootstrapImages(agent, bootstrap_digest)
         self._default_disk_bytes = default_disk_bytes
         self._parents = Parents(agent)
+        self._pausing = Pausing(agent)
         self._ready = ReadyClones(agent, self._parents, memory or HostMemory(), dialling)
         self._launching = Launching(agent, self._images, self._parents, self._ready)
         self._preparation: asyncio.Task[None] | None = None
@@ -232,21 +232,15 @@ class QemuHypervisor:
 
     async def pause(self, container_id: str) -> None:
         """Hold the CPUs."""
-        await self._command(container_id, "stop")
+        await self._pausing.pause(container_id)
 
     async def unpause(self, container_id: str) -> None:
-        """Let them go on."""
-        await self._command(container_id, "cont")
+        """Let them go on, with a clock that has not stood still."""
+        await self._pausing.unpause(container_id)
 
     async def is_paused(self, container_id: str) -> bool:
         """Ask QEMU whether the CPUs are held."""
-        status = await self._command(container_id, "query-status")
-        return isinstance(status, dict) and status.get("status") == "paused"
-
-    async def _command(self, container_id: str, name: str) -> Any:
-        request = hostagent_pb2.GetRequest(machine_id=container_id)
-        machine = (await self._agent.Get(request)).machine
-        return await command(machine.qmp_path, name)
+        return await self._pausing.is_paused(container_id)
 
     def check_ready(self, count: int) -> None:
         """Return when the host's memory holds so many. Raises InvalidArgument."""

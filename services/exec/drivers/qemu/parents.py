@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
@@ -36,10 +37,29 @@ MOST_FAILURES = 2
 # A cold boot under emulation takes 10 s on an idle machine.
 BOOT_SECONDS = 120.0
 SAVE_SECONDS = 30.0
-# A shape whose parent can't be built is booted cold until then: each attempt costs a boot.
-RETRY_SECONDS = 300.0
+# A shape whose parent could not be built is booted cold until it is tried again. What failed may
+# have been a moment's trouble, the host agent's end for one; each further attempt costs a boot.
+FIRST_RETRY_SECONDS = 5.0
+LONGEST_RETRY_SECONDS = 300.0
 PREFIX = "parent-"
 MAX_STATE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class _FailedBuilds:
+    """Builds of a shape's parent that failed one after the other."""
+
+    retry_seconds: float
+    retry_at: float
+    """On the monotonic clock."""
+
+    @classmethod
+    def one_more(cls, before: "_FailedBuilds | None") -> "_FailedBuilds":
+        """Return what is known after a failure that has just been."""
+        seconds = FIRST_RETRY_SECONDS
+        if before is not None:
+            seconds = min(LONGEST_RETRY_SECONDS, before.retry_seconds * 2)
+        return cls(seconds, time.monotonic() + seconds)
 
 
 class Parents:
@@ -50,8 +70,8 @@ class Parents:
         self._builds: dict[str, asyncio.Task[str]] = {}
         # Keys of shapes, by the shapes' bytes.
         self._keys: dict[bytes, str] = {}
-        # When a shape whose parent could not be built is tried again, on the monotonic clock.
-        self._retry_at: dict[str, float] = {}
+        # Shapes whose parent could not be built the last times.
+        self._failed_builds: dict[str, _FailedBuilds] = {}
         # Those that are being built; any other that isn't sealed was left by an exec before us.
         self._unsealed: set[str] = set()
         # Loads that failed since the last one that didn't, by parent.
@@ -65,10 +85,10 @@ class Parents:
         key = await self._key(shape)
         build = self._builds.get(key)
         failed = build is not None and build.done() and (build.cancelled() or build.exception())
-        if build is None or (failed and time.monotonic() >= self._retry_at.get(key, 0.0)):
-            build = asyncio.create_task(self._find_or_build(key, shape), name=f"parent {key[:12]}")
+        before = self._failed_builds.get(key)
+        if build is None or (failed and (before is None or time.monotonic() >= before.retry_at)):
+            build = asyncio.create_task(self._attempt(key, shape), name=f"parent {key[:12]}")
             self._builds[key] = build
-            self._retry_at[key] = time.monotonic() + RETRY_SECONDS
         # A start whose caller gives up must not end the build that others wait for.
         return await asyncio.shield(build)
 
@@ -110,6 +130,16 @@ class Parents:
             build.cancel()
         if builds:
             await asyncio.wait(builds)
+
+    async def _attempt(self, key: str, shape: hostagent_pb2.Shape) -> str:
+        """Find or build a parent, and count failures in a row."""
+        try:
+            parent_id = await self._find_or_build(key, shape)
+        except BaseException:
+            self._failed_builds[key] = _FailedBuilds.one_more(self._failed_builds.get(key))
+            raise
+        self._failed_builds.pop(key, None)
+        return parent_id
 
     async def _find_or_build(self, key: str, shape: hostagent_pb2.Shape) -> str:
         request = hostagent_pb2.ListParentsRequest()
