@@ -1,11 +1,13 @@
 """The `vic` command."""
 
 import argparse
+import errno
 import os
 import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from installer.commands import configure, kernel, network, store, suite, supplies, up, vch, volume
 from installer.errors import InstallerError
@@ -39,6 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(nowhere, fd)  # The interpreter flushes once more at its end.
         os.close(nowhere)
         return READER_LEFT
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
+            raise  # Of something else than what it has to say.
+        return _unwritten(error)
+
+
+def _unwritten(error: OSError) -> int:
+    """Say that what the command told could not be written; returns the exit code."""
+    with suppress(OSError):
+        print(f"vic: the output could not be written: {error.strerror}", file=sys.stderr)
+    # What is still in the buffer would fail once more at the interpreter's end.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return 1
 
 
 def _reader_left(fd: int) -> bool:

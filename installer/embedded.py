@@ -1,13 +1,15 @@
 """`vic create` on this machine: a data directory with pool, networks and endpoint of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from installer.checks import require_root
 from installer.configure import configure, wish
+from installer.container_networks import check_interfaces, map_recorded, recorded
 from installer.errors import PreconditionError
 from installer.instance import Instance, check_data_dir, load_instance, save_instance
+from installer.networks import ExternalWish
 from installer.stores import store_directories
 from installer.up import Wishes, bring_up
 from installer.vsphere.wishes import VchLimits
@@ -15,7 +17,14 @@ from installer.vsphere.wishes import VchLimits
 Say = Callable[[str], None]
 
 
-def create(data_dir: Path, name: str, host: str | None, limits: VchLimits, say: Say) -> Instance:
+def create(
+    data_dir: Path,
+    name: str,
+    host: str | None,
+    limits: VchLimits,
+    say: Say,
+    networks: Sequence[ExternalWish] = (),
+) -> Instance:
     """Make an instance and start it; one that is there is refused. Raises InstallerError."""
     require_root("create")
     data_dir = check_data_dir(data_dir)
@@ -25,8 +34,12 @@ def create(data_dir: Path, name: str, host: str | None, limits: VchLimits, say: 
             f"{data_dir} holds an instance already ({known.options.name or known.id}); give "
             "another directory by --data-dir, or change that one by `vic configure`"
         )
+    check_interfaces(networks)
     instance = bring_up(Wishes(data_dir=data_dir, host=host), say)
-    named = replace(instance, options=replace(instance.options, name=name))
+    named = replace(
+        instance,
+        options=replace(instance.options, name=name, container_networks=recorded(networks)),
+    )
     save_instance(named, store_directories(named)[0])
     asked = wish(
         containers=str(limits.containers) if limits.containers else None,
@@ -35,4 +48,5 @@ def create(data_dir: Path, name: str, host: str | None, limits: VchLimits, say: 
     )
     if asked.ListFields():
         configure(data_dir, asked)
+    map_recorded(named, say)
     return named

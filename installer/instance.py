@@ -68,6 +68,8 @@ class Options:
     """Of a VCH that `vic create` made."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Limits that `vic create` was told; those that `vic configure` sets later count."""
+    container_networks: tuple[Mapping[str, Any], ...] = ()
+    """Networks outside that `vic create` was told, until the network service has them."""
     vsphere: Mapping[str, Any] = field(default_factory=dict)
     """What facets and commands need to know of the vCenter."""
 
@@ -181,6 +183,7 @@ def load_instance(data_dir: Path) -> Instance | None:
             driver=str(fields.get("driver", "qemu")),
             name=str(fields.get("name", "")),
             limits=dict(fields.get("limits") or {}),
+            container_networks=tuple(fields.get("container_networks") or ()),
             vsphere=dict(fields.get("vsphere") or {}),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)
@@ -237,6 +240,13 @@ def save_instance(
         "stores": [*directories.values(), *([] if images is None else [str(images)])],
     }
     write_file(instance.data_dir / "instance.json", json.dumps(fields, indent=2).encode() + b"\n")
+
+
+def amend_record(instance: Instance, **changes: Any) -> None:
+    """Change fields of an instance's record, in one step."""
+    path = instance.data_dir / "instance.json"
+    fields = {**json.loads(path.read_text()), **changes}
+    write_file(path, json.dumps(fields, indent=2).encode() + b"\n")
 
 
 def write_file(

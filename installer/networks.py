@@ -55,8 +55,14 @@ def remove_alias(data_dir: Path, network: str, name: str) -> None:
 
 def map_external(data_dir: Path, wish: ExternalWish) -> network_pb2.Network:
     """Map a network of the host's surroundings; return what it is now. Raises InstallerError."""
+    request = external_request(wish)
+    return _call(data_dir, lambda stub: stub.Create(request, timeout=CALL_SECONDS)).network
+
+
+def external_request(wish: ExternalWish) -> network_pb2.CreateRequest:
+    """Return what the network service is asked for. Raises InstallerError."""
     options = {} if wish.mtu is None else {MTU_OPTION: str(wish.mtu)}
-    request = network_pb2.CreateRequest(
+    return network_pb2.CreateRequest(
         # Ours to choose, so that a request that gRPC repeats maps one network.
         network_id=secrets.token_hex(32),
         name=wish.name,
@@ -71,7 +77,6 @@ def map_external(data_dir: Path, wish: ExternalWish) -> network_pb2.Network:
             publishes=wish.publishes,
         ),
     )
-    return _call(data_dir, lambda stub: stub.Create(request, timeout=CALL_SECONDS)).network
 
 
 def _pools(wish: ExternalWish) -> list[network_pb2.AddressPool]:

@@ -146,10 +146,16 @@ def bring_up(wishes: Wishes, say: Say) -> Instance:
         running = known is not None and is_running(known)
         check_change(data_dir, known.options if known else None, options, running=running)
         if known is not None and running:
-            return _reconfigure(known, options, say)
-        if options.driver == "qemu":
-            require_machine()
-        return _start(data_dir, known, options, wishes.bootstrap, say)
+            instance = _reconfigure(known, options, say)
+        else:
+            if options.driver == "qemu":
+                require_machine()
+            instance = _start(data_dir, known, options, wishes.bootstrap, say)
+        if options.container_networks:
+            from installer.container_networks import map_recorded
+
+            map_recorded(instance, say)
+        return instance
 
 
 def is_running(instance: Instance) -> bool:

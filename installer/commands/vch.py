@@ -2,6 +2,8 @@
 
 import argparse
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ from installer.commands import Commands, say, take_data_dir
 from installer.errors import UsageError
 
 if TYPE_CHECKING:
+    from installer.networks import ExternalWish
     from portlayer.vsphere.target import Target
 
 
@@ -22,6 +25,7 @@ def add(commands: Commands) -> None:
     create.add_argument("--cpu", metavar="N", help="virtual CPUs of all its VMs that run")
     create.add_argument("--containers", metavar="N", help="how many there may be")
     create.add_argument("--host", metavar="ADDRESS", help="the Docker endpoint, as of `vic up`")
+    _take_container_networks(create)
     take_target(create)
     create.add_argument(
         "--compute-resource",
@@ -79,6 +83,56 @@ def add(commands: Commands) -> None:
     take_data_dir(create, inspect)
 
 
+def _take_container_networks(command: argparse.ArgumentParser) -> None:
+    for suffix, value, what in (
+        (
+            "",
+            "NETWORK[:ALIAS]",
+            "port group, or interface of this machine, that containers can be on by themselves, "
+            "and what `docker run --network` calls it",
+        ),
+        ("-gateway", "NETWORK:ADDRESS/MASK", "its router, and its subnet"),
+        ("-ip-range", "NETWORK:CIDR", "its addresses for containers (default: the whole subnet)"),
+        ("-dns", "NETWORK:ADDRESS", "its name server"),
+        (
+            "-firewall",
+            "NETWORK:LEVEL",
+            "closed, outbound, peers, published (the default) or open, the only one on a vCenter",
+        ),
+    ):
+        command.add_argument(
+            f"--container-network{suffix}",
+            action="append",
+            default=[],
+            metavar=value,
+            help=f"{what}; can be repeated",
+        )
+
+
+def _container_networks(options: argparse.Namespace) -> "tuple[ExternalWish, ...]":
+    from installer.container_networks import parse_container_networks
+
+    return parse_container_networks(
+        options.container_network,
+        options.container_network_gateway,
+        options.container_network_ip_range,
+        options.container_network_dns,
+        options.container_network_firewall,
+    )
+
+
+def _check_words(*parses: Callable[[], object]) -> None:
+    """Read words of a command line. Raises UsageError with all that is wrong with them."""
+    problems = []
+    for parse in parses:
+        try:
+            parse()
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
 def take_target(command: argparse.ArgumentParser) -> None:
     """Let a verb be told a vCenter."""
     command.add_argument("--target", metavar="HOST[:PORT]", help="the vCenter")
@@ -124,8 +178,11 @@ def _create_here(options: argparse.Namespace) -> int:
     strange = [f"--{name.replace('_', '-')}" for name in _ON_VCENTER if getattr(options, name)]
     if strange:
         raise UsageError(f"{', '.join(strange)}: only with --target, on a vCenter")
-    limits = parse_limits(options.containers, options.memory, options.cpu)
-    instance = create(options.data_dir, parse_name(options.name), options.host, limits, say)
+    name = partial(parse_name, options.name)
+    limits = partial(parse_limits, options.containers, options.memory, options.cpu)
+    networks = partial(_container_networks, options)
+    _check_words(name, limits, networks)
+    instance = create(options.data_dir, name(), options.host, limits(), say, networks())
     print(f"vic {instance.id} is up at {instance.options.host}")
     return 0
 
@@ -148,21 +205,30 @@ def _create_on_vcenter(options: argparse.Namespace) -> int:
         raise UsageError(f"{', '.join(absent)}: needed with --target")
     if options.host:
         raise UsageError("--host: say it to `vic up`, which starts the VCH")
+    vch_name = partial(parse_name, options.name)
+    target = partial(target_of, options)
+    store = partial(parse_store, "--image-store", options.image_store)
+    volume_stores = partial(parse_volume_stores, options.volume_store or ())
+    vlans = partial(check_vlans, options.vlans or "")
+    limits = partial(parse_limits, options.containers, options.memory, options.cpu)
+    networks = partial(_container_networks, options)
+    _check_words(vch_name, target, store, volume_stores, vlans, limits, networks)
     wishes = VchWishes(
-        name=parse_name(options.name),
-        target=target_of(options),
+        name=vch_name(),
+        target=target(),
         compute_resource=options.compute_resource,
-        image_store=parse_store("--image-store", options.image_store),
-        volume_stores=parse_volume_stores(options.volume_store or ()),
+        image_store=store(),
+        volume_stores=volume_stores(),
         bridge_networks=tuple(options.bridge_network or ()),
         switch=options.switch or "",
-        vlans=check_vlans(options.vlans or ""),
+        vlans=vlans(),
         management_network=options.management_network,
         public_network=options.public_network or "",
         client_network=options.client_network or "",
+        container_networks=networks(),
         anti_affinity=options.anti_affinity,
         host_group=options.host_group or "",
-        limits=parse_limits(options.containers, options.memory, options.cpu),
+        limits=limits(),
     )
     instance = create(wishes, options.data_dir, medium(options.bootstrap_iso, say), say)
     print(f"VCH {instance.options.name} is made; start it by")

@@ -16,6 +16,7 @@ from typing import Any
 from pyVmomi import vim
 
 from installer.checks import require_root
+from installer.container_networks import recorded
 from installer.errors import InstallerError, PreconditionError
 from installer.instance import (
     Instance,
@@ -111,6 +112,7 @@ async def _create(
         driver="vsphere",
         name=wishes.name,
         limits=_given(wishes.limits),
+        container_networks=recorded(wishes.container_networks),
         vsphere=_section(wishes, plan, boot, data_dir),
     )
     instance = Instance(data_dir, instance_id, known.slot if known else 0, options)

@@ -11,12 +11,13 @@ from portlayer.errors import FailedPrecondition
 from portlayer.vsphere.lookup import backings, find, find_child, find_datacenter
 from portlayer.vsphere.properties import read, read_below
 from services.exec.drivers.shapes import MIB, MINIMUM_MEMORY_MIB
+from services.network.drivers.vsphere.portgroups import of_switch
 from services.network.drivers.vsphere.settings import parse_vlans
 
 # A datastore with less can't hold the boot medium and one small image.
 LEAST_FREE_BYTES = 1 << 30
-# Names in a message.
-MOST_NAMED = 8
+# Of a datastore that is in use. Source: DatastoreSummaryMaintenanceModeState
+NORMAL = "normal"
 
 
 @dataclass
@@ -44,7 +45,7 @@ def make_plan(
     cluster = _look_at_compute(content, wishes, plan)
     if plan.datacenter is not None:
         _look_at_stores(content, wishes, plan)
-        _look_at_networks(content, wishes, plan)
+        _look_at_networks(content, wishes, plan, known=known)
         _look_at_names(content, wishes, plan, known=known)
     if cluster is not None:
         _look_at_cluster(content, wishes, plan, cluster)
@@ -91,7 +92,7 @@ def _compute_resources(content: vim.ServiceInstanceContent) -> list[str]:
 def _look_at_stores(content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan) -> None:
     assert plan.datacenter is not None
     ((_, told),) = read(content, [plan.datacenter], vim.Datacenter, ["datastore"])
-    paths = ["name", "summary.accessible", "summary.freeSpace"]
+    paths = ["name", "summary.accessible", "summary.freeSpace", "summary.maintenanceMode"]
     there = {
         state["name"]: state
         for _, state in read(content, told.get("datastore", []), vim.Datastore, paths)
@@ -110,6 +111,8 @@ def _store_problem(store: Store, state: dict[str, object] | None) -> str:
         return f"there is no datastore {store.datastore}"
     if not state.get("summary.accessible", True):
         return f"datastore {store.datastore} can't be reached by its hosts"
+    if _in_maintenance(state):
+        return f"datastore {store.datastore} is in maintenance mode: end that, or name another"
     free = state.get("summary.freeSpace", LEAST_FREE_BYTES)
     if isinstance(free, int) and free < LEAST_FREE_BYTES:
         return (
@@ -123,17 +126,27 @@ def _store_note(state: dict[str, object]) -> str:
     """Return why a datastore that is there is of no use, for a list of names."""
     if not state.get("summary.accessible", True):
         return " (inaccessible)"
+    if _in_maintenance(state):
+        return " (in maintenance mode)"
     free = state.get("summary.freeSpace", LEAST_FREE_BYTES)
     return " (full)" if isinstance(free, int) and free < LEAST_FREE_BYTES else ""
 
 
-def _look_at_networks(content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan) -> None:
+def _in_maintenance(state: dict[str, object]) -> bool:
+    """Tell whether a datastore is in maintenance mode, or about to be: nothing may be put there."""
+    return state.get("summary.maintenanceMode", NORMAL) != NORMAL
+
+
+def _look_at_networks(
+    content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan, *, known: bool
+) -> None:
     assert plan.datacenter is not None
     there = backings(content, plan.datacenter)
     wanted = [("--management-network", wishes.management_network)]
     wanted += [("--bridge-network", name) for name in wishes.bridge_networks]
     wanted += [("--public-network", wishes.public_network)]
     wanted += [("--client-network", wishes.client_network)]
+    wanted += [("--container-network", wish.parent) for wish in wishes.container_networks]
     for option, name in wanted:
         if name and name not in there:
             plan.problems.append(f"{option}: there is no port group {name}; there {_are(there)}")
@@ -143,6 +156,7 @@ def _look_at_networks(content: vim.ServiceInstanceContent, wishes: VchWishes, pl
                 f"--bridge-network: port group {name} is another network of the VCH; containers "
                 "need one of their own"
             )
+    _look_at_container_networks(wishes, plan)
     if not wishes.switch:
         if not wishes.bridge_networks:
             plan.problems.append(
@@ -152,6 +166,26 @@ def _look_at_networks(content: vim.ServiceInstanceContent, wishes: VchWishes, pl
         return
     if not wishes.vlans:
         plan.problems.append("--switch: give the VLANs for its port groups by --vlans")
+    _look_at_switch(content, wishes, plan, known=known)
+
+
+def _look_at_container_networks(wishes: VchWishes, plan: Plan) -> None:
+    for wish in wishes.container_networks:
+        if wish.parent in wishes.bridge_networks:
+            plan.problems.append(
+                f"--container-network: port group {wish.parent} is a bridge network of the VCH"
+            )
+        if wish.firewall != "open":
+            plan.problems.append(
+                f"--container-network-firewall: a port group has no firewall, so that the level "
+                f"{wish.firewall} can't be kept; say {wish.parent}:open if it may be open"
+            )
+
+
+def _look_at_switch(
+    content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan, *, known: bool
+) -> None:
+    assert plan.datacenter is not None
     switch = find(content, wishes.switch)
     if not isinstance(switch, vim.DistributedVirtualSwitch):
         found = read_below(content, plan.datacenter, vim.DistributedVirtualSwitch, ["name"])
@@ -159,6 +193,12 @@ def _look_at_networks(content: vim.ServiceInstanceContent, wishes: VchWishes, pl
         plan.problems.append(
             f"--switch: there is no distributed switch {wishes.switch}; there {_are(paths)}"
         )
+    elif wishes.vlans and not wishes.bridge_networks and not known:
+        taken = {group.vlan for group in of_switch(content, switch)}
+        if taken.issuperset(parse_vlans(wishes.vlans)):
+            plan.problems.append(
+                f"--vlans: no VLAN of {wishes.vlans} is free on {wishes.switch}; give others"
+            )
 
 
 def _look_at_names(
@@ -221,8 +261,6 @@ def _look_at_limits(wishes: VchWishes, plan: Plan) -> None:
         )
     if wishes.vlans and not wishes.switch:
         plan.problems.append("--vlans: name the distributed switch by --switch")
-    elif wishes.vlans:
-        parse_vlans(wishes.vlans)
 
 
 def _look_at_privileges(
@@ -249,12 +287,11 @@ def _look_at_privileges(
 
 
 def _are(names: Iterable[str]) -> str:
-    """Return "are A, B and others", or "is none"."""
+    """Return "are A, B", or "is none"."""
     found: Sequence[str] = sorted(names)
     if not found:
         return "is none"
-    more = " and others" if len(found) > MOST_NAMED else ""
-    return f"{'is' if len(found) == 1 else 'are'} {', '.join(found[:MOST_NAMED])}{more}"
+    return f"{'is' if len(found) == 1 else 'are'} {', '.join(found)}"
 
 
 def refuse(problems: Sequence[str]) -> FailedPrecondition:

@@ -75,13 +75,14 @@ def set_pool_limits(instance: Instance, request: exec_pb2.ConfigureRequest) -> N
             if not isinstance(pool, vim.ResourcePool):
                 raise PreconditionError(f"there is no resource pool {path} any more")
             mhz = _mhz(content, pool)
-            spec = pool_spec(VchLimits(memory_bytes=memory or 0, cpus=cpus or 0), mhz)
+            wished = pool_spec(VchLimits(memory_bytes=memory or 0, cpus=cpus or 0), mhz)
             ((_, told),) = read(content, [pool], vim.ResourcePool, ["config"])
-            present: vim.ResourceConfigSpec = told["config"]
-            if memory is None:
-                spec.memoryAllocation = present.memoryAllocation
-            if cpus is None:
-                spec.cpuAllocation = present.cpuAllocation
+            # Shares and reservations are its administrator's, and a limit that isn't asked for.
+            spec: vim.ResourceConfigSpec = told["config"]
+            if memory is not None:
+                spec.memoryAllocation.limit = wished.memoryAllocation.limit
+            if cpus is not None:
+                spec.cpuAllocation.limit = wished.cpuAllocation.limit
             pool.UpdateConfig(name=None, config=spec)
 
         await vcenter.call(change)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from installer.configure import parse_count, parse_size
 from installer.errors import UsageError
+from installer.networks import ExternalWish
 from portlayer.vsphere.target import Target
 from services.network.drivers.vsphere.settings import parse_vlans
 
@@ -57,6 +58,7 @@ class VchWishes:
     vlans: str = ""
     public_network: str = ""
     client_network: str = ""
+    container_networks: tuple[ExternalWish, ...] = ()
     anti_affinity: bool = False
     host_group: str = ""
     limits: VchLimits = field(default_factory=VchLimits)

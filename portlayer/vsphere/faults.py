@@ -99,6 +99,8 @@ def _sentence(fault: Fault) -> str:
         return f"vCenter: {kind}: it is {fault.existingState}"
     if isinstance(fault, vim.fault.DuplicateName):
         return f"vCenter: {kind}: {fault.name} exists"
+    if isinstance(fault, vim.fault.FileFault) and fault.file:
+        return f"vCenter: {kind}: {fault.file}"
     text = (getattr(fault, "msg", "") or "").strip().rstrip(".")
     # The simulator's text is its own Go type.
     return f"vCenter: {kind}: {text}" if text and not text.startswith("*") else f"vCenter: {kind}"

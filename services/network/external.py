@@ -6,7 +6,6 @@ is open at that address, or it isn't.
 Source: "external network" and the trust levels of the documents of vSphere Integrated Containers
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -14,9 +13,6 @@ from ipaddress import IPv4Address, IPv6Address
 from portlayer.errors import FailedPrecondition, InvalidArgument, Reason
 from services.network.drivers import Level, Transport
 from services.network.model import External, Network
-
-# What the kernel takes as a name of an interface, without those that no nft rule could name.
-_INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 
 ADMITTING = frozenset({Level.PUBLISHED, Level.OPEN})
 """Levels at which somebody outside can begin to speak to a container."""
@@ -50,8 +46,8 @@ def problems(external: External, complete: bool) -> list[str]:
     found = []
     if not complete:
         found.append("an external network needs its subnet and gateway, of each version of IP")
-    if _INTERFACE.fullmatch(external.parent) is None:
-        found.append(f"invalid name of an interface: {external.parent!r}")
+    if not external.parent:
+        found.append("an external network needs its parent")
     return found + [
         f"invalid name server {server}: no host that containers could reach"
         for server in external.resolvers

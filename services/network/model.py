@@ -47,7 +47,7 @@ class External:
     """What an administrator says of an external network."""
 
     parent: str
-    """Interface of the host that leads to it."""
+    """The platform's name of it: an interface of the host that leads there, or a port group."""
     level: Level = Level.PUBLISHED
     resolvers: tuple[IPv4Address | IPv6Address, ...] = ()
     """Its name servers; none: the host's."""

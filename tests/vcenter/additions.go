@@ -316,12 +316,15 @@ func fillZeros() {
 	}
 }
 
-// spoil makes one datastore unreachable, and fills another.
-func spoil(inaccessible string, full string) {
+// spoil makes one datastore unreachable, fills another, and has a third in maintenance.
+func spoil(inaccessible string, full string, maintenance string) {
 	for _, entity := range simulator.Map.All("Datastore") {
 		datastore := entity.(*simulator.Datastore)
 		if datastore.Name == inaccessible {
 			datastore.Summary.Accessible = false
+		}
+		if datastore.Name == maintenance {
+			datastore.Summary.MaintenanceMode = "inMaintenance"
 		}
 		if datastore.Name == full {
 			datastore.Summary.FreeSpace = 0

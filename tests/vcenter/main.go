@@ -34,6 +34,7 @@ func main() {
 	machines := flag.Int("machines", 0, "VMs of others in each pool")
 	missing := flag.String("missing", "", "privileges that the user has not, separated by commas")
 	inaccessible := flag.String("inaccessible", "", "name of a datastore that no host reaches")
+	maintenance := flag.String("maintenance", "", "name of a datastore in maintenance mode")
 	full := flag.String("full", "", "name of a datastore without free space")
 	proxy := flag.Int("proxy", 0, "port of the proxy by which extensions log in; 0 is none")
 	esx := flag.Bool("esx", false, "be a standalone host")
@@ -72,7 +73,7 @@ func main() {
 	}
 	addMethods()
 	fillZeros()
-	spoil(*inaccessible, *full)
+	spoil(*inaccessible, *full, *maintenance)
 	server.Config.Handler = &additions{
 		server.Config.Handler, model.Service, strings.Split(*missing, ","), time.Duration(*delay) * time.Millisecond,
 	}

@@ -1,7 +1,9 @@
 """One vCenter for all tests that don't break it."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +34,18 @@ async def vcenter(simulated: Simulator) -> AsyncIterator[VCenter]:
     await session.open()
     yield session
     await session.close()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory with a short path: that of a socket in a data directory has bounds."""
+    with tempfile.TemporaryDirectory(prefix="vic-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def medium(short_path: Path) -> Path:
+    """What stands for a boot medium."""
+    path = short_path / "boot.iso"
+    path.write_bytes(b"boot" * 1000)
+    return path

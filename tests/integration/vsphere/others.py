@@ -1,10 +1,12 @@
 """What others do to a vCenter and its VMs while we work there."""
 
+import asyncio
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 from vic.hostagent.v1 import hostagent_pb2
 
 from hostagent.certificates import TetherAuthority
@@ -12,7 +14,7 @@ from hostagent.issuer import IssuerServicer
 from installer.pki import Authority
 from portlayer.vsphere import datastore
 from portlayer.vsphere.lookup import backings, find_datacenter
-from portlayer.vsphere.properties import read, read_below
+from portlayer.vsphere.properties import open_view, read, read_below, view_filter
 from portlayer.vsphere.session import VCenter
 from tests.vcenter import Simulator
 
@@ -109,6 +111,36 @@ async def make_disk(vcenter: VCenter, path: str) -> None:
         return task
 
     await vcenter.finish(start)
+
+
+async def until(
+    vcenter: VCenter, holds: Callable[[], Awaitable[bool]], seconds: float = 60.0
+) -> None:
+    """Wait until something holds; it is looked at again when vCenter tells of a change.
+
+    What vCenter has no part in, and what the simulator tells nobody of, is seen within a second.
+    """
+
+    def begin(content: vim.ServiceInstanceContent) -> tuple[Any, Any]:
+        collector = content.propertyCollector.CreatePropertyCollector()
+        view = open_view(content, content.rootFolder, vim.VirtualMachine)
+        paths = ["runtime.powerState", "runtime.bootTime"]
+        collector.CreateFilter(view_filter(view, vim.VirtualMachine, paths), partialUpdates=True)
+        return collector, view
+
+    collector, view = await vcenter.call(begin)
+    version = ""
+    options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=1)
+    try:
+        async with asyncio.timeout(seconds):
+            while not await holds():
+                since = version
+                update = await vcenter.call(
+                    lambda _, since=since: collector.WaitForUpdatesEx(since, options)  # type: ignore[misc]
+                )
+                version = update.version if update is not None else version
+    finally:
+        await vcenter.call(lambda _: (view.Destroy(), collector.Destroy()))
 
 
 async def files(vcenter: VCenter, path: str) -> list[str]:

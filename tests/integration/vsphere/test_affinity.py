@@ -1,6 +1,5 @@
 """DRS rules: container VMs apart from one another, and on a group of hosts."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -10,9 +9,9 @@ from pyVmomi import vim
 
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
+from tests.integration.vsphere import others
 from tests.integration.vsphere.test_hypervisor import (
     PLACE,
-    SECONDS,
     machine,
     new_driver,
     start,
@@ -36,11 +35,12 @@ async def look(vcenter: VCenter) -> tuple[vim.ClusterComputeResource, Config]:
 
 async def until(vcenter: VCenter, holds: Callable[[Config], bool]) -> Config:
     """Wait until the cluster is told what it should be."""
-    async with asyncio.timeout(SECONDS):
-        while True:
-            _, config = await look(vcenter)
-            if holds(config):
-                return config
+
+    async def told() -> bool:
+        return holds((await look(vcenter))[1])
+
+    await others.until(vcenter, told)
+    return (await look(vcenter))[1]
 
 
 def of(entries: Any, name: str) -> Any:

@@ -16,6 +16,7 @@ from portlayer.identity import Role
 from portlayer.vsphere import methods
 from portlayer.vsphere.identity import CONFIG, options
 from portlayer.vsphere.properties import read, read_below
+from tests.integration.vsphere.others import until
 from tests.integration.vsphere.service import Service, exec_service
 from tests.vcenter import Simulator, simulator
 from tether.guestconfig import FrameReader
@@ -160,9 +161,11 @@ async def test_what_ha_restarts_elsewhere_is_found_and_its_container_starts_anew
     web = await run(service, "web", restart_policy=always)
     former = await service.machine(web)
     boot = service.facets.boots[web]
-    async with asyncio.timeout(SECONDS):
-        while "runtime.bootTime" not in await properties(service, web, "runtime.bootTime"):
-            continue
+
+    async def booted() -> bool:
+        return "runtime.bootTime" in await properties(service, web, "runtime.bootTime")
+
+    await until(service.vcenter, booted)
 
     async def host_fails(vm: vim.VirtualMachine) -> None:
         # As HA leaves it: on, on another host, and its guest has booted there.
@@ -170,9 +173,11 @@ async def test_what_ha_restarts_elsewhere_is_found_and_its_container_starts_anew
         await service.vcenter.finish(lambda _: vm.ResetVM_Task())
 
     assert await dies(service, web, host_fails) < SEEN_WITHIN
-    async with asyncio.timeout(SECONDS):
-        while await state(service, web) != "RUNNING" or service.facets.boots[web] == boot:
-            continue
+
+    async def runs_anew() -> bool:
+        return await state(service, web) == "RUNNING" and service.facets.boots[web] != boot
+
+    await until(service.vcenter, runs_anew)
     # The guest that HA started was nobody's: another VM is the container's now, and the only one.
     now = await service.machine(web)
     assert now is not None
@@ -201,9 +206,10 @@ async def test_what_others_do_is_seen_at_once(service: Service) -> None:
             await vcenter.call(lambda _, method=method: method())  # type: ignore[misc]
 
     # DRS is told to keep them apart.
-    async with asyncio.timeout(SECONDS):
-        while await apart(service) != {"off", "reset", "deleted", "moved"}:
-            continue
+    async def all_apart() -> bool:
+        return await apart(service) == {"off", "reset", "deleted", "moved"}
+
+    await until(vcenter, all_apart)
 
     await migrate(service, moved)
 
@@ -219,11 +225,15 @@ async def test_what_others_do_is_seen_at_once(service: Service) -> None:
     for container_id, work in ((off, power_off), (reset, reboot), (deleted, removal)):
         assert await dies(service, container_id, work) < SEEN_WITHIN
         assert await state(service, container_id) == "EXITED"
+    # One that was moved runs on, and is followed where it is now.
     assert await state(service, moved) == "RUNNING"
+    assert await dies(service, moved, power_off) < SEEN_WITHIN
+
     # A VM that was reset has lost its container, and goes.
-    async with asyncio.timeout(SECONDS):
-        while await service.machine(reset) is not None:
-            continue
+    async def gone() -> bool:
+        return await service.machine(reset) is None
+
+    await until(vcenter, gone)
     for container_id in (off, reset, deleted, moved):
         remove = exec_pb2.RemoveRequest(reference=container_id, force=True)
         await service.exec.Remove(remove)
@@ -293,23 +303,21 @@ async def test_containers_are_cloned_once_a_host_has_a_frozen_parent(own: Simula
 async def freeze_parents(service: Service, count: int) -> list[vim.VirtualMachine]:
     """Let the guests of the parents, of which there is one a host, freeze themselves."""
     prefix = f"vic-{service.instance_id}-parent-"
-    async with asyncio.timeout(SECONDS):
-        while True:
-            found = await service.vcenter.call(
-                lambda content: read_below(
-                    content,
-                    content.rootFolder,
-                    vim.VirtualMachine,
-                    ["name", "runtime.powerState", "runtime.host"],
-                )
-            )
-            parents = [
-                vm
-                for vm, told in found
-                if told["name"].startswith(prefix) and told["runtime.powerState"] == "poweredOn"
-            ]
-            if len(parents) == count:
-                break
+    parents: list[vim.VirtualMachine] = []
+
+    async def all_on() -> bool:
+        paths = ["name", "runtime.powerState"]
+        found = await service.vcenter.call(
+            lambda content: read_below(content, content.rootFolder, vim.VirtualMachine, paths)
+        )
+        parents[:] = [
+            vm
+            for vm, told in found
+            if told["name"].startswith(prefix) and told["runtime.powerState"] == "poweredOn"
+        ]
+        return len(parents) == count
+
+    await until(service.vcenter, all_on)
     frozen = vim.option.OptionValue(key="SET.runtime.instantCloneFrozen", value=True)
     for vm in parents:
         await service.vcenter.finish(

@@ -22,7 +22,6 @@ from vic.interaction.v1 import interaction_pb2_grpc
 from vic.tether.v1 import process_pb2
 
 from portlayer.vsphere.identity import CONFIG, EXIT_RECORD, option_values, options
-from portlayer.vsphere.properties import read
 from tests.integration.tether.machine import (
     VMWARE,
     cache_directory,
@@ -30,7 +29,9 @@ from tests.integration.tether.machine import (
     make_disk,
     make_tree,
 )
+from tests.integration.vsphere.others import until
 from tests.integration.vsphere.service import Service, exec_service
+from tests.integration.vsphere.test_exec_service import properties
 from tests.vcenter import Simulator, simulator
 from tether.bootstrap.image import BootstrapImage, build
 from tether.guestconfig import FrameReader
@@ -59,14 +60,16 @@ async def stand_in(
     """Be the guest of a container's VM, from power-on to power-off."""
     power, config = "runtime.powerState", "config.extraConfig"
     disk = make_disk(directory, make_tree(directory / "tree"))
-    while True:
-        vm = await service.machine(container_id)
-        if vm is not None:
-            ((_, told),) = await service.vcenter.call(
-                lambda content, vm=vm: read(content, [vm], vim.VirtualMachine, [power, config])  # type: ignore[misc]
-            )
-            if told[power] == "poweredOn":
-                break
+
+    async def on() -> bool:
+        return await service.machine(container_id) is not None and (
+            (await properties(service, container_id, power))[power] == "poweredOn"
+        )
+
+    await until(service.vcenter, on, SECONDS)
+    vm = await service.machine(container_id)
+    assert vm is not None
+    told = await properties(service, container_id, config)
     (body,) = FrameReader().feed(base64.b64decode(options(told[config])[CONFIG]))
     guest = parse_body(body)
     assert guest.identity is not None

@@ -32,6 +32,7 @@ from tests.integration.vsphere.others import (
     find_vm,
     make_disk,
     put_bootstrap,
+    until,
 )
 from tests.vcenter import Simulator, simulator
 
@@ -283,11 +284,12 @@ async def test_ends_are_heard_of_after_the_session_was_ended(
 
 async def booted_after(vcenter: VCenter, look: Look, former: datetime | None) -> None:
     """Wait until a VM has another boot time than it had."""
-    async with asyncio.timeout(60):
-        while True:
-            ((_, told),) = await vcenter.call(look)
-            if told.get("runtime.bootTime") not in (None, former):
-                return
+
+    async def booted() -> bool:
+        ((_, told),) = await vcenter.call(look)
+        return told.get("runtime.bootTime") not in (None, former)
+
+    await until(vcenter, booted)
 
 
 async def test_a_vm_is_suspended_and_goes_on(

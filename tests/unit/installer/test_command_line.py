@@ -340,3 +340,16 @@ def test_who_stops_reading_is_told_nothing() -> None:
     finally:
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_what_cannot_be_written_is_said() -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "installer", "role"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    said = b"vic: the output could not be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, said)

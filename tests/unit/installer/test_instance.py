@@ -157,5 +157,6 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
         "driver",
         "name",
         "limits",
+        "container_networks",
         "vsphere",
     }

@@ -7,6 +7,7 @@ import pytest
 
 from portlayer.errors import FailedPrecondition, InvalidArgument, Reason
 from services.network.drivers import Level, Transport, Uplink
+from services.network.drivers.linux.uplinks import check_parent
 from services.network.external import PortWish
 from services.network.model import External, Wish
 from services.network.plans import Plan
@@ -54,9 +55,7 @@ async def test_the_host_may_be_on_it_but_no_other_network_of_ours(runs: Runs) ->
     [
         (replace(PLAN, gateway=None), "needs its subnet and gateway"),
         (replace(PLAN, subnet=None, gateway=None, ip_range=None), "needs its subnet and gateway"),
-        (replace(PLAN, external=External("")), "invalid name of an interface"),
-        (replace(PLAN, external=External("eth0; drop")), "invalid name of an interface"),
-        (replace(PLAN, external=External("x" * 16)), "invalid name of an interface"),
+        (replace(PLAN, external=External("")), "needs its parent"),
         (
             replace(PLAN, external=External("br0", resolvers=(IPv4Address("127.0.0.1"),))),
             "invalid name server",
@@ -71,6 +70,12 @@ async def test_what_cannot_be_right_is_refused(facet: Facet, wanted: Plan, messa
     with pytest.raises(InvalidArgument, match=message):
         await facet.networks.create(wanted)
     assert [network.name for network in facet.networks.all()] == ["none", "bridge"]
+
+
+@pytest.mark.parametrize("name", ["eth0; drop", "x" * 16, "VM Network"])
+def test_what_no_interface_is_called_is_refused_where_interfaces_are(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="invalid name of an interface"):
+        check_parent(name)
 
 
 async def test_only_its_administrator_removes_it(facet: Facet) -> None:

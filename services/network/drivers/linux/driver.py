@@ -21,7 +21,7 @@ from services.network.drivers.linux.monitor import Monitor
 from services.network.drivers.linux.naming import Names
 from services.network.drivers.linux.ports import Ports, index_of
 from services.network.drivers.linux.rules import Guards
-from services.network.drivers.linux.uplinks import ensure_uplink
+from services.network.drivers.linux.uplinks import check_parent, ensure_uplink
 
 log = logging.getLogger("vic.network.linux")
 
@@ -123,6 +123,8 @@ class LinuxDriver:
 
     async def add_segment(self, segment: Segment) -> None:
         """Make a bridge; its rules come first."""
+        if segment.uplink is not None:
+            check_parent(segment.uplink.parent)
         name = self.segment_name(segment)
         self._segments[segment.ordinal] = segment
         self._moving[segment.ordinal] = name

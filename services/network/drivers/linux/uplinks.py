@@ -8,6 +8,7 @@ is refused: as a port of a bridge it would lose them, and the host its way out.
 All calls block and are made by the links' thread.
 """
 
+import re
 import socket
 from ipaddress import ip_address
 
@@ -18,6 +19,15 @@ from services.network.drivers import Segment
 from services.network.drivers.linux import sysctls
 from services.network.drivers.linux.links import Link, find
 from services.network.drivers.linux.naming import Names
+
+# What the kernel takes as a name of an interface, without those that no nft rule could name.
+_INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+
+
+def check_parent(name: str) -> None:
+    """Raise InvalidArgument (INVALID_NETWORK) for what no interface is called."""
+    if _INTERFACE.fullmatch(name) is None:
+        raise _unfit(f"invalid name of an interface: {name!r}")
 
 
 def ensure_uplink(route: IPRoute, names: Names, segment: Segment) -> list[str]:

@@ -63,6 +63,18 @@ class Found:
     """VMs may send from addresses that are not theirs, or hear what is sent to others."""
 
 
+def of_switch(
+    content: vim.ServiceInstanceContent, switch: vim.DistributedVirtualSwitch
+) -> list[Found]:
+    """Return all port groups of a switch."""
+    ((_, told),) = read(content, [switch], vim.DistributedVirtualSwitch, ["portgroup"])
+    groups: Sequence[DistributedPortgroup] = told.get("portgroup", [])
+    return [
+        _found(group, values)
+        for group, values in read(content, groups, DistributedPortgroup, _PATHS)
+    ]
+
+
 class Portgroups:
     """The port groups of one instance."""
 
@@ -84,13 +96,7 @@ class Portgroups:
         """Return all port groups of the switch. Raises FailedPrecondition where it isn't there."""
 
         def look(content: vim.ServiceInstanceContent) -> list[Found]:
-            switch = self._find_switch(content)
-            ((_, told),) = read(content, [switch], vim.DistributedVirtualSwitch, ["portgroup"])
-            groups: Sequence[DistributedPortgroup] = told.get("portgroup", [])
-            return [
-                _found(group, values)
-                for group, values in read(content, groups, DistributedPortgroup, _PATHS)
-            ]
+            return of_switch(content, self._find_switch(content))
 
         return await self._vcenter.call(look, repeatable=True)
 
