@@ -108,6 +108,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.PREDEFINED_NETWORK: _Answer(403),
     Reason.TAP_MISSING: _Answer(500),
     Reason.PORT_IN_USE: _Answer(500),
+    Reason.HOST_ADDRESS_MISSING: _Answer(500),
     Reason.ALIAS_NOT_FOUND: _Answer(404),
     Reason.PARENT_MISSING: _Answer(500),
     # storage

@@ -311,9 +311,9 @@ def _check_networks(record: Record, endpoints: Iterable[network_pb2.Endpoint]) -
     for endpoint in record.endpoints:
         if endpoint.network_id not in there:
             raise NotFound(
-                f"network {endpoint.network_id} not found",
+                f"failed to set up container networking: network {endpoint.network_id} not found",
                 Reason.NETWORK_NOT_FOUND,
-                network=endpoint.network_id,
+                network_id=endpoint.network_id,
             )
 
 

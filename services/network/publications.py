@@ -103,8 +103,8 @@ class Publications:
         `exposed` is open on its external networks as well. A repeated call finds its ports as they
         are, and leads them to where the container's default route is now. Raises NotFound
         (ENDPOINT_NOT_FOUND), AlreadyExists (PORT_IN_USE), InvalidArgument (INVALID_ADDRESS),
-        FailedPrecondition (WRONG_STATE) for a container that no network leads to, or that one lets
-        nobody reach; nothing is opened then.
+        FailedPrecondition (HOST_ADDRESS_MISSING; WRONG_STATE for a container that no network leads
+        to, or that one lets nobody reach); nothing is opened then.
         """
         async with self._turns.of(container_id):
             reservation = self._endpoints.get(container_id)
@@ -278,8 +278,8 @@ class Publications:
             )
             reason = os.strerror(error.errno or 0).lower()
             if error.errno == errno.EADDRNOTAVAIL:
-                raise InvalidArgument(
-                    f"{failure}: {what}: {reason}", Reason.INVALID_ADDRESS
+                raise FailedPrecondition(
+                    f"{failure}: {what}: {reason}", Reason.HOST_ADDRESS_MISSING
                 ) from error
             return f"{what}: {reason}"
         return ""

@@ -8,6 +8,7 @@ import pytest
 from tests.e2e.suite import Suite
 from tests.e2e.test_network import SERVE, address_in, addresses_of, closed, fetched, free_port
 
+PREFIX = "failed to set up container networking"
 LOOK = "ip -4 -o addr | awk '{print $2, $4}'; ip route | awk '/^default/{print $3}'"
 
 
@@ -50,7 +51,7 @@ def test_a_container_is_started_in_all_its_networks(suite: Suite, image: str) ->
     suite.ok("stop", "--time", "0", "both", "other")
     gone = suite.inspect("inner")["Id"]
     suite.ok("network", "rm", "inner")
-    suite.refused("start", "both", code=1, message=f"network {gone} not found")
+    suite.refused("start", "both", code=1, message=f"{PREFIX}: network {gone} not found")
     suite.ok("network", "create", "--subnet", "10.222.0.0/24", "inner")
     suite.ok("network", "disconnect", "inner", "both")
     suite.ok("start", "both")

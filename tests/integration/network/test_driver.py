@@ -219,6 +219,18 @@ async def test_a_card_taken_off_its_bridge_is_connected_again(facet: Facet) -> N
     talk(one, two, b"afterwards")
 
 
+@pytest.mark.parametrize("flag", ["isolated off", "group_fwd_mask 0"])
+async def test_what_others_let_a_card_do_is_taken_back(facet: Facet, flag: str) -> None:
+    tether, _ = await facet.container("c1")
+    await facet.driver.restore()
+    run("ip", "link", "set", tether.name, "type", "bridge_slave", *flag.split())
+    assert await facet.driver.restore() == [f"connected {tether.name} again"]
+    shown = run("ip", "-d", "link", "show", tether.name)
+    assert "isolated on" in shown
+    assert "group_fwd_mask 0xfffd" in shown
+    assert await facet.driver.restore() == []
+
+
 async def test_deleted_rules_raise_a_doubt_at_once(facet: Facet) -> None:
     await facet.driver.restore()
     run("nft", "delete", "table", "inet", f"vic_{INSTANCE}")

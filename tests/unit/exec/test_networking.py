@@ -169,7 +169,7 @@ async def test_a_container_whose_network_was_removed_is_not_started(facet: Facet
     container_id = (await facet.creator.create("", spec())).id
     await facet.lifecycle.connect(container_id, DB)
     facet.peers.reservations[container_id].pop()
-    with pytest.raises(NotFound, match="network id-of-back not found"):
+    with pytest.raises(NotFound, match="networking: network id-of-back not found"):
         await facet.lifecycle.start(container_id)
     assert facet.hypervisor.machines == {}
     # Once it has left what isn't there, it can be.

@@ -1,5 +1,6 @@
 """Published ports: which are given, refused, kept and freed."""
 
+import re
 import socket
 from ipaddress import IPv4Address, IPv6Address
 
@@ -107,9 +108,11 @@ async def test_a_port_of_another_program_is_refused(facet: Facet) -> None:
 
 async def test_an_address_that_the_host_has_not_is_refused(facet: Facet) -> None:
     await reserve(facet, "c1")
-    with pytest.raises(InvalidArgument, match="cannot assign requested address") as refusal:
+    with pytest.raises(FailedPrecondition) as refusal:
         await facet.publications.publish("c1", [tcp(80, 8080, at=IPv4Address("192.0.2.1"))])
-    assert refusal.value.reason is Reason.INVALID_ADDRESS
+    assert refusal.value.reason is Reason.HOST_ADDRESS_MISSING
+    bound = r"c1 \([0-9a-f]+\): failed to bind host port for 192\.0\.2\.1:8080:172\.17\.0\.2:80/tcp"
+    assert re.search(f"{bound}: cannot assign requested address$", str(refusal.value))
 
 
 async def test_of_a_range_the_first_free_port_is_given(facet: Facet) -> None:

@@ -253,7 +253,8 @@ class ExecServiceServicer:
         """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
         Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
         NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); of ports to be published
-        ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
+        ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
+        (HOST_ADDRESS_MISSING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -86,7 +86,8 @@ class ExecServiceStub:
     """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
     Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
     NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); of ports to be published
-    ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
+    ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
+    (HOST_ADDRESS_MISSING).
     """
     Stop: _grpc.UnaryUnaryMultiCallable[_exec_pb2.StopRequest, _exec_pb2.StopResponse]
     """Stop asks the init process to end, kills it after the time-out, and returns when the VM is off."""
@@ -215,7 +216,8 @@ class ExecServiceAsyncStub(ExecServiceStub):
     """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
     Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
     NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); of ports to be published
-    ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
+    ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
+    (HOST_ADDRESS_MISSING).
     """
     Stop: _aio.UnaryUnaryMultiCallable[_exec_pb2.StopRequest, _exec_pb2.StopResponse]  # type: ignore[assignment]
     """Stop asks the init process to end, kills it after the time-out, and returns when the VM is off."""
@@ -386,7 +388,8 @@ class ExecServiceServicer:
         """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
         Errors: FAILED_PRECONDITION (WRONG_STATE, ALREADY_DONE, LAUNCH_FAILED with exit_code),
         NOT_FOUND (NETWORK_NOT_FOUND), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED); of ports to be published
-        ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS).
+        ALREADY_EXISTS (PORT_IN_USE), INVALID_ARGUMENT (INVALID_ADDRESS), FAILED_PRECONDITION
+        (HOST_ADDRESS_MISSING).
         """
 
     def Stop(

@@ -282,8 +282,8 @@ class NetworkServiceServicer:
         Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
         another one now, they lead there. Unbind and Release close them as well. Errors:
         ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
-        (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
-        one that admits nobody; nothing is open then.
+        (INVALID_ADDRESS), FAILED_PRECONDITION (HOST_ADDRESS_MISSING; WRONG_STATE for a container in no
+        such network, or in one that admits nobody); nothing is open then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

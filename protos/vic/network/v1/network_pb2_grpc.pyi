@@ -102,8 +102,8 @@ class NetworkServiceStub:
     Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
     another one now, they lead there. Unbind and Release close them as well. Errors:
     ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
-    (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
-    one that admits nobody; nothing is open then.
+    (INVALID_ADDRESS), FAILED_PRECONDITION (HOST_ADDRESS_MISSING; WRONG_STATE for a container in no
+    such network, or in one that admits nobody); nothing is open then.
     """
     Unpublish: _grpc.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]
     """Unpublish closes a container's ports. Idempotent."""
@@ -198,8 +198,8 @@ class NetworkServiceAsyncStub(NetworkServiceStub):
     Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
     another one now, they lead there. Unbind and Release close them as well. Errors:
     ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
-    (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
-    one that admits nobody; nothing is open then.
+    (INVALID_ADDRESS), FAILED_PRECONDITION (HOST_ADDRESS_MISSING; WRONG_STATE for a container in no
+    such network, or in one that admits nobody); nothing is open then.
     """
     Unpublish: _aio.UnaryUnaryMultiCallable[_network_pb2.UnpublishRequest, _network_pb2.UnpublishResponse]  # type: ignore[assignment]
     """Unpublish closes a container's ports. Idempotent."""
@@ -371,8 +371,8 @@ class NetworkServiceServicer:
         Idempotent: a repeated call finds the same ports; where the endpoint with the default route is
         another one now, they lead there. Unbind and Release close them as well. Errors:
         ALREADY_EXISTS (PORT_IN_USE), NOT_FOUND (ENDPOINT_NOT_FOUND), INVALID_ARGUMENT
-        (INVALID_ADDRESS), FAILED_PRECONDITION (WRONG_STATE) for a container in no such network, or in
-        one that admits nobody; nothing is open then.
+        (INVALID_ADDRESS), FAILED_PRECONDITION (HOST_ADDRESS_MISSING; WRONG_STATE for a container in no
+        such network, or in one that admits nobody); nothing is open then.
         """
 
     def Unpublish(

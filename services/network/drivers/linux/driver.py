@@ -19,7 +19,7 @@ from services.network.drivers.linux.firewall import Firewall, Wanted, remove_tab
 from services.network.drivers.linux.links import Link, Links, Look
 from services.network.drivers.linux.monitor import Monitor
 from services.network.drivers.linux.naming import Names
-from services.network.drivers.linux.ports import Ports, index_of
+from services.network.drivers.linux.ports import Ports, index_of, port_of
 from services.network.drivers.linux.rules import Guards
 from services.network.drivers.linux.uplinks import check_parent, ensure_uplink
 
@@ -215,7 +215,11 @@ class LinuxDriver:
             if link is None or link.index != found.index:
                 repaired.append(f"forgot {name}, which is gone")
                 del self._ports[name]
-            elif link.master != masters.get(self._bridge_of(found.port)) or not link.up:
+            elif (
+                link.master != masters.get(self._bridge_of(found.port))
+                or link.port != port_of(self._segments[found.port.ordinal])
+                or not link.up
+            ):
                 repaired.append(f"connected {name} again")
                 with suppress(FailedPrecondition):  # It went away meanwhile.
                     await self.attach([found.port])

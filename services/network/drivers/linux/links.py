@@ -44,6 +44,8 @@ class Link:
     up: bool
     mtu: int
     loopback: bool = False
+    port: tuple[bool, int] = (False, 0)
+    """As a bridge's port: whether it is isolated, and which frames for the link it passes on."""
 
 
 Addresses = Mapping[int, frozenset[tuple[IPv4Address | IPv6Address, int]]]
@@ -301,6 +303,9 @@ def _nobody() -> str:
 
 def _link(message: Any) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
+    port = None
+    if info is not None and info.get_attr("IFLA_INFO_SLAVE_KIND") == "bridge":
+        port = info.get_attr("IFLA_INFO_SLAVE_DATA")
     return Link(
         index=message["index"],
         name=message.get_attr("IFLA_IFNAME"),
@@ -309,4 +314,10 @@ def _link(message: Any) -> Link:
         up=bool(message["flags"] & 1),
         mtu=message.get_attr("IFLA_MTU"),
         loopback=bool(message["flags"] & IFF_LOOPBACK),
+        port=(False, 0) if port is None else _port(port),
     )
+
+
+def _port(data: Any) -> tuple[bool, int]:
+    mask = data.get_attr("IFLA_BRPORT_GROUP_FWD_MASK")
+    return bool(data.get_attr("IFLA_BRPORT_ISOLATED")), mask or 0

@@ -30,6 +30,7 @@ IFLA_MTU = 4
 IFLA_MASTER = 10
 IFLA_PROTINFO = 12
 IFLA_OPERSTATE = 16
+IFLA_BRPORT_GROUP_FWD_MASK = 31
 IFLA_BRPORT_ISOLATED = 33
 IFF_UP = 1
 IF_OPER_UP = 6
@@ -37,6 +38,14 @@ RTM_NEWLINK = 16
 RTM_GETLINK = 18
 RTMGRP_LINK = 1
 LINK_HEADER = struct.Struct("=BxHiII")  # struct ifinfomsg
+
+FOR_THE_LINK = 0xFFFF & ~(1 << 1)
+"""Of 01:80:c2:00:00:00 to …0f, the addresses whose frames take the way of all others.
+
+A frame to them belongs to the link itself, and a bridge gives it to the host as its tap's, without
+the hooks where the rules are (br_handle_frame in net/bridge/br_input.c): so a container could reach
+the host under any address. The one that is missing asks for a pause, and goes nowhere.
+"""
 
 WAKING_SECONDS = 2.0
 """The kernel does it within milliseconds, or once a second where links change a lot."""
@@ -65,8 +74,9 @@ class Ports:
             raise OSError(errno.ENODEV, "no such bridge", bridge)
         # The host itself says nothing to a VM except through the bridge.
         sysctls.disable_ipv6(tap)
-        isolated = segment.management or segment.isolated
+        isolated, passed_on = port_of(segment)
         port = attribute(IFLA_BRPORT_ISOLATED, struct.pack("=B", isolated))
+        port += attribute(IFLA_BRPORT_GROUP_FWD_MASK, struct.pack("=H", passed_on))
         try:
             self._socket.run(
                 [
@@ -136,6 +146,11 @@ class Ports:
         except OSError:
             if index_of(tap) == index:
                 raise
+
+
+def port_of(segment: Segment) -> tuple[bool, int]:
+    """Return whether a segment's taps are isolated, and which frames for the link pass on."""
+    return segment.management or segment.isolated, FOR_THE_LINK
 
 
 def index_of(name: str) -> int | None:
