@@ -86,9 +86,11 @@ async def remove(vcenter: VCenter, vch: Vch, say: Say) -> list[str]:
         say(f"removed {len(containers)} container VMs")
     await _remove_rules(vcenter, vch)
     left = await _remove_port_groups(vcenter, vch)
-    left += await _remove_files(vcenter, vch)
     left += await _remove_folder(vcenter, vch)
     left += await _remove_pool(vcenter, vch)
+    if not left:
+        # Last: by its file there `vic ls` tells of a VCH that is not gone yet.
+        await _remove_files(vcenter, vch)
     return left
 
 
@@ -160,14 +162,14 @@ async def _remove_port_groups(vcenter: VCenter, vch: Vch) -> list[str]:
     return left
 
 
-async def _remove_files(vcenter: VCenter, vch: Vch) -> list[str]:
+async def _remove_files(vcenter: VCenter, vch: Vch) -> None:
     """Remove what the VCH has in its image store; layers and media that others use stay."""
     store, datacenter = vch.image_store, vch.datacenter
     await datastore.delete(vcenter, datacenter, store.below("vic/containers", vch.id))
     await manifest.remove(vcenter, datacenter, store, vch.id)
     others = await manifest.of_store(vcenter, datacenter, store)
     if any(other.bootstrap == vch.bootstrap for other in others):
-        return []
+        return
     await datastore.delete(vcenter, datacenter, vch.bootstrap)
     if not others:
         # The last VCH of this store; directories that hold anything else stay.
@@ -175,7 +177,6 @@ async def _remove_files(vcenter: VCenter, vch: Vch) -> list[str]:
             path = store.below(directory)
             if not await datastore.list_files(vcenter, datacenter, path):
                 await datastore.delete(vcenter, datacenter, path)
-    return []
 
 
 async def _remove_folder(vcenter: VCenter, vch: Vch) -> list[str]:

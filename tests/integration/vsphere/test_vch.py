@@ -34,7 +34,7 @@ from tests.integration.vsphere.test_exec_service import (
     run,
     state,
 )
-from tests.integration.vsphere.test_hypervisor import PLACE, machine, new_driver, start
+from tests.integration.vsphere.test_hypervisor import PLACE, ended, machine, new_driver, start
 from tests.integration.vsphere.vch import CLUSTER, inventory, on, place, target
 from tests.vcenter import PASSWORD, Simulator, simulator
 
@@ -200,6 +200,9 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
     assert "folder /DC0/vm/one holds DC0_C0_RP0_VM0" in error
     assert f"port group {port_group} is in use by VM DC0_C0_RP0_VM0" in error
     assert f"resource pool {CLUSTER}/Resources/one holds two" in error
+    # What isn't gone is still told of.
+    assert main(["ls", *target(own)]) == 0
+    assert instance.id in capsys.readouterr().out
 
     async def move_back(vcenter: VCenter) -> None:
         vm = await find_vm(vcenter, "DC0_C0_RP0_VM0")
@@ -251,6 +254,8 @@ async def fill(vcenter: VCenter, simulated: Simulator, instance: Instance) -> No
         await start(driver, machine(port_group=port_group, name=name))
 
     async def kept_apart() -> bool:
+        # By listening, as exec does, it sees that an update came late, if one did.
+        await ended(driver)
         ((_, told),) = await vcenter.call(
             lambda content: read_below(
                 content, content.rootFolder, vim.ClusterComputeResource, ["configurationEx"]

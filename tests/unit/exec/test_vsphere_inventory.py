@@ -106,8 +106,13 @@ async def test_an_update_of_before_the_start_that_comes_late_is_no_end(follower:
     follower.expect(MACHINE.boot_id)
     follower.begin(VM, MACHINE.boot_id)
     follower._apply(update(OFF, first=True))
+    assert follower.live() == []
+    follower.changed.clear()
     follower.now = Found(VM, power=ON)
     assert await ends(follower) == []
+    # Who keeps the rules of those that live is told that it is one of them.
+    assert follower.changed.is_set()
+    assert len(follower.live()) == 1
     follower._apply(update(ON))
     follower._apply(update(OFF))
     follower.now = Found(VM, power=OFF)

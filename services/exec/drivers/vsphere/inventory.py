@@ -226,6 +226,7 @@ class Inventory:
                 log.info("an update came late: %s runs", ended.exited.container_id)
                 self._ended.pop(position, None)
                 self._over.discard(ended.exited.boot_id)
+                self.changed.set()  # It is among those that live again.
             if history:
                 history = False
                 yield told, None
