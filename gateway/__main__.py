@@ -12,6 +12,7 @@ from gateway.origins import OriginPolicy
 from gateway.server import GatewayServer, quiet_uvicorn
 from gateway.settings import GatewaySettings
 from gateway.tls import certified_names
+from portlayer.heap import settle
 from portlayer.identity import Credentials
 from portlayer.logs import configure_logs
 from portlayer.server import stop_requested
@@ -35,6 +36,7 @@ async def serve(settings: GatewaySettings) -> None:
     async with connect(settings, Credentials.load(settings.credentials_dir)) as facets:
         app = build_app(facets, origins, version("vic"))
         addresses = [str(listener.getsockname()) for listener in listeners]
+        settle()
         logger.info("serving the Docker API", extra={"addresses": addresses})
         await GatewayServer(app, stop, tls).serve_on(listeners)
 

@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from portlayer.fencing import Fences
+from portlayer.heap import settle
 from portlayer.identity import Credentials
 from portlayer.interceptors import Access, FacetInterceptor
 
@@ -101,6 +102,7 @@ class FacetServer:
         await self.server.start()
         for name in (*self._names, ""):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        settle()
         log.info("serving", extra={"addresses": list(addresses), "services": self._names})
 
     async def stop(self) -> None:

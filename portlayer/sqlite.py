@@ -129,8 +129,15 @@ class Database:
 
     def _begin_checkpoint(self) -> None:
         if self._checkpoint is None or self._checkpoint.done():
-            work = asyncio.to_thread(self._write_log_back)
-            self._checkpoint = asyncio.create_task(work, name="checkpoint")
+            self._checkpoint = asyncio.create_task(self._write_back(), name="checkpoint")
+
+    async def _write_back(self) -> None:
+        """Bring the log to its end, with no writer beside: else it would only be begun anew late.
+
+        SQLite writes a log from its beginning again when all of it is in the file.
+        """
+        async with self._writing:
+            await asyncio.to_thread(self._write_log_back)
 
     def _write_log_back(self) -> None:
         """Copy what the log has into the file, as far as no reader needs it as it is."""

@@ -7,6 +7,9 @@ from typing import Final
 
 # Events that are not confirmed yet; beyond that the source has to wait.
 MOST_PENDING: Final = 10_000
+# Between two confirmations. A container's life is some eight events of two sources, each of which
+# would cost two transactions and a call.
+PAUSE_SECONDS: Final = 0.5
 
 
 class Intake:
@@ -14,8 +17,8 @@ class Intake:
 
     A source forgets what is confirmed, so an event is confirmed when what it says is on record; an
     exit of a container that is just being started waits for that. Nobody waits for a confirmation:
-    of many events at once the last is confirmed for all. What isn't confirmed comes again after a
-    restart, so taking an event in must be idempotent.
+    of many events in a short time the last is confirmed for all. What isn't confirmed comes again
+    after a restart, so taking an event in must be idempotent.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Intake:
                 if task is not None:
                     await asyncio.wait({task})
                 await self._confirm(self._pop_done())
+                await asyncio.sleep(PAUSE_SECONDS)
 
     def _pop_done(self) -> int:
         """Take away what is taken in from the left on; return the last one's number."""

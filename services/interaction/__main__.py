@@ -1,7 +1,6 @@
 """Runs the interaction service: ``python -m services.interaction``."""
 
 import asyncio
-import gc
 import resource
 from typing import ClassVar, Final
 
@@ -75,8 +74,6 @@ async def run(settings: InteractionSettings) -> None:
     )
     try:
         await service.serve_clients(settings.addresses)
-        # What is here now stays: the collector need not look at it again while bytes flow.
-        gc.freeze()
         async with asyncio.TaskGroup() as group:
             tethers = group.create_task(_serve_tethers(service, settings, credentials))
             await until_first(_waiting(stop), _waiting(service.lost))

@@ -124,11 +124,15 @@ def test_clones_that_were_ready_differ_in_all_that_must_and_serve_one_container_
         assert len(set(column)) == len(told), column
 
 
-def template(instance: Instance) -> hostagent_pb2.RunningMachine:
-    """Return the machine that the others are forks of."""
+def templates(instance: Instance) -> dict[int, hostagent_pb2.RunningMachine]:
+    """Return the machines that others are forks of, by the memory of their classes in MiB."""
     kind = hostagent_pb2.MACHINE_KIND_TEMPLATE
-    (found,) = (m for m in machines(instance).values() if m.kind == kind)
-    return found
+    return {m.shape.memory_mib: m for m in machines(instance).values() if m.kind == kind}
+
+
+def template(instance: Instance) -> hostagent_pb2.RunningMachine:
+    """Return the one of the default class."""
+    return templates(instance)[512]
 
 
 def test_a_burst_of_starts_is_served_by_forks_that_share_no_random_number(
@@ -146,6 +150,23 @@ def test_a_burst_of_starts_is_served_by_forks_that_share_no_random_number(
     after = exec_info(instance)
     assert after.ready_clones - before.ready_clones == burst
     assert (after.instant_clones, after.cold_boots) == (before.instant_clones, before.cold_boots)
+    # The first of another class is none, but has a template made for those that follow.
+    limit = ("cat", "/sys/fs/cgroup/memory.max")
+    assert suite.ok("run", "--rm", "-m", "64m", image, *limit) == str(64 << 20)
+    warm = hostagent_pb2.TETHER_STATE_WARM
+    filled(
+        instance,
+        lambda _: any(
+            size == 256 and machine.tether.state == warm
+            for size, machine in templates(instance).items()
+        ),
+    )
+    deadline = time.monotonic() + FILL_SECONDS
+    # It is warm, and may be about to be held still.
+    while exec_info(instance).ready_clones == after.ready_clones:
+        assert suite.ok("run", "--rm", "-m", "96m", image, *limit) == str(96 << 20)
+        assert time.monotonic() < deadline
+    assert exec_info(instance).ready_clones_failed == after.ready_clones_failed
 
 
 def test_containers_outlive_the_template_which_is_replaced(

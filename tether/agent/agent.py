@@ -22,6 +22,7 @@ from vic.tether.v1.tether_pb2 import (
 )
 from vic.tether.v1.tether_pb2_grpc import TetherServiceStub
 
+from tether import heap
 from tether.agent.clock import Clock
 from tether.agent.commands import launch_failed, launch_message, limits
 from tether.agent.control import ControlStream
@@ -85,6 +86,7 @@ class Agent:
     async def run(self) -> None:
         """Serve until the supervisor goes, which is until the VM is powered off."""
         await rehearse(None, _CHANNEL_OPTIONS)
+        heap.settle()
         self._loop.add_reader(self._link.fileno(), self._read_link)
         self._link.send({"op": "ready"})
         async with asyncio.TaskGroup() as self._tasks:
@@ -297,6 +299,7 @@ class Agent:
     async def _rehearse(self, message: Message) -> None:
         await rehearse(_certificates(message), _CHANNEL_OPTIONS)
         self._fork_pages = fork_pages()
+        heap.settle()
         self._link.send({"op": "rehearsed"})
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

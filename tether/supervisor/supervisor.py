@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tether import heap
 from tether.guestconfig import (
     CONFIG_PORT,
     EXIT_PORT,
@@ -93,6 +94,7 @@ class Supervisor:
     def run(self) -> NoReturn:
         """Serve until the VM is powered off."""
         self._agent.receive()  # the agent says when everything it needs is imported
+        heap.settle()
         self._loop.watch(self._agent.fileno(), self._read_agent)
         self._loop.watch(self._config_port, self._read_config)
         self._say({"event": "ready", "protocol": PROTOCOL_VERSION})
@@ -138,6 +140,7 @@ class Supervisor:
         """Rehearse a start; the agent rehearses on its side, and says when it has done so."""
         self._agent.send({"op": "rehearse", **asdict(certificates)})
         rehearse(self._networks, Root())
+        heap.settle()
 
     def _take_identity(self, own: Identity) -> None:
         self._identity = own

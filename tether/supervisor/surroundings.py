@@ -70,6 +70,8 @@ class SurroundingsKeeper:
     def _await(self, nics: tuple[Nic, ...], done: Callable[[str], None]) -> None:
         self._stop()
         self._nics, self._done = nics, done
+        if self._take_new():
+            return  # as a rule all are there, and nothing has to be listened for
         # First listen, then look.
         self._news = LinkNews()
         self._loop.watch(self._news.fileno(), self._look)
@@ -79,13 +81,17 @@ class SurroundingsKeeper:
     def _look(self) -> None:
         assert self._news is not None
         self._news.take()
+        self._take_new()
+
+    def _take_new(self) -> bool:
+        """Bring up what has appeared; tell whether that was the end of it, good or bad."""
         try:
-            complete = self._networks.take_new(self._nics)
-        except OSError as error:
-            self._finish(str(error))
-            return
+            complete, error = self._networks.take_new(self._nics), ""
+        except OSError as failure:
+            complete, error = True, str(failure)
         if complete:
-            self._finish("")
+            self._finish(error)
+        return complete
 
     def _give_up(self) -> None:
         self._finish("a network interface did not appear")

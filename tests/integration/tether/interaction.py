@@ -91,6 +91,8 @@ class Interaction(TetherServiceServicer):
         async def read() -> None:
             async for request in request_iterator:
                 kind = request.WhichOneof("message")
+                if kind == "clock":
+                    continue  # what it asks is not for us to answer
                 message = getattr(request, kind)
                 key = message.command_id if kind == "result" else message.process_id
                 self._tell(kind, str(key), message)

@@ -32,6 +32,9 @@ from services.exec.vch import Vch
 from tests.databases import place_database
 from tests.unit.exec.fake_facets import DISK_BYTES, FakeFacets
 from tests.unit.exec.fake_hypervisor import FakeHypervisor
+from tests.unit.exec.ready_pool import emulated, pool, qemu
+
+__all__ = ["emulated", "pool", "qemu"]
 
 
 @dataclass

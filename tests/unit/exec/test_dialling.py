@@ -15,10 +15,8 @@ from portlayer.errors import NotFound, Reason, Unavailable, VicError
 from services.exec.drivers.qemu import ready as module
 from services.exec.drivers.qemu import template as template_module
 from services.exec.drivers.qemu.dialling import Dialling
-from tests.unit.exec import test_ready
-from tests.unit.exec.test_ready import LITTLE, SHAPE, Pool, Qemu, kept
+from tests.unit.exec.ready_pool import LITTLE, SHAPE, Pool, Qemu, kept
 
-qemu = test_ready.qemu
 READY = hostagent_pb2.MACHINE_KIND_READY
 TCG = hostagent_pb2.ACCELERATOR_TCG
 

@@ -108,6 +108,17 @@ def test_a_clones_command_line_is_this() -> None:
     assert text == GOLDEN
 
 
+def test_only_an_emulated_kernel_goes_without_mitigations() -> None:
+    appended = {
+        accelerator: dict(pairs(arguments(PARENT, accelerator)))["-append"]
+        for accelerator in Accelerator
+    }
+    assert appended == {
+        Accelerator.TCG: "console=ttyS0 mitigations=off",
+        Accelerator.KVM: "console=ttyS0",
+    }
+
+
 def test_parent_and_clone_have_the_same_devices_in_the_same_order() -> None:
     def devices(machine: Machine) -> list[tuple[str, str]]:
         options = ("-machine", "-cpu", "-smp", "-m", "-accel", "-device", "-rtc")

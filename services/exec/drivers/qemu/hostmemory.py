@@ -10,6 +10,10 @@ LEAST_MEMORY_BYTES = 512 * MIB
 LEAST_MEMORY_SHARE = 0.1
 # What a ready clone takes of its own; measured: 110 to 125 MiB with QEMU's translated code.
 READY_CLONE_BYTES = 128 * MIB
+# What a template takes, once for all of its forks; measured: 185 MB.
+TEMPLATE_BYTES = 192 * MIB
+# Those of other classes than the default one, at most; they take a sixteenth of the memory at most.
+MOST_TEMPLATES = 4
 # One more is made where that leaves a margin: what making it takes must not be why it has to go.
 MARGIN_BYTES = 256 * MIB
 # Without being told, ready clones take a sixteenth of the memory at most: two from 4 GiB on, one
@@ -33,6 +37,11 @@ class HostMemory:
         """Return the number of ready clones that suits this host."""
         total, _ = self._read()
         return min(MOST_AUTOMATIC, total // AUTOMATIC_SHARE // READY_CLONE_BYTES)
+
+    def most_templates(self) -> int:
+        """Return the number of templates of other classes that suits this host."""
+        total, _ = self._read()
+        return min(MOST_TEMPLATES, total // AUTOMATIC_SHARE // TEMPLATE_BYTES)
 
     def check(self, count: int) -> None:
         """Return when the memory holds so many. Raises InvalidArgument with the figures."""

@@ -15,6 +15,7 @@ from collections import deque
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import VicError
+from services.exec.drivers.qemu.classes import ClassTemplates
 from services.exec.drivers.qemu.dialling import Dialling
 from services.exec.drivers.qemu.hostmemory import MARGIN_BYTES, HostMemory
 from services.exec.drivers.qemu.parents import Parents
@@ -51,6 +52,7 @@ class ReadyClones:
         self._agent = agent
         self._warming = Warming(agent, parents, dialling)
         self._template = Template(agent, self._warming)
+        self._others = ClassTemplates(agent, self._warming, memory)
         self.memory = memory
         self._wanted = 0
         self._shape = b""
@@ -81,9 +83,11 @@ class ReadyClones:
 
     async def take(self, shape: hostagent_pb2.Shape) -> ReadyClone | None:
         """Return a clone of a shape, the caller's from now on; where none waits, it is forked."""
-        if not self._wanted or shape.SerializeToString(deterministic=True) != self._shape:
+        if not self._wanted:
             return None
         self._changed.set()
+        if shape.SerializeToString(deterministic=True) != self._shape:
+            return await self._others.fork(shape)
         if self._waiting:
             return self._waiting.popleft()
         return await self._template.fork(shape)
@@ -101,6 +105,7 @@ class ReadyClones:
         """Take in that a machine has ended."""
         if self._template.ended(machine_id):
             self._changed.set()
+        self._others.ended(machine_id)
         for clone in [one for one in self._waiting if one.machine_id == machine_id]:
             log.warning("a ready clone has ended by itself", extra={"machine": machine_id})
             self._waiting.remove(clone)
@@ -165,7 +170,12 @@ class ReadyClones:
                 await self._end(self._waiting.popleft().machine_id)
             if not kept:
                 await self._template.give_up()
-            if self._starts or len(self._waiting) >= kept or spare < MARGIN_BYTES:
+                await self._others.give_up()
+            if self._starts or spare < MARGIN_BYTES:
+                return
+            if len(self._waiting) >= kept:
+                if kept:
+                    await self._others.prepare()
                 return
             if self._pause() > 0:
                 return
@@ -188,6 +198,7 @@ class ReadyClones:
         if self._ends:
             await asyncio.wait(self._ends)
         await self._template.give_up()
+        await self._others.give_up()
 
     async def _sweep(self) -> None:
         for machine in (await self._agent.List(hostagent_pb2.ListRequest())).machines:
