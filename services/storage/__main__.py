@@ -90,12 +90,13 @@ async def serve(settings: StorageSettings) -> None:
             presence.lives,
         )
         volumes = await in_thread(Volumes, stores, uses, volume_events, settings.volume_size_bytes)
+        stack.callback(volumes.close)
         server = FacetServer(
             credentials,
             settings.instance_id,
             ACCESS,
             SERVICES,
-            interceptors=[FreshStore(store)],
+            interceptors=[FreshStore(store, volumes.index)],
         )
         image_pb2_grpc.add_ImageServiceServicer_to_server(
             ImageServicer(

@@ -1,23 +1,28 @@
-"""Looking at the image store anew where others have changed it, before a call is answered."""
+"""Looking at what is kept anew where others have changed it, before a call is answered."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
-from services.storage.image_store import ImageStore
+log = logging.getLogger("vic.storage")
 
-log = logging.getLogger("vic.storage.images")
+
+class Shared(Protocol):
+    """What several processes change."""
+
+    async def refresh(self) -> None:
+        """Look at the files where another process has changed some. Raises OSError."""
 
 
 class FreshStore(grpc.aio.ServerInterceptor):
     """Has every call see what others that share the store have done until it came."""
 
-    def __init__(self, store: ImageStore) -> None:
-        self._store = store
+    def __init__(self, *stores: Shared) -> None:
+        self._stores = stores
 
     async def intercept_service(
         self,
@@ -26,10 +31,11 @@ class FreshStore(grpc.aio.ServerInterceptor):
         ],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Look, and go on. Where nobody else changes the store it costs one read of 8 bytes."""
-        try:
-            await self._store.refresh()
-        except OSError as error:
-            # The call says it better, if it needs what can't be read.
-            log.error("the image store can't be looked at: %s", error)
+        """Look, and go on. Where nobody else changes a store it costs one read of 8 bytes."""
+        for store in self._stores:
+            try:
+                await store.refresh()
+            except OSError as error:
+                # The call says it better, if it needs what can't be read.
+                log.error("what others have changed can't be looked at: %s", error)
         return await continuation(handler_call_details)

@@ -1,15 +1,13 @@
-"""Which volumes there are: making, finding, enlarging and removing them."""
+"""What is done with volumes: making, finding, enlarging and removing them."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from weakref import WeakValueDictionary
 
 from vic.storage.v1 import volume_pb2
 
@@ -22,14 +20,12 @@ from services.storage.files import (
     publish,
     replace_file,
     staged_directory,
-    sweep_inside,
     sync_directory,
     write_synced,
 )
 from services.storage.pruning import LabelRule
 from services.storage.threads import in_thread
-from services.storage.vmdk import VmdkError
-from services.storage.volumes.disk import disk_size, enlarge
+from services.storage.volumes.disk import enlarge
 from services.storage.volumes.errors import (
     InvalidVolume,
     VolumeExists,
@@ -37,98 +33,43 @@ from services.storage.volumes.errors import (
     VolumeNotFound,
     naming,
 )
+from services.storage.volumes.index import Volume, VolumeIndex
 from services.storage.volumes.options import check_driver, check_name, check_size, read_options
 from services.storage.volumes.records import DISK, RECORD, VolumeRecord
-from services.storage.volumes.stores import VolumeStore, VolumeStores, volume_directories
+from services.storage.volumes.stores import VolumeStores
 from services.storage.volumes.uses import Uses
 
 log = logging.getLogger("vic.storage.volumes")
 
 
-@dataclass(frozen=True)
-class Volume:
-    """A volume, and where it lies."""
-
-    record: VolumeRecord
-    store: VolumeStore
-
-    @property
-    def directory(self) -> Path:
-        """Its own directory."""
-        return self.store.directory / self.record.name
-
-    @property
-    def disk(self) -> Path:
-        """Its VMDK."""
-        return self.directory / DISK
-
-    @property
-    def used_bytes(self) -> int:
-        """What its disk takes; 0 where it is gone or its store is."""
-        try:
-            return self.disk.stat().st_blocks * 512
-        except OSError:
-            return 0
-
-
 class Volumes:
-    """All volumes of all stores. What is in memory is an index, built from the files at start."""
+    """Makes, enlarges and removes volumes, each in its turn."""
 
     def __init__(
         self, stores: VolumeStores, uses: Uses, journal: Journal, default_size: int
     ) -> None:
+        """Find the volumes there are. Blocks. Raises OSError."""
         self.stores = stores
+        self.index = VolumeIndex(stores, uses)
         self._uses = uses
         self._journal = journal
         self._default_size = default_size
-        self._volumes: dict[str, Volume] = {}
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._away: set[str] = set()
-        for store in stores:
-            self._load(store)
 
-    def _load(self, store: VolumeStore) -> None:
-        """Find a store's volumes. One that is away keeps those of others from nobody. Blocks."""
-        self._away.add(store.name)
-        try:
-            directories = volume_directories(store)
-        except VicError as error:
-            log.error("%s", error.message)
-            return
-        self._away.discard(store.name)
-        for directory in directories:
-            try:
-                (directory / f"larger-{DISK}").unlink(missing_ok=True)
-                sweep_inside(directory, store.lives)
-                record = VolumeRecord.read(directory)
-                size = disk_size(directory / DISK)
-            except (OSError, ValueError, KeyError, TypeError, VmdkError) as error:
-                # Left in place: it may hold somebody's data.
-                log.error("volume without a valid record or disk: %s: %s", directory, error)
-                continue
-            if record.name in self._volumes:
-                log.error("volume in two stores, the second is left alone: %s", directory)
-                continue
-            # A crash right after the disk was enlarged leaves the description behind it.
-            self._volumes[record.name] = Volume(replace(record, size_bytes=size), store)
+    def close(self) -> None:
+        """Take part in the instance's volumes no more."""
+        self.index.close()
 
-    def turn(self, name: str) -> asyncio.Lock:
-        """Return the lock under which a volume is made, changed and removed."""
-        lock = self._turns.get(name)
-        if lock is None:
-            lock = self._turns[name] = asyncio.Lock()
-        return lock
+    def turn(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Have a volume for oneself while it is made, changed, attached or removed."""
+        return self.index.turn("volume", name)
 
     def all(self) -> list[Volume]:
         """Every volume, by name."""
-        return [self._volumes[name] for name in sorted(self._volumes)]
+        return self.index.all()
 
     def get(self, name: str) -> Volume:
         """Return a volume. Raises VolumeNotFound."""
-        volume = self._volumes.get(name)
-        if volume is None:
-            raise VolumeNotFound(f"get {name}: no such volume", volume=name)
-        return volume
+        return self.index.get(name)
 
     async def create(
         self,
@@ -150,7 +91,7 @@ class Volumes:
             check_name(name)
             driver = check_driver(driver)
         async with self.turn(name):
-            known = self._volumes.get(name)
+            known = self.index.find(name)
             if known is not None:
                 if known.record.driver != driver:
                     raise VolumeExists(
@@ -174,31 +115,25 @@ class Volumes:
                 labels=dict(labels),
                 options=dict(options),
             )
-            if store.name in self._away:
+            if self.index.is_away(store):
                 # It may be back, with volumes that nobody knows yet: this one, perhaps.
-                await in_thread(self._load, store)
-                if (found := self._volumes.get(name)) is not None:
+                await in_thread(self.index.look_again)
+                if (found := self.index.find(name)) is not None:
                     return found, False
             volume = Volume(record, store)
             with naming(name), store.faults():
-                await in_thread(_make, volume)
-            self._volumes[name] = volume
+                await in_thread(self.make, volume)
         self._journal.add(volume_pb2.VOLUME_EVENT_KIND_CREATE, name, {"driver": driver})
         return volume, True
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Delete a volume. Raises VolumeNotFound unless `force`, VolumeInUse."""
         async with self.turn(name):
-            volume = self._volumes.get(name)
+            volume = self.index.find(name)
             if volume is None:
                 if force:
                     return
                 raise VolumeNotFound(f"get {name}: no such volume", volume=name)
-            users = self._uses.of(name)
-            if users:
-                raise VolumeInUse(
-                    f"remove {name}: volume is in use - [{', '.join(users)}]", volume=name
-                )
             with volume.store.faults():
                 await in_thread(self.discard, volume)
         self._journal.add(
@@ -206,10 +141,18 @@ class Volumes:
         )
 
     def discard(self, volume: Volume) -> None:
-        """Delete a volume; that nothing uses it is for the caller to know. Blocks."""
-        # Forgotten once it is aside: where that fails, a repeated call finds it still to be done.
-        doomed = move_aside(volume.directory)
-        self._volumes.pop(volume.record.name, None)
+        """Delete a volume. Blocks. Raises VolumeInUse, OSError."""
+        name = volume.record.name
+        with self.index.changing():
+            # Now: a container may have come to use it until here, and none can from here on.
+            users = self._uses.of(name)
+            if users:
+                raise VolumeInUse(
+                    f"remove {name}: volume is in use - [{', '.join(users)}]", volume=name
+                )
+            # Forgotten once it is aside: where that fails, a repeated call finds it to be done.
+            doomed = move_aside(volume.directory)
+            self.index.drop(name)
         if doomed is not None:
             sync_directory(doomed.parent)
             delete(doomed)
@@ -256,8 +199,8 @@ class Volumes:
             grown = Volume(replace(volume.record, size_bytes=size), volume.store)
             with volume.store.faults():
                 await in_thread(enlarge, volume.disk, size, name=name)
-                self._volumes[name] = grown
-                await in_thread(self._rewrite, grown)
+                await in_thread(self.index.change, self.index.put, grown)
+                await in_thread(self.index.change, self._rewrite, grown)
             return grown
 
     def _check_detached(self, name: str) -> None:
@@ -271,19 +214,21 @@ class Volumes:
 
     def mark_written(self, name: str) -> None:
         """Keep that a VM has had a volume for writing. Blocks. Raises OSError."""
-        volume = self._volumes.get(name)
-        if volume is not None and not volume.record.written:
-            marked = Volume(replace(volume.record, written=True), volume.store)
-            self._rewrite(marked)
-            self._volumes[name] = marked
+        with self.index.changing():
+            volume = self.index.find(name)
+            if volume is not None and not volume.record.written:
+                self._rewrite(Volume(replace(volume.record, written=True), volume.store))
+
+    def make(self, volume: Volume) -> None:
+        """Write a volume, which has its name once all of it is there. Blocks. Raises OSError."""
+        record = volume.record
+        with staged_directory(volume.store.directory) as staged:
+            create_volume(staged / DISK, record.size_bytes, name=record.name)
+            write_synced(staged / RECORD, record.to_json())
+            with self.index.changing():
+                publish(staged, volume.directory)
+                self.index.put(volume)
 
     def _rewrite(self, volume: Volume) -> None:
         replace_file(volume.directory / RECORD, volume.record.to_json())
-
-
-def _make(volume: Volume) -> None:
-    record = volume.record
-    with staged_directory(volume.store.directory) as staged:
-        create_volume(staged / DISK, record.size_bytes, name=record.name)
-        write_synced(staged / RECORD, record.to_json())
-        publish(staged, volume.directory)
+        self.index.put(volume)

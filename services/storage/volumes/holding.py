@@ -6,12 +6,11 @@ kernel of its own, and two that wrote one file system would destroy it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
+from typing import TypeVar
 
 from vic.storage.v1 import volume_pb2
 
@@ -19,11 +18,14 @@ from portlayer.errors import VicError
 from portlayer.journal import Journal
 from services.storage.faults import storage_faults
 from services.storage.threads import in_thread
-from services.storage.volumes.catalogue import Volume, Volumes
+from services.storage.volumes.catalogue import Volumes
 from services.storage.volumes.disk import is_at_rest
 from services.storage.volumes.errors import VolumeAttached, VolumeNotFound, VolumesReserved
+from services.storage.volumes.index import Volume
 from services.storage.volumes.records import Attachment, ContainerUse, VolumeUse
 from services.storage.volumes.uses import Uses
+
+A = TypeVar("A")
 
 log = logging.getLogger("vic.storage.volumes")
 
@@ -43,13 +45,17 @@ class Holding:
         self._volumes = volumes
         self._uses = uses
         self._journal = journal
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def _turn(self, container_id: str) -> asyncio.Lock:
-        lock = self._turns.get(container_id)
-        if lock is None:
-            lock = self._turns[container_id] = asyncio.Lock()
-        return lock
+    def _turn(self, container_id: str) -> AbstractAsyncContextManager[None]:
+        return self._volumes.index.turn("container", container_id)
+
+    async def _change(self, function: Callable[[A], None], record: A) -> None:
+        """Change what is on record, with the instance's volumes alone for that moment."""
+
+        def change() -> None:
+            self._volumes.index.change(function, record)
+
+        await in_thread(change)
 
     async def reserve(self, container_id: str, wanted: Sequence[VolumeUse]) -> list[Volume]:
         """Let a container use volumes, making those that aren't there.
@@ -68,10 +74,9 @@ class Holding:
             made: list[str] = []
             async with AsyncExitStack() as undo:
                 undo.push_async_callback(self._unreserve, container_id, made)
-                # Known first: from now on nobody removes one of them.
-                self._uses.begin(use)
+                # First: from now on nobody removes one of them.
                 with storage_faults():
-                    await in_thread(self._uses.save, use)
+                    await self._change(self._uses.begin, use)
                 found = [await self._find(one, made) for one in use.volumes]
                 undo.pop_all()
             return found
@@ -85,7 +90,7 @@ class Holding:
         return volume
 
     async def _unreserve(self, container_id: str, made: Sequence[str]) -> None:
-        await in_thread(self._uses.end, container_id)
+        await self._change(self._uses.end, container_id)
         await self._remove_unused(made)
 
     async def _remove_unused(self, names: Iterable[str]) -> None:
@@ -103,7 +108,7 @@ class Holding:
             use = self._uses.get(container_id)
             if use is None:
                 return
-            await in_thread(self._uses.end, container_id)
+            await self._change(self._uses.end, container_id)
             if remove_anonymous:
                 await self._remove_unused({one.name for one in use.volumes if one.anonymous})
 
@@ -149,16 +154,15 @@ class Holding:
             volume.record.name: await self._must_write(use, volume, read_only=read_only)
             for volume in volumes
         }
-        # From here to the record in memory nothing else runs.
+        # It is this one's turn on all of them: nobody attaches one until it is on record.
         for name, writes in writable.items():
             self._check_free(name, writes)
         attachment = Attachment(use.container_id, boot_id, writable)
-        self._uses.begin_attachment(attachment)
         try:
             with storage_faults():
-                await in_thread(self._uses.save_attachment, attachment)
+                await self._change(self._uses.begin_attachment, attachment)
         except BaseException:  # cancelled too: a VM that never started must not keep others out
-            self._uses.end_attachment(use.container_id)
+            await self._change(self._uses.end_attachment, use.container_id)
             raise
         for one in use.volumes:
             driver = self._volumes.get(one.name).record.driver
@@ -219,7 +223,7 @@ class Holding:
         for name, writable in attachment.writable.items():
             if writable:
                 await in_thread(self._volumes.mark_written, name)
-        await in_thread(self._uses.end_attachment, container_id)
+        await self._change(self._uses.end_attachment, container_id)
         for volume in self._volumes.all():
             if volume.record.name in attachment.writable:
                 self._journal.add(

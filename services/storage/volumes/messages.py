@@ -7,8 +7,8 @@ from vic.storage.v1 import volume_pb2 as pb
 
 from portlayer.journal import Entry
 from services.storage.messages import timestamp
-from services.storage.volumes.catalogue import Volume
 from services.storage.volumes.holding import AttachedDisk
+from services.storage.volumes.index import Volume
 from services.storage.volumes.records import VolumeUse
 from services.storage.volumes.stores import VolumeStore
 

@@ -13,8 +13,9 @@ from vic.storage.v1 import volume_pb2_grpc
 from portlayer.journal import Journal
 from services.storage.pruning import LabelRule
 from services.storage.volumes import messages
-from services.storage.volumes.catalogue import Volume, Volumes
+from services.storage.volumes.catalogue import Volumes
 from services.storage.volumes.holding import Holding
+from services.storage.volumes.index import Volume
 from services.storage.volumes.uses import Uses
 
 Context = grpc.aio.ServicerContext[Any, Any]

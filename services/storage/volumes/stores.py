@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.storage.faults import FULL
-from services.storage.files import nobody, sweep_staged
+from services.storage.files import STAGING_PREFIX, nobody, sweep_staged
 from services.storage.imagec.errors import StoreFull
 from services.storage.volumes.errors import InvalidVolume, StoreNotFound, StoreUnavailable
 from services.storage.volumes.options import DEFAULT_STORE
@@ -109,11 +109,17 @@ class VolumeStores:
         return store
 
 
-def volume_directories(store: VolumeStore) -> list[Path]:
-    """Return what may be volumes in a store, which is swept of what isn't whole.
+def volume_directories(store: VolumeStore, *, sweep: bool = False) -> list[Path]:
+    """Return what may be volumes in a store, first swept of what isn't whole.
 
     Raises StoreFull, StoreUnavailable.
     """
     with store.faults():
-        sweep_staged(store.directory, store.lives)
-        return [path for path in sorted(store.directory.iterdir()) if path.is_dir()]
+        if sweep:
+            sweep_staged(store.directory, store.lives)
+        # What another process is making has a name that no volume can have.
+        return [
+            path
+            for path in sorted(store.directory.iterdir())
+            if path.is_dir() and not path.name.startswith(STAGING_PREFIX)
+        ]

@@ -18,7 +18,13 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
-from vic.storage.v1 import disk_pb2, disk_pb2_grpc, image_pb2, image_pb2_grpc
+from vic.storage.v1 import (
+    disk_pb2,
+    disk_pb2_grpc,
+    image_pb2,
+    image_pb2_grpc,
+    volume_pb2_grpc,
+)
 
 from installer.pki import Authority
 from installer.spawn import SpawnPlan, spawn_command
@@ -145,6 +151,11 @@ class Service:
     def disks(self) -> disk_pb2_grpc.DiskServiceAsyncStub:
         """The disk service."""
         return disk_pb2_grpc.DiskServiceStub(self._channel)  # type: ignore[arg-type]
+
+    @property
+    def volumes(self) -> volume_pb2_grpc.VolumeServiceAsyncStub:
+        """The volume service."""
+        return volume_pb2_grpc.VolumeServiceStub(self._channel)  # type: ignore[arg-type]
 
     async def pull(self, reference: str, **credentials: str) -> Pull:
         """Pull an image; raises domain errors."""

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from vic.storage.v1 import disk_pb2, image_pb2
+from vic.storage.v1 import disk_pb2, image_pb2, volume_pb2
 
+from portlayer.errors import FailedPrecondition, domain_errors
 from tests.databases import postgresql
 from tests.images import Image, Layer, Registry, file, make_tar
 from tests.integration.storage.service import Service, storage_service
@@ -34,7 +35,7 @@ async def replicas() -> AsyncIterator[tuple[Service, Service]]:
                 await other.stop(9)
 
 
-async def test_two_replicas_that_pull_one_image_download_it_once(
+async def test_two_replicas_that_pull_one_image_download_it_once_and_a_volume_has_one_writer(
     replicas: tuple[Service, Service], registry: Registry
 ) -> None:
     one, other = replicas
@@ -51,6 +52,34 @@ async def test_two_replicas_that_pull_one_image_download_it_once(
     kept = [path for path in one.files() if "/blobs/" in path]
     assert len(kept) == len(IMAGE.layers)
     assert (await other.image(reference)).id == (await one.image(reference)).id
+    await check_one_writer(one, other)
+
+
+async def check_one_writer(one: Service, other: Service) -> None:
+    """Have containers want one volume at once, half of them of each replica."""
+    containers = [f"{number:064x}" for number in range(10)]
+    use = volume_pb2.VolumeUse(name="data", target="/data")
+
+    async def attach(number: int) -> None:
+        volumes = (one, other)[number % 2].volumes
+        name = containers[number]
+        await volumes.Reserve(volume_pb2.ReserveRequest(container_id=name, volumes=[use]))
+        with domain_errors():
+            await volumes.Attach(volume_pb2.AttachRequest(container_id=name, boot_id="first"))
+
+    attempts = (attach(number) for number in range(10))
+    outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+    assert outcomes.count(None) == 1
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, FailedPrecondition)]
+    assert len(refusals) == 9
+    assert {"volume data is attached to container " in one.message for one in refusals} == {True}
+    for side in (one, other):
+        assert len((await side.volumes.ListUses(volume_pb2.ListUsesRequest())).uses) == 10
+    for name in containers:
+        await one.volumes.Release(volume_pb2.ReleaseRequest(container_id=name))
+    assert not (await other.volumes.ListUses(volume_pb2.ListUsesRequest())).uses
+    await other.volumes.Remove(volume_pb2.VolumeServiceRemoveRequest(name="data"))
+    assert not (await one.volumes.List(volume_pb2.VolumeServiceListRequest())).volumes
 
 
 async def test_a_replica_that_is_killed_leaves_its_work_to_the_other(

@@ -1,5 +1,6 @@
 """What containers hold of volumes: one writer or many readers, through restarts and failures."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,3 +180,48 @@ async def test_mounting_is_told(facet: Facet) -> None:
         "propagation": "",
         "read/write": "false",
     }
+
+
+async def test_replicas_know_of_one_another_what_containers_hold(
+    reopen: Callable[[], Facet], facet: Facet
+) -> None:
+    other = reopen()
+    await used(facet, A, read_only=False)
+    await used(other, B, read_only=False)
+    assert await writable(facet, A) == [True]
+    with pytest.raises(VolumeAttached, match=f"volume data is attached to container {A}"):
+        await writable(other, B)
+    with pytest.raises(VolumeInUse, match="can't grow while it is in use"):
+        await other.volumes.grow("data", 128 << 20)
+    await other.holding.release(A, remove_anonymous=False)
+    assert await writable(facet, B) == [True], "the first sees what the second took back"
+    await facet.holding.release(B, remove_anonymous=False)
+    await other.volumes.grow("data", 128 << 20)
+    await facet.volumes.index.refresh()
+    assert facet.volumes.get("data").record.size_bytes == 128 << 20
+    await used(facet, C, read_only=True)
+    with pytest.raises(VolumeInUse, match=C):
+        await other.volumes.remove("data")
+    await facet.holding.release(C, remove_anonymous=False)
+    await other.volumes.remove("data")
+    await facet.volumes.index.refresh()
+    assert facet.volumes.all() == []
+
+
+async def test_one_of_many_that_ask_two_replicas_for_a_volume_writes_it(
+    reopen: Callable[[], Facet], facet: Facet
+) -> None:
+    other = reopen()
+    containers = [f"{number:064x}" for number in range(12)]
+    sides = [(facet, other)[number % 2] for number in range(12)]
+    await asyncio.gather(
+        *(used(side, one, read_only=False) for side, one in zip(sides, containers, strict=True))
+    )
+    created = [event for side in (facet, other) for event in side.told() if event[0] == "create"]
+    assert created == [("create", "data")], "made once"
+    outcomes = await asyncio.gather(
+        *(writable(side, one) for side, one in zip(sides, containers, strict=True)),
+        return_exceptions=True,
+    )
+    assert outcomes.count([True]) == 1
+    assert sum(isinstance(outcome, VolumeAttached) for outcome in outcomes) == 11

@@ -30,6 +30,7 @@ from services.storage.volumes.errors import (
     VolumeNotFound,
 )
 from services.storage.volumes.holding import Holding
+from services.storage.volumes.index import Volume
 from services.storage.volumes.records import VolumeRecord, VolumeUse
 from services.storage.volumes.stores import VolumeStores
 from services.storage.volumes.uses import Uses
@@ -321,7 +322,7 @@ def _killed_at(moment: int, reopen: Callable[[], Facet], operation: str) -> bool
             if operation == "create":
                 store = volumes.stores["default"]
                 record = VolumeRecord("v2", "local", SIZE, datetime.now(UTC), anonymous=False)
-                catalogue._make(catalogue.Volume(record, store))
+                volumes.make(Volume(record, store))
             else:
                 volumes.discard(volumes.get("v2"))
         finally:
