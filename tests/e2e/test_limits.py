@@ -48,10 +48,19 @@ def test_limits_are_kept_and_shown(suite: Suite, image: str) -> None:
     suite.refused("create", image, code=1, message="2 containers of 2")
     status = dict(json.loads(suite.ok("info", "--format", "{{json .DriverStatus}}")))
     assert status["Containers"] == "2 of 2"
+    told = configure(suite, "--container-limit=none", "--cpu-limit=1")
+    assert "CPU" in told
+    second = suite.ok("create", image, "true")
+    suite.refused("start", second, code=1, message="needs 1 CPUs, and 1 of 1 are taken")
+    configure(suite, "--cpu-limit=2")
+    suite.ok("start", second)
+    suite.ok("wait", second)
+    suite.ok("rm", second)
+    configure(suite, "--cpu-limit=none")
     wrong = suite.vic("configure", "--memory-limit=1m")
     assert wrong.returncode != 0
     assert "the memory limit must be between" in wrong.stderr
-    configure(suite, "--container-limit=none", "--storage-limit=16g")
+    configure(suite, "--storage-limit=16g")
     suite.refused("create", image, code=1, message="and 16384 MiB of 16384 MiB are taken")
     told = configure(suite, "--storage-limit=none", "--memory-overcommit=0.1")
     assert "memory overcommitment: 0.1 times" in told
