@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from installer.commands import configure, kernel, network, store, suite, supplies, up, vch, volume
@@ -36,26 +36,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         left = [fd for fd in (stream.fileno() for stream in streams) if _reader_left(fd)]
         if not left:
             raise  # Another pipe or socket of ours.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for fd in left:
-            os.dup2(nowhere, fd)  # The interpreter flushes once more at its end.
-        os.close(nowhere)
+        _discard(left)
         return READER_LEFT
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
-            raise  # Of something else than what it has to say.
-        return _unwritten(error)
+            raise
+        # What it has to say, or a file of its data: the error doesn't tell which.
+        with suppress(OSError):
+            print(f"vic: could not write: {error.strerror}", file=sys.stderr)
+        if sys.stdout is not None:
+            _discard([sys.stdout.fileno()])
+        return 1
 
 
-def _unwritten(error: OSError) -> int:
-    """Say that what the command told could not be written; returns the exit code."""
-    with suppress(OSError):
-        print(f"vic: the output could not be written: {error.strerror}", file=sys.stderr)
-    # What is still in the buffer would fail once more at the interpreter's end.
+def _discard(descriptors: Iterable[int]) -> None:
+    """Let nothing more come of what is said there: the interpreter flushes once more at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
     os.close(nowhere)
-    return 1
 
 
 def _reader_left(fd: int) -> bool:

@@ -117,7 +117,9 @@ def provide(suite: Suite, registry: Registry) -> None:
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Run against a suite of its own. Returns 1 when a test fails."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help="files, classes or tests of docker-py's")
     chosen = parser.parse_args(None if arguments is None else list(arguments)).names
     with ExitStack() as stack:

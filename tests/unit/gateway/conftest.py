@@ -23,6 +23,12 @@ from tests.unit.portlayer.conftest import TestAuthority
 DOCKER = shutil.which("docker")
 
 
+@pytest.fixture
+def socket_path(tmp_path: Path) -> Path:
+    """Where a server of a test's own may listen."""
+    return tmp_path / "docker.sock"
+
+
 @pytest.fixture(scope="session")
 def authority() -> TestAuthority:
     """One authority for all tests: making keys costs milliseconds."""

@@ -351,5 +351,5 @@ def test_what_cannot_be_written_is_said() -> None:
             timeout=60,
             check=False,
         )
-    said = b"vic: the output could not be written: No space left on device\n"
+    said = b"vic: could not write: No space left on device\n"
     assert (ended.returncode, ended.stderr) == (1, said)
