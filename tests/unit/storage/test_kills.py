@@ -40,11 +40,11 @@ async def test_a_disk_that_fails_in_the_middle_loses_and_leaves_nothing(
     await strike(registry, "pull", "--every=25", "--fault=EIO")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("fault", "verb"), zip(FAULTS, IN_WORKERS, strict=True))
 async def test_a_worker_that_dies_or_whose_disk_fails_loses_and_leaves_nothing(
-    registry: FakeRegistry, fault: str
+    registry: FakeRegistry, fault: str, verb: str
 ) -> None:
-    await strike(registry, *IN_WORKERS, "--worker", f"--fault={fault}", "--every=13")
+    await strike(registry, verb, "--worker", f"--fault={fault}", "--every=13")
 
 
 async def strike(registry: FakeRegistry, *arguments: str) -> None:
