@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from portlayer import directory_watch, journal as journals
+from portlayer import directory_watch
+from portlayer import journal as journals
 from portlayer.errors import OutOfRange, Reason, Unavailable
 from portlayer.journal import Entry, Journal
 
