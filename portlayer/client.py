@@ -87,6 +87,7 @@ class FacetChannel(grpc.aio.Channel):
         is given up goes on in gRPC's threads, and its end finds the loop of a command closed.
         """
         try:
+            answer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
             answer = self._channel.unary_unary(_HEALTH)
             await answer(b"", timeout=RESTART_SECONDS, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
