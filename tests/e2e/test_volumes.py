@@ -81,9 +81,9 @@ def test_a_fresh_volume_gets_the_images_files_and_keeps_what_is_written(
     assert int(again[-1]) > 80 << 10, "it does by less than a block group as well"
     script = "mount | grep -c ' /v .*ro,'; wc -l < /v/one; touch /v/x; wc -c < /etc/resolv.conf"
     single = "type=volume,src=kept,dst=/new/single,volume-subpath=one,readonly"
-    volumes = ("-v", "kept:/v:ro", "-v", "etc:/etc", "--mount", single)
+    mounts = ("-v", "kept:/v:ro", "-v", "etc:/etc", "--mount", single)
     done = suite.docker(
-        "run", "--rm", *volumes, image, "sh", "-c", f"{script}; wc -l < /new/single"
+        "run", "--rm", *mounts, image, "sh", "-c", f"{script}; wc -l < /new/single"
     )
     assert done.stdout.split()[3:] == ["2"], "a subpath may be a file"
     assert done.stdout.split()[:2] == ["1", "2"]

@@ -98,10 +98,12 @@ def _grow(device: str, point: str) -> None:
 
 def blocks_on(size: int, superblock: bytes) -> int:
     """Return how many blocks an ext4 file system can have on a disk of so many bytes."""
+    per_group: int
+    inodes: int
     per_group, inodes = (struct.unpack_from("<I", superblock, at)[0] for at in (0x20, 0x28))
     inode, reserved = (struct.unpack_from("<H", superblock, at)[0] for at in (0x58, 0xCE))
     descriptor = struct.unpack_from("<H", superblock, 0xFE)[0] or 32
-    blocks = size // _BLOCK
+    blocks: int = size // _BLOCK
     tail = blocks % per_group
     groups = -(-blocks // per_group)
     # Two bitmaps, the inodes, and where it has a copy of the superblock that and the descriptors.
