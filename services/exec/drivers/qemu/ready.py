@@ -35,8 +35,6 @@ LONGEST_RETRY_SECONDS = 300.0
 # A container that does little is over soon after its start, and so is who waits for it: while
 # another clone is there for the next start, its replacement leaves the CPUs to both.
 QUIET_SECONDS = 0.5
-# Of a fork, which takes a fifth of a second of a CPU until it is connected and waits.
-FORK_QUIET_SECONDS = 0.2
 # How often the host's memory is looked at while clones wait.
 MEMORY_SECONDS = 15.0
 
@@ -121,14 +119,14 @@ class ReadyClones:
     def let_go(self, boot_id: str) -> None:
         """Tell that a start is done, or given up. Idempotent."""
         if boot_id in self._starts:
-            quiet = FORK_QUIET_SECONDS if self._template.there else QUIET_SECONDS
-            self._quiet_at = time.monotonic() + quiet
+            self._quiet_at = time.monotonic() + QUIET_SECONDS
         self._starts.discard(boot_id)
         self._changed.set()
 
     def _pause(self) -> float:
         """Return for how many seconds more a replacement can wait, as another clone still does."""
-        return self._quiet_at - time.monotonic() if self._waiting else 0.0
+        cheap = self._template.there or not self._waiting
+        return 0.0 if cheap else self._quiet_at - time.monotonic()
 
     async def keep(self, shape: hostagent_pb2.Shape) -> None:
         """End what was left by an exec before us, then keep clones of a shape ready for ever."""
