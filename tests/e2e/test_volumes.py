@@ -82,9 +82,7 @@ def test_a_fresh_volume_gets_the_images_files_and_keeps_what_is_written(
     script = "mount | grep -c ' /v .*ro,'; wc -l < /v/one; touch /v/x; wc -c < /etc/resolv.conf"
     single = "type=volume,src=kept,dst=/new/single,volume-subpath=one,readonly"
     mounts = ("-v", "kept:/v:ro", "-v", "etc:/etc", "--mount", single)
-    done = suite.docker(
-        "run", "--rm", *mounts, image, "sh", "-c", f"{script}; wc -l < /new/single"
-    )
+    done = suite.docker("run", "--rm", *mounts, image, "sh", "-c", f"{script}; wc -l < /new/single")
     assert done.stdout.split()[3:] == ["2"], "a subpath may be a file"
     assert done.stdout.split()[:2] == ["1", "2"]
     assert int(done.stdout.split()[2]) > 0, "a volume over /etc leaves the name service working"
