@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hostagent.outputs import MOST_CONSOLES
 from installer.instance import load_instance
-from tests.e2e.faults import await_held, held_at_rest
+from tests.e2e.faults import await_held, nothing_held
 from tests.e2e.suite import Suite
 from tests.images import Registry, busybox_image
 
@@ -45,7 +45,7 @@ def main() -> int:
         suite.ok("run", "--rm", image, "true")
         instance = load_instance(suite.data_dir)
         assert instance is not None
-        nothing = held_at_rest(suite, instance)
+        nothing = nothing_held(suite, instance)
         end = time.monotonic() + arguments.hours * 3600
         while time.monotonic() < end or len(rounds) <= SETTLING_ROUNDS:
             with ThreadPoolExecutor(arguments.parallel) as pool:
