@@ -32,8 +32,10 @@ async def unheard(_: Any) -> None:
 async def nothing_left(facet: Facet) -> None:
     """Return when nothing is left of a failed create, before a comparison is due."""
     async with asyncio.timeout(PERIOD_SECONDS / 2):
-        # The record goes last; nothing tells of it.
-        while facet.leftovers() or await facet.containers.reserved_ids():  # noqa: ASYNC110
+        # The name is given back last.
+        while (  # noqa: ASYNC110 — nothing tells of it
+            facet.leftovers() or await facet.containers.reserved_ids()
+        ):
             await asyncio.sleep(0.01)
 
 
