@@ -16,7 +16,8 @@ from portlayer.errors import FailedPrecondition, Reason, Unavailable, VicError
 from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux import sysctls
 from services.network.drivers.linux.firewall import Firewall, Wanted, remove_tables
-from services.network.drivers.linux.links import Link, Links, Look
+from services.network.drivers.linux.links import Links, Look
+from services.network.drivers.linux.listing import Link
 from services.network.drivers.linux.monitor import Monitor
 from services.network.drivers.linux.naming import Names
 from services.network.drivers.linux.ports import Ports, index_of, port_of
@@ -330,7 +331,7 @@ class LinuxDriver:
     def _make_bridge(self, name: str, segment: Segment, seen: Look | None = None) -> list[str]:
         changed = self._links.ensure_bridge(name, segment, seen)
         if segment.uplink is not None:
-            changed += ensure_uplink(self._links.route, self._names, segment)
+            changed += ensure_uplink(self._links, self._names, segment)
         return changed
 
     def _attach(self, port: Port, segment: Segment) -> int | None:
