@@ -30,6 +30,8 @@ SUITES_OF_ALL := tests/conformance tests/e2e
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 # A suite that came up broken would fail each test by its time limit.
 SIDE_BY_SIDE += --maxfail=10
+# What takes long is seen where it is run, before it is too much.
+SIDE_BY_SIDE += --durations=40 --durations-min=4
 PROJECT := portlayer services gateway tether hostagent installer tests bench examples protos/generate.py
 
 .PHONY: help

@@ -68,6 +68,21 @@ async def test_addresses_show_while_it_runs(client: httpx.AsyncClient) -> None:
     assert settings["Networks"]["bridge"]["MacAddress"] == "02:42:ac:11:00:02"
 
 
+async def test_sizes_are_told_where_they_are_asked_for(client: httpx.AsyncClient) -> None:
+    await create(client, "one")
+    await create(client, "two")
+    asked = (await client.get("/containers/json?all=1&size=1")).json()
+    assert [(one["SizeRw"], one["SizeRootFs"]) for one in asked] == [(5, 95), (5, 95)]
+    inspected = (await client.get("/containers/one/json?size=true")).json()
+    assert (inspected["SizeRw"], inspected["SizeRootFs"]) == (5, 95)
+    for unasked in (
+        (await client.get("/containers/json?all=1&size=0")).json()[0],
+        (await client.get("/containers/one/json")).json(),
+    ):
+        assert not {"SizeRw", "SizeRootFs"} & set(unasked)
+    assert (await client.get("/containers/nosuch/json?size=1")).status_code == 404
+
+
 async def test_names_with_a_slash_and_short_ids(client: httpx.AsyncClient) -> None:
     container = await create(client, "one")
     for reference in ("%2Fone", "/one", container[:12], container):
