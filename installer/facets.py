@@ -11,7 +11,7 @@ from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from installer.instance import Instance
 from portlayer.client import open_channel
-from portlayer.errors import FailedPrecondition, NotFound, VicError
+from portlayer.errors import FailedPrecondition, NotFound, Unavailable, VicError
 from portlayer.identity import Credentials, Role
 
 Say = Callable[[str], None]
@@ -37,8 +37,11 @@ RUNNING = (
 
 @asynccontextmanager
 async def facet_channel(instance: Instance, role: Role) -> AsyncIterator[grpc.aio.Channel]:
-    """Give a channel to a process of the suite."""
-    credentials = Credentials.load(instance.pki_dir / Role.INSTALLER)
+    """Give a channel to a process of the suite. Raises VicError where it was never up."""
+    try:
+        credentials = Credentials.load(instance.pki_dir / Role.INSTALLER)
+    except FileNotFoundError as error:
+        raise Unavailable("the suite was never up; start it with `vic up`") from error
     target = f"unix:{instance.socket(role)}"
     async with open_channel(target, role, instance.id, credentials) as channel:
         yield channel

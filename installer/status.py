@@ -64,7 +64,7 @@ class Status:
     """Process ID of what keeps the others running."""
     processes: list[dict[str, Any]]
     hypervisor: Hypervisor | None
-    """None where the host agent does not answer."""
+    """None where the host agent, or exec of a VCH on a vCenter, does not answer."""
     ready_clones: ReadyClones | None
     """None where exec does not answer."""
 
@@ -88,7 +88,8 @@ class Status:
         ]
         if self.hypervisor is not None:
             found = self.hypervisor
-            lines.append(f"hypervisor  {found.name} {found.version}, {found.machines} machines")
+            product = f"{found.name} {found.version}".rstrip()
+            lines.append(f"hypervisor  {product}, {found.machines} machines")
             lines.append(f"accelerator {found.accelerator}: {found.reason}")
             lines.extend(f"warning     {warning}" for warning in found.warnings)
         if self.ready_clones is not None:
@@ -137,13 +138,18 @@ def read_status(data_dir: Path, settle_seconds: float | None = None) -> Status:
             for role, process in load_processes(instance.processes_file).items()
         ]
     try:
-        hypervisor = _hypervisor(asyncio.run(host_info(instance)))
+        info = asyncio.run(exec_info(instance))
     except (VicError, OSError):
-        hypervisor = None
-    try:
-        ready_clones = _ready_clones(asyncio.run(exec_info(instance)))
-    except (VicError, OSError):
-        ready_clones = None
+        info = None
+    if instance.options.driver == "qemu":
+        try:
+            hypervisor = _hypervisor(asyncio.run(host_info(instance)))
+        except (VicError, OSError):
+            hypervisor = None
+    else:
+        # The host agent there launches nothing: exec knows the hypervisor.
+        hypervisor = None if info is None else _elsewhere(info)
+    ready_clones = None if info is None else _ready_clones(info)
     return Status(
         instance_id=instance.id,
         data_dir=str(instance.data_dir),
@@ -174,6 +180,17 @@ def _hypervisor(info: hostagent_pb2.InfoResponse) -> Hypervisor:
         reason=info.accelerator_reason,
         machines=info.machines,
         warnings=tuple(info.warnings),
+    )
+
+
+def _elsewhere(info: exec_pb2.InfoResponse) -> Hypervisor:
+    return Hypervisor(
+        name=info.hypervisor,
+        version="",
+        accelerator=info.accelerator,
+        reason=info.accelerator_reason,
+        machines=info.containers_running + info.containers_paused,
+        warnings=(),
     )
 
 

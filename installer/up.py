@@ -33,6 +33,7 @@ from installer.images import ImageWishes, check_change, lay_out_images
 from installer.instance import (
     Instance,
     Options,
+    amend_record,
     check_data_dir,
     default_options,
     load_instance,
@@ -213,6 +214,13 @@ def _start(
         claim = claim_slot(instance_id, data_dir, known.slot if known else None, clear)
         undo.callback(claim.drop)
         instance = Instance(data_dir, instance_id, claim.slot, options)
+        if options.driver == "vsphere":
+            from installer.vsphere.management import require_address
+
+            if known is not None:
+                # Where it is refused the next one is for the same address, if nobody takes it.
+                amend_record(instance, slot=instance.slot)
+            require_address(instance)
         _end_stale_services(instance)
         listener = undo.enter_context(parse_endpoint(options.host).listen())
         lay_out(instance)

@@ -41,7 +41,7 @@ from portlayer.logs import configure_logs
 log = logging.getLogger("vic.watcher")
 
 RESTART_SECONDS = 150.0
-# A process that ends so often before it ever serves won't mend itself while `vic up` waits.
+# A process that ends so often at once won't mend itself while `vic up` waits.
 HOPELESS_CRASHES = 3
 HOUSEKEEPING_SECONDS = 60.0
 RENEWAL_CHECK_ROUNDS = 24 * 60
@@ -123,17 +123,20 @@ class Watcher:
     async def _announce(self, announce: Callable[[dict[str, Any]], None]) -> None:
         """Tell who starts the suite how that goes, once."""
         announced: set[Role] = set()
-        while len(announced) < len(self._supervisors):
+        while True:
             changed = self._changed
             for role, supervisor in self._supervisors.items():
-                if supervisor.state is State.HEALTHY and role not in announced:
+                healthy = supervisor.state is State.HEALTHY
+                if healthy and role not in announced:
                     announced.add(role)
                     announce({"healthy": role})
-                elif supervisor.crashes_in_a_row >= HOPELESS_CRASHES and role not in announced:
+                elif not healthy and supervisor.crashes_in_a_row >= HOPELESS_CRASHES:
+                    # Be it that it has served between: it is no use to anybody.
                     announce({"failed": role, "why": supervisor.report().last_exit})
                     return
-            if len(announced) < len(self._supervisors):
-                await changed.wait()
+            if all(supervisor.serves() for supervisor in self._supervisors.values()):
+                break
+            await changed.wait()
         announce({"ready": True})
 
     async def _keep_house(self) -> None:

@@ -1,6 +1,5 @@
 """Channels to other facets: mTLS, deadlines, traces, turns, and errors as domain errors."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +14,8 @@ from portlayer.telemetry import inject
 
 # A peer that is being restarted is back within this; its callers needn't notice.
 RESTART_SECONDS = 3.0
+# Every server of ours answers it, be it that the caller may not ask.
+_HEALTH = "/grpc.health.v1.Health/Check"
 # For unary calls whose caller named no deadline.
 DEFAULT_TIMEOUT = 60.0
 
@@ -80,12 +81,19 @@ class FacetChannel(grpc.aio.Channel):
         return _traced_stream(self._channel.stream_stream(method, *args, **kwargs))
 
     async def _back(self) -> bool:
-        """Wait a short time for the peer to come back; tell whether it did."""
+        """Wait a short time for the peer to come back; tell whether it did.
+
+        By a call, which any answer to is as good as another: a wait for the channel's state that
+        is given up goes on in gRPC's threads, and its end finds the loop of a command closed.
+        """
         try:
-            async with asyncio.timeout(RESTART_SECONDS):
-                await self._channel.channel_ready()
-        except TimeoutError:
-            return False
+            answer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+            answer = self._channel.unary_unary(_HEALTH)
+            await answer(b"", timeout=RESTART_SECONDS, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return self._channel.get_state() is grpc.ChannelConnectivity.READY
+            return error.code() is not grpc.StatusCode.UNAVAILABLE
         return True
 
     async def __aenter__(self) -> Self:

@@ -81,9 +81,14 @@ class ChangeRoutes:
             container_config=json.dumps(_own_config(container)),
         )
         request = GetLayerRequest(container_id=container.id, freeze=call.flag("pause", True))
-        async with aclosing(read(self._facets.interaction.GetLayer(request))) as messages:
+        layer = self._facets.interaction.GetLayer(request)
+        try:
+            messages = read(layer)
             await anext(messages, None)  # why there is no layer is told before an image is begun
             image_id = await self._commit(start, messages)
+        finally:
+            # Whoever reads it at that moment, also for an image that was refused, finds its end.
+            layer.cancel()
         attributes = {"comment": comment, "imageID": image_id, "imageRef": name}
         await tell(self._facets, container.id, EventKind.EVENT_KIND_COMMIT, **attributes)
         return json_response({"Id": image_id}, 201)

@@ -40,9 +40,10 @@ from gateway.translate.filters import Filters
 from gateway.translate.host_config import read_restart_policy
 from gateway.translate.images import is_named
 from gateway.translate.listing import FILTERS, Selection
-from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
+from gateway.translate.plans import PRUNE_FILTERS, label_filters
 from gateway.translate.resources import read_resources
 from gateway.translate.terminals import window_size
+from gateway.translate.until import until_of
 from portlayer.errors import NotFound, Reason, VicError
 
 # What an inspect may wait for its least part.

@@ -35,7 +35,7 @@ from gateway.translate.images import (
     select,
     summary_json,
 )
-from gateway.translate.plans import PRUNE_FILTERS, label_filters, until_of
+from gateway.translate.plans import PRUNE_FILTERS, label_filters
 from gateway.translate.progress import (
     error_line,
     outcome_line,
@@ -45,6 +45,7 @@ from gateway.translate.progress import (
 )
 from gateway.translate.references import is_name_only, tag_target, with_tag_or_digest
 from gateway.translate.states import RUNNING_STATES
+from gateway.translate.until import until_of
 from portlayer.errors import VicError
 
 # Removing an image may wait for one that is being pulled on top of its layers.

@@ -16,7 +16,8 @@ from gateway.routes.endpoint import endpoint
 from gateway.translate.attachments import read_attachment
 from gateway.translate.filters import Filters
 from gateway.translate.networks import LIST_FILTERS, network_json, select
-from gateway.translate.plans import PRUNE_FILTERS, label_filters, read_network, until_of
+from gateway.translate.plans import PRUNE_FILTERS, label_filters, read_network
+from gateway.translate.until import until_of
 
 # A guest on a busy host takes its time to let interfaces come and go.
 _PLUG_SECONDS = 120.0

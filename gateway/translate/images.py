@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,17 @@ from vic.storage.v1.image_pb2 import (
     RemovedImage,
 )
 
-from gateway.errors import not_found
+from gateway.errors import bad_parameter, not_found
 from gateway.translate.containers import STORAGE_DRIVER
 from gateway.translate.filters import Filters
-from gateway.translate.plans import until_of
+from gateway.translate.references import with_default_tag
 from gateway.translate.times import nanoseconds, rfc3339
+from gateway.translate.until import until_of
 
+# Go's path.Match: a set is closed and not empty, an escape escapes something.
+_PATTERN = re.compile(
+    r"(?:[^\\\[]|\\.|\[\^?(?:(?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?)+\])*", re.DOTALL
+)
 LIST_FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 
 # Config fields that belong to containers; images stopped showing them with 1.50.
@@ -138,6 +144,9 @@ def select(
     ordered = sorted(summaries, key=lambda s: nanoseconds(s.image.created_at), reverse=True)
     newest = min((_moment(ordered, value) for value in filters.get("before")), default=None)
     oldest = max((_moment(ordered, value) for value in filters.get("since")), default=None)
+    for pattern in filters.get("reference"):
+        if not _PATTERN.fullmatch(pattern):
+            raise bad_parameter("syntax error in pattern")
     until = until_of(filters)
     if until is not None:
         newest = min(nanoseconds(until), newest if newest is not None else 2**63)
@@ -181,7 +190,7 @@ def _moment(ordered: Iterable[ImageSummary], reference: str) -> int:
     for summary in ordered:
         if is_named(summary.image, reference):
             return nanoseconds(summary.image.created_at)
-    raise not_found(f"No such image: {reference}")
+    raise not_found(f"No such image: {with_default_tag(reference)}")
 
 
 def _named(summary: ImageSummary, patterns: Collection[str]) -> Selected:

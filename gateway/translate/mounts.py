@@ -70,6 +70,9 @@ def _bind(text: str) -> Mount:
     source, target, *modes = parts
     if source.startswith(("/", "~", ".")):
         raise not_possible(f"bind mount of {source}", _WHY)
+    if not target.startswith("/"):
+        problem = f"invalid mount path: '{target}' mount path must be absolute"
+        raise _bad_bind(text, f': invalid mount config for type "volume": {problem}')
     mount = Mount(
         kind=MountKind.MOUNT_KIND_VOLUME,
         source=source,
@@ -94,8 +97,8 @@ def _bind(text: str) -> Mount:
     return mount
 
 
-def _bad_bind(text: str) -> ApiError:
-    return bad_parameter(f"invalid volume specification: '{text}'")
+def _bad_bind(text: str, why: str = "") -> ApiError:
+    return bad_parameter(f"invalid volume specification: '{text}'{why}")
 
 
 def _mount(fields: Fields) -> Mount:
@@ -118,7 +121,7 @@ def _mount(fields: Fields) -> Mount:
         case "npipe" | "cluster" | "image":
             raise not_implemented(f"mount type {kind}")
         case _:
-            raise bad_parameter("mount type unknown")
+            raise bad_parameter(f'invalid mount config for type "{kind}": mount type unknown')
     fields.finish()
     return mount
 

@@ -1,22 +1,16 @@
 """What is asked of networks: the body of a create request, and the filters of prune."""
 
-import re
 import secrets
-import time
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from vic.network.v1.network_pb2 import AddressPool, CreateRequest, NetworkKind
 
 from gateway.errors import ApiError, bad_parameter, not_implemented
 from gateway.fields import Fields
 from gateway.translate.filters import Filters
-from gateway.translate.times import from_query
 
 PRUNE_FILTERS = frozenset({"label", "label!", "until"})
 
 _SINGLE = ("host", "null")
-_SPAN = re.compile(r"([0-9]{1,9})(ns|us|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def read_network(body: object) -> CreateRequest:
@@ -56,25 +50,6 @@ def read_network(body: object) -> CreateRequest:
 def label_filters(filters: Filters) -> list[str]:
     """Return the label filters of a prune request as the network facet reads them."""
     return [*sorted(filters.get("label")), *(f"!{text}" for text in sorted(filters.get("label!")))]
-
-
-def until_of(filters: Filters, now: float | None = None) -> Timestamp | None:
-    """Return the moment of an "until" filter: a Unix time, or a span before now ("10m", "1h30m").
-
-    Raises a 400 for anything else.
-    """
-    values = sorted(filters.get("until"))
-    if not values:
-        return None
-    if len(values) > 1:
-        raise bad_parameter("more than one until filter specified")
-    (text,) = values
-    spans = _SPAN.findall(text)
-    if spans and "".join(f"{number}{unit}" for number, unit in spans) == text:
-        ago = sum(int(number) * _SECONDS[unit] for number, unit in spans)
-        moment = max(0.0, (time.time() if now is None else now) - ago)
-        return Timestamp(seconds=int(moment), nanos=int(moment % 1 * 1e9))
-    return from_query("until", text)
 
 
 def _check_driver(driver: str) -> None:

@@ -2,16 +2,13 @@
 
 import argparse
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from installer.commands import Commands, say, take_data_dir
+from installer.commands import Commands, take_data_dir
 from installer.errors import UsageError
 
 if TYPE_CHECKING:
-    from installer.networks import ExternalWish
     from portlayer.vsphere.target import Target
 
 
@@ -109,30 +106,6 @@ def _take_container_networks(command: argparse.ArgumentParser) -> None:
         )
 
 
-def _container_networks(options: argparse.Namespace) -> "tuple[ExternalWish, ...]":
-    from installer.container_networks import parse_container_networks
-
-    return parse_container_networks(
-        options.container_network,
-        options.container_network_gateway,
-        options.container_network_ip_range,
-        options.container_network_dns,
-        options.container_network_firewall,
-    )
-
-
-def _check_words(*parses: Callable[[], object]) -> None:
-    """Read words of a command line. Raises UsageError with all that is wrong with them."""
-    problems = []
-    for parse in parses:
-        try:
-            parse()
-        except UsageError as error:
-            problems.append(str(error))
-    if problems:
-        raise UsageError("\n".join(problems))
-
-
 def take_target(command: argparse.ArgumentParser) -> None:
     """Let a verb be told a vCenter."""
     command.add_argument("--target", metavar="HOST[:PORT]", help="the vCenter")
@@ -159,87 +132,10 @@ def take_target(command: argparse.ArgumentParser) -> None:
     )
 
 
-# What only a VCH on a vCenter has.
-_ON_VCENTER = (
-    *("compute_resource", "image_store", "volume_store", "bridge_network", "switch", "vlans"),
-    *("management_network", "public_network", "client_network", "anti_affinity", "host_group"),
-    "bootstrap_iso",
-)
-
-
 def _create(options: argparse.Namespace) -> int:
-    return _create_on_vcenter(options) if options.target else _create_here(options)
+    from installer.commands.creation import create
 
-
-def _create_here(options: argparse.Namespace) -> int:
-    from installer.embedded import create
-    from installer.vsphere.wishes import parse_limits, parse_name
-
-    strange = [f"--{name.replace('_', '-')}" for name in _ON_VCENTER if getattr(options, name)]
-    if strange:
-        raise UsageError(f"{', '.join(strange)}: only with --target, on a vCenter")
-    name = partial(parse_name, options.name)
-    limits = partial(parse_limits, options.containers, options.memory, options.cpu)
-    networks = partial(_container_networks, options)
-    _check_words(name, limits, networks)
-    instance = create(options.data_dir, name(), options.host, limits(), say, networks())
-    print(f"vic {instance.id} is up at {instance.options.host}")
-    return 0
-
-
-def _create_on_vcenter(options: argparse.Namespace) -> int:
-    from installer.vsphere.boot import medium
-    from installer.vsphere.creation import create
-    from installer.vsphere.wishes import (
-        VchWishes,
-        check_vlans,
-        parse_limits,
-        parse_name,
-        parse_store,
-        parse_volume_stores,
-    )
-
-    needed = ("user", "compute_resource", "image_store", "management_network")
-    absent = [f"--{name.replace('_', '-')}" for name in needed if not getattr(options, name)]
-    if absent:
-        raise UsageError(f"{', '.join(absent)}: needed with --target")
-    if options.host:
-        raise UsageError("--host: say it to `vic up`, which starts the VCH")
-    vch_name = partial(parse_name, options.name)
-    target = partial(target_of, options)
-    store = partial(parse_store, "--image-store", options.image_store)
-    volume_stores = partial(parse_volume_stores, options.volume_store or ())
-    vlans = partial(check_vlans, options.vlans or "")
-    limits = partial(parse_limits, options.containers, options.memory, options.cpu)
-    networks = partial(_container_networks, options)
-    _check_words(vch_name, target, store, volume_stores, vlans, limits, networks)
-    wishes = VchWishes(
-        name=vch_name(),
-        target=target(),
-        compute_resource=options.compute_resource,
-        image_store=store(),
-        volume_stores=volume_stores(),
-        bridge_networks=tuple(options.bridge_network or ()),
-        switch=options.switch or "",
-        vlans=vlans(),
-        management_network=options.management_network,
-        public_network=options.public_network or "",
-        client_network=options.client_network or "",
-        container_networks=networks(),
-        anti_affinity=options.anti_affinity,
-        host_group=options.host_group or "",
-        limits=limits(),
-    )
-    instance = create(wishes, options.data_dir, medium(options.bootstrap_iso, say), say)
-    print(f"VCH {instance.options.name} is made; start it by")
-    print(f"  vic up --data-dir {instance.data_dir}")
-    for option in ("public_network", "client_network"):
-        if getattr(options, option):
-            name = f"--{option.replace('_', '-')}"
-            say(
-                f"{name} is kept for the VCH's own VM, which isn't there yet: its services run here"
-            )
-    return 0
+    return create(options)
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -267,7 +163,7 @@ def target_of(options: argparse.Namespace) -> "Target":
     return Target(
         host=host,
         user=options.user,
-        password_file=_password_file(options),
+        password_file=password_file_of(options),
         port=port,
         thumbprint=options.thumbprint,
         ca_file=options.ca_file,
@@ -275,7 +171,7 @@ def target_of(options: argparse.Namespace) -> "Target":
     )
 
 
-def _password_file(options: argparse.Namespace) -> Path | None:
+def password_file_of(options: argparse.Namespace) -> Path | None:
     """Return where the password is; None where it is in the environment, or a certificate told."""
     from portlayer.vsphere.target import PASSWORD_VARIABLE
 

@@ -4,14 +4,14 @@ Interrupted at any point it can be repeated, or undone by `vic delete`: the reco
 anything is made.
 """
 
+import asyncio
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pyVmomi import vim
 
@@ -30,6 +30,7 @@ from installer.instance import (
 from installer.up import lock_data_dir
 from installer.vsphere import manifest
 from installer.vsphere.plan import Plan, make_plan
+from installer.vsphere.record import changed, given, section
 from installer.vsphere.session import with_vcenter
 from installer.vsphere.wishes import VchLimits, VchWishes
 from portlayer.errors import AlreadyExists, InvalidArgument, VicError
@@ -47,23 +48,25 @@ DEFAULT_NETWORK = 0
 """Ordinal of the bridge network that is always there."""
 
 
-def create(wishes: VchWishes, data_dir: Path, medium: Path, say: Say) -> Instance:
+def create(
+    wishes: VchWishes, data_dir: Path, provide_medium: Callable[[], Path], say: Say
+) -> Instance:
     """Make a VCH, and return its instance, which `vic up` starts.
 
-    ``medium`` is the ISO image that its VMs boot from. Raises PreconditionError, which lists all
-    that is wrong, before anything is changed; InstallerError where vCenter then refuses, and what
-    was made is removed again.
+    ``provide_medium`` returns the ISO image that its VMs boot from, and is called when nothing
+    else is wrong: making one takes its time. Raises PreconditionError, which lists all that is
+    wrong, before anything is changed; InstallerError where vCenter then refuses, and what was made
+    is removed again.
     """
     require_root("create")
-    _check(wishes.target)
-    if not medium.is_file():
-        raise PreconditionError(f"--bootstrap-iso: there is no file {medium}")
+    check_server(wishes.target)
+    check_credentials(wishes.target)
     data_dir = check_data_dir(data_dir)
     fresh = not data_dir.exists()
     try:
         with lock_data_dir(data_dir):
             known = _known(data_dir, wishes)
-            work = partial(_create, wishes, data_dir, medium, known, say)
+            work = partial(_create, wishes, data_dir, provide_medium, known, say)
             return with_vcenter(wishes.target, work)
     except BaseException:
         if fresh and load_instance(data_dir) is None:
@@ -71,10 +74,30 @@ def create(wishes: VchWishes, data_dir: Path, medium: Path, say: Say) -> Instanc
         raise
 
 
-def _check(target: Target) -> None:
-    """Raise PreconditionError where a target can't be used, whatever vCenter says."""
+def problems_there(wishes: VchWishes, data_dir: Path) -> list[str]:
+    """Return all that is wrong with wishes on their vCenter. Raises InstallerError."""
+    known = load_instance(data_dir) is not None
+    look = partial(make_plan, wishes=wishes, known=known)
+    plan = with_vcenter(wishes.target, lambda vcenter: vcenter.call(look, repeatable=True))
+    return plan.problems
+
+
+def check_server(target: Target) -> None:
+    """Raise PreconditionError where no server could be believed, whatever vCenter says."""
+    _usable(target.tls)
+
+
+def check_credentials(target: Target) -> None:
+    """Raise PreconditionError where there is nothing to be shown to vCenter."""
+    if target.certificate_file is None:
+        _usable(target.password)
+    else:
+        _usable(partial(target.tls, client=True))
+
+
+def _usable(use: Callable[[], object]) -> None:
     try:
-        target.check()
+        use()
     except InvalidArgument as error:
         raise PreconditionError(error.message) from error
 
@@ -95,15 +118,17 @@ def _known(data_dir: Path, wishes: VchWishes) -> Instance | None:
 async def _create(
     wishes: VchWishes,
     data_dir: Path,
-    medium: Path,
+    provide_medium: Callable[[], Path],
     known: Instance | None,
     say: Say,
     vcenter: VCenter,
 ) -> Instance:
     look = partial(make_plan, wishes=wishes, known=known is not None)
     plan = await vcenter.call(look, repeatable=True)
-    if plan.problems:
-        raise PreconditionError("\n".join(plan.problems))
+    problems = plan.problems + ([] if known is None else changed(known, wishes, plan))
+    if problems:
+        raise PreconditionError("\n".join(problems))
+    medium = await asyncio.to_thread(provide_medium)
     instance_id = known.id if known else new_instance_id()
     digest = await vcenter.call(lambda _: _digest(medium))
     boot = wishes.image_store.below("vic/bootstrap", f"{digest[:16]}.iso")
@@ -111,9 +136,9 @@ async def _create(
         known.options if known else default_options(data_dir),
         driver="vsphere",
         name=wishes.name,
-        limits=_given(wishes.limits),
+        limits=given(wishes.limits),
         container_networks=recorded(wishes.container_networks),
-        vsphere=_section(wishes, plan, boot, data_dir),
+        vsphere=section(wishes, plan, boot, data_dir),
     )
     instance = Instance(data_dir, instance_id, known.slot if known else 0, options)
     async with AsyncExitStack() as undo:
@@ -138,38 +163,6 @@ async def _create(
         await manifest.write(vcenter, plan.datacenter_path, wishes.image_store, told)
         undo.pop_all()
     return instance
-
-
-def _section(wishes: VchWishes, plan: Plan, boot: str, data_dir: Path) -> dict[str, Any]:
-    """Return what the facets and later `vic` commands are told of the vCenter."""
-    target = wishes.target
-    return {
-        "host": target.host,
-        "port": target.port,
-        "user": target.user,
-        **_credentials(data_dir, target),
-        "thumbprint": target.thumbprint,
-        "ca_file": None if target.ca_file is None else str(target.ca_file.absolute()),
-        "datacenter": plan.datacenter_path,
-        "folder": f"{plan.datacenter_path}/vm/{wishes.name}",
-        "resource_pool": f"{plan.parent_path}/{wishes.name}",
-        "datastore": wishes.image_store.datastore,
-        "bootstrap": boot,
-        "image_store": asdict(wishes.image_store),
-        "volume_stores": {name: asdict(store) for name, store in wishes.volume_stores.items()},
-        "anti_affinity": wishes.anti_affinity,
-        "host_group": wishes.host_group,
-        "management_network": wishes.management_network,
-        "bridge_networks": list(wishes.bridge_networks),
-        "switch": wishes.switch,
-        "vlans": wishes.vlans,
-        "public_network": wishes.public_network,
-        "client_network": wishes.client_network,
-    }
-
-
-def _given(limits: VchLimits) -> dict[str, int]:
-    return {name: value for name, value in asdict(limits).items() if value}
 
 
 async def _make_pool(vcenter: VCenter, plan: Plan, wishes: VchWishes, undo: AsyncExitStack) -> None:
@@ -269,16 +262,6 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(datastore.CHUNK):
             yield chunk
-
-
-def _credentials(data_dir: Path, target: Target) -> dict[str, str | None]:
-    """Return where the services find what they show to vCenter."""
-    name = "password" if target.certificate_file is None else "certificate"
-    return {
-        "password_file": None,
-        "certificate_file": None,
-        f"{name}_file": str(data_dir / "vcenter" / name),
-    }
 
 
 def _write_credentials(data_dir: Path, target: Target) -> None:

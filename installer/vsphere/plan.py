@@ -8,7 +8,7 @@ from pyVmomi import vim
 from installer.vsphere.role import COMPUTE, DATACENTER, RULES, SWITCH, VCENTER, Needed, missing
 from installer.vsphere.wishes import Store, VchWishes
 from portlayer.errors import FailedPrecondition
-from portlayer.vsphere.lookup import backings, find, find_child, find_datacenter
+from portlayer.vsphere.lookup import backings, cluster_config, find, find_child, find_datacenter
 from portlayer.vsphere.properties import read, read_below
 from services.exec.drivers.shapes import MIB, MINIMUM_MEMORY_MIB
 from services.network.drivers.vsphere.portgroups import of_switch
@@ -224,9 +224,7 @@ def _look_at_cluster(
     plan: Plan,
     cluster: vim.ComputeResource,
 ) -> None:
-    ((_, told),) = read(
-        content, [cluster], vim.ComputeResource, ["host", "configurationEx", "summary"]
-    )
+    ((_, told),) = read(content, [cluster], vim.ComputeResource, ["host"])
     hosts = read(content, told.get("host", []), vim.HostSystem, ["summary.hardware.cpuMhz"])
     plan.cpu_mhz = max((state.get("summary.hardware.cpuMhz", 0) for _, state in hosts), default=0)
     if not hosts:
@@ -242,7 +240,7 @@ def _look_at_cluster(
         return
     groups = [
         group.name
-        for group in told["configurationEx"].group or []
+        for group in cluster_config(content, cluster).group or []
         if isinstance(group, vim.cluster.HostGroup)
     ]
     if wishes.host_group and wishes.host_group not in groups:

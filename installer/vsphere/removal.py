@@ -18,7 +18,7 @@ from installer.vsphere.wishes import Store
 from portlayer.errors import FailedPrecondition, NotFound, VicError
 from portlayer.vsphere import datastore, methods
 from portlayer.vsphere.identity import PREFIX, decode, options
-from portlayer.vsphere.lookup import find, find_datacenter
+from portlayer.vsphere.lookup import cluster_config, find, find_datacenter
 from portlayer.vsphere.machines import destroy, power_off, reconfigure
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
@@ -136,9 +136,7 @@ async def _remove_rules(vcenter: VCenter, vch: Vch) -> None:
         cluster = told["owner"]
         if not isinstance(cluster, vim.ClusterComputeResource):
             return None
-        path = "configurationEx"
-        ((_, known),) = read(content, [cluster], vim.ComputeResource, [path])
-        spec = rules_of(known[path], vch.id)
+        spec = rules_of(cluster_config(content, cluster), vch.id)
         if spec is None:
             return None
         task: vim.Task = cluster.ReconfigureComputeResource_Task(spec, modify=True)

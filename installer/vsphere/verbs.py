@@ -1,10 +1,11 @@
 """`vic delete`, `configure`, `inspect`, `ls` and `role` on a vCenter."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 from vic.exec.v1 import exec_pb2
 
 from installer.errors import PreconditionError
@@ -76,13 +77,17 @@ def set_pool_limits(instance: Instance, request: exec_pb2.ConfigureRequest) -> N
                 raise PreconditionError(f"there is no resource pool {path} any more")
             mhz = _mhz(content, pool)
             wished = pool_spec(VchLimits(memory_bytes=memory or 0, cpus=cpus or 0), mhz)
-            ((_, told),) = read(content, [pool], vim.ResourcePool, ["config"])
+            paths = ["config.memoryAllocation", "config.cpuAllocation", "config.changeVersion"]
+            ((_, told),) = read(content, [pool], vim.ResourcePool, paths)
             # Shares and reservations are its administrator's, and a limit that isn't asked for.
-            spec: vim.ResourceConfigSpec = told["config"]
+            of_memory, of_cpus = told[paths[0]], told[paths[1]]
             if memory is not None:
-                spec.memoryAllocation.limit = wished.memoryAllocation.limit
+                of_memory.limit = wished.memoryAllocation.limit
             if cpus is not None:
-                spec.cpuAllocation.limit = wished.cpuAllocation.limit
+                of_cpus.limit = wished.cpuAllocation.limit
+            spec = vim.ResourceConfigSpec(
+                memoryAllocation=of_memory, cpuAllocation=of_cpus, changeVersion=told.get(paths[2])
+            )
             pool.UpdateConfig(name=None, config=spec)
 
         await vcenter.call(change)
@@ -117,6 +122,9 @@ def inspect(instance: Instance) -> dict[str, Any]:
                 lambda content: find(content, vch.folder) is not None, repeatable=True
             ),
             "container_vms": len(containers),
+            "machines": await vcenter.call(
+                lambda content: _standing(content, containers), repeatable=True
+            ),
             "clone_parents": len(parents),
         }
 
@@ -162,6 +170,36 @@ def to_json(found: dict[str, Any]) -> str:
 
 def _vch(instance: Instance) -> Vch:
     return Vch.of(instance.id, instance.options.vsphere)
+
+
+def _standing(
+    content: vim.ServiceInstanceContent, machines: Sequence[vim.VirtualMachine]
+) -> list[dict[str, str]]:
+    """Return where container VMs are now, and whether they run. One that went meanwhile is none."""
+    paths = ["name", "runtime.powerState", "runtime.host"]
+    try:
+        found = [told for _, told in read(content, machines, vim.VirtualMachine, paths)]
+    except vmodl.fault.ManagedObjectNotFound:
+        found = []
+        for machine in machines:
+            with suppress(vmodl.fault.ManagedObjectNotFound):
+                found += [told for _, told in read(content, [machine], vim.VirtualMachine, paths)]
+    hosts = {told["runtime.host"]._GetMoId(): told["runtime.host"] for told in found}
+    names = {
+        host._GetMoId(): told["name"]
+        for host, told in read(content, list(hosts.values()), vim.HostSystem, ["name"])
+    }
+    return sorted(
+        (
+            {
+                "name": told["name"],
+                "host": names.get(told["runtime.host"]._GetMoId(), ""),
+                "power": str(told["runtime.powerState"]),
+            }
+            for told in found
+        ),
+        key=lambda one: one["name"],
+    )
 
 
 def _mhz(content: vim.ServiceInstanceContent, pool: vim.ResourcePool) -> int:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from installer.configure import parse_count, parse_size
 from installer.errors import UsageError
 from installer.networks import ExternalWish
 from portlayer.vsphere.target import Target
@@ -97,25 +96,26 @@ def parse_store(option: str, text: str) -> Store:
 
 
 def parse_volume_stores(entries: Sequence[str]) -> dict[str, Store]:
-    """Return stores by name of "NAME=DATASTORE/DIRECTORY". Raises UsageError."""
+    """Return stores by name of "NAME=DATASTORE/DIRECTORY".
+
+    Raises UsageError with all that is wrong.
+    """
     stores: dict[str, Store] = {}
+    problems = []
     for entry in entries:
         name, given, text = entry.partition("=")
         if not given or not _STORE_NAME.fullmatch(name):
-            raise UsageError(f"invalid --volume-store {entry!r}: expected NAME=DATASTORE/DIRECTORY")
-        if name in stores:
-            raise UsageError(f"--volume-store {name!r} is given twice")
-        stores[name] = parse_store("--volume-store", text)
+            problems.append(f"invalid --volume-store {entry!r}: expected NAME=DATASTORE/DIRECTORY")
+        elif name in stores:
+            problems.append(f"--volume-store {name!r} is given twice")
+        else:
+            try:
+                stores[name] = parse_store("--volume-store", text)
+            except UsageError as error:
+                problems.append(str(error))
+    if problems:
+        raise UsageError("\n".join(problems))
     return stores
-
-
-def parse_limits(containers: str | None, memory: str | None, cpus: str | None) -> VchLimits:
-    """Return the limits that the command line gives. Raises UsageError."""
-    return VchLimits(
-        containers=parse_count(containers) if containers else 0,
-        memory_bytes=parse_size(memory) if memory else 0,
-        cpus=parse_count(cpus) if cpus else 0,
-    )
 
 
 def check_vlans(text: str) -> str:

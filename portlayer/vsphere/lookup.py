@@ -89,6 +89,20 @@ def backings(content: vim.ServiceInstanceContent, datacenter: vim.Datacenter) ->
     return named
 
 
+def cluster_config(
+    content: vim.ServiceInstanceContent, cluster: vim.ClusterComputeResource
+) -> vim.cluster.ConfigInfoEx:
+    """Return a cluster's DRS settings, rules and groups.
+
+    It is the one property that is read whole: it is declared as what clusters and single hosts have
+    in common, and rules and groups are no paths of that.
+    """
+    path = "configurationEx"
+    ((_, told),) = read(content, [cluster], vim.ComputeResource, [path])
+    config: vim.cluster.ConfigInfoEx = told[path]
+    return config
+
+
 def _index(content: vim.ServiceInstanceContent) -> vim.SearchIndex:
     index = content.searchIndex
     assert index is not None, "every vCenter has one"

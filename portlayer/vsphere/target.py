@@ -36,12 +36,6 @@ class Target:
     ca_file: Path | None = None
     certificate_file: Path | None = None
 
-    def check(self) -> None:
-        """Raise InvalidArgument where what is to be shown to vCenter, or compared, is unusable."""
-        if self.certificate_file is None:
-            self.password()
-        self.tls(client=True)
-
     def password(self) -> str:
         """Return the password. Raises InvalidArgument."""
         if self.password_file is None:

@@ -33,6 +33,7 @@ def segment_of(network: Network, default_mtu: int) -> Segment:
         isolated=not options.icc,
         outward=not network.internal,
         masquerade=options.masquerade,
+        name_server=True,
         subnet6=None if network.pool6 is None else network.pool6.subnet,
         gateway6=None if network.pool6 is None else network.pool6.gateway,
     )

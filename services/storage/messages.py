@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -10,14 +9,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.storage.v1 import disk_pb2, image_pb2
 
-from portlayer.errors import InvalidArgument
 from portlayer.journal import Entry
 from services.storage.disk_records import DiskRecord
 from services.storage.disks import Disk, ListedDisk
 from services.storage.image_records import ImageUse, StoredImage
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.config import ContainerDefaults, HealthCheck
-from services.storage.imagec.manifest import Platform
 from services.storage.imagec.progress import Progress, Status
 from services.storage.imagec.pull import Pulled
 from services.storage.imagec.push import Pushed
@@ -25,9 +22,6 @@ from services.storage.imagec.queries import Hit
 from services.storage.images import HistoryLine, ImageSummary, familiar_names
 from services.storage.removal import Removed, Untagged
 
-_COMPONENT = re.compile(r"[a-z0-9_-]+")
-
-_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 """Other names of architectures, as Docker takes them."""
 
 _STATUS = {
@@ -75,23 +69,6 @@ def credentials(message: image_pb2.RegistryCredentials) -> Credentials:
         identity_token=message.identity_token,
         registry_token=message.registry_token,
     )
-
-
-def platform(text: str) -> Platform | None:
-    """A platform as users write it, "linux/arm64/v8"; None for none.
-
-    Raises:
-        InvalidArgument: it isn't one.
-    """
-    if not text:
-        return None
-    parts = text.lower().split("/")
-    if len(parts) not in (2, 3) or not all(_COMPONENT.fullmatch(part) for part in parts):
-        raise InvalidArgument(
-            f'"{text[:100]}" is an invalid platform: it has the form <os>/<arch>[/<variant>]'
-        )
-    parts[1] = _ARCHITECTURES.get(parts[1], parts[1])
-    return Platform(*parts)
 
 
 def progress(line: Progress) -> image_pb2.Progress:

@@ -28,6 +28,7 @@ from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.reference import Reference, parse_reference
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images, parse_push_reference
+from services.storage.platforms import parse_platform
 from services.storage.pruning import LabelRule, Pruning
 from services.storage.removal import Removal
 from services.storage.settings import StorageSettings
@@ -81,7 +82,7 @@ class ImageServicer(AuthoringServicer):
     ) -> AsyncIterator[image_pb2.PullResponse]:
         """See the contract."""
         reference = parse_reference(request.reference)
-        wanted = messages.platform(request.platform)
+        wanted = parse_platform(request.platform)
         credentials = messages.credentials(request.credentials)
         references = [reference]
         if request.all_tags:

@@ -44,11 +44,16 @@ _KEPT = (Compression.GZIP, Compression.ZSTD)
 Answer = Callable[[dict[str, Any]], None]
 
 
+def new_file(path: Path) -> BinaryIO:
+    """Open a file that isn't there yet. Raises OSError."""
+    return path.open("xb", buffering=0)
+
+
 class _Output:
     """A new file, hashed as it is written."""
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("xb", buffering=0)
+        self._file = new_file(path)
         self._hash = hashlib.sha256()
         self.size = 0
 

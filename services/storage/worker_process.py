@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from portlayer.errors import Internal
 
@@ -17,6 +17,9 @@ _LINE_LIMIT = 1 << 20
 
 class WorkerProcess:
     """A process that takes jobs as lines of JSON, and answers so."""
+
+    program: ClassVar[tuple[str, ...]] = ("-m", "services.storage.worker")
+    """What Python runs in it."""
 
     def __init__(self, transport: asyncio.SubprocessTransport, process: Process) -> None:
         self._transport = transport
@@ -29,8 +32,7 @@ class WorkerProcess:
         transport, protocol = await loop.subprocess_exec(
             lambda: SubprocessStreamProtocol(_LINE_LIMIT, loop),
             sys.executable,
-            "-m",
-            "services.storage.worker",
+            *cls.program,
             stdin=PIPE,
             stdout=PIPE,
             stderr=None,

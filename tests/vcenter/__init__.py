@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -68,27 +69,62 @@ class Certificate:
     thumbprint: str
 
 
-def make_certificate(host: str = HOST) -> Certificate:
-    """Make a certificate and key as one PEM text."""
+@dataclass
+class CertificateAuthority:
+    """Who vouches for servers."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def pem(self) -> bytes:
+        """Its certificate, as a file of authorities has it."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def make_authority() -> CertificateAuthority:
+    """Make an authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of tests")])
+    constraints = x509.BasicConstraints(ca=True, path_length=0)
+    builder = _certificate(name, name, key).add_extension(constraints, critical=True)
+    return CertificateAuthority(key, builder.sign(key, hashes.SHA256()))
+
+
+def make_certificate(
+    host: str = HOST, authority: CertificateAuthority | None = None
+) -> Certificate:
+    """Make a certificate and key as one PEM text, self-signed or by an authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
+    if authority is None:
+        certificate = _certificate(name, name, key).sign(key, hashes.SHA256())
+    else:
+        address = x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))])
+        builder = _certificate(name, authority.certificate.subject, key)
+        builder = builder.add_extension(address, critical=False)
+        certificate = builder.sign(authority.key, hashes.SHA256())
     pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
     return Certificate(pem, certificate.fingerprint(hashes.SHA256()).hex())
+
+
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
 
 
 @dataclass
@@ -143,10 +179,10 @@ class Simulator:
 
 
 @contextmanager
-def simulator(*options: str) -> Iterator[Simulator]:
+def simulator(*options: str, certificate: Certificate | None = None) -> Iterator[Simulator]:
     """Run a vCenter with options of ``main.go``."""
     with tempfile.TemporaryDirectory() as directory:
-        made = Simulator(Path(directory), make_certificate(), options)
+        made = Simulator(Path(directory), certificate or make_certificate(), options)
         made.start()
         try:
             yield made

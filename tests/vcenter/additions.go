@@ -316,6 +316,18 @@ func fillZeros() {
 	}
 }
 
+// setDrs sets the automation of the clusters: the simulator's own reconfiguration leaves it as it is.
+func setDrs(behavior string) {
+	for _, entity := range simulator.Map.All("ClusterComputeResource") {
+		cluster := entity.(*simulator.ClusterComputeResource)
+		drs := &cluster.ConfigurationEx.(*types.ClusterConfigInfoEx).DrsConfig
+		drs.Enabled = types.NewBool(behavior != "off")
+		if behavior != "off" {
+			drs.DefaultVmBehavior = types.DrsBehavior(behavior)
+		}
+	}
+}
+
 // spoil makes one datastore unreachable, fills another, and has a third in maintenance.
 func spoil(inaccessible string, full string, maintenance string) {
 	for _, entity := range simulator.Map.All("Datastore") {

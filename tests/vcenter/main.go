@@ -39,7 +39,10 @@ func main() {
 	proxy := flag.Int("proxy", 0, "port of the proxy by which extensions log in; 0 is none")
 	esx := flag.Bool("esx", false, "be a standalone host")
 	delay := flag.Int("task-delay", 0, "milliseconds that the tasks of CreateVM_Task and PowerOnVM_Task take")
+	drs := flag.String("drs", "fullyAutomated", "what DRS does in clusters by itself; off is nothing")
+	idle := flag.Int("session-idle", 0, "milliseconds without a call after which a session has ended; 0 is never")
 	flag.Parse()
+	simulator.SessionIdleTimeout = time.Duration(*idle) * time.Millisecond
 
 	model := simulator.VPX()
 	model.ServiceContent = vpx.ServiceContent
@@ -73,6 +76,7 @@ func main() {
 	}
 	addMethods()
 	fillZeros()
+	setDrs(*drs)
 	spoil(*inaccessible, *full, *maintenance)
 	server.Config.Handler = &additions{
 		server.Config.Handler, model.Service, strings.Split(*missing, ","), time.Duration(*delay) * time.Millisecond,

@@ -66,6 +66,8 @@ class Segment:
     subnet6: IPv6Network | None = None
     """None where the segment has no IPv6."""
     gateway6: IPv6Address | None = None
+    name_server: bool = False
+    """Members, and nobody else, may ask the gateway for names."""
     uplink: Uplink | None = None
     """Of an external network: then `gateway` is a router out there, and the host has no part in
     the segment."""

@@ -27,6 +27,7 @@ from services.storage.imagec.pull import HOST_PLATFORM
 from services.storage.imagec.reference import Reference
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images, parse_new_name
+from services.storage.platforms import parse_platform
 from services.storage.watched import watched
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -73,7 +74,7 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
         url = source_address(start.source_url) if start.source_url else ""
         new = NewImage(
             changes=start.changes,
-            platform=messages.platform(start.platform) or HOST_PLATFORM,
+            platform=parse_platform(start.platform) or HOST_PLATFORM,
             comment=start.message or f"Imported from {start.source_url or '-'}",
         )
 
@@ -133,7 +134,7 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
     ) -> AsyncIterator[image_pb2.LoadResponse]:
         """See the contract."""
         first, rest = await _opened(request)
-        platform = messages.platform(first.start.platform) or HOST_PLATFORM
+        platform = parse_platform(first.start.platform) or HOST_PLATFORM
         with _archive_faults():
             async with self._loader.opened(rest, platform) as archive:
                 for archived in archive.images:
@@ -152,7 +153,7 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
     ) -> AsyncIterator[image_pb2.SaveResponse]:
         """See the contract."""
         chosen = self._images.to_save(request.references)
-        platform = messages.platform(request.platform)
+        platform = parse_platform(request.platform)
         async with aclosing(save(self._store, chosen, platform)) as pieces:
             async for piece in pieces:
                 yield image_pb2.SaveResponse(data=piece)

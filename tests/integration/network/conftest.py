@@ -18,12 +18,15 @@ from services.network.publications import Publications
 from services.network.store import MIGRATIONS, NetworkStore
 from tests.databases import place_database
 from tests.integration.network.guest import Guest
-from tests.integration.network.namespaces import Outside, fresh_namespace
+from tests.integration.network.namespaces import Outside, fresh_namespace, run
 
 INSTANCE = "1a2b3c4d"
 CLOSED_PORT = 2375
+OTHERS_CLOSED_PORT = 2376
 HOST_ADDRESS = "198.51.100.1"
 OUTSIDE_ADDRESS = "198.51.100.2"
+LAN_ROUTER, LAN_ROUTER6 = "10.2.0.1", "2001:db8:2::1"
+LAN_HOST, LAN_HOST6 = "10.2.0.5", "2001:db8:2::5"
 
 
 @pytest.fixture(params=[False, True], ids=["frames-alone", "br_netfilter"])
@@ -48,6 +51,29 @@ def outside(host: None) -> Iterator[Outside]:
     machine.close()
 
 
+@pytest.fixture
+def cable(host: None) -> Iterator[Outside]:
+    """A machine on a LAN that comes to the host's lan0, on which the host has no address."""
+    machine = Outside("lan0", "", LAN_ROUTER)
+    machine.run("ip", "addr", "add", f"{LAN_ROUTER6}/64", "dev", "eth0", "nodad")
+    yield machine
+    machine.close()
+
+
+@pytest.fixture
+def office(cable: Outside) -> Outside:
+    """The same LAN behind a bridge br0, on which the host has an address."""
+    for command in (
+        "ip link add br0 type bridge forward_delay 0",
+        "ip link set lan0 master br0",
+        "ip link set br0 up",
+        f"ip addr add {LAN_HOST}/24 dev br0",
+        f"ip addr add {LAN_HOST6}/64 dev br0 nodad",
+    ):
+        run(*command.split())
+    return cable
+
+
 @dataclass
 class Facet:
     """One run of the service on the host, and the guests of its containers."""
@@ -55,6 +81,7 @@ class Facet:
     slot: int
     instance_id: str
     directory: Path
+    closed_port: int = CLOSED_PORT
     driver: LinuxDriver = field(init=False)
     store: NetworkStore | None = None
     networks: Networks = field(init=False)
@@ -72,7 +99,9 @@ class Facet:
         if self.store is None:
             await self.open()
         assert self.store is not None
-        self.driver = LinuxDriver(Names(self.instance_id, self.slot), Guards(7443, (CLOSED_PORT,)))
+        self.driver = LinuxDriver(
+            Names(self.instance_id, self.slot), Guards(7443, (self.closed_port,))
+        )
         self.networks = Networks(
             self.store,
             self.driver,
@@ -135,7 +164,7 @@ async def other(facet: Facet, tmp_path: Path) -> AsyncIterator[Facet]:
     """Another instance on the same host."""
     directory = tmp_path / "two"
     directory.mkdir()
-    other = Facet(1, "deadbeef", directory)
+    other = Facet(1, "deadbeef", directory, OTHERS_CLOSED_PORT)
     await other.start()
     yield other
     for guest in other.guests:

@@ -46,6 +46,26 @@ def ipv4(source: str, target: str, protocol: int, payload: bytes) -> bytes:
     return head[:10] + struct.pack("!H", total) + addresses + payload
 
 
+def fragmented(packet: bytes, at: int, number: int) -> list[bytes]:
+    """Return both fragments of a packet, whose payload is cut at a multiple of eight bytes."""
+    more = 1 << 13
+    return [
+        _fragment(packet, part, number, place)
+        for place, part in ((more, packet[20 : 20 + at]), (at // 8, packet[20 + at :]))
+    ]
+
+
+def is_later_fragment(seen: "Seen") -> bool:
+    """Tell whether a frame has a fragment that is not its packet's first."""
+    return seen.kind == IPV4 and int.from_bytes(seen.payload[6:8], "big") & 0x1FFF > 0
+
+
+def _fragment(packet: bytes, part: bytes, number: int, place: int) -> bytes:
+    head = packet[:2] + struct.pack("!HHH", 20 + len(part), number, place) + packet[8:10]
+    addresses = packet[12:20]
+    return head + struct.pack("!H", checksum(head + b"\0\0" + addresses)) + addresses + part
+
+
 def _transport(source: str, target: str, protocol: int, segment: bytes, at: int) -> bytes:
     """Return a segment with its checksum, which stands at an offset of it."""
     pseudo = IPv4Address(source).packed + IPv4Address(target).packed

@@ -12,6 +12,7 @@ ROUTER_ADVERTISEMENT = 134
 UNREACHABLE = 1
 PING, PONG = 128, 129
 HEADER = 40
+HOP_BY_HOP, FRAGMENT, TARGET_OPTIONS = 0, 44, 60
 
 
 def ipv6(source: str, target: str, protocol: int, payload: bytes, at: int) -> bytes:
@@ -42,6 +43,31 @@ def advertisement(source: str, target: str, address: str, mac: str) -> bytes:
 
 def router_advertisement(source: str, target: str) -> bytes:
     return icmpv6(source, target, ROUTER_ADVERTISEMENT, struct.pack("!BBHII", 64, 0, 1800, 0, 0))
+
+
+def extended(packet: bytes, kind: int) -> bytes:
+    """Return a packet with a header of options, which say nothing, before all that it carries."""
+    options = bytes([packet[6], 0, 1, 4, 0, 0, 0, 0])
+    return _carrying(packet, kind, options + packet[HEADER:])
+
+
+def fragmented(packet: bytes, at: int, number: int) -> list[bytes]:
+    """Return both fragments of a packet, whose payload is cut at a multiple of eight bytes."""
+    return [
+        _carrying(packet, FRAGMENT, struct.pack("!BBHI", packet[6], 0, place, number) + part)
+        for place, part in ((1, packet[HEADER : HEADER + at]), (at, packet[HEADER + at :]))
+    ]
+
+
+def _carrying(packet: bytes, protocol: int, payload: bytes) -> bytes:
+    """Return a packet that carries something else."""
+    return packet[:4] + struct.pack("!HB", len(payload), protocol) + packet[7:HEADER] + payload
+
+
+def is_later_fragment(seen: Seen) -> bool:
+    """Tell whether a frame has a fragment that is not its packet's first."""
+    offset = int.from_bytes(seen.payload[HEADER + 2 : HEADER + 4], "big") & ~7
+    return protocol_of(seen) == FRAGMENT and offset > 0
 
 
 def framed(source_mac: str, target_mac: str, packet: bytes) -> bytes:

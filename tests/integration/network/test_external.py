@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
@@ -11,68 +10,17 @@ from portlayer.errors import FailedPrecondition, InvalidArgument
 from services.network.drivers import Level, Transport
 from services.network.drivers.linux import nft
 from services.network.external import PortWish
-from services.network.model import External
-from services.network.plans import Plan
 from tests.integration.network import frames, frames6
+from tests.integration.network.conftest import LAN_HOST as HOST
+from tests.integration.network.conftest import LAN_HOST6 as HOST6
+from tests.integration.network.conftest import LAN_ROUTER as ROUTER
+from tests.integration.network.conftest import LAN_ROUTER6 as ROUTER6
 from tests.integration.network.conftest import Facet
 from tests.integration.network.guest import BOUND_SECONDS, Guest
+from tests.integration.network.lan import mapped, on_lan
 from tests.integration.network.namespaces import Outside, run
 
-LAN = IPv4Network("10.2.0.0/24")
-ROUTER = "10.2.0.1"
-HOST = "10.2.0.5"
-LAN6 = IPv6Network("2001:db8:2::/64")
-ROUTER6 = "2001:db8:2::1"
-HOST6 = "2001:db8:2::5"
 FRAME_TABLE = "vic_1a2b3c4d_l2"
-
-
-@pytest.fixture
-def cable(host: None) -> Iterator[Outside]:
-    """A machine on a LAN that comes to the host's lan0, on which the host has no address."""
-    machine = Outside("lan0", "", ROUTER)
-    machine.run("ip", "addr", "add", f"{ROUTER6}/64", "dev", "eth0", "nodad")
-    yield machine
-    machine.close()
-
-
-@pytest.fixture
-def office(cable: Outside) -> Outside:
-    """The same LAN behind a bridge br0, on which the host has an address."""
-    for command in (
-        "ip link add br0 type bridge forward_delay 0",
-        "ip link set lan0 master br0",
-        "ip link set br0 up",
-        f"ip addr add {HOST}/24 dev br0",
-        f"ip addr add {HOST6}/64 dev br0 nodad",
-    ):
-        run(*command.split())
-    return cable
-
-
-async def mapped(facet: Facet, parent: str, level: Level = Level.PUBLISHED) -> None:
-    """Map the LAN."""
-    await facet.networks.create(
-        Plan(
-            "lan",
-            subnet=LAN,
-            gateway=IPv4Address(ROUTER),
-            ip_range=IPv4Network("10.2.0.64/28"),
-            ipv6=True,
-            subnet6=LAN6,
-            gateway6=IPv6Address(ROUTER6),
-            ip_range6=IPv6Network("2001:db8:2::40/122"),
-            external=External(parent, level),
-        )
-    )
-
-
-async def on_lan(facet: Facet, name: str, *ports: int) -> Guest:
-    """Return the card of a container on the LAN that publishes UDP and TCP ports."""
-    _, card = await facet.container(name, "lan")
-    wishes = [PortWish(kind, port) for port in ports for kind in Transport]
-    await facet.publications.publish(name, wishes)
-    return card
 
 
 def mac_of_outside(outside: Outside) -> str:

@@ -22,7 +22,7 @@ from portlayer.identity import Credentials, Role
 from tests.in_view import REPOSITORY, in_view
 from tests.integration.network.guest import Guest
 from tests.integration.network.namespaces import run
-from tests.integration.network.test_driver import comparable, host_state, talk
+from tests.integration.network.state import comparable, host_state, talk
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
 
 UID = 1_900_000_004

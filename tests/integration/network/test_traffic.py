@@ -11,9 +11,12 @@ import pytest
 
 from services.network.plans import Plan
 from tests.integration.network import frames
-from tests.integration.network.conftest import CLOSED_PORT, HOST_ADDRESS, Facet
+from tests.integration.network.conftest import CLOSED_PORT, HOST_ADDRESS, OTHERS_CLOSED_PORT, Facet
 from tests.integration.network.guest import BOUND_SECONDS, Guest
 from tests.integration.network.namespaces import Outside, run
+
+# linux/in.h
+IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 
 
 @pytest.fixture
@@ -215,12 +218,17 @@ async def test_two_instances_do_not_meet(
     other_tether, other_card = await other.container("c1")
     assert other_card.address.startswith("172.18.")
     assert other_tether.address.startswith("100.112.16.")
-    with listen(7443), listen(CLOSED_PORT):
+    with listen(7443), listen(CLOSED_PORT), listen(OTHERS_CLOSED_PORT), listen(8080):
         for source in (tether, card):
             for target in (other_tether, other_card):
                 source.send_udp(target.address, 5, b"stranger")
             source.connect("100.112.16.1", 7443)
-            source.connect(other_card.gateway, CLOSED_PORT)
+            for address in (card.gateway, other_card.gateway, HOST_ADDRESS):
+                # Of the one as of the other: neither's endpoint is there for containers.
+                source.connect(address, CLOSED_PORT)
+                source.connect(address, OTHERS_CLOSED_PORT)
+        card.connect(HOST_ADDRESS, 8080)
+        card.receive(lambda f: f.tcp_flags == frames.SYN_ACK and f.ports[0] == 8080)
         tether.connect("100.112.0.1", 7443)
         tether.receive(lambda f: f.tcp_flags == frames.SYN_ACK and f.ports[0] == 7443)
     card.send_udp(outside.address, 9000, b"question")
@@ -228,10 +236,67 @@ async def test_two_instances_do_not_meet(
     _, sender = server.recvfrom(100)
     server.sendto(b"answer", sender)
     card.receive_data(b"answer")
-    assert not any(heard_of(card, port) for port in (7443, CLOSED_PORT))
+    assert not any(heard_of(card, port) for port in (7443, CLOSED_PORT, OTHERS_CLOSED_PORT))
     assert all(f.ip_source == "100.112.0.1" for f in heard_of(tether, 7443))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as from_host:
         for target in (other_tether, other_card):
             from_host.sendto(b"from the host", (target.address, 5))
             target.receive_data(b"from the host")
             assert all(frame.data != b"stranger" for frame in target.seen)
+
+
+async def test_a_name_server_is_there_for_its_own_network_alone(
+    facet: Facet, other: Facet, outside: Outside, server: socket.socket
+) -> None:
+    await facet.networks.create(Plan("app"))
+    _, member = await facet.container("c1", "app")
+    _, stranger = await facet.container("c2")
+    _, of_another = await other.container("c1")
+    outside.run("ip", "route", "add", member.gateway, "via", HOST_ADDRESS)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as by_udp, listen(53):
+        by_udp.settimeout(BOUND_SECONDS)
+        by_udp.bind(("0.0.0.0", 53))
+        server.sendto(b"question", (member.gateway, 53))
+        # What is not ours answers whom it likes, at the gateway of the default network say.
+        for card, target in ((stranger, stranger.gateway), (of_another, HOST_ADDRESS)):
+            card.send_udp(member.gateway, 53, b"question")
+            card.connect(member.gateway, 53)
+            card.send_udp(target, 53, b"to the host")
+            assert by_udp.recvfrom(100)[0] == b"to the host"
+        member.send_udp(member.gateway, 53, b"to the name server")
+        assert by_udp.recvfrom(100) == (b"to the name server", (member.address, 1000))
+        member.connect(member.gateway, 53)
+        member.receive(lambda f: f.tcp_flags == frames.SYN_ACK and f.ports[0] == 53)
+    assert not any(heard_of(card, 53) for card in (stranger, of_another))
+
+
+async def test_without_masquerading_the_outside_sees_a_container_s_own_address(
+    facet: Facet, outside: Outside, server: socket.socket
+) -> None:
+    option = "com.docker.network.bridge.enable_ip_masquerade"
+    await facet.networks.create(Plan("plain", options={option: "false"}))
+    _, card = await facet.container("c1", "plain")
+    outside.run("ip", "route", "add", f"{card.address}/32", "via", HOST_ADDRESS)
+    card.send_udp(outside.address, 9000, b"question")
+    assert server.recvfrom(100) == (b"question", (card.address, 1000))
+    server.sendto(b"answer", (card.address, 1000))
+    assert card.receive_data(b"answer").ip_source == outside.address
+
+
+async def test_what_is_longer_than_a_network_takes_is_told_so(
+    facet: Facet, outside: Outside, server: socket.socket
+) -> None:
+    await facet.networks.create(Plan("narrow", options={"com.docker.network.driver.mtu": "1280"}))
+    _, card = await facet.container("c1", "narrow")
+    assert " mtu 1280 " in run("ip", "link", "show", card.name)
+    card.send_udp(outside.address, 9000, b"question")
+    _, asker = server.recvfrom(100)
+    fits, longer = bytes(1280 - 28), bytes(1281 - 28)
+    # Whole or not at all: the host refuses what is longer, and says what fits (RFC 1191).
+    server.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    server.sendto(longer, asker)
+    server.sendto(fits, asker)
+    card.receive_data(fits)
+    with pytest.raises(OSError, match="Message too long"):
+        server.sendto(longer, asker)
+    assert all(frame.data != longer for frame in card.seen)

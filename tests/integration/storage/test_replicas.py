@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from typing import Any, Self
 
 import grpc
 import pytest
@@ -39,6 +40,7 @@ async def test_two_replicas_that_pull_one_image_download_it_once_and_a_volume_ha
     replicas: tuple[Service, Service], registry: Registry
 ) -> None:
     one, other = replicas
+    watches = [await Watch.begin(replica) for replica in replicas]
     reference = registry.push(IMAGE, "once")
     pulls = await asyncio.gather(*(replica.pull(reference) for replica in replicas * 2))
     assert {pull.result.image_id for pull in pulls} == {IMAGE.id}
@@ -53,6 +55,41 @@ async def test_two_replicas_that_pull_one_image_download_it_once_and_a_volume_ha
     assert len(kept) == len(IMAGE.layers)
     assert (await other.image(reference)).id == (await one.image(reference)).id
     await check_one_writer(one, other)
+    for watch in watches:
+        await watch.check(pulls=4)
+
+
+class Watch:
+    """What a client of one replica hears of images and of volumes."""
+
+    def __init__(self, images: AsyncIterator[Any], volumes: AsyncIterator[Any]) -> None:
+        self._images = images
+        self._volumes = volumes
+
+    @classmethod
+    async def begin(cls, replica: Service) -> Self:
+        """Watch from now on."""
+        images = replica.images.WatchEvents(image_pb2.ImageServiceWatchEventsRequest())
+        volumes = replica.volumes.WatchEvents(volume_pb2.VolumeServiceWatchEventsRequest())
+        streams = aiter(images), aiter(volumes)
+        for stream in streams:
+            assert (await anext(stream)).HasField("started")
+        return cls(*streams)
+
+    async def check(self, pulls: int) -> None:
+        """See that each was told once, whichever replica did it."""
+        async with asyncio.timeout(60):
+            told = [(await anext(self._images)).event for _ in range(pulls)]
+            kinds = [(await anext(self._volumes)).event.kind for _ in range(4)]
+        assert {event.kind for event in told} == {image_pb2.IMAGE_EVENT_KIND_PULL}
+        assert len({event.sequence for event in told}) == pulls
+        # Only one of the containers that wanted it had it.
+        assert kinds == [
+            volume_pb2.VOLUME_EVENT_KIND_CREATE,
+            volume_pb2.VOLUME_EVENT_KIND_MOUNT,
+            volume_pb2.VOLUME_EVENT_KIND_UNMOUNT,
+            volume_pb2.VOLUME_EVENT_KIND_DESTROY,
+        ]
 
 
 async def check_one_writer(one: Service, other: Service) -> None:

@@ -38,7 +38,11 @@ from tests.unit.exec.fake_facets import FakeFacets
 from tests.vcenter import Simulator
 
 ROOT = Path(__file__).resolve().parents[3]
-ROLES = (Role.EXEC, Role.HOSTAGENT, Role.STORAGE, Role.NETWORK, Role.INTERACTION, Role.ADMIN)
+ROLES = (
+    *(Role.EXEC, Role.HOSTAGENT, Role.STORAGE, Role.NETWORK, Role.INTERACTION, Role.GATEWAY),
+    Role.ADMIN,
+)
+CALLERS = frozenset({Role.EXEC, Role.GATEWAY})
 SERVED = {
     Role.STORAGE: (
         image_pb2.DESCRIPTOR.services_by_name["ImageService"],
@@ -147,6 +151,11 @@ class Service:
     talk: grpc.aio.Channel = field(init=False)
     """To interaction."""
 
+    @property
+    def endpoint(self) -> Path:
+        """The Docker endpoint, where there are guests."""
+        return self.data / "docker.sock"
+
     async def machine(self, container_id: str) -> vim.VirtualMachine | None:
         """Return a container's VM."""
         return await machine_of(self.vcenter, self.instance_id, container_id)
@@ -189,7 +198,7 @@ async def exec_service(
 ) -> AsyncIterator[Service]:
     """Run exec against a vCenter, with more settings of the section ``vsphere``.
 
-    ``guests``: interaction is real as well, for tethers that are.
+    ``guests``: interaction and the gateway are real as well, for tethers that are.
     """
     async with AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vic-")))
@@ -212,6 +221,7 @@ async def exec_service(
         await service.start(Role.HOSTAGENT, "hostagent")
         if guests:
             await service.start(Role.INTERACTION, "services.interaction")
+            await service.start(Role.GATEWAY, "gateway")
         await service.start(Role.EXEC, "services.exec")
         credentials = Credentials.load(data / "pki" / Role.ADMIN)
         service.channel = open_channel(
@@ -256,6 +266,7 @@ def _lay_out(data: Path, instance_id: str, section: dict[str, Any], tether_port:
         "driver": "vsphere",
         "vsphere": section,
         "tether_listen": [f"127.0.0.1:{tether_port}"],
+        "gateway_listen": [f"unix://{data}/docker.sock"],
     }
     (data / "instance.json").write_text(json.dumps(fields))
     for name in ("run", "exec", "interaction", "pki"):
@@ -275,7 +286,7 @@ def _server(
     services: tuple[ServiceDescriptor, ...],
     facets: FacetsBeside,
 ) -> FacetServer:
-    access = {name: frozenset({Role.EXEC}) for s in services for name in rpc_names(s)}
+    access = {name: CALLERS for s in services for name in rpc_names(s)}
     credentials = Credentials.load(data / "pki" / role)
     made = FacetServer(credentials, instance_id, access, list(services))
     for service in services:

@@ -211,7 +211,14 @@ async def test_what_others_do_is_seen_at_once(service: Service) -> None:
 
     await until(vcenter, all_apart)
 
+    begun = time.monotonic()
     await migrate(service, moved)
+
+    async def move_is_told() -> bool:
+        return f"vCenter has moved moved-{moved[:12]} to host" in service.log(Role.EXEC)
+
+    await until(vcenter, move_is_told)
+    assert time.monotonic() - begun < SEEN_WITHIN
 
     async def power_off(vm: vim.VirtualMachine) -> None:
         await vcenter.finish(lambda _: vm.PowerOffVM_Task())

@@ -2,24 +2,22 @@
 
 vCenter's simulator runs no guest. So whoever watches it here boots a VM of QEMU's for a container
 VM that is powered on, on the devices that vSphere has, and tells its tether what the container VM's
-guestinfo holds: everything that attach and exec pass through is set up for vSphere.
+guestinfo holds: everything that attach, exec and logs pass through, from the docker CLI and the
+gateway on, is set up for vSphere.
 """
 
 import asyncio
 import base64
 import json
+import os
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyVmomi import vim
-from vic.exec.v1 import container_pb2, exec_pb2
-from vic.interaction.v1 import interaction_pb2 as pb
-from vic.interaction.v1 import interaction_pb2_grpc
-from vic.tether.v1 import process_pb2
+from vic.exec.v1 import exec_pb2
 
 from portlayer.vsphere.identity import CONFIG, EXIT_RECORD, option_values, options
 from tests.integration.tether.machine import (
@@ -89,69 +87,104 @@ async def stand_in(
     await service.vcenter.finish(lambda _: vm.PowerOffVM_Task())
 
 
-async def output(answers: AsyncIterable[Any]) -> str:
-    """Collect what a process writes until it ends."""
-    written = b""
-    async for answer in answers:
-        if answer.WhichOneof("message") == "output":
-            written += answer.output.data
-    return written.decode()
+@dataclass(frozen=True)
+class Said:
+    """What a command has written, and how it ended."""
+
+    code: int
+    out: str
+    err: str
 
 
-async def test_attach_exec_and_stats_reach_the_guest(
+class Docker:
+    """The docker CLI at a service's endpoint."""
+
+    def __init__(self, endpoint: Path, home: Path) -> None:
+        self._environment = os.environ | {"DOCKER_HOST": f"unix://{endpoint}", "HOME": str(home)}
+
+    async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Start a command."""
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            "docker", *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=self._environment
+        )
+
+    async def run(self, *arguments: str, stdin: bytes = b"") -> Said:
+        """Run a command to its end."""
+        process = await self.begin(*arguments)
+        out, err = await process.communicate(stdin)
+        assert process.returncode is not None
+        return Said(process.returncode, out.decode(), err.decode())
+
+    async def output(self, *arguments: str) -> str:
+        """Return what a command writes that must succeed."""
+        said = await self.run(*arguments)
+        assert said.code == 0, said
+        return said.out
+
+    async def follow(self, name: str, text: str) -> None:
+        """Wait until a container's log has a line."""
+        following = await self.begin("logs", "--follow", name)
+        assert following.stdout is not None
+        async for line in following.stdout:
+            if line.decode().rstrip() == text:
+                break
+        following.kill()
+        await following.communicate()
+
+
+# It answers a line, and ends in order when it is told to.
+SCRIPT = """
+read line; echo got $line; echo oops >&2
+trap 'echo bye; exit 3' TERM
+echo ready; sleep 600 & wait
+"""
+
+
+async def test_the_docker_cli_reaches_the_guest(
     own: Simulator, image: BootstrapImage, tmp_path: Path
 ) -> None:
     async with exec_service(own, guests=True, instant_clone=False) as service:
-        talk = interaction_pb2_grpc.InteractionServiceStub(service.talk)
-        spec = container_pb2.ContainerSpec(
-            image="busybox",
-            name="shell",
-            command=["sh", "-c", "read line; echo got $line; exit 3"],
-            process=process_pb2.ProcessSpec(stdin=True),
-            stdio=container_pb2.StdioOptions(stdin_once=True),
-        )
-        create = exec_pb2.CreateRequest(spec=spec)
-        made = (await service.exec.Create(create, wait_for_ready=True)).container
-        guest = asyncio.create_task(stand_in(service, image, tmp_path, made.id))
+        docker = Docker(service.endpoint, tmp_path)
+        await service.exec.Info(exec_pb2.InfoRequest(), wait_for_ready=True)
+
+        async def answers() -> bool:
+            return (await docker.run("version")).code == 0
+
+        await until(service.vcenter, answers)
+        create = ("create", "--interactive", "--name", "shell", "busybox", "sh", "-c", SCRIPT)
+        made = (await docker.output(*create)).strip()
+        guest = asyncio.create_task(stand_in(service, image, tmp_path, made))
         async with asyncio.timeout(SECONDS):
-            start = exec_pb2.StartRequest(reference=made.id)
-            await service.exec.Start(start, timeout=SECONDS)
-            got = (await service.exec.Get(exec_pb2.GetRequest(reference=made.id))).container
+            await docker.output("start", "shell")
+            got = (await service.exec.Get(exec_pb2.GetRequest(reference=made))).container
             # The guest's own word.
             assert "cloud" in got.status.kernel_release
 
-            process = process_pb2.ProcessSpec(args=["sh", "-c", "hostname; ls /sys/class/net"])
-            streams = pb.ExecStreams(stdout=True, stderr=True)
-            command = await talk.CreateExec(
-                pb.CreateExecRequest(container_id=made.id, process=process, streams=streams)
-            )
-
-            async def run() -> AsyncIterator[pb.StartExecRequest]:
-                yield pb.StartExecRequest(start=pb.StartExecStart(exec_id=command.exec_id))
-
-            said = await output(talk.StartExec(run()))
-            assert said.split() == [made.id[:12], "eth0", "lo"]
-            ended = await talk.InspectExec(pb.InspectExecRequest(exec_id=command.exec_id))
-            assert ended.exit_code == 0
+            attached = asyncio.create_task(docker.run("attach", "shell", stdin=b"hello\n"))
+            await docker.follow("shell", "ready")
+            listed = await docker.output("exec", "shell", "sh", "-c", "hostname; ls /sys/class/net")
+            assert listed.split() == [made[:12], "eth0", "lo"]
+            piped = ("exec", "--interactive", "shell", "sh", "-c", "cat; echo lost >&2; exit 7")
+            said = await docker.run(*piped, stdin=b"sent\n")
+            assert (said.code, said.out, said.err) == (7, "sent\n", "lost\n")
+            assert "sleep 600" in await docker.output("top", "shell")
 
             # Use as the guest counts it, of the container and not of the VM.
-            ask = pb.StatsRequest(container_id=made.id)
-            (told,) = [answer async for answer in talk.Stats(ask, timeout=SECONDS)]
-            assert told.sample.pids >= 1
-            assert 0 < told.sample.memory_bytes <= told.sample.memory_limit_bytes
+            shown = "{{.PIDs}} {{.MemUsage}}"
+            told = await docker.output("stats", "--no-stream", "--format", shown, "shell")
+            pids, used, *_ = told.split()
+            assert int(pids) >= 2
+            assert not used.startswith("0B")
 
-            async def attach() -> AsyncIterator[pb.AttachRequest]:
-                yield pb.AttachRequest(
-                    start=pb.AttachStart(container_id=made.id, stdin=True, stdout=True, stream=True)
-                )
-                yield pb.AttachRequest(stdin=b"hello\n")
-
-            assert await output(talk.Attach(attach())) == "got hello\n"
-            waited = service.exec.Wait(exec_pb2.WaitRequest(reference=made.id))
-            async for answer in waited:
-                if answer.WhichOneof("message") == "result":
-                    assert answer.result.exit_code == 3
+            # Its process is told, and then its guest shuts itself down: the VM that stands for it
+            # is powered off by that, which vCenter would refuse if it was off already.
+            await docker.output("stop", "--time", "60", "shell")
             await guest
-            remove = exec_pb2.RemoveRequest(reference=made.id)
-            await service.exec.Remove(remove)
-            assert await service.machine(made.id) is None
+            left = await attached
+            assert (left.code, left.out, left.err) == (3, "got hello\nready\nbye\n", "oops\n")
+            logged = await docker.run("logs", "shell")
+            assert (logged.out, logged.err) == (left.out, left.err)
+            assert await docker.output("wait", "shell") == "3\n"
+            await docker.output("rm", "shell")
+            assert await service.machine(made) is None

@@ -398,6 +398,28 @@ async def test_a_port_group_that_is_not_there_is_named(
     assert await find_vm(vcenter, machine_name(made)) is None
 
 
+async def test_a_disk_whose_file_or_parent_is_gone_makes_no_vm(
+    hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    # vCenter looks for parents when a VM is powered on, the simulator never.
+    disk, layer, base = (f"[LocalDS_0] {secrets.token_hex(4)}.vmdk" for _ in range(3))
+    await make_disk(vcenter, disk)
+    await make_disk(vcenter, base)
+    made = machine(chain=(disk, layer, base))
+    with pytest.raises(FailedPrecondition) as refused:
+        await hypervisor.create(made)
+    assert refused.value.message.startswith(f"the container's disk lacks {layer}, which")
+    assert await find_vm(vcenter, machine_name(made)) is None
+    await make_disk(vcenter, layer)
+    await hypervisor.create(made)
+    await hypervisor.destroy(made.container_id)
+
+    lost = machine(chain=("[LocalDS_0] lost.vmdk",))
+    with pytest.raises(NotFound, match=r"FileNotFound: .*/lost"):
+        await hypervisor.create(lost)
+    assert await find_vm(vcenter, machine_name(lost)) is None
+
+
 async def test_running_what_was_not_made_is_refused(hypervisor: VsphereHypervisor) -> None:
     with pytest.raises(NotFound):
         await hypervisor.run(secrets.token_hex(32), secrets.token_hex(16))

@@ -1,7 +1,11 @@
 """The session with a vCenter: whom it believes, what it survives, what it says."""
 
+import asyncio
 import os
+import threading
+import time
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from pyVmomi import vim
@@ -14,12 +18,26 @@ from portlayer.errors import (
     Unavailable,
 )
 from portlayer.vsphere.machines import destroy, power_off, power_on
-from portlayer.vsphere.properties import read_below
-from portlayer.vsphere.session import VCenter
+from portlayer.vsphere.properties import MOST_WAIT, read_below
+from portlayer.vsphere.session import WORKERS, VCenter
 from portlayer.vsphere.target import Target, colons
-from tests.integration.vsphere.others import end_session, find_vm
-from tests.vcenter import HOST, PASSWORD, Simulator, make_certificate, simulator
+from services.exec.drivers.vsphere import inventory
+from services.exec.drivers.vsphere.driver import VsphereHypervisor
+from tests.integration.vsphere.others import Issuer, end_session, find_vm, put_bootstrap, until
+from tests.integration.vsphere.test_hypervisor import PLACE
+from tests.vcenter import (
+    HOST,
+    PASSWORD,
+    Simulator,
+    make_authority,
+    make_certificate,
+    simulator,
+)
 from tests.vcenter.cutting import Cut, cutting
+
+SECONDS = 60.0
+# vpxd's default for sessions that nobody uses.
+IDLE_MINUTES = 30
 
 
 async def names(vcenter: VCenter, *, repeatable: bool = True) -> list[str]:
@@ -35,6 +53,15 @@ def users(content: vim.ServiceInstanceContent) -> list[str]:
     """Whose sessions there are."""
     assert content.sessionManager is not None
     return [session.userName for session in content.sessionManager.sessionList]
+
+
+def session_key(content: vim.ServiceInstanceContent) -> str:
+    """Which session this is."""
+    assert content.sessionManager is not None
+    session = content.sessionManager.currentSession
+    if session is None:
+        raise vim.fault.NotAuthenticated
+    return session.key
 
 
 def log_out(content: vim.ServiceInstanceContent) -> None:
@@ -76,6 +103,85 @@ async def test_another_certificate_is_refused_and_named(host: str) -> None:
 
 async def test_without_a_thumbprint_an_authority_must_vouch(simulated: Simulator) -> None:
     assert "not who it should be" in await refusal(simulated.target(thumbprint=""))
+
+
+async def test_an_authority_that_vouches_is_enough_and_only_for_its_host() -> None:
+    authority = make_authority()
+    with simulator(certificate=make_certificate(HOST, authority)) as vouched:
+        file = vouched.directory / "authorities.pem"
+        file.write_bytes(authority.pem)
+        target = replace(vouched.target(thumbprint=""), ca_file=file)
+        vcenter = VCenter(target)
+        await vcenter.open()
+        assert "DC0_C0_H0" in await names(vcenter)
+        await vcenter.close()
+        file.write_bytes(make_authority().pem)
+        assert "not who it should be" in await refusal(target)
+    for host in ("127.0.0.2", "127.0.0.1", "localhost"):
+        # Also where pyvmomi by itself would not look.
+        certificate = make_certificate("127.0.0.9", authority)
+        with simulator("-listen", f"{host}:0", certificate=certificate) as other:
+            file = other.directory / "authorities.pem"
+            file.write_bytes(authority.pem)
+            target = replace(other.target(thumbprint=""), host=host, ca_file=file)
+            assert "not who it should be" in await refusal(target)
+
+
+async def test_so_many_calls_are_under_way_and_no_more(vcenter: VCenter) -> None:
+    loop, release = asyncio.get_running_loop(), threading.Event()
+    begun, lock, now, most = asyncio.Semaphore(0), threading.Lock(), 0, 0
+
+    def work(_: vim.ServiceInstanceContent) -> str:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        loop.call_soon_threadsafe(begun.release)
+        release.wait(SECONDS)
+        with lock:
+            now -= 1
+        return threading.current_thread().name
+
+    calls = [asyncio.create_task(vcenter.call(work)) for _ in range(4 * WORKERS)]
+    async with asyncio.timeout(SECONDS):
+        for _ in range(WORKERS):
+            await begun.acquire()
+        release.set()
+        threads = set(await asyncio.gather(*calls))
+    assert most == WORKERS
+    assert len(threads) == WORKERS
+
+
+async def test_a_session_is_kept_alive_while_nothing_happens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # vCenter's own bound is half an hour without a call; what is followed asks each half minute.
+    assert MOST_WAIT * 1000 < IDLE_MINUTES * 60_000
+    monkeypatch.setattr(inventory, "MOST_WAIT", 1)
+    with simulator("-session-idle", "4000") as brief:
+        session, other = VCenter(brief.target()), VCenter(brief.target())
+        await session.open()
+        await put_bootstrap(session)
+        driver = VsphereHypervisor(session, PLACE, "0a1b2c3d", cast(Any, Issuer("0a1b2c3d")))
+        await driver.open()
+        key = await session.call(session_key)
+        await other.open()
+        former = await other.call(session_key)
+        begun = time.monotonic()
+
+        async def two_bounds_have_passed() -> bool:
+            return time.monotonic() - begun > 9
+
+        with simulator() as elsewhere:
+            watching = VCenter(elsewhere.target())
+            await watching.open()
+            await until(watching, two_bounds_have_passed)
+            await watching.close()
+        assert await session.call(session_key) == key
+        # Whoever says nothing has lost his, and gets another.
+        assert await other.call(session_key) != former
+        await driver.close()
+        await other.close()
 
 
 async def test_what_is_wrong_with_a_target_is_said_in_a_line(simulated: Simulator) -> None:

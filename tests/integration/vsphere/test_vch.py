@@ -1,9 +1,11 @@
 """The life of a VCH on a vCenter, by the `vic` command."""
 
+import asyncio
 import itertools
 import json
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -91,6 +93,20 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
     assert f"vic up --data-dir {short_path}/one" in said.out
     # It is idempotent: what an interrupted one has made is taken up.
     assert main(["create", "--name", "one", *data, *made]) == 0
+    capsys.readouterr()
+    # In other words it would change the record, and leave the pool as it is.
+    others = [*made, "--memory", "4g", "--anti-affinity", "--vlans", "200-209"]
+    record = (short_path / "one/instance.json").read_bytes()
+    assert main(["create", "--name", "one", *data, *others]) == 1
+    error = capsys.readouterr().err
+    for option, advice in (
+        ("--memory", "`vic configure` changes it"),
+        ("--anti-affinity", "`vic delete` it first"),
+        ("--vlans", "`vic delete` it first"),
+    ):
+        assert f"{option}: VCH one is made already, with another value; {advice}" in error
+    assert len(error.strip().splitlines()) == 3
+    assert (short_path / "one/instance.json").read_bytes() == record
     # The settings are what the facets read.
     section = VsphereSettings.model_validate(dict(instance.options.vsphere))
     assert section.folder == "/DC0/vm/one"
@@ -160,7 +176,11 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
 
             assert await dies(service, first, power_off) < SEEN_WITHIN
             await service.exec.Start(exec_pb2.StartRequest(reference=first))
+            stood = await asyncio.to_thread(where, instance, "first")
             await migrate(service, first)
+            begun = time.monotonic()
+            assert await asyncio.to_thread(where, instance, "first") not in ("", stood)
+            assert time.monotonic() - begun < SEEN_WITHIN
 
             async def removal(vm: vim.VirtualMachine) -> None:
                 await delete(service, vm)
@@ -235,6 +255,13 @@ def test_a_vch_is_made_and_removed_and_the_inventory_is_as_before(
     assert not (short_path / "one").exists()
     assert main(["delete", *data]) == 1
     assert "holds no instance" in capsys.readouterr().err
+
+
+def where(instance: Instance, name: str) -> str:
+    """Return the host of a container's VM as `vic inspect` shows it."""
+    (found,) = [m for m in inspect(instance)["machines"] if m["name"].startswith(f"{name}-")]
+    assert found["power"] == "poweredOn"
+    return str(found["host"])
 
 
 async def fill(vcenter: VCenter, simulated: Simulator, instance: Instance) -> None:

@@ -113,10 +113,23 @@ def test_all_that_is_wrong_is_said_at_once(
     assert "--container-network: there is no port group nowhere; there are" in said
     assert "level published can't be kept; say DC0_DVPG0:open" in said
     assert len(said.strip().splitlines()) == 2
-    # Of words that mean nothing as well.
+    # Of words that mean nothing as well, and beside them what others name in vain.
     words = ["--memory", "much", "--name", "a/b", "--vlans", "x", "--container-network", "lan:"]
     refused(own, short_path, medium, [*target(own), *place(), *words])
     assert len(capsys.readouterr().err.strip().splitlines()) == 4
+    words += ["--switch", "/DC0/network/none", "--client-network", "neither"]
+    words += ["--volume-store", "x", "--volume-store", "slow=drum/x", "--image-store", ""]
+    refused(own, short_path, medium, [*target(own), *place(), *words])
+    said = capsys.readouterr().err
+    for word in (
+        "invalid --volume-store 'x'",
+        "--image-store: needed with --target",
+        "--volume-store slow: there is no datastore drum",
+        "--client-network: there is no port group neither",
+        "--switch: there is no distributed switch /DC0/network/none",
+    ):
+        assert word in said
+    assert len(said.strip().splitlines()) == 9
     same = {"--switch": "", "--vlans": "", "--bridge-network": "DC0_DVPG0"}
     refused(own, short_path, medium, [*target(own), *place(**same)])
     assert "containers need one of their own" in capsys.readouterr().err
@@ -198,7 +211,22 @@ def test_what_only_a_vcenter_has_is_refused_here(
     short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ["--data-dir", str(short_path / "here")]
-    assert main(["create", *data, "--image-store", "x", "--anti-affinity"]) == 2
-    assert "--image-store, --anti-affinity: only with --target" in capsys.readouterr().err
+    wrong = ["--memory", "much", "--host", "x", "--container-network", "no0:lan"]
+    wrong += ["--container-network-gateway", "no0:10.2.0.1/16"]
+    assert main(["create", *data, "--image-store", "x", "--anti-affinity", *wrong]) == 2
+    said = capsys.readouterr().err
+    for word in (
+        "--image-store: only with --target",
+        "--anti-affinity: only with --target",
+        "--memory: not a size: 'much'",
+        "invalid --host 'x'",
+        "--container-network: there is no network interface no0",
+    ):
+        assert word in said
+    assert len(said.strip().splitlines()) == 5
     assert main(["create", *data, "--target", "vcenter"]) == 2
-    assert "--user, --compute-resource, --image-store" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    for option in ("--user", "--compute-resource", "--image-store", "--management-network"):
+        assert f"{option}: needed with --target" in said
+    assert "--password-file or --certificate-file: needed with --target" in said
+    assert not (short_path / "here").exists()

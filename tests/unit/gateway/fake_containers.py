@@ -383,8 +383,8 @@ class FakeInteraction(FakeExecs):
         self.ps_args: list[str] = []
         self.changes: list[interaction_pb2.Change] = []
         self.layers: list[interaction_pb2.GetLayerRequest] = []
-        self.layer: list[bytes | VicError] = [b"the ", b"layer"]
-        """What GetLayer sends, or fails with."""
+        self.layer: list[bytes | VicError | None] = [b"the ", b"layer"]
+        """What GetLayer sends, or fails with; after None nothing comes."""
 
     async def Changes(
         self, request: interaction_pb2.ChangesRequest, context: Any
@@ -401,6 +401,8 @@ class FakeInteraction(FakeExecs):
         for piece in self.layer:
             if isinstance(piece, VicError):
                 raise piece
+            if piece is None:
+                await asyncio.Event().wait()
             yield interaction_pb2.GetLayerResponse(data=piece)
 
     async def Stats(

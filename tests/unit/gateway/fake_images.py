@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vic.storage.v1 import image_pb2, image_pb2_grpc
 
 from gateway.translate.references import familiar
-from portlayer.errors import InvalidArgument, NotFound, Reason
+from portlayer.errors import InvalidArgument, NotFound, Reason, VicError
 
 DIGEST = "sha256:" + "d" * 64
 
@@ -20,6 +20,9 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
         numbers = itertools.count(1)
         self.uploads: list[list[Any]] = []
         self.arriving: list[Any] = []
+        self.refused: VicError | None = None
+        """What Commit fails with, once some of the layer has come."""
+
         self.registry = {
             name: image_pb2.Image(
                 id=f"sha256:{next(numbers):064x}",
@@ -176,6 +179,11 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
     async def Commit(
         self, request: AsyncIterator[image_pb2.CommitRequest], context: Any
     ) -> image_pb2.CommitResponse:
+        if self.refused is not None:
+            messages = aiter(request)
+            while not (await anext(messages)).data:
+                pass
+            raise self.refused
         await self._receive(request)
         return image_pb2.CommitResponse(image_id="sha256:made")
 

@@ -9,7 +9,7 @@ from vic.exec.v1 import container_pb2, exec_pb2
 from vic.interaction.v1 import interaction_pb2
 
 from gateway.translate.commits import read_config
-from portlayer.errors import FailedPrecondition, Internal, Reason
+from portlayer.errors import FailedPrecondition, Internal, InvalidArgument, Reason
 from tests.unit.gateway.fake_facets import FakeSuite
 
 K = interaction_pb2
@@ -84,6 +84,16 @@ async def test_a_layer_that_fails_makes_no_image(
     assert (answer.status_code, answer.json()["message"]) == (status, layer[-1].message)
     # Storage may have seen the stream's end, but never that all has come.
     assert not any(message.complete for upload in suite.images.uploads for message in upload)
+    assert suite.exec.told == []
+
+
+async def test_what_storage_refuses_is_told_while_the_layer_still_comes(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    suite.images.refused = InvalidArgument("BOGUS is not a valid change command")
+    suite.interaction.layer = [b"half", None]
+    answer = await client.post("/commit?container=one&changes=BOGUS+x")
+    assert (answer.status_code, answer.json()["message"]) == (400, suite.images.refused.message)
     assert suite.exec.told == []
 
 

@@ -138,7 +138,11 @@ async def test_list_filters(client: httpx.AsyncClient, suite: FakeSuite) -> None
     assert await tags(label=["made=there"]) == []
     assert await tags(until=["1600000000"]) == []
     unknown = await client.get("/images/json", params={"filters": '{"before":["nope"]}'})
-    assert unknown.status_code == 404
+    assert (unknown.status_code, unknown.json()["message"]) == (404, "No such image: nope:latest")
+    for pattern in ("[bad", "[]", "bad\\", "[a-]"):
+        filters = json.dumps({"reference": [pattern]})
+        wrong = await client.get("/images/json", params={"filters": filters})
+        assert (wrong.status_code, wrong.json()["message"]) == (400, "syntax error in pattern")
 
 
 async def test_a_reference_filter_shows_the_names_that_fit_alone(

@@ -51,7 +51,17 @@ def test_volumes_in_one_line(bind: str, mount: Mount) -> None:
         ({"Binds": ["v:/x:ro,rw"]}, 400, "invalid mode: ro,rw"),
         ({"Mounts": [{"Type": "bind", "Source": "/etc", "Target": "/x"}]}, 501, "use a named vol"),
         ({"Mounts": [{"Type": "image", "Target": "/x"}]}, 501, "mount type image is not impl"),
-        ({"Mounts": [{"Type": "x", "Target": "/x"}]}, 400, "mount type unknown"),
+        (
+            {"Mounts": [{"Type": "x", "Target": "/x"}]},
+            400,
+            'invalid mount config for type "x": mount type unknown',
+        ),
+        (
+            {"Binds": ["data:v"]},
+            400,
+            "invalid volume specification: 'data:v': invalid mount config for type \"volume\": "
+            "invalid mount path: 'v' mount path must be absolute",
+        ),
         ({"Mounts": [{"Target": "/x"}]}, 400, "mount type unknown"),
         ({"Mounts": {}}, 400, "mount type unknown"),
         ({"Mounts": "x"}, 400, "HostConfig.Mounts must be an array"),

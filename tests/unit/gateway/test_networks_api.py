@@ -1,6 +1,7 @@
 """Endpoints below /networks."""
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -10,7 +11,8 @@ from vic.network.v1 import network_pb2
 
 from gateway.errors import ApiError
 from gateway.translate.filters import Filters
-from gateway.translate.plans import PRUNE_FILTERS, until_of
+from gateway.translate.plans import PRUNE_FILTERS
+from gateway.translate.until import until_of
 from tests.unit.gateway.fake_facets import FakeSuite
 
 
@@ -210,16 +212,37 @@ async def test_prune_passes_its_filters_on(client: httpx.AsyncClient, suite: Fak
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"), [("10m", 9400.0), ("1h30m", 4600.0), ("500ms", 9999.5), ("9000", 9000.0)]
+    ("text", "moment"),
+    [
+        *(
+            ("10m", 9400.0),
+            ("1h30m", 4600.0),
+            ("500ms", 9999.5),
+            ("1.5s", 9998.5),
+            ("-3m", 10180.0),
+        ),
+        *(("9000", 9000.0), ("9000.25", 9000.25), ("1970-01-01T01:00:00Z", 3600.0)),
+        *(("1970-01-01T01:00:00.5+01:00", 0.5), ("1970-01-02+01:00", 82_800.0)),
+        *(("1970-01-01T02Z", 7200.0), ("1970-01-01T02:03Z", 7380.0)),
+        # Nothing is older than that; a message with 0 in it couldn't be told from one without.
+        *(("0", 1e-9), ("-5", 1e-9), ("1969-12-31T00:00:00Z", 1e-9), ("24h", 1e-9)),
+    ],
 )
 def test_moments_of_prune(text: str, moment: float) -> None:
     filters = Filters.parse(json.dumps({"until": [text]}), PRUNE_FILTERS)
     found = until_of(filters, 10_000.0)
     assert found is not None
-    assert found.seconds + found.nanos / 1e9 == pytest.approx(moment)
+    assert found.seconds + found.nanos / 1e9 == pytest.approx(moment, rel=1e-12)
 
 
-@pytest.mark.parametrize("values", [["soon"], ["1", "2"], ["-3m"], ["10x"]])
+def test_a_date_without_a_zone_is_of_the_daemons() -> None:
+    filters = Filters.parse(json.dumps({"until": ["2024-05-06T07:08:09"]}), PRUNE_FILTERS)
+    found = until_of(filters)
+    assert found is not None
+    assert found.seconds == time.mktime((2024, 5, 6, 7, 8, 9, 0, 0, -1))
+
+
+@pytest.mark.parametrize("values", [["soon"], ["1", "2"], [""], ["10x"], ["m"], ["2024-13-01"]])
 def test_moments_of_prune_that_cannot_be(values: list[str]) -> None:
     filters = Filters.parse(json.dumps({"until": values}), PRUNE_FILTERS)
     with pytest.raises(ApiError):

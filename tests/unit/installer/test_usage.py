@@ -1,10 +1,14 @@
 """What `vic usage` prints."""
 
 import json
+from pathlib import Path
 
+import pytest
 from vic.exec.v1 import exec_pb2
 
-from installer.usage import Usage
+from installer.errors import InstallerError
+from installer.instance import Instance, default_options, save_instance
+from installer.usage import Usage, read_usage
 
 GIB = 1 << 30
 INFO = exec_pb2.InfoResponse(
@@ -53,6 +57,13 @@ def test_a_table_has_what_is_known_and_the_sums_beside_the_limits() -> None:
         "given to VMs: 3 CPUs, 2 GiB; limits: 4 CPUs, 8 GiB; the hosts have 8 CPUs, 1010 GiB"
     )
     assert lines[6] == "averages over 1 s, as the hosts measure them"
+
+
+def test_a_suite_that_was_never_up_is_told_to_be_started(tmp_path: Path) -> None:
+    # As `vic create` leaves one on a vCenter.
+    save_instance(Instance(tmp_path, "0a1b2c3d", 0, default_options(tmp_path)))
+    with pytest.raises(InstallerError, match="never up; start it with `vic up`"):
+        read_usage(tmp_path, 1)
 
 
 def test_programs_read_the_contracts_names() -> None:

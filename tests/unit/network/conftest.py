@@ -13,6 +13,7 @@ from portlayer.journal import Journal
 from services.network.drivers import Forward, Port, Segment
 from services.network.endpoints import Endpoints
 from services.network.networks import Networks
+from services.network.plans import Plan
 from services.network.publications import Publications
 from services.network.store import MIGRATIONS, NetworkStore
 from tests.databases import place_database
@@ -180,3 +181,11 @@ async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
 async def facet(runs: Runs) -> Facet:
     """Return a started service."""
     return await runs.start()
+
+
+@pytest.fixture
+async def app(facet: Facet) -> Facet:
+    """A service with two networks that users made."""
+    await facet.networks.create(Plan("app", subnet=IPv4Network("10.1.0.0/16")))
+    await facet.networks.create(Plan("other", subnet=IPv4Network("10.2.0.0/16")))
+    return facet

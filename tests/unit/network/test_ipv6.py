@@ -15,7 +15,7 @@ from services.network.names.askers import Askers
 from services.network.plans import Plan
 from services.network.ways import default_endpoint
 from tests.unit.network.conftest import Facet, Runs
-from tests.unit.network.test_names import asked, questioned, run
+from tests.unit.network.naming import asked, questioned, run
 
 OWN = Plan("six", ipv6=True, subnet6=IPv6Network("2001:db8:5::/64"))
 

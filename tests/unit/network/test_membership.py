@@ -18,7 +18,7 @@ from services.network.model import Wish
 from services.network.plans import Plan
 from services.network.ways import default_endpoint
 from tests.unit.network.conftest import Facet, Runs
-from tests.unit.network.test_names import asked
+from tests.unit.network.naming import asked
 
 FRONT, BACK = IPv4Network("10.1.0.0/16"), IPv4Network("10.2.0.0/16")
 WEB = [PortWish(Transport.TCP, 80)]

@@ -11,7 +11,7 @@ from services.network.names.askers import Askers
 from services.network.outside import OutsideHosts
 from services.network.plans import Plan
 from tests.unit.network.conftest import Facet, Runs
-from tests.unit.network.test_names import questioned, run
+from tests.unit.network.naming import questioned, run
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """A journal of events: in order, exactly once, bounded, through restarts."""
 
 import asyncio
+import sys
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from portlayer import directory_watch
+from portlayer import journal as journals
 from portlayer.errors import OutOfRange, Reason, Unavailable
 from portlayer.journal import Entry, Journal
 
@@ -101,3 +104,78 @@ async def test_a_history_without_events_has_an_end(path: Path) -> None:
     journal = Journal(path)
     async with asyncio.timeout(60):
         assert [entry async for entry in journal.follow(0, since_ns=1, until_ns=1)] == []
+
+
+async def test_two_processes_tell_what_both_did_under_the_same_numbers(path: Path) -> None:
+    one, other = Journal(path), Journal(path)
+    begin = one.start_of(0, 0)
+    assert other.start_of(0, 0) == begin
+    watching = [asyncio.create_task(take(journal, begin, 6)) for journal in (one, other) * 2]
+    for number in range(6):
+        await asyncio.sleep(0)
+        (one, other)[number % 2].add(1, str(number))
+    told = await asyncio.gather(*watching)
+    assert [entry.actor for entry in told[0]] == list("012345")
+    assert told[1:] == told[:1] * 3
+    # Who was sent away by one goes on at the other.
+    assert await read(other, told[0][2].sequence, 3) == list("345")
+    assert [entry.actor for entry in Journal(path)] == list("012345")
+
+
+async def take(journal: Journal, after: int, count: int) -> list[Entry]:
+    async with asyncio.timeout(60), aclosing(journal.follow(after)) as following:
+        return [await anext(following) for _ in range(count)]
+
+
+ADDING = """
+import sys
+from pathlib import Path
+from portlayer.journal import Journal
+journal = Journal(Path(sys.argv[1]), kept=1000)
+for number in range(300):
+    journal.add(1, f"{sys.argv[2]}-{number}")
+"""
+
+
+async def test_processes_that_write_at_once_lose_and_double_nothing(path: Path) -> None:
+    journal = Journal(path, kept=1000)
+    watching = asyncio.create_task(take(journal, journal.newest, 900))
+    adding = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", ADDING, str(path), name)
+        for name in "abc"
+    ]
+    assert [await process.wait() for process in adding] == [0, 0, 0]
+    told = await watching
+    assert [entry.sequence for entry in told] == list(
+        range(told[0].sequence, told[0].sequence + 900)
+    )
+    for name in "abc":
+        own = [entry.actor for entry in told if entry.actor.startswith(name)]
+        assert own == [f"{name}-{number}" for number in range(300)]
+
+
+async def test_who_comes_back_to_a_shorter_file_is_told_that_events_are_gone(path: Path) -> None:
+    slow, busy = Journal(path, kept=10), Journal(path, kept=10)
+    slow.add(1, "seen")
+    begin = slow.newest
+    for number in range(50):
+        busy.add(1, str(number))
+    with pytest.raises(OutOfRange) as caught:
+        slow.start_of(begin, 0)
+    assert caught.value.reason is Reason.HISTORY_LOST
+    assert list(slow) == list(busy)
+
+
+async def test_without_a_watch_others_events_are_looked_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_result: int) -> int:
+        raise OSError(24, "too many open files")
+
+    monkeypatch.setattr(directory_watch, "_checked", none_left)
+    monkeypatch.setattr(journals, "LOOK_SECONDS", 0.01)
+    one, other = Journal(path), Journal(path)
+    watching = asyncio.create_task(read(one, one.newest, 1))
+    await asyncio.sleep(0)
+    other.add(1, "a")
+    assert await watching == ["a"]

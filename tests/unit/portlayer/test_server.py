@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 from vic.storage.v1 import image_pb2, image_pb2_grpc
 
+from portlayer import client as client_module
 from portlayer import server as server_module
 from portlayer.client import open_channel
 from portlayer.errors import (
@@ -231,6 +232,26 @@ async def test_a_call_outlasts_a_restart_of_its_server(
         second = await serve()
         assert (await call).container.id == "gateway"
         await second.stop()
+
+
+def test_a_call_that_finds_nobody_leaves_nothing_for_the_next_loop(
+    authority: TestAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a command does that asks several services in turn, each in a loop of its own.
+    monkeypatch.setattr(client_module, "RESTART_SECONDS", 0.05)
+    credentials = authority.issue(Role.GATEWAY)
+    said: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        target = f"unix:{tmp_path}/nobody.sock"
+        async with open_channel(target, Role.EXEC, INSTANCE, credentials) as channel:
+            await stub(channel).Get(exec_pb2.GetRequest(reference="x"))
+
+    for _ in range(10):
+        with pytest.raises(Unavailable):
+            asyncio.run(ask())
+    assert said == []
 
 
 async def test_a_stale_socket_is_replaced(authority: TestAuthority, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.images import Image, Layer, file, make_tar
 from tests.unit.storage.fake_registry import FakeRegistry
-from tests.unit.storage.mortal import VERBS
+from tests.unit.storage.mortal_verbs import VERBS
+from tests.unit.storage.strikes import FAULTS
 
 BELOW = Layer(make_tar([file("below", "below")]))
 IMAGES = {
@@ -21,6 +22,9 @@ IMAGES = {
 }
 MANY = {"pull": 9, "load": 9, "commit": 9, "prune": 9, "sweep": 9}
 """Verbs of many steps, and how many of them are left out after each."""
+
+IN_WORKERS = ("pull", "load", "commit")
+"""Verbs that have work for them."""
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -34,6 +38,13 @@ async def test_a_disk_that_fails_in_the_middle_loses_and_leaves_nothing(
     registry: FakeRegistry,
 ) -> None:
     await strike(registry, "pull", "--every=25", "--fault=EIO")
+
+
+@pytest.mark.parametrize(("fault", "verb"), zip(FAULTS, IN_WORKERS, strict=True))
+async def test_a_worker_that_dies_or_whose_disk_fails_loses_and_leaves_nothing(
+    registry: FakeRegistry, fault: str, verb: str
+) -> None:
+    await strike(registry, verb, "--worker", f"--fault={fault}", "--every=13")
 
 
 async def strike(registry: FakeRegistry, *arguments: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pyVmomi import vim
 
 from portlayer.errors import FailedPrecondition, Reason
-from portlayer.vsphere.properties import read
+from portlayer.vsphere.lookup import cluster_config
 from portlayer.vsphere.session import VCenter
 
 Operation = vim.option.ArrayUpdateSpec.Operation
@@ -34,17 +34,14 @@ class Affinity:
     ) -> None:
         """Have the rules name these VMs and no others. Raises FailedPrecondition, VicError."""
 
-        def look(content: vim.ServiceInstanceContent) -> vim.cluster.ConfigInfoEx:
-            path = "configurationEx"
-            ((_, told),) = read(content, [cluster], vim.ComputeResource, [path])
-            known: vim.cluster.ConfigInfoEx = told[path]
-            return known
-
         if not isinstance(cluster, vim.ClusterComputeResource):
             raise FailedPrecondition(
                 "rules of affinity need a cluster with DRS, and the pool is of a single host"
             )
-        spec = self._changes(await self._vcenter.call(look, repeatable=True), machines)
+        known = await self._vcenter.call(
+            lambda content: cluster_config(content, cluster), repeatable=True
+        )
+        spec = self._changes(known, machines)
         if spec is not None:
             await self._vcenter.finish(
                 lambda _: cluster.ReconfigureComputeResource_Task(spec, modify=True)

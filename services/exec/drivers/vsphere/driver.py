@@ -38,6 +38,7 @@ from services.exec.drivers import (
 )
 from services.exec.drivers.shapes import MIB, ShapeClass, shape_class
 from services.exec.drivers.vsphere.affinity import Affinity
+from services.exec.drivers.vsphere.chains import Chains
 from services.exec.drivers.vsphere.found import OFF, SUSPENDED, Found
 from services.exec.drivers.vsphere.guests import Guests
 from services.exec.drivers.vsphere.hardware import (
@@ -79,6 +80,7 @@ class VsphereHypervisor:
         self._inventory = Inventory(vcenter, place.folder, instance_id)
         self._parents = Parents(vcenter, self._inventory, place, instance_id)
         self._guests = Guests(issuer)
+        self._chains = Chains(vcenter, place.folder)
         self._meter = Meter(vcenter)
         self._affinity = Affinity(
             vcenter, instance_id, apart=place.anti_affinity, host_group=place.host_group
@@ -142,6 +144,7 @@ class VsphereHypervisor:
             raise NotImplementedYet("volumes on vSphere: not implemented", option="volumes")
         identity = Identity(self._instance_id, machine.container_id, machine.boot_id)
         shape = shape_class(machine.spec.resources)
+        await self._chains.check(machine.disk.chain)
         told = await self._guests.told(machine)
         self._inventory.expect(machine.boot_id)
         try:

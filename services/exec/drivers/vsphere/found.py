@@ -54,6 +54,11 @@ def standing(found: Found) -> tuple[object, ...]:
     return found.identity, found.power, found.frozen, PARENT in found.options
 
 
+def moved(before: Found, now: Found) -> bool:
+    """Tell whether a VM is on another host than it was."""
+    return bool(before.host) and bool(now.host) and before.host != now.host
+
+
 def rebooted(before: Found, now: Found) -> bool:
     """Tell whether a VM has lost its memory: its guest was reset, or HA started it elsewhere."""
     boots = {before.booted, now.booted}

@@ -35,6 +35,7 @@ from services.exec.drivers.vsphere.found import (
     PATHS,
     Found,
     changed,
+    moved,
     rebooted,
     standing,
     woken,
@@ -319,6 +320,9 @@ class Inventory:
         assert isinstance(entry.obj, vim.VirtualMachine), "the filter asks for no other"
         now = woken(before, self._known(changed(before or Found(entry.obj), changes)))
         self._found[moid] = now
+        if before is not None and now.identity is not None and moved(before, now):
+            # Nothing else follows from it: the container runs on.
+            log.info("vCenter has moved %s to host %s", now.name, now.host)
         if before is None or standing(before) != standing(now):
             self.changed.set()
         if now.identity is None or now.identity.boot_id in self._waiting:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pyVmomi import vim
 
 from portlayer.errors import Reason, ResourceExhausted
+from portlayer.vsphere.lookup import cluster_config
 from portlayer.vsphere.properties import read
 from services.exec.drivers.shapes import MIB
 
@@ -60,9 +61,7 @@ def host_for(
     return hosts[0].host
 
 
-def _drs_chooses(content: vim.ServiceInstanceContent, cluster: vim.ComputeResource) -> bool:
-    path = "configurationEx"
-    ((_, told),) = read(content, [cluster], vim.ComputeResource, [path])
-    drs = getattr(told.get(path), "drsConfig", None)
+def _drs_chooses(content: vim.ServiceInstanceContent, cluster: vim.ClusterComputeResource) -> bool:
+    drs = cluster_config(content, cluster).drsConfig
     manual = vim.cluster.DrsConfigInfo.DrsBehavior.manual
     return bool(drs and drs.enabled and drs.defaultVmBehavior != manual)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 TAP_DIGITS = 6
 """With "vt255-" before them they make 12 of the 15 characters that an interface's name may have."""
 
+LINKS_OF_ALL = "vic"
+"""What the names of all instances' bridges on a host begin with."""
+
 
 @dataclass(frozen=True)
 class Names:
@@ -16,12 +19,12 @@ class Names:
     @property
     def management_bridge(self) -> str:
         """Bridge of the management network."""
-        return f"vic{self.slot}m"
+        return f"{LINKS_OF_ALL}{self.slot}m"
 
     @property
     def bridge_prefix(self) -> str:
         """What the names of all bridges of container networks begin with, and no other's."""
-        return f"vic{self.slot}b"
+        return f"{LINKS_OF_ALL}{self.slot}b"
 
     @property
     def tap_prefix(self) -> str:
@@ -31,7 +34,7 @@ class Names:
     @property
     def uplink_prefix(self) -> str:
         """What the names of our ends of cables to other bridges begin with, and no other's."""
-        return f"vic{self.slot}u"
+        return f"{LINKS_OF_ALL}{self.slot}u"
 
     @property
     def table(self) -> str:
@@ -58,7 +61,7 @@ class Names:
 
     def uplink_peer(self, ordinal: int) -> str:
         """Return the name of that cable's other end, a port of the parent bridge."""
-        return f"vic{self.slot}p{ordinal}"
+        return f"{LINKS_OF_ALL}{self.slot}p{ordinal}"
 
     def tap(self, endpoint_id: str) -> str:
         """Return the name of an endpoint's tap."""
@@ -67,5 +70,5 @@ class Names:
     def owns_link(self, name: str) -> bool:
         """Tell whether a link is a bridge, a tap or a cable of this instance."""
         return name == self.management_bridge or name.startswith(
-            (self.bridge_prefix, self.tap_prefix, self.uplink_prefix, f"vic{self.slot}p")
+            (self.bridge_prefix, self.tap_prefix, self.uplink_prefix, f"{LINKS_OF_ALL}{self.slot}p")
         )

@@ -74,9 +74,6 @@ class Ports:
             raise OSError(errno.ENODEV, "no such bridge", bridge)
         # The host itself says nothing to a VM except through the bridge.
         sysctls.disable_ipv6(tap)
-        isolated, passed_on = port_of(segment)
-        port = attribute(IFLA_BRPORT_ISOLATED, struct.pack("=B", isolated))
-        port += attribute(IFLA_BRPORT_GROUP_FWD_MASK, struct.pack("=H", passed_on))
         try:
             self._socket.run(
                 [
@@ -85,11 +82,7 @@ class Ports:
                         attribute(IFLA_MTU, struct.pack("=I", segment.mtu))
                         + attribute(IFLA_MASTER, struct.pack("=I", master)),
                     ),
-                    _set_link(
-                        index,
-                        attribute(IFLA_PROTINFO, port, nested=True),
-                        family=socket.AF_BRIDGE,
-                    ),
+                    set_port(index, *port_of(segment)),
                     # Last, so that it is isolated before the first frame passes.
                     _set_link(index, flags=IFF_UP),
                 ],
@@ -151,6 +144,13 @@ class Ports:
 def port_of(segment: Segment) -> tuple[bool, int]:
     """Return whether a segment's taps are isolated, and which frames for the link pass on."""
     return segment.management or segment.isolated, FOR_THE_LINK
+
+
+def set_port(index: int, isolated: bool, passed_on: int) -> Request:
+    """Return a request that says what a port of a bridge may do."""
+    port = attribute(IFLA_BRPORT_ISOLATED, struct.pack("=B", isolated))
+    port += attribute(IFLA_BRPORT_GROUP_FWD_MASK, struct.pack("=H", passed_on))
+    return _set_link(index, attribute(IFLA_PROTINFO, port, nested=True), family=socket.AF_BRIDGE)
 
 
 def index_of(name: str) -> int | None:

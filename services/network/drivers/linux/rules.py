@@ -14,6 +14,10 @@ through the host: from the container's own network, and from the host's loopback
 A frame or packet of an interface of ours passes only where a rule lets it: a tap without an
 element can send nothing, a bridge without an element can neither be reached nor get out.
 
+A fragment of IPv6 that begins a packet must have in it what tells what the packet is, and no
+question or answer between neighbours comes in fragments (RFC 7112, RFC 6980): else a router's
+advertisement could come in two halves that nobody here takes for one.
+
 Source: nft(8) of 1.0.6; packet flow of
 https://wiki.nftables.org/wiki-nftables/index.php/Netfilter_hooks
 """
@@ -23,7 +27,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from services.network.drivers import Forward, Level, Port, Segment
-from services.network.drivers.linux.naming import Names
+from services.network.drivers.linux.naming import LINKS_OF_ALL, Names
 
 PORTS_SET = "sources"
 """Set of the frame table: tap, MAC address, IPv4 address."""
@@ -77,6 +81,11 @@ PUBLISHED_MAPS = {
 }
 """All of them, with their types."""
 
+FOR_THE_LINK = "01:80:c2:00:00:00-01:80:c2:00:00:0f"
+"""Addresses of frames that belong to the link itself (IEEE 802.1Q, 8.6.3), and go no further."""
+
+DNS_PORT = 53
+
 
 @dataclass(frozen=True)
 class Guards:
@@ -85,7 +94,7 @@ class Guards:
     tether_port: int
     """TCP port on the management gateway."""
     closed_ports: Sequence[int] = ()
-    """TCP ports of the host that containers don't reach."""
+    """TCP ports of the host that containers don't reach, those of other instances included."""
 
 
 def ruleset(
@@ -164,6 +173,8 @@ def _packet_table(
     masqueraded6 = [
         str(s.subnet6) for s in networks if s.subnet6 is not None and s.outward and s.masquerade
     ]
+    asked = [segment for segment in networks if segment.name_server]
+    homes = [f"{bridges[segment.ordinal]} . {segment.gateway}" for segment in asked]
     published: dict[str, list[str]] = {name: [] for name in PUBLISHED_MAPS}
     for forward in forwards:
         if forward.direct:
@@ -183,6 +194,8 @@ def _packet_table(
 {_set("external", "ifname", external)}\
 {_set("masqueraded", "ipv4_addr", masqueraded, "interval")}\
 {_set("closed_ports", "inet_service", [str(port) for port in guards.closed_ports])}\
+{_set("name_servers", "ipv4_addr", [str(segment.gateway) for segment in asked])}\
+{_set("name_servers_of", "ifname . ipv4_addr", homes)}\
 {_set("members", "ipv4_addr", [str(segment.subnet) for segment in networks], "interval")}\
 {_set("six", "ifname", six)}\
 {_set("members6", "ipv6_addr", members6, "interval")}\
@@ -193,6 +206,7 @@ def _packet_table(
 		iifname "{names.management_bridge}" return
 		iifname @external return
 		ip daddr 127.0.0.0/8 return
+		meta l4proto {{ tcp, udp }} th dport {DNS_PORT} iifname . ip daddr @name_servers_of return
 		fib daddr type local jump published
 	}}
 	chain output {{
@@ -211,6 +225,9 @@ def _packet_table(
 		iifname "{names.management_bridge}" goto from_management
 {to_management}\
 		iifname @external drop
+		iifname "{LINKS_OF_ALL}*" tcp dport @closed_ports drop
+		meta l4proto {{ tcp, udp }} th dport {DNS_PORT} ip daddr @name_servers iifname != "lo" \
+iifname . ip daddr != @name_servers_of drop
 		iifname "{names.bridge_prefix}*" goto from_container
 	}}
 	chain from_management {{
@@ -220,7 +237,6 @@ def _packet_table(
 	chain from_container {{
 		meta nfproto ipv6 iifname != @six drop
 		ip daddr 127.0.0.0/8 ct state != {{ established, related }} drop
-		tcp dport @closed_ports drop
 	}}
 	chain forward {{
 		type filter hook forward priority filter; policy accept;
@@ -311,6 +327,7 @@ def _frame_table(names: Names, ports: Sequence[Port], forwards: Iterable[Forward
 		iifname "{names.tap_prefix}*" goto from_tap
 	}}
 	chain from_tap {{
+		ether daddr {FOR_THE_LINK} drop
 		ether type ip6 goto from_tap_by_ipv6
 		ether type != {{ arp, ip }} drop
 		iifname . ether saddr . arp saddr ip @{PORTS_SET} \
@@ -328,12 +345,18 @@ iifname . arp saddr ether . arp saddr ip @{PORTS_SET} accept
 	chain from_source_by_ipv6 {{
 		ip6 saddr :: icmpv6 type mld2-listener-report accept
 		ip6 saddr :: drop
+		exthdr frag exists icmpv6 type {{ nd-router-solicit, nd-router-advert, \
+nd-neighbor-solicit, nd-neighbor-advert, nd-redirect }} drop
 		icmpv6 type {{ nd-router-advert, nd-redirect }} drop
 		icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @{TARGETS6} drop
 		udp sport 547 drop
+		frag frag-off != 0 accept
+		@th,0,16 0-65535 accept
+		drop
 	}}
 	chain forward {{
 		type filter hook forward priority filter; policy accept;
+		oifname "{names.tap_prefix}*" ether daddr {FOR_THE_LINK} drop
 		iifname @{Level.CLOSED} drop
 		oifname @{Level.CLOSED} drop
 		iifname @{Level.PEERS} goto among_peers

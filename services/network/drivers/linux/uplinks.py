@@ -10,6 +10,7 @@ All calls block and are made by the links' thread.
 
 import re
 import socket
+from contextlib import closing
 from ipaddress import ip_address
 
 from pyroute2 import IPRoute
@@ -19,9 +20,14 @@ from services.network.drivers import Segment
 from services.network.drivers.linux import sysctls
 from services.network.drivers.linux.links import Link, find
 from services.network.drivers.linux.naming import Names
+from services.network.drivers.linux.netlink import RequestSocket
+from services.network.drivers.linux.ports import FOR_THE_LINK, NETLINK_ROUTE, set_port
 
 # What the kernel takes as a name of an interface, without those that no nft rule could name.
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+
+_UPLINK = (False, FOR_THE_LINK)
+"""What a port of ours to the outside is: not isolated, and past the rules comes nothing."""
 
 
 def check_parent(name: str) -> None:
@@ -52,12 +58,23 @@ def ensure_uplink(route: IPRoute, names: Names, segment: Segment) -> list[str]:
     if parent.master != bridge.index:
         _check_free(route, names, parent)
         route.link("set", index=parent.index, master=bridge.index)
+        _lead_by_the_rules(parent)
         route.link("set", index=parent.index, state="up")
         return [f"made {name} a port of {bridge.name}"]
+    changed = []
+    if parent.port != _UPLINK:
+        changed += _lead_by_the_rules(parent)
     if not parent.up:
         route.link("set", index=parent.index, state="up")
-        return [f"set {name} up"]
-    return []
+        changed.append(f"set {name} up")
+    return changed
+
+
+def _lead_by_the_rules(link: Link) -> list[str]:
+    """Have frames for the link itself take the way of all others: else they'd be the host's."""
+    with closing(RequestSocket(NETLINK_ROUTE)) as kernel:
+        kernel.run([set_port(link.index, *_UPLINK)], link.name)
+    return [f"led all frames of {link.name} by the rules"]
 
 
 def _check_free(route: IPRoute, names: Names, parent: Link) -> None:
@@ -100,8 +117,12 @@ def _ensure_cable(
             # The host itself says nothing on it.
             sysctls.disable_ipv6(end)
             route.link("set", index=link.index, master=master.index)
+            if end == ours:
+                _lead_by_the_rules(link)
             route.link("set", index=link.index, state="up")
             changed.append(f"plugged {end} into {master.name}")
+        elif end == ours and link.port != _UPLINK:
+            changed += _lead_by_the_rules(link)
     return changed
 
 

@@ -262,7 +262,8 @@ def _check(segment: Segment) -> None:
     """Refuse what a port group can't do."""
     if segment.isolated:
         raise NotImplementedYet(
-            "members of a port group can reach one another", option="enable_icc=false"
+            "enable_icc=false on vSphere: members of a port group can reach one another",
+            option="enable_icc=false",
         )
     if segment.uplink is not None and segment.uplink.level is not Level.OPEN:
         raise NotImplementedYet(

@@ -1,0 +1,32 @@
+"""The address at which container VMs of a vCenter reach the VCH whose services run here."""
+
+import socket
+from ipaddress import IPv4Interface
+
+from installer.errors import PreconditionError
+from installer.instance import Instance
+from services.network.pools import management_subnet
+
+
+def require_address(instance: Instance) -> None:
+    """Raise PreconditionError where this machine lacks the management network's gateway address.
+
+    Without it no tether finds the VCH, and interaction can't serve them.
+    """
+    address = management_interface(instance.slot)
+    with socket.socket() as probe:
+        try:
+            probe.bind((str(address.ip), 0))
+        except OSError as error:
+            port_group = instance.options.vsphere["management_network"]
+            raise PreconditionError(
+                f"container VMs reach the VCH at {address.ip}, which no interface of this machine "
+                f"has ({error.strerror}); give it to the one that is in port group {port_group}: "
+                f"ip address add {address} dev INTERFACE"
+            ) from error
+
+
+def management_interface(slot: int) -> IPv4Interface:
+    """Return the gateway's address in the management network of a slot."""
+    subnet = management_subnet(slot)
+    return IPv4Interface((subnet[1], subnet.prefixlen))

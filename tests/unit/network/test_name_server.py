@@ -1,0 +1,186 @@
+"""The name server: what it answers by UDP and TCP, and whom it asks itself."""
+
+import socket
+import struct
+from ipaddress import IPv4Address, IPv4Network
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.network.model import Wish
+from services.network.names.answers import Answers, most_udp_bytes
+from services.network.names.askers import Askers
+from services.network.names.server import NameServer
+from services.network.names.upstream import Upstream, answers
+from services.network.plans import Plan
+from tests.unit.network.conftest import Facet
+from tests.unit.network.far import ask_tcp, ask_udp, far_server, free_port
+from tests.unit.network.naming import run
+
+LOOPBACK = IPv4Network("127.0.0.0/8")
+
+
+@pytest.fixture
+async def on_loopback(facet: Facet) -> Facet:
+    """A service whose network has addresses of loopback, which is all that a test can bind."""
+    network = await facet.networks.create(Plan("app"))
+    assert network.pool is not None
+    moved = network.pool.__class__(LOOPBACK, IPv4Address("127.0.0.1"))
+    await facet.networks._move(network, moved)
+    return facet
+
+
+async def test_the_name_server_answers_by_udp_and_tcp_and_asks_elsewhere(
+    on_loopback: Facet,
+) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    many = [
+        await run(on_loopback, f"c{n}", f"n{n}", Wish("app", aliases=("all",))) for n in range(120)
+    ]
+    port = free_port()
+    async with far_server() as (far, far_port):
+        upstream = Upstream(lambda: [IPv4Address("127.0.0.1")], far_port)
+        server = NameServer(on_loopback.networks.all, rules, upstream, port)
+        await server.ensure()
+        try:
+            assert server.listens(on_loopback.networks.find("app"))
+            assert not server.listens(on_loopback.networks.find("bridge"))
+            near = dns.message.make_query("n3", "A")
+            outside = dns.message.make_query("example.com", "A", use_edns=False)
+            big = dns.message.make_query("all", "A")
+            for query, wanted in ((near, many[3]), (outside, "192.0.2.1")):
+                by_udp = await ask_udp("127.0.0.1", port, query.to_wire())
+                (by_tcp,) = await ask_tcp("127.0.0.1", port, query.to_wire())
+                for reply in (by_udp, by_tcp):
+                    answer = dns.message.from_wire(reply)
+                    assert answer.id == query.id
+                    assert answer.answer[0][0].to_text() == wanted
+            # What is too long for a datagram says so, and comes whole by TCP.
+            cut = dns.message.from_wire(await ask_udp("127.0.0.1", port, big.to_wire()))
+            assert cut.flags & dns.flags.TC
+            replies = await ask_tcp("127.0.0.1", port, big.to_wire(), near.to_wire())
+            assert len(dns.message.from_wire(replies[0]).answer[0]) == 120
+            # Nobody elsewhere was told of our names, nor of the numbers of our questions.
+            names = {str(query.question[0].name) for query in far.asked}
+            assert names == {"example.com."}
+        finally:
+            await server.close()
+
+
+async def test_a_containers_own_servers_are_asked_in_place_of_the_hosts(
+    on_loopback: Facet,
+) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    port = free_port()
+    asker = IPv4Address("127.0.0.1")
+    async with far_server() as (far, far_port):
+        # The host has none.
+        server = NameServer(
+            on_loopback.networks.all,
+            rules,
+            Upstream(list, far_port),
+            port,
+            lambda network, member: [asker] if member == asker else [],
+        )
+        await server.ensure()
+        try:
+            query = dns.message.make_query("example.com", "A")
+            reply = dns.message.from_wire(await ask_udp("127.0.0.1", port, query.to_wire()))
+            assert reply.answer[0][0].to_text() == "192.0.2.1"
+            assert len(far.asked) == 1
+        finally:
+            await server.close()
+
+
+async def test_when_nobody_elsewhere_answers_the_asker_is_told(on_loopback: Facet) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    port = free_port()
+    server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+    await server.ensure()
+    try:
+        query = dns.message.make_query("example.com", "A").to_wire()
+        answer = dns.message.from_wire(await ask_udp("127.0.0.1", port, query))
+        assert answer.rcode() == dns.rcode.SERVFAIL
+    finally:
+        await server.close()
+
+
+async def test_garbage_gets_no_answer_and_does_no_harm(on_loopback: Facet) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    port = free_port()
+    server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+    await server.ensure()
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for garbage in (b"", b"x", b"\0" * 11, b"\xff" * 300, b"\0\0\x80" + b"\0" * 20):
+                sender.sendto(garbage, ("127.0.0.1", port))
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(struct.pack("!H", 300) + b"\xff" * 300)
+        address = await run(on_loopback, "c1", "web", Wish("app"))
+        query = dns.message.make_query("web", "A").to_wire()
+        answer = dns.message.from_wire(await ask_udp("127.0.0.1", port, query))
+        assert answer.answer[0][0].to_text() == address
+    finally:
+        await server.close()
+
+
+async def test_it_listens_where_networks_come_and_not_where_they_went(on_loopback: Facet) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    port = free_port()
+    server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        app = on_loopback.networks.find("app")
+        await server.ensure()
+        assert not server.listens(app)
+    on_loopback.networks.followers.append(server.ensure)
+    await server.ensure()
+    assert server.listens(app)
+    await on_loopback.networks.remove("app")
+    assert not server.listens(app)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+        again.bind(("127.0.0.1", port))
+    await server.close()
+
+
+def test_how_long_an_answer_may_be() -> None:
+    query = dns.message.make_query("a.", "A", use_edns=False)
+    assert most_udp_bytes(query) == 512
+    for payload, most in ((100, 512), (600, 600), (4096, 1232)):
+        assert most_udp_bytes(dns.message.make_query("a.", "A", payload=payload)) == most
+
+
+@given(st.binary(max_size=80), st.binary(max_size=80))
+def test_any_bytes_are_looked_at_in_peace(query: bytes, answer: bytes) -> None:
+    assert answers(query[:12].ljust(12, b"\0") + query, answer) in (True, False)
+
+
+def test_an_answer_has_the_number_and_the_question_of_its_query() -> None:
+    query = dns.message.make_query("a.example.", "A", id=7, use_edns=False).to_wire()
+    right = dns.message.make_response(dns.message.from_wire(query)).to_wire()
+    assert answers(query, right)
+    assert not answers(query, query)
+    assert not answers(query, b"\0\x08" + right[2:])
+    other = dns.message.make_query("b.example.", "A", id=7, use_edns=False)
+    assert not answers(query, dns.message.make_response(other).to_wire())
