@@ -23,8 +23,9 @@ from tether.guestconfig import (
     WarmUp,
 )
 from tether.guestparse import parse_body
-from tether.link import Link, LinkClosedError, Message, pair
+from tether.link import LinkClosedError, Message
 from tether.supervisor import boot, identity, syscalls
+from tether.supervisor.agentprocess import start_agent
 from tether.supervisor.devices import DeviceFilter
 from tether.supervisor.disk import ContainerDisk, overlay_files
 from tether.supervisor.failures import sentence
@@ -43,21 +44,6 @@ _PORT_TIMEOUT = 10.0
 # How long the VM stays up after its init process ended, for the agent to hand over the output. The
 # agent itself gives up earlier where interaction can't be reached; this bounds a broken agent.
 _LONGEST_FAREWELL = 90.0
-_AGENT_DESCRIPTOR = 3
-_INTERPRETER = "/usr/bin/python3.11"
-_AGENT = f"from tether.agent.__main__ import main; main({_AGENT_DESCRIPTOR})"
-_AGENT_ENVIRONMENT = {
-    "PATH": "/usr/bin",
-    # One heap instead of one for each thread: less private memory in each clone.
-    "MALLOC_ARENA_MAX": "1",
-    # What a MB of output takes stays with the heap, which would give it to the kernel and have it
-    # back, zeroed page by page: 100 page faults a MB, each some 50 us where they are emulated.
-    "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024),
-    "MALLOC_TRIM_THRESHOLD_": str(8 * 1024 * 1024),
-    "GRPC_ENABLE_FORK_SUPPORT": "0",
-    "GRPC_DNS_RESOLVER": "native",
-    "GRPC_VERBOSITY": "NONE",
-}
 
 
 class Supervisor:
@@ -72,7 +58,7 @@ class Supervisor:
         boot.open_devices()
         self._loop = Loop()
         self._networks = Networks()
-        self._agent, self._agent_pid = _start_agent()
+        self._agent, self._agent_pid = start_agent()
         self._disk = ContainerDisk()
         self._volumes = Volumes()
         self._device_filter = DeviceFilter(boot.WORKLOAD_CGROUP)
@@ -372,18 +358,6 @@ class Supervisor:
             if process.state is State.FAILED:
                 record["error"] = process.message
         os.write(self._exit_port, json.dumps(record).encode() + b"\n")
-
-
-def _start_agent() -> tuple[Link, int]:
-    ours, theirs = pair()
-    pid = os.posix_spawn(
-        _INTERPRETER,
-        [_INTERPRETER, "-IBSu", "-c", _AGENT],
-        _AGENT_ENVIRONMENT,
-        file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _AGENT_DESCRIPTOR)],
-    )
-    theirs.close()
-    return ours, pid
 
 
 def _halt() -> NoReturn:
