@@ -89,16 +89,21 @@ def test_who_follows_misses_nothing_while_services_restart_and_ends_with_the_con
     )
     suite.ok("run", "-d", "--name", "chatty", image, "sh", "-c", script)
     following = suite.popen("logs", "--follow", "chatty", stdout=subprocess.PIPE)
-    attached = suite.popen("attach", "--no-stdin", "chatty", stdout=subprocess.PIPE)
+    attached = suite.popen(
+        *("attach", "--no-stdin", "chatty"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert following.stdout is not None
     assert attached.stdout is not None
+    assert attached.stderr is not None
     try:
         read = [following.stdout.readline() for _ in range(20)]
         live = [attached.stdout.readline() for _ in range(20)]
         suite.kill("interaction")
-        # Who was attached is let go, having seen each line once and in order.
+        # Who was attached is told, having seen each line once and in order. The docker CLI goes
+        # on to wait for the container's end.
+        assert attached.stderr.readline().startswith(b"vic: this client was cut off: ")
+        attached.kill()
         live += attached.stdout.readlines()
-        attached.wait(SOON)
         read += [following.stdout.readline() for _ in range(20)]
         for role in ("exec", "network", "storage"):
             suite.kill(role)
@@ -111,8 +116,8 @@ def test_who_follows_misses_nothing_while_services_restart_and_ends_with_the_con
         for process in (following, attached):
             process.kill()
             process.wait()
-        following.stdout.close()
-        attached.stdout.close()
+        for pipe in (following.stdout, attached.stdout, attached.stderr):
+            pipe.close()
     assert read == [b"line %d\n" % number for number in range(1, len(read) + 1)]
     first = int(live[0].split()[1])
     assert live == [b"line %d\n" % number for number in range(first, first + len(live))]

@@ -106,6 +106,8 @@ class FakeInteraction(FakeExecs):
             yield interaction_pb2.AttachResponse(ready=interaction_pb2.AttachReady(tty=tty))
             feeding = asyncio.create_task(feed()) if start.stdin else None
             while (said := await queue.get()) is not None:
+                if isinstance(said, VicError):
+                    raise said
                 if isinstance(said, interaction_pb2.InputEnded):
                     yield interaction_pb2.AttachResponse(input_ended=said)
                 elif said.stream in wanted:
