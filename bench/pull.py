@@ -18,7 +18,7 @@ from pathlib import Path
 
 from isal import igzip
 
-from bench.api import Api
+from bench.engine_api import Api
 from bench.peer import dockerd
 from bench.report import Series, report
 from bench.start import accounted_suite

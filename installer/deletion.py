@@ -33,7 +33,7 @@ def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
     instance = load_instance(data_dir)
     if instance is None:
         raise NotRunningError(f"{data_dir} holds no instance: nothing to delete")
-    stores, faults = store_directories(instance)
+    stores, faults = store_directories(instance, instance.options.volume_stores)
     images = _shared_images(instance, faults)
     if not force:
         _refuse_used(instance, list(stores.values()), faults)

@@ -23,6 +23,9 @@ LIMITS = "limits"
 POOL_SECONDS = 2.0
 
 
+_LIMITS = sa.select(FACTS.c.value).where(FACTS.c.name == LIMITS)
+
+
 class Admission:
     """Keeps the limits, and lets in what they allow."""
 
@@ -92,6 +95,5 @@ class Admission:
 
 async def limits_now(connection: Connection) -> Limits:
     """Return the limits as a transaction sees them."""
-    query = sa.select(FACTS.c.value).where(FACTS.c.name == LIMITS)
-    value = (await connection.execute(query)).scalar()
+    value = (await connection.execute(_LIMITS)).scalar()
     return Limits(**json.loads(value)) if value else Limits()

@@ -40,6 +40,23 @@ class StoredEvent:
     detail: str
 
 
+# Two queries in one: SQLite looks up either end in the index, but for both of one query it reads
+# the whole table.
+_ENDS = sa.select(
+    sa.select(sa.func.min(EVENTS.c.sequence)).scalar_subquery(),
+    sa.select(sa.func.max(EVENTS.c.sequence)).scalar_subquery(),
+)
+
+
+_AFTER = (
+    sa.select(EVENTS)
+    .where(EVENTS.c.sequence > sa.bindparam("after"), EVENTS.c.time_ns >= sa.bindparam("since"))
+    .order_by(EVENTS.c.sequence)
+    .limit(sa.bindparam("most"))
+)
+_AFTER_OF_ONE = _AFTER.where(EVENTS.c.container_id == sa.bindparam("of"))
+
+
 class History:
     """The events that are kept."""
 
@@ -58,27 +75,17 @@ class History:
 
         With ``container_id`` only that container's.
         """
-        query = (
-            sa.select(EVENTS)
-            .where(EVENTS.c.sequence > sequence, EVENTS.c.time_ns >= since_ns)
-            .order_by(EVENTS.c.sequence)
-            .limit(limit)
-        )
+        which: dict[str, int | str] = {"after": sequence, "since": since_ns, "most": limit}
+        query = _AFTER
         if container_id:
-            query = query.where(EVENTS.c.container_id == container_id)
+            query, which["of"] = _AFTER_OF_ONE, container_id
         async with self._store.reading() as connection:
-            return [StoredEvent(**row._mapping) for row in await connection.execute(query)]
+            return [StoredEvent(**row._mapping) for row in await connection.execute(query, which)]
 
     async def range(self) -> tuple[int, int]:
         """Return the numbers of the oldest and the newest event; zeros when there is none."""
-        # Two queries in one: SQLite looks up either end in the index, but for both of one query it
-        # reads the whole table.
-        query = sa.select(
-            sa.select(sa.func.min(EVENTS.c.sequence)).scalar_subquery(),
-            sa.select(sa.func.max(EVENTS.c.sequence)).scalar_subquery(),
-        )
         async with self._store.reading() as connection:
-            oldest, newest = (await connection.execute(query)).one()
+            oldest, newest = (await connection.execute(_ENDS)).one()
         return oldest or 0, newest or 0
 
 
@@ -87,13 +94,14 @@ async def append_events(connection: Connection, events: Iterable[NewEvent]) -> N
     newest = 0
     for event in events:
         result = await connection.execute(
-            EVENTS.insert().values(
-                time_ns=time.time_ns(),
-                kind=event.kind,
-                container_id=event.container_id,
-                attributes=dict(event.attributes),
-                detail=event.detail,
-            )
+            EVENTS.insert(),
+            {
+                "time_ns": time.time_ns(),
+                "kind": event.kind,
+                "container_id": event.container_id,
+                "attributes": dict(event.attributes),
+                "detail": event.detail,
+            },
         )
         await tell(connection, EVENTS_CHANNEL, event.container_id)
         key: Sequence[Any] | None = result.inserted_primary_key

@@ -27,9 +27,9 @@ class Lookup:
         Raises NotFound (CONTAINER_NOT_FOUND) and InvalidArgument (AMBIGUOUS_REFERENCE).
         """
         name = reference.removeprefix("/")
+        wanted = {"reference": reference, "called": name}
         async with self._store.reading() as connection:
-            exact = sa.or_(CONTAINERS.c.id == reference, CONTAINERS.c.name == name)
-            rows = (await connection.execute(_visible().where(exact))).all()
+            rows = (await connection.execute(_BY_REFERENCE, wanted)).all()
             if not rows and reference and all(c in "0123456789abcdef" for c in reference):
                 # "g" comes after all digits: a range, which the key's index serves.
                 prefix = CONTAINERS.c.id.between(reference, reference + "g")
@@ -45,9 +45,7 @@ class Lookup:
     async def get(self, container_id: str) -> Record | None:
         """Return the container of a full ID, or None."""
         async with self._store.reading() as connection:
-            row = (
-                await connection.execute(_visible().where(CONTAINERS.c.id == container_id))
-            ).first()
+            row = (await connection.execute(_BY_ID, {"reference": container_id})).first()
         return None if row is None else record_of(row)
 
     async def select(self, states: Collection[State] = ()) -> list[Record]:
@@ -110,3 +108,12 @@ class Lookup:
 
 def _visible() -> sa.Select[Any]:
     return sa.select(CONTAINERS).where(CONTAINERS.c.ready.is_(True))
+
+
+# Asked several times in every start; to put such a statement together takes longer than to read.
+_BY_ID = _visible().where(CONTAINERS.c.id == sa.bindparam("reference"))
+_BY_REFERENCE = _visible().where(
+    sa.or_(
+        CONTAINERS.c.id == sa.bindparam("reference"), CONTAINERS.c.name == sa.bindparam("called")
+    )
+)

@@ -75,6 +75,7 @@ POSITIONS = sa.Table(
 )
 
 
+_NAMES = tuple(column.name for column in CONTAINERS.columns)
 # Written without the container's turn, which comes between others' reading and writing: no row_of.
 _UNTOUCHED = {"stopped_by_hand": False, "held_signals": "", "health": None, "health_boot_id": ""}
 _FIRST = {**_UNTOUCHED, "turn": 0}
@@ -118,7 +119,8 @@ def new_row_of(record: Record) -> dict[str, Any]:
 
 def record_of(row: Any) -> Record:
     """Return the record of a row."""
-    values = dict(row._mapping)
+    # By their places: a row's own mapping looks each column up by its name.
+    values = dict(zip(_NAMES, row, strict=True))
     del values["ready"], values["held_signals"], values["turn"]
     values["state"] = State(values["state"])
     values["spec"] = container_pb2.ContainerSpec.FromString(values["spec"])

@@ -150,16 +150,17 @@ class Starter:
         created = await self._create(machine)
         if created.tether_id:
             undo.push_async_callback(release_place, self._peers, created.tether_id)
+        early = len(endpoints) <= EARLY_NICS
         async with asyncio.TaskGroup() as group:
-            # Interaction takes the boot in while nothing of it runs, and waits for its tether.
-            launched = group.create_task(self._launch_init(record, created.tether_id))
-            if len(endpoints) <= EARLY_NICS:
-                async with asyncio.TaskGroup() as connecting:
-                    connecting.create_task(self._hypervisor.load(record.id, record.boot_id))
-                    connecting.create_task(self._bind(record, created.tether_id))
-            else:
+            if created.tether_id and early:
+                # It is connected already, and its guest has a disk to mount meanwhile: what waits
+                # for its networks is the process alone.
+                launched = group.create_task(self._bind_and_launch(record, created.tether_id))
                 await self._hypervisor.load(record.id, record.boot_id)
-                await self._bind(record, created.tether_id)
+            else:
+                # Interaction takes the boot in while nothing of it runs, and waits for its tether.
+                launched = group.create_task(self._launch_init(record, created.tether_id))
+                await self._load_and_bind(record, created.tether_id, at_once=early)
             await self._hypervisor.run(record.id, record.boot_id)
             if created.kind is StartKind.READY_CLONE and attempt is Attempt.FIRST:
                 await asyncio.wait({launched}, timeout=READY_SECONDS)
@@ -236,6 +237,21 @@ class Starter:
             # Why the start failed says more. The reconciler ends a VM that nobody owns.
             self._exits.doubt.set()
             log.warning("the VM of %s may be left: %s", record.id, error.message)
+
+    async def _bind_and_launch(self, record: Record, tether_id: str) -> process_pb2.LaunchResponse:
+        """Have the init process run in a VM that runs already, once its NICs are connected."""
+        await self._bind(record, tether_id)
+        return await self._launch_init(record, tether_id)
+
+    async def _load_and_bind(self, record: Record, tether_id: str, *, at_once: bool) -> None:
+        """Complete a VM whose CPUs stand still; with ``at_once`` all its NICs are there before."""
+        if not at_once:
+            await self._hypervisor.load(record.id, record.boot_id)
+            await self._bind(record, tether_id)
+            return
+        async with asyncio.TaskGroup() as connecting:
+            connecting.create_task(self._hypervisor.load(record.id, record.boot_id))
+            connecting.create_task(self._bind(record, tether_id))
 
     async def _bind(self, record: Record, tether_id: str) -> None:
         """Put the VM's NICs on their networks."""

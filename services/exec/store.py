@@ -24,6 +24,13 @@ REPORTS = "reports"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+# Who has an ID or a name.
+_OWNERS = sa.select(CONTAINERS.c.id).where(
+    sa.or_(CONTAINERS.c.id == sa.bindparam("its_id"), CONTAINERS.c.name == sa.bindparam("its_name"))
+)
+_COUNT = sa.select(sa.func.count()).select_from(CONTAINERS)
+
+
 class Containers(Lookup):
     """The containers and their events. A change and its events are one transaction."""
 
@@ -35,20 +42,13 @@ class Containers(Lookup):
         many bytes, as may be.
         """
         async with self._store.transaction() as connection:
-            taken = (
-                await connection.execute(
-                    sa.select(CONTAINERS.c.id).where(
-                        sa.or_(CONTAINERS.c.id == record.id, CONTAINERS.c.name == record.name)
-                    )
-                )
-            ).scalars()
-            owners = set(taken)
+            wanted = {"its_id": record.id, "its_name": record.name}
+            owners = set((await connection.execute(_OWNERS, wanted)).scalars())
             if not owners:
-                count = sa.select(sa.func.count()).select_from(CONTAINERS)
-                existing = (await connection.execute(count)).scalar() or 0
+                existing = (await connection.execute(_COUNT)).scalar() or 0
                 (await limits_now(connection)).admit_container(existing, disk_bytes)
                 await connection.execute(
-                    CONTAINERS.insert().values(ready=False, **new_row_of(record))
+                    CONTAINERS.insert(), {"ready": False, **new_row_of(record)}
                 )
                 return
         if record.id in owners:
@@ -64,20 +64,14 @@ class Containers(Lookup):
     async def restore(self, record: Record) -> None:
         """Insert a record that was found beside a disk, or do nothing when it is there."""
         async with self._store.transaction() as connection:
-            taken = (
-                await connection.execute(
-                    sa.select(CONTAINERS.c.id).where(
-                        sa.or_(CONTAINERS.c.id == record.id, CONTAINERS.c.name == record.name)
-                    )
-                )
-            ).scalars()
-            ids = set(taken)
+            wanted = {"its_id": record.id, "its_name": record.name}
+            ids = set((await connection.execute(_OWNERS, wanted)).scalars())
             if record.id in ids:
                 return
             if ids:
                 # Two disks claim one name: the younger container keeps its data under its ID.
                 record = replace(record, name=record.id[:12])
-            await connection.execute(CONTAINERS.insert().values(ready=True, **new_row_of(record)))
+            await connection.execute(CONTAINERS.insert(), {"ready": True, **new_row_of(record)})
 
     async def update(
         self,
@@ -275,7 +269,7 @@ async def _write(
         values = {**values, "turn": turn.number}
     this = CONTAINERS.c.id == container_id
     result = await connection.execute(
-        CONTAINERS.update().where(this, *_of_turn(container_id), *where).values(**values)
+        CONTAINERS.update().where(this, *_of_turn(container_id), *where), values
     )
     if not result.rowcount:
         await _check_turn(connection, container_id)

@@ -227,13 +227,12 @@ class InteractionStore:
             values["syslog"]["format"] = row.options.syslog.format.value
         async with self._store.transaction() as connection:
             result = await connection.execute(
-                _containers.update().where(_containers.c.id == row.id).values(**values)
+                _containers.update().where(_containers.c.id == row.id), values
             )
             if not result.rowcount:
                 await connection.execute(
-                    _containers.insert().values(
-                        id=row.id, boot_id=row.boot_id, holder=row.holder, **values
-                    )
+                    _containers.insert(),
+                    {"id": row.id, "boot_id": row.boot_id, "holder": row.holder, **values},
                 )
 
     async def set_boot(self, container_id: str, boot_id: str) -> None:
@@ -269,7 +268,7 @@ class InteractionStore:
                 return Given(row.container_id, row.boot_id)
             former = _tethers.c.container_id == given.container_id
             await connection.execute(_tethers.delete().where(former))
-            await connection.execute(_tethers.insert().values(id=tether_id, **asdict(given)))
+            await connection.execute(_tethers.insert(), {"id": tether_id, **asdict(given)})
             await tell(connection, TETHERS_CHANNEL, tether_id)
         return given
 
@@ -292,12 +291,12 @@ class InteractionStore:
         )
         values = _process_values(row)
         async with self._store.transaction() as connection:
-            result = await connection.execute(_processes.update().where(key).values(**values))
+            result = await connection.execute(_processes.update().where(key), values)
             if not result.rowcount:
-                await connection.execute(_processes.insert().values(**values))
+                await connection.execute(_processes.insert(), values)
             if event is None:
                 return 0
-            inserted = await connection.execute(_events.insert().values(event=event))
+            inserted = await connection.execute(_events.insert(), {"event": event})
             await tell(connection, EVENTS_CHANNEL, "")
         primary_key: Any = inserted.inserted_primary_key
         return int(primary_key[0])

@@ -209,7 +209,7 @@ class NetworkStore:
             "created_at": reservation.created_at,
         }
         async with self._writing, self._store.transaction() as connection:
-            await connection.execute(sa.insert(_reservations).values(head))
+            await connection.execute(sa.insert(_reservations), head)
             await connection.execute(sa.insert(_endpoints), _endpoint_rows(reservation))
             await _write_cursors(connection, cursors)
 
@@ -319,7 +319,7 @@ class NetworkStore:
 async def _write_members(connection: Connection, reservation: Reservation) -> None:
     of_this = _reservations.c.container_id == reservation.container_id
     wishes = [asdict(wish) for wish in reservation.wishes]
-    await connection.execute(sa.update(_reservations).where(of_this).values(wishes=wishes))
+    await connection.execute(sa.update(_reservations).where(of_this), {"wishes": wishes})
     await connection.execute(
         sa.delete(_endpoints).where(_endpoints.c.container_id == reservation.container_id)
     )

@@ -282,7 +282,8 @@ class Agent:
 
     def _list(self, command: TopCommand) -> None:
         init = self._processes.get(_INIT)
-        for part in process_list(command, init.pid if init else 0, self._workload):
+        pid, started = (init.pid, init.started_ns / 1e9) if init else (0, 0.0)
+        for part in process_list(command, pid, self._workload, started):
             self._tell(ConnectRequest(process_list=part))
 
     def _result(self, command_id: int, error: str) -> None:

@@ -44,6 +44,9 @@ _PORT_TIMEOUT = 10.0
 # How long the VM stays up after its init process ended, for the agent to hand over the output. The
 # agent itself gives up earlier where interaction can't be reached; this bounds a broken agent.
 _LONGEST_FAREWELL = 90.0
+# How long the disk waits for the agent to have told the end: both want the one vCPU, and somebody
+# waits for the one alone. With the order to power off it is brought to rest at once.
+_REST_SECONDS = 0.5
 
 
 class Supervisor:
@@ -78,7 +81,8 @@ class Supervisor:
         self._configured = False
         self._waiting_launches: list[Message] = []
         self._ending = False
-        self._ended = False
+        self._ended: Process | None = None
+        self._at_rest = False
         self._error = ""
 
     def run(self) -> NoReturn:
@@ -305,14 +309,12 @@ class Supervisor:
             self._on_init_end(process)
 
     def _on_init_end(self, process: Process) -> None:
-        """The container has ended: bring its disk to rest while the agent hands over the output."""
-        self._ended = True
-        # The agent first: it has the exit to tell, which somebody waits for.
-        os.sched_yield()
-        self._flush()
-        self._write_exit_record(process)
+        """The container has ended: its disk comes to rest once the agent has told so."""
+        self._ended = process
         if self._ending:
+            self._rest()
             _halt()
+        self._loop.after(_REST_SECONDS, self._rest)
         self._loop.after(_LONGEST_FAREWELL, _halt)
 
     def _on_stranger(self, pid: int, status: int) -> None:
@@ -321,8 +323,7 @@ class Supervisor:
             self._power_off(error="the agent in the VM has failed")
         elif pid == self._sandbox.pid:
             # It was never asked to run anything, so this is the end of a VM without a container.
-            self._flush()
-            self._write_exit_record(None)
+            self._rest()
             _halt()
 
     # The end
@@ -332,8 +333,16 @@ class Supervisor:
         self._ending = True
         self._error = error
         self._sandbox.kill()
-        if self._ended:
+        if self._ended is not None:
+            self._rest()
             _halt()
+
+    def _rest(self) -> None:
+        """Bring the disk to rest, and then leave word of how the container ended. Idempotent."""
+        if not self._at_rest:
+            self._at_rest = True
+            self._flush()
+            self._write_exit_record(self._ended)
 
     def _flush(self) -> None:
         for part in (self._volumes, self._disk):

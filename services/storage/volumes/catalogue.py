@@ -150,6 +150,8 @@ class Volumes:
                 raise VolumeInUse(
                     f"remove {name}: volume is in use - [{', '.join(users)}]", volume=name
                 )
+            # Of a store that is away nothing can be deleted, and what isn't seen isn't gone.
+            volume.store.directory.stat()
             # Forgotten once it is aside: where that fails, a repeated call finds it to be done.
             doomed = move_aside(volume.directory)
             self.index.drop(name)

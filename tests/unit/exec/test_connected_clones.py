@@ -1,5 +1,7 @@
 """Starts that take a clone which was connected while it waited."""
 
+import asyncio
+
 import pytest
 from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
@@ -24,6 +26,32 @@ async def test_its_address_and_its_tether_become_the_containers(facet: Facet) ->
     await facet.lifecycle.start(record.id)
     assert facet.peers.given == CLONE
     assert list(facet.peers.reservations) == [record.id]
+
+
+async def test_its_guest_goes_on_while_its_networks_are_connected(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It mounts its disk meanwhile; its process runs when it can reach its networks."""
+    record = await facet.creator.create("", container_pb2.ContainerSpec(image="busybox"))
+    await waits(facet)
+    runs, connect = asyncio.Event(), asyncio.Event()
+    bind = facet.peers.Bind
+
+    async def run(container_id: str, boot_id: str) -> None:
+        runs.set()
+
+    async def slow(request: network_pb2.BindRequest) -> network_pb2.BindResponse:
+        await connect.wait()
+        return await bind(request)
+
+    monkeypatch.setattr(facet.hypervisor, "run", run)
+    monkeypatch.setattr(facet.peers, "Bind", slow)
+    start = asyncio.create_task(facet.lifecycle.start(record.id))
+    async with asyncio.timeout(60):
+        await runs.wait()
+        assert not facet.peers.launched.is_set()
+        connect.set()
+        assert (await start).state is State.RUNNING
 
 
 async def test_one_that_has_lost_its_address_is_replaced(facet: Facet) -> None:

@@ -26,7 +26,10 @@ async def exited_unseen(facet: Facet, **fields: Any) -> Record:
 async def nothing_left(facet: Facet) -> None:
     """Return when nothing is left of a failed create, before a comparison is due."""
     async with asyncio.timeout(PERIOD_SECONDS / 2):
-        while facet.leftovers():  # noqa: ASYNC110 — nothing tells of it
+        # The name is given back last.
+        while (  # noqa: ASYNC110 — nothing tells of it
+            facet.leftovers() or await facet.containers.reserved_ids()
+        ):
             await asyncio.sleep(0.01)
 
 

@@ -1,6 +1,7 @@
 """What `vic usage` prints."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,14 @@ def test_a_table_has_what_is_known_and_the_sums_beside_the_limits() -> None:
     assert lines[6] == "averages over 1 s, as the hosts measure them"
 
 
-def test_a_suite_that_was_never_up_is_told_to_be_started(tmp_path: Path) -> None:
-    # As `vic create` leaves one on a vCenter.
-    save_instance(Instance(tmp_path, "0a1b2c3d", 0, default_options(tmp_path)))
-    with pytest.raises(InstallerError, match="never up; start it with `vic up`"):
-        read_usage(tmp_path, 1)
+def test_a_suite_that_was_never_up_is_told_to_be_started() -> None:
+    # Short, as a data directory's path has to be.
+    with tempfile.TemporaryDirectory(prefix="vic-") as name:
+        data_dir = Path(name)
+        # As `vic create` leaves one on a vCenter.
+        save_instance(Instance(data_dir, "0a1b2c3d", 0, default_options(data_dir)))
+        with pytest.raises(InstallerError, match="never up; start it with `vic up`"):
+            read_usage(data_dir, 1)
 
 
 def test_programs_read_the_contracts_names() -> None:

@@ -186,6 +186,8 @@ async def test_a_store_that_comes_back_has_its_volumes(
 ) -> None:
     volume, _ = await facet.volumes.create("data", "", {}, {"VolumeStore": "second"})
     (tmp_path / "second").rename(tmp_path / "unmounted")
+    with pytest.raises(StoreUnavailable, match=r"'second' .* can't be used: no such file"):
+        await facet.volumes.remove("data")
     facet = reopen()
     assert facet.volumes.all() == []
     (tmp_path / "unmounted").rename(tmp_path / "second")

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,21 @@ def test_processes_of_the_kernel_are_read_and_listed(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
+
+
+def test_the_init_process_is_as_old_as_its_container(tmp_path: Path) -> None:
+    """It waited as a process of the kernel's long before anybody knew of a container."""
+    now = time.time()
+    waited = replace(TASK, pid=1, started=now - 600, elapsed=600.0)
+    child = replace(TASK, pid=2, started=now - 5, elapsed=5.0)
+
+    class Two(Tasks):
+        def read(self) -> list[Task]:
+            return [waited, child]
+
+    command = TopCommand(command_id=1, ps_args=["-o", "pid,etimes"])
+    (part,) = process_list(command, 1, Two(cgroup=tmp_path), now - 9.5)
+    assert [list(row.columns) for row in part.rows] == [["1", "9"], ["2", "5"]]
 
 
 def test_names_of_users_are_read_through_no_link(tmp_path: Path) -> None:
