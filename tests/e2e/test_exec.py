@@ -69,6 +69,10 @@ def test_what_cannot_be_run_is_told(suite: Suite, busy: str) -> None:
             *(("-u", "nosuch"), "true", 126),
             "unable to find user nosuch: no matching entries in passwd file",
         ),
+        (
+            *(("-w", "/nosuch"), "true", 126),
+            'chdir to cwd ("/nosuch") set in config.json failed: no such file or directory',
+        ),
     ):
         done = suite.docker("exec", *options, busy, command)
         assert done.returncode == code

@@ -89,7 +89,7 @@ def _become(
         kernelfile.put("/proc/self/oom_score_adj", str(request.oom_score_adj).encode())
     os.umask(0o022)
     syscalls.new_session_keyring()
-    entered = _enter_directory(request.cwd or "/")
+    entered = _enter_directory(request.cwd or "/", make=init)
     if not request.no_new_privileges:
         # Takes CAP_SYS_ADMIN, which the user may not have.
         _filter_syscalls(request.seccomp_filter)
@@ -151,10 +151,13 @@ def _limit(value: int) -> int:
     return resource.RLIM_INFINITY if value < 0 or value >= 1 << 63 else value
 
 
-def _enter_directory(directory: str) -> bool:
-    """Make and enter the directory as root; False when only its user may enter it."""
+def _enter_directory(directory: str, *, make: bool) -> bool:
+    """Enter the directory as root; False when only its user may enter it.
+
+    ``make``: runc makes the one that a container begins in, and none for an additional process.
+    """
     try:
-        if not os.path.isdir(directory):
+        if make and not os.path.isdir(directory):
             os.makedirs(directory, exist_ok=True)
         os.chdir(directory)
     except PermissionError:
