@@ -7,7 +7,8 @@ from pathlib import Path
 from installer.checks import require_root
 from installer.configure import configure, wish
 from installer.container_networks import check_interfaces, map_recorded, recorded
-from installer.errors import PreconditionError
+from installer.deletion import delete
+from installer.errors import InstallerError, PreconditionError
 from installer.instance import Instance, check_data_dir, load_instance, save_instance
 from installer.networks import ExternalWish
 from installer.stores import store_directories
@@ -25,7 +26,10 @@ def create(
     say: Say,
     networks: Sequence[ExternalWish] = (),
 ) -> Instance:
-    """Make an instance and start it; one that is there is refused. Raises InstallerError."""
+    """Make an instance and start it; one that is there is refused.
+
+    Raises InstallerError; where its limits are refused nothing of it is left.
+    """
     require_root("create")
     data_dir = check_data_dir(data_dir)
     known = load_instance(data_dir)
@@ -47,6 +51,11 @@ def create(
         cpus=str(limits.cpus) if limits.cpus else None,
     )
     if asked.ListFields():
-        configure(data_dir, asked)
+        try:
+            configure(data_dir, asked)
+        except InstallerError:
+            # Without its limits it is not what was asked for.
+            delete(data_dir, say, force=True)
+            raise
     map_recorded(named, say)
     return named

@@ -216,11 +216,15 @@ def _start(
         instance = Instance(data_dir, instance_id, claim.slot, options)
         if options.driver == "vsphere":
             from installer.vsphere.management import require_address
+            from installer.vsphere.standing import check_standing
 
             if known is not None:
                 # Where it is refused the next one is for the same address, if nobody takes it.
                 amend_record(instance, slot=instance.slot)
+            # Also for `vic down`, where nothing more comes of it.
+            give_credentials(instance)
             require_address(instance)
+            check_standing(instance)
         _end_stale_services(instance)
         listener = undo.enter_context(parse_endpoint(options.host).listen())
         lay_out(instance)
@@ -233,8 +237,6 @@ def _start(
             provide_kernels(instance, default, say)
             prune_cache(keep=default)
             allow_forwarding()
-        else:
-            give_credentials(instance)
         compile_code()
         try:
             _run_watcher(instance, claim, listener, say)
@@ -291,6 +293,8 @@ def give_credentials(instance: Instance) -> None:
     """Let the services, whose users change with the slot, read what is shown to vCenter."""
     group = first_uid(instance.slot)
     directory = instance.data_dir / "vcenter"
+    if not directory.is_dir():
+        return  # which is said when somebody logs in
     for path in (directory, *directory.iterdir()):
         os.chown(path, 0, group)
         path.chmod(0o750 if path == directory else 0o640)

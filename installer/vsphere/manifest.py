@@ -13,6 +13,7 @@ from pyVmomi import vim
 from installer.vsphere.wishes import Store
 from portlayer.errors import FailedPrecondition, NotFound
 from portlayer.vsphere import datastore
+from portlayer.vsphere.lookup import path_of
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 
@@ -61,9 +62,10 @@ async def of_vcenter(vcenter: VCenter) -> list[tuple[str, Manifest]]:
     def look(content: vim.ServiceInstanceContent) -> list[tuple[str, str]]:
         found = []
         centers = read_below(content, content.rootFolder, vim.Datacenter, ["name"])
-        for center, told in centers:
+        for center, _ in centers:
+            path = path_of(content, center)
             stores = read_below(content, center, vim.Datastore, ["name"])
-            found += [(f"/{told['name']}", entry["name"]) for _, entry in stores]
+            found += [(path, entry["name"]) for _, entry in stores]
         return found
 
     listed = []

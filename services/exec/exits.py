@@ -245,9 +245,14 @@ class Exits:
                 execDuration=str(ran_ns // 10**9),
             )
         )
+        # The end of its VM is told once, and not of one that is no container's on record.
+        known = record.boot_id in self._boots
+        boot = self._boot(record.boot_id)
         if not await self._containers.end(ended, events, anew=how.host_restarted):
+            if not known:
+                self.forget(record.boot_id)
             return False
-        self._boot(record.boot_id).ended.set()
+        boot.ended.set()
         self._events.announce(record.id)
         if ended.state is State.RESTARTING:
             self.on_restart()

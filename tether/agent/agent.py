@@ -28,6 +28,7 @@ from tether.agent.commands import launch_failed, launch_message, limits
 from tether.agent.control import ControlStream
 from tether.agent.health import PREFIX, HealthMonitor
 from tether.agent.listing import process_list
+from tether.agent.patience import start_threads
 from tether.agent.process import Exit, WorkloadProcess
 from tether.agent.randomness import begin_anew, fork_pages
 from tether.agent.rehearsal import Certificates, rehearse, secure_channel
@@ -81,11 +82,13 @@ class Agent:
         self._health_checks: asyncio.Task[None] | None = None
         self._usage = Usage()
         self._workload = Tasks()
+        self._threads: grpc.aio.Channel | None = None
         self._channel: grpc.aio.Channel | None = None
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Serve until the supervisor goes, which is until the VM is powered off."""
+        self._threads = start_threads()
         await rehearse(None, _CHANNEL_OPTIONS)
         heap.settle()
         self._loop.add_reader(self._link.fileno(), self._read_link)

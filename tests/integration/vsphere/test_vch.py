@@ -314,6 +314,24 @@ def delete_and_die(arguments: list[str], step: int) -> None:
     os._exit(main(arguments))
 
 
+def test_what_is_in_folders_is_found_there(
+    medium: Path, short_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with simulator("-folders") as filed:
+        before = inventory(filed, "/F0/DC0")
+        data = ["--data-dir", str(short_path / "filed"), "--bootstrap-iso", str(medium)]
+        wrong = place(**{"--switch": "/F0/DC0/network/DVS0"})
+        assert main(["create", "--name", "one", *data, *target(filed), *wrong]) == 1
+        assert "there is /F0/DC0/network/F0/DVS0\n" in capsys.readouterr().err
+        there = place(**{"--switch": "/F0/DC0/network/F0/DVS0"})
+        assert main(["create", "--name", "one", *data, *target(filed), *there]) == 0
+        assert main(["ls", *target(filed)]) == 0
+        told = capsys.readouterr().out
+        assert "  one   /F0/DC0/host/F0/DC0_C0/Resources/one  /F0/DC0/vm/one\n" in told
+        assert main(["delete", *data[:2]]) == 0
+        assert inventory(filed, "/F0/DC0") == before
+
+
 def test_a_delete_that_is_killed_at_any_step_goes_on(
     own: Simulator, medium: Path, short_path: Path
 ) -> None:

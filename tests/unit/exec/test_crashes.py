@@ -8,6 +8,8 @@ import pytest
 from vic.network.v1 import network_pb2
 
 from portlayer.errors import NotFound, Unavailable
+from services.exec.drivers import MachineExited
+from services.exec.exits import POWER_OFF_SECONDS, Exit
 from services.exec.reconcile import PERIOD_SECONDS
 from services.exec.record import Record
 from services.exec.states import State
@@ -21,6 +23,10 @@ async def exited_unseen(facet: Facet, **fields: Any) -> Record:
     record = await facet.containers.resolve(container_id)
     assert await facet.containers.end(replace(record, exit_code=3), [])
     return record
+
+
+async def unheard(_: Any) -> None:
+    """Ask a guest to power off that is not there any more."""
 
 
 async def nothing_left(facet: Facet) -> None:
@@ -222,6 +228,53 @@ async def test_a_removal_ends_the_vm_that_a_failed_clean_up_left(facet: Facet) -
     former = await exited_unseen(facet)
     await facet.lifecycle.remove(former.id, former.id, force=False)
     assert facet.leftovers() == []
+
+
+async def test_a_vm_that_ends_while_its_exit_is_cleaned_up_is_not_waited_for(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = await exited_unseen(facet)
+    facet = facet.restarted()
+    inventory, looks = facet.hypervisor.inventory, 0
+
+    async def ending() -> Any:
+        # A former exec had asked it to power off, and it does after the comparison's second look.
+        nonlocal looks
+        looks += 1
+        found = await inventory()
+        if looks == 2:
+            facet.hypervisor.machines.clear()
+            await facet.exits.machine_exited(MachineExited(former.id, former.boot_id, b"", ""))
+        return found
+
+    monkeypatch.setattr(facet.hypervisor, "inventory", ending)
+    monkeypatch.setattr(facet.peers, "PowerOff", unheard)
+    async with asyncio.timeout(POWER_OFF_SECONDS / 2):
+        assert await facet.reconciler.reconcile()
+    assert (await facet.containers.resolve(former.id)).boot_id == ""
+
+
+async def test_a_vm_that_ends_while_its_exit_is_put_on_record_is_not_waited_for(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container_id = await facet.run()
+    facet = facet.restarted()
+    record = await facet.containers.resolve(container_id)
+    end = facet.containers.end
+
+    async def ending(*told: Any, **how: Any) -> bool:
+        done = await end(*told, **how)
+        facet.hypervisor.machines.clear()
+        await facet.exits.machine_exited(MachineExited(container_id, record.boot_id, b"", ""))
+        return done
+
+    monkeypatch.setattr(facet.containers, "end", ending)
+    monkeypatch.setattr(facet.peers, "PowerOff", unheard)
+    await facet.exits.process_ended(container_id, record.boot_id, Exit(3, False, 1))
+    async with asyncio.timeout(POWER_OFF_SECONDS / 2):
+        await facet.exits.drain()
+    ended = await facet.containers.resolve(container_id)
+    assert (ended.state, ended.exit_code, ended.boot_id) == (State.EXITED, 3, "")
 
 
 async def test_a_clean_up_that_takes_too_long_is_left_to_the_next_exec(

@@ -56,12 +56,31 @@ async def test_inspect_has_dockers_full_shape(client: httpx.AsyncClient) -> None
 
 
 async def test_addresses_show_while_it_runs(client: httpx.AsyncClient) -> None:
-    await create(client, "one")
+    wished = {"EndpointsConfig": {"bridge": {"MacAddress": "02:42:0A:01:00:99"}}}
+    await create(client, "one", NetworkingConfig=wished)
+    settings = (await client.get("/containers/one/json")).json()["NetworkSettings"]
+    assert settings["Networks"]["bridge"]["IPAddress"] == ""
+    assert settings["Networks"]["bridge"]["MacAddress"] == "02:42:0a:01:00:99"
     await client.post("/containers/one/start")
     settings = (await client.get("/containers/one/json")).json()["NetworkSettings"]
     assert settings["IPAddress"] == "172.17.0.2"
     assert settings["Networks"]["bridge"]["IPPrefixLen"] == 16
     assert settings["Networks"]["bridge"]["MacAddress"] == "02:42:ac:11:00:02"
+
+
+async def test_sizes_are_told_where_they_are_asked_for(client: httpx.AsyncClient) -> None:
+    await create(client, "one")
+    await create(client, "two")
+    asked = (await client.get("/containers/json?all=1&size=1")).json()
+    assert [(one["SizeRw"], one["SizeRootFs"]) for one in asked] == [(5, 95), (5, 95)]
+    inspected = (await client.get("/containers/one/json?size=true")).json()
+    assert (inspected["SizeRw"], inspected["SizeRootFs"]) == (5, 95)
+    for unasked in (
+        (await client.get("/containers/json?all=1&size=0")).json()[0],
+        (await client.get("/containers/one/json")).json(),
+    ):
+        assert not {"SizeRw", "SizeRootFs"} & set(unasked)
+    assert (await client.get("/containers/nosuch/json?size=1")).status_code == 404
 
 
 async def test_names_with_a_slash_and_short_ids(client: httpx.AsyncClient) -> None:
