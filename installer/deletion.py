@@ -76,7 +76,7 @@ def _shared_images(instance: Instance, faults: list[str]) -> Path | None:
 
 def _leave(instance: Instance, images: Path) -> None:
     """Take an instance's images out of the store that it shares. Raises LeftoverError."""
-    from services.storage.image_store import leave
+    from services.storage.leaving import leave
 
     before = os.umask(0o007)  # what root makes there its group may change
     try:

@@ -5,7 +5,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TypeVar
 
@@ -33,6 +33,7 @@ from services.exec.spec import init_process
 from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
+from services.exec.taken import Taken
 from services.exec.tether_place import TetherPlace
 
 log = logging.getLogger("vic.exec.starting")
@@ -49,8 +50,6 @@ READY_SECONDS = 15.0
 # NICs that are there when a VM is created: management, and the first network.
 EARLY_NICS = 2
 # What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
-RETIRE_SECONDS = 60.0
-RETIRE_LOOK_SECONDS = 5.0
 # uname(2)'s own bound.
 KERNEL_RELEASE_CHARACTERS = 64
 
@@ -76,6 +75,7 @@ class Starter:
         self._modes = modes
         self._tethers = tethers
         self._room = Room(hypervisor)
+        self._taken = Taken(containers, exits)
         self.give_volumes: Callable[[str], Awaitable[bool]] = _has_none
         """Has a container's utility VM give its volumes up; set by who has these."""
         # Starts since the service came up; a cold boot is never silent.
@@ -145,7 +145,9 @@ class Starter:
         )
         undo.push_async_callback(self._undo_bind, record)
         # A port that somebody else has is told before there is a VM.
-        published = await publish(self._peers, record)
+        published = await self._taken.once_free(
+            lambda: publish(self._peers, record), Reason.PORT_IN_USE
+        )
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
         if created.tether_id:
@@ -190,25 +192,10 @@ class Starter:
         if not uses_volumes(record.spec):
             return []
         request = volume_pb2.AttachRequest(container_id=record.id, boot_id=record.boot_id)
-        deadline = asyncio.get_running_loop().time() + RETIRE_SECONDS
-        while True:
-            try:
-                return list((await self._peers.volumes.Attach(request)).disks)
-            except VicError as error:
-                if error.reason is not Reason.VOLUME_ATTACHED:
-                    raise
-                other = error.metadata.get("container", "")
-                if await self.give_volumes(other):
-                    continue
-                holder = await self._containers.get(other)
-                if holder is None or not holder.boot_id or holder.state.has_vm:
-                    raise
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise
-                with suppress(TimeoutError):
-                    # Another replica of this service may have it in hand, and tells nobody.
-                    async with asyncio.timeout(RETIRE_LOOK_SECONDS):
-                        await self._exits.retired(holder)
+        response = await self._taken.once_free(
+            lambda: self._peers.volumes.Attach(request), Reason.VOLUME_ATTACHED, self.give_volumes
+        )
+        return list(response.disks)
 
     async def _undo_attach(self, record: Record) -> None:
         """Give the volumes back where no VM can have them."""

@@ -244,7 +244,18 @@ class Publications:
                 if not wish.first:
                     self._next = anywhere.index(host_port) + 1
                 return forwards
-        raise AlreadyExists(f"{_failure(reservation)}: {problem}", Reason.PORT_IN_USE)
+        raise AlreadyExists(
+            f"{_failure(reservation)}: {problem}",
+            Reason.PORT_IN_USE,
+            container=next(filter(None, map(self._holder, forwards)), ""),
+        )
+
+    def _holder(self, wanted: Forward) -> str:
+        """Return the container whose port it is, or nothing."""
+        for container_id, forwards in self._published.items():
+            if any(_clash(wanted, forward) for forward in forwards):
+                return container_id
+        return ""
 
     def _hold(self, forwards: Sequence[Forward], failure: str) -> str:
         """Hold all ports or none; returns why one can't be had, or nothing."""
@@ -264,7 +275,7 @@ class Publications:
         """
         if forward.direct:
             return ""
-        if any(_clash(forward, other) for other in self.forwards()):
+        if self._holder(forward):
             return (
                 f"Bind for {forward.host_address}:{forward.host_port} failed: "
                 "port is already allocated"
@@ -317,9 +328,11 @@ def _ways(
     assert endpoint.ipv4 is not None
     if isinstance(where, IPv6Address):
         if where.is_loopback:
-            # The kernel translates nothing that comes from ::1.
+            # Where bridged frames pass its IP hooks, the kernel translates an answer back to ::1
+            # on the bridge, and drops it one step later for coming from outside (ip6_rcv_core).
             raise NotImplementedYet(
-                f"{failure}: ports published on ::1 are not implemented; publish on 127.0.0.1"
+                f"{failure}: ports published on ::1 are not implemented, as the kernel leads no "
+                "answer to that address; publish on 127.0.0.1"
             )
         if endpoint.ipv6 is None:
             raise InvalidArgument(

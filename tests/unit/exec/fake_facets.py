@@ -258,11 +258,14 @@ class FakeFacets:
             given = []
             for wish in request.ports:
                 host_port = wish.host_port_start or next(self._ports)
-                if any(
-                    host_port == p.host_port for ports in self.published.values() for p in ports
-                ):
+                holders = [
+                    holder
+                    for holder, ports in self.published.items()
+                    if any(host_port == port.host_port for port in ports)
+                ]
+                if holders:
                     message = f"Bind for 0.0.0.0:{host_port} failed: port is already allocated"
-                    raise AlreadyExists(message, Reason.PORT_IN_USE)
+                    raise AlreadyExists(message, Reason.PORT_IN_USE, container=holders[0])
                 port = network_pb2.PublishedPort()
                 port.CopyFrom(wish)
                 port.host_address = wish.host_address or "0.0.0.0"

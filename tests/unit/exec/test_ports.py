@@ -88,6 +88,28 @@ async def test_a_port_in_use_fails_the_start_before_there_is_a_vm(facet: Facet) 
     assert set(facet.peers.published) == {record.id}
 
 
+async def test_a_start_waits_for_the_port_of_one_that_has_ended(facet: Facet) -> None:
+    first = await facet.run(port_bindings=[binding(80, 8080)])
+    record = await facet.creator.create("", spec(binding(80, 8080)))
+    # Its process has ended, and its VM is about to go.
+    async with facet.turns.turn(first):
+        await facet.peers.end(first, 0)
+        starting = asyncio.create_task(facet.lifecycle.start(record.id))
+        done, _ = await asyncio.wait({starting}, timeout=0.1)
+        assert not done
+        assert set(facet.peers.published) == {first}
+    async with asyncio.timeout(60):
+        await starting
+    assert set(facet.peers.published) == {record.id}
+
+
+async def test_a_port_that_was_given_back_meanwhile_is_asked_for_again(facet: Facet) -> None:
+    record = await facet.creator.create("", spec(binding(80, 8080)))
+    facet.peers.failing["Publish"] = AlreadyExists("taken", Reason.PORT_IN_USE, container="gone")
+    await facet.lifecycle.start(record.id)
+    assert set(facet.peers.published) == {record.id}
+
+
 @pytest.mark.parametrize("call", ["create", "load", "Bind", "Launch"])
 async def test_a_start_that_fails_leaves_no_port_open(facet: Facet, call: str) -> None:
     record = await facet.creator.create("", spec(binding(80, 8080)))

@@ -56,7 +56,11 @@ async def test_inspect_has_dockers_full_shape(client: httpx.AsyncClient) -> None
 
 
 async def test_addresses_show_while_it_runs(client: httpx.AsyncClient) -> None:
-    await create(client, "one")
+    wished = {"EndpointsConfig": {"bridge": {"MacAddress": "02:42:0A:01:00:99"}}}
+    await create(client, "one", NetworkingConfig=wished)
+    settings = (await client.get("/containers/one/json")).json()["NetworkSettings"]
+    assert settings["Networks"]["bridge"]["IPAddress"] == ""
+    assert settings["Networks"]["bridge"]["MacAddress"] == "02:42:0a:01:00:99"
     await client.post("/containers/one/start")
     settings = (await client.get("/containers/one/json")).json()["NetworkSettings"]
     assert settings["IPAddress"] == "172.17.0.2"

@@ -181,10 +181,17 @@ class LinuxDriver:
     async def detach(self, names: Sequence[str]) -> None:
         """Let taps send no more, and take them off their bridges."""
         gone = [found.port for name in names if (found := self._ports.pop(name, None)) is not None]
-        await asyncio.gather(
-            self._by_rules(self._firewall.change, (), gone, self._wanted()),
-            self._by_links(self._detach_all, tuple(names)),
-        )
+        if not gone:
+            # Whoever is not known is on no bridge, or is taken off as soon as somebody looks.
+            return
+        try:
+            await asyncio.gather(
+                self._by_rules(self._firewall.change, (), gone, self._wanted()),
+                self._by_links(self._detach_all, tuple(names)),
+            )
+        except BaseException:
+            self.doubt.set()
+            raise
 
     async def forward(self, add: Sequence[Forward], remove: Sequence[Forward]) -> None:
         """Take published ports back, then open others."""
