@@ -6,6 +6,7 @@ name no secret.
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from pyVmomi import vim
@@ -76,6 +77,18 @@ async def of_vcenter(vcenter: VCenter) -> list[tuple[str, Manifest]]:
             continue  # One that can't be reached holds nothing that could be told.
         listed += [(datacenter, manifest) for manifest in there]
     return listed
+
+
+async def of_others(vcenter: VCenter, datacenter: str, store: Store, vch_id: str) -> dict[str, str]:
+    """Return the pools and folders of other VCHs, by path, with whose they are.
+
+    Those are known whose image store is this one, or the root of a datastore that can be read.
+    """
+    found: list[Manifest] = []
+    with suppress(NotFound, FailedPrecondition):
+        found += await of_store(vcenter, datacenter, store)
+    found += [entry for _, entry in await of_vcenter(vcenter)]
+    return {path: one.id for one in found if one.id != vch_id for path in (one.pool, one.folder)}
 
 
 def _parse(text: bytes | None) -> Manifest | None:
