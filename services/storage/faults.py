@@ -49,11 +49,12 @@ class StoreFaults:
 
     def __call__(self, error: OSError) -> VicError | None:
         """Return StoreFull or StoreFailed; None where a store is no cause of the error."""
+        where: str | None = None
         if error.errno in FULL or error.errno in FAILED:
             where = self._of(error)
-        else:
+        elif error.errno in _GONE:
             # Looked at for these alone: a file server that hangs would hold all calls up.
-            where = self._away() if error.errno in _GONE else None
+            where = self._away()
         if where is None:
             return None
         log.error("a store can't be used: %s", error)
