@@ -23,6 +23,9 @@ FAILED = frozenset(
 )
 """What a disk that fails or a server that is away gives; none is ever a fault of ours."""
 
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM})
+"""What a store that isn't mounted gives, and a mere file as well."""
+
 
 class storage_faults:  # noqa: N801 - a context manager used like a function
     """Turns a full disk into StoreFull, in Docker's words."""
@@ -46,12 +49,17 @@ class StoreFaults:
 
     def __call__(self, error: OSError) -> VicError | None:
         """Return StoreFull or StoreFailed; None where a store is no cause of the error."""
-        full = error.errno in FULL
-        if not full and error.errno not in FAILED and not self._away():
+        where: str | None = None
+        if error.errno in FULL or error.errno in FAILED:
+            where = self._of(error)
+        elif error.errno in _GONE:
+            # Looked at for these alone: a file server that hangs would hold all calls up.
+            where = self._away()
+        if where is None:
             return None
         log.error("a store can't be used: %s", error)
-        where, what = self._of(error), os.strerror(error.errno or 0).lower()
-        if full:
+        what = os.strerror(error.errno or 0).lower()
+        if error.errno in FULL:
             return StoreFull(f"{where}: {what}")
         return StoreFailed(f"{where} can't be used: {what}")
 
@@ -62,7 +70,7 @@ class StoreFaults:
             if named is not None and named.is_relative_to(path):
                 return name
         # A write that fails doesn't say where it went.
-        return self._away() or "the storage service's disk"
+        return "the storage service's disk"
 
     def _away(self) -> str | None:
         """Name the first store that isn't there, or not ours to write."""

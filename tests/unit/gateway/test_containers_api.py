@@ -8,7 +8,7 @@ import httpx
 import pytest
 from vic.exec.v1.container_pb2 import ContainerState
 
-from portlayer.errors import Reason
+from portlayer.errors import Reason, Unavailable
 from tests.unit.gateway.conftest import Endpoint, Eventually
 from tests.unit.gateway.fake_facets import FakeSuite
 
@@ -371,6 +371,31 @@ async def test_client_that_vanishes_from_attach_frees_it(
     await eventually(lambda: suite.interaction.attached == 1)
     writer.close()
     await eventually(lambda: suite.interaction.attached == 0)
+
+
+@pytest.mark.parametrize("streams", ["stdout=1&stderr=1", "stdout=1"])
+async def test_client_whose_service_goes_is_told(
+    engine: Endpoint, suite: FakeSuite, streams: str
+) -> None:
+    async with engine.http() as client:
+        await create(client, "one")
+    reader, writer = await asyncio.open_unix_connection(str(engine.path))
+    writer.write(
+        f"POST /v1.51/containers/one/attach?stream=1&{streams} HTTP/1.1\r\nHost: d\r\n"
+        "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    (listener,) = suite.exec.find("one").listeners
+    listener.put_nowait(Unavailable("the service is stopping"))
+    async with asyncio.timeout(60):
+        told = await reader.read()
+    # As an error's output, and only to a client that wants that.
+    assert told[:1] == (b"\x02" if "stderr" in streams else b"")
+    assert told[8:] in (
+        b"",
+        b"vic: this client was cut off: the container goes on, attach again\r\n",
+    )
+    writer.close()
 
 
 @pytest.mark.parametrize(

@@ -55,3 +55,10 @@ def test_one_that_is_gone_is_what_a_missing_file_means(stores: StoreFaults, tmp_
 
 def test_what_has_to_do_with_no_store_stays_a_fault_of_ours(stores: StoreFaults) -> None:
     assert stores(fault(errno.EMFILE)) is None
+
+
+def test_a_deadline_that_passes_is_no_store_that_is_gone(
+    stores: StoreFaults, tmp_path: Path
+) -> None:
+    (tmp_path / "images").rmdir()
+    assert stores(TimeoutError()) is None, "which is an OSError as well"
