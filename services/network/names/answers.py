@@ -169,7 +169,7 @@ def _spelled(name: dns.name.Name) -> str:
 def _target(name: str, network: str) -> dns.name.Name | None:
     """Return the name of an address: with its network's, where that can be a part of one.
 
-    None where even the container's is no name for DNS, as one of 64 letters or with two dots in a row.
+    None where even the container's is no name for DNS: one of 64 letters, or with empty parts.
     """
     own = [label.encode() for label in name.split(".")]
     for labels in ([*own, *(label.encode() for label in network.split("."))], own):
