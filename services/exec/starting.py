@@ -86,7 +86,6 @@ class Starter:
 
         Where it fails no VM is left, and the record says that it is starting.
         """
-        self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         async with self._room.place():
             return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
@@ -213,7 +212,7 @@ class Starter:
         try:
             return await self._hypervisor.create(machine)
         except AlreadyExists:
-            # The VM of a boot that could not be ended at its time. Nobody wants it: it's our turn.
+            # Of a start that failed and could not end its VM. Nobody wants it: it's our turn.
             await self._hypervisor.destroy(machine.container_id)
             return await self._hypervisor.create(machine)
 
