@@ -98,6 +98,8 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
                     "vic: this hypervisor can't reserve CPUs or memory for a virtual container "
                     "host\n"
                 )
+                assert main(["configure", *data, "--ready-clones", "2"]) == 1
+                assert capsys.readouterr().err == "vic: this hypervisor keeps no ready clones\n"
                 assert main(["inspect", *data]) == 0
                 told = json.loads(capsys.readouterr().out)
                 assert told["running"]
