@@ -36,7 +36,8 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Instance:
 def test_one_that_stopped_at_the_second_store_can_be_repeated(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remove, gone = deletion._remove, []
+    remove = deletion._remove
+    gone: list[Path] = []
 
     def fail_at_second(path: Path) -> None:
         if gone:
