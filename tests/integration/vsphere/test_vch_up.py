@@ -64,6 +64,7 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
         iso = ["--bootstrap-iso", str(medium)]
         limits = ["--memory", "4g", "--cpu", "4", "--containers", "5"]
         assert main(["create", *data, "--name", "up", *target(own), *place(), *limits, *iso]) == 0
+        made = inventory(own)
         # Nothing is made and nothing started where VMs could not reach it.
         assert main(["usage", *data]) == 1
         assert "never up; start it with `vic up`" in capsys.readouterr().err
@@ -71,6 +72,7 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
         capsys.readouterr()
         assert main(["down", *data]) == 0
         assert capsys.readouterr().err == ""
+        assert inventory(own) == made
         assert main(["up", *data]) == 1
         said = capsys.readouterr().err
         named = re.search(r"ip address add (\S+) dev INTERFACE", said)
