@@ -8,7 +8,7 @@ from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotImplementedYet, Reason, Unavailable
-from services.exec import taken
+from services.exec import room, taken
 from services.exec.ports import wanted_bindings
 from services.exec.record import Record
 from services.exec.states import State
@@ -141,6 +141,22 @@ async def test_a_start_waits_for_the_port_of_one_that_is_removed(
             await removing
     assert set(facet.peers.published) == {record.id}
     await facet.exits.drain()
+
+
+async def test_starts_that_wait_for_a_port_keep_no_place_from_others(facet: Facet) -> None:
+    first = await facet.run(port_bindings=[binding(80, 8080)])
+    specs = (spec(binding(80, 8080), name=f"c{n}") for n in range(room.LEAST_AT_ONCE))
+    ids = [(await facet.creator.create("", one)).id for one in specs]
+    async with facet.turns.turn(first):
+        await facet.peers.end(first, 0)
+        starts = [asyncio.create_task(facet.lifecycle.start(one)) for one in ids]
+        await turns()
+        async with asyncio.timeout(60):
+            await facet.run("other")
+        assert not any(start.done() for start in starts)
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*starts, return_exceptions=True)
+    assert [isinstance(result, AlreadyExists) for result in results].count(False) == 1
 
 
 async def test_a_port_that_was_given_back_meanwhile_is_asked_for_again(facet: Facet) -> None:
