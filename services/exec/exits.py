@@ -152,9 +152,7 @@ class Exits:
         """Return when the init process of a record's boot has ended and that is on record."""
         with self._awaited(record.boot_id) as boot:
             current = await self._containers.get(record.id)
-            if (
-                current is not None and current.boot_id == record.boot_id and current.state.has_vm
-            ):
+            if current is not None and current.boot_id == record.boot_id and current.state.has_vm:
                 await boot.ended.wait()
 
     async def retired(self, record: Record) -> None:
