@@ -23,6 +23,8 @@ _CPUS = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,3}))?", re.ASCII)
 _SHARES = re.compile(r"[0-9]{1,5}", re.ASCII)
 # vSphere's words, with its ratio of one to two to four.
 SHARES = {"default": 0, "low": 50, "normal": 100, "high": 200}
+# Of a size in the contract, in bytes.
+_MOST = 2**63
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -31,9 +33,10 @@ def parse_size(text: str) -> int:
     if text == "none":
         return 0
     found = _SIZE.fullmatch(text)
-    if found is None:
+    size = int(found[1]) * _UNITS[found[2].lower()] if found else _MOST
+    if size >= _MOST:
         raise UsageError(f"not a size: {text!r}; write it as 512m or 4g, or none")
-    return int(found[1]) * _UNITS[found[2].lower()]
+    return size
 
 
 def parse_count(text: str) -> int:

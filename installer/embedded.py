@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vic.exec.v1 import exec_pb2
+
 from installer.checks import require_root
-from installer.configure import configure, wish
+from installer.configure import configure
 from installer.container_networks import check_interfaces, map_recorded, recorded
 from installer.deletion import delete
 from installer.errors import InstallerError, PreconditionError
@@ -45,10 +47,10 @@ def create(
         options=replace(instance.options, name=name, container_networks=recorded(networks)),
     )
     save_instance(named, store_directories(named)[0])
-    asked = wish(
-        containers=str(limits.containers) if limits.containers else None,
-        memory=str(limits.memory_bytes) if limits.memory_bytes else None,
-        cpus=str(limits.cpus) if limits.cpus else None,
+    asked = exec_pb2.ConfigureRequest(
+        containers=limits.containers or None,
+        memory_bytes=limits.memory_bytes or None,
+        cpus=limits.cpus or None,
     )
     if asked.ListFields():
         try:
