@@ -221,10 +221,15 @@ def _start(
             if known is not None:
                 # Where it is refused the next one is for the same address, if nobody takes it.
                 amend_record(instance, slot=instance.slot)
-            # Also for `vic down`, where nothing more comes of it.
             give_credentials(instance)
-            require_address(instance)
-            check_standing(instance)
+            try:
+                require_address(instance)
+                check_standing(instance)
+            except InstallerError:
+                if not instance.processes_file.exists():
+                    # Nothing of it is here, so that nobody is to clear the slot of it.
+                    claim.path.unlink(missing_ok=True)
+                raise
         _end_stale_services(instance)
         listener = undo.enter_context(parse_endpoint(options.host).listen())
         lay_out(instance)

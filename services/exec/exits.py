@@ -285,16 +285,28 @@ class Exits:
         if removed and self.remove is not None:
             await self.remove(replace(record, boot_id=""))
 
-    async def retire(self, record: Record, *, disconnect: bool = True) -> None:
+    async def retire_former(self, record: Record) -> Record:
+        """Take down what is left of a boot before its container is used on; return its record then.
+
+        The caller has the container's turn, in which nobody may have cleaned up after the boot yet.
+        """
+        if not record.boot_id:
+            return record
+        await self.retire(record, used_on=True)
+        return replace(record, boot_id="")
+
+    async def retire(
+        self, record: Record, *, disconnect: bool = True, used_on: bool = False
+    ) -> None:
         """Take down the VM of a container whose process has ended, and disconnect its NICs.
 
         The guest flushes its disk and powers off by itself; where it can't be asked or doesn't, it
-        is ended. A container that is removed next has nothing worth flushing but volumes. The
-        caller has the container's turn.
+        is ended. A container that is removed next has nothing worth flushing but volumes, unless
+        its disk is ``used_on``. The caller has the container's turn.
         """
         # A hundred guests that power off at once would have no time to, each within its own.
         async with self.room.place():
-            if not record.spec.auto_remove or uses_volumes(record.spec):
+            if used_on or not record.spec.auto_remove or uses_volumes(record.spec):
                 await self.power_off(record)
             # Nobody has to see its memory given back, where its disk goes with it.
             wait = disconnect or uses_volumes(record.spec)

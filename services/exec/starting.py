@@ -16,7 +16,7 @@ from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, NotFound, Reason, Unavailable, VicError
 from services.exec.attempts import Attempt, come_up
-from services.exec.clones import place_lost, release_place
+from services.exec.clones import ended_early, place_lost, release_place
 from services.exec.creation import container_endpoints
 from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
@@ -47,9 +47,10 @@ TETHER_SECONDS = 300.0
 # A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
 # or a machine so busy that starting once more makes little difference.
 READY_SECONDS = 15.0
+# Interaction writes its database before it has taken a boot in.
+RETIRE_AGAIN_SECONDS = 1.0
 # NICs that are there when a VM is created: management, and the first network.
 EARLY_NICS = 2
-# What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
 # uname(2)'s own bound.
 KERNEL_RELEASE_CHARACTERS = 64
 
@@ -86,7 +87,6 @@ class Starter:
 
         Where it fails no VM is left, and the record says that it is starting.
         """
-        self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
         async with self._room.place():
             return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
@@ -213,7 +213,7 @@ class Starter:
         try:
             return await self._hypervisor.create(machine)
         except AlreadyExists:
-            # The VM of a boot that could not be ended at its time. Nobody wants it: it's our turn.
+            # Of a start that failed and could not end its VM. Nobody wants it: it's our turn.
             await self._hypervisor.destroy(machine.container_id)
             return await self._hypervisor.create(machine)
 
@@ -267,23 +267,26 @@ class Starter:
             health=probe(record.spec, process),
             tether_id=tether_id,
         )
+        if self._exits.gone(record.boot_id).is_set():
+            # No process can have run in it.
+            raise ended_early(tether_id)
         launch = asyncio.ensure_future(self._ask_to_launch(request))
         gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())
         try:
             await asyncio.wait({launch, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not launch.done():
-                # A short process may have run and ended, with its VM, before we were told that it
-                # runs. Now interaction answers at once, one way or the other.
-                await self._peers.processes.Retire(
-                    process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
-                )
+            # A short process may have run and ended, with its VM, before we were told that it runs:
+            # interaction knows. It answers as soon as it hears of the end of a boot that it has
+            # taken in, which it may be about to.
+            retire = process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
+            while not launch.done():
+                await self._peers.processes.Retire(retire)
+                await asyncio.wait({launch}, timeout=RETIRE_AGAIN_SECONDS)
             try:
                 return await launch
             except VicError as error:
                 if not gone.done() or error.reason is Reason.LAUNCH_FAILED:
                     raise
-                message = "the VM ended while it started"
-                raise Unavailable(message, Reason.HYPERVISOR_FAILED) from error
+                raise ended_early() from error
         finally:
             for future in (launch, gone):
                 future.cancel()

@@ -150,8 +150,10 @@ class Answers:
                     # Nobody elsewhere knows our addresses.
                     return refused(query, dns.rcode.NXDOMAIN)
             if found:
-                response = _response(query)
                 target = _target(found, network.name)
+                if target is None:
+                    return refused(query, dns.rcode.NXDOMAIN)
+                response = _response(query)
                 response.answer.append(
                     dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", "PTR", target.to_text())
                 )
@@ -164,13 +166,18 @@ def _spelled(name: dns.name.Name) -> str:
     return b".".join(label for label in name.labels if label).decode("utf-8", "replace")
 
 
-def _target(name: str, network: str) -> dns.name.Name:
-    """Return the name of an address: with its network's, where that can be a part of one."""
-    labels = [label.encode() for label in (*name.split("."), *network.split("."))]
-    try:
-        return dns.name.Name([*labels, b""])
-    except (dns.name.LabelTooLong, dns.name.EmptyLabel, dns.name.NameTooLong):
-        return dns.name.from_text(f"{name}.")
+def _target(name: str, network: str) -> dns.name.Name | None:
+    """Return the name of an address: with its network's, where that can be a part of one.
+
+    None where even the container's is no name for DNS: one of 64 letters, or with empty parts.
+    """
+    own = [label.encode() for label in name.split(".")]
+    for labels in ([*own, *(label.encode() for label in network.split("."))], own):
+        try:
+            return dns.name.Name([*labels, b""])
+        except (dns.name.LabelTooLong, dns.name.EmptyLabel, dns.name.NameTooLong):
+            continue
+    return None
 
 
 def _forward(

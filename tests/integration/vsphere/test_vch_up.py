@@ -64,6 +64,7 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
         iso = ["--bootstrap-iso", str(medium)]
         limits = ["--memory", "4g", "--cpu", "4", "--containers", "5"]
         assert main(["create", *data, "--name", "up", *target(own), *place(), *limits, *iso]) == 0
+        made = inventory(own)
         # Nothing is made and nothing started where VMs could not reach it.
         assert main(["usage", *data]) == 1
         assert "never up; start it with `vic up`" in capsys.readouterr().err
@@ -71,6 +72,7 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
         capsys.readouterr()
         assert main(["down", *data]) == 0
         assert capsys.readouterr().err == ""
+        assert inventory(own) == made
         assert main(["up", *data]) == 1
         said = capsys.readouterr().err
         named = re.search(r"ip address add (\S+) dev INTERFACE", said)
@@ -98,6 +100,8 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
                     "vic: this hypervisor can't reserve CPUs or memory for a virtual container "
                     "host\n"
                 )
+                assert main(["configure", *data, "--ready-clones", "2"]) == 1
+                assert capsys.readouterr().err == "vic: this hypervisor keeps no ready clones\n"
                 assert main(["inspect", *data]) == 0
                 told = json.loads(capsys.readouterr().out)
                 assert told["running"]

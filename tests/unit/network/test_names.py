@@ -122,3 +122,10 @@ async def test_an_address_has_a_name_in_a_network_whose_own_is_too_long_for_one(
     assert found == ("NOERROR", ["web."])
     found = asked(facet, "two words", "10.4.0.9", "7.0.4.10.in-addr.arpa", "PTR")
     assert found == ("NOERROR", ["web2.two\\032words."])
+
+
+async def test_an_address_whose_container_has_no_name_for_dns_has_none(app: Facet) -> None:
+    for number, name in enumerate(("l" * 64, "a..b", "web.")):
+        address = await run(app, f"{number}" * 64, name, Wish("app"))
+        backwards = ".".join(reversed(address.split("."))) + ".in-addr.arpa"
+        assert asked(app, "app", "10.1.0.9", backwards, "PTR") == ("NXDOMAIN", []), name
