@@ -88,8 +88,7 @@ class Starter:
         Where it fails no VM is left, and the record says that it is starting.
         """
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
-        async with self._room.place():
-            return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
+        return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
 
     async def _boot(self, fresh: Record, attempt: Attempt) -> Record:
         """Try once, under a boot ID of its own: no hypervisor launches again what has ended."""
@@ -112,7 +111,7 @@ class Starter:
         return running
 
     async def _launch(self, record: Record, undo: AsyncExitStack, attempt: Attempt) -> Record:
-        """Make the VM, connect it, let it run, and run the init process in it."""
+        """Take what the VM needs, bring it up, and return the record of what runs in it."""
         if uses_volumes(record.spec):
             undo.push_async_callback(self._undo_attach, record)
         disk_request = disk_pb2.DiskServiceGetRequest(container_id=record.id)
@@ -148,11 +147,33 @@ class Starter:
         published = await self._taken.once_free(
             lambda: publish(self._peers, record), Reason.PORT_IN_USE
         )
+        # Who waits for what another has still keeps no place from those who could start.
+        async with self._room.place():
+            created, response = await self._bring_up(record, machine, undo, attempt)
+        self.starts[created.kind] += 1
+        return replace(
+            record,
+            state=State.RUNNING,
+            pid=created.pid,
+            # The end of the run before stays known, as dockerd has it.
+            started_ns=response.started_at.ToNanoseconds(),
+            vm=self._hypervisor.size(record.spec.resources),
+            start_kind=created.kind.value,
+            # The guest's own word.
+            kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],
+            endpoints=tuple(container_endpoints(endpoints)),
+            published_ports=published,
+        )
+
+    async def _bring_up(
+        self, record: Record, machine: MachineSpec, undo: AsyncExitStack, attempt: Attempt
+    ) -> tuple[CreatedMachine, process_pb2.LaunchResponse]:
+        """Make the VM, let it run, and run the init process in it."""
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
         if created.tether_id:
             undo.push_async_callback(release_place, self._peers, created.tether_id)
-        early = len(endpoints) <= EARLY_NICS
+        early = len(machine.endpoints) <= EARLY_NICS
         async with asyncio.TaskGroup() as group:
             if created.tether_id and early:
                 # It is connected already, and its guest has a disk to mount meanwhile: what waits
@@ -168,21 +189,7 @@ class Starter:
                 await asyncio.wait({launched}, timeout=READY_SECONDS)
                 if not launched.done():
                     await self._hypervisor.check_awake(record.id, record.boot_id)
-        response = launched.result()
-        self.starts[created.kind] += 1
-        return replace(
-            record,
-            state=State.RUNNING,
-            pid=created.pid,
-            # The end of the run before stays known, as dockerd has it.
-            started_ns=response.started_at.ToNanoseconds(),
-            vm=self._hypervisor.size(record.spec.resources),
-            start_kind=created.kind.value,
-            # The guest's own word.
-            kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],
-            endpoints=tuple(container_endpoints(endpoints)),
-            published_ports=published,
-        )
+        return created, launched.result()
 
     async def _attach(self, record: Record) -> list[volume_pb2.AttachedDisk]:
         """Take the container's volumes for this boot's VM.
