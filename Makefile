@@ -30,6 +30,8 @@ SUITES_OF_ALL := tests/conformance tests/e2e
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 # A suite that came up broken would fail each test by its time limit.
 SIDE_BY_SIDE += --maxfail=10
+# What takes long is seen where it is run, before it is too much.
+SIDE_BY_SIDE += --durations=40 --durations-min=4
 PROJECT := portlayer services gateway tether hostagent installer tests bench examples protos/generate.py
 
 .PHONY: help
@@ -118,13 +120,15 @@ test: setup test-packages lint ## Everything: lint, unit, integration, conforman
 bench: setup .venv/.made-dev ## Start to exit of a container; ARGS="--count 50 --peer" beside dockerd
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.start $(ARGS)
 
-soak: setup .venv/.made-dev ## Kills at every step, 100 at once, and hours of all that, counting what is left; ARGS
+soak: setup test-packages .venv/.made-dev ## Kills at every step, 100 at once, and hours of all that, counting what is left; ARGS
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.faults
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.lives
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.parallel
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.sessions
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.replicas
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.steps
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.undisturbed
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.networks
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.soak $(ARGS)
 
 conformance: setup .venv/.made-dev ## docker-py's own integration tests against our endpoint; ARGS="FILE::CLASS"

@@ -27,7 +27,7 @@ from tests.e2e.faults import (
     Fault,
     Verb,
     await_held,
-    held_at_rest,
+    nothing_held,
     remove,
     strike,
     verbs,
@@ -65,7 +65,7 @@ def main() -> int:
         suite.ok("run", "--rm", image, "true")
         instance = load_instance(suite.data_dir)
         assert instance is not None
-        nothing = held_at_rest(suite, instance)
+        nothing = nothing_held(suite, instance)
         for failure in struck(suite, instance, image, nothing, arguments):
             strikes += 1
             if failure:

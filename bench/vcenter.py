@@ -1,5 +1,7 @@
 """exec's vSphere driver beside many VMs of others: how long it takes, and how many calls.
 
+And its whole process: from its start until it answers, with its database and facets beside it.
+
 vCenter is the simulator, on the same machine, so that these are the figures of our side; the calls
 are what a real vCenter would be asked. Needs what `make test` installs for the simulator.
 """
@@ -11,20 +13,27 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pyVmomi.SoapAdapter import SoapStubAdapter
+from vic.exec.v1 import exec_pb2
 
 from bench.report import Series, report
+from portlayer.identity import Role
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from tests.integration.vsphere.others import put_bootstrap
+from tests.integration.vsphere.service import exec_service
+from tests.integration.vsphere.test_exec_service import run
 from tests.integration.vsphere.test_hypervisor import PLACE, machine, new_driver
 from tests.vcenter import Simulator, simulator
 
 INSTANCE = "0a1b2c3d"
 # Of the simulator: the cluster's, and that of a single host.
 POOLS = 2
+# Of exec's process, for each figure.
+STARTS = 5
 
 
 class Calls:
@@ -103,6 +112,38 @@ async def measure(bench: Bench, simulated: Simulator, ours: int, rest_seconds: f
     await driver.close()
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return what a process has had of CPUs."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure_process(bench: Bench, simulated: Simulator, ours: int) -> None:
+    """Take the time from the start of exec's process until it answers, imports included."""
+    async with exec_service(simulated, instant_clone=False) as service:
+
+        async def come_up() -> None:
+            await service.start(Role.EXEC, "services.exec")
+            await service.exec.Info(exec_pb2.InfoRequest(), wait_for_ready=True, timeout=120)
+
+        async def again(name: str) -> None:
+            await service.exec.Info(exec_pb2.InfoRequest(), wait_for_ready=True, timeout=120)
+            spent = []
+            for _ in range(STARTS):
+                await service.end(Role.EXEC)
+                await bench.timed(name, come_up)
+                spent.append(cpu_seconds(service.processes[Role.EXEC].pid))
+            # Which a machine that has much else to do changes little.
+            bench.facts[f"CPU seconds: {name}"] = round(median(spent), 2)
+
+        await again("process, none of ours")
+        made = [await run(service, f"web{number}") for number in range(ours)]
+        await again(f"process, {ours} of ours")
+        for container_id in made:
+            request = exec_pb2.RemoveRequest(reference=container_id, force=True)
+            await service.exec.Remove(request)
+
+
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -115,6 +156,8 @@ def main() -> None:
     bench.facts["load before"] = round(os.getloadavg()[0], 2)
     with simulator("-machines", str(arguments.others // POOLS)) as simulated:
         asyncio.run(measure(bench, simulated, arguments.ours, arguments.rest))
+        asyncio.run(measure_process(bench, simulated, arguments.ours))
+    bench.facts["load after"] = round(os.getloadavg()[0], 2)
     series = [Series(name, tuple(seconds)) for name, seconds in bench.series.items()]
     subject = f"exec's driver on a simulated vCenter with {arguments.others} VMs of others"
     report(subject, series, bench.facts, arguments.out)

@@ -129,6 +129,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.HOST_NOT_FOUND: _Answer(500),
     Reason.DIGEST_MISMATCH: _Answer(500),
     Reason.STORE_FULL: _Answer(507),
+    Reason.STORE_FAILED: _Answer(500),
     Reason.DISK_NOT_FOUND: _Answer(404),
     Reason.DISK_EXISTS: _Answer(409),
     Reason.VOLUME_NOT_FOUND: _Answer(404, "get {volume}: no such volume"),

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
@@ -11,6 +12,7 @@ from installer.checks import require_root
 from installer.errors import InstallerError, NotRunningError, UsageError
 from installer.facets import facet_channel
 from installer.instance import Instance, check_data_dir, load_instance
+from installer.words import Words
 from portlayer.errors import VicError
 from portlayer.identity import Role
 
@@ -21,6 +23,8 @@ _CPUS = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,3}))?", re.ASCII)
 _SHARES = re.compile(r"[0-9]{1,5}", re.ASCII)
 # vSphere's words, with its ratio of one to two to four.
 SHARES = {"default": 0, "low": 50, "normal": 100, "high": 200}
+# Of a size in the contract, in bytes.
+_MOST = 2**63
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -29,9 +33,10 @@ def parse_size(text: str) -> int:
     if text == "none":
         return 0
     found = _SIZE.fullmatch(text)
-    if found is None:
+    size = int(found[1]) * _UNITS[found[2].lower()] if found else _MOST
+    if size >= _MOST:
         raise UsageError(f"not a size: {text!r}; write it as 512m or 4g, or none")
-    return int(found[1]) * _UNITS[found[2].lower()]
+    return size
 
 
 def parse_count(text: str) -> int:
@@ -100,29 +105,42 @@ def wish(
     memory_shares: str | None = None,
     log_syslog: str | None = None,
 ) -> exec_pb2.ConfigureRequest:
-    """Return what the command line asks for; what it leaves out stays. Raises UsageError."""
-    return exec_pb2.ConfigureRequest(
-        containers=_parsed(parse_count, containers),
-        memory_bytes=_parsed(parse_size, memory),
-        cpus=_parsed(parse_count, cpus),
-        storage_bytes=_parsed(parse_size, storage),
-        memory_overcommit_percent=_parsed(parse_factor, overcommit),
-        ready_clones=_parsed(parse_ready_clones, ready_clones),
+    """Return what the command line asks for; what it leaves out stays.
+
+    Raises UsageError with all that makes no sense.
+    """
+    words = Words()
+
+    def read(option: str, parse: Callable[[str], int], text: str | None) -> int | None:
+        return None if text is None else words.read(option, partial(parse, text), 0)
+
+    request = exec_pb2.ConfigureRequest(
+        containers=read("--container-limit", parse_count, containers),
+        memory_bytes=read("--memory-limit", parse_size, memory),
+        cpus=read("--cpu-limit", parse_count, cpus),
+        storage_bytes=read("--storage-limit", parse_size, storage),
+        memory_overcommit_percent=read("--memory-overcommit", parse_factor, overcommit),
+        ready_clones=read("--ready-clones", parse_ready_clones, ready_clones),
         kernel="" if kernel == "none" else kernel,
         cold=None if start is None else start == "cold",
-        cpu_reservation_millis=_parsed(parse_cpus, cpu_reservation),
-        memory_reservation_bytes=_parsed(parse_size, memory_reservation),
-        cpu_shares=_parsed(parse_shares, cpu_shares),
-        memory_shares=_parsed(parse_shares, memory_shares),
+        cpu_reservation_millis=read("--cpu-reservation", parse_cpus, cpu_reservation),
+        memory_reservation_bytes=read("--memory-reservation", parse_size, memory_reservation),
+        cpu_shares=read("--cpu-shares", parse_shares, cpu_shares),
+        memory_shares=read("--memory-shares", parse_shares, memory_shares),
         log_syslog="" if log_syslog == "none" else log_syslog,
     )
+    words.check()
+    return request
 
 
 def configure(data_dir: Path, request: exec_pb2.ConfigureRequest) -> exec_pb2.ConfigureResponse:
     """Have exec change what is asked for, and return all. Raises InstallerError."""
     require_root("configure")
-    instance = load_instance(check_data_dir(data_dir))
-    if instance is None or not instance.socket(Role.EXEC).exists():
+    data_dir = check_data_dir(data_dir)
+    instance = load_instance(data_dir)
+    if instance is None:
+        raise NotRunningError(f"{data_dir} holds no instance")
+    if not instance.socket(Role.EXEC).exists():
         raise NotRunningError("the suite is not running; start it with `vic up`")
     try:
         configured = asyncio.run(_configure(instance, request))
@@ -165,10 +183,6 @@ def tell(configured: exec_pb2.ConfigureResponse) -> str:
 
 def _mebibytes(size: int) -> str:
     return f"{size // 1024**2} MiB" if size else "no limit"
-
-
-def _parsed(parse: Callable[[str], int], text: str | None) -> int | None:
-    return None if text is None else parse(text)
 
 
 async def _configure(

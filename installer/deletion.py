@@ -33,7 +33,7 @@ def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
     instance = load_instance(data_dir)
     if instance is None:
         raise NotRunningError(f"{data_dir} holds no instance: nothing to delete")
-    stores, faults = store_directories(instance)
+    stores, faults = store_directories(instance, instance.options.volume_stores)
     images = _shared_images(instance, faults)
     if not force:
         _refuse_used(instance, list(stores.values()), faults)
@@ -76,7 +76,7 @@ def _shared_images(instance: Instance, faults: list[str]) -> Path | None:
 
 def _leave(instance: Instance, images: Path) -> None:
     """Take an instance's images out of the store that it shares. Raises LeftoverError."""
-    from services.storage.image_store import leave
+    from services.storage.leaving import leave
 
     before = os.umask(0o007)  # what root makes there its group may change
     try:

@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vic.exec.v1 import exec_pb2
+
 from installer.checks import require_root
-from installer.configure import configure, wish
+from installer.configure import configure
 from installer.container_networks import check_interfaces, map_recorded, recorded
-from installer.errors import PreconditionError
+from installer.deletion import delete
+from installer.errors import InstallerError, PreconditionError
 from installer.instance import Instance, check_data_dir, load_instance, save_instance
 from installer.networks import ExternalWish
 from installer.stores import store_directories
@@ -25,7 +28,10 @@ def create(
     say: Say,
     networks: Sequence[ExternalWish] = (),
 ) -> Instance:
-    """Make an instance and start it; one that is there is refused. Raises InstallerError."""
+    """Make an instance and start it; one that is there is refused.
+
+    Raises InstallerError; where its limits are refused nothing of it is left.
+    """
     require_root("create")
     data_dir = check_data_dir(data_dir)
     known = load_instance(data_dir)
@@ -41,12 +47,17 @@ def create(
         options=replace(instance.options, name=name, container_networks=recorded(networks)),
     )
     save_instance(named, store_directories(named)[0])
-    asked = wish(
-        containers=str(limits.containers) if limits.containers else None,
-        memory=str(limits.memory_bytes) if limits.memory_bytes else None,
-        cpus=str(limits.cpus) if limits.cpus else None,
+    asked = exec_pb2.ConfigureRequest(
+        containers=limits.containers or None,
+        memory_bytes=limits.memory_bytes or None,
+        cpus=limits.cpus or None,
     )
     if asked.ListFields():
-        configure(data_dir, asked)
+        try:
+            configure(data_dir, asked)
+        except InstallerError:
+            # Without its limits it is not what was asked for.
+            delete(data_dir, say, force=True)
+            raise
     map_recorded(named, say)
     return named

@@ -11,7 +11,7 @@ from installer.configure import parse_size
 from installer.errors import PreconditionError, UsageError
 from installer.instance import DEFAULT_BASE_SIZE, Instance, Options
 from installer.roles import IMAGE_STORES
-from installer.stores import check_url, locate
+from installer.stores import check_there, check_url, locate
 from portlayer.identity import Role
 
 GRAIN = 64 << 10
@@ -79,14 +79,17 @@ def shared_directory(instance: Instance) -> Path | None:
     return locate(url, what="image store") / SHARED if url else None
 
 
-def lay_out_images(instance: Instance) -> Path | None:
+def lay_out_images(instance: Instance, known: str | None) -> Path | None:
     """Make the image store that an instance shares, and return it. Raises PreconditionError.
 
-    What is in it belongs to the group of all that share image stores, whoever made it.
+    What is in it belongs to the group of all that share image stores, whoever made it. One that was
+    `known` before, by its URL, has to be there.
     """
     directory = shared_directory(instance)
     if directory is None:
         return None
+    if instance.options.image_store == known:
+        check_there(directory, f"image store {known}")
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         os.chown(directory, 0, IMAGE_STORES)

@@ -79,15 +79,37 @@ def locate(url: str, mounts: str | None = None, *, what: str = "volume store") -
     return Path(os.path.realpath(path))
 
 
-def store_directories(instance: Instance) -> tuple[dict[str, Path], list[str]]:
-    """Return the instance's own directories in its stores, and why others can't be used."""
+def store_directories(
+    instance: Instance, known: Mapping[str, str] | None = None
+) -> tuple[dict[str, Path], list[str]]:
+    """Return the instance's own directories in its stores, and why others can't be used.
+
+    Those of stores `known` before, by name and URL, were made then.
+    """
     found, faults = {}, []
     for name, url in instance.options.volume_stores.items():
         try:
-            found[name] = locate(url) / f"vic-{instance.id}"
+            directory = locate(url) / f"vic-{instance.id}"
+            if known and known.get(name) == url:
+                check_there(directory, f"volume store {url}")
         except PreconditionError as error:
             faults.append(str(error))
+        else:
+            found[name] = directory
     return found, faults
+
+
+def check_there(directory: Path, what: str) -> None:
+    """Raise PreconditionError where what was made in a store before is gone.
+
+    A mount point without its file system is an empty directory: who began anew in there would
+    have two stores, of which the mount hides one.
+    """
+    if not directory.is_dir():
+        raise PreconditionError(
+            f"{what}: {directory}, which was there before, is gone; mount its file system, or make "
+            "the directory to begin with an empty one"
+        )
 
 
 def lay_out_stores(instance: Instance, directories: Mapping[str, Path]) -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -199,7 +199,7 @@ def _reconfigure(running: Instance, options: Options, say: Say) -> Instance:
     changed = replace(running, options=options)
     if options.tls_verify:
         lay_out_tls(changed)
-    _save(changed, known=running.options.volume_stores, say=say)
+    _save(changed, running.options, say)
     say("already up; restarting the services with the new settings")
     ask(changed.control_socket, "restart", seconds=900, role=None)
     return changed
@@ -216,15 +216,24 @@ def _start(
         instance = Instance(data_dir, instance_id, claim.slot, options)
         if options.driver == "vsphere":
             from installer.vsphere.management import require_address
+            from installer.vsphere.standing import check_standing
 
             if known is not None:
                 # Where it is refused the next one is for the same address, if nobody takes it.
                 amend_record(instance, slot=instance.slot)
-            require_address(instance)
+            give_credentials(instance)
+            try:
+                require_address(instance)
+                check_standing(instance)
+            except InstallerError:
+                if not instance.processes_file.exists():
+                    # Nothing of it is here, so that nobody is to clear the slot of it.
+                    claim.path.unlink(missing_ok=True)
+                raise
         _end_stale_services(instance)
         listener = undo.enter_context(parse_endpoint(options.host).listen())
         lay_out(instance)
-        _save(instance, known=known.options.volume_stores if known else {}, say=say)
+        _save(instance, known.options if known else None, say)
         lay_out_identities(instance)
         if options.tls_verify:
             lay_out_tls(instance)
@@ -233,8 +242,6 @@ def _start(
             provide_kernels(instance, default, say)
             prune_cache(keep=default)
             allow_forwarding()
-        else:
-            give_credentials(instance)
         compile_code()
         try:
             _run_watcher(instance, claim, listener, say)
@@ -245,20 +252,22 @@ def _start(
     return instance
 
 
-def _save(instance: Instance, known: Mapping[str, str], say: Say) -> None:
-    """Make ready what is the instance's own in its volume stores, and write its record.
+def _save(instance: Instance, known: Options | None, say: Say) -> None:
+    """Make ready what is the instance's own in its stores, and write its record.
 
-    A store that was known before and is away now keeps nothing else from coming up. Raises
-    PreconditionError for one that is new.
+    A volume store that was `known` before and is away now keeps nothing else from coming up.
+    Raises PreconditionError for one that is new, and for an image store.
     """
+    before = known.volume_stores if known else {}
     for name, url in instance.options.volume_stores.items():
-        if known.get(name) != url:
+        if before.get(name) != url:
             locate(url)
-    directories, faults = store_directories(instance)
+    directories, faults = store_directories(instance, before)
+    images = lay_out_images(instance, known.image_store if known else None)
     for fault in faults:
         say(f"{fault}; its volumes can't be used")
     lay_out_stores(instance, directories)
-    save_instance(instance, directories, lay_out_images(instance))
+    save_instance(instance, directories, images)
 
 
 def _end_stale_services(instance: Instance) -> None:
@@ -289,6 +298,8 @@ def give_credentials(instance: Instance) -> None:
     """Let the services, whose users change with the slot, read what is shown to vCenter."""
     group = first_uid(instance.slot)
     directory = instance.data_dir / "vcenter"
+    if not directory.is_dir():
+        return  # which is said when somebody logs in
     for path in (directory, *directory.iterdir()):
         os.chown(path, 0, group)
         path.chmod(0o750 if path == directory else 0o640)

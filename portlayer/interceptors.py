@@ -55,6 +55,8 @@ _DISK_FAULTS = frozenset(
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Access = Mapping[str, frozenset[Role]]
+Explain = Callable[[OSError], VicError | None]
+"""What a facet knows of an error of the file system; None where it is a fault of ours."""
 
 
 class FacetInterceptor(grpc.aio.ServerInterceptor):
@@ -62,13 +64,20 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
 
     ``access`` maps a full method name ("/vic.exec.v1.ExecService/Create") to the roles that may
     call it; a method that is not listed is refused to everybody. ``fences`` knows whose turn is
-    over.
+    over, ``explain`` what an error of the file system is to a caller.
     """
 
-    def __init__(self, instance_id: str, access: Access, fences: Fences | None = None) -> None:
+    def __init__(
+        self,
+        instance_id: str,
+        access: Access,
+        fences: Fences | None = None,
+        explain: Explain | None = None,
+    ) -> None:
         self._instance_id = instance_id
         self._access = access
         self._fences = fences or Fences()
+        self._explain = explain
 
     async def intercept_service(
         self,
@@ -120,6 +129,12 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
         current_peer.set(peer)
         return peer
 
+    def _explained(self, error: Exception) -> Exception:
+        leaf = leaf_error(error)
+        if self._explain is not None and isinstance(leaf, OSError):
+            return self._explain(leaf) or error
+        return error
+
     def _unary(
         self, method: str, behavior: Callable[..., Any], *, bounded: bool = True
     ) -> Callable[[Any, Context], Awaitable[Any]]:
@@ -136,7 +151,7 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
                         response = await behavior(request, context)
                 except Exception as error:  # noqa: BLE001 - the border: every error gets a status
                     span.set_status(Status(StatusCode.ERROR))
-                    await _refuse(method, context, error, started)
+                    await _refuse(method, context, self._explained(error), started)
                 _log_success(method, started)
                 return response
 
@@ -163,7 +178,7 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
             except Exception as error:  # noqa: BLE001 - the border: every error gets a status
                 span.set_status(Status(StatusCode.ERROR))
                 await _hear_out(request)
-                await _refuse(method, context, error, started)
+                await _refuse(method, context, self._explained(error), started)
             finally:
                 span.end()
             _log_success(method, started)

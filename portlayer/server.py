@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from portlayer.fencing import Fences
 from portlayer.heap import settle
 from portlayer.identity import Credentials
-from portlayer.interceptors import Access, FacetInterceptor
+from portlayer.interceptors import Access, Explain, FacetInterceptor
 
 log = logging.getLogger("vic.server")
 
@@ -65,13 +65,14 @@ class FacetServer:
         reflect: bool = True,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         fences: Fences | None = None,
+        explain: Explain | None = None,
     ) -> None:
         """`interceptors` come behind the one that every facet has."""
         options = {**dict(OPTIONS), "grpc.max_receive_message_length": max_message_bytes}
         if max_streams is not None:
             options["grpc.max_concurrent_streams"] = max_streams
         self.server = grpc.aio.server(
-            interceptors=[FacetInterceptor(instance_id, access, fences), *interceptors],
+            interceptors=[FacetInterceptor(instance_id, access, fences, explain), *interceptors],
             options=list(options.items()),
         )
         self._credentials = credentials.server()

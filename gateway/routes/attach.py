@@ -6,7 +6,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from vic.exec.v1.container_pb2 import ContainerState
 from vic.exec.v1.exec_pb2 import EventKind, GetRequest
-from vic.interaction.v1.interaction_pb2 import AttachRequest, AttachStart
+from vic.interaction.v1.interaction_pb2 import AttachRequest, AttachStart, Output
+from vic.tether.v1.process_pb2 import STD_STREAM_STDERR
 
 from gateway.call import Call
 from gateway.errors import bad_parameter, conflict
@@ -25,6 +26,10 @@ from portlayer.errors import Internal, VicError
 
 logger = logging.getLogger("vic.attach")
 
+# The docker CLI waits for the container's end when output has ended; without a word its user would
+# sit before a terminal that is dead.
+_CUT_OFF = b"vic: this client was cut off: the container goes on, attach again\r\n"
+
 
 class AttachRoutes:
     """POST /containers/{id}/attach, GET /containers/{id}/attach/ws."""
@@ -41,10 +46,10 @@ class AttachRoutes:
 
     async def attach(self, call: Call) -> Response:
         """Join the client to the container; the head goes out once no byte can be missed."""
-        container_id, client, answers = await self._join(call)
+        start, client, answers = await self._join(call)
 
         async def carry(connection: HijackedConnection) -> None:
-            await self._carry(container_id, client, connection, answers)
+            await self._carry(start, client, connection, answers)
 
         return HijackResponse(carry, media_type(call.version, client.raw), {})
 
@@ -54,22 +59,22 @@ class AttachRoutes:
             headers = handshake(call.request.headers)
         except HandshakeError as error:
             raise bad_parameter(str(error)) from error
-        container_id, client, answers = await self._join(call)
+        start, client, answers = await self._join(call)
         client.raw = True
 
         async def carry(connection: HijackedConnection) -> None:
             websocket = WebSocketConnection(connection)
             if client.takes_input:
-                await self._carry(container_id, client, websocket, answers)
+                await self._carry(start, client, websocket, answers)
             else:
                 # Somebody has to answer pings, and to see the peer close.
-                carrying = self._carry(container_id, client, websocket, answers)
+                carrying = self._carry(start, client, websocket, answers)
                 await until_first(carrying, _drain(websocket))
             await websocket.close()
 
         return HijackResponse(carry, RAW, headers)
 
-    async def _join(self, call: Call) -> tuple[str, ProcessClient[AttachRequest], Answers]:
+    async def _join(self, call: Call) -> tuple[AttachStart, ProcessClient[AttachRequest], Answers]:
         if EXTENSION not in call.request.scope.get("extensions", {}):
             raise bad_parameter("attach needs HTTP/1.1 on a connection of its own")
         start = AttachStart(
@@ -97,22 +102,25 @@ class AttachRoutes:
         if first is None or not first.HasField("ready"):
             raise Internal("attach began without its first message")
         client.raw = first.ready.tty
-        return container.id, client, responses
+        return start, client, responses
 
     async def _carry(
         self,
-        container_id: str,
+        start: AttachStart,
         client: ProcessClient[AttachRequest],
         connection: Connection,
         answers: Answers,
     ) -> None:
-        async with told(self._facets, container_id, EventKind.EVENT_KIND_ATTACH):
+        async with told(self._facets, start.container_id, EventKind.EVENT_KIND_ATTACH):
             try:
                 await client.carry(connection, answers)
             except VicError as error:
                 logger.warning("an attached client was cut off: %s", error.message)
+                if client.raw or start.stderr:
+                    told_so = Output(stream=STD_STREAM_STDERR, data=_CUT_OFF)
+                    await connection.write(client.form(told_so))
         if client.detached:
-            await tell(self._facets, container_id, EventKind.EVENT_KIND_DETACH)
+            await tell(self._facets, start.container_id, EventKind.EVENT_KIND_DETACH)
 
 
 async def _drain(connection: Connection) -> None:

@@ -24,7 +24,7 @@ from vic.exec.v1.exec_pb2 import (
     UpdateRequest,
 )
 from vic.interaction.v1.interaction_pb2 import ListExecsRequest, ResizeRequest
-from vic.storage.v1.image_pb2 import ImageServiceListRequest
+from vic.storage.v1.image_pb2 import DiskUsageRequest, ImageServiceListRequest
 from vic.storage.v1.volume_pb2 import Volume, VolumeServiceListRequest
 
 from gateway.call import Call, json_response, no_content
@@ -44,6 +44,7 @@ from gateway.translate.plans import PRUNE_FILTERS, label_filters
 from gateway.translate.resources import read_resources
 from gateway.translate.terminals import window_size
 from gateway.translate.until import until_of
+from gateway.translate.usage import sizes_json
 from portlayer.errors import NotFound, Reason, VicError
 
 # What an inspect may wait for its least part.
@@ -88,14 +89,13 @@ class ContainerRoutes:
 
     async def list(self, call: Call) -> Response:
         """GET /containers/json."""
-        if call.flag("size"):
-            raise not_implemented("The size of containers (size=1)")
         filters = Filters.parse(call.text("filters"), FILTERS)
         ancestors = await self._image_ids(filters) if "ancestor" in filters else set()
         limit = call.optional_number("limit")
         selection = Selection(filters, ancestors, call.flag("all"), limit or 0)
         containers = selection.of(await self._facets.containers())
-        return json_response([summary_json(container) for container in containers])
+        taken = await self._taken(call, containers)
+        return json_response([summary_json(one) | taken.get(one.id, {}) for one in containers])
 
     async def create(self, call: Call) -> Response:
         """POST /containers/create."""
@@ -127,9 +127,8 @@ class ContainerRoutes:
 
     async def inspect(self, call: Call) -> Response:
         """GET /containers/{id}/json."""
-        if call.flag("size"):
-            raise not_implemented("The size of containers (size=1)")
         container = await self._get(call)
+        taken = await self._taken(call, (container,))
         exec_ids: Sequence[str] = ()
         if states.is_running(container):
             with suppress(VicError):  # a container can be shown while interaction is away
@@ -137,7 +136,18 @@ class ContainerRoutes:
                 listed = await self._facets.interaction.ListExecs(request, timeout=_LOOK_SECONDS)
                 exec_ids = listed.exec_ids
         volumes = await self._volumes(container)
-        return json_response(inspect_json(container, exec_ids, call.version, volumes))
+        shape = inspect_json(container, exec_ids, call.version, volumes)
+        return json_response(shape | taken.get(container.id, {}))
+
+    async def _taken(
+        self, call: Call, containers: Sequence[Container]
+    ) -> dict[str, dict[str, int]]:
+        """Return what containers' disks take, by their IDs, where the client asks for it."""
+        if not call.flag("size") or not containers:
+            return {}
+        request = DiskUsageRequest(containers_only=True)
+        request.container_ids.extend(container.id for container in containers)
+        return sizes_json(await self._facets.images.DiskUsage(request))
 
     async def _volumes(self, container: Container) -> dict[str, Volume]:
         names = {mount.source for mount in container.spec.mounts if mount.source}

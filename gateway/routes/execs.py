@@ -1,5 +1,6 @@
 """Additional processes in running containers: ``docker exec``."""
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 
 from starlette.responses import Response
@@ -35,7 +36,10 @@ from gateway.translate.execs import (
 )
 from gateway.translate.framing import media_type
 from gateway.translate.terminals import window_size
-from portlayer.errors import Internal, Reason, VicError
+from portlayer.errors import Internal, NotFound, Reason, VicError
+
+# Created here and not started here yet; of those beyond it the facet is asked.
+_MOST_REMEMBERED = 256
 
 
 class ExecRoutes:
@@ -43,6 +47,9 @@ class ExecRoutes:
 
     def __init__(self, facets: Facets) -> None:
         self._facets = facets
+        # What was created, for the start that follows: it saves a call. Who starts one that was
+        # created by way of another gateway, or twice, has the facet asked.
+        self._created: OrderedDict[str, InspectExecResponse] = OrderedDict()
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -60,13 +67,26 @@ class ExecRoutes:
         request = read_exec_request(body, container, call.version)
         _check_running(container)
         created = await self._facets.interaction.CreateExec(request)
+        self._created[created.exec_id] = InspectExecResponse(
+            exec_id=created.exec_id,
+            container_id=container.id,
+            process=request.process,
+            streams=request.streams,
+        )
+        if len(self._created) > _MOST_REMEMBERED:
+            self._created.popitem(last=False)
         return json_response({"Id": created.exec_id}, 201)
 
     async def start(self, call: Call) -> Response:
         """POST /exec/{id}/start: runs it, and carries its streams unless detached."""
         detach, raw, window = read_start_request(await call.json(), call.version)
-        info = await self._inspect(call)
-        _check_running(await self._container(info.container_id))
+        info = self._created.pop(call.path("exec"), None) or await self._inspect(call)
+        try:
+            container = await self._container(info.container_id)
+        except NotFound:
+            await self._inspect(call)  # it has gone with its container
+            raise
+        _check_running(container)
         start = StartExecStart(exec_id=info.exec_id, detach=detach, window=window)
         if detach:
             return await self._start_detached(start)

@@ -64,6 +64,11 @@ class NetworkRoutes:
 
     async def connect(self, call: Call) -> Response:
         """POST /networks/{id}/connect."""
+        if call.path("network") == "host":
+            raise bad_parameter(
+                "cannot connect container to host network - container must be created in host "
+                "network mode"
+            )
         fields = Fields(await call.json())
         request = ConnectNetworkRequest(
             reference=_container(fields),

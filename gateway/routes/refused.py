@@ -14,12 +14,12 @@ _NO_MANAGER = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
     "this node to swarm and try again."
 )
+# dockerd's own words would send who tries it in a circle.
+_NO_SWARM = "swarm mode is not supported: a VCH on vSphere spreads its containers over a cluster"
 _NO_PART = "This node is not part of a swarm"
 
 _SWARM = """
 GET /swarm
-POST /swarm/init
-POST /swarm/join
 POST /swarm/update
 GET /swarm/unlockkey
 POST /swarm/unlock
@@ -75,6 +75,8 @@ def routes() -> list[Route]:
     return [
         endpoint("GET", "/plugins", _no_plugins),
         endpoint("GET", "/plugins/{name:path}/json", _no_plugin),
+        endpoint("POST", "/swarm/init", _refusing(ApiError(501, _NO_SWARM))),
+        endpoint("POST", "/swarm/join", _refusing(ApiError(501, _NO_SWARM))),
         endpoint("POST", "/swarm/leave", _refusing(ApiError(503, _NO_PART))),
         *(_route(line, ApiError(503, _NO_MANAGER)) for line in _SWARM.split("\n") if line),
         *(_route(line, None) for line in _NOT_YET.split("\n") if line),

@@ -22,9 +22,10 @@ from gateway.translate.references import with_default_tag
 from gateway.translate.times import nanoseconds, rfc3339
 from gateway.translate.until import until_of
 
-# Go's path.Match: a set is closed and not empty, an escape escapes something.
+# Go's path.Match: a set is closed and not empty, an escape escapes something. A "^" that begins a
+# set is never taken for a member of it, or each set would double the ways to read a pattern.
 _PATTERN = re.compile(
-    r"(?:[^\\\[]|\\.|\[\^?(?:(?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?)+\])*", re.DOTALL
+    r"(?:[^\\\[]|\\.|\[\^?+(?:(?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?)+\])*", re.DOTALL
 )
 LIST_FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 

@@ -90,7 +90,8 @@ def endpoint_settings(endpoint: ContainerEndpoint, container: Container) -> dict
         "IPAMConfig": _asked_addresses(asked) or None,
         "Links": list(asked.links) or None,
         "Aliases": list(endpoint.aliases) or None,
-        "MacAddress": endpoint.mac_address.lower(),
+        # Which one it will be is known while it doesn't run, where it was wished for.
+        "MacAddress": (endpoint.mac_address or asked.mac_address).lower(),
         "DriverOpts": None,
         "GwPriority": asked.gateway_priority,
         "NetworkID": endpoint.network_id,

@@ -176,12 +176,16 @@ def _ready_clones(info: InfoResponse) -> str:
 def _registries(images: ImageServiceInfoResponse) -> dict[str, Any]:
     mirrors = list(images.registry_mirrors)
     configs = {"docker.io": _registry("docker.io", mirrors, secure=True, official=True)}
+    networks = []
     for name in images.insecure_registries:
-        configs[name] = _registry(name, [], secure=False, official=False)
+        if "/" in name:
+            networks.append(name)
+        else:
+            configs[name] = _registry(name, [], secure=False, official=False)
     return {
         "AllowNondistributableArtifactsCIDRs": None,
         "AllowNondistributableArtifactsHostnames": None,
-        "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"],
+        "InsecureRegistryCIDRs": networks,
         "IndexConfigs": configs,
         "Mirrors": mirrors or None,
     }

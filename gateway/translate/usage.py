@@ -45,16 +45,19 @@ def usage_json(
 
 
 def _containers(disk: DiskUsageResponse, containers: Iterable[Container]) -> list[dict[str, Any]]:
-    taken = {entry.container_id: entry for entry in disk.containers}
-    entries = []
-    for container in containers:
-        entry = container_shapes.summary_json(container)
-        sizes = taken.get(container.id)
-        if sizes is not None:
-            entry["SizeRw"] = sizes.writable_bytes
-            entry["SizeRootFs"] = sizes.root_bytes + sizes.writable_bytes
-        entries.append(entry)
-    return entries
+    taken = sizes_json(disk)
+    return [container_shapes.summary_json(one) | taken.get(one.id, {}) for one in containers]
+
+
+def sizes_json(disk: DiskUsageResponse) -> dict[str, dict[str, int]]:
+    """What containers' disks take, in the words of ``docker ps --size``, by container ID."""
+    return {
+        entry.container_id: {
+            "SizeRw": entry.writable_bytes,
+            "SizeRootFs": entry.root_bytes + entry.writable_bytes,
+        }
+        for entry in disk.containers
+    }
 
 
 def _volume(volume: Volume) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from installer.checks import require_root
 from installer.commands import say
-from installer.commands.vch import password_file_of, target_of
+from installer.commands.vch import make_target, needing_target, password_file_of
 from installer.errors import InstallerError, UsageError
 from installer.instance import check_data_dir
 from installer.words import Words
@@ -37,16 +37,18 @@ def _here(options: argparse.Namespace) -> int:
     from installer.container_networks import check_interfaces
     from installer.embedded import create
     from installer.endpoint import parse_endpoint
-    from installer.vsphere.wishes import parse_name
+    from installer.vsphere.wishes import memory_problem, parse_name
 
     words = Words()
-    for name in _ON_VCENTER:
-        if getattr(options, name):
-            words.refuse(_option(name), f"{_option(name)}: only with --target, on a vCenter")
+    given = [_option(name) for name in _ON_VCENTER if getattr(options, name)]
+    for option in needing_target(options) + given:
+        words.refuse(option, f"{option}: only with --target, on a vCenter")
     vch_name = words.read("--name", partial(parse_name, options.name), "")
     if options.host is not None:
         words.read("--host", lambda: str(parse_endpoint(options.host)), "")
     limits = _limits(options, words)
+    if problem := memory_problem(limits):
+        words.refuse("--memory", problem)
     networks = _networks(options, words)
     words.read("--container-network", partial(check_interfaces, networks), None)
     words.check()
@@ -135,17 +137,18 @@ def _target(options: argparse.Namespace, words: Words) -> "Target | None":
     from installer.vsphere.wishes import parse_target
 
     before = len(words.problems)
-    words.read("--target", partial(parse_target, options.target), None)
+    address = words.read("--target", partial(parse_target, options.target), ("", 0))
     if not options.user:
         words.refuse("--user", "--user: needed with --target")
-    words.read("--password-file", partial(password_file_of, options), None)
-    if len(words.problems) > before:
-        return None
-    target = target_of(options)
+    known = len(words.problems)
+    password_file = words.read("--password-file", partial(password_file_of, options), None)
+    told = len(words.problems) == known
+    target = make_target(options, address, password_file)
     server = "--thumbprint" if options.thumbprint else "--ca-file"
     words.read(server, partial(check_server, target), None)
-    shown = "--certificate-file" if options.certificate_file else "--password-file"
-    words.read(shown, partial(check_credentials, target), None)
+    if told:
+        shown = "--certificate-file" if options.certificate_file else "--password-file"
+        words.read(shown, partial(check_credentials, target), None)
     return None if len(words.problems) > before else target
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from installer.commands import Commands, say, take_data_dir
-from installer.commands.vch import take_target, target_of
+from installer.commands.vch import refuse_without_target, take_target, target_of
 from installer.roles import PROCESSES
 
 
@@ -92,6 +92,7 @@ def _ls(options: argparse.Namespace) -> int:
     from installer.listing import list_instances, to_text
     from installer.vsphere.verbs import list_vchs
 
+    refuse_without_target(options)
     if options.target:
         print(list_vchs(target_of(options)))
         return 0

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from installer.commands import Commands, take_data_dir
 from installer.errors import UsageError
 
+# Of `take_target`, besides --target itself.
+_OF_TARGET = ("user", "password_file", "certificate_file", "thumbprint", "ca_file")
+
 if TYPE_CHECKING:
     from portlayer.vsphere.target import Target
 
@@ -148,27 +151,51 @@ def _inspect(options: argparse.Namespace) -> int:
 def _role(options: argparse.Namespace) -> int:
     from installer.vsphere.verbs import make_role, role_text
 
+    refuse_without_target(options)
+    if not options.role_name.strip():
+        raise UsageError("--role-name: a role needs a name")
     print(make_role(target_of(options), options.role_name) if options.target else role_text())
     return 0
 
 
 def target_of(options: argparse.Namespace) -> "Target":
-    """Return the vCenter that a command line names."""
+    """Return the vCenter that a command line names. Raises UsageError."""
     from installer.vsphere.wishes import parse_target
-    from portlayer.vsphere.target import Target
 
     if not options.user:
         raise UsageError("--user: needed with --target")
-    host, port = parse_target(options.target)
+    return make_target(options, parse_target(options.target), password_file_of(options))
+
+
+def make_target(
+    options: argparse.Namespace, address: tuple[str, int], password_file: Path | None
+) -> "Target":
+    """Return the vCenter at an address, with the rest as the command line has it."""
+    from portlayer.vsphere.target import Target
+
     return Target(
-        host=host,
+        host=address[0],
         user=options.user,
-        password_file=password_file_of(options),
-        port=port,
+        password_file=password_file,
+        port=address[1],
         thumbprint=options.thumbprint,
         ca_file=options.ca_file,
         certificate_file=options.certificate_file,
     )
+
+
+def needing_target(options: argparse.Namespace) -> list[str]:
+    """Return the options given that say how a vCenter is reached, where none is named."""
+    if options.target:
+        return []
+    return [f"--{name.replace('_', '-')}" for name in _OF_TARGET if getattr(options, name)]
+
+
+def refuse_without_target(options: argparse.Namespace) -> None:
+    """Raise UsageError where options say how a vCenter is reached, and none is named."""
+    needing = needing_target(options)
+    if needing:
+        raise UsageError("\n".join(f"{option}: only with --target" for option in needing))
 
 
 def password_file_of(options: argparse.Namespace) -> Path | None:

@@ -32,7 +32,7 @@ from installer.vsphere import manifest
 from installer.vsphere.plan import Plan, make_plan
 from installer.vsphere.record import changed, given, section
 from installer.vsphere.session import with_vcenter
-from installer.vsphere.wishes import VchLimits, VchWishes
+from installer.vsphere.wishes import Store, VchLimits, VchWishes
 from portlayer.errors import AlreadyExists, InvalidArgument, VicError
 from portlayer.vsphere import datastore
 from portlayer.vsphere.lookup import find, find_child
@@ -125,7 +125,10 @@ async def _create(
 ) -> Instance:
     look = partial(make_plan, wishes=wishes, known=known is not None)
     plan = await vcenter.call(look, repeatable=True)
-    problems = plan.problems + ([] if known is None else changed(known, wishes, plan))
+    problems = list(plan.problems)
+    if known is not None:
+        problems += changed(known, wishes, plan)
+        problems += await _lost(vcenter, known)
     if problems:
         raise PreconditionError("\n".join(problems))
     medium = await asyncio.to_thread(provide_medium)
@@ -146,9 +149,10 @@ async def _create(
             undo.callback(shutil.rmtree, data_dir, ignore_errors=True)
         _write_credentials(data_dir, wishes.target)
         save_instance(instance)
-        await _make_pool(vcenter, plan, wishes, undo)
+        again = known is not None
+        await _make_pool(vcenter, plan, wishes, undo, again=again)
         say(f"resource pool {plan.parent_path}/{wishes.name}")
-        await _make_folder(vcenter, plan, wishes, undo)
+        await _make_folder(vcenter, plan, wishes, undo, again=again)
         say(f"folder {plan.datacenter_path}/vm/{wishes.name}")
         await _make_port_group(vcenter, plan, wishes, instance_id, undo, say)
         await _put_medium(vcenter, plan, wishes, boot, medium)
@@ -165,12 +169,29 @@ async def _create(
     return instance
 
 
-async def _make_pool(vcenter: VCenter, plan: Plan, wishes: VchWishes, undo: AsyncExitStack) -> None:
+async def _lost(vcenter: VCenter, known: Instance) -> list[str]:
+    """Return what another VCH has made under the same name, when that of an earlier create was not
+    there, or not any more."""
+    told = known.options.vsphere
+    store = Store(**told["image_store"])
+    others = await manifest.of_others(vcenter, told["datacenter"], store, known.id)
+    return [
+        f"--name: {path} is VCH {others[path]}'s; `vic delete` this one, and choose another name"
+        for path in (told["resource_pool"], told["folder"])
+        if path in others
+    ]
+
+
+async def _make_pool(
+    vcenter: VCenter, plan: Plan, wishes: VchWishes, undo: AsyncExitStack, *, again: bool
+) -> None:
+    """Make the pool; that of an earlier create is there ``again``, and no one else's is taken."""
     spec = pool_spec(wishes.limits, plan.cpu_mhz)
 
     def make(content: vim.ServiceInstanceContent) -> vim.ResourcePool | None:
         assert plan.parent is not None
-        if isinstance(find_child(content, plan.parent, wishes.name), vim.ResourcePool):
+        there = find_child(content, plan.parent, wishes.name) if again else None
+        if isinstance(there, vim.ResourcePool):
             return None
         return plan.parent.CreateResourcePool(wishes.name, spec)
 
@@ -198,12 +219,12 @@ def _allocation(limit: int) -> vim.ResourceAllocationInfo:
 
 
 async def _make_folder(
-    vcenter: VCenter, plan: Plan, wishes: VchWishes, undo: AsyncExitStack
+    vcenter: VCenter, plan: Plan, wishes: VchWishes, undo: AsyncExitStack, *, again: bool
 ) -> None:
     def make(content: vim.ServiceInstanceContent) -> vim.Folder | None:
         parent = find(content, f"{plan.datacenter_path}/vm")
         assert isinstance(parent, vim.Folder), "every datacenter has one"
-        if find_child(content, parent, wishes.name) is not None:
+        if again and find_child(content, parent, wishes.name) is not None:
             return None
         return parent.CreateFolder(wishes.name)
 

@@ -6,6 +6,7 @@ name no secret.
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from pyVmomi import vim
@@ -13,6 +14,7 @@ from pyVmomi import vim
 from installer.vsphere.wishes import Store
 from portlayer.errors import FailedPrecondition, NotFound
 from portlayer.vsphere import datastore
+from portlayer.vsphere.lookup import path_of
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 
@@ -61,9 +63,10 @@ async def of_vcenter(vcenter: VCenter) -> list[tuple[str, Manifest]]:
     def look(content: vim.ServiceInstanceContent) -> list[tuple[str, str]]:
         found = []
         centers = read_below(content, content.rootFolder, vim.Datacenter, ["name"])
-        for center, told in centers:
+        for center, _ in centers:
+            path = path_of(content, center)
             stores = read_below(content, center, vim.Datastore, ["name"])
-            found += [(f"/{told['name']}", entry["name"]) for _, entry in stores]
+            found += [(path, entry["name"]) for _, entry in stores]
         return found
 
     listed = []
@@ -74,6 +77,18 @@ async def of_vcenter(vcenter: VCenter) -> list[tuple[str, Manifest]]:
             continue  # One that can't be reached holds nothing that could be told.
         listed += [(datacenter, manifest) for manifest in there]
     return listed
+
+
+async def of_others(vcenter: VCenter, datacenter: str, store: Store, vch_id: str) -> dict[str, str]:
+    """Return the pools and folders of other VCHs, by path, with whose they are.
+
+    Those are known whose image store is this one, or the root of a datastore that can be read.
+    """
+    found: list[Manifest] = []
+    with suppress(NotFound, FailedPrecondition):
+        found += await of_store(vcenter, datacenter, store)
+    found += [entry for _, entry in await of_vcenter(vcenter)]
+    return {path: one.id for one in found if one.id != vch_id for path in (one.pool, one.folder)}
 
 
 def _parse(text: bytes | None) -> Manifest | None:

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 from pyVmomi import vim
 
+from installer.vsphere.compute import compute_paths, find_compute, likely_datacenter
 from installer.vsphere.role import COMPUTE, DATACENTER, RULES, SWITCH, VCENTER, Needed, missing
-from installer.vsphere.wishes import Store, VchWishes
+from installer.vsphere.wishes import Store, VchWishes, memory_problem
 from portlayer.errors import FailedPrecondition
-from portlayer.vsphere.lookup import backings, cluster_config, find, find_child, find_datacenter
+from portlayer.vsphere.lookup import backings, cluster_config, find, find_child, path_of
 from portlayer.vsphere.properties import read, read_below
-from services.exec.drivers.shapes import MIB, MINIMUM_MEMORY_MIB
+from services.exec.drivers.shapes import MIB
 from services.network.drivers.vsphere.portgroups import of_switch
 from services.network.drivers.vsphere.settings import parse_vlans
 
@@ -59,34 +60,19 @@ def _look_at_compute(
 ) -> vim.ComputeResource | None:
     """Find the pool that a path or a cluster's name means."""
     named = wishes.compute_resource
-    there = _compute_resources(content)
-    path = next((p for p in there if named in (p, p.rpartition("/")[2])), named)
-    found = find(content, path)
-    if isinstance(found, vim.ComputeResource):
-        path = f"{path}/Resources"
-        found = find(content, path)
-    if not isinstance(found, vim.ResourcePool):
+    found = find_compute(content, named)
+    if found is None:
+        there = [f"{p} (or a pool below {p}/Resources)" for p in compute_paths(content)]
         plan.problems.append(
-            f"--compute-resource: there is no cluster or pool {named}; there "
-            + _are([f"{p} (or a pool below {p}/Resources)" for p in there])
+            f"--compute-resource: there is no cluster or pool {named}; there {_are(there)}"
         )
+        # What else is wrong is said all the same.
+        plan.datacenter, plan.datacenter_path = likely_datacenter(content, named) or (None, "")
         return None
-    plan.parent, plan.parent_path = found, path
-    plan.datacenter = find_datacenter(content, path)
-    plan.datacenter_path = path.partition("/host/")[0]
-    ((_, told),) = read(content, [found], vim.ResourcePool, ["owner"])
-    cluster: vim.ComputeResource = told["owner"]
-    return cluster
-
-
-def _compute_resources(content: vim.ServiceInstanceContent) -> list[str]:
-    """Return the inventory paths of all clusters and single hosts."""
-    found = []
-    centers = read_below(content, content.rootFolder, vim.Datacenter, ["name", "hostFolder"])
-    for _, told in centers:
-        below = read_below(content, told["hostFolder"], vim.ComputeResource, ["name"])
-        found += [f"/{told['name']}/host/{entry['name']}" for _, entry in below]
-    return sorted(found)
+    plan.parent, plan.parent_path = found.pool, found.path
+    plan.datacenter = found.datacenter
+    plan.datacenter_path = found.path.partition("/host/")[0]
+    return found.owner
 
 
 def _look_at_stores(content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan) -> None:
@@ -189,7 +175,7 @@ def _look_at_switch(
     switch = find(content, wishes.switch)
     if not isinstance(switch, vim.DistributedVirtualSwitch):
         found = read_below(content, plan.datacenter, vim.DistributedVirtualSwitch, ["name"])
-        paths = [f"{plan.datacenter_path}/network/{told['name']}" for _, told in found]
+        paths = [path_of(content, switch) for switch, _ in found]
         plan.problems.append(
             f"--switch: there is no distributed switch {wishes.switch}; there {_are(paths)}"
         )
@@ -205,9 +191,10 @@ def _look_at_names(
     content: vim.ServiceInstanceContent, wishes: VchWishes, plan: Plan, *, known: bool
 ) -> None:
     """See that pool and folder can be made; those of an interrupted create are there already."""
-    if known or plan.parent is None:
+    if known:
         return
-    if isinstance(find_child(content, plan.parent, wishes.name), vim.ResourcePool):
+    pool = None if plan.parent is None else find_child(content, plan.parent, wishes.name)
+    if isinstance(pool, vim.ResourcePool):
         plan.problems.append(
             f"--name: {plan.parent_path} has a pool {wishes.name}; choose another name"
         )
@@ -251,12 +238,9 @@ def _look_at_cluster(
 
 
 def _look_at_limits(wishes: VchWishes, plan: Plan) -> None:
-    memory = wishes.limits.memory_bytes
-    if memory and memory < MINIMUM_MEMORY_MIB * MIB:
-        plan.problems.append(
-            f"--memory: {memory // MIB} MiB hold no container; the smallest VM has "
-            f"{MINIMUM_MEMORY_MIB} MiB"
-        )
+    problem = memory_problem(wishes.limits)
+    if problem:
+        plan.problems.append(problem)
     if wishes.vlans and not wishes.switch:
         plan.problems.append("--vlans: name the distributed switch by --switch")
 

@@ -86,8 +86,13 @@ async def remove(vcenter: VCenter, vch: Vch, say: Say) -> list[str]:
         say(f"removed {len(containers)} container VMs")
     await _remove_rules(vcenter, vch)
     left = await _remove_port_groups(vcenter, vch)
-    left += await _remove_folder(vcenter, vch)
-    left += await _remove_pool(vcenter, vch)
+    others = await manifest.of_others(vcenter, vch.datacenter, vch.image_store, vch.id)
+    for path, removal in ((vch.folder, _remove_folder), (vch.pool, _remove_pool)):
+        if path in others:
+            # Made under the same name when ours was gone.
+            say(f"{path} is VCH {others[path]}'s by now, and stays")
+        else:
+            left += await removal(vcenter, vch)
     if not left:
         # Last: by its file there `vic ls` tells of a VCH that is not gone yet.
         await _remove_files(vcenter, vch)

@@ -1,9 +1,9 @@
 """`vic delete`, `configure`, `inspect`, `ls` and `role` on a vCenter."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from pyVmomi import vim, vmodl
 from vic.exec.v1 import exec_pb2
@@ -24,6 +24,7 @@ from portlayer.vsphere.target import Target
 from services.exec.drivers.shapes import MIB
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 _HEADER = ("ID", "NAME", "POOL", "FOLDER")
 
@@ -39,6 +40,11 @@ def target_of(instance: Instance) -> Target:
     return target
 
 
+def with_vch(instance: Instance, work: Callable[[VCenter], Awaitable[T]]) -> T:
+    """Do work in a session with the vCenter of an instance. Raises InstallerError."""
+    return with_vcenter(target_of(instance), work, made=True)
+
+
 def check_unused(instance: Instance) -> None:
     """Raise PreconditionError where a VCH has containers."""
 
@@ -46,7 +52,7 @@ def check_unused(instance: Instance) -> None:
         containers, _ = await machines(vcenter, _vch(instance))
         return len(containers)
 
-    number = with_vcenter(target_of(instance), count)
+    number = with_vch(instance, count)
     if number:
         raise PreconditionError(
             f"VCH {instance.options.name} has {number} container VMs; --force deletes them too"
@@ -59,7 +65,7 @@ def remove_vch(instance: Instance, say: Say) -> list[str]:
     async def work(vcenter: VCenter) -> list[str]:
         return await remove(vcenter, _vch(instance), say)
 
-    return with_vcenter(target_of(instance), work)
+    return with_vch(instance, work)
 
 
 def set_pool_limits(instance: Instance, request: exec_pb2.ConfigureRequest) -> None:
@@ -92,7 +98,7 @@ def set_pool_limits(instance: Instance, request: exec_pb2.ConfigureRequest) -> N
 
         await vcenter.call(change)
 
-    with_vcenter(target_of(instance), work)
+    with_vch(instance, work)
 
 
 def inspect(instance: Instance) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def inspect(instance: Instance) -> dict[str, Any]:
             "clone_parents": len(parents),
         }
 
-    found = with_vcenter(target_of(instance), work)
+    found = with_vch(instance, work)
     hidden = ("password_file", "certificate_file")
     shown = {k: v for k, v in instance.options.vsphere.items() if k not in hidden}
     return {**shown, **found}

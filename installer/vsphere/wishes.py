@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from installer.errors import UsageError
 from installer.networks import ExternalWish
 from portlayer.vsphere.target import Target
+from services.exec.drivers.shapes import MIB, MINIMUM_MEMORY_MIB
 from services.network.drivers.vsphere.settings import parse_vlans
 
 # Of a pool and a folder, and without what their paths are taken apart by.
@@ -40,6 +41,17 @@ class VchLimits:
     containers: int = 0
     memory_bytes: int = 0
     cpus: int = 0
+
+
+def memory_problem(limits: VchLimits) -> str:
+    """Return what is wrong with a limit in which no VM has room, or ""."""
+    memory = limits.memory_bytes
+    if not memory or memory >= MINIMUM_MEMORY_MIB * MIB:
+        return ""
+    return (
+        f"--memory: {memory // MIB} MiB hold no container; the smallest VM has "
+        f"{MINIMUM_MEMORY_MIB} MiB"
+    )
 
 
 @dataclass(frozen=True)

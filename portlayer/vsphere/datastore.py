@@ -23,7 +23,7 @@ from portlayer.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from portlayer.vsphere.lookup import find_datacenter
+from portlayer.vsphere.lookup import find_datacenter, path_of
 from portlayer.vsphere.properties import read
 from portlayer.vsphere.session import VCenter
 
@@ -168,8 +168,9 @@ def _url(content: vim.ServiceInstanceContent, inventory_path: str, path: str) ->
     datastore, name = split(path)
     datacenter = find_datacenter(content, inventory_path)
     datastore_of(content, datacenter, datastore)
-    ((_, told),) = read(content, [datacenter], vim.Datacenter, ["name"])
-    query = urlencode({"dcPath": told["name"], "dsName": datastore})
+    # With the folders that it is in.
+    center = path_of(content, datacenter).removeprefix("/")
+    query = urlencode({"dcPath": center, "dsName": datastore})
     return f"/folder/{quote(name)}?{query}"
 
 

@@ -38,6 +38,18 @@ def find_datacenter(content: vim.ServiceInstanceContent, path: str) -> vim.Datac
     return found
 
 
+def path_of(content: vim.ServiceInstanceContent, entity: vim.ManagedEntity) -> str:
+    """Return the inventory path of an entity, which `find` finds it by."""
+    path = ""
+    above: vim.ManagedEntity | None = entity
+    while above is not None:
+        ((_, told),) = read(content, [above], vim.ManagedEntity, ["name", "parent"])
+        above = told.get("parent")
+        # The root folder is no part of a path.
+        path = path if above is None else f"/{told['name']}{path}"
+    return path
+
+
 def find_child(
     content: vim.ServiceInstanceContent, parent: vim.ManagedEntity, name: str
 ) -> vim.ManagedEntity | None:

@@ -334,6 +334,10 @@ class Reconciler:
             # Half of it is gone, and it was asked for.
             await self._remove(record)
         else:
+            if runs:
+                # Its end is told once. It is heard from here on, and may have come since the look.
+                self._exits.gone(record.boot_id)
+                runs = _is_of(await self._machine(container_id), record)
             await self._exits.finish(record, vm_gone=not runs)
             log.warning("cleaned up after an exit", extra={"id": record.id})
 

@@ -5,7 +5,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, NotFound, Reason, Unavailable, VicError
 from services.exec.attempts import Attempt, come_up
-from services.exec.clones import place_lost, release_place
+from services.exec.clones import ended_early, place_lost, release_place
 from services.exec.creation import container_endpoints
 from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
@@ -33,6 +33,7 @@ from services.exec.spec import init_process
 from services.exec.startmode import StartModes
 from services.exec.states import State
 from services.exec.store import Containers
+from services.exec.taken import Taken
 from services.exec.tether_place import TetherPlace
 
 log = logging.getLogger("vic.exec.starting")
@@ -46,11 +47,10 @@ TETHER_SECONDS = 300.0
 # A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
 # or a machine so busy that starting once more makes little difference.
 READY_SECONDS = 15.0
+# Interaction writes its database before it has taken a boot in.
+RETIRE_AGAIN_SECONDS = 1.0
 # NICs that are there when a VM is created: management, and the first network.
 EARLY_NICS = 2
-# What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
-RETIRE_SECONDS = 60.0
-RETIRE_LOOK_SECONDS = 5.0
 # uname(2)'s own bound.
 KERNEL_RELEASE_CHARACTERS = 64
 
@@ -76,6 +76,7 @@ class Starter:
         self._modes = modes
         self._tethers = tethers
         self._room = Room(hypervisor)
+        self._taken = Taken(containers, exits)
         self.give_volumes: Callable[[str], Awaitable[bool]] = _has_none
         """Has a container's utility VM give its volumes up; set by who has these."""
         # Starts since the service came up; a cold boot is never silent.
@@ -86,10 +87,8 @@ class Starter:
 
         Where it fails no VM is left, and the record says that it is starting.
         """
-        self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
-        async with self._room.place():
-            return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
+        return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
 
     async def _boot(self, fresh: Record, attempt: Attempt) -> Record:
         """Try once, under a boot ID of its own: no hypervisor launches again what has ended."""
@@ -112,7 +111,7 @@ class Starter:
         return running
 
     async def _launch(self, record: Record, undo: AsyncExitStack, attempt: Attempt) -> Record:
-        """Make the VM, connect it, let it run, and run the init process in it."""
+        """Take what the VM needs, bring it up, and return the record of what runs in it."""
         if uses_volumes(record.spec):
             undo.push_async_callback(self._undo_attach, record)
         disk_request = disk_pb2.DiskServiceGetRequest(container_id=record.id)
@@ -145,28 +144,12 @@ class Starter:
         )
         undo.push_async_callback(self._undo_bind, record)
         # A port that somebody else has is told before there is a VM.
-        published = await publish(self._peers, record)
-        undo.push_async_callback(self._undo_create, record)
-        created = await self._create(machine)
-        if created.tether_id:
-            undo.push_async_callback(release_place, self._peers, created.tether_id)
-        early = len(endpoints) <= EARLY_NICS
-        async with asyncio.TaskGroup() as group:
-            if created.tether_id and early:
-                # It is connected already, and its guest has a disk to mount meanwhile: what waits
-                # for its networks is the process alone.
-                launched = group.create_task(self._bind_and_launch(record, created.tether_id))
-                await self._hypervisor.load(record.id, record.boot_id)
-            else:
-                # Interaction takes the boot in while nothing of it runs, and waits for its tether.
-                launched = group.create_task(self._launch_init(record, created.tether_id))
-                await self._load_and_bind(record, created.tether_id, at_once=early)
-            await self._hypervisor.run(record.id, record.boot_id)
-            if created.kind is StartKind.READY_CLONE and attempt is Attempt.FIRST:
-                await asyncio.wait({launched}, timeout=READY_SECONDS)
-                if not launched.done():
-                    await self._hypervisor.check_awake(record.id, record.boot_id)
-        response = launched.result()
+        published = await self._taken.once_free(
+            lambda: publish(self._peers, record), Reason.PORT_IN_USE
+        )
+        # Who waits for what another has still keeps no place from those who could start.
+        async with self._room.place():
+            created, response = await self._bring_up(record, machine, undo, attempt)
         self.starts[created.kind] += 1
         return replace(
             record,
@@ -182,6 +165,32 @@ class Starter:
             published_ports=published,
         )
 
+    async def _bring_up(
+        self, record: Record, machine: MachineSpec, undo: AsyncExitStack, attempt: Attempt
+    ) -> tuple[CreatedMachine, process_pb2.LaunchResponse]:
+        """Make the VM, let it run, and run the init process in it."""
+        undo.push_async_callback(self._undo_create, record)
+        created = await self._create(machine)
+        if created.tether_id:
+            undo.push_async_callback(release_place, self._peers, created.tether_id)
+        early = len(machine.endpoints) <= EARLY_NICS
+        async with asyncio.TaskGroup() as group:
+            if created.tether_id and early:
+                # It is connected already, and its guest has a disk to mount meanwhile: what waits
+                # for its networks is the process alone.
+                launched = group.create_task(self._bind_and_launch(record, created.tether_id))
+                await self._hypervisor.load(record.id, record.boot_id)
+            else:
+                # Interaction takes the boot in while nothing of it runs, and waits for its tether.
+                launched = group.create_task(self._launch_init(record, created.tether_id))
+                await self._load_and_bind(record, created.tether_id, at_once=early)
+            await self._hypervisor.run(record.id, record.boot_id)
+            if created.kind is StartKind.READY_CLONE and attempt is Attempt.FIRST:
+                await asyncio.wait({launched}, timeout=READY_SECONDS)
+                if not launched.done():
+                    await self._hypervisor.check_awake(record.id, record.boot_id)
+        return created, launched.result()
+
     async def _attach(self, record: Record) -> list[volume_pb2.AttachedDisk]:
         """Take the container's volumes for this boot's VM.
 
@@ -190,25 +199,10 @@ class Starter:
         if not uses_volumes(record.spec):
             return []
         request = volume_pb2.AttachRequest(container_id=record.id, boot_id=record.boot_id)
-        deadline = asyncio.get_running_loop().time() + RETIRE_SECONDS
-        while True:
-            try:
-                return list((await self._peers.volumes.Attach(request)).disks)
-            except VicError as error:
-                if error.reason is not Reason.VOLUME_ATTACHED:
-                    raise
-                other = error.metadata.get("container", "")
-                if await self.give_volumes(other):
-                    continue
-                holder = await self._containers.get(other)
-                if holder is None or not holder.boot_id or holder.state.has_vm:
-                    raise
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise
-                with suppress(TimeoutError):
-                    # Another replica of this service may have it in hand, and tells nobody.
-                    async with asyncio.timeout(RETIRE_LOOK_SECONDS):
-                        await self._exits.retired(holder)
+        response = await self._taken.once_free(
+            lambda: self._peers.volumes.Attach(request), Reason.VOLUME_ATTACHED, self.give_volumes
+        )
+        return list(response.disks)
 
     async def _undo_attach(self, record: Record) -> None:
         """Give the volumes back where no VM can have them."""
@@ -226,7 +220,7 @@ class Starter:
         try:
             return await self._hypervisor.create(machine)
         except AlreadyExists:
-            # The VM of a boot that could not be ended at its time. Nobody wants it: it's our turn.
+            # Of a start that failed and could not end its VM. Nobody wants it: it's our turn.
             await self._hypervisor.destroy(machine.container_id)
             return await self._hypervisor.create(machine)
 
@@ -280,23 +274,26 @@ class Starter:
             health=probe(record.spec, process),
             tether_id=tether_id,
         )
+        if self._exits.gone(record.boot_id).is_set():
+            # No process can have run in it.
+            raise ended_early(tether_id)
         launch = asyncio.ensure_future(self._ask_to_launch(request))
         gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())
         try:
             await asyncio.wait({launch, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not launch.done():
-                # A short process may have run and ended, with its VM, before we were told that it
-                # runs. Now interaction answers at once, one way or the other.
-                await self._peers.processes.Retire(
-                    process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
-                )
+            # A short process may have run and ended, with its VM, before we were told that it runs:
+            # interaction knows. It answers as soon as it hears of the end of a boot that it has
+            # taken in, which it may be about to.
+            retire = process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
+            while not launch.done():
+                await self._peers.processes.Retire(retire)
+                await asyncio.wait({launch}, timeout=RETIRE_AGAIN_SECONDS)
             try:
                 return await launch
             except VicError as error:
                 if not gone.done() or error.reason is Reason.LAUNCH_FAILED:
                     raise
-                message = "the VM ended while it started"
-                raise Unavailable(message, Reason.HYPERVISOR_FAILED) from error
+                raise ended_early() from error
         finally:
             for future in (launch, gone):
                 future.cancel()

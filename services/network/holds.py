@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from services.network.drivers import Transport
+from services.network.names.upstream import DNS_PORT
 
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 USUAL_RANGE = (32_768, 60_999)
@@ -19,7 +20,9 @@ _KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
 class Holds:
     """Sockets on published ports. Nothing ever comes to them, since the rules lead it away."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: int = DNS_PORT) -> None:
+        """`shared` is the port of our own name servers, each at an address of its own."""
+        self._shared = shared
         self._sockets: dict[Place, socket.socket] = {}
 
     def take(self, place: Place) -> None:
@@ -38,6 +41,9 @@ class Holds:
                 # Ended connections linger, and would keep the port from us. It has to listen then:
                 # two that don't may have one port.
                 held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port == self._shared and address.is_unspecified:
+                # All addresses but theirs. Who has another user still can't have it.
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             held.bind((str(address), port))
             if transport is Transport.TCP and family == socket.AF_INET:
                 held.listen(1)

@@ -169,9 +169,8 @@ def plan(request: pb.CreateRequest) -> Plan:
     six = [pool for pool in request.pools if ":" in pool.subnet]
     four = [pool for pool in request.pools if ":" not in pool.subnet]
     if max(len(six), len(four)) > 1:
-        raise NotImplementedYet(
-            "networks with more than one address pool of a kind are not implemented"
-        )
+        # Docker's words: its bridge driver has one of each kind as well.
+        raise NotImplementedYet("bridge driver doesn't support multiple subnets")
     pool = read4(four[0] if four else pb.AddressPool())
     pool6 = read6(six[0] if six else pb.AddressPool())
     return Plan(

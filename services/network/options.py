@@ -3,6 +3,7 @@
 Source: https://docs.docker.com/engine/network/drivers/bridge/#options
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -21,8 +22,10 @@ ANY_ADDRESS = IPv4Address(0)
 SMALLEST_MTU = 68
 LARGEST_MTU = 65535
 
-TRUE = frozenset({"1", "t", "true"})
-FALSE = frozenset({"0", "f", "false"})
+# https://pkg.go.dev/strconv#ParseBool
+TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+WHOLE_NUMBER = re.compile(r"[-+]?[0-9]{1,10}")
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,11 @@ def default_bridge_options(bridge: str, mtu: int) -> dict[str, str]:
 
 
 def _mtu(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not SMALLEST_MTU <= int(text) <= LARGEST_MTU:
-        raise InvalidArgument(f"invalid value for {MTU}: {text!r}", Reason.INVALID_NETWORK)
+    if not WHOLE_NUMBER.fullmatch(text):
+        raise _unreadable(MTU, text, f'strconv.Atoi: parsing "{text}": invalid syntax')
+    # dockerd takes what is out of this range, and fails at the first start.
+    if not SMALLEST_MTU <= int(text) <= LARGEST_MTU:
+        raise InvalidArgument(f"invalid MTU number: {text}", Reason.INVALID_NETWORK)
     return int(text)
 
 
@@ -76,15 +82,16 @@ def _host_address(text: str) -> IPv4Address:
     try:
         return IPv4Address(text) if text else ANY_ADDRESS
     except ValueError as error:
-        raise InvalidArgument(
-            f"invalid value for {HOST_BINDING}: {text!r}", Reason.INVALID_NETWORK
-        ) from error
+        raise _unreadable(HOST_BINDING, text, "nil ip") from error
 
 
 def _flag(options: Mapping[str, str], name: str) -> bool:
-    text = options.get(name, "true").lower()
+    text = options.get(name, "true")
     if text not in TRUE | FALSE:
-        raise InvalidArgument(
-            f"invalid value for {name}: {options[name]!r}", Reason.INVALID_NETWORK
-        )
+        raise _unreadable(name, text, f'strconv.ParseBool: parsing "{text}": invalid syntax')
     return text in TRUE
+
+
+def _unreadable(name: str, text: str, why: str) -> InvalidArgument:
+    """Return the refusal in dockerd's words, which has them from Go's strconv."""
+    return InvalidArgument(f"failed to parse {name} value: {text} ({why})", Reason.INVALID_NETWORK)

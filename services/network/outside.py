@@ -21,6 +21,7 @@ Address = IPv4Address | IPv6Address
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 MOST_CHARACTERS = 253
+BROADCAST = IPv4Address("255.255.255.255")
 
 
 class OutsideHosts:
@@ -95,7 +96,10 @@ class OutsideHosts:
 
 def _name(text: str) -> str:
     name = text.lower().rstrip(".")
-    if len(name) > MOST_CHARACTERS or _NAME.fullmatch(name) is None:
+    last = name.rpartition(".")[2]
+    # Nobody asks a name server for what reads as an address, or for itself (RFC 3696, RFC 6761).
+    asked = not last.isdecimal() and last != "localhost"
+    if len(name) > MOST_CHARACTERS or _NAME.fullmatch(name) is None or not asked:
         raise InvalidArgument(f"invalid alias {text!r}: not a host name", Reason.INVALID_NETWORK)
     return name
 
@@ -111,7 +115,9 @@ def _address(text: str) -> Address:
         address.is_unspecified
         or address.is_multicast
         or address.is_loopback
-        or getattr(address, "scope_id", None)
+        or address == BROADCAST
+        # A link's own addresses mean nothing without the link.
+        or (address.version == 6 and address.is_link_local)
     ):
         raise InvalidArgument(
             f"invalid address {text}: no host that containers could reach", Reason.INVALID_ADDRESS

@@ -89,6 +89,23 @@ def check(plan: Plan) -> None:
         problems_of_pools += _check_pool6(plan, plan.subnet6)
     if problems_of_pools:
         raise InvalidArgument(f"{INVALID_CONFIG}{problems_of_pools[0]}", Reason.INVALID_NETWORK)
+    taken = _taken(plan.gateway, plan.auxiliary) + _taken(plan.gateway6, plan.auxiliary6)
+    if taken:
+        raise InvalidArgument(taken[0], Reason.INVALID_NETWORK)
+
+
+def _taken(gateway: Address | None, auxiliary: Mapping[str, Address]) -> list[str]:
+    """Return which auxiliary addresses are somebody else's already, in Docker's words."""
+    problems = []
+    known = {gateway}
+    for name, address in auxiliary.items():
+        if address in known:
+            problems.append(
+                f"failed to allocate secondary ip address ({name}:{address}): "
+                "Address already in use"
+            )
+        known.add(address)
+    return problems
 
 
 def _check_pool(plan: Plan, subnet: IPv4Network) -> list[str]:

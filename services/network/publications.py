@@ -3,50 +3,23 @@
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import replace
 
-from portlayer.errors import (
-    AlreadyExists,
-    FailedPrecondition,
-    InvalidArgument,
-    NotImplementedYet,
-    Reason,
-)
+from portlayer.errors import AlreadyExists, FailedPrecondition, Reason
 from portlayer.turns import Turns
-from services.network import external
 from services.network.drivers import Driver, Forward, Transport
 from services.network.endpoints import Endpoints
 from services.network.external import PortWish
 from services.network.finish import finish
 from services.network.holds import Holds, Place, free_ports
-from services.network.model import Endpoint, Network, Reservation
+from services.network.model import Reservation
 from services.network.networks import Networks
-from services.network.options import ANY_ADDRESS
+from services.network.openings import Opening, Openings, failure_of
 from services.network.store import NetworkStore
-from services.network.ways import default_endpoint
 
 log = logging.getLogger("vic.network.publications")
-
-SHORT_ID_CHARACTERS = 12
-ANY_ADDRESS6 = IPv6Address(0)
-
-
-Address = IPv4Address | IPv6Address
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """A port that is to lead to a container, under one number wherever it does."""
-
-    transport: Transport
-    port: int
-    ways: tuple[tuple[Address, Address], ...]
-    """Addresses of the host, each with the container's that it leads to."""
-    first: int = 0
-    last: int = 0
 
 
 class Publications:
@@ -61,7 +34,7 @@ class Publications:
         ports: Callable[[], Sequence[int]] = free_ports,
     ) -> None:
         self._store = store
-        self._networks = networks
+        self._openings = Openings(networks)
         self._endpoints = endpoints
         self._driver = driver
         self._free_ports = ports
@@ -108,10 +81,7 @@ class Publications:
         """
         async with self._turns.of(container_id):
             reservation = self._endpoints.get(container_id)
-            wanted = [
-                *await self._on_the_host(reservation, wishes),
-                *self._on_external_networks(reservation, wishes, exposed),
-            ]
+            wanted = await self._openings.of(reservation, wishes, exposed)
             known = self.of(container_id)
             if known and (led := _led(known, wanted)) is not None:
                 if led != known:
@@ -167,66 +137,7 @@ class Publications:
         for forward in forwards:
             self._holds.give_back(_place(forward))
 
-    async def _on_the_host(
-        self, reservation: Reservation, wishes: Sequence[PortWish]
-    ) -> list[_Wanted]:
-        """Return which ports of the host are to lead to a container, by its first network.
-
-        Where that is an external one, none is; then this only refuses what can't be there.
-        """
-        if not wishes:
-            return []
-        network, endpoint = self._target(reservation)
-        failure = _failure(reservation)
-        if network.external is not None:
-            external.check_admits(network, failure)
-            own = [address for address in (endpoint.ipv4, endpoint.ipv6) if address is not None]
-            for wish in wishes:
-                external.check_same_port(network, own, wish, failure)
-            return []
-        usual = ANY_ADDRESS
-        if any(wish.host_address is None for wish in wishes):
-            usual = await self._networks.publishing.host_address(network)
-        return [
-            _Wanted(
-                *(wish.transport, wish.port, _ways(wish, endpoint, usual, failure)),
-                *(wish.first, wish.last),
-            )
-            for wish in wishes
-        ]
-
-    def _on_external_networks(
-        self,
-        reservation: Reservation,
-        wishes: Sequence[PortWish],
-        exposed: Sequence[tuple[Transport, int]],
-    ) -> list[_Wanted]:
-        """Return which ports are to be open at a container's own addresses."""
-        ports = dict.fromkeys([*((wish.transport, wish.port) for wish in wishes), *exposed])
-        return [
-            _Wanted(transport, port, ((address, address),), port, port)
-            for address in self._admitting(reservation)
-            for transport, port in ports
-        ]
-
-    def _admitting(self, reservation: Reservation) -> Iterator[Address]:
-        """Yield a container's addresses where somebody outside may reach it."""
-        for endpoint in reservation.endpoints:
-            outer = self._networks.get(endpoint.network_id).external
-            if outer is not None and outer.level in external.ADMITTING:
-                yield from (own for own in (endpoint.ipv4, endpoint.ipv6) if own is not None)
-
-    def _target(self, reservation: Reservation) -> tuple[Network, Endpoint]:
-        """Return the network that leads to a container from outside, and its place there."""
-        endpoint = default_endpoint(reservation, self._networks.get)
-        if endpoint is not None:
-            return self._networks.get(endpoint.network_id), endpoint
-        raise FailedPrecondition(
-            f"{_failure(reservation)}: it is in no network that can be reached from outside",
-            Reason.WRONG_STATE,
-        )
-
-    def _open(self, reservation: Reservation, wish: _Wanted) -> list[Forward]:
+    def _open(self, reservation: Reservation, wish: Opening) -> list[Forward]:
         """Hold the first port that fits a wish, wherever it is. Raises what publish raises."""
         anywhere = self._free_ports()
         candidates: Sequence[int] = range(wish.first, wish.last + 1)
@@ -239,12 +150,23 @@ class Publications:
                 Forward(wish.transport, host_address, host_port, address, wish.port)
                 for host_address, address in wish.ways
             ]
-            problem = self._hold(forwards, _failure(reservation))
+            problem = self._hold(forwards, failure_of(reservation))
             if not problem:
                 if not wish.first:
                     self._next = anywhere.index(host_port) + 1
                 return forwards
-        raise AlreadyExists(f"{_failure(reservation)}: {problem}", Reason.PORT_IN_USE)
+        raise AlreadyExists(
+            f"{failure_of(reservation)}: {problem}",
+            Reason.PORT_IN_USE,
+            container=next(filter(None, map(self._holder, forwards)), ""),
+        )
+
+    def _holder(self, wanted: Forward) -> str:
+        """Return the container whose port it is, or nothing."""
+        for container_id, forwards in self._published.items():
+            if any(_clash(wanted, forward) for forward in forwards):
+                return container_id
+        return ""
 
     def _hold(self, forwards: Sequence[Forward], failure: str) -> str:
         """Hold all ports or none; returns why one can't be had, or nothing."""
@@ -264,7 +186,7 @@ class Publications:
         """
         if forward.direct:
             return ""
-        if any(_clash(forward, other) for other in self.forwards()):
+        if self._holder(forward):
             return (
                 f"Bind for {forward.host_address}:{forward.host_port} failed: "
                 "port is already allocated"
@@ -305,36 +227,7 @@ def _clash(one: Forward, other: Forward) -> bool:
     )
 
 
-def _ways(
-    wish: PortWish, endpoint: Endpoint, usual: IPv4Address, failure: str
-) -> tuple[tuple[Address, Address], ...]:
-    """Return where a port is to be, and to which address it leads from there.
-
-    Who names no address has it at all of the host's, those of IPv6 as well where the container has
-    IPv6. Raises InvalidArgument (INVALID_ADDRESS) and NotImplementedYet.
-    """
-    where = wish.host_address
-    assert endpoint.ipv4 is not None
-    if isinstance(where, IPv6Address):
-        if where.is_loopback:
-            # The kernel translates nothing that comes from ::1.
-            raise NotImplementedYet(
-                f"{failure}: ports published on ::1 are not implemented; publish on 127.0.0.1"
-            )
-        if endpoint.ipv6 is None:
-            raise InvalidArgument(
-                f"{failure}: no port can be published on {where}: the container has no IPv6 "
-                "address",
-                Reason.INVALID_ADDRESS,
-            )
-        return ((where, endpoint.ipv6),)
-    four: tuple[Address, Address] = (usual if where is None else where, endpoint.ipv4)
-    if where is None and usual == ANY_ADDRESS and endpoint.ipv6 is not None:
-        return four, (ANY_ADDRESS6, endpoint.ipv6)
-    return (four,)
-
-
-def _led(known: Sequence[Forward], wanted: Sequence[_Wanted]) -> tuple[Forward, ...] | None:
+def _led(known: Sequence[Forward], wanted: Sequence[Opening]) -> tuple[Forward, ...] | None:
     """Return published ports as they are to lead now; None where they aren't those wished for."""
     left = list(known)
     led: list[Forward] = []
@@ -351,13 +244,3 @@ def _led(known: Sequence[Forward], wanted: Sequence[_Wanted]) -> tuple[Forward, 
                 return None
             led.append(replace(forward, address=address))
     return None if left else tuple(led)
-
-
-def _failure(reservation: Reservation) -> str:
-    """Return how Docker's messages about ports that can't be published begin."""
-    name = reservation.container_name or reservation.container_id[:SHORT_ID_CHARACTERS]
-    endpoint = reservation.endpoints[-1].id
-    return (
-        "failed to set up container networking: driver failed programming external connectivity "
-        f"on endpoint {name} ({endpoint})"
-    )

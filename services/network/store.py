@@ -111,6 +111,19 @@ _outside_aliases = sa.Table(
     sa.Column("address", sa.Text),
 )
 
+# Of each container's way in and out: to make such a statement takes longer than to carry it out.
+_REMOVE_CONTAINER = [
+    sa.delete(table).where(table.c.container_id == sa.bindparam("gone"))
+    for table in (_published_ports, _endpoints, _reservations)
+]
+_MOVE_CURSOR = (
+    sa.update(_pools)
+    .where(_pools.c.network_id == sa.bindparam("network"), _pools.c.family == IPV4)
+    .values(cursor=sa.bindparam("reached"))
+)
+_ADD_RESERVATION = sa.insert(_reservations)
+_ADD_ENDPOINTS = sa.insert(_endpoints)
+
 
 class NetworkStore:
     """The service's database. Each method is one transaction."""
@@ -209,8 +222,8 @@ class NetworkStore:
             "created_at": reservation.created_at,
         }
         async with self._writing, self._store.transaction() as connection:
-            await connection.execute(sa.insert(_reservations), head)
-            await connection.execute(sa.insert(_endpoints), _endpoint_rows(reservation))
+            await connection.execute(_ADD_RESERVATION, head)
+            await connection.execute(_ADD_ENDPOINTS, _endpoint_rows(reservation))
             await _write_cursors(connection, cursors)
 
     async def change_members(
@@ -254,10 +267,8 @@ class NetworkStore:
     async def remove_reservation(self, container_id: str) -> None:
         """Forget a container's endpoints."""
         async with self._writing, self._store.transaction() as connection:
-            for table in (_published_ports, _endpoints, _reservations):
-                await connection.execute(
-                    sa.delete(table).where(table.c.container_id == container_id)
-                )
+            for statement in _REMOVE_CONTAINER:
+                await connection.execute(statement, {"gone": container_id})
 
     async def forwards(self) -> dict[str, tuple[Forward, ...]]:
         """Return the published ports of all containers."""
@@ -327,12 +338,9 @@ async def _write_members(connection: Connection, reservation: Reservation) -> No
 
 
 async def _write_cursors(connection: Connection, cursors: Mapping[str, IPv4Address]) -> None:
-    for network_id, cursor in cursors.items():
-        await connection.execute(
-            sa.update(_pools)
-            .where(_pools.c.network_id == network_id, _pools.c.family == IPV4)
-            .values(cursor=str(cursor))
-        )
+    if cursors:
+        moved = [{"network": id_, "reached": str(cursor)} for id_, cursor in cursors.items()]
+        await connection.execute(_MOVE_CURSOR, moved)
 
 
 def _endpoint_rows(reservation: Reservation) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from contextlib import AsyncExitStack
 
 from vic.storage.v1 import disk_pb2_grpc, image_pb2_grpc, volume_pb2_grpc
@@ -19,6 +20,7 @@ from services.storage.authoring.maker import ImageMaker
 from services.storage.compile_pool import CompilePool
 from services.storage.disk_server import DiskServicer
 from services.storage.disks import DiskStore
+from services.storage.faults import StoreFaults
 from services.storage.files import process_name
 from services.storage.freshness import FreshStore
 from services.storage.image_events import ImageEvents
@@ -97,6 +99,7 @@ async def serve(settings: StorageSettings) -> None:
             ACCESS,
             SERVICES,
             interceptors=[FreshStore(store, volumes.index)],
+            explain=stores_of(settings),
         )
         image_pb2_grpc.add_ImageServiceServicer_to_server(
             ImageServicer(
@@ -130,12 +133,28 @@ async def serve(settings: StorageSettings) -> None:
             await server.stop()
 
 
+def stores_of(settings: StorageSettings) -> StoreFaults:
+    """Return what is to be said where one of the directories fails."""
+    return StoreFaults(
+        {
+            settings.image_directory: "the image store",
+            settings.state_dir: "the data directory",
+        }
+    )
+
+
 def main() -> None:
     """Entry point."""
     settings = StorageSettings.from_command_line()
     configure_logs(settings.role, settings.log_level)
     configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
-    asyncio.run(serve(settings))
+    try:
+        asyncio.run(serve(settings))
+    except OSError as error:
+        told = stores_of(settings)(error)
+        if told is None:
+            raise
+        sys.exit(f"storage can't begin: {told.message}")
 
 
 if __name__ == "__main__":

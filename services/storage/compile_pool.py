@@ -19,7 +19,7 @@ from typing import Any
 from portlayer.errors import Internal, VicError
 from services.storage.imagec.blob_feed import BlobFeed
 from services.storage.imagec.digest import Digest
-from services.storage.imagec.errors import DigestMismatch, InvalidLayer, StoreFull
+from services.storage.imagec.errors import DigestMismatch, InvalidLayer, StoreFailed, StoreFull
 from services.storage.worker_process import WorkerProcess
 
 log = logging.getLogger("vic.storage.compile")
@@ -31,6 +31,7 @@ _ERRORS: dict[str, type[VicError]] = {
     "layer": InvalidLayer,
     "digest": DigestMismatch,
     "full": StoreFull,
+    "failed": StoreFailed,
 }
 
 
@@ -204,7 +205,7 @@ async def result_of(
 
 def _error(kind: str, text: str) -> VicError:
     if kind in _ERRORS:
-        prefix = "failed to register layer: " if kind == "full" else ""
+        prefix = "failed to register layer: " if kind in ("full", "failed") else ""
         return _ERRORS[kind](prefix + text)
     log.error("a layer can't be compiled: %s", text)
     return Internal("the layer can't be compiled; the storage service's log has the details")

@@ -33,6 +33,7 @@ from services.storage.image_records import ImageUse, StoredImage
 from services.storage.imagec.digest import Digest
 from services.storage.layers import LayerStore
 from services.storage.leases import Lease, Leases, Pins
+from services.storage.needs import Needs
 from services.storage.quota import Quota
 from services.storage.threads import in_thread
 
@@ -64,12 +65,12 @@ class ImageStore:
         self._leases = Leases(self.root / "leases", self._commons.presence)
         self._pins = Pins(self.root / "pins", owner)
         self._chains_in_use = chains_in_use
-        self._own_leases: set[Lease] = set()
         self._names = asyncio.Lock()
         self.layers = LayerStore(self.root / "layers", base_size, turns, lives)
         self.blobs = BlobStore(self.root / "blobs", lives)
         self.catalogue = Catalogue(self.root, owner, lives)
         self.quota = Quota(quota, self.layers, self.blobs)
+        self.needs = Needs(self.layers, self.catalogue, self._leases, self._pins)
         if sweep:
             self.sweep_now()
 
@@ -146,11 +147,11 @@ class ImageStore:
     async def lease(self) -> AsyncIterator[Lease]:
         """Hold what is added to the lease; in the end delete what nothing else needs of it."""
         lease = Lease(self._leases.directory, self._hold)
-        self._own_leases.add(lease)
+        self.needs.own.add(lease)
         try:
             yield lease
         finally:
-            self._own_leases.discard(lease)
+            self.needs.own.discard(lease)
             if lease.blobs or lease.layers:
                 try:
                     await in_thread(self._end, lease)
@@ -171,7 +172,7 @@ class ImageStore:
 
     def _end(self, lease: Lease) -> None:
         if not self._commons.stale:
-            blobs, layers = self._needed_here()
+            blobs, layers = self.needs.here()
             if lease.blobs <= blobs and lease.layers <= layers:
                 lease.path.unlink(missing_ok=True)
                 return
@@ -285,7 +286,7 @@ class ImageStore:
             self._commons.forget_turns()
             self._pins.keep(self._chains_in_use())
             swept = self.blobs.sweep() + self.catalogue.sweep(self.tar_size)
-            swept += self.layers.sweep(self.needed()[1])
+            swept += self.layers.sweep(self.needs.everywhere()[1])
             for image in self.catalogue.stored_images():
                 if not self.catalogue.in_use_anywhere(image.id):
                     self.catalogue.remove(image.id)
@@ -300,7 +301,7 @@ class ImageStore:
 
     def _detach(self, *, blobs: Iterable[Digest], layers: Iterable[Digest]) -> list[Path]:
         """Take what nothing needs out of sight; the store is the caller's alone meanwhile."""
-        kept_blobs, kept_layers = self.needed()
+        kept_blobs, kept_layers = self.needs.everywhere()
         moved: list[Path] = []
         for chain_id in layers:
             if chain_id not in kept_layers:
@@ -315,53 +316,6 @@ class ImageStore:
     def tar_size(self, chain_id: Digest) -> int | None:
         """Return the bytes of a layer's tar; None where the layer isn't there."""
         return self.layers[chain_id].size_bytes if chain_id in self.layers else None
-
-    def needed(self) -> tuple[set[Digest], set[Digest]]:
-        """Return the blobs and layers that anybody needs. Blocks; the store is the caller's alone.
-
-        Raises OSError.
-        """
-        kept_blobs, tops = self._leases.held()
-        used_blobs, kept_layers = self._needed_here()
-        return kept_blobs | used_blobs, kept_layers | self._with_ancestors(tops | self._pins.all())
-
-    def _needed_here(self) -> tuple[set[Digest], set[Digest]]:
-        """Return what images and this process's own leases need, as far as it is known here."""
-        blobs: set[Digest] = set()
-        tops: set[Digest] = set()
-        for image in self.catalogue.stored_images():
-            blobs.update(layer.blob for layer in image.layers)
-            tops.update(layer.chain_id for layer in image.layers)
-        for lease in tuple(self._own_leases):
-            blobs |= lease.blobs
-            tops |= lease.layers
-        return blobs, self._with_ancestors(tops)
-
-    def _with_ancestors(self, tops: set[Digest]) -> set[Digest]:
-        found = set(tops)
-        for top in tops:
-            if top in self.layers:
-                found.update(self.layers.ancestry(top))
-        return found
-
-
-def leave(root: Path, *, owner: str, base_size: int) -> None:
-    """Take all that an owner has out of a store, and what nobody else needs. Blocks.
-
-    The owner's processes have ended. Raises OSError.
-    """
-    store = ImageStore(root, owner=owner, base_size=base_size)
-    try:
-        with store.changing():
-            for path in (store.root / "references" / owner, store.root / "pins" / owner):
-                delete(path)
-                path.mkdir(mode=0o770)
-            store.catalogue.refresh()
-        store.sweep_now()
-        for path in (store.root / "references" / owner, store.root / "pins" / owner):
-            path.rmdir()
-    finally:
-        store.close()
 
 
 def _delete_all(doomed: Iterable[Path]) -> None:

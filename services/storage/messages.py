@@ -22,8 +22,6 @@ from services.storage.imagec.queries import Hit
 from services.storage.images import HistoryLine, ImageSummary, familiar_names
 from services.storage.removal import Removed, Untagged
 
-"""Other names of architectures, as Docker takes them."""
-
 _STATUS = {
     Status.PULLING_FROM: image_pb2.PROGRESS_STATUS_PULLING_FROM,
     Status.PULLING_LAYER: image_pb2.PROGRESS_STATUS_PULLING_LAYER,

@@ -14,6 +14,7 @@ _PARTS = 3
 _SYSTEMS = ("linux", "windows", "darwin", "freebsd")
 _PROCESSORS = ("amd64", "386", "arm", "arm64", "ppc64le", "riscv64", "s390x", "loong64", "mips64le")
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+"""Other names of architectures, as Docker takes them."""
 
 
 def parse_platform(text: str) -> Platform | None:

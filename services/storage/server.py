@@ -249,9 +249,11 @@ class ImageServicer(AuthoringServicer):
         """See the contract."""
         summaries = self._images.all()
         sizes = {entry.image.id: entry.image.size_bytes for entry in summaries}
+        wanted = set(request.container_ids)
+        told = not request.containers_only
         return image_pb2.DiskUsageResponse(
-            layers_bytes=self._images.layers_bytes(),
-            images=[messages.summary(entry) for entry in summaries],
+            layers_bytes=self._images.layers_bytes() if told else 0,
+            images=[messages.summary(entry) for entry in summaries] if told else (),
             containers=[
                 image_pb2.ContainerDiskUsage(
                     container_id=record.container_id,
@@ -259,5 +261,6 @@ class ImageServicer(AuthoringServicer):
                     root_bytes=sizes.get(record.image_id, 0),
                 )
                 for record in self._disks.records()
+                if not wanted or record.container_id in wanted
             ],
         )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from services.storage.compiler import CompilerError, DiskCorrupt, Limits, compile_layer, create_base
-from services.storage.faults import FULL
+from services.storage.faults import FAILED, FULL
 from services.storage.imagec.errors import InvalidLayer
 from services.storage.imagec.inflate import CHUNK, InflateLimits, Inflater, ReadAhead
 from services.storage.worker_archives import take, unpack
@@ -143,7 +143,8 @@ def run_job(message: dict[str, Any], control: BinaryIO) -> bool:
     except WrongDiffId as error:
         answer({"error": "digest", "message": str(error)})
     except OSError as error:
-        kind = "full" if error.errno in FULL else "internal"
+        kinds = {**dict.fromkeys(FULL, "full"), **dict.fromkeys(FAILED, "failed")}
+        kind = kinds.get(error.errno or 0, "internal")
         where = f"write {error.filename}: " if error.filename else ""
         answer({"error": kind, "message": where + (error.strerror or str(error)).lower()})
     else:

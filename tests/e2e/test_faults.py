@@ -13,7 +13,7 @@ from tests.e2e.faults import (
     Counts,
     Fault,
     await_held,
-    held_at_rest,
+    nothing_held,
     remove,
     strike,
     verbs,
@@ -43,7 +43,7 @@ def instance(suite: Suite) -> Instance:
 def nothing(suite: Suite, image: str, instance: Instance) -> Counts:
     """What the suite holds when there is no container; the parent of their class is there."""
     suite.ok("run", "--rm", image, "true")
-    return held_at_rest(suite, instance)
+    return nothing_held(suite, instance)
 
 
 @pytest.mark.parametrize(("verb_name", "fault"), STRIKES, ids=map(str, STRIKES))

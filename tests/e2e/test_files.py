@@ -64,6 +64,20 @@ def test_files_go_in_and_out_of_a_running_container(
     )
     assert refused.returncode == 1
     assert b"is outside of" in refused.stderr
+    # What is there gives way to what is of another kind, unless that is forbidden.
+    for held, kind, message in (
+        ("/tmp/owned", tarfile.DIRTYPE, "cannot overwrite non-directory"),
+        ("/opt-new/sub", tarfile.REGTYPE, "cannot overwrite directory"),
+    ):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            member = tarfile.TarInfo(held.removeprefix("/"))
+            member.type = kind
+            tar.addfile(member)
+        target = "/containers/files/archive?path=/&noOverwriteDirNonDir=1"
+        status, told = suite.api("PUT", target, packed.getvalue())
+        assert status == 400, told
+        assert message in told["message"]
     # What the kernel makes up is no content, of an export no volume either.
     for arguments, prefix in ((("export", "files"), ""), (("cp", "files:/", "-"), "/")):
         sent = subprocess.run(

@@ -1,6 +1,7 @@
 """`docker pull`, `images`, `inspect`, `rmi`."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -109,6 +110,9 @@ def test_the_use_of_the_disk_is_told(suite: Suite, image: str) -> None:
     assert entry["Containers"] == "1"
     names = [c["Names"] for c in told["Containers"] if c["ID"].startswith(container[:12])]
     assert names == ["takes-space"]
+    listed = suite.ok("ps", "--all", "--size", "--no-trunc", "--format", "{{.ID}} {{.Size}}")
+    (size,) = [line for line in listed.splitlines() if line.startswith(container)]
+    assert re.fullmatch(r"\w+ [\d.]+k?B \(virtual [\d.]+MB\)", size)
     assert suite.ok("system", "df").splitlines()[1].startswith("Images")
 
 

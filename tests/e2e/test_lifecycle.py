@@ -1,11 +1,14 @@
 """The life of a container as the docker CLI shows it."""
 
+import asyncio
 import json
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from tests import websocket
 from tests.e2e.suite import Suite
 
 pytestmark = pytest.mark.usefixtures("containers")
@@ -111,8 +114,23 @@ def test_attach_to_a_running_container(suite: Suite, image: str) -> None:
         attached.stdin.write(b"over and out\n")
         attached.stdin.flush()
         assert attached.stdout.readline() == b"over and out\n"
+        # Who comes by WebSocket is on the same streams.
+        asyncio.run(_talk_by_websocket(suite, "echo"))
+        assert attached.stdout.readline() == b"by socket\n"
         suite.ok("kill", "echo")
         assert attached.wait(300) == 137
+
+
+async def _talk_by_websocket(suite: Suite, container: str) -> None:
+    path = Path(suite.endpoint.removeprefix("unix://"))
+    target = f"/containers/{container}/attach/ws?stdin=1&stdout=1&stream=1"
+    head, client = await websocket.connect(path, target, *websocket.UPGRADE)
+    assert head.startswith("HTTP/1.1 101 ")
+    client.writer.write(websocket.masked(websocket.BINARY, b"by socket\n"))
+    assert await client.receive() == (websocket.BINARY, b"by socket\n")
+    client.writer.write(websocket.masked(websocket.CLOSE, b""))
+    await client.closed()
+    client.writer.close()
 
 
 def test_a_stopped_container_is_not_attached_to(suite: Suite, image: str) -> None:

@@ -1,6 +1,7 @@
 """`docker logs`: the bytes that were written, whatever they are, and while everything restarts."""
 
 import hashlib
+import socket
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from tests.e2e.suite import Suite
 pytestmark = pytest.mark.usefixtures("containers")
 
 MEBIBYTE = 1024 * 1024
+# Of whatever has to happen while a test watches.
+SOON = 120
 
 # Ten kinds of output, each by a command and as the bytes that it writes.
 KINDS: list[tuple[str, bytes]] = [
@@ -47,8 +50,35 @@ def test_ten_kinds_of_output_are_kept_to_the_byte(suite: Suite, image: str) -> N
     expected = digest(out), digest(err)
     assert run("run", "--name", "kinds", image, "sh", "-c", script) == expected
     assert run("logs", "kinds") == expected
-    suite.ok("run", "--name", "silent", image, "true")
-    assert suite.ok("logs", "silent") == ""
+
+
+def test_a_log_is_rotated_and_sent_to_a_syslog_server(suite: Suite, image: str) -> None:
+    lines = 5000
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        options = (
+            *("--log-driver", "syslog", "--log-opt", f"syslog-address=tcp://127.0.0.1:{port}"),
+            *("--log-opt", "tag=many", "--log-opt", "syslog-format=rfc5424micro"),
+            *("--log-opt", "max-size=10k", "--log-opt", "max-file=2"),
+        )
+        script = f"seq 1 {lines} | while read n; do echo line $n; done"
+        suite.ok("run", "-d", "--name", "rotated", *options, image, "sh", "-c", script)
+        server.settimeout(SOON)
+        connection, _ = server.accept()
+        with connection, connection.makefile("rb") as received:
+            connection.settimeout(SOON)
+            sent = [next(received) for _ in range(lines)]
+    assert [line.rsplit(b" ", 2)[-2:] for line in sent] == [
+        [b"line", b"%d\n" % number] for number in range(1, lines + 1)
+    ]
+    assert all(b" many " in line for line in sent)
+    assert suite.ok("wait", "rotated") == "0"
+    kept = [int(line.split()[1]) for line in suite.ok("logs", "rotated").splitlines()]
+    assert kept == list(range(kept[0], lines + 1))
+    # Two files of 10 KB, their frames' heads included, and what one write may be above that.
+    assert 1 < kept[0] < lines
+    log = suite.data_dir / "interaction/logs" / suite.inspect("rotated")["Id"]
+    assert len(list(log.iterdir())) == 2
 
 
 def test_who_follows_misses_nothing_while_services_restart_and_ends_with_the_container(
@@ -59,22 +89,52 @@ def test_who_follows_misses_nothing_while_services_restart_and_ends_with_the_con
     )
     suite.ok("run", "-d", "--name", "chatty", image, "sh", "-c", script)
     following = suite.popen("logs", "--follow", "chatty", stdout=subprocess.PIPE)
+    attached = suite.popen(
+        *("attach", "--no-stdin", "chatty"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert following.stdout is not None
+    assert attached.stdout is not None
+    assert attached.stderr is not None
     try:
         read = [following.stdout.readline() for _ in range(20)]
-        for role in ("interaction", "exec", "network", "storage"):
+        live = [attached.stdout.readline() for _ in range(20)]
+        suite.kill("interaction")
+        # Who was attached is told, having seen each line once and in order. The docker CLI goes
+        # on to wait for the container's end.
+        assert attached.stderr.readline().startswith(b"vic: this client was cut off: ")
+        attached.kill()
+        live += attached.stdout.readlines()
+        read += [following.stdout.readline() for _ in range(20)]
+        for role in ("exec", "network", "storage"):
             suite.kill(role)
             read += [following.stdout.readline() for _ in range(20)]
-        suite.ok("exec", "chatty", "touch", "/stop")
+        # It ends with the run that it follows.
+        suite.ok("restart", "--time", "0", "chatty")
         read += following.stdout.readlines()
-        assert following.wait(120) == 0
+        assert following.wait(SOON) == 0
     finally:
-        following.kill()
-        following.wait()
-        following.stdout.close()
-    assert read[-1] == b"end\n"
-    assert read[:-1] == [b"line %d\n" % number for number in range(1, len(read))]
-    # All of it is there for who comes later, once more after the next run, and after a restart.
-    suite.ok("start", "--attach", "chatty")
+        for process in (following, attached):
+            process.kill()
+            process.wait()
+        for pipe in (following.stdout, attached.stdout, attached.stderr):
+            pipe.close()
+    assert read == [b"line %d\n" % number for number in range(1, len(read) + 1)]
+    first = int(live[0].split()[1])
+    assert live == [b"line %d\n" % number for number in range(first, first + len(live))]
+
+    # Who attaches again is on the streams of the next run, to its end.
+    attached = suite.popen("attach", "--no-stdin", "chatty", stdout=subprocess.PIPE)
+    assert attached.stdout is not None
+    with attached.stdout:
+        live = [attached.stdout.readline()]
+        suite.ok("exec", "chatty", "touch", "/stop")
+        live += attached.stdout.readlines()
+        assert attached.wait(SOON) == 0
+    assert live[-1] == b"end\n"
+    # All of it is there for who comes later, of both runs, and after a restart.
     suite.kill("interaction")
-    assert suite.ok("logs", "chatty") == b"".join(read).decode() + "end"
+    told = suite.ok("logs", "chatty").encode().splitlines(keepends=True)
+    assert told[: len(read)] == read
+    again = told[len(read) :]
+    assert again == [*(b"line %d\n" % number for number in range(1, len(again))), b"end"]
+    assert again[-len(live) : -1] == live[:-1]

@@ -25,6 +25,16 @@ def test_use_and_processes_of_a_busy_container(suite: Suite, image: str) -> None
     assert busy["PIDs"] == "1"
     assert told["idle"]["CPUPerc"] == "0.00%"
 
+    # One entry for each NIC, as they come and go.
+    suite.ok("network", "create", "second")
+    try:
+        suite.ok("network", "connect", "second", "busy")
+        status, sample = suite.api("GET", "/containers/busy/stats?stream=false&one-shot=true")
+        assert (status, set(sample["networks"])) == (200, {"eth0", "eth1"})
+        suite.ok("network", "disconnect", "second", "busy")
+    finally:
+        suite.ok("network", "rm", "second")
+
     # As its host measures it: QEMU's own work is part of it, and what a guest waits for.
     usage = json.loads(suite.vic("usage", "--json").stdout)
     (measured,) = [one for one in usage["containers"] if one["name"] == "busy"]

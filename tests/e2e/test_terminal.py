@@ -89,6 +89,8 @@ def test_a_terminal_of_an_exec_leaves_the_containers_alone(suite: Suite, image: 
         term.see("in front\r\n")
         term.type(CTRL_C)
         term.see("/ # ")
+        for size, status in (("h=0&w=0", 200), ("h=a&w=9", 400), ("h=9", 400)):
+            assert suite.api("POST", f"/containers/quiet/resize?{size}")[0] == status, size
         term.type("exit 7\n")
         assert term.end() == 7
     assert suite.ok("logs", "quiet") == ""

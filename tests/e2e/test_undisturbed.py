@@ -1,60 +1,16 @@
 """Packets between containers, and to a published port, while the suite's processes are killed."""
 
 import re
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
+from tests.e2e.conversation import PAUSE_SECONDS, talking
 from tests.e2e.suite import Suite
 
 pytestmark = pytest.mark.usefixtures("containers")
 
 ROLES = ("network", "exec", "interaction", "storage", "gateway", "hostagent")
-BOUND_SECONDS = 60.0
-PAUSE_SECONDS = 0.02
 SEQUENCE = re.compile(r"seq=([0-9]+) ")
-
-
-class Conversation:
-    """One connection to an echo, with a line every 20 ms, as long as a test goes on."""
-
-    def __init__(self, port: int) -> None:
-        self._connection = socket.create_connection(("127.0.0.1", port), timeout=BOUND_SECONDS)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._talk)
-        self.echoed = 0
-        self.failure = ""
-        self._thread.start()
-
-    def _talk(self) -> None:
-        try:
-            with self._connection, self._connection.makefile("rb") as answers:
-                while not self._ended.wait(PAUSE_SECONDS):
-                    line = b"%d\n" % self.echoed
-                    self._connection.sendall(line)
-                    assert answers.readline() == line
-                    self.echoed += 1
-        except (OSError, AssertionError) as error:
-            self.failure = repr(error)
-
-    def end(self) -> None:
-        """Say no more."""
-        self._ended.set()
-        self._thread.join()
-
-
-@contextmanager
-def talking(suite: Suite, container: str) -> Iterator[Conversation]:
-    """Talk to a container's echo by its published port."""
-    port = int(suite.ok("port", container, "7/tcp").rpartition(":")[2])
-    conversation = Conversation(port)
-    try:
-        yield conversation
-    finally:
-        conversation.end()
 
 
 def test_no_packet_is_lost_while_every_process_is_killed_in_turn(suite: Suite, image: str) -> None:

@@ -69,15 +69,21 @@ def test_a_fresh_volume_gets_the_images_files_and_keeps_what_is_written(
     ]
     grown = suite.vic("volume", "grow", "kept", "20g")
     assert (grown.returncode, grown.stdout) == (0, f"{20 << 30}\n"), grown.stderr
+    suite.ok("volume", "create", "-o", "size=64m", "little")
+    assert suite.vic("volume", "grow", "little", "96m").returncode == 0
     # Another container's image gives nothing to a volume that holds something.
-    script = "cd data; cat two; ls; df -P . | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2"
-    again = suite.ok("run", "--rm", "-v", "kept:/data", filled, "sh", "-c", script).splitlines()
-    assert again[:-1] == ["from the image", "more", "link", "one", "two"]
-    assert int(again[-1]) > 19 << 20, "the file system follows (KiB)"
+    size = "df -P {} | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2;"
+    script = f"cd data; cat two; ls; {size.format('.')} {size.format('/little')}"
+    volumes = ("-v", "kept:/data", "-v", "little:/little")
+    again = suite.ok("run", "--rm", *volumes, filled, "sh", "-c", script).splitlines()
+    assert again[:-2] == ["from the image", "more", "link", "one", "two"]
+    assert int(again[-2]) > 19 << 20, "the file system follows (KiB)"
+    assert int(again[-1]) > 80 << 10, "it does by less than a block group as well"
     script = "mount | grep -c ' /v .*ro,'; wc -l < /v/one; touch /v/x; wc -c < /etc/resolv.conf"
-    done = suite.docker(
-        "run", "--rm", "-v", "kept:/v:ro", "-v", "etc:/etc", image, "sh", "-c", script
-    )
+    single = "type=volume,src=kept,dst=/new/single,volume-subpath=one,readonly"
+    mounts = ("-v", "kept:/v:ro", "-v", "etc:/etc", "--mount", single)
+    done = suite.docker("run", "--rm", *mounts, image, "sh", "-c", f"{script}; wc -l < /new/single")
+    assert done.stdout.split()[3:] == ["2"], "a subpath may be a file"
     assert done.stdout.split()[:2] == ["1", "2"]
     assert int(done.stdout.split()[2]) > 0, "a volume over /etc leaves the name service working"
     assert "Read-only file system" in done.stderr

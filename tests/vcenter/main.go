@@ -40,6 +40,7 @@ func main() {
 	esx := flag.Bool("esx", false, "be a standalone host")
 	delay := flag.Int("task-delay", 0, "milliseconds that the tasks of CreateVM_Task and PowerOnVM_Task take")
 	drs := flag.String("drs", "fullyAutomated", "what DRS does in clusters by itself; off is nothing")
+	folders := flag.Bool("folders", false, "have the datacenter, and all in it, in a folder F0 each")
 	idle := flag.Int("session-idle", 0, "milliseconds without a call after which a session has ended; 0 is never")
 	flag.Parse()
 	simulator.SessionIdleTimeout = time.Duration(*idle) * time.Millisecond
@@ -53,6 +54,9 @@ func main() {
 	model.ServiceContent.About.Version = *version
 	model.Machine = *machines
 	model.Datastore = 2
+	if *folders {
+		model.Folder = 1
+	}
 	if !*esx {
 		model.Portgroup = 2
 	}

@@ -28,6 +28,7 @@ from tether.agent.commands import launch_failed, launch_message, limits
 from tether.agent.control import ControlStream
 from tether.agent.health import PREFIX, HealthMonitor
 from tether.agent.listing import process_list
+from tether.agent.patience import start_threads
 from tether.agent.process import Exit, WorkloadProcess
 from tether.agent.randomness import begin_anew, fork_pages
 from tether.agent.rehearsal import Certificates, rehearse, secure_channel
@@ -51,7 +52,8 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     # How long one attempt may take, TLS included: a loaded host under emulation needs seconds.
     ("grpc.min_reconnect_backoff_ms", 20_000),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    # gRPC takes up to a fifth more: with the handshake, back within two seconds of the service.
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
@@ -82,11 +84,13 @@ class Agent:
         self._health_checks: asyncio.Task[None] | None = None
         self._usage = Usage()
         self._workload = Tasks()
+        self._threads: grpc.aio.Channel | None = None
         self._channel: grpc.aio.Channel | None = None
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Serve until the supervisor goes, which is until the VM is powered off."""
+        self._threads = start_threads()
         await rehearse(None, _CHANNEL_OPTIONS)
         heap.settle()
         self._loop.add_reader(self._link.fileno(), self._read_link)

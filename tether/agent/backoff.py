@@ -8,10 +8,11 @@ import random
 class Backoff:
     """Doubles from ``first`` to ``longest`` seconds, each time with a random share taken off.
 
-    Jitter keeps a thousand tethers from dialling a restarted service at the same moment.
+    Jitter keeps a thousand tethers from dialling a restarted service at the same moment. A tether
+    is to be back within two seconds of the service, however long that was away.
     """
 
-    def __init__(self, first: float = 0.1, longest: float = 5.0) -> None:
+    def __init__(self, first: float = 0.1, longest: float = 1.0) -> None:
         """Start anew."""
         self._first = first
         self._longest = longest

@@ -65,6 +65,8 @@ class OutputBuffer:
         self._kept_bytes = 0
         self._sent = 0
         self._streaming = False
+        # Whether the stream has enough to send for now.
+        self._ahead = False
         self._next_sequence = 1
         self._changed = asyncio.Event()
         self._settled = False
@@ -144,9 +146,12 @@ class OutputBuffer:
 
     def _regulate(self) -> None:
         room = self._kept_bytes < WINDOW_BYTES
-        ahead = self._streaming and len(self._kept) - self._sent >= _READ_AHEAD
+        # To read on only once all was sent costs half of the system calls and of the interpreter's
+        # work that it takes to begin and to stop with each chunk.
+        unsent = len(self._kept) - self._sent
+        self._ahead = self._streaming and unsent >= (1 if self._ahead else _READ_AHEAD)
         for source in self._sources:
-            wanted = room and not ahead
+            wanted = room and not self._ahead
             if wanted and not source.reading:
                 self._loop.add_reader(source.descriptor, self._read, source)
             elif source.reading and not wanted:

@@ -27,11 +27,13 @@ DEFAULT_CACHE = Path("/var/cache/vic/bootstrap")
 # Raised when the builder lays the image out differently from equal inputs.
 _LAYOUT = 1
 # What the guest boots with. panic=-1: a tether that died must end the VM, not hang it. No boot
-# splash of messages on the emulated serial port, each character of which is a trap.
+# splash of messages on the emulated serial port, each character of which is a trap. No watchdog for
+# soft lockups: a virtual processor that a busy host leaves out for long isn't one, and its timer
+# wakes an idle machine.
 KERNEL_ARGUMENTS = (
     "console=ttyS0 quiet loglevel=4 panic=-1 rdinit=/init cgroup_no_v1=all"
     " 8250.nr_uarts=1 net.ifnames=0 audit=0 nomodeset no_timer_check tsc=reliable"
-    " random.trust_cpu=on psi=0 lsm="
+    " random.trust_cpu=on psi=0 lsm= nowatchdog"
 )
 _INIT = b"#!/usr/bin/python3.11 -IBSu\nfrom tether.supervisor.__main__ import main\nmain()\n"
 _INIT_PROGRAM = "usr/bin/tini-static"

@@ -32,8 +32,21 @@ def mount_kernel_file_systems() -> None:
     mount("proc", "/proc", "proc", quiet)
     mount("sysfs", "/sys", "sysfs", quiet)
     mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC)
-    mount("cgroup2", str(CGROUPS), "cgroup2", quiet)
+    _mount_cgroups(quiet)
     mount("tmpfs", str(RUN), "tmpfs", quiet, f"mode=755,size={_RUN_SIZE}")
+
+
+def _mount_cgroups(flags: int) -> None:
+    """Mount cgroup v2 so that a process joins a group at once (cgroups(7), favordynmods).
+
+    Otherwise each waits for a grace period of RCU, 12 ms with a tick of 4. Linux 6.0 knows it.
+    """
+    try:
+        mount("cgroup2", str(CGROUPS), "cgroup2", flags, "favordynmods")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        mount("cgroup2", str(CGROUPS), "cgroup2", flags)
 
 
 def prepare_cgroups() -> None:

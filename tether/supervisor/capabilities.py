@@ -79,13 +79,15 @@ def capability_mask(add: list[str], drop: list[str], *, privileged: bool) -> int
     """
     if privileged:
         return ALL
+    if not add and not drop:
+        return _DEFAULT_MASK
     added = _mask([name for name in add if name.upper() != "ALL"])
     dropped = _mask([name for name in drop if name.upper() != "ALL"])
     if any(name.upper() == "ALL" for name in add):
         return ALL & ~dropped
     if any(name.upper() == "ALL" for name in drop):
         return added
-    return _mask(_DEFAULT) & ~dropped | added
+    return _DEFAULT_MASK & ~dropped | added
 
 
 def _mask(names: list[str]) -> int:
@@ -96,3 +98,6 @@ def _mask(names: list[str]) -> int:
             raise UnknownCapabilityError(f"unknown capability: {name!r}")
         mask |= 1 << number
     return mask
+
+
+_DEFAULT_MASK = _mask(_DEFAULT)

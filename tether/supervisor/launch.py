@@ -14,11 +14,10 @@ import signal
 import struct
 import termios
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from tether.link import Link
-from tether.supervisor import syscalls
+from tether.supervisor import kernelfile, syscalls
 from tether.supervisor.capabilities import (
     ALL,
     NUMBERS,
@@ -87,10 +86,10 @@ def _become(
     environment = _environment(request.env, user)
     _set_limits(request.rlimits)
     if request.oom_score_adj:
-        Path("/proc/self/oom_score_adj").write_text(str(request.oom_score_adj))
+        kernelfile.put("/proc/self/oom_score_adj", str(request.oom_score_adj).encode())
     os.umask(0o022)
     syscalls.new_session_keyring()
-    entered = _enter_directory(request.cwd or "/")
+    entered = _enter_directory(request.cwd or "/", make=init)
     if not request.no_new_privileges:
         # Takes CAP_SYS_ADMIN, which the user may not have.
         _filter_syscalls(request.seccomp_filter)
@@ -152,10 +151,14 @@ def _limit(value: int) -> int:
     return resource.RLIM_INFINITY if value < 0 or value >= 1 << 63 else value
 
 
-def _enter_directory(directory: str) -> bool:
-    """Make and enter the directory as root; False when only its user may enter it."""
+def _enter_directory(directory: str, *, make: bool) -> bool:
+    """Enter the directory as root; False when only its user may enter it.
+
+    ``make``: runc makes the one that a container begins in, and none for an additional process.
+    """
     try:
-        os.makedirs(directory, exist_ok=True)
+        if make and not os.path.isdir(directory):
+            os.makedirs(directory, exist_ok=True)
         os.chdir(directory)
     except PermissionError:
         return False
@@ -181,9 +184,7 @@ def _directory_error(directory: str, error: OSError) -> LaunchError:
 
 
 def _take_user(user: User, mask: int) -> None:
-    for number in NUMBERS.values():
-        if not mask >> number & 1:
-            syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
+    syscalls.drop_from_bounding_set([n for n in NUMBERS.values() if not mask >> n & 1])
     os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)

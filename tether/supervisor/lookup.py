@@ -23,6 +23,9 @@ def find_executable(name: str, path: str) -> str:
         return name
     for directory in path.split(":"):
         candidate = f"{directory or '.'}/{name}"
+        # Most are not there, and an emulated guest is slow to raise and catch.
+        if not os.access(candidate, os.X_OK, effective_ids=True):
+            continue
         try:
             _check(candidate)
         except LaunchError:

@@ -34,14 +34,14 @@ def make_mounts(wanted: list[dict[str, Any]], trees: list[int]) -> None:
     mounts = [Mount(**fields) for fields in wanted]
     descriptors = iter(trees)
     placed = [(one, None if one.disk is None else next(descriptors)) for one in mounts]
-    for one, _ in placed:
-        _refuse_file(one.target)
+    for one, tree in placed:
+        _check_target(one.target, is_file=_is_file(tree))
     # What the image has must be copied before something is mounted over it.
     for one, tree in placed:
-        if tree is not None and one.copy_up:
+        if tree is not None and one.copy_up and not _is_file(tree):
             _fill(one.target, tree)
     for one, tree in placed:
-        was_there = _make_target(one.target)
+        was_there = _make_target(one.target, is_file=_is_file(tree))
         if tree is None:
             _mount_tmpfs(one, was_there=was_there)
             continue
@@ -58,19 +58,32 @@ def _fill(target: str, tree: int) -> None:
         os.close(root)
 
 
-def _make_target(path: str) -> bool:
-    """Make the directory that is mounted on, where the image has none; whether it has."""
-    if os.path.isdir(path):
+def _is_file(tree: int | None) -> bool:
+    """Tell whether a volume's subpath is a file, which is mounted on one."""
+    return tree is not None and not stat.S_ISDIR(os.fstat(tree).st_mode)
+
+
+def _make_target(path: str, *, is_file: bool) -> bool:
+    """Make what is mounted on, where the image has nothing there; whether it has."""
+    if os.path.lexists(path):
+        _check_target(path, is_file=is_file)
         return True
-    _refuse_file(path)
-    os.makedirs(path, mode=0o755)
+    if is_file:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    else:
+        os.makedirs(path, mode=0o755)
     return False
 
 
-def _refuse_file(path: str) -> None:
-    if os.path.lexists(path) and not os.path.isdir(path):
-        message = f"cannot mount a directory on {path}, which is a file: not a directory"
-        raise NotADirectoryError(errno.ENOTDIR, message)
+def _check_target(path: str, *, is_file: bool) -> None:
+    if not os.path.lexists(path) or os.path.isdir(path) != is_file:
+        return
+    if is_file:
+        message = f"cannot mount a file on {path}, which is a directory: is a directory"
+        raise IsADirectoryError(errno.EISDIR, message)
+    message = f"cannot mount a directory on {path}, which is a file: not a directory"
+    raise NotADirectoryError(errno.ENOTDIR, message)
 
 
 def _mount_tmpfs(wanted: Mount, *, was_there: bool) -> None:

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
-from pathlib import Path
 from typing import Any, NoReturn
 
 from tether.files.task import carry_out
 from tether.link import Link, LinkClosedError, pair
-from tether.supervisor import syscalls
+from tether.supervisor import kernelfile, syscalls
 from tether.supervisor.boot import WORKLOAD_CGROUP, log
 from tether.supervisor.comparison import enter_comparison
 from tether.supervisor.failures import LaunchFailure
@@ -28,6 +27,8 @@ _OWN_PID_NAMESPACE = "/proc/self/ns/pid"
 # Room for a burst, so that the process and the agent need not take turns for each 64 KiB.
 _PIPE_BYTES = 256 * 1024
 _F_SETPIPE_SZ = 1031
+_WORKLOAD_PROCESSES = f"{WORKLOAD_CGROUP}/cgroup.procs"
+_MEMORY_EVENTS = f"{WORKLOAD_CGROUP}/memory.events"
 
 
 class State(Enum):
@@ -165,7 +166,7 @@ class ProcessTable:
         sandbox = self._sandbox.pidfd
 
         def child() -> NoReturn:
-            Path("/proc/self/oom_score_adj").write_text("0")
+            kernelfile.put("/proc/self/oom_score_adj", b"0")
             if request.files is not None:
                 # Not in the workload's cgroup, whose limits are the workload's to use.
                 os.setsid()
@@ -175,7 +176,7 @@ class ProcessTable:
                 theirs.close()
                 task = request.files
                 carry_out(task, lambda: self._go_to_files(task))
-            (WORKLOAD_CGROUP / "cgroup.procs").write_text("0")
+            kernelfile.put(_WORKLOAD_PROCESSES, b"0")
             os.setsid()
             syscalls.setns(
                 sandbox,
@@ -320,8 +321,7 @@ def open_streams(request: ProcessRequest) -> tuple[dict[str, int], list[int]]:
 
 def _oom_kills() -> int:
     """Processes of the workload that the kernel killed for lack of memory."""
-    for line in (WORKLOAD_CGROUP / "memory.events").read_text().splitlines():
-        key, _, value = line.partition(" ")
-        if key == "oom_kill":
-            return int(value)
+    for line in kernelfile.take(_MEMORY_EVENTS).split(b"\n"):
+        if line.startswith(b"oom_kill "):
+            return int(line.split()[1])
     return 0

@@ -23,8 +23,9 @@ from tether.guestconfig import (
     WarmUp,
 )
 from tether.guestparse import parse_body
-from tether.link import Link, LinkClosedError, Message, pair
+from tether.link import LinkClosedError, Message
 from tether.supervisor import boot, identity, syscalls
+from tether.supervisor.agentprocess import start_agent
 from tether.supervisor.devices import DeviceFilter
 from tether.supervisor.disk import ContainerDisk, overlay_files
 from tether.supervisor.failures import sentence
@@ -51,17 +52,6 @@ _REHEARSALS = 3
 # After the last, until it is frozen: what the kernel puts off (RCU's callbacks, its workers),
 # and its way into idleness and out again, are to be translated as well, and not by every fork.
 _REHEARSED_SECONDS = 0.25
-_AGENT_DESCRIPTOR = 3
-_INTERPRETER = "/usr/bin/python3.11"
-_AGENT = f"from tether.agent.__main__ import main; main({_AGENT_DESCRIPTOR})"
-_AGENT_ENVIRONMENT = {
-    "PATH": "/usr/bin",
-    # One heap instead of one for each thread: less private memory in each clone.
-    "MALLOC_ARENA_MAX": "1",
-    "GRPC_ENABLE_FORK_SUPPORT": "0",
-    "GRPC_DNS_RESOLVER": "native",
-    "GRPC_VERBOSITY": "NONE",
-}
 
 
 class Supervisor:
@@ -76,7 +66,7 @@ class Supervisor:
         boot.open_devices()
         self._loop = Loop()
         self._networks = Networks()
-        self._agent, self._agent_pid = _start_agent()
+        self._agent, self._agent_pid = start_agent()
         self._disk = ContainerDisk()
         self._volumes = Volumes()
         self._device_filter = DeviceFilter(boot.WORKLOAD_CGROUP)
@@ -383,18 +373,6 @@ class Supervisor:
             if process.state is State.FAILED:
                 record["error"] = process.message
         os.write(self._exit_port, json.dumps(record).encode() + b"\n")
-
-
-def _start_agent() -> tuple[Link, int]:
-    ours, theirs = pair()
-    pid = os.posix_spawn(
-        _INTERPRETER,
-        [_INTERPRETER, "-IBSu", "-c", _AGENT],
-        _AGENT_ENVIRONMENT,
-        file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _AGENT_DESCRIPTOR)],
-    )
-    theirs.close()
-    return ours, pid
 
 
 def _halt() -> NoReturn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Iterable
 
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -74,6 +75,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 _libc.mount.argtypes = (
     ctypes.c_char_p,
     ctypes.c_char_p,
@@ -174,9 +176,16 @@ def bpf(command: int, attributes: ctypes.Structure) -> int:
     return _check(result, "bpf")
 
 
+def drop_from_bounding_set(numbers: Iterable[int]) -> None:
+    """Let the caller and its children never have these capabilities again: prctl(2)."""
+    # Called some thirty times by each process that begins: no objects are made for the arguments.
+    for number in numbers:
+        _check(_libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0), "prctl")
+
+
 def prctl(option: int, argument: int = 0) -> None:
     """prctl(2) with one argument."""
-    _check(_libc.prctl(option, _long(argument), _long(0), _long(0), _long(0)), "prctl")
+    _check(_libc.prctl(option, argument, 0, 0, 0), "prctl")
 
 
 class _SockFprog(ctypes.Structure):
@@ -187,8 +196,8 @@ def set_seccomp_filter(program: bytes) -> None:
     """Install a classic BPF program as the caller's seccomp filter: seccomp(2), linux/filter.h."""
     code = ctypes.create_string_buffer(program, len(program))
     described = _SockFprog(len(program) // _SOCK_FILTER_BYTES, ctypes.addressof(code))
-    mode = _long(_SECCOMP_MODE_FILTER)
-    result = _libc.prctl(PR_SET_SECCOMP, mode, ctypes.byref(described), _long(0), _long(0))
+    mode = _SECCOMP_MODE_FILTER
+    result = _libc.prctl(PR_SET_SECCOMP, mode, ctypes.addressof(described), 0, 0)
     _check(result, "seccomp")
 
 

@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tether.supervisor import kernelfile
+
 # Linux's uid_t is unsigned, but Docker accepts what fits a signed 32-bit number.
 _HIGHEST_ID = (1 << 31) - 1
 # A bound for files that a hostile image might make endless.
@@ -64,7 +66,9 @@ def resolve(
     uid, gid, home = (entry.uid, entry.gid, entry.home) if entry else (number or 0, 0, "/")
     supplementary: list[int] = []
     if group_part or entry is not None or additional:
-        known = list(_group_entries(groups))
+        # Who needs no more than a user's own groups reads the lines that name the user.
+        word = "" if entry is None or group_part or additional else entry.name
+        known = list(_group_entries(groups, word))
         if group_part:
             gid = _find_group(group_part, known)
         elif entry is not None:
@@ -94,29 +98,32 @@ def _number(text: str) -> int | None:
 
 
 def _passwd_entries(path: str) -> Iterator[_PasswdEntry]:
-    for fields in _lines(path):
+    for fields in _lines(path, ""):
         if len(fields) >= 4 and (uid := _number(fields[2])) is not None:
             gid = _number(fields[3])
             yield _PasswdEntry(fields[0], uid, gid or 0, fields[5] if len(fields) > 5 else "")
 
 
-def _group_entries(path: str) -> Iterator[_GroupEntry]:
-    for fields in _lines(path):
+def _group_entries(path: str, word: str) -> Iterator[_GroupEntry]:
+    for fields in _lines(path, word):
         if len(fields) >= 3 and (gid := _number(fields[2])) is not None:
             members = fields[3].split(",") if len(fields) > 3 else []
             yield _GroupEntry(fields[0], gid, tuple(members))
 
 
-def _lines(path: str) -> Iterator[list[str]]:
+def _lines(path: str, word: str) -> Iterator[list[str]]:
+    """The fields of lines that have ``word`` in them: to take all apart costs a guest time."""
     try:
         # Not blocking, and regular files only: an image may have a FIFO or a device here.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return  # images made from scratch have neither file: then every name is unknown
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return
-        text = file.read(_MAXIMUM_FILE).decode("utf-8", "surrogateescape")
+        text = kernelfile.rest(descriptor, _MAXIMUM_FILE).decode("utf-8", "surrogateescape")
+    finally:
+        os.close(descriptor)
     for line in text.split("\n"):
-        if line and not line.startswith("#"):
+        if word in line and line and not line.startswith("#"):
             yield line.strip().split(":")

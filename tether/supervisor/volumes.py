@@ -19,8 +19,8 @@ _BLKGETSIZE64 = 0x80081272
 _EXT4_IOC_RESIZE_FS = 0x40086610
 _BLOCK = 4096
 _SUPERBLOCK = 1024
-# What a file system may leave unused at its end, where it would hold nothing but metadata.
-_SMALLEST_GROWTH = 32768
+# Blocks of data that a short last group must offer to be worth its metadata, as with resize2fs.
+_SMALLEST_TAIL = 50
 
 
 class Volumes:
@@ -82,9 +82,10 @@ def _grow(device: str, point: str) -> None:
     with open(device, "rb", buffering=0) as disk:
         size = struct.unpack("=Q", fcntl.ioctl(disk, _BLKGETSIZE64, bytes(8)))[0]
         disk.seek(_SUPERBLOCK)
-        blocks = struct.unpack_from("<I", disk.read(_SUPERBLOCK), 4)[0]
-    wanted = size // _BLOCK
-    if wanted - blocks < _SMALLEST_GROWTH:
+        superblock = disk.read(_SUPERBLOCK)
+    blocks = struct.unpack_from("<I", superblock, 4)[0]
+    wanted = blocks_on(size, superblock)
+    if wanted <= blocks:
         return
     root = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -93,6 +94,24 @@ def _grow(device: str, point: str) -> None:
         log(f"a volume can't grow from {blocks} to {wanted} blocks: {error}")
     finally:
         os.close(root)
+
+
+def blocks_on(size: int, superblock: bytes) -> int:
+    """Return how many blocks an ext4 file system can have on a disk of so many bytes."""
+    per_group: int
+    inodes: int
+    per_group, inodes = (struct.unpack_from("<I", superblock, at)[0] for at in (0x20, 0x28))
+    inode, reserved = (struct.unpack_from("<H", superblock, at)[0] for at in (0x58, 0xCE))
+    descriptor = struct.unpack_from("<H", superblock, 0xFE)[0] or 32
+    blocks: int = size // _BLOCK
+    tail = blocks % per_group
+    groups = -(-blocks // per_group)
+    # Two bitmaps, the inodes, and where it has a copy of the superblock that and the descriptors.
+    front = 1 + -(-groups * descriptor // _BLOCK) + reserved
+    metadata = 2 + -(-inodes * inode // _BLOCK) + front
+    if blocks > per_group and tail < metadata + _SMALLEST_TAIL:
+        return blocks - tail
+    return blocks
 
 
 def _undo_copy(point: str) -> None:

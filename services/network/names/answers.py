@@ -95,7 +95,7 @@ class Answers:
         if question.rdtype == dns.rdatatype.PTR:
             found = self._reverse(query, question.name, networks)
         else:
-            name = question.name.to_text(omit_final_dot=True)
+            name = _spelled(question.name)
             addresses = self._linked(network, asker, name) or self.resolve(networks, name)
             found = _forward(query, question.name, addresses)
         if found is not None:
@@ -150,13 +150,34 @@ class Answers:
                     # Nobody elsewhere knows our addresses.
                     return refused(query, dns.rcode.NXDOMAIN)
             if found:
+                target = _target(found, network.name)
+                if target is None:
+                    return refused(query, dns.rcode.NXDOMAIN)
                 response = _response(query)
-                target = dns.name.from_text(f"{found}.{network.name}.")
                 response.answer.append(
                     dns.rrset.from_text(name, SECONDS_TO_LIVE, "IN", "PTR", target.to_text())
                 )
                 return response
         return None
+
+
+def _spelled(name: dns.name.Name) -> str:
+    """Return a name as users write it: aliases have spaces in them, or letters of any alphabet."""
+    return b".".join(label for label in name.labels if label).decode("utf-8", "replace")
+
+
+def _target(name: str, network: str) -> dns.name.Name | None:
+    """Return the name of an address: with its network's, where that can be a part of one.
+
+    None where even the container's is no name for DNS: one of 64 letters, or with empty parts.
+    """
+    own = [label.encode() for label in name.split(".")]
+    for labels in ([*own, *(label.encode() for label in network.split("."))], own):
+        try:
+            return dns.name.Name([*labels, b""])
+        except (dns.name.LabelTooLong, dns.name.EmptyLabel, dns.name.NameTooLong):
+            continue
+    return None
 
 
 def _forward(

@@ -234,6 +234,8 @@ def _socket(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
     made = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
     try:
         made.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+        # A container may be published at that port of all other addresses (`holds.py`).
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if kind is socket.SOCK_STREAM:
             # Connections of a former run may linger.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

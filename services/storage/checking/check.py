@@ -88,4 +88,4 @@ async def check(
 
 def _needed(store: ImageStore) -> tuple[set[Digest], set[Digest]]:
     with store.changing():
-        return store.needed()
+        return store.needs.everywhere()

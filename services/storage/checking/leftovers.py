@@ -14,7 +14,7 @@ from services.storage.image_store import ImageStore
 def check_image_store(store: ImageStore, findings: Findings) -> None:
     """Tell what of the image store nobody needs, and sweep it. Blocks. Raises OSError."""
     with store.changing():
-        blobs, layers = store.needed()
+        blobs, layers = store.needs.everywhere()
         garbage = [store.blobs.path(digest) for digest in store.blobs.all() if digest not in blobs]
         garbage += [
             store.layers.own_disk(record.chain_id)

@@ -88,3 +88,9 @@ class StoreFull(ResourceExhausted):
     """No space is left for what was asked."""
 
     default_reason = Reason.STORE_FULL
+
+
+class StoreFailed(Unavailable):
+    """What images or disks are kept on is away, can't be written, or fails."""
+
+    default_reason = Reason.STORE_FAILED

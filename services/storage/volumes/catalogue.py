@@ -25,7 +25,7 @@ from services.storage.files import (
 )
 from services.storage.pruning import LabelRule
 from services.storage.threads import in_thread
-from services.storage.volumes.disk import enlarge
+from services.storage.volumes.disk import disk_size, enlarge
 from services.storage.volumes.errors import (
     InvalidVolume,
     VolumeExists,
@@ -150,6 +150,8 @@ class Volumes:
                 raise VolumeInUse(
                     f"remove {name}: volume is in use - [{', '.join(users)}]", volume=name
                 )
+            # Of a store that is away nothing can be deleted, and what isn't seen isn't gone.
+            volume.store.directory.stat()
             # Forgotten once it is aside: where that fails, a repeated call finds it to be done.
             doomed = move_aside(volume.directory)
             self.index.drop(name)
@@ -198,10 +200,25 @@ class Volumes:
             # Whoever attaches it takes the same turn.
             grown = Volume(replace(volume.record, size_bytes=size), volume.store)
             with volume.store.faults():
-                await in_thread(enlarge, volume.disk, size, name=name)
-                await in_thread(self.index.change, self.index.put, grown)
-                await in_thread(self.index.change, self._rewrite, grown)
+                # Disk and record in one piece: whoever asked may be gone before the end of a copy.
+                await in_thread(self._enlarge, grown)
             return grown
+
+    def _enlarge(self, grown: Volume) -> None:
+        """Give a volume's disk the size of its record, and write that. Blocks. Raises OSError.
+
+        A process that was killed may have come as far as the disk: it is never made smaller, as
+        its file system may have grown with it. Raises InvalidVolume.
+        """
+        name, size = grown.record.name, grown.record.size_bytes
+        there = disk_size(grown.disk)
+        if size < there:
+            raise InvalidVolume(
+                f"volume {name} has {there} bytes already: it can grow to as many or more"
+            )
+        if size > there:
+            enlarge(grown.disk, size, name=name)
+        self.index.change(self._rewrite, grown)
 
     def _check_detached(self, name: str) -> None:
         holders = [one.container_id for one in self._uses.attachments(name)]
@@ -213,11 +230,15 @@ class Volumes:
             )
 
     def mark_written(self, name: str) -> None:
-        """Keep that a VM has had a volume for writing. Blocks. Raises OSError."""
+        """Keep that a VM has had a volume for writing. Blocks.
+
+        Raises OSError, StoreFull, StoreUnavailable.
+        """
         with self.index.changing():
             volume = self.index.find(name)
             if volume is not None and not volume.record.written:
-                self._rewrite(Volume(replace(volume.record, written=True), volume.store))
+                with volume.store.faults():
+                    self._rewrite(Volume(replace(volume.record, written=True), volume.store))
 
     def make(self, volume: Volume) -> None:
         """Write a volume, which has its name once all of it is there. Blocks. Raises OSError."""

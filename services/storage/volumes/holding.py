@@ -117,7 +117,7 @@ class Holding:
     ) -> list[AttachedDisk]:
         """Give a run of a container's VM its volumes; ``read_only`` whatever the container may.
 
-        Raises VolumeNotFound, VolumeAttached.
+        Raises VolumeNotFound, VolumeAttached, StoreUnavailable.
         """
         async with self._turn(container_id):
             use = self._uses.get(container_id)
@@ -143,9 +143,10 @@ class Holding:
 
     def _existing(self, name: str) -> Volume:
         volume = self._volumes.get(name)
-        if not volume.disk.exists():
-            raise VolumeNotFound(f"the disk of volume {name} is gone", volume=name)
-        return volume
+        with volume.store.faults():
+            if volume.disk.exists():
+                return volume
+        raise VolumeNotFound(f"the disk of volume {name} is gone", volume=name)
 
     async def _begin(
         self, use: ContainerUse, boot_id: str, volumes: Sequence[Volume], *, read_only: bool
@@ -191,7 +192,8 @@ class Holding:
             return True
         if any(any(one.writable.values()) for one in self._uses.attachments(volume.record.name)):
             return False  # refused in a moment; its disk is in motion
-        return not await in_thread(is_at_rest, volume.disk)
+        with volume.store.faults():
+            return not await in_thread(is_at_rest, volume.disk)
 
     def _check_free(self, name: str, writes: bool) -> None:
         for other in self._uses.attachments(name):

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import os
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,42 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing(suite: TcpSuite
         await asyncio.wait_for(supervisor.powered_off.wait(), 60)
     expected = b"".join(b"line %d\n" % n for n in range(20000))
     assert await suite.log_text() == expected
+
+
+async def test_a_tether_tries_each_second_however_long_the_service_is_away(
+    suite: TcpSuite,
+) -> None:
+    await suite.register()
+    async with suite.supervisor():
+        await run(suite, "sleep", "1000")
+        await suite.stop()
+        tries = await _turned_away(suite, 11)
+        # A busy machine makes one of them late, hardly all.
+        assert min(later - earlier for earlier, later in pairwise(tries[-4:])) < 2
+        await suite.start()
+        request = process_pb2.SignalRequest(container_id=CONTAINER, process_id=INIT, signal=15)
+        async with asyncio.timeout(60):
+            assert suite.service is not None
+            await suite.service.sessions.get(CONTAINER).tether(BOOT)
+        await suite.processes().Signal(request)
+        assert await exit_code(suite) == 128 + 15
+
+
+async def _turned_away(suite: TcpSuite, count: int) -> list[float]:
+    """Close so many connections at once that come in the service's place; return when each came."""
+    tries: list[float] = []
+    enough = asyncio.Event()
+
+    async def turn_away(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tries.append(time.monotonic())
+        writer.close()
+        if len(tries) >= count:
+            enough.set()
+
+    host, _, port = suite.tether_address.partition(":")
+    async with await asyncio.start_server(turn_away, host, int(port)), asyncio.timeout(120):
+        await enough.wait()
+    return tries
 
 
 async def _some_output(suite: TcpSuite) -> None:

@@ -163,6 +163,27 @@ async def test_who_asks_all_the_time_reaches_who_is_published_now(
         assert asking.recvfrom(100) == (b"successor", (HOST_ADDRESS, 5353))
 
 
+async def test_the_port_of_name_servers_is_theirs_for_members_alone(
+    facet: Facet, outside: Outside
+) -> None:
+    await facet.networks.create(Plan("app"))
+    card = await published(facet, udp(53, 53), network="app")
+    _, neighbour = await facet.container("n1", "app")
+    with (
+        outside.socket() as asking,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as name_server,
+    ):
+        name_server.settimeout(BOUND_SECONDS)
+        name_server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        name_server.bind((card.gateway, 53))
+        asking.sendto(b"visitor", (HOST_ADDRESS, 53))
+        card.receive_data(b"visitor")
+        neighbour.send_udp(HOST_ADDRESS, 53, b"neighbour")
+        card.receive_data(b"neighbour")
+        neighbour.send_udp(card.gateway, 53, b"question")
+        assert name_server.recvfrom(100) == (b"question", (neighbour.address, 1000))
+
+
 async def test_published_ports_work_while_the_service_is_away_and_after(
     facet: Facet, outside: Outside
 ) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyroute2 import IPRoute
 
 from services.network.drivers.linux import links
+from services.network.drivers.linux.listing import Listing
 from services.network.plans import Plan
 from tests.integration.network.conftest import INSTANCE, Facet
 from tests.integration.network.guest import BOUND_SECONDS, Guest
@@ -134,13 +134,13 @@ async def test_a_comparison_asks_the_kernel_no_more_often_for_many_networks(
 
     class Counting:
         def __init__(self) -> None:
-            self._route = IPRoute()
+            self._listing = Listing()
 
         def __getattr__(self, name: str) -> Any:
             asked.append(name)
-            return getattr(self._route, name)
+            return getattr(self._listing, name)
 
-    monkeypatch.setattr(links, "IPRoute", Counting)
+    monkeypatch.setattr(links, "Listing", Counting)
     facet = Facet(0, INSTANCE, tmp_path)
     await facet.start()
     await facet.networks.create(Plan("first"))

@@ -349,6 +349,11 @@ async def test_a_disks_life(service: Service, registry: Registry) -> None:
     assert (listed.container_id, listed.image_id) == (ID, image.id)
     got = await service.disks.Get(disk_pb2.DiskServiceGetRequest(container_id=ID))
     assert list(got.disk.chain) == list(disk.chain)
+    for asked, told in (([ID], [ID]), (["0" * 64], [])):
+        only = image_pb2.DiskUsageRequest(containers_only=True, container_ids=asked)
+        usage = await service.images.DiskUsage(only)
+        assert [entry.container_id for entry in usage.containers] == told
+        assert not usage.images
     for _ in range(2):
         await service.disks.Remove(disk_pb2.DiskServiceRemoveRequest(container_id=ID))
     with pytest.raises(NotFound):

@@ -21,6 +21,7 @@ from installer.vsphere.creation import DEFAULT_NETWORK
 from installer.vsphere.verbs import inspect, set_pool_limits
 from portlayer.errors import Unavailable
 from portlayer.vsphere import datastore
+from portlayer.vsphere.lookup import find
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.settings import VsphereSettings
@@ -312,6 +313,56 @@ def delete_and_die(arguments: list[str], step: int) -> None:
 
     VCenter.finish = counted  # type: ignore[method-assign]
     os._exit(main(arguments))
+
+
+def test_what_another_vch_has_made_under_the_same_name_is_its_own(
+    own: Simulator, medium: Path, short_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = inventory(own)
+    options = ["--name", "same", *target(own), *place(), "--bootstrap-iso", str(medium)]
+    first, second = (["--data-dir", str(short_path / name)] for name in ("first", "second"))
+    assert main(["create", *first, *options]) == 0
+
+    async def clear(vcenter: VCenter) -> None:
+        for path in ("/DC0/vm/same", f"{CLUSTER}/Resources/same"):
+            found: Any = await vcenter.call(lambda content, path=path: find(content, path))  # type: ignore[misc]
+            await vcenter.finish(lambda _, found=found: found.Destroy_Task())  # type: ignore[misc]
+
+    on(own, clear)
+    assert main(["create", *second, *options]) == 0
+    made = load_instance(short_path / "second")
+    assert made is not None
+    capsys.readouterr()
+    assert main(["create", *first, *options]) == 1
+    error = capsys.readouterr().err
+    assert f"--name: /DC0/vm/same is VCH {made.id}'s; `vic delete` this one" in error
+    assert len(error.splitlines()) == 2
+    assert main(["delete", *first]) == 0
+    assert f"/DC0/vm/same is VCH {made.id}'s by now, and stays" in capsys.readouterr().err
+    assert main(["inspect", *second]) == 0
+    told = json.loads(capsys.readouterr().out)["vsphere"]
+    assert told["pool_state"]["there"]
+    assert told["folder_there"]
+    assert main(["delete", *second]) == 0
+    assert inventory(own) == before
+
+
+def test_what_is_in_folders_is_found_there(
+    medium: Path, short_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with simulator("-folders") as filed:
+        before = inventory(filed, "/F0/DC0")
+        data = ["--data-dir", str(short_path / "filed"), "--bootstrap-iso", str(medium)]
+        wrong = place(**{"--switch": "/F0/DC0/network/DVS0"})
+        assert main(["create", "--name", "one", *data, *target(filed), *wrong]) == 1
+        assert "there is /F0/DC0/network/F0/DVS0\n" in capsys.readouterr().err
+        there = place(**{"--switch": "/F0/DC0/network/F0/DVS0"})
+        assert main(["create", "--name", "one", *data, *target(filed), *there]) == 0
+        assert main(["ls", *target(filed)]) == 0
+        told = capsys.readouterr().out
+        assert "  one   /F0/DC0/host/F0/DC0_C0/Resources/one  /F0/DC0/vm/one\n" in told
+        assert main(["delete", *data[:2]]) == 0
+        assert inventory(filed, "/F0/DC0") == before
 
 
 def test_a_delete_that_is_killed_at_any_step_goes_on(

@@ -100,8 +100,21 @@ def test_all_that_is_wrong_is_said_at_once(
     ):
         assert word in said
     assert len(said.strip().splitlines()) == 9
-    refused(own, short_path, medium, [*target(own), *place(**{"--compute-resource": "C9"})])
-    assert "no cluster or pool C9; there are /DC0/host/DC0_C0 (or a" in capsys.readouterr().err
+    # There is one datacenter, so that what is no pool of it hides nothing else.
+    wrong = place(**{"--compute-resource": "C9", "--image-store": "tape", "--vlans": "9"})
+    refused(own, short_path, medium, [*target(own), *wrong, "--name", "DC0_C0_RP0_VM0"])
+    said = capsys.readouterr().err
+    assert "no cluster or pool C9; there are /DC0/host/DC0_C0 (or a" in said
+    assert "--image-store: there is no datastore tape" in said
+    assert "--name: /DC0/vm has a folder or VM DC0_C0_RP0_VM0" in said
+    assert len(said.strip().splitlines()) == 3
+    # What is said of the vCenter itself is read, though none can be asked.
+    there = ["--target", "http://x:1", "--user", "x", "--password-file", "/nowhere"]
+    refused(own, short_path, medium, [*there, "--thumbprint", "ab", *place(), "--cpu", "x"])
+    said = capsys.readouterr().err
+    for word in ("invalid --target", "--thumbprint: 'ab'", "No such file", "--cpu: not a number"):
+        assert word in said
+    assert len(said.strip().splitlines()) == 4
     refused(own, short_path, medium, [*target(own), *place(**{"--switch": "", "--vlans": ""})])
     assert "--bridge-network: give a port group" in capsys.readouterr().err
     networks = ["--container-network", "DC0_DVPG0:lan", "--container-network", "nowhere"]
@@ -203,7 +216,11 @@ def test_the_role_is_listed_and_made(own: Simulator, capsys: pytest.CaptureFixtu
     assert "VirtualMachine.Inventory.Create" in capsys.readouterr().out
     assert main(["role", *target(own)]) == 0
     assert main(["role", *target(own)]) == 0
-    said = capsys.readouterr().out
+    assert main(["role", *target(own), "--role-name", " "]) == 2
+    assert main(["role", "--user", "x"]) == 2
+    told = capsys.readouterr()
+    assert told.err == "vic: --role-name: a role needs a name\nvic: --user: only with --target\n"
+    said = told.out
     assert "made role vic-operator\nrole vic-operator is as it should be" in said
 
 
@@ -224,6 +241,13 @@ def test_what_only_a_vcenter_has_is_refused_here(
     ):
         assert word in said
     assert len(said.strip().splitlines()) == 5
+    for verb in (["create", *data], ["ls"]):
+        assert main([*verb, "--user", "x", "--ca-file", "/y"]) == 2
+        said = capsys.readouterr().err
+        assert "--user: only with --target" in said
+        assert "--ca-file: only with --target" in said
+    assert main(["create", *data, "--memory", "1m"]) == 2
+    assert "--memory: 1 MiB hold no container" in capsys.readouterr().err
     assert main(["create", *data, "--target", "vcenter"]) == 2
     said = capsys.readouterr().err
     for option in ("--user", "--compute-resource", "--image-store", "--management-network"):

@@ -50,7 +50,7 @@ def on(simulated: Simulator, work: Callable[[VCenter], Any]) -> Any:
     return asyncio.run(run())
 
 
-def inventory(simulated: Simulator) -> list[str]:
+def inventory(simulated: Simulator, datacenter: str = "/DC0") -> list[str]:
     """Everything that a vCenter has: objects, DRS rules and groups, files."""
 
     async def look(vcenter: VCenter) -> list[str]:
@@ -65,7 +65,7 @@ def inventory(simulated: Simulator) -> list[str]:
 
         listed: list[str] = await vcenter.call(objects)
         for name in ("LocalDS_0", "LocalDS_1"):
-            files = await datastore.list_files(vcenter, "/DC0", f"[{name}]")
+            files = await datastore.list_files(vcenter, datacenter, f"[{name}]")
             listed += [f"[{name}] {file}" for file in files]
         return sorted(listed)
 

@@ -117,9 +117,13 @@ class FakeFacets:
     exits: "Exits | None" = None
     boots: dict[str, str] = field(default_factory=dict)
     retired: list[str] = field(default_factory=list)
+    # Those of them that had been taken in: there is nothing to retire of another.
+    ended: set[str] = field(default_factory=set)
     # Of the workload of each container whose limits were changed.
     limits: dict[str, tether_process_pb2.WorkloadLimits] = field(default_factory=dict)
     powered_off: list[str] = field(default_factory=list)
+    # Cleared, it lets Launch wait before its boot is taken in.
+    take_launch: asyncio.Event = field(default_factory=asyncio.Event)
     # Cleared, it lets Launch wait for its answer, after `launched`.
     answer_launch: asyncio.Event = field(default_factory=asyncio.Event)
     launched: asyncio.Event = field(default_factory=asyncio.Event)
@@ -130,6 +134,7 @@ class FakeFacets:
 
     def __post_init__(self) -> None:
         self.answer_launch.set()
+        self.take_launch.set()
         self._ports = itertools.count(49153)
 
     def _fail(self, call: str) -> None:
@@ -258,11 +263,14 @@ class FakeFacets:
             given = []
             for wish in request.ports:
                 host_port = wish.host_port_start or next(self._ports)
-                if any(
-                    host_port == p.host_port for ports in self.published.values() for p in ports
-                ):
+                holders = [
+                    holder
+                    for holder, ports in self.published.items()
+                    if any(host_port == port.host_port for port in ports)
+                ]
+                if holders:
                     message = f"Bind for 0.0.0.0:{host_port} failed: port is already allocated"
-                    raise AlreadyExists(message, Reason.PORT_IN_USE)
+                    raise AlreadyExists(message, Reason.PORT_IN_USE, container=holders[0])
                 port = network_pb2.PublishedPort()
                 port.CopyFrom(wish)
                 port.host_address = wish.host_address or "0.0.0.0"
@@ -273,7 +281,10 @@ class FakeFacets:
 
     async def Retire(self, request: process_pb2.RetireRequest) -> None:
         self.retired.append(request.boot_id)
-        self.answer_launch.set()
+        await asyncio.sleep(0)
+        if self.boots.get(request.container_id) == request.boot_id:
+            self.ended.add(request.boot_id)
+            self.answer_launch.set()
 
     async def Register(self, request: process_pb2.RegisterRequest) -> None:
         self._fail("Register")
@@ -289,12 +300,13 @@ class FakeFacets:
         self, request: process_pb2.LaunchRequest, **_: Any
     ) -> process_pb2.LaunchResponse:
         self._fail("Launch")
+        await self.take_launch.wait()
         self.given = request.tether_id
         self.ran_with = list(request.process.env)
         self.boots[request.container_id] = request.boot_id
         self.launched.set()
         await self.answer_launch.wait()
-        if request.boot_id in self.retired and not self.ran:
+        if request.boot_id in self.ended and not self.ran:
             raise FailedPrecondition("not running", Reason.NOT_RUNNING)
         started = Timestamp()
         started.GetCurrentTime()

@@ -8,10 +8,12 @@ import pytest
 from vic.network.v1 import network_pb2
 
 from portlayer.errors import NotFound, Unavailable
+from services.exec.drivers import MachineExited
+from services.exec.exits import POWER_OFF_SECONDS, Exit
 from services.exec.reconcile import PERIOD_SECONDS
 from services.exec.record import Record
 from services.exec.states import State
-from tests.unit.exec.conftest import Facet
+from tests.unit.exec.conftest import Facet, turns
 from tests.unit.exec.test_lifecycle import SPEC, kinds, spec
 
 
@@ -23,10 +25,17 @@ async def exited_unseen(facet: Facet, **fields: Any) -> Record:
     return record
 
 
+async def unheard(_: Any) -> None:
+    """Ask a guest to power off that is not there any more."""
+
+
 async def nothing_left(facet: Facet) -> None:
     """Return when nothing is left of a failed create, before a comparison is due."""
     async with asyncio.timeout(PERIOD_SECONDS / 2):
-        while facet.leftovers():  # noqa: ASYNC110 — nothing tells of it
+        # The name is given back last.
+        while (  # noqa: ASYNC110 — nothing tells of it
+            facet.leftovers() or await facet.containers.reserved_ids()
+        ):
             await asyncio.sleep(0.01)
 
 
@@ -219,6 +228,87 @@ async def test_a_removal_ends_the_vm_that_a_failed_clean_up_left(facet: Facet) -
     former = await exited_unseen(facet)
     await facet.lifecycle.remove(former.id, former.id, force=False)
     assert facet.leftovers() == []
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+@pytest.mark.parametrize("auto_remove", [False, True])
+async def test_a_start_before_the_clean_up_lets_the_former_guest_flush(
+    facet: Facet, verb: str, *, auto_remove: bool
+) -> None:
+    former = await exited_unseen(facet, auto_remove=auto_remove)
+    facet = facet.restarted()
+    if verb == "start":
+        await facet.lifecycle.start(former.id)
+    else:
+        await facet.lifecycle.restart(former.id, 1, "")
+    assert facet.peers.powered_off == [former.id]
+    assert facet.peers.retired == [former.boot_id]
+    running = await facet.containers.resolve(former.id)
+    assert facet.hypervisor.machines == {former.id: running.boot_id}
+
+
+async def test_a_start_that_overtakes_the_clean_up_lets_the_former_guest_flush(
+    facet: Facet,
+) -> None:
+    container_id = await facet.run()
+    async with facet.turns.turn(container_id):
+        # As behind an update.
+        starting = asyncio.create_task(facet.lifecycle.start(container_id))
+        await turns()
+        await facet.peers.end(container_id, 0)
+        await turns()
+        assert not facet.peers.powered_off
+    assert (await starting).state is State.RUNNING
+    await facet.exits.drain()
+    assert facet.peers.powered_off == [container_id]
+    assert (await facet.containers.resolve(container_id)).state is State.RUNNING
+
+
+async def test_a_vm_that_ends_while_its_exit_is_cleaned_up_is_not_waited_for(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = await exited_unseen(facet)
+    facet = facet.restarted()
+    inventory, looks = facet.hypervisor.inventory, 0
+
+    async def ending() -> Any:
+        # A former exec had asked it to power off, and it does after the comparison's second look.
+        nonlocal looks
+        looks += 1
+        found = await inventory()
+        if looks == 2:
+            facet.hypervisor.machines.clear()
+            await facet.exits.machine_exited(MachineExited(former.id, former.boot_id, b"", ""))
+        return found
+
+    monkeypatch.setattr(facet.hypervisor, "inventory", ending)
+    monkeypatch.setattr(facet.peers, "PowerOff", unheard)
+    async with asyncio.timeout(POWER_OFF_SECONDS / 2):
+        assert await facet.reconciler.reconcile()
+    assert (await facet.containers.resolve(former.id)).boot_id == ""
+
+
+async def test_a_vm_that_ends_while_its_exit_is_put_on_record_is_not_waited_for(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container_id = await facet.run()
+    facet = facet.restarted()
+    record = await facet.containers.resolve(container_id)
+    end = facet.containers.end
+
+    async def ending(*told: Any, **how: Any) -> bool:
+        done = await end(*told, **how)
+        facet.hypervisor.machines.clear()
+        await facet.exits.machine_exited(MachineExited(container_id, record.boot_id, b"", ""))
+        return done
+
+    monkeypatch.setattr(facet.containers, "end", ending)
+    monkeypatch.setattr(facet.peers, "PowerOff", unheard)
+    await facet.exits.process_ended(container_id, record.boot_id, Exit(3, False, 1))
+    async with asyncio.timeout(POWER_OFF_SECONDS / 2):
+        await facet.exits.drain()
+    ended = await facet.containers.resolve(container_id)
+    assert (ended.state, ended.exit_code, ended.boot_id) == (State.EXITED, 3, "")
 
 
 async def test_a_clean_up_that_takes_too_long_is_left_to_the_next_exec(

@@ -31,6 +31,7 @@ class FakeExecs(interaction_pb2_grpc.InteractionServiceServicer):
 
     def __init__(self, programs: Mapping[str, Any], make: Any) -> None:
         self.execs: dict[str, Exec] = {}
+        self.inspected = 0
         self._programs = programs
         self._make = make
 
@@ -117,6 +118,7 @@ class FakeExecs(interaction_pb2_grpc.InteractionServiceServicer):
     async def InspectExec(
         self, request: interaction_pb2.InspectExecRequest, context: Any
     ) -> interaction_pb2.InspectExecResponse:
+        self.inspected += 1
         process = self._find(request.exec_id)
         return interaction_pb2.InspectExecResponse(
             exec_id=process.id,

@@ -15,8 +15,9 @@ from gateway.facets import Facets, connect
 from gateway.settings import GatewaySettings
 from portlayer.identity import Role
 from portlayer.server import FacetServer, rpc_names
-from tests.unit.gateway.fake_containers import FakeExec, FakeInteraction
+from tests.unit.gateway.fake_containers import FakeExec
 from tests.unit.gateway.fake_images import FakeImages
+from tests.unit.gateway.fake_interaction import FakeInteraction
 from tests.unit.gateway.fake_networks import FakeNetwork
 from tests.unit.gateway.fake_volumes import FakeVolumes
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority

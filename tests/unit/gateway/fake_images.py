@@ -250,7 +250,8 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
                 for image in self.images.values()
             ],
             containers=[
-                image_pb2.ContainerDiskUsage(container_id="c" * 64, writable_bytes=5, root_bytes=90)
+                image_pb2.ContainerDiskUsage(container_id=one, writable_bytes=5, root_bytes=90)
+                for one in request.container_ids or ["c" * 64]
             ],
         )
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from vic.exec.v1.container_pb2 import ContainerState
 
-from portlayer.errors import Reason
+from portlayer.errors import Reason, Unavailable
 from tests.unit.gateway.conftest import Endpoint, Eventually
 from tests.unit.gateway.fake_facets import FakeSuite
 
@@ -56,12 +56,31 @@ async def test_inspect_has_dockers_full_shape(client: httpx.AsyncClient) -> None
 
 
 async def test_addresses_show_while_it_runs(client: httpx.AsyncClient) -> None:
-    await create(client, "one")
+    wished = {"EndpointsConfig": {"bridge": {"MacAddress": "02:42:0A:01:00:99"}}}
+    await create(client, "one", NetworkingConfig=wished)
+    settings = (await client.get("/containers/one/json")).json()["NetworkSettings"]
+    assert settings["Networks"]["bridge"]["IPAddress"] == ""
+    assert settings["Networks"]["bridge"]["MacAddress"] == "02:42:0a:01:00:99"
     await client.post("/containers/one/start")
     settings = (await client.get("/containers/one/json")).json()["NetworkSettings"]
     assert settings["IPAddress"] == "172.17.0.2"
     assert settings["Networks"]["bridge"]["IPPrefixLen"] == 16
     assert settings["Networks"]["bridge"]["MacAddress"] == "02:42:ac:11:00:02"
+
+
+async def test_sizes_are_told_where_they_are_asked_for(client: httpx.AsyncClient) -> None:
+    await create(client, "one")
+    await create(client, "two")
+    asked = (await client.get("/containers/json?all=1&size=1")).json()
+    assert [(one["SizeRw"], one["SizeRootFs"]) for one in asked] == [(5, 95), (5, 95)]
+    inspected = (await client.get("/containers/one/json?size=true")).json()
+    assert (inspected["SizeRw"], inspected["SizeRootFs"]) == (5, 95)
+    for unasked in (
+        (await client.get("/containers/json?all=1&size=0")).json()[0],
+        (await client.get("/containers/one/json")).json(),
+    ):
+        assert not {"SizeRw", "SizeRootFs"} & set(unasked)
+    assert (await client.get("/containers/nosuch/json?size=1")).status_code == 404
 
 
 async def test_names_with_a_slash_and_short_ids(client: httpx.AsyncClient) -> None:
@@ -352,6 +371,31 @@ async def test_client_that_vanishes_from_attach_frees_it(
     await eventually(lambda: suite.interaction.attached == 1)
     writer.close()
     await eventually(lambda: suite.interaction.attached == 0)
+
+
+@pytest.mark.parametrize("streams", ["stdout=1&stderr=1", "stdout=1"])
+async def test_client_whose_service_goes_is_told(
+    engine: Endpoint, suite: FakeSuite, streams: str
+) -> None:
+    async with engine.http() as client:
+        await create(client, "one")
+    reader, writer = await asyncio.open_unix_connection(str(engine.path))
+    writer.write(
+        f"POST /v1.51/containers/one/attach?stream=1&{streams} HTTP/1.1\r\nHost: d\r\n"
+        "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    (listener,) = suite.exec.find("one").listeners
+    listener.put_nowait(Unavailable("the service is stopping"))
+    async with asyncio.timeout(60):
+        told = await reader.read()
+    # As an error's output, and only to a client that wants that.
+    assert told[:1] == (b"\x02" if "stderr" in streams else b"")
+    assert told[8:] in (
+        b"",
+        b"vic: this client was cut off: the container goes on, attach again\r\n",
+    )
+    writer.close()
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,28 @@ async def test_an_exec_runs_once(sdk: Any, container: container_pb2.Container) -
     await blocking(run)
 
 
+async def test_a_start_asks_again_only_for_what_was_not_created_here(
+    engine: Endpoint, suite: FakeSuite, container: container_pb2.Container
+) -> None:
+    async def create() -> str:
+        answer = await post(engine, "/v1.51/containers/c1/exec", {"Cmd": ["true"]})
+        return str(answer.json()["Id"])
+
+    exec_id, orphan = await create(), await create()
+    start = f"/v1.51/exec/{exec_id}/start"
+    assert (await post(engine, start, {"Detach": True})).status_code == 200
+    assert suite.interaction.inspected == 0
+    again = await post(engine, start, {"Detach": True})
+    assert (again.status_code, suite.interaction.inspected) == (409, 1)
+    assert "already" in again.json()["message"]
+    # What went with its container is unknown, as if it had never been.
+    del suite.exec.containers[container.id]
+    del suite.interaction.execs[orphan]
+    answer = await post(engine, f"/v1.51/exec/{orphan}/start", {"Detach": True})
+    assert answer.status_code == 404
+    assert answer.json()["message"] == f"No such exec instance: {orphan}"
+
+
 async def test_resize(sdk: Any, suite: FakeSuite, container: container_pb2.Container) -> None:
     def run() -> str:
         made = sdk.api.exec_create("c1", ["sleep"], tty=True)

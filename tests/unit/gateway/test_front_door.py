@@ -78,6 +78,10 @@ async def test_swarm_is_refused_as_dockerd_does(client: httpx.AsyncClient) -> No
         answer = await client.get(path)
         assert answer.status_code == 503
         assert answer.json()["message"].startswith("This node is not a swarm manager.")
+    for path in ("/swarm/init", "/swarm/join"):
+        begun = await client.post(path, json={})
+        assert begun.status_code == 501
+        assert begun.json()["message"].startswith("swarm mode is not supported")
     left = await client.post("/swarm/leave")
     assert (left.status_code, left.json()) == (503, {"message": "This node is not part of a swarm"})
 

@@ -118,6 +118,14 @@ async def test_inspect_by_version(client: httpx.AsyncClient, suite: FakeSuite) -
     assert "Container" not in (await client.get("/v1.45/images/busybox/json")).json()
 
 
+async def test_a_pattern_of_many_sets_is_refused_at_once(client: httpx.AsyncClient) -> None:
+    # Were there two ways to read each set, the answer would take longer than anybody lives.
+    filters = json.dumps({"reference": ["[^a]" * 100 + "["]})
+    async with asyncio.timeout(60):
+        refused = await client.get("/images/json", params={"filters": filters})
+    assert (refused.status_code, refused.json()) == (400, {"message": "syntax error in pattern"})
+
+
 async def test_list_filters(client: httpx.AsyncClient, suite: FakeSuite) -> None:
     for name in suite.images.registry:
         suite.pulled(name)

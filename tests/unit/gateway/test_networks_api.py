@@ -169,6 +169,14 @@ async def test_what_cannot_be_connected_is_refused(
     assert (refused.status_code, message in refused.json()["message"]) == (status, True)
 
 
+async def test_nobody_joins_the_hosts_own_network(client: httpx.AsyncClient) -> None:
+    refused = await client.post("/networks/host/connect", json={"Container": "web"})
+    assert (refused.status_code, refused.json()["message"]) == (
+        400,
+        "cannot connect container to host network - container must be created in host network mode",
+    )
+
+
 @pytest.mark.parametrize("field", ["Links", "Aliases"])
 async def test_the_default_network_has_neither_links_nor_aliases(
     client: httpx.AsyncClient, field: str

@@ -279,8 +279,12 @@ def test_what_is_asked_of_exec_is_what_was_given() -> None:
 def test_reservations_that_are_none_are_refused(
     option: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["configure", option]) == UsageError.exit_code
-    assert told in capsys.readouterr().err
+    assert main(["configure", option, "--memory-limit=more", "--cpu-limit=2"]) == 2
+    # With what else is wrong, each by its option.
+    error = capsys.readouterr().err
+    assert f"{option.partition('=')[0]}: {told}" in error
+    assert "--memory-limit: not a size: 'more'" in error
+    assert len(error.splitlines()) == 2
 
 
 @pytest.mark.parametrize(

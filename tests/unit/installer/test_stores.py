@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from installer.errors import PreconditionError, UsageError
+from installer.images import lay_out_images
 from installer.instance import Instance, Options, load_instance, save_instance, store_paths
 from installer.stores import lay_out_stores, locate, parse_stores, store_directories
 from services.storage.settings import StorageSettings
@@ -81,3 +82,24 @@ def test_each_instance_has_a_directory_of_its_own_in_a_store(tmp_path: Path) -> 
     finally:
         del os.environ["VIC_DATA_DIR"]
     assert (settings.volume_stores, settings.volume_directories) == (urls, directories)
+
+
+def test_a_store_without_what_was_made_in_it_is_away(tmp_path: Path) -> None:
+    point = tmp_path / "point"
+    point.mkdir()
+    url = str(point)
+    options = Options(host="unix:///x.sock", volume_stores={"fast": url}, image_store=url)
+    instance = Instance(tmp_path, "0a1b2c3d", 3, options)
+    own = point / "vic-0a1b2c3d"
+    assert store_directories(instance, {"fast": "/another"}) == ({"fast": own}, [])
+    # As after a boot at which nothing was mounted there.
+    assert store_directories(instance, options.volume_stores) == (
+        {},
+        [
+            f"volume store {url}: {own}, which was there before, is gone; mount its file system, "
+            "or make the directory to begin with an empty one"
+        ],
+    )
+    with pytest.raises(PreconditionError, match=f"image store {url}: {point}/vic-images, which"):
+        lay_out_images(instance, url)
+    assert list(point.iterdir()) == []

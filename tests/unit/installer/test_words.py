@@ -27,3 +27,10 @@ def test_words_that_mean_something_are_no_problem() -> None:
     words = Words()
     assert words.read("--memory", lambda: parse_size("1g"), 0) == 1 << 30
     words.check()
+
+
+@pytest.mark.parametrize("text", ["8388608t", "999999999999t", "1x", ""])
+def test_a_size_that_nothing_can_hold_is_none(text: str) -> None:
+    assert parse_size("8388607t") < 1 << 63
+    with pytest.raises(UsageError, match="not a size"):
+        parse_size(text)

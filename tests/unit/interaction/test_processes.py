@@ -200,6 +200,7 @@ async def test_a_tether_that_is_there_has_time_to_answer(
         command = (await tether.command()).signal
         await tether.say(result={"command_id": command.command_id})
         await sending
+    monkeypatch.setattr(launch, "ANSWER_SECONDS", 0.1)
     with pytest.raises(Unavailable) as caught:
         await suite.processes().Signal(request)
     assert caught.value.reason is Reason.TETHER_AWAY

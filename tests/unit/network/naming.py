@@ -6,6 +6,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
+from dns.name import Name
 
 from services.network.model import Network, Wish
 from services.network.names.answers import ASK, Answers
@@ -23,7 +24,7 @@ async def run(facet: Facet, container_id: str, name: str, *wishes: Wish, hostnam
 
 
 def asked(
-    facet: Facet, network: str, asker: str, name: str, kind: str = "A", *, edns: int = 0
+    facet: Facet, network: str, asker: str, name: str | Name, kind: str = "A", *, edns: int = 0
 ) -> tuple[str, list[str]] | None:
     """Ask as a container would; returns code and sorted answers, or None for "ask elsewhere"."""
     askers = Askers(facet.networks, facet.endpoints)
@@ -33,7 +34,13 @@ def asked(
 
 
 def questioned(
-    rules: Answers, network: Network, asker: str, name: str, kind: str = "A", *, edns: int = 0
+    rules: Answers,
+    network: Network,
+    asker: str,
+    name: str | Name,
+    kind: str = "A",
+    *,
+    edns: int = 0,
 ) -> tuple[str, list[str]] | None:
     """Ask somebody who answers; returns code and sorted answers, or None for "ask elsewhere"."""
     query = dns.message.make_query(name, kind, use_edns=edns)

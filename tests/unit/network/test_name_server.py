@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.network.drivers import Transport
+from services.network.holds import Holds
 from services.network.model import Wish
 from services.network.names.answers import Answers, most_udp_bytes
 from services.network.names.askers import Askers
@@ -184,3 +186,39 @@ def test_an_answer_has_the_number_and_the_question_of_its_query() -> None:
     assert not answers(query, b"\0\x08" + right[2:])
     other = dns.message.make_query("b.example.", "A", id=7, use_edns=False)
     assert not answers(query, dns.message.make_response(other).to_wire())
+
+
+async def test_a_port_may_be_published_beside_a_name_server_but_not_at_its_address(
+    on_loopback: Facet,
+) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    port = free_port()
+    address = await run(on_loopback, "c1", "web", Wish("app"))
+    query = dns.message.make_query("web", "A").to_wire()
+    everywhere, own = IPv4Address(0), IPv4Address("127.0.0.1")
+    # Whichever was there first.
+    for held_first in (True, False):
+        server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+        holds = Holds(shared=port)
+        try:
+            for step in range(2):
+                if bool(step) == held_first:
+                    await server.ensure()
+                else:
+                    for transport in Transport:
+                        holds.take((transport, everywhere, port))
+            assert server.listens(on_loopback.networks.find("app"))
+            for reply in (
+                await ask_udp("127.0.0.1", port, query),
+                *await ask_tcp("127.0.0.1", port, query),
+            ):
+                assert dns.message.from_wire(reply).answer[0][0].to_text() == address
+            for transport in Transport:
+                with pytest.raises(OSError, match="in use"):
+                    holds.take((transport, own, port))
+        finally:
+            holds.close()
+            await server.close()

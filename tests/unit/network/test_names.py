@@ -1,13 +1,14 @@
 """Names of containers, and what is said of them."""
 
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
 import pytest
+from dns.name import Name
 
 from portlayer.errors import NotFound
 from services.network.model import Wish
@@ -100,3 +101,31 @@ async def test_questions_that_are_none_are_refused(app: Facet) -> None:
     answer = rules.answer(update, app.networks.find("app"), IPv4Address("10.1.0.9"))
     assert answer is not ASK
     assert answer.rcode() == dns.rcode.NOTIMP
+
+
+async def test_a_name_that_no_host_may_have_is_found_as_it_was_given(app: Facet) -> None:
+    # As with dockerd anything goes.
+    odd = ("bad name", "größe", "a/b", "", "x" * 300)
+    address = await run(app, ID, "web", Wish("app", aliases=odd))
+    for name in ("bad\\032name", "a/b", Name(("größe".encode(), b""))):
+        assert asked(app, "app", "10.1.0.9", name) == ("NOERROR", [address]), name
+
+
+async def test_an_address_has_a_name_in_a_network_whose_own_is_too_long_for_one(
+    facet: Facet,
+) -> None:
+    await facet.networks.create(Plan("n" * 64, subnet=IPv4Network("10.3.0.0/16")))
+    await facet.networks.create(Plan("two words", subnet=IPv4Network("10.4.0.0/16")))
+    await run(facet, "c1", "web", Wish("n" * 64, ipv4="10.3.0.7"))
+    await run(facet, "c2", "web2", Wish("two words", ipv4="10.4.0.7"))
+    found = asked(facet, "n" * 64, "10.3.0.9", "7.0.3.10.in-addr.arpa", "PTR")
+    assert found == ("NOERROR", ["web."])
+    found = asked(facet, "two words", "10.4.0.9", "7.0.4.10.in-addr.arpa", "PTR")
+    assert found == ("NOERROR", ["web2.two\\032words."])
+
+
+async def test_an_address_whose_container_has_no_name_for_dns_has_none(app: Facet) -> None:
+    for number, name in enumerate(("l" * 64, "a..b", "web.")):
+        address = await run(app, f"{number}" * 64, name, Wish("app"))
+        backwards = ".".join(reversed(address.split("."))) + ".in-addr.arpa"
+        assert asked(app, "app", "10.1.0.9", backwards, "PTR") == ("NXDOMAIN", []), name

@@ -178,6 +178,23 @@ async def test_two_networks_cannot_have_one_name(facet: Facet) -> None:
             Plan("app", subnet=IPv4Network("10.0.0.0/24"), ip_range=IPv4Network("10.0.1.0/25")),
             Reason.INVALID_NETWORK,
         ),
+        (
+            Plan(
+                "app",
+                subnet=IPv4Network("10.0.0.0/24"),
+                gateway=IPv4Address("10.0.0.9"),
+                auxiliary={"printer": IPv4Address("10.0.0.9")},
+            ),
+            Reason.INVALID_NETWORK,
+        ),
+        (
+            Plan(
+                "app",
+                subnet=IPv4Network("10.0.0.0/24"),
+                auxiliary=dict.fromkeys(("a", "b"), IPv4Address("10.0.0.9")),
+            ),
+            Reason.INVALID_NETWORK,
+        ),
         (Plan("app", options={"com.docker.network.driver.mtu": "x"}), Reason.INVALID_NETWORK),
         (Plan("app", options={"parent": "eth0"}), Reason.OPTION_NOT_IMPLEMENTED),
     ],

@@ -83,7 +83,9 @@ async def test_it_goes_with_its_network(runs: Runs) -> None:
     assert await facet.store.outside_aliases() == {}
 
 
-@pytest.mark.parametrize("name", ["", "-db", "d b", "db..x", "x" * 64, "a." * 128, "dä"])
+@pytest.mark.parametrize(
+    "name", ["", "-db", "d b", "db..x", "x" * 64, "a." * 128, "dä", "1.2.3.4", "localhost"]
+)
 async def test_what_is_no_name_is_refused(app: Facet, name: str) -> None:
     outside = OutsideHosts(app.store, app.networks)
     with pytest.raises(InvalidArgument, match="invalid alias"):
@@ -91,7 +93,18 @@ async def test_what_is_no_name_is_refused(app: Facet, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "db", "0.0.0.0", "127.0.0.1", "224.0.0.1", "::", "fe80::1%1"]
+    "address",
+    [
+        "",
+        "db",
+        "0.0.0.0",
+        "127.0.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::",
+        "fe80::1",
+        "fe80::1%1",
+    ],
 )
 async def test_what_is_no_reachable_address_is_refused(app: Facet, address: str) -> None:
     outside = OutsideHosts(app.store, app.networks)

@@ -51,6 +51,8 @@ class Servicer(exec_pb2_grpc.ExecServiceServicer):
                 raise RuntimeError("secret detail")
             case "disk":
                 raise OSError(errno.EROFS, "secret detail", "/secret/place")
+            case "store":
+                raise OSError(errno.EIO, "secret detail", "/secret/place")
             case "group":
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._refuse())
@@ -71,7 +73,14 @@ class Servicer(exec_pb2_grpc.ExecServiceServicer):
 @pytest.fixture
 async def address(authority: TestAuthority, tmp_path: Path) -> AsyncIterator[str]:
     """A running server's address."""
-    server = FacetServer(authority.issue(Role.EXEC), INSTANCE, ACCESS, [SERVICE])
+    known = {errno.EIO: Unavailable("the store fails", Reason.STORE_FAILED)}
+    server = FacetServer(
+        authority.issue(Role.EXEC),
+        INSTANCE,
+        ACCESS,
+        [SERVICE],
+        explain=lambda error: known.get(error.errno or 0),
+    )
     exec_pb2_grpc.add_ExecServiceServicer_to_server(Servicer(), server.server)
     address = f"unix:{tmp_path}/exec.sock"
     await server.start([address])
@@ -120,6 +129,12 @@ async def test_a_disk_that_fails_is_told_without_its_place(channel: grpc.aio.Cha
     with pytest.raises(Internal, match="internal error: read-only file system; ") as caught:
         await stub(channel).Get(exec_pb2.GetRequest(reference="disk"))
     assert "secret" not in caught.value.message
+
+
+async def test_what_a_facet_knows_of_its_disks_is_told(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(Unavailable, match="the store fails") as caught:
+        await stub(channel).Get(exec_pb2.GetRequest(reference="store"))
+    assert caught.value.reason is Reason.STORE_FAILED
 
 
 async def test_a_method_that_is_missing_is_named(channel: grpc.aio.Channel) -> None:

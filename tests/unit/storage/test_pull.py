@@ -1,37 +1,17 @@
 """Whole pulls: from a registry that may misbehave into chains of disks."""
 
-import asyncio
-import errno
-import gzip
-import json
 import os
 import signal
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from portlayer.errors import VicError
 from services.storage import compile_pool
-from services.storage.blobs import BlobStore
-from services.storage.compile_pool import CompiledLayer, CompilePool, LayerLimits
+from services.storage.compile_pool import CompilePool, LayerLimits
 from services.storage.imagec.authorization import Credentials
-from services.storage.imagec.blob_feed import BlobFeed
-from services.storage.imagec.digest import Digest
-from services.storage.imagec.errors import (
-    DigestMismatch,
-    InvalidLayer,
-    InvalidManifest,
-    ManifestNotFound,
-    RegistryUnauthorized,
-    StoreFull,
-)
-from services.storage.imagec.manifest import Platform
-from services.storage.imagec.progress import Progress, Status
-from services.storage.imagec.pull import Pulled
-from services.storage.imagec.reference import parse_reference
+from services.storage.imagec.progress import Status
 from services.storage.imagec.transport import Transport
 from services.storage.vmdk import Chain
 from services.storage.worker_process import WorkerProcess
@@ -47,10 +27,7 @@ from tests.images import (
 )
 from tests.unit.storage.conftest import Storage, wire
 from tests.unit.storage.fake_registry import (
-    Answer,
     FakeRegistry,
-    Request,
-    asks_basic,
     problem,
     serving,
 )
@@ -143,253 +120,6 @@ async def test_layers_that_another_image_brought_are_not_fetched_again(
     await storage.pull(name(registry, "y:latest"))
     assert storage.lines[1].status is Status.ALREADY_EXISTS
     assert len(registry.fetched("/blobs/")) == 2  # the configuration and one layer
-
-
-async def test_five_pulls_at_once_fetch_everything_once(
-    storage: Storage, registry: FakeRegistry
-) -> None:
-    image = only("a", "b", "c", "d")
-    registry.add(image, "x", "latest")
-    pulled = await asyncio.gather(*(storage.pull(name(registry)) for _ in range(5)))
-    assert {result.image_id for result in pulled} == {image.id}
-    for layer in image.layers:
-        assert len(registry.fetched(layer.digest)) == 1
-    assert len(storage.store.layers.all()) == 4
-
-
-async def test_one_that_leaves_does_not_stop_the_others(
-    storage: Storage, registry: FakeRegistry
-) -> None:
-    image = only("a")
-    registry.add(image, "x", "latest")
-    hold, reached = asyncio.Event(), asyncio.Event()
-    blob = image.layers[0]
-
-    def slow(_request: Request) -> Answer:
-        reached.set()
-        return Answer(body=blob.blob, hold=hold)
-
-    registry.faults[f"/v2/x/blobs/{blob.digest}"] = [slow]
-    first, second = (asyncio.create_task(storage.pull(name(registry))) for _ in range(2))
-    await reached.wait()
-    first.cancel()
-    await asyncio.wait([first])
-    hold.set()
-    assert (await second).image_id == image.id
-    assert len(registry.fetched(blob.digest)) == 1
-
-
-async def test_the_last_one_that_leaves_stops_it_and_leaves_nothing(
-    storage: Storage, registry: FakeRegistry
-) -> None:
-    image = only("a", "b")
-    registry.add(image, "x", "latest")
-    hold, reached = asyncio.Event(), asyncio.Event()
-
-    def stall(_request: Request) -> Answer:
-        reached.set()
-        return Answer(body=image.layers[1].blob, hold=hold)
-
-    registry.faults[f"/v2/x/blobs/{image.layers[1].digest}"] = [stall]
-    tasks = [asyncio.create_task(storage.pull(name(registry))) for _ in range(2)]
-    await reached.wait()
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    assert storage.files() == []
-
-
-class Watched:
-    """Tells when a pull has come to its layers."""
-
-    def __init__(self) -> None:
-        self.planned = asyncio.Event()
-
-    def __call__(self, line: Progress) -> None:
-        if line.status is Status.PULLING_LAYER:
-            self.planned.set()
-
-
-async def pull_once_planned(storage: Storage, reference: str) -> asyncio.Task[Pulled]:
-    """Begin a pull and let it come to what the others are doing."""
-    watched = Watched()
-    parsed = parse_reference(reference)
-    task = asyncio.create_task(storage.puller.pull(parsed, Credentials(), None, watched))
-    await asyncio.wait_for(watched.planned.wait(), 60)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    return task
-
-
-async def test_a_blob_published_as_its_pull_is_cancelled_serves_the_next_pull(
-    storage: Storage, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = only("a")
-    registry.add(image, "x", "latest")
-    loop = asyncio.get_running_loop()
-    published, go_on = asyncio.Event(), threading.Event()
-    publish = BlobStore.publish
-
-    def slowly(store: BlobStore, feed: BlobFeed) -> None:
-        publish(store, feed)
-        loop.call_soon_threadsafe(published.set)
-        assert go_on.wait(60)
-
-    monkeypatch.setattr(BlobStore, "publish", slowly)
-    first = asyncio.create_task(storage.pull(name(registry)))
-    await asyncio.wait_for(published.wait(), 60)
-    first.cancel()
-    second = await pull_once_planned(storage, name(registry))
-    go_on.set()
-    await asyncio.wait([first])
-    assert first.cancelled()
-    assert (await second).image_id == image.id
-    assert storage.store.blobs.path(Digest(image.layers[0].digest)).exists()
-    assert len(registry.fetched(image.layers[0].digest)) == 1
-
-
-async def test_a_layer_is_not_begun_again_before_its_cancelled_compilation_has_ended(
-    storage: Storage, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = only("a")
-    registry.add(image, "x", "latest")
-    compile_layer = CompilePool.compile
-    compiling: list[Path] = []
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    async def observed(pool: CompilePool, *args: Any, **kwargs: Any) -> CompiledLayer:
-        assert compiling == []
-        compiling.append(kwargs["out"])
-        try:
-            if not reached.is_set():
-                reached.set()
-                await asyncio.Event().wait()
-            return await compile_layer(pool, *args, **kwargs)
-        finally:
-            await go_on.wait()  # as a worker takes its time to die
-            compiling.clear()
-
-    monkeypatch.setattr(CompilePool, "compile", observed)
-    first = asyncio.create_task(storage.pull(name(registry)))
-    await asyncio.wait_for(reached.wait(), 60)
-    first.cancel()
-    second = await pull_once_planned(storage, name(registry))
-    go_on.set()
-    assert (await second).image_id == image.id
-    assert first.cancelled()
-
-
-async def failing(storage: Storage, reference: str, kind: type[VicError], words: str) -> None:
-    with pytest.raises(kind, match=words):
-        await storage.pull(reference)
-    assert storage.files() == []
-
-
-async def test_a_corrupt_layer_leaves_nothing_behind(
-    storage: Storage, registry: FakeRegistry
-) -> None:
-    image = only("a", "b", "c")
-    registry.add(image, "x", "latest")
-    blob = image.layers[2]
-    registry.blobs[blob.digest] = blob.blob[:-1] + b"\xff"
-    await failing(storage, name(registry), DigestMismatch, "layer verification failed")
-
-
-async def test_a_layer_with_another_diff_id_leaves_nothing_behind(
-    storage: Storage, registry: FakeRegistry
-) -> None:
-    image, other = only("a", "b"), only("a", "c")
-    config = image.config_bytes
-    manifest = json.loads(image.manifest_bytes)
-    manifest["layers"] = json.loads(other.manifest_bytes)["layers"]
-    registry.add(image, "x")
-    registry.add(other, "x")
-    registry.manifests["x/latest"] = (image.media_type, json.dumps(manifest).encode())
-    assert config in registry.blobs.values()
-    await failing(storage, name(registry), DigestMismatch, "diff ID")
-
-
-@pytest.mark.parametrize(
-    ("tar", "words"),
-    [
-        (make_tar([file("a", b"x" * 5000)])[:2000], "cut|end|truncat|missing|short"),
-        (b"this is no tar at all" * 100, "tar|header|checksum"),
-        (make_tar([file("big", bytes(70 << 20))]), "more than 67108864 bytes"),
-    ],
-    ids=["cut", "garbage", "too large"],
-)
-async def test_a_layer_that_is_no_sound_tar_leaves_nothing_behind(
-    storage: Storage, registry: FakeRegistry, tar: bytes, words: str
-) -> None:
-    registry.add(Image((Layer(tar),)), "x", "latest")
-    await failing(storage, name(registry), InvalidLayer, words)
-
-
-async def test_trailing_bytes_behind_the_gzip_stream_are_refused(
-    storage: Storage, registry: FakeRegistry
-) -> None:
-    tar = make_tar([file("a")])
-    layer = Layer(tar)
-    layer.__dict__["blob"] = gzip.compress(tar, mtime=0) + b"trailing garbage"
-    registry.add(Image((layer,)), "x", "latest")
-    await failing(storage, name(registry), InvalidLayer, "stream")
-
-
-async def test_unknown_tags_and_wrong_passwords(storage: Storage, registry: FakeRegistry) -> None:
-    await failing(
-        storage, name(registry), ManifestNotFound, "not found: manifest unknown: manifest unknown"
-    )
-    registry.add(SMALL, "x", "latest")
-    registry.authenticate = asks_basic("me", "secret")
-    with pytest.raises(RegistryUnauthorized):
-        await storage.pull(name(registry), Credentials("me", "wrong"))
-    assert storage.files() == []
-    assert (await storage.pull(name(registry), Credentials("me", "secret"))).image_id == SMALL.id
-
-
-async def test_a_full_disk_says_so_and_leaves_nothing(
-    storage: Storage, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry.add(SMALL, "x", "latest")
-
-    def full(_feed: BlobFeed, _data: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(BlobFeed, "write", full)
-    await failing(storage, name(registry), StoreFull, "no space left on device")
-
-
-async def test_an_image_for_another_system_is_refused(
-    storage: Storage, registry: FakeRegistry
-) -> None:
-    registry.add(replace(SMALL, os="windows"), "x", "latest")
-    await failing(storage, name(registry), InvalidManifest, "cannot be used on this platform")
-    registry.add_index([replace(SMALL, architecture="s390x")], "x", "latest")
-    await failing(storage, name(registry), InvalidManifest, "no matching manifest for linux/amd64")
-
-
-async def test_a_platform_that_was_asked_for_must_be_the_images(
-    storage: Storage, registry: FakeRegistry
-) -> None:
-    registry.add(SMALL, "x", "latest")
-    reference = parse_reference(name(registry))
-    wanted = Platform("linux", "arm64")
-    with pytest.raises(ManifestNotFound, match="does not match the specified platform"):
-        await storage.puller.pull(reference, Credentials(), wanted, storage.lines.append)
-    registry.add_index([SMALL, replace(SMALL, architecture="arm64")], "x", "latest")
-    pulled = await storage.puller.pull(reference, Credentials(), wanted, storage.lines.append)
-    assert storage.images.find(pulled.image_id).config.platform == wanted
-
-
-async def test_layers_and_diff_ids_must_be_as_many(
-    storage: Storage, registry: FakeRegistry
-) -> None:
-    image = only("a", "b")
-    registry.add(image, "x")
-    manifest = json.loads(image.manifest_bytes)
-    manifest["layers"].pop()
-    registry.manifests["x/latest"] = (image.media_type, json.dumps(manifest).encode())
-    await failing(storage, name(registry), InvalidManifest, "1 layers.* 2 diff IDs")
 
 
 async def test_layers_that_change_nothing_have_no_disk(

@@ -48,11 +48,13 @@ class Push:
         self._pusher = Pusher(Registries(transport, Endpoints()), storage.store, backoff=0.001)
         self.lines: list[Progress] = []
 
-    async def __call__(self, name: str, credentials: Credentials | None = None) -> Pushed:
-        await self._storage.images.tag(IMAGE.id, name)
+    async def __call__(
+        self, name: str, credentials: Credentials | None = None, image: Image = IMAGE
+    ) -> Pushed:
+        await self._storage.images.tag(image.id, name)
         self.lines.clear()
         return await self._pusher.push(
-            self._storage.images.find(IMAGE.id),
+            self._storage.images.find(image.id),
             parse_reference(name),
             credentials or Credentials(),
             self.lines.append,
@@ -81,6 +83,26 @@ async def test_a_push_sends_the_very_bytes(
     assert push.of(SHORT[0]) == [Status.PREPARING, Status.PUSHING, Status.PUSHED]
     use = storage.images.use(storage.images.find(IMAGE.id))
     assert f"{target.address}/y@{IMAGE.digest}" in use.digests
+
+
+async def test_two_pushes_of_one_tag_both_end_and_it_is_the_later_ones(
+    storage: Storage, registry: FakeRegistry, target: FakeRegistry, push: Push
+) -> None:
+    other = Image((IMAGE.layers[0], Layer(make_tar([file("c", "c")]))), flavour="docker")
+    registry.add(other, "z", "latest")
+    await storage.pull(f"{registry.address}/z")
+    name = f"{target.address}/y:1"
+    pushed = await asyncio.gather(push(name), push(name, image=other))
+    assert [one.digest for one in pushed] == [IMAGE.digest, other.digest]
+    puts = [r for r in target.requests if r.method == "PUT" and "/manifests/" in r.path]
+    assert [r.path for r in puts] == ["/v2/y/manifests/1"] * 2
+    assert target.manifests["y/1"][1] == puts[-1].body
+    for image in (IMAGE, other):
+        assert {layer.blob for layer in image.layers} <= set(target.blobs.values())
+        use = storage.images.use(storage.images.find(image.id))
+        assert f"{target.address}/y@{image.digest}" in use.digests
+    # The name here was given to one after the other, and is the later one's as well.
+    assert storage.images.find(name).id == other.id
 
 
 async def test_what_the_registry_has_is_not_sent(target: FakeRegistry, push: Push) -> None:

@@ -14,12 +14,12 @@ import pytest
 
 from services.storage.commons import Commons
 from services.storage.compile_pool import CompilePool
-from services.storage.image_store import leave
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import StoreFull
 from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound
 from services.storage.leases import Leases
+from services.storage.leaving import leave
 from services.storage.locks import FileLock, Presence, is_held, turn
 from tests.images import Image, Layer, file, make_tar
 from tests.unit.storage.conftest import BASE_SIZE, Storage, wire

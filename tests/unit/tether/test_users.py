@@ -73,3 +73,10 @@ def test_image_without_files_knows_numbers_alone(tmp_path: Path) -> None:
 def test_fifo_in_place_of_a_file_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "passwd")
     assert resolve("", [], str(tmp_path / "passwd"), str(tmp_path / "group")).uid == 0
+
+
+def test_groups_are_whole_words(tmp_path: Path) -> None:
+    passwd, group = tmp_path / "passwd", tmp_path / "group"
+    passwd.write_text("app:x:1000:1001::/:/bin/sh\n")
+    group.write_text("apps:x:1:other\nnone:x:2:appendix,xapp\nmine:x:3:other,app\n#c:x:4:app\n")
+    assert resolve("app", [], str(passwd), str(group)).groups == (1001, 3)

@@ -575,8 +575,12 @@ class ImageServicePruneResponse(_message.Message):
     def __init__(self, removed: _Optional[_Iterable[_Union[RemovedImage, _Mapping]]] = ..., reclaimed_bytes: _Optional[int] = ...) -> None: ...
 
 class DiskUsageRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("containers_only", "container_ids")
+    CONTAINERS_ONLY_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_IDS_FIELD_NUMBER: _ClassVar[int]
+    containers_only: bool
+    container_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, containers_only: _Optional[bool] = ..., container_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DiskUsageResponse(_message.Message):
     __slots__ = ("layers_bytes", "images", "containers")

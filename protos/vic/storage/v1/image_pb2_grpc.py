@@ -29,7 +29,8 @@ class ImageServiceStub:
     """ImageService is imagec: it turns registry layers into VMDK disk chains.
 
     An image is named by reference: "name", "name:tag", "name@digest", its full ID or an unambiguous
-    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none.
+    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none. Every call may end with UNAVAILABLE
+    (STORE_FAILED) where the store is read-only, fails or is away.
     """
 
     def __init__(self, channel):
@@ -134,7 +135,8 @@ class ImageServiceServicer:
     """ImageService is imagec: it turns registry layers into VMDK disk chains.
 
     An image is named by reference: "name", "name:tag", "name@digest", its full ID or an unambiguous
-    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none.
+    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none. Every call may end with UNAVAILABLE
+    (STORE_FAILED) where the store is read-only, fails or is away.
     """
 
     def Info(self, request, context):
@@ -397,7 +399,8 @@ class ImageService:
     """ImageService is imagec: it turns registry layers into VMDK disk chains.
 
     An image is named by reference: "name", "name:tag", "name@digest", its full ID or an unambiguous
-    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none.
+    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none. Every call may end with UNAVAILABLE
+    (STORE_FAILED) where the store is read-only, fails or is away.
     """
 
     @staticmethod

@@ -30,7 +30,8 @@ class ImageServiceStub:
     """ImageService is imagec: it turns registry layers into VMDK disk chains.
 
     An image is named by reference: "name", "name:tag", "name@digest", its full ID or an unambiguous
-    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none.
+    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none. Every call may end with UNAVAILABLE
+    (STORE_FAILED) where the store is read-only, fails or is away.
     """
 
     @_typing.overload
@@ -119,7 +120,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """ImageService is imagec: it turns registry layers into VMDK disk chains.
 
     An image is named by reference: "name", "name:tag", "name@digest", its full ID or an unambiguous
-    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none.
+    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none. Every call may end with UNAVAILABLE
+    (STORE_FAILED) where the store is read-only, fails or is away.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -204,7 +206,8 @@ class ImageServiceServicer:
     """ImageService is imagec: it turns registry layers into VMDK disk chains.
 
     An image is named by reference: "name", "name:tag", "name@digest", its full ID or an unambiguous
-    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none.
+    prefix of it. NOT_FOUND (IMAGE_NOT_FOUND) where there is none. Every call may end with UNAVAILABLE
+    (STORE_FAILED) where the store is read-only, fails or is away.
     """
 
     def Info(

@@ -16,7 +16,8 @@ from portlayer.errors import FailedPrecondition, Reason, Unavailable, VicError
 from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux import sysctls
 from services.network.drivers.linux.firewall import Firewall, Wanted, remove_tables
-from services.network.drivers.linux.links import Link, Links, Look
+from services.network.drivers.linux.links import Links, Look
+from services.network.drivers.linux.listing import Link
 from services.network.drivers.linux.monitor import Monitor
 from services.network.drivers.linux.naming import Names
 from services.network.drivers.linux.ports import Ports, index_of, port_of
@@ -180,10 +181,17 @@ class LinuxDriver:
     async def detach(self, names: Sequence[str]) -> None:
         """Let taps send no more, and take them off their bridges."""
         gone = [found.port for name in names if (found := self._ports.pop(name, None)) is not None]
-        await asyncio.gather(
-            self._by_rules(self._firewall.change, (), gone, self._wanted()),
-            self._by_links(self._detach_all, tuple(names)),
-        )
+        if not gone:
+            # Whoever is not known is on no bridge, or is taken off as soon as somebody looks.
+            return
+        try:
+            await asyncio.gather(
+                self._by_rules(self._firewall.change, (), gone, self._wanted()),
+                self._by_links(self._detach_all, tuple(names)),
+            )
+        except BaseException:
+            self.doubt.set()
+            raise
 
     async def forward(self, add: Sequence[Forward], remove: Sequence[Forward]) -> None:
         """Take published ports back, then open others."""
@@ -330,7 +338,7 @@ class LinuxDriver:
     def _make_bridge(self, name: str, segment: Segment, seen: Look | None = None) -> list[str]:
         changed = self._links.ensure_bridge(name, segment, seen)
         if segment.uplink is not None:
-            changed += ensure_uplink(self._links.route, self._names, segment)
+            changed += ensure_uplink(self._links, self._names, segment)
         return changed
 
     def _attach(self, port: Port, segment: Segment) -> int | None:

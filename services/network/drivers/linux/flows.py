@@ -12,14 +12,16 @@ import errno
 import logging
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from pyroute2 import IPRoute, NetlinkError
+from pyroute2 import NetlinkError
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
 
 from services.network.drivers import Forward, Transport
+from services.network.drivers.linux.listing import Listing
 
 log = logging.getLogger("vic.network.flows")
 
@@ -135,8 +137,5 @@ def _tuple(family: int, flow: Flow) -> NFCTAttrTuple:
 
 
 def _local_addresses(family: int) -> frozenset[Address]:
-    with IPRoute() as route:
-        return frozenset(
-            ip_address(message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
-            for message in route.get_addr(family=family)
-        )
+    with closing(Listing()) as listing:
+        return frozenset(known.address for known in listing.addresses(family))

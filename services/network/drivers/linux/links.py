@@ -10,19 +10,17 @@ from ipaddress import (
     IPv4Network,
     IPv6Address,
     IPv6Network,
-    ip_address,
     ip_network,
 )
-from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
 
 from services.network.drivers import Segment
 from services.network.drivers.linux import sysctls
+from services.network.drivers.linux.listing import Link, Listing
 from services.network.drivers.linux.naming import Names
 from services.network.ipam import mac_of
 
-IFF_LOOPBACK = 8
 IFA_F_NODAD = 2
 # Of linux/rtnetlink.h: RT_TABLE_MAIN, RT_SCOPE_LINK, RTPROT_KERNEL; of linux/ipv6_route.h.
 MAIN_TABLE = 254
@@ -31,21 +29,6 @@ KERNEL = 2
 KERNEL_METRIC6 = 256
 
 Subnet = IPv4Network | IPv6Network
-
-
-@dataclass(frozen=True)
-class Link:
-    """A network interface of the host."""
-
-    index: int
-    name: str
-    kind: str
-    master: int
-    up: bool
-    mtu: int
-    loopback: bool = False
-    port: tuple[bool, int] = (False, 0)
-    """As a bridge's port: whether it is isolated, and which frames for the link it passes on."""
 
 
 Addresses = Mapping[int, frozenset[tuple[IPv4Address | IPv6Address, int]]]
@@ -67,40 +50,44 @@ class Links:
     def __init__(self, names: Names) -> None:
         self._names = names
         self._route = IPRoute()
+        self.listing = Listing()
+        """What there is, for what else the same thread does."""
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the sockets."""
         self._route.close()
+        self.listing.close()
 
     def taken_subnets(self) -> list[IPv4Network]:
         """Return the IPv4 routes and subnets of the host, except those of our own bridges."""
         own = {link.index for link in self.own().values()}
-        found = set()
-        for route in self._route.get_routes(family=socket.AF_INET):
-            destination = route.get_attr("RTA_DST")
-            if destination is not None and route.get_attr("RTA_OIF") not in own:
-                found.add(IPv4Network(f"{destination}/{route['dst_len']}", strict=False))
-        for address in self._route.get_addr(family=socket.AF_INET):
-            if address["index"] not in own:
-                text = f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}"
-                found.add(IPv4Network(text, strict=False))
+        found = {
+            IPv4Network(f"{route.destination}/{route.length}", strict=False)
+            for route in self.listing.routes(socket.AF_INET)
+            if route.index not in own
+        }
+        for known in self.listing.addresses(socket.AF_INET):
+            if known.index not in own:
+                found.add(IPv4Network(f"{known.prefix}/{known.length}", strict=False))
         return sorted(found)
 
     def taken_subnets6(self) -> list[IPv6Network]:
         """Return the same of IPv6; link-local ones are each link's own, and no default route is."""
         own = {link.index for link in self.own().values()}
-        found = set()
-        for route in self._route.get_routes(family=socket.AF_INET6):
-            destination = route.get_attr("RTA_DST")
-            if destination is not None and route.get_attr("RTA_OIF") not in own:
-                subnet = IPv6Network(f"{destination}/{route['dst_len']}", strict=False)
-                if not (subnet.is_link_local or subnet.is_multicast or subnet.is_loopback):
-                    found.add(subnet)
-        return sorted(found)
+        subnets = {
+            IPv6Network(f"{route.destination}/{route.length}", strict=False)
+            for route in self.listing.routes(socket.AF_INET6)
+            if route.index not in own
+        }
+        return sorted(
+            subnet
+            for subnet in subnets
+            if not (subnet.is_link_local or subnet.is_multicast or subnet.is_loopback)
+        )
 
     def own(self) -> dict[str, Link]:
         """Return the bridges and taps of this instance by name."""
-        links = (_link(message) for message in self._route.get_links())
+        links = self.listing.links()
         return {link.name: link for link in links if self._names.owns_link(link.name)}
 
     def look(self) -> Look:
@@ -113,7 +100,7 @@ class Links:
         Where nothing was ``seen`` yet, it looks. Raises pyroute2's NetlinkError.
         """
         changed = []
-        found = self._find(name) if seen is None else seen.links.get(name)
+        found = self.listing.link(name) if seen is None else seen.links.get(name)
         if found is None:
             self._route.link(
                 "add",
@@ -133,7 +120,7 @@ class Links:
                 sysctls.answer_own_addresses_only(name)
             if segment.uplink is not None:
                 sysctls.answer_for_nobody(name)
-            found = self._find(name)
+            found = self.listing.link(name)
             assert found is not None
             changed.append(f"made bridge {name}")
         if not segment.management and segment.uplink is None:
@@ -152,27 +139,27 @@ class Links:
 
     @property
     def route(self) -> IPRoute:
-        """The socket, for what else the same thread does."""
+        """The socket that changes things, for what else the same thread does."""
         return self._route
 
     def addresses_within(self, subnet: IPv4Network) -> list[IPv4Address]:
         """Return the host's addresses in a subnet, except those of our own bridges."""
         own = {link.index for link in self.own().values()}
         addresses = (
-            IPv4Address(message.get_attr("IFA_LOCAL"))
-            for message in self._route.get_addr(family=socket.AF_INET)
-            if message["index"] not in own
+            known.address
+            for known in self.listing.addresses(socket.AF_INET)
+            if known.index not in own and isinstance(known.address, IPv4Address)
         )
         return sorted(address for address in addresses if address in subnet)
 
     def ensure_routes(self, bridges: Mapping[str, Segment], links: Mapping[str, Link]) -> list[str]:
         """Put back the routes to bridges' subnets, which come and go with addresses as a rule."""
-        present: set[tuple[Subnet, int]] = set()
-        for family in (socket.AF_INET, socket.AF_INET6):
-            for route in self._route.get_routes(family=family):
-                if route["table"] == MAIN_TABLE and route.get_attr("RTA_DST") is not None:
-                    destination = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
-                    present.add((ip_network(destination), route.get_attr("RTA_OIF")))
+        present = {
+            (ip_network(f"{route.destination}/{route.length}"), route.index)
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for route in self.listing.routes(family)
+            if route.table == MAIN_TABLE
+        }
         indexes = {link.name: link.index for link in links.values()}
         changed = []
         for name, segment in bridges.items():
@@ -201,7 +188,7 @@ class Links:
 
     def remove(self, name: str) -> bool:
         """Remove a link; tells whether it was there."""
-        found = self._find(name)
+        found = self.listing.link(name)
         if found is None:
             return False
         try:
@@ -214,10 +201,8 @@ class Links:
     def _addresses(self) -> Addresses:
         found: dict[int, set[tuple[IPv4Address | IPv6Address, int]]] = {}
         for family in (socket.AF_INET, socket.AF_INET6):
-            for message in self._route.get_addr(family=family):
-                text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-                address = ip_address(text)
-                found.setdefault(message["index"], set()).add((address, message["prefixlen"]))
+            for known in self.listing.addresses(family):
+                found.setdefault(known.index, set()).add((known.address, known.length))
         return {index: frozenset(addresses) for index, addresses in found.items()}
 
     def _ensure_address(
@@ -281,43 +266,7 @@ class Links:
             changed.append(f"gave {link.name} its address {segment.gateway6}")
         return changed
 
-    def _find(self, name: str) -> Link | None:
-        return find(self._route, name)
-
-
-def find(route: IPRoute, name: str) -> Link | None:
-    """Return the link of a name, or None where there is none. Raises pyroute2's NetlinkError."""
-    try:
-        for message in route.get_links(ifname=name):
-            return _link(message)
-    except NetlinkError as error:
-        if error.code != errno.ENODEV:
-            raise
-    return None
-
 
 def _nobody() -> str:
     """Return a MAC address of no particular card, for a bridge from which the host never sends."""
     return "02:" + secrets.token_bytes(5).hex(":")
-
-
-def _link(message: Any) -> Link:
-    info = message.get_attr("IFLA_LINKINFO")
-    port = None
-    if info is not None and info.get_attr("IFLA_INFO_SLAVE_KIND") == "bridge":
-        port = info.get_attr("IFLA_INFO_SLAVE_DATA")
-    return Link(
-        index=message["index"],
-        name=message.get_attr("IFLA_IFNAME"),
-        kind="" if info is None else info.get_attr("IFLA_INFO_KIND") or "",
-        master=message.get_attr("IFLA_MASTER") or 0,
-        up=bool(message["flags"] & 1),
-        mtu=message.get_attr("IFLA_MTU"),
-        loopback=bool(message["flags"] & IFF_LOOPBACK),
-        port=(False, 0) if port is None else _port(port),
-    )
-
-
-def _port(data: Any) -> tuple[bool, int]:
-    mask = data.get_attr("IFLA_BRPORT_GROUP_FWD_MASK")
-    return bool(data.get_attr("IFLA_BRPORT_ISOLATED")), mask or 0

@@ -4,10 +4,12 @@ Source: rtnetlink(7), linux/netfilter/nfnetlink.h
 """
 
 import asyncio
+import ctypes
 import errno
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable
 
 from services.network.drivers.linux import netlink
@@ -34,6 +36,13 @@ WATCHED_RULES = frozenset(
 
 DATAGRAM_BYTES = 65536
 
+# linux/filter.h, linux/bpf_common.h, asm-generic/socket.h, struct nlmsghdr
+SO_ATTACH_FILTER = 26
+BPF_LOAD_HALF = 0x28  # BPF_LD | BPF_H | BPF_ABS
+BPF_JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+BPF_RETURN = 0x06  # BPF_RET | BPF_K
+TYPE_OFFSET = 4
+
 
 class Monitor:
     """Listens to the kernel on the event loop and tells by callbacks.
@@ -55,7 +64,7 @@ class Monitor:
         self._rules_changed = rules_changed
         self._overrun = overrun
         self._loop = asyncio.get_running_loop()
-        self._links = _open(NETLINK_ROUTE, RTMGRP_LINK)
+        self._links = _open(NETLINK_ROUTE, RTMGRP_LINK, RTM_DELLINK)
         self._rules = _open(NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1))
         self._loop.add_reader(self._links, self._read, self._links, self._on_link)
         self._loop.add_reader(self._rules, self._read, self._rules, self._on_rule)
@@ -98,8 +107,31 @@ class Monitor:
             self._rules_changed()
 
 
-def _open(protocol: int, groups: int) -> socket.socket:
+def _open(protocol: int, groups: int, kind: int | None = None) -> socket.socket:
+    """Return a socket that hears news of some groups, of one kind where that is given."""
     flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     listener = socket.socket(socket.AF_NETLINK, flags, protocol)
+    if kind is not None:
+        _hear_only(listener, kind)
     listener.bind((0, groups))
     return listener
+
+
+def _hear_only(listener: socket.socket, kind: int) -> None:
+    """Have the kernel keep all other messages from a socket, which has one to a datagram.
+
+    Each start of a container makes some eighty of them, and one of its end is all that counts.
+    """
+    program = b"".join(
+        struct.pack("=HBBI", *step)
+        for step in (
+            (BPF_LOAD_HALF, 0, 0, TYPE_OFFSET),
+            # Loaded as the network has it, while netlink has the host's order.
+            (BPF_JUMP_EQUAL, 0, 1, socket.htons(kind)),
+            (BPF_RETURN, 0, 0, DATAGRAM_BYTES),
+            (BPF_RETURN, 0, 0, 0),
+        )
+    )
+    steps = ctypes.create_string_buffer(program, len(program))
+    filter_ = struct.pack("@HP", len(program) // 8, ctypes.addressof(steps))
+    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)

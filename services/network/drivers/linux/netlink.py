@@ -1,21 +1,25 @@
 """Netlink on the wire: just enough for what is done at each start of a container, and for events.
 
-pyroute2 does the bridges, addresses and routes. It sets no options of a bridge's port (its
-brport() is accepted by the kernel and does nothing there), and knows no concatenated keys of
-nftables' sets; and nft(8) takes 5 ms to run.
+pyroute2 changes the bridges, addresses and routes; why it reads none is said in listing.py. It sets
+no options of a bridge's port (its brport() is accepted by the kernel and does nothing there), and
+knows no concatenated keys of nftables' sets; and nft(8) takes 5 ms to run.
 
 Source: linux/netlink.h; https://docs.kernel.org/userspace-api/netlink/intro.html
 """
 
+import errno
 import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NLMSG_ERROR = 2
+NLMSG_DONE = 3
 NLM_F_REQUEST = 0x01
 NLM_F_ACK = 0x04
+NLM_F_DUMP_INTR = 0x10
+NLM_F_DUMP = 0x300
 NLM_F_CREATE = 0x400
 NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
@@ -28,6 +32,10 @@ SO_SNDBUFFORCE = 32
 SEND_BUFFER_BYTES = 4 * 1024 * 1024
 """A transaction is sent as one datagram; 60 bytes an element."""
 MAX_SEQUENCE = 0x7FFFFFFF
+DATAGRAM_BYTES = 65536
+"""The kernel fills at most half of it."""
+MOST_READINGS = 20
+"""Of one list, which is read again where something was added or taken meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,11 @@ class Message:
     sequence: int
     port: int
     payload: bytes
+    flags: int = 0
 
     @property
     def error(self) -> int:
-        """Error number that an NLMSG_ERROR carries; 0 is an acknowledgement."""
+        """Error number that an NLMSG_ERROR or NLMSG_DONE carries; 0 is an acknowledgement."""
         code: int = struct.unpack_from("=i", self.payload)[0]
         return -code
 
@@ -83,7 +92,7 @@ class RequestSocket:
             datagram += encode(request, self._sequence)
         self._socket.send(datagram)
         while awaited:
-            for answer in messages(self._socket.recv(65536)):
+            for answer in messages(self._socket.recv(DATAGRAM_BYTES)):
                 # Answers to requests that failed before us are still in the queue.
                 if answer.kind != NLMSG_ERROR or answer.sequence not in ours:
                     continue
@@ -91,9 +100,51 @@ class RequestSocket:
                     raise OSError(answer.error, os.strerror(answer.error), subject)
                 awaited.discard(answer.sequence)
 
+    def ask(self, request: Request, subject: str) -> Message:
+        """Return the one message that answers a question. Raises OSError as `run` does."""
+        asked = self._send(replace(request, acknowledged=False))
+        while True:
+            for answer in messages(self._socket.recv(DATAGRAM_BYTES)):
+                if answer.sequence == asked:
+                    _raise_error(answer, subject)
+                    return answer
+
+    def dump(self, request: Request, subject: str) -> list[Message]:
+        """Return all messages that answer a question, as they were at one moment.
+
+        Raises OSError as `run` does, and with EINTR where things change all the time.
+        """
+        for _ in range(MOST_READINGS):
+            found = self._read(request, subject)
+            if not any(answer.flags & NLM_F_DUMP_INTR for answer in found):
+                return found[:-1]
+        raise OSError(errno.EINTR, "they change all the time", subject)
+
+    def _read(self, request: Request, subject: str) -> list[Message]:
+        asked = self._send(replace(request, flags=request.flags | NLM_F_DUMP, acknowledged=False))
+        found = []
+        while True:
+            for answer in messages(self._socket.recv(DATAGRAM_BYTES)):
+                if answer.sequence != asked:
+                    continue
+                _raise_error(answer, subject)
+                found.append(answer)
+                if answer.kind == NLMSG_DONE:
+                    return found
+
+    def _send(self, request: Request) -> int:
+        self._sequence = self._sequence % MAX_SEQUENCE + 1
+        self._socket.send(encode(request, self._sequence))
+        return self._sequence
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+def _raise_error(answer: Message, subject: str) -> None:
+    if answer.kind in (NLMSG_ERROR, NLMSG_DONE) and answer.error:
+        raise OSError(answer.error, os.strerror(answer.error), subject)
 
 
 def encode(request: Request, sequence: int) -> bytes:
@@ -115,11 +166,11 @@ def messages(datagram: bytes) -> Iterator[Message]:
     """Yield the messages of a datagram."""
     offset = 0
     while offset + _HEADER.size <= len(datagram):
-        length, kind, _flags, sequence, port = _HEADER.unpack_from(datagram, offset)
+        length, kind, flags, sequence, port = _HEADER.unpack_from(datagram, offset)
         if length < _HEADER.size:
             return
         payload = datagram[offset + _HEADER.size : offset + length]
-        yield Message(kind, sequence, port, payload)
+        yield Message(kind, sequence, port, payload, flags)
         offset += length + (-length % 4)
 
 

@@ -11,14 +11,12 @@ All calls block and are made by the links' thread.
 import re
 import socket
 from contextlib import closing
-from ipaddress import ip_address
-
-from pyroute2 import IPRoute
 
 from portlayer.errors import FailedPrecondition, InvalidArgument, Reason
 from services.network.drivers import Segment
 from services.network.drivers.linux import sysctls
-from services.network.drivers.linux.links import Link, find
+from services.network.drivers.linux.links import Links
+from services.network.drivers.linux.listing import Link, Listing
 from services.network.drivers.linux.naming import Names
 from services.network.drivers.linux.netlink import RequestSocket
 from services.network.drivers.linux.ports import FOR_THE_LINK, NETLINK_ROUTE, set_port
@@ -36,7 +34,7 @@ def check_parent(name: str) -> None:
         raise _unfit(f"invalid name of an interface: {name!r}")
 
 
-def ensure_uplink(route: IPRoute, names: Names, segment: Segment) -> list[str]:
+def ensure_uplink(links: Links, names: Names, segment: Segment) -> list[str]:
     """Join a segment's bridge, which is there, to its parent; returns what had to be changed.
 
     Raises FailedPrecondition (PARENT_MISSING) where there is no parent, InvalidArgument
@@ -44,9 +42,10 @@ def ensure_uplink(route: IPRoute, names: Names, segment: Segment) -> list[str]:
     """
     assert segment.uplink is not None
     name = segment.uplink.parent
-    bridge = find(route, names.bridge(segment.ordinal))
+    route, listing = links.route, links.listing
+    bridge = listing.link(names.bridge(segment.ordinal))
     assert bridge is not None
-    parent = find(route, name)
+    parent = listing.link(name)
     if parent is None:
         raise FailedPrecondition(
             f"there is no network interface {name} on this host", Reason.PARENT_MISSING, parent=name
@@ -54,9 +53,9 @@ def ensure_uplink(route: IPRoute, names: Names, segment: Segment) -> list[str]:
     if parent.kind == "bridge":
         if names.owns_link(name):
             raise _unfit(f"interface {name} is a bridge of this instance's own")
-        return _ensure_cable(route, names, segment, bridge, parent)
+        return _ensure_cable(links, names, segment, bridge, parent)
     if parent.master != bridge.index:
-        _check_free(route, names, parent)
+        _check_free(listing, names, parent)
         route.link("set", index=parent.index, master=bridge.index)
         _lead_by_the_rules(parent)
         route.link("set", index=parent.index, state="up")
@@ -77,7 +76,7 @@ def _lead_by_the_rules(link: Link) -> list[str]:
     return [f"led all frames of {link.name} by the rules"]
 
 
-def _check_free(route: IPRoute, names: Names, parent: Link) -> None:
+def _check_free(listing: Listing, names: Names, parent: Link) -> None:
     """Refuse an interface that is not free to be a port of a bridge of ours."""
     name = parent.name
     if names.owns_link(name) or parent.loopback:
@@ -88,10 +87,10 @@ def _check_free(route: IPRoute, names: Names, parent: Link) -> None:
             "parent, if it is a bridge"
         )
     addresses = [
-        str(address)
+        str(known.prefix)
         for family in (socket.AF_INET, socket.AF_INET6)
-        for message in route.get_addr(family=family, index=parent.index)
-        if not (address := ip_address(message.get_attr("IFA_ADDRESS"))).is_link_local
+        for known in listing.addresses(family)
+        if known.index == parent.index and not known.prefix.is_link_local
     ]
     if addresses:
         raise _unfit(
@@ -101,15 +100,16 @@ def _check_free(route: IPRoute, names: Names, parent: Link) -> None:
 
 
 def _ensure_cable(
-    route: IPRoute, names: Names, segment: Segment, bridge: Link, parent: Link
+    links: Links, names: Names, segment: Segment, bridge: Link, parent: Link
 ) -> list[str]:
+    route, listing = links.route, links.listing
     ours, theirs = names.uplink(segment.ordinal), names.uplink_peer(segment.ordinal)
     changed = []
-    if find(route, ours) is None or find(route, theirs) is None:
+    if listing.link(ours) is None or listing.link(theirs) is None:
         route.link("add", ifname=ours, kind="veth", peer={"ifname": theirs})
         changed.append(f"laid a cable from {bridge.name} to {parent.name}")
     for end, master in ((ours, bridge), (theirs, parent)):
-        link = find(route, end)
+        link = listing.link(end)
         assert link is not None
         if link.mtu != segment.mtu:
             route.link("set", index=link.index, mtu=segment.mtu)
