@@ -57,11 +57,19 @@ class FakeVolumes:
 
     async def Attach(self, request: volume_pb2.AttachRequest) -> volume_pb2.AttachResponse:
         self._fail("Attach")
+        names = self._names(request.container_id)
+        for other in self.attached:
+            # A volume has one writer at a time, whatever becomes of its VM.
+            if other != request.container_id and names & self._names(other):
+                message = "a volume is attached to another container"
+                raise FailedPrecondition(message, Reason.VOLUME_ATTACHED, container=other)
         self.attached[request.container_id] = request.boot_id
         self.read_only = request.read_only
-        names = {use.name for use in self.reserved[request.container_id]}
         disks = [volume_pb2.AttachedDisk(volume_name=name) for name in sorted(names)]
         return volume_pb2.AttachResponse(disks=disks)
+
+    def _names(self, container_id: str) -> set[str]:
+        return {use.name for use in self.reserved[container_id]}
 
     async def Detach(self, request: volume_pb2.DetachRequest) -> None:
         self._fail("Detach")
