@@ -63,8 +63,8 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
         before = inventory(own)
         iso = ["--bootstrap-iso", str(medium)]
         limits = ["--memory", "4g", "--cpu", "4", "--containers", "5"]
-        made = ["create", *data, "--name", "up", *target(own), *place(), *limits, *iso]
-        assert main(made) == 0
+        creation = ["create", *data, "--name", "up", *target(own), *place(), *limits, *iso]
+        assert main(creation) == 0
         made = inventory(own)
         # Nothing is made and nothing started where VMs could not reach it.
         assert main(["usage", *data]) == 1
@@ -94,7 +94,7 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
                 assert "hypervisor  VMware vCenter Server" in capsys.readouterr().out
                 # As for a new password: who read the old one reads it.
                 group = password.stat().st_gid
-                assert main(made) == 0
+                assert main(creation) == 0
                 assert "restarting the services" in "".join(capsys.readouterr())
                 assert password.stat().st_gid == group != 0
                 assert main(["status", *data]) == 0
