@@ -181,17 +181,25 @@ def map_recorded(instance: Instance, say: Say) -> None:
     left = list(instance.options.container_networks)
     if not left:
         return
-    there = {network.name for network in list_networks(instance.data_dir)}
+    there = {network.name: network for network in list_networks(instance.data_dir)}
     while left:
         wish = ExternalWish(**left[0])
+        known = there.get(wish.name)
         try:
-            if wish.name not in there:
+            if known is None:
                 map_external(instance.data_dir, wish)
         except InstallerError as error:
             raise InstallerError(
                 f"the suite is up, but without container network {wish.name}: {error}; `vic up` "
                 "tries it again"
             ) from error
-        say(f"container network {wish.name} is {wish.parent}")
+        if known is None or known.external.parent == wish.parent:
+            say(f"container network {wish.name} is {wish.parent}")
+        else:
+            what = known.external.parent or "of another kind"
+            say(
+                f"container network {wish.name} is {what} already, and stays so; it is not made "
+                f"of {wish.parent}"
+            )
         del left[0]
         amend_record(instance, container_networks=left)

@@ -1,20 +1,22 @@
 """`vic delete`: an instance with all its data, and nothing else.
 
-Interrupted at any point it can be repeated: the record that says whose the data is goes last.
+Interrupted at any point it can be repeated: the record that says whose the data is goes last, and
+says which stores are left.
 """
 
+import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from installer.checks import require_root
 from installer.down import take_down
 from installer.errors import LeftoverError, NotRunningError, PreconditionError
 from installer.images import shared_directory
-from installer.instance import Instance, check_data_dir, load_instance
+from installer.instance import Instance, amend_record, check_data_dir, load_instance
 from installer.layout import directories
-from installer.stores import store_directories
+from installer.stores import check_there, store_directories
 from installer.up import lock_data_dir
 from installer.vsphere.verbs import check_unused, remove_vch
 from portlayer.identity import Role
@@ -33,7 +35,7 @@ def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
     instance = load_instance(data_dir)
     if instance is None:
         raise NotRunningError(f"{data_dir} holds no instance: nothing to delete")
-    stores, faults = store_directories(instance, instance.options.volume_stores)
+    stores, faults = store_directories(instance, _missed(instance))
     images = _shared_images(instance, faults)
     if not force:
         _refuse_used(instance, list(stores.values()), faults)
@@ -48,8 +50,7 @@ def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
                     "; ".join(left) + ": not ours to remove; `vic delete` goes on when it is gone"
                 )
             _remove(data_dir / "vcenter")
-        for path in stores.values():
-            _remove(path)
+        _remove_stores(instance, stores)
         if images is not None:
             _leave(instance, images)
         for fault in faults:
@@ -64,14 +65,37 @@ def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
         return rest
 
 
+def _missed(instance: Instance) -> dict[str, str]:
+    """Return the stores in which something of the instance has to be, by name and URL."""
+    record = json.loads((instance.data_dir / "instance.json").read_text())
+    begun = record.get("removed_store")
+    return {name: url for name, url in instance.options.volume_stores.items() if name != begun}
+
+
+def _remove_stores(instance: Instance, stores: Mapping[str, Path]) -> None:
+    """Remove what is the instance's own in its stores, and each store from its record then.
+
+    Which one is begun with is noted before: a repeat can't know whether all of it was removed.
+    """
+    left = dict(instance.options.volume_stores)
+    for name, path in stores.items():
+        amend_record(instance, volume_stores=left, removed_store=name)
+        _remove(path)
+        del left[name]
+    amend_record(instance, volume_stores=left)
+
+
 def _shared_images(instance: Instance, faults: list[str]) -> Path | None:
     """Return the image store that an instance shares; why it can't be reached goes to `faults`."""
     try:
         directory = shared_directory(instance)
+        if directory is not None:
+            # A mount point without its file system is no store without images.
+            check_there(directory, f"image store {instance.options.image_store}")
     except PreconditionError as error:
         faults.append(str(error))
         return None
-    return directory if directory is not None and directory.is_dir() else None
+    return directory
 
 
 def _leave(instance: Instance, images: Path) -> None:
@@ -106,8 +130,8 @@ def _refuse_used(instance: Instance, stores: list[Path], faults: list[str]) -> N
         )
     if faults:
         raise PreconditionError(
-            f"whether volumes would be lost can't be told: {'; '.join(faults)}; "
-            "--force leaves that store as it is"
+            f"which volumes or images it has in a store can't be told: {'; '.join(faults)}; "
+            "--force leaves them there"
         )
 
 

@@ -16,6 +16,7 @@ from installer.networks import ExternalWish
 from installer.stores import store_directories
 from installer.up import Wishes, bring_up
 from installer.vsphere.wishes import VchLimits
+from portlayer.errors import VicError
 
 Say = Callable[[str], None]
 
@@ -55,9 +56,17 @@ def create(
     if asked.ListFields():
         try:
             configure(data_dir, asked)
-        except InstallerError:
+        except BaseException:
             # Without its limits it is not what was asked for.
-            delete(data_dir, say, force=True)
+            _take_back(data_dir, say)
             raise
     map_recorded(named, say)
     return named
+
+
+def _take_back(data_dir: Path, say: Say) -> None:
+    """Remove an instance whose making has failed, for a reason that is told after this."""
+    try:
+        delete(data_dir, say, force=True)
+    except (InstallerError, VicError, OSError) as error:
+        say(f"what was made of it stays ({error}): vic delete --force --data-dir {data_dir}")

@@ -16,6 +16,9 @@ BACKLOG = 4096
 SOCKET_GROUP = "docker"
 """Members of this group, where the machine has it, may use the Unix socket, as with dockerd."""
 
+TETHER_PORT = 7443
+"""Port of interaction on each management network, the default of the network service's settings."""
+
 
 @dataclass(frozen=True)
 class UnixEndpoint:
@@ -125,6 +128,19 @@ def in_use(endpoint: Endpoint) -> str:
         f"{endpoint} is in use by another program; stop that one or choose another endpoint "
         "with --host"
     )
+
+
+def check_port(endpoint: Endpoint) -> None:
+    """Raise UsageError for a port that no endpoint can have.
+
+    Container VMs of all instances are kept from an endpoint's port, and have to reach their own
+    interaction at theirs.
+    """
+    if isinstance(endpoint, TcpEndpoint) and endpoint.port == TETHER_PORT:
+        raise UsageError(
+            f"invalid --host {str(endpoint)!r}: at port {TETHER_PORT} container VMs reach their "
+            "services; choose another port, such as 2376"
+        )
 
 
 def parse_endpoint(text: str) -> Endpoint:

@@ -37,14 +37,20 @@ RUNNING = (
 
 @asynccontextmanager
 async def facet_channel(instance: Instance, role: Role) -> AsyncIterator[grpc.aio.Channel]:
-    """Give a channel to a process of the suite. Raises VicError where it was never up."""
+    """Give a channel to a process of the suite. Raises VicError where none is there."""
     try:
         credentials = Credentials.load(instance.pki_dir / Role.INSTALLER)
     except FileNotFoundError as error:
         raise Unavailable("the suite was never up; start it with `vic up`") from error
     target = f"unix:{instance.socket(role)}"
     async with open_channel(target, role, instance.id, credentials) as channel:
-        yield channel
+        try:
+            yield channel
+        except Unavailable as error:
+            # gRPC's own words, in which nothing is said of the suite.
+            if not error.message.startswith("failed to connect"):
+                raise
+            raise Unavailable(f"{role} does not answer; `vic status` says how it is") from error
 
 
 async def stop_containers(instance: Instance, say: Say) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.checks import require_machine, require_root
 from installer.control import ask
-from installer.endpoint import parse_endpoint
+from installer.endpoint import check_port, parse_endpoint
 from installer.endpoint_tls import check_tls, lay_out_tls
 from installer.errors import (
     InstallerError,
@@ -98,7 +98,9 @@ class Wishes:
         }
         wished |= self._tls()
         options = replace(remembered, **{k: v for k, v in wished.items() if v is not None})
-        check_tls(options, parse_endpoint(options.host))
+        endpoint = parse_endpoint(options.host)
+        check_port(endpoint)
+        check_tls(options, endpoint)
         return options
 
     def _tls(self) -> dict[str, Any]:
@@ -221,10 +223,15 @@ def _start(
             if known is not None:
                 # Where it is refused the next one is for the same address, if nobody takes it.
                 amend_record(instance, slot=instance.slot)
-            # Also for `vic down`, where nothing more comes of it.
             give_credentials(instance)
-            require_address(instance)
-            check_standing(instance)
+            try:
+                require_address(instance)
+                check_standing(instance)
+            except InstallerError:
+                if not instance.processes_file.exists():
+                    # Nothing of it is here, so that nobody is to clear the slot of it.
+                    claim.path.unlink(missing_ok=True)
+                raise
         _end_stale_services(instance)
         listener = undo.enter_context(parse_endpoint(options.host).listen())
         lay_out(instance)

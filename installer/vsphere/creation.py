@@ -6,6 +6,7 @@ anything is made.
 
 import asyncio
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -17,6 +18,7 @@ from pyVmomi import vim
 
 from installer.checks import require_root
 from installer.container_networks import recorded
+from installer.control import ask
 from installer.errors import InstallerError, PreconditionError
 from installer.instance import (
     Instance,
@@ -27,7 +29,8 @@ from installer.instance import (
     save_instance,
     write_file,
 )
-from installer.up import lock_data_dir
+from installer.restart import ALL_SECONDS
+from installer.up import is_running, lock_data_dir
 from installer.vsphere import manifest
 from installer.vsphere.plan import Plan, make_plan
 from installer.vsphere.record import changed, given, section
@@ -53,6 +56,7 @@ def create(
 ) -> Instance:
     """Make a VCH, and return its instance, which `vic up` starts.
 
+    One that is made already, and up, has its services restarted: they take up what has changed.
     ``provide_medium`` returns the ISO image that its VMs boot from, and is called when nothing
     else is wrong: making one takes its time. Raises PreconditionError, which lists all that is
     wrong, before anything is changed; InstallerError where vCenter then refuses, and what was made
@@ -67,7 +71,11 @@ def create(
         with lock_data_dir(data_dir):
             known = _known(data_dir, wishes)
             work = partial(_create, wishes, data_dir, provide_medium, known, say)
-            return with_vcenter(wishes.target, work)
+            instance = with_vcenter(wishes.target, work)
+            if known is not None and is_running(known):
+                say("it is up; restarting the services with what has changed")
+                ask(instance.control_socket, "restart", ALL_SECONDS, role=None)
+            return instance
     except BaseException:
         if fresh and load_instance(data_dir) is None:
             shutil.rmtree(data_dir, ignore_errors=True)
@@ -135,12 +143,14 @@ async def _create(
     instance_id = known.id if known else new_instance_id()
     digest = await vcenter.call(lambda _: _digest(medium))
     boot = wishes.image_store.below("vic/bootstrap", f"{digest[:16]}.iso")
+    former = known.options if known else default_options(data_dir)
+    networks = former.container_networks if known else recorded(wishes.container_networks)
     options = replace(
-        known.options if known else default_options(data_dir),
+        former,
         driver="vsphere",
         name=wishes.name,
         limits=given(wishes.limits),
-        container_networks=recorded(wishes.container_networks),
+        container_networks=networks,
         vsphere=section(wishes, plan, boot, data_dir),
     )
     instance = Instance(data_dir, instance_id, known.slot if known else 0, options)
@@ -248,8 +258,9 @@ async def _make_port_group(
         vcenter, f"{plan.datacenter_path}/vm", wishes.switch, parse_vlans(wishes.vlans)
     )
     name = own_name(instance_id, DEFAULT_NETWORK)
+    if not any(group.name == name for group in await groups.of_switch()):
+        undo.push_async_callback(groups.remove, name, mark(instance_id))
     await groups.ensure(name, mark(instance_id))
-    undo.push_async_callback(groups.remove, name, mark(instance_id))
     say(f"port group {name}")
 
 
@@ -288,7 +299,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 def _write_credentials(data_dir: Path, target: Target) -> None:
     """Keep what is shown to vCenter where the services can read it.
 
-    `vic up` gives it to their group.
+    `vic up` gives the directory to their group, which what is written there later has too.
     """
     if target.certificate_file is None:
         name, secret = "password", target.password().encode() + b"\n"
@@ -296,4 +307,5 @@ def _write_credentials(data_dir: Path, target: Target) -> None:
         name, secret = "certificate", target.certificate_file.read_bytes()
     directory = data_dir / "vcenter"
     directory.mkdir(mode=0o750, exist_ok=True)
-    write_file(directory / name, secret, mode=0o640)
+    owner = (os.geteuid(), directory.stat().st_gid)
+    write_file(directory / name, secret, mode=0o640, owner=owner)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from installer.container_networks import recorded
 from installer.instance import Instance
 from installer.vsphere.plan import Plan
 from installer.vsphere.wishes import VchLimits, VchWishes
@@ -25,8 +26,14 @@ _SAID = {
     "--vlans": ("vlans",),
     "--public-network": ("public_network",),
     "--client-network": ("client_network",),
+    "--container-network": ("container_networks",),
 }
 _LIMITS = {"--containers": "containers", "--memory": "memory_bytes", "--cpu": "cpus"}
+# Where it isn't deleting.
+_ADVICE = {
+    **dict.fromkeys(_LIMITS, "`vic configure` changes it"),
+    "--container-network": "`vic network external` changes it when the VCH is up",
+}
 
 
 def changed(known: Instance, wishes: VchWishes, plan: Plan) -> list[str]:
@@ -40,6 +47,8 @@ def changed(known: Instance, wishes: VchWishes, plan: Plan) -> list[str]:
     wished = json.loads(json.dumps(section(wishes, plan, "", known.data_dir)))
     if plan.parent is None:
         wished["resource_pool"] = former["resource_pool"]
+    # A record of an earlier version doesn't have them.
+    former.setdefault("container_networks", wished["container_networks"])
     changed = [
         option
         for option, names in _SAID.items()
@@ -47,12 +56,9 @@ def changed(known: Instance, wishes: VchWishes, plan: Plan) -> list[str]:
     ]
     limits, asked = dict(known.options.limits), given(wishes.limits)
     changed += [option for option, name in _LIMITS.items() if asked.get(name) != limits.get(name)]
-    advice = {
-        option: "`vic configure` changes it" if option in _LIMITS else "`vic delete` it first"
-        for option in changed
-    }
     return [
-        f"{option}: VCH {wishes.name} is made already, with another value; {advice[option]}"
+        f"{option}: VCH {wishes.name} is made already, with another value; "
+        + _ADVICE.get(option, "`vic delete` it first")
         for option in changed
     ]
 
@@ -82,6 +88,8 @@ def section(wishes: VchWishes, plan: Plan, boot: str, data_dir: Path) -> dict[st
         "vlans": wishes.vlans,
         "public_network": wishes.public_network,
         "client_network": wishes.client_network,
+        # All that were asked for; the record's own list has those that aren't mapped yet.
+        "container_networks": list(recorded(wishes.container_networks)),
     }
 
 

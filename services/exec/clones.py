@@ -31,6 +31,17 @@ def place_lost(tether_id: str) -> Iterator[None]:
         ) from error
 
 
+def ended_early(tether_id: str = "") -> Unavailable:
+    """Return the failure of a VM that ended while it started.
+
+    Of a clone under whose name nothing has run yet: after it another VM is tried.
+    """
+    message = "the VM ended while it started"
+    if not tether_id:
+        return Unavailable(message, Reason.HYPERVISOR_FAILED)
+    return Unavailable(message, Reason.CLONE_FAILED, start=StartKind.READY_CLONE.name)
+
+
 async def release_place(peers: Peers, tether_id: str) -> None:
     """Give back the address of a clone that was used in vain, unless the container has it."""
     try:

@@ -9,7 +9,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 
 from vic.exec.v1 import exec_pb2
@@ -88,6 +89,10 @@ class _Boot:
         self.settled = asyncio.Event()
         """No Start is at work on it."""
         self.settled.set()
+        self.waiting = 0
+        """How many wait for one of these."""
+        self.kept = False
+        """Whether it is more than waited for."""
 
 
 class Exits:
@@ -145,23 +150,27 @@ class Exits:
 
     async def ended(self, record: Record) -> None:
         """Return when the init process of a record's boot has ended and that is on record."""
-        known = record.boot_id in self._boots
-        boot = self._boot(record.boot_id)
-        current = await self._containers.get(record.id)
-        if current is not None and current.boot_id == record.boot_id and current.state.has_vm:
-            await boot.ended.wait()
-        elif not known:
-            self.forget(record.boot_id)
+        with self._awaited(record.boot_id) as boot:
+            current = await self._containers.get(record.id)
+            if current is not None and current.boot_id == record.boot_id and current.state.has_vm:
+                await boot.ended.wait()
 
     async def retired(self, record: Record) -> None:
         """Return when nothing is left of the VM of a record's boot, whose process has ended."""
-        known = record.boot_id in self._boots
-        boot = self._boot(record.boot_id)
-        current = await self._containers.get(record.id)
-        if current is not None and current.boot_id == record.boot_id:
-            await boot.retired.wait()
-        elif not known:
-            self.forget(record.boot_id)
+        with self._awaited(record.boot_id) as boot:
+            current = await self._containers.get(record.id)
+            if current is not None and current.boot_id == record.boot_id:
+                await boot.retired.wait()
+
+    async def removed(self, record: Record) -> None:
+        """Return when a container that is about to be removed is. Raises Unavailable at our end."""
+        after = await self._events.newest()
+        if await self._containers.get(record.id) is None:
+            return
+        async with aclosing(self._events.follow(after, container_id=record.id)) as following:
+            async for told in following:
+                if told.kind == exec_pb2.EVENT_KIND_DESTROY:
+                    return
 
     async def look_again(self) -> None:
         """Let go on who waits for ends that are on record, since another replica heard of them."""
@@ -195,6 +204,9 @@ class Exits:
         if (boot := self._boots.get(exited.boot_id)) is not None:
             boot.gone.set()
         record = await self._containers.get(exited.container_id)
+        if (boot := self._boots.get(exited.boot_id)) is not None:
+            # The end of its process was put on record meanwhile.
+            boot.gone.set()
         if record is None or record.boot_id != exited.boot_id or not record.state.has_vm:
             return
         self._boot(exited.boot_id).gone.set()
@@ -216,7 +228,21 @@ class Exits:
             boot.ended.set()
 
     def _boot(self, boot_id: str) -> _Boot:
-        return self._boots.setdefault(boot_id, _Boot())
+        boot = self._boots.setdefault(boot_id, _Boot())
+        boot.kept = True
+        return boot
+
+    @contextmanager
+    def _awaited(self, boot_id: str) -> Iterator[_Boot]:
+        """Give a boot to who waits for something of it, for which alone it isn't kept."""
+        boot = self._boots.setdefault(boot_id, _Boot())
+        boot.waiting += 1
+        try:
+            yield boot
+        finally:
+            boot.waiting -= 1
+            if not boot.waiting and not boot.kept and self._boots.get(boot_id) is boot:
+                del self._boots[boot_id]
 
     async def _record(self, record: Record, how: Exit) -> bool:
         """Put an exit on record; return whether it wasn't."""
@@ -285,16 +311,28 @@ class Exits:
         if removed and self.remove is not None:
             await self.remove(replace(record, boot_id=""))
 
-    async def retire(self, record: Record, *, disconnect: bool = True) -> None:
+    async def retire_former(self, record: Record) -> Record:
+        """Take down what is left of a boot before its container is used on; return its record then.
+
+        The caller has the container's turn, in which nobody may have cleaned up after the boot yet.
+        """
+        if not record.boot_id:
+            return record
+        await self.retire(record, used_on=True)
+        return replace(record, boot_id="")
+
+    async def retire(
+        self, record: Record, *, disconnect: bool = True, used_on: bool = False
+    ) -> None:
         """Take down the VM of a container whose process has ended, and disconnect its NICs.
 
         The guest flushes its disk and powers off by itself; where it can't be asked or doesn't, it
-        is ended. A container that is removed next has nothing worth flushing but volumes. The
-        caller has the container's turn.
+        is ended. A container that is removed next has nothing worth flushing but volumes, unless
+        its disk is ``used_on``. The caller has the container's turn.
         """
         # A hundred guests that power off at once would have no time to, each within its own.
         async with self.room.place():
-            if not record.spec.auto_remove or uses_volumes(record.spec):
+            if used_on or not record.spec.auto_remove or uses_volumes(record.spec):
                 await self.power_off(record)
             # Nobody has to see its memory given back, where its disk goes with it.
             wait = disconnect or uses_volumes(record.spec)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from vic.exec.v1 import exec_pb2
@@ -135,10 +135,8 @@ class Holding:
                 Reason.FILES_TAKEN,
             )
         await self.give_way(record.id, 0)
-        if record.boot_id:
-            # Its process has ended, and its VM is on its way out.
-            await self._parts.exits.retire(record)
-            record = replace(record, boot_id="")
+        # Its process has ended, and its VM may be on its way out.
+        record = await self._parts.exits.retire_former(record)
         await self._make_room()
         boot_id = await self._utilities.fork(record, reach)
         async with AsyncExitStack() as undo:

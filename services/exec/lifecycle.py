@@ -91,9 +91,6 @@ class Lifecycle:
             record = await self._parts.containers.get(container_id)
             if record is None or record.state is not State.RESTARTING:
                 return
-            if record.boot_id:
-                await self._parts.exits.retire(record)
-                record = replace(record, boot_id="")
             await self._start(record)
 
     async def _start_by_hand(self, record: Record) -> Record:
@@ -109,6 +106,8 @@ class Lifecycle:
         return self._starter.starts
 
     async def _start(self, former: Record) -> Record:
+        # Its VM may be there still: whoever cleans up after an exit waits for the turn as we did.
+        former = await self._parts.exits.retire_former(former)
         try:
             await self._admission.admit(
                 former, self._parts.hypervisor.size(former.spec.resources), self._parts.vm_size

@@ -86,6 +86,9 @@ class Networking:
                 )
             if known is None:
                 _check_none(record, attachment.network)
+            elif _wishes_nothing(attachment) and await self._is_there(known.network_id):
+                # As with dockerd it keeps the address and the aliases that it has there.
+                return record
             async with AsyncExitStack() as undo:
                 former = record
                 if known is not None:
@@ -98,6 +101,14 @@ class Networking:
                 written = await self._write(record, joined)
                 undo.pop_all()
             return written
+
+    async def _is_there(self, network_id: str) -> bool:
+        """Tell whether a network is still the one that it was."""
+        try:
+            await self._network.Get(network_pb2.GetRequest(reference=network_id))
+        except NotFound:
+            return False
+        return True
 
     async def disconnect(self, container_id: str, reference: str) -> Record:
         """Take a container out of a network. Errors as ExecService.DisconnectNetwork says."""
@@ -275,6 +286,11 @@ def without(record: Record, endpoint: container_pb2.ContainerEndpoint) -> Record
         spec.networks.remove(attachment)
     others = tuple(e for e in record.endpoints if e.endpoint_id != endpoint.endpoint_id)
     return replace(record, spec=spec, endpoints=others)
+
+
+def _wishes_nothing(attachment: container_pb2.NetworkAttachment) -> bool:
+    """Tell whether nothing is asked for but the network."""
+    return attachment == container_pb2.NetworkAttachment(network=attachment.network)
 
 
 def _check_none(record: Record, network: str) -> None:

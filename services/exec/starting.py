@@ -16,7 +16,7 @@ from vic.storage.v1 import disk_pb2, volume_pb2
 
 from portlayer.errors import AlreadyExists, NotFound, Reason, Unavailable, VicError
 from services.exec.attempts import Attempt, come_up
-from services.exec.clones import place_lost, release_place
+from services.exec.clones import ended_early, place_lost, release_place
 from services.exec.creation import container_endpoints
 from services.exec.drivers import CanKeepReady, CreatedMachine, Hypervisor, MachineSpec, StartKind
 from services.exec.events import event
@@ -47,9 +47,10 @@ TETHER_SECONDS = 300.0
 # A clone that was kept ready has gone through all of it once: what takes it so long is a fault,
 # or a machine so busy that starting once more makes little difference.
 READY_SECONDS = 15.0
+# Interaction writes its database before it has taken a boot in.
+RETIRE_AGAIN_SECONDS = 1.0
 # NICs that are there when a VM is created: management, and the first network.
 EARLY_NICS = 2
-# What a VM may take that is powering off, and to be ended where it doesn't; see exits.py.
 # uname(2)'s own bound.
 KERNEL_RELEASE_CHARACTERS = 64
 
@@ -86,10 +87,8 @@ class Starter:
 
         Where it fails no VM is left, and the record says that it is starting.
         """
-        self._exits.forget(former.boot_id)
         fresh = replace(former, state=State.STARTING, error="", exit_code=0, oom_killed=False)
-        async with self._room.place():
-            return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
+        return await come_up(fresh.id, lambda attempt: self._boot(fresh, attempt))
 
     async def _boot(self, fresh: Record, attempt: Attempt) -> Record:
         """Try once, under a boot ID of its own: no hypervisor launches again what has ended."""
@@ -112,7 +111,7 @@ class Starter:
         return running
 
     async def _launch(self, record: Record, undo: AsyncExitStack, attempt: Attempt) -> Record:
-        """Make the VM, connect it, let it run, and run the init process in it."""
+        """Take what the VM needs, bring it up, and return the record of what runs in it."""
         if uses_volumes(record.spec):
             undo.push_async_callback(self._undo_attach, record)
         disk_request = disk_pb2.DiskServiceGetRequest(container_id=record.id)
@@ -148,11 +147,33 @@ class Starter:
         published = await self._taken.once_free(
             lambda: publish(self._peers, record), Reason.PORT_IN_USE
         )
+        # Who waits for what another has still keeps no place from those who could start.
+        async with self._room.place():
+            created, response = await self._bring_up(record, machine, undo, attempt)
+        self.starts[created.kind] += 1
+        return replace(
+            record,
+            state=State.RUNNING,
+            pid=created.pid,
+            # The end of the run before stays known, as dockerd has it.
+            started_ns=response.started_at.ToNanoseconds(),
+            vm=self._hypervisor.size(record.spec.resources),
+            start_kind=created.kind.value,
+            # The guest's own word.
+            kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],
+            endpoints=tuple(container_endpoints(endpoints)),
+            published_ports=published,
+        )
+
+    async def _bring_up(
+        self, record: Record, machine: MachineSpec, undo: AsyncExitStack, attempt: Attempt
+    ) -> tuple[CreatedMachine, process_pb2.LaunchResponse]:
+        """Make the VM, let it run, and run the init process in it."""
         undo.push_async_callback(self._undo_create, record)
         created = await self._create(machine)
         if created.tether_id:
             undo.push_async_callback(release_place, self._peers, created.tether_id)
-        early = len(endpoints) <= EARLY_NICS
+        early = len(machine.endpoints) <= EARLY_NICS
         async with asyncio.TaskGroup() as group:
             if created.tether_id and early:
                 # It is connected already, and its guest has a disk to mount meanwhile: what waits
@@ -168,21 +189,7 @@ class Starter:
                 await asyncio.wait({launched}, timeout=READY_SECONDS)
                 if not launched.done():
                     await self._hypervisor.check_awake(record.id, record.boot_id)
-        response = launched.result()
-        self.starts[created.kind] += 1
-        return replace(
-            record,
-            state=State.RUNNING,
-            pid=created.pid,
-            # The end of the run before stays known, as dockerd has it.
-            started_ns=response.started_at.ToNanoseconds(),
-            vm=self._hypervisor.size(record.spec.resources),
-            start_kind=created.kind.value,
-            # The guest's own word.
-            kernel_release=response.kernel_release[:KERNEL_RELEASE_CHARACTERS],
-            endpoints=tuple(container_endpoints(endpoints)),
-            published_ports=published,
-        )
+        return created, launched.result()
 
     async def _attach(self, record: Record) -> list[volume_pb2.AttachedDisk]:
         """Take the container's volumes for this boot's VM.
@@ -213,7 +220,7 @@ class Starter:
         try:
             return await self._hypervisor.create(machine)
         except AlreadyExists:
-            # The VM of a boot that could not be ended at its time. Nobody wants it: it's our turn.
+            # Of a start that failed and could not end its VM. Nobody wants it: it's our turn.
             await self._hypervisor.destroy(machine.container_id)
             return await self._hypervisor.create(machine)
 
@@ -267,23 +274,26 @@ class Starter:
             health=probe(record.spec, process),
             tether_id=tether_id,
         )
+        if self._exits.gone(record.boot_id).is_set():
+            # No process can have run in it.
+            raise ended_early(tether_id)
         launch = asyncio.ensure_future(self._ask_to_launch(request))
         gone = asyncio.ensure_future(self._exits.gone(record.boot_id).wait())
         try:
             await asyncio.wait({launch, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not launch.done():
-                # A short process may have run and ended, with its VM, before we were told that it
-                # runs. Now interaction answers at once, one way or the other.
-                await self._peers.processes.Retire(
-                    process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
-                )
+            # A short process may have run and ended, with its VM, before we were told that it runs:
+            # interaction knows. It answers as soon as it hears of the end of a boot that it has
+            # taken in, which it may be about to.
+            retire = process_pb2.RetireRequest(container_id=record.id, boot_id=record.boot_id)
+            while not launch.done():
+                await self._peers.processes.Retire(retire)
+                await asyncio.wait({launch}, timeout=RETIRE_AGAIN_SECONDS)
             try:
                 return await launch
             except VicError as error:
                 if not gone.done() or error.reason is Reason.LAUNCH_FAILED:
                     raise
-                message = "the VM ended while it started"
-                raise Unavailable(message, Reason.HYPERVISOR_FAILED) from error
+                raise ended_early() from error
         finally:
             for future in (launch, gone):
                 future.cancel()

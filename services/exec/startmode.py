@@ -86,7 +86,7 @@ class StartModes:
         if not mode.ready_clones:
             return
         if not isinstance(self._hypervisor, CanKeepReady):
-            raise NotImplementedYet("ready clones: not implemented", option="ready clones")
+            raise NotImplementedYet("this hypervisor keeps no ready clones", option="ready clones")
         self._hypervisor.check_ready(mode.ready_clones)
 
     async def change(self, mode: StartMode) -> None:

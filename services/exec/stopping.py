@@ -47,9 +47,7 @@ class Stopping:
         if timeout is None:
             timeout = DEFAULT_STOP_SECONDS
         if record.state is State.RESTARTING:
-            if record.boot_id:
-                await self._parts.exits.retire(record)
-                record = replace(record, boot_id="")
+            record = await self._parts.exits.retire_former(record)
             return await self._give_up_restart(record, event(record, exec_pb2.EVENT_KIND_STOP))
         if record.state is State.PAUSED:
             record = await self._pausing.go_on(record)

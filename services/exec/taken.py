@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from portlayer.errors import Reason, VicError
-from services.exec.exits import Exits
+from services.exec.exits import POWER_OFF_SECONDS, Exits
+from services.exec.record import Record
+from services.exec.states import State
 from services.exec.store import Containers
 
 T = TypeVar("T")
 
-RETIRE_SECONDS = 60.0
-"""Long enough for the VM of a container that has ended to be gone."""
+RETIRE_SECONDS = POWER_OFF_SECONDS + 60
+"""Long enough for the VM of a container that has ended to be gone: as long as its guest may take,
+and what comes before and after. A start has several times that at the gateway."""
 RETIRE_LOOK_SECONDS = 5.0
 
 
@@ -52,7 +54,7 @@ class Taken:
                 holder = await self._containers.get(other)
                 if holder is not None and holder.state.has_vm:
                     raise
-                if holder is None or not holder.boot_id:
+                if holder is None or _is_settled(holder):
                     # It may have given it back between the refusal and our look.
                     if over == other:
                         raise
@@ -60,7 +62,32 @@ class Taken:
                     continue
                 if asyncio.get_running_loop().time() >= deadline:
                     raise
-                with suppress(TimeoutError):
-                    # Another replica of this service may have it in hand, and tells nobody.
-                    async with asyncio.timeout(RETIRE_LOOK_SECONDS):
-                        await self._exits.retired(holder)
+                await self._let_go(holder)
+
+    async def _let_go(self, holder: Record) -> None:
+        """Return when a container on its way out may have given back what it has.
+
+        Or after a while: another replica of this service may have it in hand, and tells nobody.
+        """
+        # What is removed at its end has its ports until then.
+        waits = {asyncio.create_task(self._exits.removed(holder), name=f"removal of {holder.id}")}
+        if holder.boot_id:
+            retired = self._exits.retired(holder)
+            waits.add(asyncio.create_task(retired, name=f"end of {holder.id}"))
+        try:
+            done, _ = await asyncio.wait(
+                waits, timeout=RETIRE_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+
+def _is_settled(holder: Record) -> bool:
+    """Tell whether a container without a VM stays as it is, with all that it has."""
+    if holder.boot_id or holder.state is State.REMOVING:
+        return False
+    return not (holder.state is State.EXITED and holder.spec.auto_remove)

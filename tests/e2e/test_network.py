@@ -3,7 +3,9 @@
 import http.client
 import http.server
 import ipaddress
+import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -269,6 +271,15 @@ SERVE = "mkdir -p /www && echo hi $(hostname) > /www/index.html && exec httpd -f
 def test_a_published_port_leads_to_the_container(suite: Suite, image: str) -> None:
     port = free_port()
     publish = ("-p", f"127.0.0.1:{port}:8080")
+    with socket.create_server(("127.0.0.1", port)):
+        taken = f"failed to bind host port for 127.0.0.1:{port}:"
+        foreign = ("run", "--name", "late", *publish, image, "true")
+        suite.refused(*foreign, code=125, message=taken)
+        error = suite.inspect("late")["State"]["Error"]
+        assert error.endswith(":8080/tcp: address already in use"), error
+    # It can be had as soon as the other program is gone.
+    suite.ok("start", "late")
+    suite.ok("wait", "late")
     suite.ok("run", "-d", "--name", "web", "-h", "web", *publish, image, "sh", "-c", SERVE)
     assert suite.ok("port", "web", "8080/tcp") == f"127.0.0.1:{port}"
     assert fetched(port) == b"hi web\n"
@@ -298,10 +309,13 @@ def test_a_published_port_leads_to_the_container(suite: Suite, image: str) -> No
     assert fetched(port) == b"hi web\n"
     suite.refused("start", "second", code=1, message=failed)
 
-    suite.ok("rm", "--force", "web")
-    assert closed(port)
+    # Its VM ends behind everybody's back: the port is another's as soon as that is known.
+    os.kill(suite.inspect("web")["State"]["Pid"], signal.SIGKILL)
+    suite.ok("wait", "web")
     suite.ok("start", "second")
     assert fetched(port) == b"hi second\n"
+    suite.refused("start", "web", code=1, message=failed)
+    suite.ok("rm", "web")
     suite.ok("restart", "--time", "0", "second")
     assert fetched(port) == b"hi second\n"
     suite.ok("stop", "--time", "0", "second")

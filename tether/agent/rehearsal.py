@@ -47,7 +47,7 @@ _BOOT_ID = "rehearsal"
 _PROCESS_ID = "rehearsal"
 _TEXT = b"one, two\n"
 # At the lowest weight on a host that is busy with others it takes a minute; who waits for it gives
-# up after two.
+# up after three.
 _BOUND = 110.0
 
 

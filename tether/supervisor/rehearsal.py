@@ -10,9 +10,24 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
-from tether.guestconfig import Container, Root
+from tether.guestconfig import (
+    MINIMUM_ENTROPY,
+    Assignment,
+    Container,
+    Dns,
+    FrameReader,
+    GuestConfig,
+    Identity,
+    Management,
+    Nic,
+    Root,
+    Tls,
+    format_frame,
+)
+from tether.guestparse import parse_body
 from tether.link import LinkClosedError
 from tether.supervisor import syscalls
 from tether.supervisor.disk import ContainerDisk, overlay_files
@@ -26,6 +41,8 @@ _IMAGE = Path("/run/scratch.img")
 _HEADER = struct.Struct("<Q")
 _BLOCK = 4096
 _TOUCHED = 65536
+# Nobody's (RFC 7042).
+_MAC = "02:00:5e:00:53:01"
 _LOOP_CTL_GET_FREE = 0x4C82
 _LOOP_SET_FD = 0x4C00
 _LOOP_CLR_FD = 0x4C01
@@ -34,6 +51,7 @@ _REQUEST = ProcessRequest(["/bin/true", "--version"], env=["PATH=/bin", "HOME=/"
 
 def rehearse(networks: Networks, disk: Root) -> None:
     """Start and end a container that is none."""
+    _read_frames()
     networks.rehearse()
     _touch_disk(disk)
     with _ScratchDisk() as device:
@@ -48,8 +66,34 @@ def rehearse(networks: Networks, disk: Root) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         _run(sandbox)
+        _overwrite(scratch.mount_point / _REQUEST.args[0].lstrip("/"))
         scratch.flush()
         syscalls.unmount(str(scratch.mount_point), syscalls.MNT_DETACH)
+
+
+def _read_frames() -> None:
+    """Take in who the machine would be, and whose."""
+    certificates = Tls("authority\n", "certificate\n", "key\n")
+    management = Management(_MAC, "192.0.2.2/24", "192.0.2.1:1", "interaction")
+    container = Container(
+        "rehearsal",
+        nics=(Nic(1, _MAC, ("192.0.2.2/24",), gateway="192.0.2.1"),),
+        dns=Dns(("192.0.2.1",), ("example",), ("ndots:0",)),
+        hosts=(("192.0.2.2", "rehearsal"),),
+    )
+    number = "0" * 32
+    entropy = bytes(MINIMUM_ENTROPY)
+    reader = FrameReader()
+    for config in (
+        GuestConfig(
+            1,
+            entropy,
+            identity=Identity("rehearsal", number, number, number, management, certificates),
+        ),
+        GuestConfig(1, entropy, assignment=Assignment(number, number, number), container=container),
+    ):
+        for body in reader.feed(format_frame(config)):
+            parse_body(body)
 
 
 def _run(sandbox: Sandbox) -> None:
@@ -57,6 +101,8 @@ def _run(sandbox: Sandbox) -> None:
     sandbox.link.send(launch_order(_REQUEST, SandboxRequest()), theirs)
     for descriptor in theirs:
         os.close(descriptor)
+    with suppress(BlockingIOError, LinkClosedError):
+        sandbox.link.receive(wait=False)
     try:
         while True:
             sandbox.link.receive()
@@ -68,6 +114,19 @@ def _run(sandbox: Sandbox) -> None:
     for descriptor in (*ours.values(), sandbox.pidfd):
         os.close(descriptor)
     sandbox.link.close()
+
+
+def _overwrite(program: Path) -> None:
+    """Write a program over itself, in its pages, which are free for others' data from now on.
+
+    The emulator keeps what it has translated of a page until it is written to. In a fork that would
+    be the first who gets the page, with up to as many writes as it has blocks of code, and with
+    each block QEMU 7.2 forgets where all others are (``tcg_flush_jmp_cache``).
+    """
+    with program.open("r+b", buffering=0) as file:
+        there = file.read()
+        file.seek(0)
+        file.write(there)
 
 
 def _touch_disk(root: Root) -> None:

@@ -63,7 +63,9 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
         before = inventory(own)
         iso = ["--bootstrap-iso", str(medium)]
         limits = ["--memory", "4g", "--cpu", "4", "--containers", "5"]
-        assert main(["create", *data, "--name", "up", *target(own), *place(), *limits, *iso]) == 0
+        creation = ["create", *data, "--name", "up", *target(own), *place(), *limits, *iso]
+        assert main(creation) == 0
+        made = inventory(own)
         # Nothing is made and nothing started where VMs could not reach it.
         assert main(["usage", *data]) == 1
         assert "never up; start it with `vic up`" in capsys.readouterr().err
@@ -71,6 +73,7 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
         capsys.readouterr()
         assert main(["down", *data]) == 0
         assert capsys.readouterr().err == ""
+        assert inventory(own) == made
         assert main(["up", *data]) == 1
         said = capsys.readouterr().err
         named = re.search(r"ip address add (\S+) dev INTERFACE", said)
@@ -89,6 +92,13 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
                 capsys.readouterr()
                 assert main(["status", *data]) == 0
                 assert "hypervisor  VMware vCenter Server" in capsys.readouterr().out
+                # As for a new password: who read the old one reads it.
+                group = password.stat().st_gid
+                assert main(creation) == 0
+                assert "restarting the services" in "".join(capsys.readouterr())
+                assert password.stat().st_gid == group != 0
+                assert main(["status", *data]) == 0
+                capsys.readouterr()
                 new = ["--memory-limit", "1g", "--cpu-limit", "3", "--container-limit", "1"]
                 assert main(["configure", *data, *new]) == 0
                 assert "memory of running VMs: 1024 MiB" in capsys.readouterr().out
@@ -98,6 +108,8 @@ def test_a_vch_comes_up_where_its_vms_find_it_and_is_configured(
                     "vic: this hypervisor can't reserve CPUs or memory for a virtual container "
                     "host\n"
                 )
+                assert main(["configure", *data, "--ready-clones", "2"]) == 1
+                assert capsys.readouterr().err == "vic: this hypervisor keeps no ready clones\n"
                 assert main(["inspect", *data]) == 0
                 told = json.loads(capsys.readouterr().out)
                 assert told["running"]

@@ -57,11 +57,19 @@ class FakeVolumes:
 
     async def Attach(self, request: volume_pb2.AttachRequest) -> volume_pb2.AttachResponse:
         self._fail("Attach")
+        names = self._names(request.container_id)
+        for other in self.attached:
+            # A volume has one writer at a time, whatever becomes of its VM.
+            if other != request.container_id and names & self._names(other):
+                message = "a volume is attached to another container"
+                raise FailedPrecondition(message, Reason.VOLUME_ATTACHED, container=other)
         self.attached[request.container_id] = request.boot_id
         self.read_only = request.read_only
-        names = {use.name for use in self.reserved[request.container_id]}
         disks = [volume_pb2.AttachedDisk(volume_name=name) for name in sorted(names)]
         return volume_pb2.AttachResponse(disks=disks)
+
+    def _names(self, container_id: str) -> set[str]:
+        return {use.name for use in self.reserved[container_id]}
 
     async def Detach(self, request: volume_pb2.DetachRequest) -> None:
         self._fail("Detach")
@@ -117,9 +125,13 @@ class FakeFacets:
     exits: "Exits | None" = None
     boots: dict[str, str] = field(default_factory=dict)
     retired: list[str] = field(default_factory=list)
+    # Those of them that had been taken in: there is nothing to retire of another.
+    ended: set[str] = field(default_factory=set)
     # Of the workload of each container whose limits were changed.
     limits: dict[str, tether_process_pb2.WorkloadLimits] = field(default_factory=dict)
     powered_off: list[str] = field(default_factory=list)
+    # Cleared, it lets Launch wait before its boot is taken in.
+    take_launch: asyncio.Event = field(default_factory=asyncio.Event)
     # Cleared, it lets Launch wait for its answer, after `launched`.
     answer_launch: asyncio.Event = field(default_factory=asyncio.Event)
     launched: asyncio.Event = field(default_factory=asyncio.Event)
@@ -130,6 +142,7 @@ class FakeFacets:
 
     def __post_init__(self) -> None:
         self.answer_launch.set()
+        self.take_launch.set()
         self._ports = itertools.count(49153)
 
     def _fail(self, call: str) -> None:
@@ -276,7 +289,10 @@ class FakeFacets:
 
     async def Retire(self, request: process_pb2.RetireRequest) -> None:
         self.retired.append(request.boot_id)
-        self.answer_launch.set()
+        await asyncio.sleep(0)
+        if self.boots.get(request.container_id) == request.boot_id:
+            self.ended.add(request.boot_id)
+            self.answer_launch.set()
 
     async def Register(self, request: process_pb2.RegisterRequest) -> None:
         self._fail("Register")
@@ -292,12 +308,13 @@ class FakeFacets:
         self, request: process_pb2.LaunchRequest, **_: Any
     ) -> process_pb2.LaunchResponse:
         self._fail("Launch")
+        await self.take_launch.wait()
         self.given = request.tether_id
         self.ran_with = list(request.process.env)
         self.boots[request.container_id] = request.boot_id
         self.launched.set()
         await self.answer_launch.wait()
-        if request.boot_id in self.retired and not self.ran:
+        if request.boot_id in self.ended and not self.ran:
             raise FailedPrecondition("not running", Reason.NOT_RUNNING)
         started = Timestamp()
         started.GetCurrentTime()

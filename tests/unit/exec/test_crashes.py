@@ -13,7 +13,7 @@ from services.exec.exits import POWER_OFF_SECONDS, Exit
 from services.exec.reconcile import PERIOD_SECONDS
 from services.exec.record import Record
 from services.exec.states import State
-from tests.unit.exec.conftest import Facet
+from tests.unit.exec.conftest import Facet, turns
 from tests.unit.exec.test_lifecycle import SPEC, kinds, spec
 
 
@@ -228,6 +228,40 @@ async def test_a_removal_ends_the_vm_that_a_failed_clean_up_left(facet: Facet) -
     former = await exited_unseen(facet)
     await facet.lifecycle.remove(former.id, former.id, force=False)
     assert facet.leftovers() == []
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+@pytest.mark.parametrize("auto_remove", [False, True])
+async def test_a_start_before_the_clean_up_lets_the_former_guest_flush(
+    facet: Facet, verb: str, *, auto_remove: bool
+) -> None:
+    former = await exited_unseen(facet, auto_remove=auto_remove)
+    facet = facet.restarted()
+    if verb == "start":
+        await facet.lifecycle.start(former.id)
+    else:
+        await facet.lifecycle.restart(former.id, 1, "")
+    assert facet.peers.powered_off == [former.id]
+    assert facet.peers.retired == [former.boot_id]
+    running = await facet.containers.resolve(former.id)
+    assert facet.hypervisor.machines == {former.id: running.boot_id}
+
+
+async def test_a_start_that_overtakes_the_clean_up_lets_the_former_guest_flush(
+    facet: Facet,
+) -> None:
+    container_id = await facet.run()
+    async with facet.turns.turn(container_id):
+        # As behind an update.
+        starting = asyncio.create_task(facet.lifecycle.start(container_id))
+        await turns()
+        await facet.peers.end(container_id, 0)
+        await turns()
+        assert not facet.peers.powered_off
+    assert (await starting).state is State.RUNNING
+    await facet.exits.drain()
+    assert facet.peers.powered_off == [container_id]
+    assert (await facet.containers.resolve(container_id)).state is State.RUNNING
 
 
 async def test_a_vm_that_ends_while_its_exit_is_cleaned_up_is_not_waited_for(

@@ -55,6 +55,9 @@ async def test_a_container_that_stands_changes_its_wishes(facet: Facet) -> None:
     )
     assert networks_of(record) == ["bridge", "back"]
     assert list(record.endpoints[1].aliases) == ["other"]
+    # Nothing new, and nothing lost.
+    again = await facet.lifecycle.connect(container_id, NetworkAttachment(network="back"))
+    assert again == record
     facet.peers.failing["Connect"] = InvalidArgument("no such address", Reason.INVALID_ADDRESS)
     with pytest.raises(InvalidArgument):
         await facet.lifecycle.connect(container_id, DB)

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 from vic.exec.v1 import container_pb2
+from vic.network.v1 import network_pb2
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotImplementedYet, Reason, Unavailable
+from services.exec import room, taken
 from services.exec.ports import wanted_bindings
 from services.exec.record import Record
 from services.exec.states import State
-from tests.unit.exec.conftest import Facet
+from tests.unit.exec.conftest import Facet, turns
 
 TCP, UDP = container_pb2.PROTOCOL_TCP, container_pb2.PROTOCOL_UDP
 
@@ -101,6 +103,62 @@ async def test_a_start_waits_for_the_port_of_one_that_has_ended(facet: Facet) ->
     async with asyncio.timeout(60):
         await starting
     assert set(facet.peers.published) == {record.id}
+
+
+@pytest.mark.parametrize("auto_remove", [True, False])
+async def test_a_start_waits_for_the_port_of_one_that_is_removed(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch, *, auto_remove: bool
+) -> None:
+    # Far beyond what a test may take.
+    monkeypatch.setattr(taken, "RETIRE_LOOK_SECONDS", 600.0)
+    first = await facet.run(port_bindings=[binding(80, 8080)], auto_remove=auto_remove)
+    record = await facet.creator.create("", spec(binding(80, 8080)))
+    release, may_release = facet.peers.Release, asyncio.Event()
+
+    async def releasing(request: network_pb2.ReleaseRequest) -> None:
+        await may_release.wait()
+        await release(request)
+
+    monkeypatch.setattr(facet.peers, "Release", releasing)
+    removing = None
+    async with facet.turns.turn(first):
+        if auto_remove:
+            await facet.peers.end(first, 0)
+        else:
+            # Its clean-up failed.
+            assert await facet.containers.end(await record_of(facet, first), [])
+            removing = asyncio.create_task(facet.lifecycle.remove(first, first, force=True))
+        starting = asyncio.create_task(facet.lifecycle.start(record.id))
+        await turns()
+    async with asyncio.timeout(60):
+        while (  # noqa: ASYNC110 — a turn of the loop is the event
+            await record_of(facet, first)
+        ).state is not State.REMOVING:
+            await asyncio.sleep(0)
+        await turns()
+        assert not starting.done()
+        may_release.set()
+        await starting
+        if removing is not None:
+            await removing
+    assert set(facet.peers.published) == {record.id}
+    await facet.exits.drain()
+
+
+async def test_starts_that_wait_for_a_port_keep_no_place_from_others(facet: Facet) -> None:
+    first = await facet.run(port_bindings=[binding(80, 8080)])
+    specs = (spec(binding(80, 8080), name=f"c{n}") for n in range(room.LEAST_AT_ONCE))
+    ids = [(await facet.creator.create("", one)).id for one in specs]
+    async with facet.turns.turn(first):
+        await facet.peers.end(first, 0)
+        starts = [asyncio.create_task(facet.lifecycle.start(one)) for one in ids]
+        await turns()
+        async with asyncio.timeout(60):
+            await facet.run("other")
+        assert not any(start.done() for start in starts)
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*starts, return_exceptions=True)
+    assert [isinstance(result, AlreadyExists) for result in results].count(False) == 1
 
 
 async def test_a_port_that_was_given_back_meanwhile_is_asked_for_again(facet: Facet) -> None:

@@ -94,14 +94,11 @@ async def test_a_start_waits_for_the_volumes_of_one_that_has_ended(facet: Facet)
     first = await run(facet)
     second = await facet.creator.create("", spec(mounts=[MOUNT]))
     holder = await facet.containers.resolve(first)
-    refusal = FailedPrecondition("attached", Reason.VOLUME_ATTACHED, container=first)
-    volumes.failing["Attach"] = refusal
     with pytest.raises((VicError, ExceptionGroup)):
         await facet.lifecycle.start(second.id)
     # Its process has ended, and its VM is about to go.
     async with facet.turns.turn(first):
         await facet.peers.end(first, 0)
-        volumes.failing["Attach"] = refusal
         starting = asyncio.create_task(facet.lifecycle.start(second.id))
         done, _ = await asyncio.wait({starting}, timeout=0.1)
         assert not done
@@ -192,7 +189,11 @@ async def test_volumes_of_another_container(facet: Facet) -> None:
 
 
 async def test_many_at_once_hold_nothing_in_the_end(facet: Facet) -> None:
-    containers = await asyncio.gather(*(run(facet, auto_remove=True) for _ in range(5)))
+    mounts = [
+        container_pb2.Mount(kind=MOUNT.kind, source=f"data{n}", target="/d") for n in range(5)
+    ]
+    runs = (facet.run(mounts=[mount], auto_remove=True) for mount in mounts)
+    containers = await asyncio.gather(*runs)
     await asyncio.gather(*(facet.peers.end(one, 0) for one in containers))
     await facet.exits.drain()
     assert facet.peers.volumes.attached == {}

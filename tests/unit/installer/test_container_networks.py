@@ -87,6 +87,27 @@ def instance() -> Iterator[Instance]:
         yield known
 
 
+def as_told(name: str, parent: str) -> SimpleNamespace:
+    """A network as the network service tells of it."""
+    return SimpleNamespace(name=name, external=SimpleNamespace(parent=parent))
+
+
+def test_one_that_is_there_already_is_told_of_as_it_is(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [as_told("one", "br9"), as_told("two", "")]
+    monkeypatch.setattr(container_networks, "list_networks", lambda data_dir: there)
+    said: list[str] = []
+    map_recorded(instance, said.append)
+    assert said == [
+        "container network one is br9 already, and stays so; it is not made of br1",
+        "container network two is of another kind already, and stays so; it is not made of br2",
+    ]
+    done = load_instance(instance.data_dir)
+    assert done is not None
+    assert not done.options.container_networks
+
+
 def test_they_are_mapped_once_and_what_failed_is_tried_again(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +121,7 @@ def test_they_are_mapped_once_and_what_failed_is_tried_again(
         there[wish.name] = wish
 
     def list_networks(data_dir: Path) -> list[Any]:
-        return [SimpleNamespace(name=name) for name in there]
+        return [as_told(wish.name, wish.parent) for wish in there.values()]
 
     monkeypatch.setattr(container_networks, "map_external", map_external)
     monkeypatch.setattr(container_networks, "list_networks", list_networks)

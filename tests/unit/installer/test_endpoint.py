@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from installer.endpoint import TcpEndpoint, UnixEndpoint, parse_endpoint
+from installer.endpoint import TETHER_PORT, TcpEndpoint, UnixEndpoint, parse_endpoint
 from installer.errors import PreconditionError, UsageError
+from installer.instance import Options
+from installer.up import Wishes
+from services.network.settings import NetworkSettings
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,17 @@ def test_an_endpoint_off_loopback_is_known_as_one(text: str) -> None:
 def test_other_addresses_are_refused_naming_the_option(text: str) -> None:
     with pytest.raises(UsageError, match="--host"):
         parse_endpoint(text)
+
+
+def test_the_port_at_which_vms_reach_their_services_is_refused(tmp_path: Path) -> None:
+    assert NetworkSettings.model_fields["tether_port"].default == TETHER_PORT
+    wishes = Wishes(tmp_path, host="tcp://192.0.2.1:7443", tls_verify=True)
+    with pytest.raises(UsageError, match=r"invalid --host 'tcp://192\.0\.2\.1:7443': at port 7443"):
+        wishes.options(Options(host="unix:///x.sock"))
+    # Nor is it one that was remembered.
+    with pytest.raises(UsageError, match="--host"):
+        Wishes(tmp_path).options(Options(host="tcp://127.0.0.1:7443"))
+    assert Wishes(tmp_path, host="tcp://127.0.0.1:7444").options(Options(host="unix:///x.sock"))
 
 
 def test_an_endpoint_prints_as_docker_host_wants_it() -> None:

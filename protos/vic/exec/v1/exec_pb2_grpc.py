@@ -319,8 +319,9 @@ class ExecServiceServicer:
     def ConnectNetwork(self, request, context):
         """ConnectNetwork puts a container into one more network, at once where it runs. Errors: NOT_FOUND
         (NETWORK_NOT_FOUND), ALREADY_EXISTS (ENDPOINT_EXISTS) where it runs and is in that network already
-        (one that doesn't run changes its wishes), ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT
-        (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED, LIMIT_EXCEEDED),
+        (one that doesn't run changes its wishes, where there are any), ALREADY_EXISTS (ADDRESS_IN_USE),
+        INVALID_ARGUMENT (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED,
+        LIMIT_EXCEEDED),
         FAILED_PRECONDITION (WRONG_STATE), UNAVAILABLE (PLUG_FAILED) where its guest doesn't take the
         interface. On failure all is as before. Idempotent on request_id.
         """

@@ -116,8 +116,9 @@ class ExecServiceStub:
     ConnectNetwork: _grpc.UnaryUnaryMultiCallable[_exec_pb2.ConnectNetworkRequest, _exec_pb2.ConnectNetworkResponse]
     """ConnectNetwork puts a container into one more network, at once where it runs. Errors: NOT_FOUND
     (NETWORK_NOT_FOUND), ALREADY_EXISTS (ENDPOINT_EXISTS) where it runs and is in that network already
-    (one that doesn't run changes its wishes), ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT
-    (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED, LIMIT_EXCEEDED),
+    (one that doesn't run changes its wishes, where there are any), ALREADY_EXISTS (ADDRESS_IN_USE),
+    INVALID_ARGUMENT (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED,
+    LIMIT_EXCEEDED),
     FAILED_PRECONDITION (WRONG_STATE), UNAVAILABLE (PLUG_FAILED) where its guest doesn't take the
     interface. On failure all is as before. Idempotent on request_id.
     """
@@ -246,8 +247,9 @@ class ExecServiceAsyncStub(ExecServiceStub):
     ConnectNetwork: _aio.UnaryUnaryMultiCallable[_exec_pb2.ConnectNetworkRequest, _exec_pb2.ConnectNetworkResponse]  # type: ignore[assignment]
     """ConnectNetwork puts a container into one more network, at once where it runs. Errors: NOT_FOUND
     (NETWORK_NOT_FOUND), ALREADY_EXISTS (ENDPOINT_EXISTS) where it runs and is in that network already
-    (one that doesn't run changes its wishes), ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT
-    (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED, LIMIT_EXCEEDED),
+    (one that doesn't run changes its wishes, where there are any), ALREADY_EXISTS (ADDRESS_IN_USE),
+    INVALID_ARGUMENT (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED,
+    LIMIT_EXCEEDED),
     FAILED_PRECONDITION (WRONG_STATE), UNAVAILABLE (PLUG_FAILED) where its guest doesn't take the
     interface. On failure all is as before. Idempotent on request_id.
     """
@@ -458,8 +460,9 @@ class ExecServiceServicer:
     ) -> _typing.Union[_exec_pb2.ConnectNetworkResponse, _abc.Awaitable[_exec_pb2.ConnectNetworkResponse]]:
         """ConnectNetwork puts a container into one more network, at once where it runs. Errors: NOT_FOUND
         (NETWORK_NOT_FOUND), ALREADY_EXISTS (ENDPOINT_EXISTS) where it runs and is in that network already
-        (one that doesn't run changes its wishes), ALREADY_EXISTS (ADDRESS_IN_USE), INVALID_ARGUMENT
-        (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED, LIMIT_EXCEEDED),
+        (one that doesn't run changes its wishes, where there are any), ALREADY_EXISTS (ADDRESS_IN_USE),
+        INVALID_ARGUMENT (INVALID_ADDRESS, INVALID_NETWORK), RESOURCE_EXHAUSTED (ADDRESSES_EXHAUSTED,
+        LIMIT_EXCEEDED),
         FAILED_PRECONDITION (WRONG_STATE), UNAVAILABLE (PLUG_FAILED) where its guest doesn't take the
         interface. On failure all is as before. Idempotent on request_id.
         """

@@ -17,8 +17,8 @@ log = logging.getLogger("vic.exec.qemu.warming")
 
 READY_PREFIX = "ready-"
 TEMPLATE_PREFIX = "template-"
-# A warm-up takes a second on an idle machine; it has the lowest weight on a busy one.
-WARM_SECONDS = 120.0
+# A warm-up takes two seconds on an idle machine; it has the lowest weight on a busy one.
+WARM_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
