@@ -1,10 +1,12 @@
 """Networks: create, list, inspect, remove, prune, and who is in them."""
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 
 from starlette.responses import Response
 from starlette.routing import Route
+from vic.exec.v1.container_pb2 import ContainerState
 from vic.exec.v1.exec_pb2 import ConnectNetworkRequest, DisconnectNetworkRequest
 from vic.network.v1.network_pb2 import GetRequest, ListRequest, PruneRequest, RemoveRequest
 
@@ -18,9 +20,20 @@ from gateway.translate.filters import Filters
 from gateway.translate.networks import LIST_FILTERS, network_json, select
 from gateway.translate.plans import PRUNE_FILTERS, label_filters, read_network
 from gateway.translate.until import until_of
+from portlayer.errors import FailedPrecondition, Reason
 
 # A guest on a busy host takes its time to let interfaces come and go.
 _PLUG_SECONDS = 120.0
+# For the VMs of ended containers to be gone, which have two minutes to flush their disks.
+_LEAVING_SECONDS = 180.0
+_LOOK_SECONDS = 0.1
+
+_ALIVE = (
+    ContainerState.CONTAINER_STATE_STARTING,
+    ContainerState.CONTAINER_STATE_RUNNING,
+    ContainerState.CONTAINER_STATE_PAUSED,
+    ContainerState.CONTAINER_STATE_STOPPING,
+)
 
 
 class NetworkRoutes:
@@ -95,8 +108,34 @@ class NetworkRoutes:
 
     async def remove(self, call: Call) -> Response:
         """DELETE /networks/{id}."""
-        await self._facets.network.Remove(RemoveRequest(reference=call.path("network")))
+        request = RemoveRequest(reference=call.path("network"))
+        try:
+            async with asyncio.timeout(_LEAVING_SECONDS):
+                while not await self._removed(request):  # noqa: ASYNC110 — nothing tells of it
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            await self._facets.network.Remove(request)
         return no_content()
+
+    async def _removed(self, request: RemoveRequest) -> bool:
+        """Remove a network; return False while all that is in it are VMs of ended containers.
+
+        dockerd takes a container off its networks before it tells of its end. Here its VM still
+        flushes its disk then, and is on its network until it is gone.
+        """
+        try:
+            await self._facets.network.Remove(request)
+        except FailedPrecondition as error:
+            if error.reason is not Reason.ACTIVE_ENDPOINTS:
+                raise
+            got = await self._facets.network.Get(GetRequest(reference=request.reference))
+            states = {one.id: one.status.state for one in await self._facets.containers()}
+            for member in got.network.endpoints:
+                state = states.get(member.container_id)
+                if state in _ALIVE or (state is None and member.bound):
+                    raise
+            return False
+        return True
 
     async def inspect(self, call: Call) -> Response:
         """GET /networks/{id}."""

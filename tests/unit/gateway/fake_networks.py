@@ -1,5 +1,6 @@
 """The network facet in memory."""
 
+import asyncio
 from typing import Any
 
 from vic.network.v1 import network_pb2, network_pb2_grpc
@@ -32,6 +33,8 @@ class FakeNetwork(network_pb2_grpc.NetworkServiceServicer):
         self.networks = [bridge, none]
         self.asked: list[network_pb2.CreateRequest] = []
         self.pruned: list[network_pb2.PruneRequest] = []
+        self.refused = asyncio.Event()
+        """Set when a network that is in use was to be removed."""
 
     async def List(
         self, request: network_pb2.ListRequest, context: Any
@@ -68,6 +71,7 @@ class FakeNetwork(network_pb2_grpc.NetworkServiceServicer):
     ) -> network_pb2.RemoveResponse:
         network = self.find(request.reference)
         if network.endpoints:
+            self.refused.set()
             raise FailedPrecondition(
                 f"error while removing network: network {network.name} id {network.id} has "
                 "active endpoints",

@@ -1,5 +1,6 @@
 """Endpoints below /networks."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -93,6 +94,26 @@ async def test_a_network_is_removed_once(client: httpx.AsyncClient) -> None:
     assert (await client.delete("/networks/app")).status_code == 204
     again = await client.delete("/networks/app")
     assert (again.status_code, again.json()) == (404, {"message": "network app not found"})
+
+
+async def test_a_network_of_ended_containers_goes_when_their_vms_are_gone(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    await create(client, Name="app")
+    made = await client.post("/containers/create", json={"Image": "busybox", "Cmd": ["sleep"]})
+    container = made.json()["Id"]
+    network = suite.network.find("app")
+    network.endpoints.add(container_id=container, ipv4_address="10.0.0.2", bound=True)
+    await client.post(f"/containers/{container}/start")
+    assert (await client.delete("/networks/app")).status_code == 403
+    await client.post(f"/containers/{container}/stop")
+    suite.network.refused.clear()
+    removing = asyncio.create_task(client.delete("/networks/app"))
+    async with asyncio.timeout(60):
+        await suite.network.refused.wait()
+    del network.endpoints[:]
+    async with asyncio.timeout(60):
+        assert (await removing).status_code == 204
 
 
 async def test_a_network_in_use_stays(client: httpx.AsyncClient, suite: FakeSuite) -> None:
