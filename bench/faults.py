@@ -17,9 +17,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 
+from bench.subject import suite_with
 from installer.instance import Instance, load_instance
 from tests.e2e.faults import (
     SETTLED_SECONDS,
@@ -33,7 +33,7 @@ from tests.e2e.faults import (
     verbs,
 )
 from tests.e2e.suite import Suite
-from tests.images import Registry, busybox_image
+from tests.images import busybox_image
 
 ROLES = ("exec", "hostagent", "storage", "network", "interaction", "gateway")
 CALLS = ("sendmsg", "pwrite64")
@@ -55,13 +55,7 @@ def main() -> int:
     arguments = parser.parse_args()
     failures: list[str] = []
     strikes = 0
-    with ExitStack() as stack:
-        registry = stack.enter_context(Registry())
-        suite = Suite()
-        stack.callback(suite.remove)
-        suite.up()
-        image = registry.push(busybox_image(), "busybox")
-        suite.ok("pull", image)
+    with suite_with(busybox_image(), "busybox") as (suite, image):
         suite.ok("run", "--rm", image, "true")
         instance = load_instance(suite.data_dir)
         assert instance is not None

@@ -6,15 +6,15 @@ python -m bench.lives --examples 20
 import argparse
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from bench.subject import suite_with
 from tests.e2e.parallel import create, verb
 from tests.e2e.suite import Suite
-from tests.images import Registry, busybox_image
+from tests.images import busybox_image
 from tests.lifemodel import NAMES, Lives, Subject
 
 _VERBS = {
@@ -80,13 +80,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=20)
     parser.add_argument("--steps", type=int, default=30, help="of each example")
     arguments = parser.parse_args()
-    with ExitStack() as stack:
-        registry = stack.enter_context(Registry())
-        suite = Suite()
-        stack.callback(suite.remove)
-        suite.up()
-        image = registry.push(busybox_image(), "busybox")
-        suite.ok("pull", image)
+    with suite_with(busybox_image(), "busybox") as (suite, image):
         LivesOfASuite.subject_of = (suite, image)
         run_state_machine_as_test(
             LivesOfASuite,

@@ -10,14 +10,14 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 
 from bench.report import Series, report
+from bench.subject import suite_with
 from installer.instance import Instance, load_instance
 from tests.e2e.suite import Suite
-from tests.images import Registry, busybox_image
+from tests.images import busybox_image
 
 WITH_IPV6 = 4
 """Each so many-th network."""
@@ -75,13 +75,7 @@ def main() -> int:
     facts: dict[str, object] = {"load before": round(os.getloadavg()[0], 2)}
     created: list[float] = []
     removed: list[float] = []
-    with ExitStack() as stack:
-        registry = stack.enter_context(Registry())
-        suite = Suite()
-        stack.callback(suite.remove)
-        suite.up()
-        image = registry.push(busybox_image(), "busybox")
-        suite.ok("pull", image)
+    with suite_with(busybox_image(), "busybox") as (suite, image):
         # What stays from the first network on is no network's own.
         suite.ok("network", "create", "--ipv6", "first")
         suite.ok("run", "--rm", "--network", "first", image, "true")

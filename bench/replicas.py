@@ -19,9 +19,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from bench.report import Series, report
+from bench.subject import suite_with
 from tests.databases import postgresql
 from tests.e2e.suite import Suite, docker_cli
-from tests.images import Registry, busybox_image
+from tests.images import busybox_image
 
 PATIENCE = 120.0
 TALK = (
@@ -180,12 +181,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     load = os.getloadavg()[0]
     with ExitStack() as stack:
-        registry = stack.enter_context(Registry())
-        suite = Suite()
-        stack.callback(suite.remove)
-        suite.up()
-        image = registry.push(busybox_image(), "busybox")
-        suite.ok("pull", image)
+        suite, image = stack.enter_context(suite_with(busybox_image(), "busybox"))
         with replicas(suite) as sides:
             suite.ok("run", "-d", "--name", "talker", image, "sh", "-c", TALK)
             quiet = [side.reaches("talker") for side in sides for _ in range(5)]

@@ -13,15 +13,15 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 from bench.hijacked import Endpoint, Refused
 from bench.report import Machine
 from bench.soak import MEMORY_SLACK, Counts, count
+from bench.subject import suite_with
 from tests.e2e.suite import Suite
-from tests.images import Registry, busybox_image
+from tests.images import busybox_image
 
 SETTLING_ROUNDS = 3
 SETTLE_SECONDS = 60
@@ -175,13 +175,7 @@ def main() -> int:
 
     # What has begun is taken down, whoever ends it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with ExitStack() as stack:
-        registry = stack.enter_context(Registry())
-        suite = Suite()
-        stack.callback(suite.remove)
-        suite.up()
-        image = registry.push(busybox_image(), "busybox")
-        suite.ok("pull", image)
+    with suite_with(busybox_image(), "busybox") as (suite, image):
         rounds = asyncio.run(soak(suite, image, arguments.count, arguments.parallel, write))
     early, late = rounds[SETTLING_ROUNDS - 1], rounds[-1]
     for name in early:

@@ -13,14 +13,14 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
+from bench.subject import suite_with
 from hostagent.outputs import MOST_CONSOLES
 from installer.instance import load_instance
 from tests.e2e.faults import await_held, nothing_held
 from tests.e2e.suite import Suite
-from tests.images import Registry, busybox_image
+from tests.images import busybox_image
 
 # Histories fill up to their bound, some MB in the first hours; more growth than this is a leak.
 MEMORY_SLACK = 1.05
@@ -36,13 +36,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("soak.json"), help="JSON file to write")
     arguments = parser.parse_args()
     rounds: list[Counts] = []
-    with ExitStack() as stack:
-        registry = stack.enter_context(Registry())
-        suite = Suite()
-        stack.callback(suite.remove)
-        suite.up()
-        image = registry.push(busybox_image(), "busybox")
-        suite.ok("pull", image)
+    with suite_with(busybox_image(), "busybox") as (suite, image):
         suite.ok("run", "--rm", image, "true")
         instance = load_instance(suite.data_dir)
         assert instance is not None

@@ -19,12 +19,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
+from bench.subject import suite_with
 from tests.e2e.conversation import PAUSE_SECONDS, Conversation, talking
 from tests.e2e.suite import Suite
-from tests.images import Image, Layer, Registry, busybox_image, file, make_tar
+from tests.images import Image, Layer, busybox_image, file, make_tar
 
 ECHO = Path(__file__).parent / "echo/echo.go"
 ROLES = ("network", "exec", "interaction", "storage", "gateway", "hostagent")
@@ -105,13 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="(default: %(default)s)")
     arguments = parser.parse_args()
-    with ExitStack() as stack:
-        registry = stack.enter_context(Registry())
-        suite = Suite()
-        stack.callback(suite.remove)
-        suite.up()
-        image = registry.push(echo_image(), "echo")
-        suite.ok("pull", image)
+    with suite_with(echo_image(), "echo") as (suite, image):
         suite.ok("network", "create", "quiet")
         published = ("-p", "127.0.0.1::7", "-p", "127.0.0.1::7/udp")
         suite.ok("run", "-d", "--name", "echo", "--network", "quiet", *published, image, "echo7")
