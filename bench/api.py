@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.engine_api import Api
 from bench.peer import dockerd
 from bench.report import Series, report
-from bench.start import accounted_suite
+from bench.subject import accounted_suite, come_up
 from tests.images import Registry, busybox_image
 
 LISTED = 100
@@ -29,7 +29,7 @@ def main() -> None:
     with ExitStack() as stack:
         registry = stack.enter_context(Registry())
         suite, _ = stack.enter_context(accounted_suite())
-        suite.up()
+        come_up(suite)
         image = registry.push(busybox_image(), "busybox")
         apis = [Api("vic", suite.endpoint)]
         if arguments.peer:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.report import Series, report
-from bench.start import accounted_suite, starts
+from bench.subject import accounted_suite, starts
 from tests.images import Registry, busybox_image
 
 MIB = 1024 * 1024

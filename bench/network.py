@@ -21,7 +21,8 @@ from vic.network.v1 import network_pb2_grpc
 
 from bench.peer import dockerd
 from bench.report import Series, report
-from bench.start import Engine, accounted_suite
+from bench.start import Engine
+from bench.subject import accounted_suite, come_up
 from hostagent.taps import create_tap
 from installer.instance import Instance, load_instance
 from portlayer.client import open_channel
@@ -55,7 +56,7 @@ def main() -> None:
     with ExitStack() as stack:
         registry = stack.enter_context(Registry())
         suite, account = stack.enter_context(accounted_suite())
-        suite.up()
+        come_up(suite)
         image = registry.push(busybox_image(), "busybox")
         engines = [Engine("vic", suite.endpoint, account)]
         engines[0].docker("pull", image)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report import Series, report
-from bench.start import Engine, accounted_suite, starts
+from bench.start import Engine
+from bench.subject import accounted_suite, come_up, starts
 from tests.images import Registry, busybox_image
 
 # Samples a second on each CPU.
@@ -109,7 +110,7 @@ def main() -> None:
         registry = stack.enter_context(Registry())
         suite, account = stack.enter_context(accounted_suite())
         with account.charged():
-            suite.up()
+            come_up(suite)
         image = registry.push(busybox_image(), "busybox")
         engine = Engine("vic", suite.endpoint, account)
         engine.docker("pull", image)

@@ -9,26 +9,20 @@ Docker endpoint.
 """
 
 import argparse
-import asyncio
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
 from bench.cpu import Account, clients_seconds
 from bench.engine_api import Api
 from bench.peer import dockerd
 from bench.report import Series, report
-from installer.facets import facet_channel
-from installer.instance import load_instance
-from portlayer.identity import Role
-from tests.e2e.suite import Suite, docker_cli
+from bench.subject import accounted_suite, come_up, starts
+from tests.e2e.suite import docker_cli
 from tests.images import Registry, busybox_image
 
 DOCKERD = "dockerd"
@@ -111,7 +105,7 @@ def main() -> None:
         suite, account = stack.enter_context(accounted_suite())
         kept = arguments.ready_clones
         with account.charged():
-            suite.up(*([] if kept is None else [f"--ready-clones={kept}"]))
+            come_up(suite, *([] if kept is None else [f"--ready-clones={kept}"]))
         image = registry.push(busybox_image(), "busybox")
         engines = [Engine("vic", suite.endpoint, account)]
         if arguments.peer == DOCKERD:
@@ -170,30 +164,6 @@ def created(engines: list[Engine], image: str, count: int, pause: float) -> None
         for _ in range(count):
             for engine, api in zip(engines, apis, strict=True):
                 engine.measure_created(api, image, pause)
-
-
-@contextmanager
-def accounted_suite() -> Iterator[tuple[Suite, Account]]:
-    """Give a suite that isn't up, and the account that is charged for it."""
-    with Account("vic") as account:
-        suite = Suite()
-        try:
-            yield suite, account
-        finally:
-            suite.remove()
-
-
-def starts(suite: Suite) -> exec_pb2.InfoResponse:
-    """Return what exec counts."""
-    instance = load_instance(suite.data_dir)
-    assert instance is not None
-
-    async def ask() -> exec_pb2.InfoResponse:
-        async with facet_channel(instance, Role.EXEC) as channel:
-            stub = exec_pb2_grpc.ExecServiceStub(channel)
-            return await stub.Info(exec_pb2.InfoRequest(), timeout=10)
-
-    return asyncio.run(ask())
 
 
 if __name__ == "__main__":

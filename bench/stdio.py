@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bench.peer import dockerd
 from bench.report import Series, report
-from bench.start import Engine, accounted_suite
+from bench.start import Engine
+from bench.subject import accounted_suite, come_up
 from tests.e2e.suite import docker_cli
 from tests.images import Registry, busybox_image
 
@@ -37,7 +38,7 @@ def main() -> None:
         registry = stack.enter_context(Registry())
         suite, account = stack.enter_context(accounted_suite())
         with account.charged():
-            suite.up()
+            come_up(suite)
         image = registry.push(busybox_image(), "busybox")
         engines = [Engine("vic", suite.endpoint, account)]
         if arguments.peer:

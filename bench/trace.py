@@ -21,7 +21,7 @@ from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 from bench.collector import Collector, Span, collect
 from bench.cpu import clients_seconds
 from bench.report import Series, report
-from bench.start import accounted_suite, starts
+from bench.subject import accounted_suite, starts
 from installer.facets import facet_channel
 from installer.instance import Instance, load_instance
 from portlayer.client import open_channel
