@@ -8,7 +8,7 @@ import asyncio
 import sys
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from pydantic_settings import CliApp
 
 from portlayer.identity import Credentials, Role, server_name
@@ -29,9 +29,13 @@ async def serves(settings: FacetSettings, role: Role) -> bool:
     options = [("grpc.ssl_target_name_override", server_name(role, settings.instance_id))]
     target = own_address(settings, role)
     async with grpc.aio.secure_channel(target, credentials.channel(), options=options) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
         try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_SECONDS)
+            answer = await check(health_pb2.HealthCheckRequest(), timeout=PROBE_SECONDS)
         except grpc.aio.AioRpcError as error:
             print(f"{role} does not answer: {error.details()}", file=sys.stderr)
             return False
