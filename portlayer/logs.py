@@ -33,6 +33,6 @@ def configure_logs(role: Role, level: str) -> None:
     )
     handler.addFilter(_TraceFilter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # One line a request of the registry client, one a migration step, one a gRPC call: noise.
-    for name in ("httpx", "httpcore", "alembic", "sqlalchemy.engine", "grpc"):
+    # One line a migration step, one a gRPC call: noise.
+    for name in ("alembic", "sqlalchemy.engine", "grpc"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -9,6 +9,7 @@ Source: PostgreSQL 15, 13.3.5 Advisory Locks; NOTIFY.
 import asyncio
 import hashlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -38,6 +39,19 @@ _UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
 # Askers don't get in one another's way, as they would by the exclusive kind.
 _TRY_SHARED = sa.text("SELECT pg_try_advisory_lock_shared(:key)")
 _UNLOCK_SHARED = sa.text("SELECT pg_advisory_unlock_shared(:key)")
+# Of a pair of numbers the first is the kind, the second one of the kind: these can be listed.
+_LIVE = sa.text("SELECT pg_advisory_lock(:kind, :which)")
+_OUTLIVE = sa.text("SELECT pg_advisory_lock_shared(:kind, :which)")
+# Who waits for a lock doesn't notice that its client is gone, and would stay. Since PostgreSQL 14.
+_NOTICE = sa.text(
+    "SELECT set_config(name, '5000', false) FROM pg_settings "
+    "WHERE name = 'client_connection_check_interval'"
+)
+_OTHERS = sa.text(
+    "SELECT objid::bigint FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+    "WHERE locktype = 'advisory' AND objsubid = 2 AND classid = :kind AND mode = 'ExclusiveLock' "
+    "AND granted AND datname = current_database() AND pid <> pg_backend_pid()"
+)
 _NOTIFY = sa.text("SELECT pg_notify(:channel, :text)")
 
 
@@ -138,6 +152,71 @@ class Neighbours:
             await driver.add_listener(channel, lambda *told: heard(str(told[-1])))
             heard("")
             await ended.wait()
+
+    async def company(self, kind: str, left: Callable[[], None]) -> None:
+        """Be one of a kind, for ever, and call back when another one of it is gone.
+
+        Each holds a lock that the others wait for: PostgreSQL gives it to them when the process
+        has ended. Called back too once it is one of them, for who left before isn't known.
+        """
+        if self._alone:
+            await asyncio.Event().wait()
+        while True:
+            try:
+                await self._keep_company(kind, left)
+            except (sa.exc.SQLAlchemyError, OSError, VicError) as error:
+                log.warning("cannot hear which replicas end: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep_company(self, kind: str, left: Callable[[], None]) -> None:
+        own = {"kind": _key(kind) & 0x7FFFFFFF, "which": secrets.randbelow(1 << 31)}
+        news, lost = asyncio.Event(), asyncio.Event()
+        watches: dict[int, asyncio.Task[None]] = {}
+
+        def end() -> None:
+            lost.set()
+            news.set()
+
+        async with self._connection() as connection:
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            assert driver is not None
+            driver.add_termination_listener(lambda _: end())
+            await driver.add_listener(kind, lambda *_: news.set())
+            await connection.execute(_LIVE, own)
+            await connection.execute(_NOTIFY, {"channel": kind, "text": ""})
+            left()
+            try:
+                while not lost.is_set():
+                    news.clear()
+                    others = (await connection.execute(_OTHERS, {"kind": own["kind"]})).scalars()
+                    for which in set(others) - watches.keys():
+                        outliving = self._outlive({**own, "which": which}, left, end)
+                        watches[which] = asyncio.create_task(outliving, name=f"outlive {which}")
+                    await news.wait()
+            finally:
+                for watch in watches.values():
+                    watch.cancel()
+                await asyncio.gather(*watches.values(), return_exceptions=True)
+                # Back in the pool it would go on holding the lock.
+                await connection.invalidate()
+
+    async def _outlive(
+        self, other: dict[str, int], left: Callable[[], None], failed: Callable[[], None]
+    ) -> None:
+        """Wait for the lock that another one holds, which is to say for its end."""
+        try:
+            async with self._connection() as connection:
+                try:
+                    await connection.execute(_NOTICE)
+                    await connection.execute(_OUTLIVE, other)
+                finally:
+                    await connection.invalidate()
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            log.warning("cannot hear of the end of a replica: %s", error)
+            failed()
+        else:
+            left()
 
     async def close(self) -> None:
         """Let go of all locks."""

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-import httpx
-
 from portlayer.errors import InvalidArgument, NotFound
+from services.storage.imagec.addresses import web_address
 from services.storage.imagec.errors import RegistryUnavailable
 from services.storage.imagec.progress import Progress, Report, Status
-from services.storage.imagec.transport import Transport, web_address
+from services.storage.imagec.transport import Response, Transport
 
 
 def source_address(text: str) -> str:
@@ -37,19 +36,18 @@ async def downloaded(
     """
     shown = urlsplit(url)._replace(query="", fragment="").geturl()
     async with transport.get(url, verify=True, headers={}, authorization=None) as response:
-        if response.status_code != 200:
-            status = f"{response.status_code} {response.reason_phrase}"
-            kind = NotFound if response.status_code == 404 else RegistryUnavailable
+        if response.status != 200:
+            status = f"{response.status} {response.reason}"
+            kind = NotFound if response.status == 404 else RegistryUnavailable
             raise kind(f'failed to fetch "{shown}": {status}')
         report(Progress("", Status.DOWNLOADING_FROM, text=shown))
         yield _told(response, report)
 
 
-async def _told(response: httpx.Response, report: Report) -> AsyncIterator[bytes]:
-    length = response.headers.get("Content-Length", "")
-    total = int(length) if length.isdecimal() and len(length) < 19 else 0
+async def _told(response: Response, report: Report) -> AsyncIterator[bytes]:
+    total = response.length or 0
     current = 0
-    async for chunk in response.aiter_raw():
+    async for chunk in response.chunks():
         current += len(chunk)
         report(Progress("", Status.IMPORTING, current, total))
         yield chunk

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import httpx
-
+from services.storage.imagec.addresses import web_address
 from services.storage.imagec.challenge import Challenge, parse_challenges
 from services.storage.imagec.endpoints import Endpoint
 from services.storage.imagec.errors import RegistryUnauthorized, RegistryUnavailable
 from services.storage.imagec.problems import problem_of
-from services.storage.imagec.transport import Transport, web_address
+from services.storage.imagec.transport import Response, Transport
 
 MAX_TOKEN_ANSWER = 1 << 20
 DEFAULT_TOKEN_LIFE = 60.0
@@ -108,15 +107,15 @@ class Authorizer:
             return f"Bearer {self._bearer.value}"
         return self._credentials.basic_header() if self._basic else None
 
-    async def answer(self, response: httpx.Response) -> None:
+    async def answer(self, response: Response) -> None:
         """Get what a 401 asks for, so that `header` has it.
 
         Raises:
             RegistryUnauthorized: there are no credentials, or they aren't accepted.
             RegistryUnavailable: the token's realm can't be reached or answers nonsense.
         """
-        url = str(response.request.url)
-        challenges = parse_challenges(response.headers.get_list("WWW-Authenticate"))
+        url = response.url
+        challenges = parse_challenges(response.headers("WWW-Authenticate"))
         if bearer := _first(challenges, "bearer"):
             if self._credentials.registry_token:
                 raise RegistryUnauthorized(f'Get "{url}": unauthorized: authentication required')
@@ -125,7 +124,7 @@ class Authorizer:
             if not self._credentials.username:
                 raise RegistryUnauthorized(f'Get "{url}": no basic auth credentials')
             # One that was sent before another one's answer had no credentials, and is sent again.
-            if response.request.headers.get("Authorization") == self._credentials.basic_header():
+            if response.authorization == self._credentials.basic_header():
                 problem = await problem_of(response, "unauthorized: authentication required")
                 raise RegistryUnauthorized(f'Get "{url}": {problem.text}')
             self._basic = True
@@ -168,17 +167,17 @@ class Authorizer:
     ) -> _Token:
         asked = time.monotonic()
         async with self._transport.send(
-            method, url, verify=self._endpoint.verify, headers=headers, data=form
+            method, url, verify=self._endpoint.verify, headers=headers, content=form
         ) as response:
-            if response.status_code in (400, 401, 403):
+            if response.status in (400, 401, 403):
                 problem = await problem_of(response, "unauthorized: authentication required")
                 where = f"{self._endpoint.url}/v2/"
                 raise RegistryUnauthorized(f'Get "{where}": {problem.text}')
-            if response.status_code != 200:
+            if response.status != 200:
                 # A redirect too: credentials go where they were asked for, and nowhere else.
                 raise RegistryUnavailable(
                     f"token realm {urlsplit(url).hostname}: "
-                    f"received unexpected HTTP status: {response.status_code}"
+                    f"received unexpected HTTP status: {response.status}"
                 )
             body = await read_limited(response, MAX_TOKEN_ANSWER)
         answer = _answer_from(body)
@@ -187,14 +186,14 @@ class Authorizer:
         return _token_from(answer, asked)
 
 
-async def read_limited(response: httpx.Response, limit: int) -> bytes:
+async def read_limited(response: Response, limit: int) -> bytes:
     """The body, at most `limit` bytes of it. Raises RegistryUnavailable when there is more."""
     parts: list[bytes] = []
     size = 0
-    async for chunk in response.aiter_raw():
+    async for chunk in response.chunks():
         size += len(chunk)
         if size > limit:
-            url = response.request.url.copy_with(query=None)
+            url = urlsplit(response.url)._replace(query="").geturl()
             raise RegistryUnavailable(f'Get "{url}": response is larger than {limit} bytes')
         parts.append(chunk)
     return b"".join(parts)

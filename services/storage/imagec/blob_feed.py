@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import DigestMismatch
+
+MOST_PARTS = 1024
+"""Pieces that Linux writes at once (IOV_MAX)."""
 
 
 class BlobFeed:
@@ -45,12 +48,17 @@ class BlobFeed:
         feed._changed = asyncio.Condition()
         return feed
 
-    def write(self, data: bytes) -> None:
-        """Write and hash the next bytes; runs in a thread."""
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        self._hash.update(data)
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Write and hash the next bytes, in at most `MOST_PARTS`; runs in a thread."""
+        left = [memoryview(part) for part in parts]
+        while left:
+            written = os.writev(self._fd, left)
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if left:
+                left[0] = left[0][written:]
+        for part in parts:
+            self._hash.update(part)
 
     async def arrived(self, count: int) -> None:
         """Announce bytes that were written."""

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from services.storage.imagec.blob_feed import BlobFeed
+from services.storage.imagec.blob_feed import MOST_PARTS, BlobFeed
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import RegistryMisbehaves, RegistryUnavailable
 from services.storage.imagec.progress import Progress, Report, Status
@@ -126,29 +126,31 @@ class _Appender:
         self._feed = feed
         self._report = report
         self._reported = feed.available
-        self._block = bytearray()
+        self._parts: list[bytes] = []
+        self._size = 0
         self._writing: asyncio.Future[None] | None = None
         self._written = 0
 
     async def add(self, data: bytes) -> None:
         """Take the next bytes."""
-        self._block += data
-        if len(self._block) >= CHUNK:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= CHUNK or len(self._parts) == MOST_PARTS:
             await self._settle()
             self._begin()
 
     async def finish(self) -> None:
         """Write what is left. No thread touches the file once this has ended."""
         await self._settle()
-        if self._block:
+        if self._parts:
             self._begin()
             await self._settle()
 
     def _begin(self) -> None:
-        data, self._block = bytes(self._block), bytearray()
-        self._written = len(data)
+        parts, self._parts = self._parts, []
+        self._written, self._size = self._size, 0
         loop = asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(None, self._feed.write, data)
+        self._writing = loop.run_in_executor(None, self._feed.write, parts)
 
     async def _settle(self) -> None:
         if self._writing is None:

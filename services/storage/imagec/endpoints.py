@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from services.storage.imagec.addresses import web_address
 from services.storage.imagec.errors import RegistryNotAllowed
 from services.storage.imagec.reference import DEFAULT_DOMAIN
-from services.storage.imagec.transport import web_address
 
 _ALLOWED = re.compile(r"(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?")
 _DOCKER_HUB = "registry-1.docker.io"

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+from services.storage.imagec.transport import Response
 
 MAX_BODY = 64 * 1024
 MAX_TEXT = 500
@@ -24,10 +24,10 @@ class Problem:
     """As Docker prints it, "manifest unknown: manifest unknown"."""
 
 
-async def problem_of(response: httpx.Response, default: str) -> Problem:
+async def problem_of(response: Response, default: str) -> Problem:
     """Read an error response; `default` is the text where the body says nothing of use."""
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.chunks():
         body += chunk
         if len(body) > MAX_BODY:
             break

@@ -95,7 +95,7 @@ class Registries:
             async with self._transport.get(
                 url, verify=endpoint.verify, headers={}, authorization=auth.header()
             ) as response:
-                if response.status_code == 200:
+                if response.status == 200:
                     return auth.identity_token
                 problem = await problem_of(response, "unauthorized: authentication required")
                 raise RegistryUnauthorized(f'Get "{url}": {problem.text}')
@@ -118,13 +118,13 @@ class Registries:
                     headers={},
                     authorization=credentials.basic_header(),
                 ) as response:
-                    if response.status_code == 200:
+                    if response.status == 200:
                         return parse_json(await read_limited(response, MAX_MANIFEST), "search")
-                    status = f"{response.status_code} {response.reason_phrase}"
+                    status = f"{response.status} {response.reason}"
                     problem = await problem_of(response, f"Unexpected status code {status}")
                     kind = (
                         RegistryUnauthorized
-                        if response.status_code in (401, 403)
+                        if response.status in (401, 403)
                         else RegistryMisbehaves
                     )
                     raise kind(problem.text)
@@ -185,13 +185,13 @@ class Registries:
         async with self._transport.get(
             url, verify=endpoint.verify, headers={}, authorization=None
         ) as response:
-            if response.status_code >= 500:
+            if response.status >= 500:
                 raise RegistryUnavailable(
                     f'Get "{url}": received unexpected HTTP status: '
-                    f"{response.status_code} {response.reason_phrase}"
+                    f"{response.status} {response.reason}"
                 )
             _remember(self._answered, endpoint, time.monotonic() + ENDPOINT_LIFE)
-            if response.status_code == 401 and auth.header() is None:
+            if response.status == 401 and auth.header() is None:
                 await auth.answer(response)
 
 

@@ -16,8 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit
 
-import httpx
-
+from services.storage.imagec.addresses import origin_of
 from services.storage.imagec.authorization import Authorizer, read_limited
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.endpoints import Endpoint
@@ -33,7 +32,7 @@ from services.storage.imagec.errors import (
 from services.storage.imagec.manifest import ACCEPT, MAX_CONFIG, MAX_MANIFEST, parse_json
 from services.storage.imagec.problems import problem_of
 from services.storage.imagec.reference import Reference
-from services.storage.imagec.transport import Transport, next_url, origin_of
+from services.storage.imagec.transport import Body, Response, Transport, next_url
 
 MAX_TAGS = 10_000
 """Of a repository; others aren't looked at."""
@@ -83,7 +82,7 @@ class Repository:
         """
         url = f"{self._base}/manifests/{target}"
         async with self._get(url, {"Accept": ACCEPT}) as response:
-            if response.status_code != 200:
+            if response.status != 200:
                 raise await self._manifest_problem(response)
             try:
                 body = await read_limited(response, MAX_MANIFEST)
@@ -91,11 +90,11 @@ class Repository:
                 if "larger than" in error.message:
                     raise InvalidManifest(error.message) from error
                 raise
-            content_type = response.headers.get("Content-Type", "")
-            promised = response.headers.get("Docker-Content-Digest")
+            content_type = response.header("Content-Type")
+            promised = response.header("Docker-Content-Digest")
         digest = Digest.of(body)
-        for wanted in (target if ":" in target else None, promised):
-            if wanted is not None and wanted.startswith("sha256:") and wanted != digest:
+        for wanted in (target if ":" in target else "", promised):
+            if wanted.startswith("sha256:") and wanted != digest:
                 raise DigestMismatch(
                     f"manifest verification failed for digest {wanted[:80]}: it is {digest}"
                 )
@@ -107,10 +106,10 @@ class Repository:
         url = f"{self._base}/tags/list"
         for _ in range(_MAX_PAGES):
             async with self._get(url, {}) as response:
-                if response.status_code != 200:
+                if response.status != 200:
                     raise await self._manifest_problem(response)
                 body = await read_limited(response, MAX_MANIFEST)
-                link = _NEXT_PAGE.search(response.headers.get("Link", ""))
+                link = _NEXT_PAGE.search(response.header("Link"))
             tags = parse_json(body, "list of tags").get("tags") or []
             if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
                 raise RegistryMisbehaves(f'Get "{url}": invalid list of tags')
@@ -149,26 +148,23 @@ class Repository:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         async with self._get(f"{self._base}/blobs/{digest}", headers) as response:
             start = await self._blob_start(response, digest, offset, size)
-            length = response.headers.get("Content-Length")
-            if length is not None and length.isdecimal() and int(length) != size - start:
+            if response.length is not None and response.length != size - start:
                 raise RegistryMisbehaves(
-                    f"blob {digest}: the registry sends {start + int(length)} bytes "
+                    f"blob {digest}: the registry sends {start + response.length} bytes "
                     f"where the manifest says {size}"
                 )
             yield BlobBody(start, _at_most(response, size - start, digest))
 
-    async def _blob_start(
-        self, response: httpx.Response, digest: Digest, offset: int, size: int
-    ) -> int:
-        status = response.status_code
+    async def _blob_start(self, response: Response, digest: Digest, offset: int, size: int) -> int:
+        status = response.status
         if status == 200:
             return 0
         if status == 206 and offset:
-            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            found = _CONTENT_RANGE.fullmatch(response.header("Content-Range"))
             if not found or int(found[1]) != offset or found[3] not in ("*", str(size)):
                 raise RegistryMisbehaves(
                     f"blob {digest}: the registry answers a wrong range: "
-                    f"{response.headers.get('Content-Range', 'none')[:100]}"
+                    f"{response.header('Content-Range', 'none')[:100]}"
                 )
             return offset
         if status == 404:
@@ -181,7 +177,7 @@ class Repository:
     async def has_blob(self, digest: Digest) -> bool:
         """Whether the repository has a blob. Raises RegistryUnauthorized, RegistryUnavailable."""
         async with self._ask("HEAD", f"{self._base}/blobs/{digest}") as response:
-            if response.status_code == 404:
+            if response.status == 404:
                 return False
             await self._expect(response, 200)
             return True
@@ -196,10 +192,10 @@ class Repository:
             url += f"?{urlencode({'mount': digest, 'from': mount_from})}"
         headers = {"Content-Length": "0"}
         async with self._ask("POST", url, headers) as response:
-            if response.status_code == 201 and mount_from is not None:
+            if response.status == 201 and mount_from is not None:
                 return None
             await self._expect(response, 202)
-            return next_url(url, response, allow_http=self.endpoint.insecure)
+            return next_url(response, allow_http=self.endpoint.insecure)
 
     async def upload(
         self, location: str, digest: Digest, size: int, body: Callable[[], AsyncIterable[bytes]]
@@ -222,8 +218,8 @@ class Repository:
         method: str,
         url: str,
         headers: Mapping[str, str] | None = None,
-        body: Callable[[], AsyncIterable[bytes] | bytes] | None = None,
-    ) -> AsyncIterator[httpx.Response]:
+        body: Callable[[], Body] | None = None,
+    ) -> AsyncIterator[Response]:
         """Send a request without following redirects, answering one challenge.
 
         Authorization goes to the registry's own origin alone.
@@ -240,22 +236,22 @@ class Repository:
                 headers={**(headers or {}), **own},
                 content=None if body is None else body(),
             ) as response:
-                if response.status_code != 401 or answered or not home:
+                if response.status != 401 or answered or not home:
                     yield response
                     return
                 await self._auth.answer(response)
                 answered = True
 
-    async def _expect(self, response: httpx.Response, status: int) -> None:
-        if response.status_code == status:
+    async def _expect(self, response: Response, status: int) -> None:
+        if response.status == status:
             return
-        if response.status_code in (401, 403):
+        if response.status in (401, 403):
             problem = await problem_of(response, _DENIED)
             raise RegistryUnauthorized(problem.text)
         raise await self._unexpected(response)
 
     @asynccontextmanager
-    async def _get(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+    async def _get(self, url: str, headers: dict[str, str]) -> AsyncIterator[Response]:
         """GET with authorization, answering one challenge."""
         answered = False
         while True:
@@ -265,15 +261,15 @@ class Repository:
                 headers=headers,
                 authorization=self._auth.header(),
             ) as response:
-                home = origin_of(str(response.request.url)) == origin_of(url)
-                if response.status_code != 401 or answered or not home:
+                home = origin_of(response.url) == origin_of(url)
+                if response.status != 401 or answered or not home:
                     yield response
                     return
                 await self._auth.answer(response)
                 answered = True
 
-    async def _manifest_problem(self, response: httpx.Response) -> Exception:
-        status = response.status_code
+    async def _manifest_problem(self, response: Response) -> Exception:
+        status = response.status
         if status == 404:
             problem = await problem_of(response, "manifest unknown: manifest unknown")
             if problem.code == "NAME_UNKNOWN":
@@ -287,27 +283,27 @@ class Repository:
             return await self._denied(response)
         return await self._unexpected(response)
 
-    async def _denied(self, response: httpx.Response) -> Exception:
+    async def _denied(self, response: Response) -> Exception:
         problem = await problem_of(response, _DENIED)
-        if response.status_code == 401 and self._auth.uses_basic:
+        if response.status == 401 and self._auth.uses_basic:
             return RegistryUnauthorized(f'Get "{self.endpoint.url}/v2/": {problem.text}')
         # Registries answer 401 for repositories that don't exist as well; Docker says denied.
-        text = problem.text if response.status_code == 403 else _DENIED
+        text = problem.text if response.status == 403 else _DENIED
         return PullDenied(
             f"pull access denied for {self.reference.familiar_name}, "
             f"repository does not exist or may require 'docker login': {text}"
         )
 
-    async def _unexpected(self, response: httpx.Response) -> RegistryUnavailable:
-        status = f"{response.status_code} {response.reason_phrase}"
+    async def _unexpected(self, response: Response) -> RegistryUnavailable:
+        status = f"{response.status} {response.reason}"
         problem = await problem_of(response, f"received unexpected HTTP status: {status}")
-        gone = response.status_code != 429 and response.status_code < 500
+        gone = response.status != 429 and response.status < 500
         return (RegistryMisbehaves if gone else RegistryUnavailable)(problem.text)
 
 
-async def _at_most(response: httpx.Response, limit: int, digest: Digest) -> AsyncIterator[bytes]:
+async def _at_most(response: Response, limit: int, digest: Digest) -> AsyncIterator[bytes]:
     left = limit
-    async for chunk in response.aiter_raw():
+    async for chunk in response.chunks():
         left -= len(chunk)
         if left < 0:
             raise RegistryMisbehaves(f"blob {digest}: more bytes than the manifest says")

@@ -1,87 +1,86 @@
-"""HTTP to registries: limits, redirects by hand, and errors in the words Docker users know."""
+"""HTTP to registries: limits, redirects by hand, and no answer that is another than was sent."""
 
 from __future__ import annotations
 
-import re
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import SplitResult, urljoin, urlsplit
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
-import httpx
+import aiohttp
+from aiohttp.abc import ResolveResult
+from aiohttp.resolver import ThreadedResolver
 
-from services.storage.imagec.errors import HostNotFound, RegistryMisbehaves, RegistryUnavailable
+from services.storage.imagec.addresses import as_sent, origin_of, web_address
+from services.storage.imagec.errors import RegistryMisbehaves
+from services.storage.imagec.proxies import Proxies
+from services.storage.imagec.unreachable import explained
 
 MAX_REDIRECTS = 5
+CONNECT_TIMEOUT = 15.0
+"""Seconds for a name's look-up, and as many for a connection with its TLS."""
+
 READ_TIMEOUT = 30.0
 """Seconds without a byte until a connection counts as broken."""
 
-_TIMEOUT = httpx.Timeout(connect=15.0, read=READ_TIMEOUT, write=30.0, pool=None)
-_LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30)
+WRITE_TIMEOUT = 30.0
+"""Seconds for one piece of a request's body."""
+
+_TIMEOUT = aiohttp.ClientTimeout(
+    total=None, connect=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT
+)
+_MAX_CONNECTIONS = 64
+_KEPT_SECONDS = 30.0
+_MAX_HEADER = 32 << 10
+"""Bytes of one header: what is signed can be long. There are at most `_MAX_HEADERS`."""
+
+_MAX_HEADERS = 128
+_READ_BUFFER = 256 << 10
+"""Bytes that asyncio takes off a socket at once."""
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_EXCEPTION = re.compile(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
-_DEFAULT_PORT = {"http": 80, "https": 443}
 
-Origin = tuple[str, str, int | None]
+Body = AsyncIterable[bytes] | bytes | Mapping[str, str]
+"""A stream, whose length is for the headers to tell; bytes; or a form."""
 
 
-class NotTls(RegistryUnavailable):
-    """An HTTPS request was answered in plain HTTP."""
+class Response:
+    """An answer, its body unread."""
+
+    def __init__(self, answer: aiohttp.ClientResponse, url: str, asked: Mapping[str, str]) -> None:
+        self._answer = answer
+        self.status = answer.status
+        self.reason = _text(answer.reason or "")
+        self.url = url
+        """What was asked; redirects are followed already."""
+        self.authorization = asked.get("Authorization")
+        """What it was asked with."""
+
+    def header(self, name: str, default: str = "") -> str:
+        """The first header of a name, in any case."""
+        return _text(self._answer.headers.get(name, default))
+
+    def headers(self, name: str) -> list[str]:
+        """All headers of a name."""
+        return [_text(value) for value in self._answer.headers.getall(name, ())]
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes of body it says to have."""
+        length = self.header("Content-Length")
+        return int(length) if length.isdecimal() and len(length) < 19 else None
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body's bytes as they come."""
+        return self._answer.content.iter_any()
 
 
-def web_address(url: str) -> SplitResult | None:
-    """Take apart an absolute HTTP URL; None for anything else, or with credentials in it."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in _DEFAULT_PORT and parts.hostname and (parts.port or 1)
-    except ValueError:
-        return None
-    return parts if valid and parts.username is None else None
-
-
-def origin_of(url: str) -> Origin:
-    """Scheme, host and port of a URL."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), _port(parts)
-
-
-def _port(parts: SplitResult) -> int | None:
-    return parts.port or _DEFAULT_PORT.get(parts.scheme)
-
-
-@dataclass(frozen=True)
-class Proxies:
-    """HTTP proxies by what is asked through them; loopback never is."""
-
-    http: str = ""
-    https: str = ""
-    exceptions: Sequence[str] = ()
-    """Hosts to ask directly: "host", or ".domain" with all below it."""
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for what isn't an address, or an exception that isn't a host."""
-        for url in filter(None, (self.http, self.https)):
-            if web_address(url) is None:
-                raise ValueError(f"proxy {url!r} is not of the form http(s)://host[:port]")
-        for host in self.exceptions:
-            if not _EXCEPTION.fullmatch(host):
-                raise ValueError(f"host without a proxy {host!r} is not valid")
-
-    def mounts(self, context: ssl.SSLContext) -> dict[str, httpx.AsyncBaseTransport | None]:
-        """What httpx asks through what; None is directly."""
-        found: dict[str, httpx.AsyncBaseTransport | None] = {
-            f"{scheme}://": httpx.AsyncHTTPTransport(verify=context, proxy=url, limits=_LIMITS)
-            for scheme, url in (("http", self.http), ("https", self.https))
-            if url
-        }
-        if found:
-            for host in (*_LOOPBACK, *self.exceptions):
-                found[f"all://{'*' if host.startswith('.') else ''}{host}"] = None
-        return found
+def _text(value: str) -> str:
+    """The client lets bytes that aren't UTF-8 through as surrogates, which nothing can encode."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class Transport:
@@ -98,20 +97,19 @@ class Transport:
         """
         self._authorities = authorities
         self._proxies = proxies or Proxies()
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._clients: dict[bool, aiohttp.ClientSession] = {}
         _tls(authorities, verify=True)
 
-    def _client(self, *, verify: bool) -> httpx.AsyncClient:
+    def _client(self, *, verify: bool) -> aiohttp.ClientSession:
         client = self._clients.get(verify)
         if client is None:
-            context = _tls(self._authorities, verify=verify)
-            client = self._clients[verify] = _new_client(context, self._proxies)
+            client = self._clients[verify] = _new_client(_tls(self._authorities, verify=verify))
         return client
 
     async def close(self) -> None:
         """Close all connections."""
         for client in self._clients.values():
-            await client.aclose()
+            await client.close()
 
     @asynccontextmanager
     async def send(
@@ -121,12 +119,9 @@ class Transport:
         *,
         verify: bool,
         headers: Mapping[str, str],
-        data: Mapping[str, str] | None = None,
-        content: AsyncIterable[bytes] | bytes | None = None,
-    ) -> AsyncIterator[httpx.Response]:
+        content: Body | None = None,
+    ) -> AsyncIterator[Response]:
         """Send one request; yields the response with its body unread.
-
-        `data` is a form, `content` a body of any kind; a stream's length is for `headers` to tell.
 
         Raises:
             RegistryUnavailable: no connection, or it broke, also while the body is read.
@@ -135,17 +130,48 @@ class Transport:
         """
         client = self._client(verify=verify)
         with explained(method, url):
-            request = client.build_request(method, url, headers=headers, data=data, content=content)
-            response = await client.send(request, stream=True)
+            answer = await self._answer(client, method, url, headers, content)
             try:
-                yield response
+                yield Response(answer, url, headers)
             finally:
-                await response.aclose()
+                # Of a body that wasn't read to its end this closes the connection.
+                answer.release()
+
+    async def _answer(
+        self,
+        client: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: Body | None,
+    ) -> aiohttp.ClientResponse:
+        try:
+            target = as_sent(url)
+        except ValueError as error:
+            raise aiohttp.InvalidURL(url) from error
+        stalled = asyncio.timeout(None)
+        data: Any = content
+        if isinstance(content, AsyncIterable):
+            data = _watched(content, stalled)
+        try:
+            async with stalled:
+                return await client.request(
+                    method,
+                    target,
+                    headers=headers,
+                    data=data,
+                    proxy=self._proxies.of(url),
+                    allow_redirects=False,
+                )
+        except TimeoutError as error:
+            if isinstance(error, aiohttp.ClientError):
+                raise
+            raise aiohttp.SocketTimeoutError from error
 
     @asynccontextmanager
     async def get(
         self, url: str, *, verify: bool, headers: Mapping[str, str], authorization: str | None
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncIterator[Response]:
         """GET, following redirects. `authorization` goes to the URL's own origin alone.
 
         A redirect from HTTPS to HTTP is refused unless `verify` is off.
@@ -156,11 +182,31 @@ class Transport:
             own = {"Authorization": authorization} if authorization is not None else {}
             sent = {**headers, **(own if origin_of(at) == home else {})}
             async with self.send("GET", at, verify=verify, headers=sent) as response:
-                if response.status_code not in _REDIRECTS:
+                if response.status not in _REDIRECTS:
                     yield response
                     return
-                at = next_url(at, response, allow_http=not verify)
+                at = next_url(response, allow_http=not verify)
         raise RegistryMisbehaves(f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
+
+
+async def _watched(content: AsyncIterable[bytes], stalled: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """A request's body; the request times out when a piece of it isn't taken."""
+    loop = asyncio.get_running_loop()
+    async for piece in content:
+        stalled.reschedule(loop.time() + WRITE_TIMEOUT)
+        yield piece
+        stalled.reschedule(None)
+
+
+class _Resolver(ThreadedResolver):
+    """Looks names up as the system does, and not for ever."""
+
+    async def resolve(self, *arguments: Any, **options: Any) -> list[ResolveResult]:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                return await super().resolve(*arguments, **options)
+        except UnicodeError as error:
+            raise socket.gaierror(socket.EAI_NONAME, "no host's name") from error
 
 
 def _tls(authorities: Sequence[str], *, verify: bool) -> ssl.SSLContext:
@@ -178,25 +224,34 @@ def _tls(authorities: Sequence[str], *, verify: bool) -> ssl.SSLContext:
     return context
 
 
-def _new_client(context: ssl.SSLContext, proxies: Proxies) -> httpx.AsyncClient:
-    client = httpx.AsyncClient(
-        verify=context,
-        mounts=proxies.mounts(context),
-        follow_redirects=False,
+def _new_client(context: ssl.SSLContext) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        ssl=context,
+        limit=_MAX_CONNECTIONS,
+        keepalive_timeout=_KEPT_SECONDS,
+        resolver=_Resolver(),
+        use_dns_cache=False,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "vic-imagec", "Accept-Encoding": "identity"},
+        auto_decompress=False,
         trust_env=False,
         timeout=_TIMEOUT,
-        limits=_LIMITS,
-        headers={"User-Agent": "vic-imagec", "Accept-Encoding": "identity"},
+        read_bufsize=_READ_BUFFER,
+        max_line_size=_MAX_HEADER,
+        max_field_size=_MAX_HEADER,
+        max_headers=_MAX_HEADERS,
     )
-    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return client
 
 
-def next_url(at: str, response: httpx.Response, *, allow_http: bool) -> str:
+def next_url(response: Response, *, allow_http: bool) -> str:
     """Where a response's Location leads. Raises RegistryMisbehaves where it may not."""
-    location: str | None = response.headers.get("Location")
+    at = response.url
+    location = response.header("Location")
     if not location:
-        raise RegistryMisbehaves(f'Get "{at}": {response.status_code} response without Location')
+        raise RegistryMisbehaves(f'Get "{at}": {response.status} response without Location')
     try:
         target = urljoin(at, location)
     except ValueError:
@@ -207,66 +262,3 @@ def next_url(at: str, response: httpx.Response, *, allow_http: bool) -> str:
     if parts.scheme == "http" and urlsplit(at).scheme == "https" and not allow_http:
         raise RegistryMisbehaves(f'Get "{at}": redirected from https to http')
     return target
-
-
-class explained:  # noqa: N801 - a context manager used like a function
-    """Turns httpx's errors into ours, worded as Go's net/http words them."""
-
-    def __init__(self, method: str, url: str) -> None:
-        parts = urlsplit(url)
-        # A signed URL's query is a secret.
-        shown = parts._replace(query="", fragment="").geturl()
-        self._prefix = f'{method.capitalize()} "{shown}": '
-        self._parts = parts
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Raise ours in place of httpx's."""
-        if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
-            raise self._explain(error) from error
-
-    def _explain(self, error: Exception) -> RegistryUnavailable:
-        host = self._parts.hostname or ""
-        dial = f"dial tcp {host}:{_port(self._parts)}: "
-        cause = _cause(error)
-        if isinstance(cause, socket.gaierror):
-            return HostNotFound(f"{self._prefix}dial tcp: lookup {host}: no such host")
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return RegistryUnavailable(
-                f"{self._prefix}tls: failed to verify certificate: x509: {cause.verify_message}"
-            )
-        if isinstance(cause, ssl.SSLError):
-            if cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
-                return NotTls(f"{self._prefix}http: server gave HTTP response to HTTPS client")
-            return RegistryUnavailable(f"{self._prefix}tls: {cause.reason or 'handshake failed'}")
-        if isinstance(error, httpx.ConnectTimeout):
-            return RegistryUnavailable(f"{self._prefix}{dial}i/o timeout")
-        if isinstance(error, httpx.TimeoutException):
-            return RegistryUnavailable(
-                f"{self._prefix}net/http: request canceled "
-                "(Client.Timeout exceeded while awaiting headers)"
-            )
-        if isinstance(cause, ConnectionRefusedError):
-            return RegistryUnavailable(f"{self._prefix}{dial}connect: connection refused")
-        if isinstance(error, httpx.ConnectError):
-            reason = cause.strerror.lower() if isinstance(cause, OSError) and cause.strerror else ""
-            return RegistryUnavailable(f"{self._prefix}{dial}{reason or 'cannot connect'}")
-        return RegistryUnavailable(f"{self._prefix}{error or 'unexpected EOF'}")
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The deepest telling cause: httpx and anyio wrap what the system said."""
-    seen: BaseException = error
-    pending: list[BaseException] = [error]
-    while pending:
-        current = pending.pop()
-        if isinstance(current, OSError) and not isinstance(current, TimeoutError):
-            seen = current
-        if isinstance(current, BaseExceptionGroup):
-            pending.extend(current.exceptions)
-        following = current.__cause__ or current.__context__
-        if following is not None:
-            pending.append(following)
-    return seen

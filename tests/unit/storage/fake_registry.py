@@ -25,6 +25,8 @@ class Request:
     query: dict[str, list[str]]
     headers: dict[str, str]
     body: bytes = b""
+    target: str = ""
+    """Path and query as they came."""
 
 
 @dataclass
@@ -188,7 +190,7 @@ async def _read(reader: asyncio.StreamReader, first: bytes) -> Request | None:
     }
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     parts = urlsplit(target)
-    return Request(method, parts.path, parse_qs(parts.query), headers, body)
+    return Request(method, parts.path, parse_qs(parts.query), headers, body, target)
 
 
 async def _write(writer: asyncio.StreamWriter, answer: Answer) -> bool:
