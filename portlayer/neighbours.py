@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from portlayer.errors import VicError
+from portlayer.errors import Unavailable, VicError
 from portlayer.sqlite import Statements
 
 log = logging.getLogger("vic.neighbours")
@@ -220,11 +220,7 @@ class Neighbours:
 
     async def close(self) -> None:
         """Let go of all locks."""
-        if self._holder is not None:
-            # Back in the pool it would go on holding them.
-            await self._holder.invalidate()
-            await self._holder.close()
-            self._holder = None
+        await self._drop()
 
     @property
     def _engine(self) -> AsyncEngine:
@@ -238,16 +234,34 @@ class Neighbours:
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
     async def _take(self, key: int) -> tuple[AsyncConnection, int | None]:
-        """Take a lock if it is free; returns the connection that has it, and the turn's number."""
+        """Take a lock if it is free; returns the connection that has it, and the turn's number.
+
+        Raises Unavailable when the database can't be reached.
+        """
         async with self._using:
             holder = self._holder
-            if holder is None or holder.closed or holder.invalidated:
+            if holder is not None and not holder.closed and not holder.invalidated:
+                try:
+                    return holder, await _try(holder, key)
+                except (sa.exc.DBAPIError, OSError) as error:
+                    # The database was restarted: what this connection had is lost already.
+                    log.warning("the connection that holds locks has ended: %s", error)
+            await self._drop()
+            try:
                 fresh = await self._engine.connect()
                 holder = await fresh.execution_options(isolation_level="AUTOCOMMIT")
                 await holder.execute(_RAISE)
                 self._holder = holder
-            number = (await holder.execute(_TRY, {"key": key})).scalar()
-        return holder, None if number is None else int(number)
+                return holder, await _try(holder, key)
+            except (sa.exc.OperationalError, sa.exc.InterfaceError, OSError) as error:
+                raise Unavailable(f"the database can't be reached: {error}") from error
+
+    async def _drop(self) -> None:
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            # Back in the pool it would go on holding them.
+            await holder.invalidate()
+            await holder.close()
 
     async def _give_back(self, holder: AsyncConnection, key: int) -> None:
         try:
@@ -267,6 +281,11 @@ async def tell(connection: Connection, channel: str, text: str) -> None:
     """Tell all processes something when a transaction is committed."""
     if connection.dialect.name == "postgresql":
         await connection.execute(_NOTIFY, {"channel": channel, "text": text})
+
+
+async def _try(connection: AsyncConnection, key: int) -> int | None:
+    number = (await connection.execute(_TRY, {"key": key})).scalar()
+    return None if number is None else int(number)
 
 
 async def _unlock(connection: AsyncConnection, key: int) -> None:
