@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from gateway.settings import GatewaySettings
 
-PROBE_SECONDS = 8.0
+PROBE_SECONDS = 20.0
 _PING = b"GET /_ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _SCHEME = "unix://"
 

@@ -14,7 +14,7 @@ from pydantic_settings import CliApp
 from portlayer.identity import Credentials, Role, server_name
 from portlayer.settings import FacetSettings
 
-PROBE_SECONDS = 8.0
+PROBE_SECONDS = 20.0
 
 
 def own_address(settings: FacetSettings, role: Role) -> str:
