@@ -126,6 +126,7 @@ soak: setup test-packages .venv/.made-dev ## Kills at every step, 100 at once, a
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.parallel
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.sessions
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.replicas
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.containers
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.steps
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.undisturbed
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.networks

@@ -6,6 +6,9 @@ be in a state that it can stay in and be removable, and the suite must hold no m
 Last, or by ``--verbs rebirth`` alone, a container that is always to be started again has its VM
 killed ten times.
 
+With ``--again N`` the one that takes its place dies as well, at its N-th call of that kind, in the
+middle of its recovery.
+
 The whole of it takes hours; by parts: ``--verbs create --roles exec --step 2 --first 2``.
 """
 
@@ -52,6 +55,9 @@ def main() -> int:
     parser.add_argument("--verbs", nargs="*", choices=VERBS, help="all by default")
     parser.add_argument("--step", type=int, default=1, help="only each so many-th step")
     parser.add_argument("--first", type=int, default=1, help="the step to begin with")
+    parser.add_argument("--calls", nargs="*", default=CALLS, choices=(*CALLS, "sendto"))
+    parser.add_argument("--last", type=int, default=MOST_STEPS, help="the step to end with")
+    parser.add_argument("--again", type=int, help="the step at which the successor dies")
     arguments = parser.parse_args()
     failures: list[str] = []
     strikes = 0
@@ -68,7 +74,7 @@ def main() -> int:
             failures += phoenix(suite, image)
     for failure in failures:
         print("failed:", failure)
-    print(f"{strikes} kills; {len(failures)} left something or broke something")
+    print(f"{strikes} runs with kills; {len(failures)} left something or broke something")
     return 1 if failures else 0
 
 
@@ -98,10 +104,10 @@ def struck(
     In turns, since a service that dies every few seconds is started again ever more slowly.
     """
     steps = deque(
-        tried(suite, instance, verb, Fault(role, arguments.first, call), nothing, arguments.step)
+        tried(suite, instance, verb, Fault(role, arguments.first, call), nothing, arguments)
         for verb in verbs(image, NAME)
         if not arguments.verbs or verb.name in arguments.verbs
-        for call in CALLS
+        for call in arguments.calls
         for role in arguments.roles
     )
     while steps:
@@ -118,26 +124,27 @@ def tried(
     verb: Verb,
     first: Fault,
     nothing: Counts,
-    step: int,
+    arguments: argparse.Namespace,
 ) -> Iterator[str]:
     """Let a process die at a step of a verb, and later ones; yields what was wrong, or nothing."""
-    for number in range(first.number, MOST_STEPS, step):
+    for number in range(first.number, arguments.last + 1, arguments.step):
         fault = replace(first, number=number)
+        again = replace(first, number=arguments.again) if arguments.again else None
         begun = time.monotonic()
-        problem, died = "", True
+        problem, deaths = "", 1
         try:
-            died = strike(suite, verb, fault, NAME)
+            deaths = len(strike(suite, verb, fault, NAME, again))
             remove(suite, NAME)
             await_held(suite, instance, nothing)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             problem = f"{verb.name}, {fault}: {error}\n{suite.logs()}"
             suite.docker("rm", "-f", NAME)
         took = time.monotonic() - begun
-        word = "FAILED" if problem else "ok" if died else "through"
-        print(f"{verb.name}, {fault}: {word} ({took:.1f} s)", flush=True)
-        if died or problem:
+        word = "FAILED" if problem else "ok" if deaths else "through"
+        print(f"{verb.name}, {fault}: {deaths} died, {word} ({took:.1f} s)", flush=True)
+        if deaths or problem:
             yield problem
-        if not died:
+        if not deaths:
             break
 
 

@@ -26,7 +26,7 @@ async def serve(settings: GatewaySettings) -> None:
     tls = settings.tls_dir if settings.tls_verify else None
     listeners = [
         *inherited(settings.gateway_listen_fd, tls=tls is not None),
-        *bound(settings.gateway_listen, tls=tls is not None),
+        *bound(settings.gateway_listen, tls=tls is not None, share_ports=settings.share_ports),
     ]
     if not listeners:
         raise ListenError("nothing to listen on: give --gateway_listen unix:///PATH")

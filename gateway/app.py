@@ -1,7 +1,7 @@
 """The FastAPI application."""
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.facets import Facets
 from gateway.negotiation import DockerFrontDoor
@@ -10,10 +10,11 @@ from gateway.routes import all_routes
 
 
 class _EngineApi(FastAPI):
-    """FastAPI without its own middleware: errors and headers are the front door's."""
+    """FastAPI without its own layers: errors, headers and traces are the front door's."""
 
-    def build_middleware_stack(self) -> ASGIApp:
-        return self.router
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self.router(scope, receive, send)
 
 
 def build_app(facets: Facets, origins: OriginPolicy, version: str) -> ASGIApp:

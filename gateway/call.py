@@ -4,6 +4,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
+import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -143,7 +144,7 @@ def json_response(value: object, status: int = 200) -> Response:
 
 def json_line(value: object) -> bytes:
     """One JSON value on a line of its own."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def no_content() -> Response:

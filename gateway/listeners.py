@@ -34,9 +34,14 @@ def inherited(descriptors: Iterable[int], *, tls: bool = False) -> list[socket.s
     return sockets
 
 
-def bound(addresses: Iterable[str], *, tls: bool = False) -> list[socket.socket]:
-    """Listen on ``unix:///PATH`` and ``tcp://ADDRESS:PORT`` addresses. Raises ListenError."""
-    return [_bind(address, tls=tls) for address in addresses]
+def bound(
+    addresses: Iterable[str], *, tls: bool = False, share_ports: bool = False
+) -> list[socket.socket]:
+    """Listen on ``unix:///PATH`` and ``tcp://ADDRESS:PORT`` addresses. Raises ListenError.
+
+    With `share_ports` other gateways may listen on the same TCP ports.
+    """
+    return [_bind(address, tls=tls, share_ports=share_ports) for address in addresses]
 
 
 def insist_on_loopback(address: str) -> None:
@@ -48,7 +53,7 @@ def insist_on_loopback(address: str) -> None:
         )
 
 
-def _bind(address: str, *, tls: bool) -> socket.socket:
+def _bind(address: str, *, tls: bool, share_ports: bool) -> socket.socket:
     parts = urlsplit(address)
     try:
         if parts.scheme == "unix" and parts.path and not parts.netloc:
@@ -58,7 +63,9 @@ def _bind(address: str, *, tls: bool) -> socket.socket:
             if not tls:
                 insist_on_loopback(host)
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            return socket.create_server((host, parts.port), family=family, backlog=BACKLOG)
+            return socket.create_server(
+                (host, parts.port), family=family, backlog=BACKLOG, reuse_port=share_ports
+            )
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
     except ValueError as error:

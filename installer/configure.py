@@ -140,7 +140,7 @@ def configure(data_dir: Path, request: exec_pb2.ConfigureRequest) -> exec_pb2.Co
     instance = load_instance(data_dir)
     if instance is None:
         raise NotRunningError(f"{data_dir} holds no instance")
-    if not instance.socket(Role.EXEC).exists():
+    if not instance.may_answer(Role.EXEC):
         raise NotRunningError("the suite is not running; start it with `vic up`")
     try:
         configured = asyncio.run(_configure(instance, request))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from installer.checks import require_root
+from installer.containers import SETTINGS
 from installer.down import take_down
 from installer.errors import LeftoverError, NotRunningError, PreconditionError
 from installer.images import shared_directory
@@ -56,6 +57,8 @@ def delete(data_dir: Path, say: Say, *, force: bool) -> list[Path]:
         for fault in faults:
             say(f"what it has in a store that can't be reached stays there: {fault}")
         own = [d.path for d in directories(instance) if d.path != data_dir]
+        own += [instance.database_dir]
+        (data_dir / SETTINGS).unlink(missing_ok=True)
         for path in sorted(own, reverse=True):
             _remove(path)
         (data_dir / "instance.json").unlink(missing_ok=True)

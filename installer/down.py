@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from installer.checks import require_root
+from installer.containers import compose_command, states
 from installer.control import ask
-from installer.errors import InstallerError, LeftoverError, NotRunningError
+from installer.errors import InstallerError, LeftoverError, NotRunningError, PreconditionError
 from installer.facets import kill_machines, stop_containers
 from installer.instance import Instance, check_data_dir, load_instance
 from installer.processes import stop_process
 from installer.records import WATCHER, load_processes
+from installer.supervisor import State
 from installer.teardown import tear_down
 from installer.up import lock_data_dir
 from portlayer.errors import VicError
@@ -27,7 +29,8 @@ PROCESS_SECONDS = 15.0
 def take_down(data_dir: Path, say: Say) -> None:
     """Stop everything of an instance. One that isn't up, or is half up, is cleaned up as well.
 
-    Raises NotRunningError where no instance is, LeftoverError naming what could not be removed.
+    Raises NotRunningError where no instance is, LeftoverError naming what could not be removed, and
+    PreconditionError where facets are left that are others' to stop.
     """
     require_root("down")
     data_dir = check_data_dir(data_dir)
@@ -36,8 +39,14 @@ def take_down(data_dir: Path, say: Say) -> None:
         raise NotRunningError(f"{data_dir} holds no instance: nothing to stop")
     with lock_data_dir(data_dir):
         watched = _ask_watcher(instance, "quiesce", QUIESCE_SECONDS, say)
-        if instance.socket(Role.EXEC).exists():
+        facets = _in_containers(instance)
+        if Role.EXEC in facets if instance.in_containers else instance.socket(Role.EXEC).exists():
             _attempt("stop the containers", stop_containers(instance, say), say)
+        if facets:
+            raise PreconditionError(
+                f"the containers are stopped, and {', '.join(facets)} still there: run "
+                f"`{compose_command(instance)} down`, and `vic down` again"
+            )
         if watched:
             _ask_watcher(instance, "stop_services", SHUTDOWN_SECONDS, say)
         own = instance.options.driver == "qemu"
@@ -49,6 +58,13 @@ def take_down(data_dir: Path, say: Say) -> None:
         left = tear_down(instance, say)
         if left:
             raise LeftoverError("could not be removed: " + "; ".join(left))
+
+
+def _in_containers(instance: Instance) -> list[Role]:
+    """Return the facets that run in containers of somebody's Docker."""
+    if not instance.in_containers:
+        return []
+    return [role for role, state in states(instance).items() if state is State.HEALTHY]
 
 
 def _ask_watcher(instance: Instance, verb: str, seconds: float, say: Say) -> bool:

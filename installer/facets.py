@@ -42,8 +42,7 @@ async def facet_channel(instance: Instance, role: Role) -> AsyncIterator[grpc.ai
         credentials = Credentials.load(instance.pki_dir / Role.INSTALLER)
     except FileNotFoundError as error:
         raise Unavailable("the suite was never up; start it with `vic up`") from error
-    target = f"unix:{instance.socket(role)}"
-    async with open_channel(target, role, instance.id, credentials) as channel:
+    async with open_channel(instance.target(role), role, instance.id, credentials) as channel:
         try:
             yield channel
         except Unavailable as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from installer.endpoint import TcpEndpoint, parse_endpoint
 from installer.errors import InstallerError, UsageError
+from installer.roles import SERVICES, facet_port
 from portlayer.identity import Role
 
 DEFAULT_DATA_DIR = Path("/var/lib/vic")
@@ -21,6 +22,9 @@ VOLATILE_DIR = Path("/run/vic/instances")
 LONGEST_DATA_DIR = 64
 
 DEFAULT_BASE_SIZE = 8 << 30
+
+AS_PROCESSES, AS_CONTAINERS = "processes", "containers"
+"""What facets are: processes that the watcher keeps, or containers of docker-compose.yml."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Options:
     """Networks outside that `vic create` was told, until the network service has them."""
     vsphere: Mapping[str, Any] = field(default_factory=dict)
     """What facets and commands need to know of the vCenter."""
+    facets: str = AS_PROCESSES
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,35 @@ class Instance:
         """Record of the processes that the watcher started."""
         return self.volatile_dir / "processes.json"
 
+    @property
+    def database_dir(self) -> Path:
+        """PostgreSQL's data, where facets run in containers."""
+        return self.data_dir / "database"
+
+    @property
+    def in_containers(self) -> bool:
+        """Whether the facets are containers."""
+        return self.options.facets == AS_CONTAINERS
+
     def socket(self, role: Role) -> Path:
         """Return the gRPC socket of a process."""
         return self.run_dir / f"{role}.sock"
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """gRPC addresses of the facets that have no socket in DATA/run, by role."""
+        if not self.in_containers:
+            return {}
+        roles = [kind.role for kind in SERVICES if kind.role is not Role.GATEWAY]
+        return {role.value: f"127.0.0.1:{facet_port(role, self.slot)}" for role in roles}
+
+    def target(self, role: Role) -> str:
+        """Return the gRPC address of a process."""
+        return self.targets.get(role.value, f"unix:{self.socket(role)}")
+
+    def may_answer(self, role: Role) -> bool:
+        """Tell whether it makes sense to call a process: where it never was, it doesn't."""
+        return role.value in self.targets or self.socket(role).exists()
 
     def log_file(self, name: str) -> Path:
         """Return the log file of a process."""
@@ -185,6 +216,7 @@ def load_instance(data_dir: Path) -> Instance | None:
             limits=dict(fields.get("limits") or {}),
             container_networks=tuple(fields.get("container_networks") or ()),
             vsphere=dict(fields.get("vsphere") or {}),
+            facets=str(fields.get("facets", AS_PROCESSES)),
         )
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)
     except FileNotFoundError:
@@ -232,6 +264,7 @@ def save_instance(
         "slot": instance.slot,
         **asdict(instance.options),
         "vsphere": dict(instance.options.vsphere) or None,
+        "targets": instance.targets,
         # A setting of the network service: what containers must not reach on this host.
         "closed_ports": [endpoint.port] if isinstance(endpoint, TcpEndpoint) else [],
         # Of the storage service, and of the host agent, which opens the disks.

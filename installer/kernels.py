@@ -185,7 +185,7 @@ def _build(source: KernelSource) -> BootstrapImage:
 def _running(data_dir: Path) -> Instance:
     require_root("kernel")
     instance = load_instance(check_data_dir(data_dir))
-    if instance is None or not instance.socket(Role.EXEC).exists():
+    if instance is None or not instance.may_answer(Role.EXEC):
         raise NotRunningError("the suite is not running; start it with `vic up`")
     return instance
 

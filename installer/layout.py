@@ -60,8 +60,8 @@ def lay_out(instance: Instance) -> None:
 
 def hand_over(instance: Instance, former_first: int, first: int) -> None:
     """Move the owners of everything in the data directory from one slot's range to another's."""
-    for kind in PROCESSES:
-        for root, names, files in os.walk(instance.data_dir / kind.role, followlinks=False):
+    for top in (*(instance.data_dir / kind.role for kind in PROCESSES), instance.database_dir):
+        for root, names, files in os.walk(top, followlinks=False):
             for name in (*names, *files):
                 _shift(Path(root) / name, former_first, first)
 

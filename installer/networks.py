@@ -119,7 +119,7 @@ def list_networks(data_dir: Path) -> list[network_pb2.Network]:
 def _call(data_dir: Path, work: Callable[["Stub"], Awaitable[T]]) -> T:
     require_root("network")
     instance = load_instance(check_data_dir(data_dir))
-    if instance is None or not instance.socket(Role.NETWORK).exists():
+    if instance is None or not instance.may_answer(Role.NETWORK):
         raise NotRunningError("the suite is not running; start it with `vic up`")
     try:
         return asyncio.run(_ask(instance, work))

@@ -22,13 +22,12 @@ OpenProbe = Callable[[], AbstractAsyncContextManager[Probe]]
 
 
 def grpc_probe(instance: Instance, role: Role) -> OpenProbe:
-    """Return a probe by grpc.health.v1, over the process's own socket."""
+    """Return a probe by grpc.health.v1, where the process is called."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Probe]:
         credentials = Credentials.load(instance.pki_dir / Role.INSTALLER)
-        target = f"unix:{instance.socket(role)}"
-        async with open_channel(target, role, instance.id, credentials) as channel:
+        async with open_channel(instance.target(role), role, instance.id, credentials) as channel:
             check = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",
                 request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

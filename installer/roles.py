@@ -12,6 +12,14 @@ UIDS_PER_SLOT = 65_536
 IMAGE_STORES = UID_BASE - 1
 """Group of the files in image stores that several instances share."""
 
+DATABASE_UID_OFFSET = 6
+"""User ID, counted from the slot's first, of a PostgreSQL whose facets run in containers."""
+
+FACET_PORTS = 17_000
+PORTS_PER_SLOT = 8
+"""TCP ports on loopback at which facets in containers serve: those of slot 0, and how many each
+slot has. A port's number in the slot is that of the user ID."""
+
 VM_UID_OFFSET = 1_000
 """User IDs below it, counted from the slot's first, are services; from it on, virtual machines."""
 
@@ -76,6 +84,18 @@ def kind_of(role: Role) -> ProcessKind:
 def first_uid(slot: int) -> int:
     """Return the first user ID of an instance slot; the group of that number is the suite's."""
     return UID_BASE + slot * UIDS_PER_SLOT
+
+
+def facet_port(role: Role, slot: int) -> int:
+    """Return the TCP port of a facet that runs in containers."""
+    offset = kind_of(role).uid_offset
+    assert offset is not None, "the host agent runs in no container"
+    return FACET_PORTS + slot * PORTS_PER_SLOT + offset
+
+
+def database_port(slot: int) -> int:
+    """Return the TCP port of the PostgreSQL of facets that run in containers."""
+    return FACET_PORTS + slot * PORTS_PER_SLOT + DATABASE_UID_OFFSET
 
 
 def uid_of(kind: ProcessKind, slot: int) -> int:

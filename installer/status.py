@@ -9,6 +9,7 @@ from typing import Any
 from vic.exec.v1 import exec_pb2
 from vic.hostagent.v1 import hostagent_pb2
 
+from installer.containers import report
 from installer.control import ask
 from installer.errors import NotRunningError
 from installer.facets import exec_info, host_info
@@ -137,6 +138,8 @@ def read_status(data_dir: Path, settle_seconds: float | None = None) -> Status:
             }
             for role, process in load_processes(instance.processes_file).items()
         ]
+    if instance.in_containers:
+        processes = [*processes, *report(instance)]
     try:
         info = asyncio.run(exec_info(instance))
     except (VicError, OSError):

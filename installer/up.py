@@ -19,6 +19,7 @@ from typing import Any
 
 from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.checks import require_machine, require_root
+from installer.containers import compose_command, lay_out_containers, settled
 from installer.control import ask
 from installer.endpoint import check_port, parse_endpoint
 from installer.endpoint_tls import check_tls, lay_out_tls
@@ -31,6 +32,7 @@ from installer.errors import (
 )
 from installer.images import ImageWishes, check_change, lay_out_images
 from installer.instance import (
+    AS_CONTAINERS,
     Instance,
     Options,
     amend_record,
@@ -80,6 +82,7 @@ class Wishes:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     bootstrap: Path | None = None
+    facets: str | None = None
 
     def options(self, remembered: Options) -> Options:
         """Return the remembered options with what is wished for now."""
@@ -92,12 +95,16 @@ class Wishes:
             **self.images.options(),
             "log_level": self.log_level,
             "otlp_endpoint": self.otlp_endpoint,
+            "facets": self.facets,
             "volume_stores": None
             if self.volume_stores is None
             else parse_stores(self.volume_stores),
         }
         wished |= self._tls()
         options = replace(remembered, **{k: v for k, v in wished.items() if v is not None})
+        if options.facets == AS_CONTAINERS:
+            data_dir = check_data_dir(self.data_dir)
+            options = settled(options, data_dir, host_said=self.host is not None)
         endpoint = parse_endpoint(options.host)
         check_port(endpoint)
         check_tls(options, endpoint)
@@ -188,6 +195,8 @@ def lock_data_dir(data_dir: Path) -> Iterator[None]:
 
 
 def _reconfigure(running: Instance, options: Options, say: Say) -> Instance:
+    if options.facets != running.options.facets:
+        raise PreconditionError("run `vic down` before you change whether facets are containers")
     if options.tls_verify != running.options.tls_verify:
         raise PreconditionError("run `vic down` before you change whether the endpoint speaks TLS")
     if options.host != running.options.host:
@@ -202,6 +211,8 @@ def _reconfigure(running: Instance, options: Options, say: Say) -> Instance:
     if options.tls_verify:
         lay_out_tls(changed)
     _save(changed, running.options, say)
+    if changed.in_containers:
+        say(f"now run `{compose_command(changed)} up --detach --force-recreate`")
     say("already up; restarting the services with the new settings")
     ask(changed.control_socket, "restart", seconds=900, role=None)
     return changed
@@ -233,12 +244,16 @@ def _start(
                     claim.path.unlink(missing_ok=True)
                 raise
         _end_stale_services(instance)
-        listener = undo.enter_context(parse_endpoint(options.host).listen())
+        listener = None
+        if not instance.in_containers:
+            listener = undo.enter_context(parse_endpoint(options.host).listen())
         lay_out(instance)
         _save(instance, known.options if known else None, say)
         lay_out_identities(instance)
         if options.tls_verify:
             lay_out_tls(instance)
+        if instance.in_containers:
+            lay_out_containers(instance)
         if options.driver == "qemu":
             default = provide_bootstrap(instance, bootstrap)
             provide_kernels(instance, default, say)
@@ -307,11 +322,16 @@ def give_credentials(instance: Instance) -> None:
         path.chmod(0o750 if path == directory else 0o640)
 
 
-def _run_watcher(instance: Instance, claim: SlotClaim, listener: socket.socket, say: Say) -> None:
+def _run_watcher(
+    instance: Instance, claim: SlotClaim, listener: socket.socket | None, say: Say
+) -> None:
     events, ready = os.pipe2(os.O_CLOEXEC)
     command = [sys.executable, "-m", "installer.watcher", f"--data-dir={instance.data_dir}"]
-    command += [f"--listen-fd={listener.fileno()}", f"--slot-fd={claim.descriptor}"]
-    command += [f"--ready-fd={ready}"]
+    command += [f"--slot-fd={claim.descriptor}", f"--ready-fd={ready}"]
+    inherited = [claim.descriptor, ready]
+    if listener is not None:
+        command.append(f"--listen-fd={listener.fileno()}")
+        inherited.append(listener.fileno())
     with instance.log_file(WATCHER).open("ab", buffering=0) as log:
         watcher = subprocess.Popen(
             command,
@@ -320,7 +340,7 @@ def _run_watcher(instance: Instance, claim: SlotClaim, listener: socket.socket, 
             stderr=log,
             cwd="/",
             env=service_environment(instance),
-            pass_fds=[listener.fileno(), claim.descriptor, ready],
+            pass_fds=inherited,
             start_new_session=True,
         )
     os.close(ready)

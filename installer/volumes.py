@@ -25,7 +25,7 @@ def grow_volume(data_dir: Path, name: str, size: str) -> int:
     require_root("volume")
     request = volume_pb2.GrowRequest(name=name, size_bytes=parse_size(size))
     instance = load_instance(check_data_dir(data_dir))
-    if instance is None or not instance.socket(Role.STORAGE).exists():
+    if instance is None or not instance.may_answer(Role.STORAGE):
         raise NotRunningError("the suite is not running; start it with `vic up`")
     try:
         return asyncio.run(_grow(instance, request))

@@ -50,14 +50,18 @@ RENEWAL_CHECK_ROUNDS = 24 * 60
 class Watcher:
     """The processes of one instance, and what `vic` may ask about them."""
 
-    def __init__(self, instance: Instance, listener: socket.socket, slot_descriptor: int) -> None:
+    def __init__(
+        self, instance: Instance, listener: socket.socket | None, slot_descriptor: int
+    ) -> None:
+        """`listener` is the Docker endpoint; none where the facets run in containers."""
         self._instance = instance
         self._listener = listener
         self._slot_descriptor = slot_descriptor
         self._ending = asyncio.Event()
         self._changed = asyncio.Event()
         self._adoptable = load_processes(instance.processes_file).get(Role.HOSTAGENT)
-        self._supervisors = {kind.role: self._supervisor(kind) for kind in PROCESSES}
+        kinds = (HOSTAGENT,) if instance.in_containers else PROCESSES
+        self._supervisors = {kind.role: self._supervisor(kind) for kind in kinds}
         self._runs: dict[Role, asyncio.Task[None]] = {}
 
     async def run(self, announce: Callable[[dict[str, Any]], None]) -> None:
@@ -147,8 +151,11 @@ class Watcher:
                 for name in (Role.HOSTAGENT, WATCHER):
                     cut_back(self._instance.log_file(name))
                 if number % RENEWAL_CHECK_ROUNDS == 0:
-                    for role in lay_out_identities(self._instance) & self._supervisors.keys():
+                    renewed = lay_out_identities(self._instance)
+                    for role in renewed & self._supervisors.keys():
                         await self._restart(role)
+                    if self._instance.in_containers and renewed:
+                        log.warning("certificates were renewed: restart the facets' containers")
             except (OSError, InstallerError) as error:
                 log.error("housekeeping failed: %s", error)
 
@@ -161,8 +168,8 @@ class Watcher:
                     await self._changed.wait()
                 return self._status()
             case {"verb": "restart", "role": None}:
-                for kind in PROCESSES:
-                    await self._restart(kind.role)
+                for role in list(self._supervisors):
+                    await self._restart(role)
                 return self._status()
             case {"verb": "restart", "role": str(name)} if name in self._supervisors:
                 await self._restart(Role(name))
@@ -187,7 +194,7 @@ class Watcher:
         return {
             "watcher": os.getpid(),
             "endpoint": self._instance.options.host,
-            "processes": [asdict(self._supervisors[kind.role].report()) for kind in PROCESSES],
+            "processes": [asdict(one.report()) for one in self._supervisors.values()],
         }
 
     async def _stop_services(self) -> None:
@@ -197,6 +204,8 @@ class Watcher:
         await asyncio.gather(*(self._stop(kind.role) for kind in SERVICES))
 
     async def _stop(self, role: Role) -> None:
+        if role not in self._supervisors:
+            return
         self._supervisors[role].stop()
         await asyncio.wait({self._runs[role]})
 
@@ -216,6 +225,8 @@ class Watcher:
             ) from None
 
     def _close_endpoint(self) -> None:
+        if self._listener is None:
+            return
         self._listener.close()
         parse_endpoint(self._instance.options.host).remove()
 
@@ -235,7 +246,7 @@ def main() -> None:
     """Run the watcher of the data directory, with what `vic up` opened for it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--listen-fd", type=int, required=True, help="the Docker endpoint")
+    parser.add_argument("--listen-fd", type=int, help="the Docker endpoint")
     parser.add_argument("--slot-fd", type=int, required=True, help="the claim to the slot")
     parser.add_argument("--ready-fd", type=int, required=True, help="where progress is told")
     arguments = parser.parse_args()
@@ -243,9 +254,13 @@ def main() -> None:
     if instance is None:
         sys.exit(f"{arguments.data_dir} holds no instance")
     configure_logs(Role.INSTALLER, instance.options.log_level)
-    for descriptor in (arguments.listen_fd, arguments.slot_fd, arguments.ready_fd):
+    for descriptor in (arguments.slot_fd, arguments.ready_fd):
         os.set_inheritable(descriptor, False)
-    watcher = Watcher(instance, socket.socket(fileno=arguments.listen_fd), arguments.slot_fd)
+    listener = None
+    if arguments.listen_fd is not None:
+        os.set_inheritable(arguments.listen_fd, False)
+        listener = socket.socket(fileno=arguments.listen_fd)
+    watcher = Watcher(instance, listener, arguments.slot_fd)
     asyncio.run(watcher.run(announcer(arguments.ready_fd)))
 
 

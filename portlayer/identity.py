@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -89,6 +90,7 @@ def peer_uri(role: Role, instance_id: str, subject: str = "") -> str:
     return f"spiffe://{instance_id}.vic/{role.value}" + (f"/{subject}" if subject else "")
 
 
+@lru_cache(maxsize=4096)  # each call brings its peer's, which are few
 def parse_peer_uri(uri: str) -> Peer:
     """Return the peer that a URI names. Raises Unauthenticated when it is not one of ours."""
     parts = urlsplit(uri)

@@ -9,13 +9,14 @@ Source: PostgreSQL 15, 13.3.5 Advisory Locks; NOTIFY.
 import asyncio
 import hashlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from portlayer.errors import VicError
+from portlayer.errors import Unavailable, VicError
 from portlayer.sqlite import Statements
 
 log = logging.getLogger("vic.neighbours")
@@ -38,6 +39,19 @@ _UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
 # Askers don't get in one another's way, as they would by the exclusive kind.
 _TRY_SHARED = sa.text("SELECT pg_try_advisory_lock_shared(:key)")
 _UNLOCK_SHARED = sa.text("SELECT pg_advisory_unlock_shared(:key)")
+# Of a pair of numbers the first is the kind, the second one of the kind: these can be listed.
+_LIVE = sa.text("SELECT pg_advisory_lock(:kind, :which)")
+_OUTLIVE = sa.text("SELECT pg_advisory_lock_shared(:kind, :which)")
+# Who waits for a lock doesn't notice that its client is gone, and would stay. Since PostgreSQL 14.
+_NOTICE = sa.text(
+    "SELECT set_config(name, '5000', false) FROM pg_settings "
+    "WHERE name = 'client_connection_check_interval'"
+)
+_OTHERS = sa.text(
+    "SELECT objid::bigint FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+    "WHERE locktype = 'advisory' AND objsubid = 2 AND classid = :kind AND mode = 'ExclusiveLock' "
+    "AND granted AND datname = current_database() AND pid <> pg_backend_pid()"
+)
 _NOTIFY = sa.text("SELECT pg_notify(:channel, :text)")
 
 
@@ -139,13 +153,74 @@ class Neighbours:
             heard("")
             await ended.wait()
 
+    async def company(self, kind: str, left: Callable[[], None]) -> None:
+        """Be one of a kind, for ever, and call back when another one of it is gone.
+
+        Each holds a lock that the others wait for: PostgreSQL gives it to them when the process
+        has ended. Called back too once it is one of them, for who left before isn't known.
+        """
+        if self._alone:
+            await asyncio.Event().wait()
+        while True:
+            try:
+                await self._keep_company(kind, left)
+            except (sa.exc.SQLAlchemyError, OSError, VicError) as error:
+                log.warning("cannot hear which replicas end: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep_company(self, kind: str, left: Callable[[], None]) -> None:
+        own = {"kind": _key(kind) & 0x7FFFFFFF, "which": secrets.randbelow(1 << 31)}
+        news, lost = asyncio.Event(), asyncio.Event()
+        watches: dict[int, asyncio.Task[None]] = {}
+
+        def end() -> None:
+            lost.set()
+            news.set()
+
+        async with self._connection() as connection:
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            assert driver is not None
+            driver.add_termination_listener(lambda _: end())
+            await driver.add_listener(kind, lambda *_: news.set())
+            await connection.execute(_LIVE, own)
+            await connection.execute(_NOTIFY, {"channel": kind, "text": ""})
+            left()
+            try:
+                while not lost.is_set():
+                    news.clear()
+                    others = (await connection.execute(_OTHERS, {"kind": own["kind"]})).scalars()
+                    for which in set(others) - watches.keys():
+                        outliving = self._outlive({**own, "which": which}, left, end)
+                        watches[which] = asyncio.create_task(outliving, name=f"outlive {which}")
+                    await news.wait()
+            finally:
+                for watch in watches.values():
+                    watch.cancel()
+                await asyncio.gather(*watches.values(), return_exceptions=True)
+                # Back in the pool it would go on holding the lock.
+                await connection.invalidate()
+
+    async def _outlive(
+        self, other: dict[str, int], left: Callable[[], None], failed: Callable[[], None]
+    ) -> None:
+        """Wait for the lock that another one holds, which is to say for its end."""
+        try:
+            async with self._connection() as connection:
+                try:
+                    await connection.execute(_NOTICE)
+                    await connection.execute(_OUTLIVE, other)
+                finally:
+                    await connection.invalidate()
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            log.warning("cannot hear of the end of a replica: %s", error)
+            failed()
+        else:
+            left()
+
     async def close(self) -> None:
         """Let go of all locks."""
-        if self._holder is not None:
-            # Back in the pool it would go on holding them.
-            await self._holder.invalidate()
-            await self._holder.close()
-            self._holder = None
+        await self._drop()
 
     @property
     def _engine(self) -> AsyncEngine:
@@ -159,16 +234,34 @@ class Neighbours:
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
     async def _take(self, key: int) -> tuple[AsyncConnection, int | None]:
-        """Take a lock if it is free; returns the connection that has it, and the turn's number."""
+        """Take a lock if it is free; returns the connection that has it, and the turn's number.
+
+        Raises Unavailable when the database can't be reached.
+        """
         async with self._using:
             holder = self._holder
-            if holder is None or holder.closed or holder.invalidated:
+            if holder is not None and not holder.closed and not holder.invalidated:
+                try:
+                    return holder, await _try(holder, key)
+                except (sa.exc.DBAPIError, OSError) as error:
+                    # The database was restarted: what this connection had is lost already.
+                    log.warning("the connection that holds locks has ended: %s", error)
+            await self._drop()
+            try:
                 fresh = await self._engine.connect()
                 holder = await fresh.execution_options(isolation_level="AUTOCOMMIT")
                 await holder.execute(_RAISE)
                 self._holder = holder
-            number = (await holder.execute(_TRY, {"key": key})).scalar()
-        return holder, None if number is None else int(number)
+                return holder, await _try(holder, key)
+            except (sa.exc.OperationalError, sa.exc.InterfaceError, OSError) as error:
+                raise Unavailable(f"the database can't be reached: {error}") from error
+
+    async def _drop(self) -> None:
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            # Back in the pool it would go on holding them.
+            await holder.invalidate()
+            await holder.close()
 
     async def _give_back(self, holder: AsyncConnection, key: int) -> None:
         try:
@@ -188,6 +281,11 @@ async def tell(connection: Connection, channel: str, text: str) -> None:
     """Tell all processes something when a transaction is committed."""
     if connection.dialect.name == "postgresql":
         await connection.execute(_NOTIFY, {"channel": channel, "text": text})
+
+
+async def _try(connection: AsyncConnection, key: int) -> int | None:
+    number = (await connection.execute(_TRY, {"key": key})).scalar()
+    return None if number is None else int(number)
 
 
 async def _unlock(connection: AsyncConnection, key: int) -> None:

@@ -44,13 +44,18 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.http2.max_ping_strikes", 5),
 )
 
+# The kernel deals out connections, not calls: who kept one for good would never come to a replica
+# that was added. Calls in hand end where they began.
+SHARED_CONNECTION_MS = 60_000
+
 
 class FacetServer:
     """A gRPC server that has all that every facet's server must have.
 
     ``services`` are the descriptors of what is added to ``server`` before :meth:`start`. One
     process may run several (interaction serves clients on one and tethers on another).
-    ``max_streams`` bounds the calls that one connection has open at a time.
+    ``max_streams`` bounds the calls that one connection has open at a time. With ``share_ports``
+    other processes may serve at the same TCP addresses; ``lasting`` connections stay with one.
     """
 
     def __init__(
@@ -62,6 +67,8 @@ class FacetServer:
         *,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_streams: int | None = None,
+        share_ports: bool = False,
+        lasting: bool = False,
         reflect: bool = True,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         fences: Fences | None = None,
@@ -69,6 +76,10 @@ class FacetServer:
     ) -> None:
         """`interceptors` come behind the one that every facet has."""
         options = {**dict(OPTIONS), "grpc.max_receive_message_length": max_message_bytes}
+        if share_ports:
+            options["grpc.so_reuseport"] = 1
+            if not lasting:
+                options["grpc.max_connection_age_ms"] = SHARED_CONNECTION_MS
         if max_streams is not None:
             options["grpc.max_concurrent_streams"] = max_streams
         self.server = grpc.aio.server(

@@ -53,6 +53,11 @@ class FacetSettings(BaseSettings):
         default_factory=dict,
         description="gRPC address of another role where it isn't its socket in DATA/run.",
     )
+    share_ports: bool = Field(
+        False,
+        description="Whether others of this role serve at the same TCP addresses: replicas, "
+        "between which the kernel divides the connections.",
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
     otlp_endpoint: str = Field("", description="OpenTelemetry collector; empty turns export off.")
 
@@ -102,6 +107,13 @@ class FacetSettings(BaseSettings):
         """SQLAlchemy URL of the facet's database."""
         default = f"sqlite:///{self.state_dir}/{self.role.value}.db"
         return self.database_url or default
+
+    def insist_on_shared_state(self) -> None:
+        """Raise ValueError where replicas would each have a database of their own."""
+        if self.share_ports and not self.database_url.startswith("postgresql"):
+            raise ValueError(
+                f"replicas of {self.role} need one PostgreSQL database: give database_url"
+            )
 
     def target(self, role: Role) -> str:
         """Return the gRPC address of another role."""

@@ -6,16 +6,19 @@ still travel, so that logs of one request can be put together.
 
 from collections.abc import Iterable, Mapping
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from portlayer.identity import Role
 
 tracer = trace.get_tracer("vic")
+# Alone: OpenTelemetry's own choice also looks for baggage, which nobody here has.
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def configure_telemetry(role: Role, instance_id: str, endpoint: str) -> None:
@@ -33,10 +36,10 @@ def configure_telemetry(role: Role, instance_id: str, endpoint: str) -> None:
 
 def inject(metadata: dict[str, str]) -> None:
     """Add the current trace's context to outgoing metadata."""
-    propagate.inject(metadata)
+    _PROPAGATOR.inject(metadata)
 
 
 def extract(metadata: Iterable[tuple[str, str | bytes]]) -> Context:
     """Return the trace's context that came with a call."""
     carrier: Mapping[str, str] = {k: v for k, v in metadata if isinstance(v, str)}
-    return propagate.extract(carrier)
+    return _PROPAGATOR.extract(carrier)

@@ -24,6 +24,7 @@ from gateway.hijack.connection import (
     HijackedStreams,
 )
 from gateway.hijack.hangup import keep_alive
+from gateway.hijack.joined import JoinedWrites
 from gateway.hijack.tls import hold_shutdown
 
 EXTENSION = "vic.hijack"
@@ -148,6 +149,7 @@ class HijackProtocol(HttpToolsProtocol):
         upgrade = self._get_upgrade() if self.parser.should_upgrade() else None
         if upgrade is None and not self._may_be_taken():
             super().on_headers_complete()
+            self.cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]  # all that it uses
             return
         if not self._feeding_head:
             raise ValueError("a request that takes its connection over was pipelined behind a body")

@@ -3,12 +3,19 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 
 from starlette.responses import Response
 from starlette.routing import Route
 from vic.exec.v1.container_pb2 import ContainerState
 from vic.exec.v1.exec_pb2 import ConnectNetworkRequest, DisconnectNetworkRequest
-from vic.network.v1.network_pb2 import GetRequest, ListRequest, PruneRequest, RemoveRequest
+from vic.network.v1.network_pb2 import (
+    GetRequest,
+    ListRequest,
+    Network,
+    PruneRequest,
+    RemoveRequest,
+)
 
 from gateway.call import Call, json_response, no_content
 from gateway.errors import bad_parameter
@@ -72,6 +79,10 @@ class NetworkRoutes:
         """POST /networks/prune."""
         filters = Filters.parse(call.text("filters"), PRUNE_FILTERS)
         request = PruneRequest(until=until_of(filters), label_filters=label_filters(filters))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING_SECONDS):
+                while await self._left_by_all():  # noqa: ASYNC110 — nothing tells of it
+                    await asyncio.sleep(_LOOK_SECONDS)
         pruned = await self._facets.network.Prune(request)
         return json_response({"NetworksDeleted": list(pruned.removed_names) or None})
 
@@ -129,13 +140,26 @@ class NetworkRoutes:
             if error.reason is not Reason.ACTIVE_ENDPOINTS:
                 raise
             got = await self._facets.network.Get(GetRequest(reference=request.reference))
-            states = {one.id: one.status.state for one in await self._facets.containers()}
-            for member in got.network.endpoints:
-                state = states.get(member.container_id)
-                if state in _ALIVE or (state is None and member.bound):
-                    raise
+            if _used(got.network, await self._states()):
+                raise
             return False
         return True
+
+    async def _left_by_all(self) -> bool:
+        """Tell whether a network has nothing in it but VMs of ended containers; see _removed."""
+        listed = await self._facets.network.List(ListRequest(with_endpoints=True))
+        having = [
+            network
+            for network in listed.networks
+            if not network.predefined and any(member.bound for member in network.endpoints)
+        ]
+        if not having:
+            return False
+        states = await self._states()
+        return any(not _used(network, states) for network in having)
+
+    async def _states(self) -> Mapping[str, int]:
+        return {one.id: one.status.state for one in await self._facets.containers()}
 
     async def inspect(self, call: Call) -> Response:
         """GET /networks/{id}."""
@@ -147,6 +171,15 @@ class NetworkRoutes:
     async def _container_names(self) -> Mapping[str, str]:
         containers = await self._facets.containers()
         return {container.id: container.spec.name for container in containers}
+
+
+def _used(network: Network, states: Mapping[str, int]) -> bool:
+    """Tell whether a container that runs, or what is no container, is in a network."""
+    for member in network.endpoints:
+        state = states.get(member.container_id)
+        if state in _ALIVE or (state is None and member.bound):
+            return True
+    return False
 
 
 def _container(fields: Fields) -> str:

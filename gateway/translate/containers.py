@@ -115,7 +115,7 @@ def _network_settings(container: Container) -> dict[str, Any]:
     running = states.is_running(container)
     bridges = [endpoint for endpoint in container.endpoints if endpoint.network_name == "bridge"]
     networks = _networks(container)
-    on_bridge = endpoint_settings(bridges[0], container) if bridges and running else {}
+    on_bridge = endpoint_settings(bridges[0], container, in_use=True) if bridges and running else {}
     return {
         "Bridge": "",
         "SandboxID": "",
@@ -140,19 +140,12 @@ def _network_settings(container: Container) -> dict[str, Any]:
 
 def _networks(container: Container) -> dict[str, Any]:
     running = states.is_running(container)
-    networks = {}
-    for endpoint in container.endpoints:
-        # An address is shown while it is in use, as with dockerd.
-        shown = endpoint
-        if not running:
-            shown = ContainerEndpoint(
-                network_id=endpoint.network_id,
-                network_name=endpoint.network_name,
-                aliases=list(endpoint.aliases),
-            )
-        networks[endpoint.network_name] = endpoint_settings(shown, container)
+    networks = {
+        endpoint.network_name: endpoint_settings(endpoint, container, in_use=running)
+        for endpoint in container.endpoints
+    }
     if container.spec.network_mode == "none" and not networks:
-        networks["none"] = endpoint_settings(_NO_ENDPOINT, container)
+        networks["none"] = endpoint_settings(_NO_ENDPOINT, container, in_use=False)
     return networks
 
 

@@ -42,6 +42,9 @@ class Filters:
         filters.flag("dangling")
         return filters
 
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
     def __contains__(self, key: str) -> bool:
         return key in self._values
 

@@ -61,10 +61,12 @@ class Selection:
         return iter(ordered[newest:oldest])
 
     def _fits(self, container: Container) -> bool:
-        filters, spec = self._filters, container.spec
-        state = states.word(container)
         if not self._everything and not states.is_running(container):
             return False
+        filters, spec = self._filters, container.spec
+        if not filters:
+            return True
+        state = states.word(container)
         if "is-task" in filters and filters.flag("is-task"):
             return False
         exit_code_fits = not self._exit_codes or (

@@ -9,6 +9,8 @@ from vic.network.v1.network_pb2 import AddressPool, Endpoint, FirewallLevel, Net
 from gateway.translate.filters import Filters
 from gateway.translate.times import rfc3339
 
+_NOTHING_ASKED = NetworkAttachment()
+
 LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 
 _DRIVERS = {
@@ -81,29 +83,43 @@ def select(networks: Iterable[Network], filters: Filters) -> list[Network]:
     return chosen
 
 
-def endpoint_settings(endpoint: ContainerEndpoint, container: Container) -> dict[str, Any]:
-    """One of a container's networks, as inspect gives it."""
-    asked = _asked(endpoint, container)
-    user_defined = endpoint.network_name not in ("bridge", "none", "")
-    names = [container.spec.name, *endpoint.aliases, container.id[:12], container.spec.hostname]
-    return {
+def endpoint_settings(
+    endpoint: ContainerEndpoint, container: Container, *, in_use: bool
+) -> dict[str, Any]:
+    """One of a container's networks, as inspect gives it; its addresses are shown while in use."""
+    asked, aliases = _asked(endpoint, container), list(endpoint.aliases)
+    settings: dict[str, Any] = {
         "IPAMConfig": _asked_addresses(asked) or None,
         "Links": list(asked.links) or None,
-        "Aliases": list(endpoint.aliases) or None,
+        "Aliases": aliases or None,
         # Which one it will be is known while it doesn't run, where it was wished for.
-        "MacAddress": (endpoint.mac_address or asked.mac_address).lower(),
+        "MacAddress": asked.mac_address.lower(),
         "DriverOpts": None,
         "GwPriority": asked.gateway_priority,
         "NetworkID": endpoint.network_id,
-        "EndpointID": endpoint.endpoint_id,
-        "Gateway": endpoint.ipv4_gateway,
-        "IPAddress": endpoint.ipv4_address.partition("/")[0],
-        "IPPrefixLen": endpoint.ipv4_prefix_length,
-        "IPv6Gateway": endpoint.ipv6_gateway,
-        "GlobalIPv6Address": endpoint.ipv6_address,
-        "GlobalIPv6PrefixLen": endpoint.ipv6_prefix_length,
-        "DNSNames": list(dict.fromkeys(filter(None, names))) if user_defined else None,
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DNSNames": None,
     }
+    if endpoint.network_name not in ("bridge", "none", ""):
+        names = [container.spec.name, *aliases, container.id[:12], container.spec.hostname]
+        settings["DNSNames"] = list(dict.fromkeys(filter(None, names)))
+    if in_use:
+        if endpoint.mac_address:
+            settings["MacAddress"] = endpoint.mac_address.lower()
+        settings["EndpointID"] = endpoint.endpoint_id
+        settings["Gateway"] = endpoint.ipv4_gateway
+        settings["IPAddress"] = endpoint.ipv4_address.partition("/")[0]
+        settings["IPPrefixLen"] = endpoint.ipv4_prefix_length
+        settings["IPv6Gateway"] = endpoint.ipv6_gateway
+        settings["GlobalIPv6Address"] = endpoint.ipv6_address
+        settings["GlobalIPv6PrefixLen"] = endpoint.ipv6_prefix_length
+    return settings
 
 
 def _asked_addresses(asked: NetworkAttachment) -> dict[str, str]:
@@ -119,7 +135,7 @@ def _asked(endpoint: ContainerEndpoint, container: Container) -> NetworkAttachme
             or endpoint.network_id.startswith(attachment.network)
         ):
             return attachment
-    return NetworkAttachment()
+    return _NOTHING_ASKED
 
 
 def _mapping(network: Network) -> dict[str, str]:

@@ -7,7 +7,8 @@ from vic.tether.v1.tether_pb2 import StatsSample
 
 from gateway.translate.times import ZERO, rfc3339
 
-_NANOSECONDS = 1000
+# What a hostile guest says may be more than JSON's readers take.
+_MOST = 2**64 - 1
 _NO_COUNTERS = (
     "io_serviced_recursive",
     "io_queue_recursive",
@@ -53,20 +54,24 @@ def _cpu(sample: StatsSample | None) -> dict[str, Any]:
     told = sample if sample is not None else StatsSample()
     cpu: dict[str, Any] = {
         "cpu_usage": {
-            "total_usage": told.cpu_usage_us * _NANOSECONDS,
-            "usage_in_kernelmode": told.cpu_system_us * _NANOSECONDS,
-            "usage_in_usermode": told.cpu_user_us * _NANOSECONDS,
+            "total_usage": _nanoseconds(told.cpu_usage_us),
+            "usage_in_kernelmode": _nanoseconds(told.cpu_system_us),
+            "usage_in_usermode": _nanoseconds(told.cpu_user_us),
         },
     }
     if sample is not None:
-        cpu["system_cpu_usage"] = told.system_cpu_us * _NANOSECONDS
+        cpu["system_cpu_usage"] = _nanoseconds(told.system_cpu_us)
         cpu["online_cpus"] = told.online_cpus
     cpu["throttling_data"] = {
         "periods": told.cpu_periods,
         "throttled_periods": told.cpu_throttled_periods,
-        "throttled_time": told.cpu_throttled_us * _NANOSECONDS,
+        "throttled_time": _nanoseconds(told.cpu_throttled_us),
     }
     return cpu
+
+
+def _nanoseconds(microseconds: int) -> int:
+    return min(microseconds * 1000, _MOST)
 
 
 def _memory(sample: StatsSample) -> dict[str, Any]:

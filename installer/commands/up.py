@@ -95,12 +95,19 @@ def add(commands: Commands) -> None:
         help="size of new containers' disks as they see them (default: 8g); images must be "
         "pulled or loaded again after a change",
     )
+    up.add_argument(
+        "--facets",
+        choices=("processes", "containers"),
+        help="whether the five services run as processes (the default), or as containers of "
+        "docker-compose.yml: then only what they need is laid out, and the host agent started",
+    )
     up.set_defaults(command=_up)
     take_data_dir(up)
 
 
 def _up(options: argparse.Namespace) -> int:
     from installer.configure import configure, wish
+    from installer.containers import compose_command
     from installer.endpoint_tls import client_directory
     from installer.images import ImageWishes
     from installer.registries import RegistryWishes
@@ -128,11 +135,16 @@ def _up(options: argparse.Namespace) -> int:
         tls_cert=options.tlscert,
         tls_key=options.tlskey,
         bootstrap=options.bootstrap,
+        facets=options.facets,
     )
     instance = bring_up(wishes, say)
     if wished is not None:
         configure(options.data_dir, wished)
-    print(f"vic {instance.id} is up at {instance.options.host}")
+    if instance.in_containers:
+        print(f"vic {instance.id} is ready for its facets:")
+        print(f"  {compose_command(instance)} up --detach --wait")
+    else:
+        print(f"vic {instance.id} is up at {instance.options.host}")
     print(f"  export DOCKER_HOST={instance.options.host}")
     if instance.options.tls_verify:
         print("  export DOCKER_TLS_VERIFY=1")

@@ -108,7 +108,13 @@ async def serve(settings: ExecSettings) -> None:
         await hypervisor.open()
         stack.push_async_callback(hypervisor.close)
         await admission.begin(Limits(**settings.limits.model_dump()))
-        server = FacetServer(credentials, settings.instance_id, ACCESS, [SERVICE])
+        server = FacetServer(
+            credentials,
+            settings.instance_id,
+            ACCESS,
+            [SERVICE],
+            share_ports=settings.share_ports,
+        )
         exec_pb2_grpc.add_ExecServiceServicer_to_server(servicer, server.server)
         background = [
             asyncio.create_task(reconciler.run(), name="reconciler"),

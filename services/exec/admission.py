@@ -14,7 +14,7 @@ from services.exec.drivers import Hypervisor
 from services.exec.facts import Facts
 from services.exec.limits import Limits, Pool, Size
 from services.exec.record import Record
-from services.exec.schema import CONTAINERS, FACTS, record_of
+from services.exec.schema import CONTAINERS, FACTS, RECORD, record_of
 from services.exec.states import State
 
 # Name of the fact that holds them.
@@ -24,6 +24,17 @@ POOL_SECONDS = 2.0
 
 
 _LIMITS = sa.select(FACTS.c.value).where(FACTS.c.name == LIMITS)
+# The other containers that have a VM.
+_OTHERS = sa.select(*RECORD).where(
+    CONTAINERS.c.ready.is_(True),
+    CONTAINERS.c.state.in_([state.value for state in State if state.has_vm]),
+    CONTAINERS.c.id != sa.bindparam("its_id"),
+)
+_STARTING = (
+    CONTAINERS.update()
+    .where(CONTAINERS.c.id == sa.bindparam("its_id"))
+    .values(state=State.STARTING.value)
+)
 
 
 class Admission:
@@ -67,21 +78,12 @@ class Admission:
         Looking at what runs and writing are one step, lest two starts take the same room.
         """
         pool = await self.pool()
-        running = [state.value for state in State if state.has_vm]
-        others = (
-            sa.select(CONTAINERS)
-            .where(CONTAINERS.c.ready.is_(True))
-            .where(CONTAINERS.c.state.in_(running), CONTAINERS.c.id != record.id)
-        )
+        one = {"its_id": record.id}
         async with self._store.transaction() as connection:
             limits = await limits_now(connection)
-            sizes = [size_of(record_of(row)) for row in await connection.execute(others)]
+            sizes = [size_of(record_of(row)) for row in await connection.execute(_OTHERS, one)]
             limits.admit_vm(wanted, pool, sizes)
-            await connection.execute(
-                CONTAINERS.update()
-                .where(CONTAINERS.c.id == record.id)
-                .values(state=State.STARTING.value)
-            )
+            await connection.execute(_STARTING, one)
 
     async def pool(self) -> Pool:
         """Return what there is for all VMs. What others have reserved is known within seconds."""

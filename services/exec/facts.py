@@ -8,6 +8,8 @@ from services.exec.schema import FACTS, POSITIONS
 
 FACTS_CHANNEL = "vic_exec_facts"
 
+_FACT = sa.select(FACTS.c.value).where(FACTS.c.name == sa.bindparam("called"))
+
 
 class Facts:
     """Facts by name, and positions by source."""
@@ -17,9 +19,8 @@ class Facts:
 
     async def fact(self, name: str) -> str | None:
         """Return what is known under a name of the suite as a whole."""
-        query = sa.select(FACTS.c.value).where(FACTS.c.name == name)
         async with self._store.reading() as connection:
-            return (await connection.execute(query)).scalar()
+            return (await connection.execute(_FACT, {"called": name})).scalar()
 
     async def set_fact(self, name: str, value: str) -> None:
         """Remember it, and tell the other replicas that it is new."""

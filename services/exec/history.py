@@ -54,6 +54,7 @@ _AFTER = (
     .order_by(EVENTS.c.sequence)
     .limit(sa.bindparam("most"))
 )
+_INSERT = EVENTS.insert()
 _AFTER_OF_ONE = _AFTER.where(EVENTS.c.container_id == sa.bindparam("of"))
 
 
@@ -94,7 +95,7 @@ async def append_events(connection: Connection, events: Iterable[NewEvent]) -> N
     newest = 0
     for event in events:
         result = await connection.execute(
-            EVENTS.insert(),
+            _INSERT,
             {
                 "time_ns": time.time_ns(),
                 "kind": event.kind,

@@ -8,11 +8,13 @@ import sqlalchemy as sa
 from portlayer.errors import InvalidArgument, NotFound, Reason
 from portlayer.store import Store
 from services.exec.record import Record
-from services.exec.schema import CONTAINERS, record_of
+from services.exec.schema import CONTAINERS, RECORD, record_of
 from services.exec.states import State
 
 # Records read from the database at a time by who may not want all.
-READ_AT_ONCE = 100
+READ_AT_ONCE = 250
+# Before the newest container: a time that none was made at, and what comes after every ID.
+_BEGINNING = (2**63 - 1, "g")
 
 
 class Lookup:
@@ -50,31 +52,25 @@ class Lookup:
 
     async def select(self, states: Collection[State] = ()) -> list[Record]:
         """Return all containers, newest first; with states only those in one of them."""
-        query = _visible().order_by(CONTAINERS.c.created_ns.desc())
-        if states:
-            query = query.where(CONTAINERS.c.state.in_([state.value for state in states]))
+        wanted = {"states": _numbers(states)}
         async with self._store.reading() as connection:
-            return [record_of(row) for row in await connection.execute(query)]
+            return [record_of(row) for row in await connection.execute(_IN_STATES, wanted)]
 
     async def newest_first(
         self, states: Collection[State] = (), *, after: tuple[int, str] | None = None
     ) -> AsyncGenerator[Record, None]:
         """Yield the containers, newest first; with ``after`` only those after that position."""
-        at = sa.tuple_(CONTAINERS.c.created_ns, CONTAINERS.c.id)
-        position = after
+        created_ns, container_id = after or _BEGINNING
+        numbers = _numbers(states)
         while True:
-            query = _visible().order_by(CONTAINERS.c.created_ns.desc(), CONTAINERS.c.id.desc())
-            if states:
-                query = query.where(CONTAINERS.c.state.in_([state.value for state in states]))
-            if position is not None:
-                query = query.where(at < sa.tuple_(*position))
+            wanted = {"states": numbers, "created_ns": created_ns, "reference": container_id}
             async with self._store.reading() as connection:
-                rows = (await connection.execute(query.limit(READ_AT_ONCE))).all()
+                rows = (await connection.execute(_OLDER, wanted)).all()
             for row in rows:
                 yield record_of(row)
             if len(rows) < READ_AT_ONCE:
                 return
-            position = rows[-1].created_ns, rows[-1].id
+            created_ns, container_id = rows[-1].created_ns, rows[-1].id
 
     async def reserved_ids(self) -> set[str]:
         """Return the IDs whose Create has not completed."""
@@ -97,23 +93,46 @@ class Lookup:
 
     async def counts(self) -> dict[State, int]:
         """Return how many containers are in each state."""
-        query = (
-            sa.select(CONTAINERS.c.state, sa.func.count())
-            .where(CONTAINERS.c.ready.is_(True))
-            .group_by(CONTAINERS.c.state)
-        )
         async with self._store.reading() as connection:
-            return {State(state): count for state, count in await connection.execute(query)}
+            return {State(state): count for state, count in await connection.execute(_COUNTS)}
+
+
+def _numbers(states: Collection[State]) -> list[int]:
+    """Return states as the database has them; without any, all of them."""
+    return [state.value for state in states or State]
 
 
 def _visible() -> sa.Select[Any]:
-    return sa.select(CONTAINERS).where(CONTAINERS.c.ready.is_(True))
+    return sa.select(*RECORD).where(CONTAINERS.c.ready.is_(True))
 
 
-# Asked several times in every start; to put such a statement together takes longer than to read.
+# To put such a statement together takes longer than to read.
 _BY_ID = _visible().where(CONTAINERS.c.id == sa.bindparam("reference"))
 _BY_REFERENCE = _visible().where(
     sa.or_(
         CONTAINERS.c.id == sa.bindparam("reference"), CONTAINERS.c.name == sa.bindparam("called")
     )
+)
+_IN_STATES = (
+    _visible()
+    .where(CONTAINERS.c.state.in_(sa.bindparam("states", expanding=True)))
+    .order_by(CONTAINERS.c.created_ns.desc())
+)
+_OLDER = (
+    _visible()
+    .where(
+        CONTAINERS.c.state.in_(sa.bindparam("states", expanding=True)),
+        sa.tuple_(CONTAINERS.c.created_ns, CONTAINERS.c.id)
+        < sa.tuple_(
+            sa.bindparam("created_ns", type_=sa.BigInteger),
+            sa.bindparam("reference", type_=sa.String),
+        ),
+    )
+    .order_by(CONTAINERS.c.created_ns.desc(), CONTAINERS.c.id.desc())
+    .limit(READ_AT_ONCE)
+)
+_COUNTS = (
+    sa.select(CONTAINERS.c.state, sa.func.count())
+    .where(CONTAINERS.c.ready.is_(True))
+    .group_by(CONTAINERS.c.state)
 )

@@ -3,18 +3,23 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
 
 from portlayer.fencing import holding
 from portlayer.neighbours import Neighbours
 
-T = TypeVar("T")
+Answer = TypeVar("Answer", bound=Message)
 
 # A caller that retries does so within its deadline, which is far below this.
 REMEMBER_SECONDS = 600.0
-REMEMBER_REQUESTS = 10_000
+# Answers that are remembered; a common container's is some 700 bytes.
+REMEMBER_BYTES = 4 * 1024 * 1024
+# What one takes beside its own bytes: its key and its places.
+_OF_EACH = 500
 
 
 class Turns:
@@ -49,29 +54,34 @@ class Turns:
         return container_id in self._users
 
 
-class Requests(Generic[T]):
-    """Remembers the results of requests by their IDs, so that a repeated one gets the first's.
+class Requests(Generic[Answer]):
+    """Remembers the answers to requests by their IDs, so that a repeated one gets the first's.
 
-    A failure is not remembered: it left nothing, and what was away may be back. The work of a
-    request goes on when its caller goes away: a container that is half started because a client
-    closed its connection would help nobody.
+    As bytes: a message that was read takes several times as much. A failure is not remembered: it
+    left nothing, and what was away may be back. The work of a request goes on when its caller goes
+    away: a container that is half started because a client closed its connection would help nobody.
     """
 
-    def __init__(self) -> None:
-        self._running: dict[tuple[str, str], asyncio.Task[T]] = {}
-        self._anonymous: set[asyncio.Task[T]] = set()
-        # Results and when they came on the monotonic clock, oldest first.
-        self._results: OrderedDict[tuple[str, str], tuple[float, T]] = OrderedDict()
+    def __init__(self, answer: type[Answer]) -> None:
+        """``answer`` is the message that all of them are answered with."""
+        self._answer = answer
+        self._running: dict[tuple[str, str], asyncio.Task[Answer]] = {}
+        self._anonymous: set[asyncio.Task[Answer]] = set()
+        # Answers and when they came on the monotonic clock, oldest first.
+        self._answers: OrderedDict[tuple[str, str], tuple[float, bytes]] = OrderedDict()
+        self._bytes = 0
 
-    async def once(self, verb: str, request_id: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Run the work unless this request was seen, and return or raise its result."""
+    async def once(
+        self, verb: str, request_id: str, work: Callable[[], Coroutine[None, None, Answer]]
+    ) -> Answer:
+        """Run the work unless this request was seen, and return its answer or raise its error."""
         self._forget()
         key = (verb, request_id)
-        if request_id and key in self._results:
-            return self._results[key][1]
+        if request_id and key in self._answers:
+            return self._answer.FromString(self._answers[key][1])
         task = self._running.get(key) if request_id else None
         if task is None:
-            task = asyncio.create_task(_coroutine(work()), name=f"{verb} {request_id}")
+            task = asyncio.create_task(work(), name=f"{verb} {request_id}")
             if request_id:
                 self._running[key] = task
                 task.add_done_callback(lambda done: self._ended(key, done))
@@ -95,18 +105,21 @@ class Requests(Generic[T]):
             await asyncio.wait(left, timeout=within)
         return not left
 
-    def _ended(self, key: tuple[str, str], task: asyncio.Task[T]) -> None:
+    def _ended(self, key: tuple[str, str], task: asyncio.Task[Answer]) -> None:
         del self._running[key]
         if not task.cancelled() and task.exception() is None:
-            self._results[key] = (time.monotonic(), task.result())
+            answer = task.result().SerializeToString()
+            self._answers[key] = (time.monotonic(), answer)
+            self._bytes += len(answer) + _OF_EACH
 
     def _forget(self) -> None:
         horizon = time.monotonic() - REMEMBER_SECONDS
-        while self._results:
-            came, _ = next(iter(self._results.values()))
-            if came > horizon and len(self._results) <= REMEMBER_REQUESTS:
+        while self._answers:
+            came, answer = next(iter(self._answers.values()))
+            if came > horizon and self._bytes <= REMEMBER_BYTES:
                 return
-            self._results.popitem(last=False)
+            self._answers.popitem(last=False)
+            self._bytes -= len(answer) + _OF_EACH
 
 
 async def all_ended(*tasks: asyncio.Task[Any]) -> None:
@@ -126,8 +139,3 @@ async def all_ended(*tasks: asyncio.Task[Any]) -> None:
         raise cancelled
     if failures:
         raise failures[0]
-
-
-async def _coroutine(awaitable: Awaitable[T]) -> T:
-    """Await something as a coroutine, which is what a task is made of."""
-    return await awaitable

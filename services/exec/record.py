@@ -130,9 +130,8 @@ def is_checked(check: container_pb2.HealthCheck) -> bool:
 
 def timestamp(nanoseconds: int) -> Timestamp:
     """Return a time as the contract's message."""
-    message = Timestamp()
-    message.FromNanoseconds(nanoseconds)
-    return message
+    whole, nanos = divmod(nanoseconds, 10**9)
+    return Timestamp(seconds=whole, nanos=nanos)
 
 
 def seconds(duration: Duration) -> float:

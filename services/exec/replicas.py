@@ -11,13 +11,19 @@ from services.exec.facts import FACTS_CHANNEL
 from services.exec.history import EVENTS_CHANNEL
 from services.exec.restarting import Restarts
 
+# Who serves on this database holds a lock of this name.
+REPLICAS = "vic_exec_replicas"
+
 log = logging.getLogger("vic.exec.replicas")
 
 
 async def follow_replicas(
     neighbours: Neighbours, events: EventLog, exits: Exits, restarts: Restarts
 ) -> None:
-    """Pass on what other replicas have put on record; never returns."""
+    """Pass on what other replicas have put on record, and that one has ended; never returns.
+
+    What that one had in hand a comparison finishes or undoes.
+    """
     async with asyncio.TaskGroup() as group:
         looking = asyncio.Event()
 
@@ -30,6 +36,7 @@ async def follow_replicas(
 
         group.create_task(neighbours.listen(EVENTS_CHANNEL, heard))
         group.create_task(neighbours.listen(FACTS_CHANNEL, fact_heard))
+        group.create_task(neighbours.company(REPLICAS, exits.doubt.set))
         while True:
             await looking.wait()
             looking.clear()

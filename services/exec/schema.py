@@ -75,7 +75,11 @@ POSITIONS = sa.Table(
 )
 
 
-_NAMES = tuple(column.name for column in CONTAINERS.columns)
+# What of a container's row is its record.
+RECORD = tuple(
+    column for column in CONTAINERS.columns if column.name not in ("ready", "held_signals", "turn")
+)
+_NAMES = tuple(column.name for column in RECORD)
 # Written without the container's turn, which comes between others' reading and writing: no row_of.
 _UNTOUCHED = {"stopped_by_hand": False, "held_signals": "", "health": None, "health_boot_id": ""}
 _FIRST = {**_UNTOUCHED, "turn": 0}
@@ -118,10 +122,9 @@ def new_row_of(record: Record) -> dict[str, Any]:
 
 
 def record_of(row: Any) -> Record:
-    """Return the record of a row."""
+    """Return the record of a row of ``RECORD``."""
     # By their places: a row's own mapping looks each column up by its name.
     values = dict(zip(_NAMES, row, strict=True))
-    del values["ready"], values["held_signals"], values["turn"]
     values["state"] = State(values["state"])
     values["spec"] = container_pb2.ContainerSpec.FromString(values["spec"])
     network = container_pb2.Container.FromString(values["endpoints"])

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 import grpc
-from vic.exec.v1 import exec_pb2, exec_pb2_grpc
+from vic.exec.v1 import container_pb2, exec_pb2, exec_pb2_grpc
 
 from portlayer.errors import InvalidArgument, NotFound, OutOfRange, Reason
 from services.exec.answers import Answers
@@ -18,7 +18,6 @@ from services.exec.lifecycle import Lifecycle
 from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
-from services.exec.removing import Pruned
 from services.exec.restarting import Restarts
 from services.exec.states import State
 from services.exec.store import Containers
@@ -66,8 +65,8 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._vch = vch
         self._restarts = restarts
         self._answers = answers
-        self.requests: Requests[Record | None] = Requests()
-        self._prunes: Requests[Pruned] = Requests()
+        self.requests = Requests(container_pb2.Container)
+        self._prunes = Requests(exec_pb2.PruneResponse)
 
     async def Info(self, request: exec_pb2.InfoRequest, context: Context) -> exec_pb2.InfoResponse:
         """See the contract."""
@@ -95,10 +94,11 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self, request: exec_pb2.CreateRequest, context: Context
     ) -> exec_pb2.CreateResponse:
         """See the contract."""
-        record = await self.requests.once(
-            "Create", "", lambda: self._creator.create(request.container_id, request.spec)
-        )
-        return exec_pb2.CreateResponse(container=_container(record))
+
+        async def create() -> container_pb2.Container:
+            return (await self._creator.create(request.container_id, request.spec)).message()
+
+        return exec_pb2.CreateResponse(container=await self.requests.once("Create", "", create))
 
     async def Get(self, request: exec_pb2.GetRequest, context: Context) -> exec_pb2.GetResponse:
         """See the contract."""
@@ -126,26 +126,26 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self, request: exec_pb2.StartRequest, context: Context
     ) -> exec_pb2.StartResponse:
         """See the contract."""
-        record = await self._once("Start", request, self._lifecycle.start)
-        return exec_pb2.StartResponse(container=_container(record))
+        container = await self._once("Start", request, self._lifecycle.start)
+        return exec_pb2.StartResponse(container=_there(container))
 
     async def Stop(self, request: exec_pb2.StopRequest, context: Context) -> exec_pb2.StopResponse:
         """See the contract."""
         timeout = seconds(request.timeout) if request.HasField("timeout") else None
-        record = await self._once(
+        container = await self._once(
             "Stop", request, lambda id_: self._lifecycle.stop(id_, timeout, request.signal)
         )
-        return exec_pb2.StopResponse(container=_container(record))
+        return exec_pb2.StopResponse(container=_there(container))
 
     async def Restart(
         self, request: exec_pb2.RestartRequest, context: Context
     ) -> exec_pb2.RestartResponse:
         """See the contract."""
         timeout = seconds(request.timeout) if request.HasField("timeout") else None
-        record = await self._once(
+        container = await self._once(
             "Restart", request, lambda id_: self._lifecycle.restart(id_, timeout, request.signal)
         )
-        return exec_pb2.RestartResponse(container=_container(record))
+        return exec_pb2.RestartResponse(container=_there(container))
 
     async def Signal(
         self, request: exec_pb2.SignalRequest, context: Context
@@ -172,12 +172,12 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self, request: exec_pb2.UpdateRequest, context: Context
     ) -> exec_pb2.UpdateResponse:
         """See the contract."""
-        record = await self._once(
+        container = await self._once(
             "Update",
             request,
             lambda id_: self._lifecycle.update(id_, request.restart_policy, request.resources),
         )
-        return exec_pb2.UpdateResponse(container=_container(record))
+        return exec_pb2.UpdateResponse(container=_there(container))
 
     async def Close(
         self, request: exec_pb2.CloseRequest, context: Context
@@ -190,32 +190,32 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self, request: exec_pb2.RenameRequest, context: Context
     ) -> exec_pb2.RenameResponse:
         """See the contract."""
-        record = await self._once(
+        container = await self._once(
             "Rename", request, lambda id_: self._lifecycle.rename(id_, request.new_name)
         )
-        return exec_pb2.RenameResponse(container=_container(record))
+        return exec_pb2.RenameResponse(container=_there(container))
 
     async def ConnectNetwork(
         self, request: exec_pb2.ConnectNetworkRequest, context: Context
     ) -> exec_pb2.ConnectNetworkResponse:
         """See the contract."""
-        record = await self._once(
+        container = await self._once(
             "ConnectNetwork",
             request,
             lambda id_: self._lifecycle.connect(id_, request.attachment),
         )
-        return exec_pb2.ConnectNetworkResponse(container=_container(record))
+        return exec_pb2.ConnectNetworkResponse(container=_there(container))
 
     async def DisconnectNetwork(
         self, request: exec_pb2.DisconnectNetworkRequest, context: Context
     ) -> exec_pb2.DisconnectNetworkResponse:
         """See the contract."""
-        record = await self._once(
+        container = await self._once(
             "DisconnectNetwork",
             request,
             lambda id_: self._lifecycle.disconnect(id_, request.network),
         )
-        return exec_pb2.DisconnectNetworkResponse(container=_container(record))
+        return exec_pb2.DisconnectNetworkResponse(container=_there(container))
 
     async def Remove(
         self, request: exec_pb2.RemoveRequest, context: Context
@@ -258,12 +258,14 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
     ) -> exec_pb2.PruneResponse:
         """See the contract."""
         until = request.until.ToNanoseconds() if request.HasField("until") else None
-        pruned = await self._prunes.once(
-            "Prune", "", lambda: self._lifecycle.prune(until, request.label_filters)
-        )
-        return exec_pb2.PruneResponse(
-            removed_ids=pruned.container_ids, reclaimed_bytes=pruned.reclaimed_bytes
-        )
+
+        async def prune() -> exec_pb2.PruneResponse:
+            pruned = await self._lifecycle.prune(until, request.label_filters)
+            return exec_pb2.PruneResponse(
+                removed_ids=pruned.container_ids, reclaimed_bytes=pruned.reclaimed_bytes
+            )
+
+        return await self._prunes.once("Prune", "", prune)
 
     async def Wait(
         self, request: exec_pb2.WaitRequest, context: Context
@@ -310,29 +312,31 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
 
     async def _once(
         self, verb: str, request: _Verb, work: Callable[[str], Awaitable[Record | None]]
-    ) -> Record | None:
+    ) -> container_pb2.Container:
         """Do a verb once for each request ID, also when its container has got another name since.
 
         The work gets the full ID, so that a rename in between doesn't lead to another container.
+        Returns an empty message where there is none to tell of.
         """
 
-        async def do() -> Record | None:
+        async def do() -> container_pb2.Container:
             async with self._answers.request(verb, request.request_id) as answer:
                 if answer.container_id:
-                    return await self._containers.get(answer.container_id)
-                container_id = (await self._containers.resolve(request.reference)).id
-                record = await work(container_id)
-                answer.container_id = container_id
-                return record
+                    record = await self._containers.get(answer.container_id)
+                else:
+                    container_id = (await self._containers.resolve(request.reference)).id
+                    record = await work(container_id)
+                    answer.container_id = container_id
+            return container_pb2.Container() if record is None else record.message()
 
         return await self.requests.once(verb, request.request_id, do)
 
 
-def _container(record: Record | None) -> Any:
-    if record is None:
+def _there(container: container_pb2.Container) -> container_pb2.Container:
+    if not container.id:
         # A request that another replica carried out, of a container that is gone since.
         raise NotFound("the container is gone by now", Reason.CONTAINER_NOT_FOUND)
-    return record.message()
+    return container
 
 
 def _position(token: str) -> tuple[int, str] | None:

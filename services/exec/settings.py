@@ -1,8 +1,8 @@
 """Settings of the exec facet."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
@@ -51,3 +51,8 @@ class ExecSettings(FacetSettings):
         description="Clones of the default size that are kept ready where Configure has not said "
         "otherwise; unset is as many as suit the host's memory, 0 is none.",
     )
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        self.insist_on_shared_state()
+        return self

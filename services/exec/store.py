@@ -29,6 +29,16 @@ _OWNERS = sa.select(CONTAINERS.c.id).where(
     sa.or_(CONTAINERS.c.id == sa.bindparam("its_id"), CONTAINERS.c.name == sa.bindparam("its_name"))
 )
 _COUNT = sa.select(sa.func.count()).select_from(CONTAINERS)
+_INSERT = CONTAINERS.insert()
+# One container, unless somebody has written it by a later turn than ours.
+_OURS = sa.and_(
+    CONTAINERS.c.id == sa.bindparam("its_id"), CONTAINERS.c.turn <= sa.bindparam("our_turn")
+)
+_UPDATE = CONTAINERS.update().where(_OURS)
+_DELETE = CONTAINERS.delete().where(_OURS)
+_FIND = sa.select(CONTAINERS.c.id).where(_OURS)
+# Where no turn is held there is nobody to be fenced.
+_ANY_TURN = 2**63 - 1
 
 
 class Containers(Lookup):
@@ -47,9 +57,7 @@ class Containers(Lookup):
             if not owners:
                 existing = (await connection.execute(_COUNT)).scalar() or 0
                 (await limits_now(connection)).admit_container(existing, disk_bytes)
-                await connection.execute(
-                    CONTAINERS.insert(), {"ready": False, **new_row_of(record)}
-                )
+                await connection.execute(_INSERT, {"ready": False, **new_row_of(record)})
                 return
         if record.id in owners:
             raise AlreadyExists(f"container {record.id} exists", Reason.CONTAINER_EXISTS)
@@ -71,7 +79,7 @@ class Containers(Lookup):
             if ids:
                 # Two disks claim one name: the younger container keeps its data under its ID.
                 record = replace(record, name=record.id[:12])
-            await connection.execute(CONTAINERS.insert(), {"ready": True, **new_row_of(record)})
+            await connection.execute(_INSERT, {"ready": True, **new_row_of(record)})
 
     async def update(
         self,
@@ -245,9 +253,8 @@ class Containers(Lookup):
     async def delete(self, container_id: str, events: Iterable[NewEvent] = ()) -> None:
         """Delete a record, reserved or complete; no error when it isn't there."""
         async with self._store.transaction() as connection:
-            this = CONTAINERS.c.id == container_id
             deleted = await connection.execute(
-                CONTAINERS.delete().where(this, *_of_turn(container_id))
+                _DELETE, {"its_id": container_id, "our_turn": _turn_at(container_id)}
             )
             if not deleted.rowcount:
                 await _check_turn(connection, container_id)
@@ -264,32 +271,34 @@ async def _write(
 
     Raises TurnLost where another replica has had a turn since.
     """
-    turn = held_turn()
-    if turn is not None and turn.name == container_id:
-        values = {**values, "turn": turn.number}
-    this = CONTAINERS.c.id == container_id
+    our_turn = _turn_at(container_id)
+    if our_turn != _ANY_TURN:
+        values = {**values, "turn": our_turn}
+    statement = _UPDATE.where(*where) if where else _UPDATE
     result = await connection.execute(
-        CONTAINERS.update().where(this, *_of_turn(container_id), *where), values
+        statement, {**values, "its_id": container_id, "our_turn": our_turn}
     )
     if not result.rowcount:
         await _check_turn(connection, container_id)
     return bool(result.rowcount)
 
 
-def _of_turn(container_id: str) -> list[sa.ColumnElement[bool]]:
-    """Return what must hold where a turn is to be had still: nobody has written by a later one."""
+def _turn_at(container_id: str) -> int:
+    """Return the number of the turn that is held at a container; nobody's is later without one."""
     turn = held_turn()
-    if turn is None or turn.name != container_id:
-        return []
-    return [CONTAINERS.c.turn <= turn.number]
+    return _ANY_TURN if turn is None or turn.name != container_id else turn.number
 
 
 async def _check_turn(connection: Connection, container_id: str) -> None:
-    if not _of_turn(container_id):
+    """Raise TurnLost for a container that somebody has written by a later turn than ours."""
+    our_turn = _turn_at(container_id)
+    if our_turn == _ANY_TURN:
         return
-    query = sa.select(CONTAINERS.c.id).where(CONTAINERS.c.id == container_id)
-    there = (await connection.execute(query)).scalar() is not None
-    ours = (await connection.execute(query.where(*_of_turn(container_id)))).scalar() is not None
+    any_turn = {"its_id": container_id, "our_turn": _ANY_TURN}
+    there = (await connection.execute(_FIND, any_turn)).scalar() is not None
+    ours = (
+        await connection.execute(_FIND, {**any_turn, "our_turn": our_turn})
+    ).scalar() is not None
     if there and not ours:
         raise TurnLost(f"another replica has had the turn of container {container_id} since")
 

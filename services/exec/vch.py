@@ -1,5 +1,6 @@
 """The virtual container host as a whole: what it says of itself, and what it is told."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import fields, replace
 from typing import TypeVar
@@ -11,7 +12,7 @@ from services.exec.admission import Admission
 from services.exec.drivers import CanAllocate, Hypervisor, HypervisorInfo, StartKind
 from services.exec.kernels import Kernels
 from services.exec.lifecycle import Lifecycle
-from services.exec.limits import Allocation, Limits
+from services.exec.limits import Allocation, Limits, Size
 from services.exec.logdrivers import LogDrivers, parse_address
 from services.exec.startmode import StartModes
 from services.exec.states import State
@@ -48,16 +49,17 @@ class Vch:
 
     async def info(self) -> exec_pb2.InfoResponse:
         """Return what ExecService.Info says."""
-        platform = await self._hypervisor.info()
-        counts = await self._containers.counts()
+        # The platform, which may take some time, is asked first.
+        platform, counts, given, limits, log_syslog = await asyncio.gather(
+            self._hypervisor.info(),
+            self._containers.counts(),
+            self._given(),
+            self._admission.limits(),
+            self._log_drivers.chosen(),
+        )
         paused = counts.get(State.PAUSED, 0)
         running = sum(counts.get(state, 0) for state in State if state.has_vm) - paused
         starts = self._lifecycle.starts
-        running_vms = [state for state in State if state.has_vm]
-        given = [
-            record.vm or self._hypervisor.size(record.spec.resources)
-            for record in await self._containers.select(running_vms)
-        ]
         return exec_pb2.InfoResponse(
             instance_id=self._instance_id,
             driver=platform.driver,
@@ -74,7 +76,7 @@ class Vch:
             cold_boots=starts[StartKind.COLD_BOOT],
             instant_clones=starts[StartKind.INSTANT_CLONE],
             version=self._version,
-            limits=(await self._admission.limits()).message(),
+            limits=limits.message(),
             vm_memory_bytes=sum(size.memory_bytes for size in given),
             vm_cpus=sum(size.cpus for size in given),
             disk_bytes=sum(counts.values()) * self._admission.disk_bytes,
@@ -84,8 +86,15 @@ class Vch:
             start_mode=self._start_mode(platform),
             allocation=platform.allocation.message(),
             memory_reserved_by_others_bytes=platform.reserved_by_others_bytes,
-            log_syslog=await self._log_drivers.chosen(),
+            log_syslog=log_syslog,
         )
+
+    async def _given(self) -> list[Size]:
+        """Return what each VM has that runs."""
+        return [
+            record.vm or self._hypervisor.size(record.spec.resources)
+            for record in await self._containers.select([s for s in State if s.has_vm])
+        ]
 
     async def configure(self, request: exec_pb2.ConfigureRequest) -> exec_pb2.ConfigureResponse:
         """Change what is asked for, all or nothing. Errors as ExecService.Configure says."""

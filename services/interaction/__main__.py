@@ -2,9 +2,10 @@
 
 import asyncio
 import resource
-from typing import ClassVar, Final
+import secrets
+from typing import ClassVar, Final, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from vic.exec.v1 import exec_pb2_grpc
 from vic.network.v1 import network_pb2, network_pb2_grpc
 
@@ -35,8 +36,14 @@ class InteractionSettings(FacetSettings):
     replica_address: str = Field(
         "",
         description="gRPC address at which other replicas, on the same PostgreSQL database and the "
-        "same directory of logs, reach this one; by default the first that it serves.",
+        "same directory of logs, reach this one; by default the first that it serves, or where "
+        "replicas share ports one of this machine's own.",
     )
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        self.insist_on_shared_state()
+        return self
 
 
 async def management_addresses(
@@ -64,16 +71,23 @@ async def run(settings: InteractionSettings) -> None:
     exec_channel = open_channel(
         settings.target(Role.EXEC), Role.EXEC, settings.instance_id, credentials
     )
+    addresses = settings.addresses
+    own = settings.replica_address or addresses[0]
+    if settings.share_ports and not settings.replica_address:
+        # A name that no other one has, and that is gone with this process.
+        own = f"unix-abstract:vic-{settings.instance_id}-{secrets.token_hex(8)}"
+        addresses = [*addresses, own]
     service = await InteractionService.open(
         credentials,
         settings.instance_id,
         settings.database,
         settings.state_dir,
         ExecHolder(exec_pb2_grpc.ExecServiceStub(exec_channel)),
-        settings.replica_address or settings.addresses[0],
+        own,
+        share_ports=settings.share_ports,
     )
     try:
-        await service.serve_clients(settings.addresses)
+        await service.serve_clients(addresses)
         async with asyncio.TaskGroup() as group:
             tethers = group.create_task(_serve_tethers(service, settings, credentials))
             await until_first(_waiting(stop), _waiting(service.lost))

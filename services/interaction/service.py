@@ -54,6 +54,8 @@ class InteractionService:
         logs: LogStore,
         holder: Holder,
         address: str = "",
+        *,
+        share_ports: bool = False,
     ) -> None:
         self._store = store
         self._logs = logs
@@ -85,6 +87,7 @@ class InteractionService:
             instance_id,
             ACCESS if replicas is None else REPLICA_ACCESS,
             [INTERACTION, PROCESSES],
+            share_ports=share_ports,
         )
         self._tethers = FacetServer(
             credentials,
@@ -93,6 +96,8 @@ class InteractionService:
             [TETHERS],
             max_message_bytes=MAX_MESSAGE_BYTES,
             max_streams=MAX_STREAMS,
+            share_ports=share_ports,
+            lasting=True,
             reflect=False,
         )
 
@@ -122,13 +127,18 @@ class InteractionService:
         state_dir: Path,
         holder: Holder,
         address: str = "",
+        *,
+        share_ports: bool = False,
     ) -> "InteractionService":
         """Open the facet's state, as it was left; ``holder`` is for files of what doesn't run.
 
         Raises what the database raises, OSError.
         """
         store = await open_store(database, MIGRATIONS)
-        service = cls(credentials, instance_id, store, LogStore(state_dir / LOGS), holder, address)
+        logs = LogStore(state_dir / LOGS)
+        service = cls(
+            credentials, instance_id, store, logs, holder, address, share_ports=share_ports
+        )
         await service.sessions.load()
         if service._replicas is not None:
             service.lost = await service._stack.enter_async_context(service._replicas.present())

@@ -2,9 +2,9 @@
 
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from portlayer.identity import Role
@@ -51,3 +51,9 @@ class NetworkSettings(FacetSettings):
         Path("/run/vic"),
         description="Directory that all instances lock while they choose a subnet.",
     )
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.share_ports:
+            raise ValueError("there is one network service: two would undo each other's work")
+        return self

@@ -98,6 +98,7 @@ async def serve(settings: StorageSettings) -> None:
             settings.instance_id,
             ACCESS,
             SERVICES,
+            share_ports=settings.share_ports,
             interceptors=[FreshStore(store, volumes.index)],
             explain=stores_of(settings),
         )

@@ -183,13 +183,12 @@ class DiskStore:
                     request=request,
                     size_bytes=images.layers.base_size,
                 )
-                async with images.lease() as lease:
-                    await lease.hold(layers=[layer.chain_id for layer in image.layers])
-                    if not images.complete(image):
-                        find(name)  # it has gone since: this says so
-                    below = images.layers.disks(image.chain_id)
+                try:
                     with storage_faults():
-                        made = await in_thread(self._make, images, record, below, spec)
+                        made = await in_thread(self._make, images, image, record, spec)
+                except LookupError:
+                    find(name)  # it has gone since: this says so
+                    raise
                 if made is not None:
                     return made
             if self._records[container_id].request != request:
@@ -208,11 +207,12 @@ class DiskStore:
         return record if record is not None or not there else self._look(container_id)
 
     def _make(
-        self, images: ImageStore, record: DiskRecord, below: list[Path], spec: bytes
+        self, images: ImageStore, image: StoredImage, record: DiskRecord, spec: bytes
     ) -> Disk | None:
-        """Make a disk on the chain `below`; None where one of that ID has come in between."""
+        """Make a disk on an image; None where one of that ID has come in between."""
         final = self.directory / record.container_id
-        with images.standing_on(record.chain_id), staged_directory(self.directory) as staged:
+        with images.standing_on(image), staged_directory(self.directory) as staged:
+            below = images.layers.disks(image.chain_id)
             create_disk(staged / DISK, parent=below[0], name=record.container_id, durable=True)
             write_synced(staged / SPECIFICATION, spec)
             write_synced(staged / RECORD, record.to_json())

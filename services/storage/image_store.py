@@ -103,14 +103,19 @@ class ImageStore:
         return self._commons.changing()
 
     @contextmanager
-    def standing_on(self, chain_id: Digest | None) -> Iterator[None]:
-        """Keep a chain for a container's disk that gets its name meanwhile. Blocks.
+    def standing_on(self, image: StoredImage) -> Iterator[None]:
+        """Keep an image's layers for a container's disk that gets its name meanwhile. Blocks.
 
-        The chain is held by a lease. Raises OSError.
+        Nobody takes anything away meanwhile, so that no lease is needed. Raises LookupError when
+        they aren't all there (any more), OSError.
         """
         with self._commons.sharing():
-            if chain_id is not None:
-                self._pins.add(chain_id)
+            # Another process may have made some of it, or removed what is in memory here.
+            self.layers.look(layer.chain_id for layer in image.layers)
+            if not self.complete(image):
+                raise LookupError(f"image {image.id} lacks layers")
+            if image.chain_id is not None:
+                self._pins.add(image.chain_id)
             yield
 
     def turn(self, work: str) -> AbstractAsyncContextManager[None]:

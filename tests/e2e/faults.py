@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Collection, Iterator, Set
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,52 @@ def _end_with(tracer: "subprocess.Popen[str]", process: int) -> None:
         os.close(own)
 
 
+@contextmanager
+def striking_again(watcher: int, first: int, fault: Fault) -> Iterator[list[int]]:
+    """Have the successor of a process killed too, at the n-th call of a kind that it makes.
+
+    Yields a list that gets the successor when that has died of it.
+    """
+    over = threading.Event()
+    dead: list[int] = []
+
+    def strike_successor() -> None:
+        successor = _successor(watcher, first, fault.role, over)
+        if successor is None:
+            return
+        ended = os.pidfd_open(successor)
+        try:
+            with striking(successor, fault):
+                while not over.is_set():
+                    if select.select([ended], [], [], 0.1)[0]:
+                        dead.append(successor)
+                        return
+        finally:
+            os.close(ended)
+
+    thread = threading.Thread(target=strike_successor)
+    thread.start()
+    try:
+        yield dead
+    finally:
+        over.set()
+        thread.join()
+
+
+def _successor(watcher: int, first: int, role: str, over: threading.Event) -> int | None:
+    """Find who takes a process's place as soon as it is there; nothing tells of that."""
+    module = "gateway" if role == "gateway" else f"services.{role}"
+    while not over.is_set():
+        for pid in Path(f"/proc/{watcher}/task/{watcher}/children").read_text().split():
+            with suppress(OSError):
+                if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0") and (
+                    int(pid) != first
+                ):
+                    return int(pid)
+        time.sleep(0.01)
+    return None
+
+
 @dataclass(frozen=True)
 class Verb:
     """Something that is done to a container, and what it is done to."""
@@ -108,16 +154,27 @@ def verbs(image: str, name: str) -> list[Verb]:
     ]
 
 
-def strike(suite: Suite, verb: Verb, fault: Fault, name: str) -> bool:
-    """Do a verb while a process dies; tell whether it did. The suite serves again then."""
+def strike(
+    suite: Suite, verb: Verb, fault: Fault, name: str, again: Fault | None = None
+) -> list[int]:
+    """Do a verb while a process dies, and ``again`` the one that takes its place.
+
+    Returns the process IDs of those that did. The suite serves again then.
+    """
     for command in verb.prepare:
         suite.ok(*command)
     before = suite.pid(fault.role)
-    with striking(before, fault):
-        done = suite.docker(*verb.command)
-        assert "Traceback" not in done.stderr, done.stderr
+    with ExitStack() as stack:
+        successors: list[int] = []
+        if again is not None:
+            watcher = suite.status()["watcher"]
+            successors = stack.enter_context(striking_again(watcher, before, again))
+        with striking(before, fault):
+            done = suite.docker(*verb.command)
+            assert "Traceback" not in done.stderr, done.stderr
+        suite.settle()
     suite.settle()
-    died = suite.pid(fault.role) != before
+    died = [*([before] if suite.pid(fault.role) != before else ()), *successors]
     if done.returncode == 0 and verb.name == "create":
         # What was said to be there is there.
         suite.ok("inspect", name)

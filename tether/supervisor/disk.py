@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from tether.guestconfig import Container, Dns, Root
-from tether.supervisor import syscalls
+from tether.supervisor import kernelfile, syscalls
 from tether.supervisor.boot import RUN
 from tether.supervisor.syscalls import BLKFLSBUF, MS_RDONLY, MS_REMOUNT, mount
 
@@ -23,6 +23,9 @@ _HOSTS = (
     "ff02::2\tip6-allrouters\n"
 )
 MACHINE_ID = "/etc/machine-id"
+# What a page fault in a program's file reads around it. A request costs an emulated guest and its
+# host more than the bytes do: with the kernel's 128 KiB a program of 2 MB takes 13, with this two.
+_READ_AHEAD_KB = b"1024"
 
 
 class ContainerDisk:
@@ -43,6 +46,7 @@ class ContainerDisk:
             fcntl.ioctl(descriptor, BLKFLSBUF)
         finally:
             os.close(descriptor)
+        kernelfile.put(f"/sys/block/{root.device}/queue/read_ahead_kb", _READ_AHEAD_KB)
         mount(device, str(self.mount_point), "ext4")
         self._mounted = True
         return syscalls.open_tree(str(self.mount_point))

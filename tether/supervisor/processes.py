@@ -80,6 +80,9 @@ class Sandbox:
     def wait_until_prepared(self) -> None:
         """Wait until the namespaces are complete. Raises LinkClosedError if they can't be made."""
         self.link.receive()
+        # Held for the life of the VM: else the end of the init process is told only after the
+        # kernel has taken down all its mounts, which nobody needs.
+        self._mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
     def kill(self) -> None:
         """Kill the init process, and so everything in the container."""

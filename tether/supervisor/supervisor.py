@@ -37,6 +37,7 @@ from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
 from tether.supervisor.rehearsal import rehearse
 from tether.supervisor.request import SandboxRequest, process_of
 from tether.supervisor.sandbox import EnterRoot
+from tether.supervisor.scheduling import lengthen_turns
 from tether.supervisor.surroundings import SurroundingsKeeper
 from tether.supervisor.volumes import Volumes
 
@@ -60,6 +61,7 @@ class Supervisor:
     def __init__(self) -> None:
         """Do all that needs no identity: after this a parent VM can be frozen."""
         boot.mount_kernel_file_systems()
+        lengthen_turns()
         boot.prepare_cgroups()
         finder = PortFinder()
         boot.ModuleLoader().load_all()

@@ -85,13 +85,18 @@ class Replicas:
         self.peers.exits = self.hypervisor.exits_to = told
 
 
+def follow(facet: Facet) -> asyncio.Task[None]:
+    """Have a facet hear of the others, as its service does."""
+    neighbours = facet.store.neighbours
+    return asyncio.create_task(
+        follow_replicas(neighbours, facet.events, facet.exits, facet.restarts)
+    )
+
+
 @pytest.fixture
 async def replicas(stores: list[Store]) -> AsyncIterator[Replicas]:
     pair = Replicas(stores)
-    following = [
-        asyncio.create_task(follow_replicas(f.store.neighbours, f.events, f.exits, f.restarts))
-        for f in pair.both
-    ]
+    following = [follow(facet) for facet in pair.both]
     yield pair
     for task in following:
         task.cancel()
@@ -299,3 +304,60 @@ async def test_one_that_is_killed_in_the_middle_leaves_it_to_the_other(
             await settle(replicas.other)
             await check_sound(replicas.other)
             await check_usable_and_remove(replicas.other)
+
+
+async def outlived(store: Store, by: int) -> None:
+    """Return when so many wait for the ends of others; nothing tells of that."""
+    query = "SELECT count(*) FROM pg_locks WHERE objsubid = 2 AND NOT granted"
+    while True:
+        async with store.reading() as connection:
+            if (await connection.execute(sa.text(query))).scalar() == by:
+                return
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("verb", [create, start, stop, remove_by_force])
+async def test_the_other_hears_that_one_was_killed(
+    replicas: Replicas, stores: list[Store], verb: Verb
+) -> None:
+    other = replicas.other
+    prepared = (await other.creator.create("", spec(name="one"))).id
+    if verb in (stop, remove_by_force):
+        await other.lifecycle.start(prepared)
+    fate = Fate(4)
+    dying = mortal(replace(replicas.one, store=stores[2]), fate)
+    alive = follow(wire(stores[2], replicas.peers, replicas.hypervisor))
+    replicas.tell(other)
+    try:
+        async with asyncio.timeout(60):
+            await outlived(other.store, 6)
+            other.exits.doubt.clear()
+            with suppress(Killed, BaseExceptionGroup):
+                await verb(dying, prepared)
+            assert not other.exits.doubt.is_set()
+            fate.dead = True
+            await stores[2].neighbours.close()
+            alive.cancel()
+            await other.exits.doubt.wait()
+            await settle(other)
+            await check_sound(other)
+            await check_usable_and_remove(other)
+    finally:
+        alive.cancel()
+        await asyncio.wait({alive})
+
+
+async def test_they_hear_it_again_after_the_database_was_away(
+    replicas: Replicas, stores: list[Store]
+) -> None:
+    alive = follow(wire(stores[2], replicas.peers, replicas.hypervisor))
+    async with asyncio.timeout(60):
+        await outlived(stores[0], 6)
+        replicas.other.exits.doubt.clear()
+        await lose_locks(stores[0])
+        await replicas.other.exits.doubt.wait()
+        await outlived(stores[0], 6)
+        replicas.other.exits.doubt.clear()
+        alive.cancel()
+        await replicas.other.exits.doubt.wait()
+    await asyncio.wait({alive})

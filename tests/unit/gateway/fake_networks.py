@@ -33,12 +33,16 @@ class FakeNetwork(network_pb2_grpc.NetworkServiceServicer):
         self.networks = [bridge, none]
         self.asked: list[network_pb2.CreateRequest] = []
         self.pruned: list[network_pb2.PruneRequest] = []
+        self.listed = asyncio.Event()
+        """Set when the networks and their endpoints were listed."""
         self.refused = asyncio.Event()
         """Set when a network that is in use was to be removed."""
 
     async def List(
         self, request: network_pb2.ListRequest, context: Any
     ) -> network_pb2.ListResponse:
+        if request.with_endpoints:
+            self.listed.set()
         return network_pb2.ListResponse(networks=self.networks)
 
     async def Get(self, request: network_pb2.GetRequest, context: Any) -> network_pb2.GetResponse:

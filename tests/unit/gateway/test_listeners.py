@@ -59,6 +59,17 @@ def test_inherited_sockets_are_checked(tmp_path: Path) -> None:
         inherited([file.fileno()])
 
 
+def test_gateways_that_share_ports_listen_on_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    [one] = bound([address], share_ports=True)
+    [other] = bound([address], share_ports=True)
+    with pytest.raises(ListenError, match="Address already in use"):
+        bound([address])
+    one.close()
+    other.close()
+
+
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIC_GATEWAY_LISTEN_FD", "3,4")
     monkeypatch.setenv("VIC_GATEWAY_LISTEN", "unix:///run/a.sock")

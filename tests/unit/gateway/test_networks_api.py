@@ -227,6 +227,27 @@ async def test_links_are_of_the_network_that_the_container_is_in(
     assert (refused.status_code, "Links is not supported" in refused.text) == (501, True)
 
 
+async def test_prune_takes_a_network_whose_last_container_has_just_ended(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    members = {}
+    for name in ("ended", "used"):
+        await create(client, Name=name)
+        made = await client.post("/containers/create", json={"Image": "busybox", "Cmd": ["sleep"]})
+        members[name] = made.json()["Id"]
+        await client.post(f"/containers/{members[name]}/start")
+    # The VM of one that has ended may be in a network where another one runs.
+    for network, name in (("ended", "ended"), ("used", "ended"), ("used", "used")):
+        suite.network.find(network).endpoints.add(container_id=members[name], bound=True)
+    await client.post(f"/containers/{members['ended']}/stop")
+    pruning = asyncio.create_task(client.post("/networks/prune"))
+    async with asyncio.timeout(60):
+        await suite.network.listed.wait()
+        assert not suite.network.pruned
+        del suite.network.find("ended").endpoints[:]
+        assert (await pruning).json() == {"NetworksDeleted": ["ended"]}
+
+
 async def test_prune_passes_its_filters_on(client: httpx.AsyncClient, suite: FakeSuite) -> None:
     await create(client, Name="app")
     filters = {"label": ["a=b"], "label!": ["keep"], "until": ["1700000000"]}

@@ -114,3 +114,13 @@ async def test_top_of_what_does_not_run(client: httpx.AsyncClient, suite: FakeSu
     suite.exec.find("one").proto.status.state = CONTAINER_STATE_PAUSED
     refused = await client.get("/containers/one/top")
     assert (refused.status_code, "is paused" in refused.json()["message"]) == (409, True)
+
+
+async def test_no_number_of_a_guest_is_too_large_to_be_told(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    most = 2**64 - 1
+    suite.interaction.samples = [FIRST | {"cpu_usage_us": most, "system_cpu_us": most}]
+    value = (await client.get("/containers/one/stats?stream=0&one-shot=1")).json()
+    assert value["cpu_stats"]["cpu_usage"]["total_usage"] == most
+    assert value["cpu_stats"]["system_cpu_usage"] == most

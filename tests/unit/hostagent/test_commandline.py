@@ -114,7 +114,7 @@ def test_only_an_emulated_kernel_goes_without_mitigations() -> None:
         for accelerator in Accelerator
     }
     assert appended == {
-        Accelerator.TCG: "console=ttyS0 mitigations=off",
+        Accelerator.TCG: "console=ttyS0 mitigations=off vic.emulated",
         Accelerator.KVM: "console=ttyS0",
     }
 

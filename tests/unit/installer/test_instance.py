@@ -130,6 +130,8 @@ def test_the_record_is_readable_by_all_and_has_no_secret(tmp_path: Path) -> None
     path = tmp_path / "instance.json"
     assert path.stat().st_mode & 0o777 == 0o644
     assert set(json.loads(path.read_text())) == {
+        "facets",
+        "targets",
         "image_store",
         "image_store_directory",
         "image_quota_bytes",
