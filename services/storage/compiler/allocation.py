@@ -189,6 +189,7 @@ class InodeAllocator:
         """Begin behind the last inode that was ever used."""
         self._volume = volume
         self._per_group = volume.superblock.inodes_per_group
+        self._count = volume.superblock.inodes
         self._bitmaps: dict[int, bytearray] = {}
         self._next = self._first_fresh()
         self._gaps: Iterator[int] | None = None
@@ -199,7 +200,7 @@ class InodeAllocator:
         Raises:
             DiskFull: all are taken.
         """
-        if self._gaps is None and self._next <= self._volume.superblock.inodes:
+        if self._gaps is None and self._next <= self._count:
             number = self._next
             self._next += 1
         else:

@@ -79,7 +79,7 @@ def compile_delta(
         stream: the uncompressed tar.
         source: the parent's disk; it isn't changed.
         sink: gets every block that differs, files' data first, in an order that only depends on
-            parent and tar. A block may come twice; the later one counts.
+            parent and tar, from a thread of its own. A block may come twice; the later one counts.
         limits: what the layer may cost.
         spare: a directory for what is too much for memory; without, that of temporary files.
 
@@ -91,13 +91,14 @@ def compile_delta(
         raise DiskCorrupt(
             "the parent's file system isn't clean, or has features that we don't make"
         )
-    tree = Tree(volume, BlockOutput(sink), spare)
     members = TarStream(stream, limits)
-    writer = LayerWriter(tree, members.read_into, limits.path_steps)
-    while (member := members.next()) is not None:
-        writer.apply(member)
-        tree.directories.settle()
-    finish(tree)
+    with BlockOutput(sink) as output:
+        tree = Tree(volume, output, spare)
+        writer = LayerWriter(tree, members.read_into, limits.path_steps)
+        while (member := members.next()) is not None:
+            writer.apply(member)
+            tree.directories.settle()
+        finish(tree)
     return LayerInfo(
         size=source.size,
         bytes_written=0,

@@ -47,7 +47,7 @@ def finish(tree: Tree) -> None:
     blocks = heapq.merge(tree.inodes.changed(), sorted(metadata.items()), key=itemgetter(0))
     for block, content in blocks:
         tree.output.put(block, content)
-    tree.output.flush()
+    tree.output.finish()
 
 
 def _write_directory(tree: Tree, found: Directory) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.storage.compiler.errors import DiskCorrupt
 from services.storage.compiler.ext4.superblock import INODE_BYTES
@@ -44,6 +45,7 @@ _MIN_SECONDS = -(1 << 31)
 _MAX_SECONDS = (1 << 34) - (1 << 31) - 1
 
 
+@lru_cache(64)  # most files have one time for all four
 def encode_time(nanoseconds: int) -> tuple[int, int]:
     """Nanoseconds since 1970 as the inode's two fields.
 

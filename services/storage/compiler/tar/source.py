@@ -10,7 +10,7 @@ from services.storage.compiler.errors import LayerInvalid, LayerTooLarge
 OWN_BUFFER = 1 << 18
 """Bytes read at once into a buffer of ours: they stay in a core's cache until they are copied."""
 
-CHUNK = 1 << 20
+CHUNK = 2 << 20
 """Bytes asked for at once where the stream brings its own buffers."""
 
 CUT_SHORT = "the layer's tar is cut short: unexpected EOF"
