@@ -33,6 +33,9 @@ log = logging.getLogger("vic.inventory")
 TAIL_BYTES = 2048
 ORPHAN_SECONDS = 5.0
 RETRY_SECONDS = 2.0
+LEAVE_SECONDS = 10.0
+"""For which a machine may go on after its exit record. Its disks are at rest by then, and it powers
+off within one; but a guest's kernel can hang on its way out, at all of a core."""
 
 
 @dataclass(eq=False)
@@ -101,7 +104,10 @@ class Inventory:
             else:
                 self._adopt(record, pidfd)
         self._sweep()
-        self._watches = self._outputs.watch(self._violated)
+        self._watches = self._outputs.watch(self._violated, self._left)
+        for machine_id in self._live:
+            if self._outputs.has_left(machine_id):
+                self._left(machine_id)
 
     def close(self) -> None:
         """Let go of all machines; they run on."""
@@ -246,6 +252,18 @@ class Inventory:
         self.change(live, record)
         fields = {"state": report.state, "error": report.error}
         self.journal.append(journal.REPORTED, record.machine_id, record.launch_id, fields)
+
+    def _left(self, machine_id: str) -> None:
+        """See that a machine that has said its last word goes."""
+        live = self._live.get(machine_id)
+        if live is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(LEAVE_SECONDS, self._dismiss, live)
+
+    def _dismiss(self, live: LiveMachine) -> None:
+        if not live.gone.is_set() and not live.record.cause:
+            log.warning("machine %s does not power off and is ended", live.record.machine_id)
+            self.kill(live, ExitCause.KILLED)
 
     def _violated(self, machine_id: str) -> None:
         live = self._live.get(machine_id)

@@ -95,14 +95,22 @@ class Outputs:
         console, record = ((one.st_dev, one.st_ino) for one in found)
         return console, record
 
-    def watch(self, violation: Callable[[str], None]) -> list[GrowthWatch]:
-        """Keep both kinds bounded; a machine whose exit record is too long is reported."""
+    def watch(
+        self, violation: Callable[[str], None], left: Callable[[str], None]
+    ) -> list[GrowthWatch]:
+        """Keep both kinds bounded.
+
+        ``violation`` is told of a machine whose exit record is too long, ``left`` of each that is
+        whole, perhaps more than once.
+        """
 
         def exit_grown(name: str) -> None:
             with suppress(FileNotFoundError):
                 if (self._exits / name).stat().st_size > LARGEST_EXIT_RECORD:
                     os.truncate(self._exits / name, 0)
                     violation(name)
+                elif self.has_left(name):
+                    left(name)
 
         return [
             GrowthWatch(self._exits, exit_grown),
@@ -137,6 +145,10 @@ class Outputs:
         """Keep a running machine's files under another name. Raises OSError."""
         for directory in (self._consoles, self._exits):
             os.replace(directory / machine_id, directory / wanted)
+
+    def has_left(self, machine_id: str) -> bool:
+        """Whether a machine has written its exit record, which is one line and its last word."""
+        return self.exit_record(machine_id).endswith(b"\n")
 
     def remove_exit(self, machine_id: str) -> None:
         """Remove a machine's exit record. Idempotent."""

@@ -43,7 +43,7 @@ def test_a_new_launch_begins_anew_and_the_old_one_cannot_write_into_it(outputs: 
 
 async def test_an_exit_record_that_is_too_long_is_reported(outputs: Outputs) -> None:
     reported: asyncio.Queue[str] = asyncio.Queue()
-    watches = outputs.watch(reported.put_nowait)
+    watches = outputs.watch(reported.put_nowait, lambda _: None)
     good, bad = outputs.open_exit("good"), outputs.open_exit("bad")
     os.write(good, b"x" * LARGEST_EXIT_RECORD)
     os.write(bad, b"x" * (LARGEST_EXIT_RECORD + 1))
@@ -54,6 +54,21 @@ async def test_an_exit_record_that_is_too_long_is_reported(outputs: Outputs) -> 
         watch.close()
     os.close(good)
     os.close(bad)
+
+
+async def test_a_whole_exit_record_is_told_of(outputs: Outputs) -> None:
+    left: asyncio.Queue[str] = asyncio.Queue()
+    watches = outputs.watch(lambda _: None, left.put_nowait)
+    torn, whole = outputs.open_exit("torn"), outputs.open_exit("whole")
+    os.write(torn, b'{"exit_code"')
+    os.write(whole, b'{"exit_code": 0}\n')
+    async with asyncio.timeout(60):
+        assert await left.get() == "whole"
+    assert left.empty()
+    for watch in watches:
+        watch.close()
+    os.close(torn)
+    os.close(whole)
 
 
 async def test_a_console_is_bounded_while_it_is_written(
@@ -68,7 +83,7 @@ async def test_a_console_is_bounded_while_it_is_written(
         cut.set()
 
     monkeypatch.setattr(outputs, "shorten_console", shorten_and_tell)
-    watches = outputs.watch(lambda _: None)
+    watches = outputs.watch(lambda _: None, lambda _: None)
     descriptor = outputs.open_console("m")
     os.write(descriptor, b"x" * (LARGEST_CONSOLE + 1))
     async with asyncio.timeout(60):
