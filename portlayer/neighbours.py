@@ -16,7 +16,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from portlayer.errors import Unavailable, VicError
+from portlayer.errors import VicError
+from portlayer.reaching import reaching
 from portlayer.sqlite import Statements
 
 log = logging.getLogger("vic.neighbours")
@@ -75,6 +76,7 @@ class Neighbours:
 
         Yields the turn's number, which is above that of any before (:mod:`portlayer.fencing`); None
         where there are no other processes. Within a process the caller sees to its turns itself.
+        Raises Unavailable when the database can't be reached, before or while it waits.
         """
         if self._alone:
             yield None
@@ -86,10 +88,11 @@ class Neighbours:
                 stack.push_async_callback(self._give_back, holder, key)
             else:
                 # Whoever has it may take long: wait on a connection that nobody else needs.
-                waiting = await stack.enter_async_context(self._connection())
-                await waiting.execute(_WAIT, {"key": key})
-                stack.push_async_callback(_unlock, waiting, key)
-                number = int((await waiting.execute(_DRAW)).scalar_one())
+                with reaching():
+                    waiting = await stack.enter_async_context(self._connection())
+                    await waiting.execute(_WAIT, {"key": key})
+                    stack.push_async_callback(_unlock_or_lost, waiting, key)
+                    number = int((await waiting.execute(_DRAW)).scalar_one())
             yield number
 
     @property
@@ -101,18 +104,20 @@ class Neighbours:
     async def presence(self, name: str) -> AsyncIterator[asyncio.Event]:
         """Be present under a name of this process's own; the event tells that that was lost.
 
-        From then on the others take this process for dead. Raises what the database raises.
+        From then on the others take this process for dead. Raises Unavailable.
         """
         lost = asyncio.Event()
         if self._alone:
             yield lost
             return
-        async with self._connection() as connection:
-            raw = await connection.get_raw_connection()
-            driver = raw.driver_connection
-            assert driver is not None
-            driver.add_termination_listener(lambda _: lost.set())
-            await connection.execute(_WAIT, {"key": _key(name)})
+        async with AsyncExitStack() as stack:
+            with reaching():
+                connection = await stack.enter_async_context(self._connection())
+                raw = await connection.get_raw_connection()
+                driver = raw.driver_connection
+                assert driver is not None
+                driver.add_termination_listener(lambda _: lost.set())
+                await connection.execute(_WAIT, {"key": _key(name)})
             try:
                 yield lost
             finally:
@@ -120,13 +125,17 @@ class Neighbours:
                 await connection.invalidate()
 
     async def is_present(self, name: str) -> bool:
-        """Tell whether a process is present under a name."""
+        """Tell whether a process is present under a name. Raises Unavailable."""
         key = {"key": _key(name)}
+        with reaching():
+            return not await self._is_free(key)
+
+    async def _is_free(self, key: dict[str, int]) -> bool:
         async with self._connection() as connection:
             free = bool((await connection.execute(_TRY_SHARED, key)).scalar())
             if free:
                 await connection.execute(_UNLOCK_SHARED, key)
-        return not free
+        return free
 
     async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
         """Call back with each text that a process tells on a channel, for ever.
@@ -137,8 +146,9 @@ class Neighbours:
             await asyncio.Event().wait()
         while True:
             try:
-                await self._listen(channel, heard)
-            except (sa.exc.SQLAlchemyError, OSError, VicError) as error:
+                with reaching():
+                    await self._listen(channel, heard)
+            except (sa.exc.SQLAlchemyError, VicError) as error:
                 log.warning("cannot hear of the other replicas: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -163,8 +173,9 @@ class Neighbours:
             await asyncio.Event().wait()
         while True:
             try:
-                await self._keep_company(kind, left)
-            except (sa.exc.SQLAlchemyError, OSError, VicError) as error:
+                with reaching():
+                    await self._keep_company(kind, left)
+            except (sa.exc.SQLAlchemyError, VicError) as error:
                 log.warning("cannot hear which replicas end: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -206,17 +217,21 @@ class Neighbours:
     ) -> None:
         """Wait for the lock that another one holds, which is to say for its end."""
         try:
-            async with self._connection() as connection:
-                try:
-                    await connection.execute(_NOTICE)
-                    await connection.execute(_OUTLIVE, other)
-                finally:
-                    await connection.invalidate()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+            with reaching():
+                await self._wait_for_end(other)
+        except (sa.exc.SQLAlchemyError, VicError) as error:
             log.warning("cannot hear of the end of a replica: %s", error)
             failed()
         else:
             left()
+
+    async def _wait_for_end(self, other: dict[str, int]) -> None:
+        async with self._connection() as connection:
+            try:
+                await connection.execute(_NOTICE)
+                await connection.execute(_OUTLIVE, other)
+            finally:
+                await connection.invalidate()
 
     async def close(self) -> None:
         """Let go of all locks."""
@@ -247,14 +262,22 @@ class Neighbours:
                     # The database was restarted: what this connection had is lost already.
                     log.warning("the connection that holds locks has ended: %s", error)
             await self._drop()
-            try:
-                fresh = await self._engine.connect()
-                holder = await fresh.execution_options(isolation_level="AUTOCOMMIT")
-                await holder.execute(_RAISE)
-                self._holder = holder
-                return holder, await _try(holder, key)
-            except (sa.exc.OperationalError, sa.exc.InterfaceError, OSError) as error:
-                raise Unavailable(f"the database can't be reached: {error}") from error
+            with reaching():
+                return await self._take_by_another(key)
+
+    async def _take_by_another(self, key: int) -> tuple[AsyncConnection, int | None]:
+        fresh = await self._engine.connect()
+        try:
+            holder = await fresh.execution_options(isolation_level="AUTOCOMMIT")
+            await holder.execute(_RAISE)
+            number = await _try(holder, key)
+        except BaseException:
+            # Back in the pool it would go on holding the lock.
+            await fresh.invalidate()
+            await fresh.close()
+            raise
+        self._holder = holder
+        return holder, number
 
     async def _drop(self) -> None:
         holder, self._holder = self._holder, None
@@ -268,8 +291,7 @@ class Neighbours:
             # A cancellation must not leave it with this process for ever.
             await asyncio.shield(self._unlock(holder, key))
         except (sa.exc.SQLAlchemyError, OSError) as error:
-            # The connection is gone, and the lock with it.
-            log.warning("a lock was lost: %s", error)
+            _tell_lost(error)
 
     async def _unlock(self, holder: AsyncConnection, key: int) -> None:
         async with self._using:
@@ -290,6 +312,18 @@ async def _try(connection: AsyncConnection, key: int) -> int | None:
 
 async def _unlock(connection: AsyncConnection, key: int) -> None:
     await connection.execute(_UNLOCK, {"key": key})
+
+
+async def _unlock_or_lost(connection: AsyncConnection, key: int) -> None:
+    try:
+        await _unlock(connection, key)
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        _tell_lost(error)
+
+
+def _tell_lost(error: Exception) -> None:
+    # The connection is gone, and the lock with it.
+    log.warning("a lock was lost: %s", error)
 
 
 def _key(name: str) -> int:
