@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from portlayer.errors import VicError
 from portlayer.reaching import reaching
@@ -64,9 +64,14 @@ class Neighbours:
     """What a process must agree on with others on the same database."""
 
     def __init__(self, engine: AsyncEngine | None) -> None:
-        """Without an engine of PostgreSQL's there are no others."""
+        """Without an engine of PostgreSQL's there are no others.
+
+        What holds or awaits a lock, or listens, has a connection of its own: of the engine's pool
+        it would leave nothing to statements.
+        """
         self._alone = engine is None
-        self._postgres = engine
+        self._statements = engine
+        self._standing = engine and create_async_engine(engine.url, poolclass=sa.pool.NullPool)
         self._holder: AsyncConnection | None = None
         self._using = asyncio.Lock()
 
@@ -118,11 +123,7 @@ class Neighbours:
                 assert driver is not None
                 driver.add_termination_listener(lambda _: lost.set())
                 await connection.execute(_WAIT, {"key": _key(name)})
-            try:
-                yield lost
-            finally:
-                # Back in the pool it would go on holding the lock.
-                await connection.invalidate()
+            yield lost
 
     async def is_present(self, name: str) -> bool:
         """Tell whether a process is present under a name. Raises Unavailable."""
@@ -131,7 +132,9 @@ class Neighbours:
             return not await self._is_free(key)
 
     async def _is_free(self, key: dict[str, int]) -> bool:
-        async with self._connection() as connection:
+        assert self._statements is not None
+        async with self._statements.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
             free = bool((await connection.execute(_TRY_SHARED, key)).scalar())
             if free:
                 await connection.execute(_UNLOCK_SHARED, key)
@@ -209,8 +212,6 @@ class Neighbours:
                 for watch in watches.values():
                     watch.cancel()
                 await asyncio.gather(*watches.values(), return_exceptions=True)
-                # Back in the pool it would go on holding the lock.
-                await connection.invalidate()
 
     async def _outlive(
         self, other: dict[str, int], left: Callable[[], None], failed: Callable[[], None]
@@ -218,20 +219,14 @@ class Neighbours:
         """Wait for the lock that another one holds, which is to say for its end."""
         try:
             with reaching():
-                await self._wait_for_end(other)
+                async with self._connection() as connection:
+                    await connection.execute(_NOTICE)
+                    await connection.execute(_OUTLIVE, other)
         except (sa.exc.SQLAlchemyError, VicError) as error:
             log.warning("cannot hear of the end of a replica: %s", error)
             failed()
         else:
             left()
-
-    async def _wait_for_end(self, other: dict[str, int]) -> None:
-        async with self._connection() as connection:
-            try:
-                await connection.execute(_NOTICE)
-                await connection.execute(_OUTLIVE, other)
-            finally:
-                await connection.invalidate()
 
     async def close(self) -> None:
         """Let go of all locks."""
@@ -239,12 +234,12 @@ class Neighbours:
 
     @property
     def _engine(self) -> AsyncEngine:
-        assert self._postgres is not None
-        return self._postgres
+        assert self._standing is not None
+        return self._standing
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        """Yield a connection whose statements are transactions of their own."""
+        """Yield one whose statements are transactions of their own; its end gives locks back."""
         async with self._engine.connect() as connection:
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -272,8 +267,6 @@ class Neighbours:
             await holder.execute(_RAISE)
             number = await _try(holder, key)
         except BaseException:
-            # Back in the pool it would go on holding the lock.
-            await fresh.invalidate()
             await fresh.close()
             raise
         self._holder = holder
@@ -282,8 +275,6 @@ class Neighbours:
     async def _drop(self) -> None:
         holder, self._holder = self._holder, None
         if holder is not None:
-            # Back in the pool it would go on holding them.
-            await holder.invalidate()
             await holder.close()
 
     async def _give_back(self, holder: AsyncConnection, key: int) -> None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from portlayer.errors import Unavailable
-from portlayer.neighbours import Neighbours
+from portlayer.neighbours import Neighbours, log
 from portlayer.store import open_store
 from services.exec.store import MIGRATIONS
 from tests.databases import postgresql
@@ -132,7 +132,9 @@ async def test_a_statement_in_hand_when_the_database_ends_is_told_as_such(databa
         await store.close()
 
 
-async def test_listeners_go_on_where_the_database_takes_no_more_connections(database: str) -> None:
+async def test_listeners_go_on_where_the_database_takes_no_more_connections(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A role's limit of connections stands for the server's: it is the same refusal."""
     admin = create_async_engine(database, isolation_level="AUTOCOMMIT")
     limited = database.replace("vic@", "few@")
@@ -140,7 +142,15 @@ async def test_listeners_go_on_where_the_database_takes_no_more_connections(data
         await connection.execute(sa.text("CREATE ROLE few LOGIN CONNECTION LIMIT 0"))
         engine = create_async_engine(limited)
         neighbours = Neighbours(engine)
-        heard, left = asyncio.Event(), asyncio.Event()
+        heard, left, warned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        said = set()
+
+        def warning(text: str, *_: object) -> None:
+            said.add(text)
+            if len(said) == 2:
+                warned.set()
+
+        monkeypatch.setattr(log, "warning", warning)
         with pytest.raises(Unavailable, match="too many connections"):
             async with neighbours.turn("a"):
                 pass
@@ -149,8 +159,7 @@ async def test_listeners_go_on_where_the_database_takes_no_more_connections(data
                 group.create_task(neighbours.listen("news", lambda _: heard.set())),
                 group.create_task(neighbours.company("kind", left.set)),
             ]
-            done, _ = await asyncio.wait(following, timeout=1.5)
-            assert not done
+            await warned.wait()
             await connection.execute(sa.text("ALTER ROLE few CONNECTION LIMIT -1"))
             await heard.wait()
             await left.wait()
@@ -160,6 +169,52 @@ async def test_listeners_go_on_where_the_database_takes_no_more_connections(data
         await engine.dispose()
         await connection.execute(sa.text("DROP ROLE few"))
     await admin.dispose()
+
+
+async def test_what_stands_leaves_the_pool_to_statements(database: str) -> None:
+    """With a pool of one connection each."""
+    engines = [
+        create_async_engine(database, pool_size=1, max_overflow=0, pool_timeout=5) for _ in range(2)
+    ]
+    one, other = map(Neighbours, engines)
+    heard, counts = asyncio.Event(), {"one": 0, "other": 0}
+    both = asyncio.Event()
+
+    def left(name: str) -> None:
+        # Once at its beginning; who is there already then is watched from then on.
+        counts[name] += 1
+        if all(counts.values()):
+            both.set()
+
+    async def wait() -> None:
+        async with other.turn("b"):
+            pass
+
+    async with asyncio.timeout(60):
+        following = [
+            asyncio.create_task(other.listen("news", lambda _: heard.set())),
+            asyncio.create_task(other.listen("more news", lambda _: None)),
+            asyncio.create_task(other.company("kind", lambda: left("other"))),
+            asyncio.create_task(one.company("kind", lambda: left("one"))),
+        ]
+        await heard.wait()
+        await both.wait()
+        async with other.presence("me"), one.turn("b"), other.turn("a"):
+            waiting = asyncio.create_task(wait())
+            while not await is_waited_for(database):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert await other.is_present("me")
+            assert not await other.is_present("nobody")
+            async with engines[1].begin() as connection:
+                assert (await connection.execute(sa.text("SELECT 1"))).scalar() == 1
+        await waiting
+        assert not await one.is_present("me")
+    for task in following:
+        task.cancel()
+    await asyncio.wait(following)
+    for engine, neighbours in zip(engines, (one, other), strict=True):
+        await neighbours.close()
+        await engine.dispose()
 
 
 async def test_a_database_that_is_away_is_told_as_such() -> None:
