@@ -1,5 +1,6 @@
 """What updates of a VM say of its guest."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -10,6 +11,7 @@ from pyVmomi import vim
 from portlayer.vsphere.identity import Identity, encode
 from portlayer.vsphere.properties import Collector
 from services.exec.drivers.vsphere import found as of_found
+from services.exec.drivers.vsphere import inventory as of_inventory
 from services.exec.drivers.vsphere.found import OFF, ON, SUSPENDED, Found, rebooted, woken
 from services.exec.drivers.vsphere.inventory import Inventory
 
@@ -100,6 +102,36 @@ async def test_a_vm_that_is_on_and_off_between_two_updates_has_ended(follower: F
     assert await ends(follower) == []
     follower._apply(update(OFF))
     assert await ends(follower) == ["powered off"]
+
+
+async def test_a_vm_that_was_on_of_which_no_update_tells_has_ended(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_inventory, "CONFIRM_SECONDS", 0.0)
+    follower.expect(MACHINE.boot_id)
+    follower._apply(update(OFF, first=True))
+    follower.now = Found(VM, power=OFF, identity=MACHINE)
+    follower.begin(VM, MACHINE.boot_id)
+    async with asyncio.timeout(60):
+        async for _, exited in follower.ends(0):
+            if exited is not None:
+                assert exited.detail == "powered off"
+                break
+    assert follower.live() == []
+
+
+async def test_a_vm_whose_start_was_told_is_not_looked_at(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_inventory, "CONFIRM_SECONDS", 0.0)
+    follower.expect(MACHINE.boot_id)
+    follower._apply(update(OFF, first=True))
+    follower.begin(VM, MACHINE.boot_id)
+    (confirming,) = follower._assumed.values()
+    follower._apply(update(ON))
+    await asyncio.wait([confirming])
+    assert confirming.cancelled()
+    assert len(follower.live()) == 1
 
 
 async def test_an_update_of_before_the_start_that_comes_late_is_no_end(follower: Follower) -> None:

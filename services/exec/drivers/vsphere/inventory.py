@@ -45,6 +45,8 @@ log = logging.getLogger("vic.exec.vsphere.inventory")
 
 # Between attempts to follow a vCenter that is away, in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+# For which a start's own update may be late.
+CONFIRM_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ class Inventory:
         self._over: set[str] = set()
         # Boots that were made and have not been let run: they are off, and have not ended.
         self._waiting: set[str] = set()
+        # Boots that were let run, of which no update has said whether they are on or off, and who
+        # looks at them.
+        self._assumed: dict[str, asyncio.Task[None]] = {}
         self.complete = asyncio.Event()
         """Set when the folder has been read as a whole."""
         self.changed = asyncio.Event()
@@ -95,6 +100,9 @@ class Inventory:
     async def close(self) -> None:
         """Stop following."""
         self._closing.set()
+        for confirming in self._assumed.values():
+            confirming.cancel()
+        await asyncio.gather(*self._assumed.values(), return_exceptions=True)
         if self._following is None:
             return
         collector = self._collector
@@ -126,6 +134,26 @@ class Inventory:
         if found.identity.boot_id == boot_id and boot_id not in self._over:
             self._found[vm._GetMoId()] = replace(found, power=ON)
             self.changed.set()
+            confirming = self._confirm(vm, found.identity.container_id, boot_id)
+            self._assumed[boot_id] = asyncio.create_task(confirming, name=f"confirm {boot_id}")
+
+    async def _confirm(self, vm: vim.VirtualMachine, container_id: str, boot_id: str) -> None:
+        """Look at a VM of whose start no update comes.
+
+        To who was told that it is off vCenter need not say so again, where it was on meanwhile.
+        """
+        try:
+            await asyncio.sleep(CONFIRM_SECONDS)
+            known = self._found.get(vm._GetMoId())
+            found = None if known is None else await self.of(container_id, boot_id)
+            if found is not None and found.power == OFF and boot_id in self._assumed:
+                self._found[vm._GetMoId()] = found
+                self.changed.set()
+                self._end(found, "powered off")
+        except VicError as error:
+            log.warning("whether %s runs is not known: %s", container_id, error.message)
+        finally:
+            self._assumed.pop(boot_id, None)
 
     async def read(self) -> list[Found]:
         """Return the container VMs of this instance, whatever their state, as they are now.
@@ -320,6 +348,10 @@ class Inventory:
         assert isinstance(entry.obj, vim.VirtualMachine), "the filter asks for no other"
         now = woken(before, self._known(changed(before or Found(entry.obj), changes)))
         self._found[moid] = now
+        if now.identity is not None and "runtime.powerState" in changes:
+            confirming = self._assumed.pop(now.identity.boot_id, None)
+            if confirming is not None:
+                confirming.cancel()
         if before is not None and now.identity is not None and moved(before, now):
             # Nothing else follows from it: the container runs on.
             log.info("vCenter has moved %s to host %s", now.name, now.host)
