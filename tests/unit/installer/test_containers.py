@@ -182,6 +182,13 @@ def test_passwords_are_their_owners_alone_and_in_no_setting(instance: Instance) 
         assert passfile.read_text().endswith(f":{role}:{role}:{(passwords / role).read_text()}\n")
 
 
+def test_the_database_asks_everybody_for_a_password(composed: dict[str, Any]) -> None:
+    # Without it initdb's own rules, the first that match, trust every user of the host.
+    environment = composed["database"]["environment"]
+    assert environment["POSTGRES_INITDB_ARGS"] == "--auth=scram-sha-256"
+    assert "POSTGRES_HOST_AUTH_METHOD" not in environment
+
+
 def test_laying_out_once_more_changes_nothing(instance: Instance) -> None:
     def contents() -> dict[Path, bytes]:
         return {p: p.read_bytes() for p in instance.data_dir.rglob("*") if p.is_file()}
