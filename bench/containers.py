@@ -107,13 +107,13 @@ def provide_base(engine: Engine) -> None:
 
 def check_password(engine: Engine, compose: list[str]) -> None:
     """See that PostgreSQL lets nobody in without a password, from loopback or its own socket."""
-    for host in ("127.0.0.1", "/tmp", "/var/run/postgresql"):
-        psql = ["psql", "--no-password", f"--host={host}", "--username=admin", "--dbname=postgres"]
+    for place in ("127.0.0.1", "/tmp", "/var/run/postgresql"):
+        psql = ["psql", "--no-password", f"--host={place}", "--username=admin", "--dbname=postgres"]
         done = engine.run(*compose, "exec", "-T", "database", *psql, "--command=SELECT 1")
         refused = "no password supplied" in done.stderr
-        absent = host != "127.0.0.1" and "No such file" in done.stderr
+        absent = place != "127.0.0.1" and "No such file" in done.stderr
         if done.returncode == 0 or not (refused or absent):
-            raise SystemExit(f"psql at {host}: {done.stdout}{done.stderr}")
+            raise SystemExit(f"psql at {place}: {done.stdout}{done.stderr}")
 
 
 @contextmanager
