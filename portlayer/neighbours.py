@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from portlayer.errors import Unavailable, VicError
+from portlayer.errors import VicError
+from portlayer.reaching import reaching
 from portlayer.sqlite import Statements
 
 log = logging.getLogger("vic.neighbours")
@@ -63,9 +64,14 @@ class Neighbours:
     """What a process must agree on with others on the same database."""
 
     def __init__(self, engine: AsyncEngine | None) -> None:
-        """Without an engine of PostgreSQL's there are no others."""
+        """Without an engine of PostgreSQL's there are no others.
+
+        What holds or awaits a lock, or listens, has a connection of its own: of the engine's pool
+        it would leave nothing to statements.
+        """
         self._alone = engine is None
-        self._postgres = engine
+        self._statements = engine
+        self._standing = engine and create_async_engine(engine.url, poolclass=sa.pool.NullPool)
         self._holder: AsyncConnection | None = None
         self._using = asyncio.Lock()
 
@@ -75,6 +81,7 @@ class Neighbours:
 
         Yields the turn's number, which is above that of any before (:mod:`portlayer.fencing`); None
         where there are no other processes. Within a process the caller sees to its turns itself.
+        Raises Unavailable when the database can't be reached, before or while it waits.
         """
         if self._alone:
             yield None
@@ -86,10 +93,11 @@ class Neighbours:
                 stack.push_async_callback(self._give_back, holder, key)
             else:
                 # Whoever has it may take long: wait on a connection that nobody else needs.
-                waiting = await stack.enter_async_context(self._connection())
-                await waiting.execute(_WAIT, {"key": key})
-                stack.push_async_callback(_unlock, waiting, key)
-                number = int((await waiting.execute(_DRAW)).scalar_one())
+                with reaching():
+                    waiting = await stack.enter_async_context(self._connection())
+                    await waiting.execute(_WAIT, {"key": key})
+                    stack.push_async_callback(_unlock_or_lost, waiting, key)
+                    number = int((await waiting.execute(_DRAW)).scalar_one())
             yield number
 
     @property
@@ -101,32 +109,36 @@ class Neighbours:
     async def presence(self, name: str) -> AsyncIterator[asyncio.Event]:
         """Be present under a name of this process's own; the event tells that that was lost.
 
-        From then on the others take this process for dead. Raises what the database raises.
+        From then on the others take this process for dead. Raises Unavailable.
         """
         lost = asyncio.Event()
         if self._alone:
             yield lost
             return
-        async with self._connection() as connection:
-            raw = await connection.get_raw_connection()
-            driver = raw.driver_connection
-            assert driver is not None
-            driver.add_termination_listener(lambda _: lost.set())
-            await connection.execute(_WAIT, {"key": _key(name)})
-            try:
-                yield lost
-            finally:
-                # Back in the pool it would go on holding the lock.
-                await connection.invalidate()
+        async with AsyncExitStack() as stack:
+            with reaching():
+                connection = await stack.enter_async_context(self._connection())
+                raw = await connection.get_raw_connection()
+                driver = raw.driver_connection
+                assert driver is not None
+                driver.add_termination_listener(lambda _: lost.set())
+                await connection.execute(_WAIT, {"key": _key(name)})
+            yield lost
 
     async def is_present(self, name: str) -> bool:
-        """Tell whether a process is present under a name."""
+        """Tell whether a process is present under a name. Raises Unavailable."""
         key = {"key": _key(name)}
-        async with self._connection() as connection:
+        with reaching():
+            return not await self._is_free(key)
+
+    async def _is_free(self, key: dict[str, int]) -> bool:
+        assert self._statements is not None
+        async with self._statements.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
             free = bool((await connection.execute(_TRY_SHARED, key)).scalar())
             if free:
                 await connection.execute(_UNLOCK_SHARED, key)
-        return not free
+        return free
 
     async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
         """Call back with each text that a process tells on a channel, for ever.
@@ -137,8 +149,9 @@ class Neighbours:
             await asyncio.Event().wait()
         while True:
             try:
-                await self._listen(channel, heard)
-            except (sa.exc.SQLAlchemyError, OSError, VicError) as error:
+                with reaching():
+                    await self._listen(channel, heard)
+            except (sa.exc.SQLAlchemyError, VicError) as error:
                 log.warning("cannot hear of the other replicas: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -163,8 +176,9 @@ class Neighbours:
             await asyncio.Event().wait()
         while True:
             try:
-                await self._keep_company(kind, left)
-            except (sa.exc.SQLAlchemyError, OSError, VicError) as error:
+                with reaching():
+                    await self._keep_company(kind, left)
+            except (sa.exc.SQLAlchemyError, VicError) as error:
                 log.warning("cannot hear which replicas end: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -198,21 +212,17 @@ class Neighbours:
                 for watch in watches.values():
                     watch.cancel()
                 await asyncio.gather(*watches.values(), return_exceptions=True)
-                # Back in the pool it would go on holding the lock.
-                await connection.invalidate()
 
     async def _outlive(
         self, other: dict[str, int], left: Callable[[], None], failed: Callable[[], None]
     ) -> None:
         """Wait for the lock that another one holds, which is to say for its end."""
         try:
-            async with self._connection() as connection:
-                try:
+            with reaching():
+                async with self._connection() as connection:
                     await connection.execute(_NOTICE)
                     await connection.execute(_OUTLIVE, other)
-                finally:
-                    await connection.invalidate()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except (sa.exc.SQLAlchemyError, VicError) as error:
             log.warning("cannot hear of the end of a replica: %s", error)
             failed()
         else:
@@ -224,12 +234,12 @@ class Neighbours:
 
     @property
     def _engine(self) -> AsyncEngine:
-        assert self._postgres is not None
-        return self._postgres
+        assert self._standing is not None
+        return self._standing
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        """Yield a connection whose statements are transactions of their own."""
+        """Yield one whose statements are transactions of their own; its end gives locks back."""
         async with self._engine.connect() as connection:
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -247,20 +257,24 @@ class Neighbours:
                     # The database was restarted: what this connection had is lost already.
                     log.warning("the connection that holds locks has ended: %s", error)
             await self._drop()
-            try:
-                fresh = await self._engine.connect()
-                holder = await fresh.execution_options(isolation_level="AUTOCOMMIT")
-                await holder.execute(_RAISE)
-                self._holder = holder
-                return holder, await _try(holder, key)
-            except (sa.exc.OperationalError, sa.exc.InterfaceError, OSError) as error:
-                raise Unavailable(f"the database can't be reached: {error}") from error
+            with reaching():
+                return await self._take_by_another(key)
+
+    async def _take_by_another(self, key: int) -> tuple[AsyncConnection, int | None]:
+        fresh = await self._engine.connect()
+        try:
+            holder = await fresh.execution_options(isolation_level="AUTOCOMMIT")
+            await holder.execute(_RAISE)
+            number = await _try(holder, key)
+        except BaseException:
+            await fresh.close()
+            raise
+        self._holder = holder
+        return holder, number
 
     async def _drop(self) -> None:
         holder, self._holder = self._holder, None
         if holder is not None:
-            # Back in the pool it would go on holding them.
-            await holder.invalidate()
             await holder.close()
 
     async def _give_back(self, holder: AsyncConnection, key: int) -> None:
@@ -268,8 +282,7 @@ class Neighbours:
             # A cancellation must not leave it with this process for ever.
             await asyncio.shield(self._unlock(holder, key))
         except (sa.exc.SQLAlchemyError, OSError) as error:
-            # The connection is gone, and the lock with it.
-            log.warning("a lock was lost: %s", error)
+            _tell_lost(error)
 
     async def _unlock(self, holder: AsyncConnection, key: int) -> None:
         async with self._using:
@@ -290,6 +303,18 @@ async def _try(connection: AsyncConnection, key: int) -> int | None:
 
 async def _unlock(connection: AsyncConnection, key: int) -> None:
     await connection.execute(_UNLOCK, {"key": key})
+
+
+async def _unlock_or_lost(connection: AsyncConnection, key: int) -> None:
+    try:
+        await _unlock(connection, key)
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        _tell_lost(error)
+
+
+def _tell_lost(error: Exception) -> None:
+    # The connection is gone, and the lock with it.
+    log.warning("a lock was lost: %s", error)
 
 
 def _key(name: str) -> int:

@@ -8,16 +8,22 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from portlayer import sqlite
 from portlayer.errors import Reason, ResourceExhausted, Unavailable
 from portlayer.neighbours import Connection, Neighbours
+from portlayer.reaching import domain_error, reaching
 
 # What is looked up first and written then must not change in between. The number is any, and ours;
 # locks are each database's own. Source: PostgreSQL 15, 13.3.5 Advisory Locks.
@@ -107,14 +113,21 @@ class Postgres:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Yield a connection that nobody else writes beside."""
-        async with self._engine.begin() as connection:
+        async with self._begun() as connection:
             await connection.execute(_ONE_WRITER)
             yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """Yield a connection within a transaction."""
-        async with self._engine.begin() as connection:
+        async with self._begun() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[AsyncConnection]:
+        async with AsyncExitStack() as stack:
+            with reaching():
+                connection = await stack.enter_async_context(self._engine.begin())
             yield connection
 
     async def close(self) -> None:
@@ -127,11 +140,7 @@ def _database_errors() -> Iterator[None]:
     """Raise domain errors for what is the database's state, and no fault in a statement."""
     try:
         yield
-    except (
-        sqlalchemy.exc.OperationalError,
-        sqlalchemy.exc.InterfaceError,
-        sqlite3.OperationalError,
-    ) as error:
+    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.OperationalError, ConnectionError) as error:
         # SQLite's own come from the beginnings and ends of transactions.
         cause = getattr(error, "orig", error)
         code = getattr(cause, "sqlite_errorcode", None)
@@ -141,9 +150,12 @@ def _database_errors() -> Iterator[None]:
         if code == sqlite3.SQLITE_FULL:
             message = "no space left on device for the database"
             raise ResourceExhausted(message, Reason.STORE_FULL) from error
-        raise Unavailable(f"the database failed: {cause}") from error
-    except (sqlalchemy.exc.TimeoutError, ConnectionError) as error:
-        raise Unavailable(f"the database can't be reached: {error}") from error
+        found = domain_error(error)
+        if found is None and isinstance(error, sqlite3.OperationalError):
+            found = Unavailable(f"the database failed: {cause}")
+        if found is None:
+            raise
+        raise found from error
 
 
 async def _is_current(connection: Connection, migrations: Path) -> bool:
@@ -171,8 +183,8 @@ async def _migrate(url: str, migrations: Path) -> None:
 async def open_store(url: str, migrations: Path) -> Store:
     """Open a database and bring its schema up to date.
 
-    ``migrations`` is the directory that holds ``versions/``. Raises sqlalchemy.exc.SQLAlchemyError
-    when the database can't be reached, and Unavailable when a migration fails.
+    ``migrations`` is the directory that holds ``versions/``. Raises Unavailable when a migration
+    fails or PostgreSQL can't be reached, and SQLite's errors.
     """
     if url.startswith("sqlite"):
         path = sqlalchemy.make_url(url).database

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
@@ -24,7 +25,7 @@ CONNECT_TIMEOUT = 15.0
 """Seconds for a name's look-up, and as many for a connection with its TLS."""
 
 READ_TIMEOUT = 30.0
-"""Seconds without a byte until a connection counts as broken."""
+"""Seconds without a byte until a connection counts as broken, and for an answer's head."""
 
 WRITE_TIMEOUT = 30.0
 """Seconds for one piece of a request's body."""
@@ -41,6 +42,9 @@ _MAX_HEADERS = 128
 _READ_BUFFER = 256 << 10
 """Bytes that asyncio takes off a socket at once."""
 
+_PIECE = 64 << 10
+"""Bytes of a body that are sent at once."""
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 Body = AsyncIterable[bytes] | bytes | Mapping[str, str]
@@ -52,6 +56,7 @@ class Response:
 
     def __init__(self, answer: aiohttp.ClientResponse, url: str, asked: Mapping[str, str]) -> None:
         self._answer = answer
+        self._protocol = answer.connection.protocol if answer.connection is not None else None
         self.status = answer.status
         self.reason = _text(answer.reason or "")
         self.url = url
@@ -73,9 +78,30 @@ class Response:
         length = self.header("Content-Length")
         return int(length) if length.isdecimal() and len(length) < 19 else None
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes as they come."""
-        return self._answer.content.iter_any()
+        content = self._answer.content
+        while True:
+            # The client's own limit ends with the connection, of whose end by a damaged chunk the
+            # body is not told.
+            try:
+                async with asyncio.timeout(READ_TIMEOUT):
+                    data = await content.readany()
+            except TimeoutError as error:
+                if isinstance(error, aiohttp.ClientError):
+                    raise
+                raise aiohttp.SocketTimeoutError from error
+            if not data:
+                break
+            yield data
+        if self.length is None and not self.header("Transfer-Encoding"):
+            self._check_closed()
+
+    def _check_closed(self) -> None:
+        """Raise where a body that goes on until the end was broken off: that is no end."""
+        error = self._protocol.exception() if self._protocol is not None else None
+        if isinstance(error, aiohttp.ClientOSError):
+            raise error
 
 
 def _text(value: str) -> str:
@@ -149,15 +175,21 @@ class Transport:
             target = as_sent(url)
         except ValueError as error:
             raise aiohttp.InvalidURL(url) from error
-        stalled = asyncio.timeout(None)
+        patience = _Patience()
         data: Any = content
+        if isinstance(content, bytes) and content:
+            headers = {**headers, "Content-Length": str(len(content))}
+            content = _pieces(content)
         if isinstance(content, AsyncIterable):
-            data = _watched(content, stalled)
+            data = _watched(content, patience)
+        else:
+            patience.awaits_answer = True
         try:
-            async with stalled:
+            async with patience.timeout:
                 return await client.request(
                     method,
                     target,
+                    trace_request_ctx=patience,
                     headers=headers,
                     data=data,
                     proxy=self._proxies.of(url),
@@ -189,13 +221,60 @@ class Transport:
         raise RegistryMisbehaves(f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
 
-async def _watched(content: AsyncIterable[bytes], stalled: asyncio.Timeout) -> AsyncIterator[bytes]:
-    """A request's body; the request times out when a piece of it isn't taken."""
-    loop = asyncio.get_running_loop()
+class _Patience:
+    """Gives a request up that comes no further; what it waits for sets the time anew.
+
+    The client's own limits leave gaps: a proxy that takes CONNECT and is silent, an answer that
+    only says to wait, a body that isn't taken.
+    """
+
+    def __init__(self) -> None:
+        self.timeout = asyncio.timeout(None)
+        self.awaits_answer = False
+        """Whether nothing but the answer is left once the head is sent."""
+
+    def within(self, seconds: float | None) -> None:
+        """From now on; None is for ever. Of a request that is answered it is without effect."""
+        now = asyncio.get_running_loop().time()
+        with contextlib.suppress(RuntimeError):
+            self.timeout.reschedule(None if seconds is None else now + seconds)
+
+
+async def _connects(_client: object, context: Any, _what: object) -> None:
+    # A proxy's connection, and the one through it.
+    context.trace_request_ctx.within(2 * CONNECT_TIMEOUT + READ_TIMEOUT)
+
+
+async def _is_connected(_client: object, context: Any, _what: object) -> None:
+    context.trace_request_ctx.within(None)
+
+
+async def _has_sent_head(_client: object, context: Any, _what: object) -> None:
+    if context.trace_request_ctx.awaits_answer:
+        context.trace_request_ctx.within(READ_TIMEOUT)
+
+
+def _steps() -> aiohttp.TraceConfig:
+    """Tell a request's patience how far it has come."""
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_start.append(_connects)
+    trace.on_connection_create_end.append(_is_connected)
+    trace.on_request_headers_sent.append(_has_sent_head)
+    return trace
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for begin in range(0, len(body), _PIECE):
+        yield body[begin : begin + _PIECE]
+
+
+async def _watched(content: AsyncIterable[bytes], patience: _Patience) -> AsyncIterator[bytes]:
+    """A request's body; the request times out when a piece of it isn't taken, or at its end."""
     async for piece in content:
-        stalled.reschedule(loop.time() + WRITE_TIMEOUT)
+        patience.within(WRITE_TIMEOUT)
         yield piece
-        stalled.reschedule(None)
+        patience.within(None)
+    patience.within(READ_TIMEOUT)
 
 
 class _Resolver(ThreadedResolver):
@@ -243,6 +322,7 @@ def _new_client(context: ssl.SSLContext) -> aiohttp.ClientSession:
         max_line_size=_MAX_HEADER,
         max_field_size=_MAX_HEADER,
         max_headers=_MAX_HEADERS,
+        trace_configs=[_steps()],
     )
 
 

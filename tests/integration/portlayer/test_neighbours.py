@@ -1,5 +1,6 @@
 """What processes on one PostgreSQL agree on, when that is restarted beneath them."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from portlayer.errors import Unavailable
-from portlayer.neighbours import Neighbours
+from portlayer.neighbours import Neighbours, log
 from portlayer.store import open_store
 from services.exec.store import MIGRATIONS
 from tests.databases import postgresql
@@ -49,6 +50,171 @@ async def test_turns_go_on_after_the_database_was_restarted(database: str) -> No
         await store.close()
     numbers = [first, second, held, third]
     assert numbers == sorted(numbers, key=lambda number: number or 0)
+
+
+async def end_who(database: str, query: str) -> None:
+    """End those connections whose latest statement is like this, once there is one."""
+    engine = create_async_engine(database, isolation_level="AUTOCOMMIT")
+    end = sa.text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE query LIKE :query AND state = 'active' AND pid <> pg_backend_pid()"
+    )
+    async with asyncio.timeout(60), engine.connect() as connection:
+        while not (await connection.execute(end, {"query": query})).scalar():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await engine.dispose()
+
+
+async def test_who_waits_for_a_turn_when_the_database_ends_is_told_so(database: str) -> None:
+    one, other = [await open_store(database, MIGRATIONS) for _ in range(2)]
+
+    async def wait() -> None:
+        async with other.neighbours.turn("a"):
+            pass
+
+    try:
+        async with one.neighbours.turn("a"):
+            waiting = asyncio.create_task(wait())
+            await end_who(database, "SELECT pg_advisory_lock(%")
+            with pytest.raises(Unavailable, match="the database"):
+                await waiting
+    finally:
+        await one.close()
+        await other.close()
+
+
+async def test_a_turn_that_was_waited_for_and_lost_ends_as_what_was_done_in_it(
+    database: str,
+) -> None:
+    one, other = [await open_store(database, MIGRATIONS) for _ in range(2)]
+    had = asyncio.Event()
+
+    async def wait() -> str:
+        async with other.neighbours.turn("a"):
+            had.set()
+            await end_all_connections(database)
+            return "done"
+
+    try:
+        async with one.neighbours.turn("a"):
+            waiting = asyncio.create_task(wait())
+            async with asyncio.timeout(60):
+                while not await is_waited_for(database):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        assert await waiting == "done"
+    finally:
+        await one.close()
+        await other.close()
+
+
+async def is_waited_for(database: str) -> bool:
+    engine = create_async_engine(database)
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with engine.begin() as connection:
+        waiting = (await connection.execute(sa.text(query))).scalar_one()
+    await engine.dispose()
+    return bool(waiting)
+
+
+async def test_a_statement_in_hand_when_the_database_ends_is_told_as_such(database: str) -> None:
+    store = await open_store(database, MIGRATIONS)
+
+    async def read() -> None:
+        async with store.reading() as connection:
+            await connection.execute(sa.text("SELECT pg_sleep(60)"))
+
+    try:
+        reading = asyncio.create_task(read())
+        await end_who(database, "SELECT pg_sleep(%")
+        with pytest.raises(Unavailable, match="the database"):
+            await reading
+    finally:
+        await store.close()
+
+
+async def test_listeners_go_on_where_the_database_takes_no_more_connections(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role's limit of connections stands for the server's: it is the same refusal."""
+    admin = create_async_engine(database, isolation_level="AUTOCOMMIT")
+    limited = database.replace("vic@", "few@")
+    async with admin.connect() as connection:
+        await connection.execute(sa.text("CREATE ROLE few LOGIN CONNECTION LIMIT 0"))
+        engine = create_async_engine(limited)
+        neighbours = Neighbours(engine)
+        heard, left, warned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        said = set()
+
+        def warning(text: str, *_: object) -> None:
+            said.add(text)
+            if len(said) == 2:
+                warned.set()
+
+        monkeypatch.setattr(log, "warning", warning)
+        with pytest.raises(Unavailable, match="too many connections"):
+            async with neighbours.turn("a"):
+                pass
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            following = [
+                group.create_task(neighbours.listen("news", lambda _: heard.set())),
+                group.create_task(neighbours.company("kind", left.set)),
+            ]
+            await warned.wait()
+            await connection.execute(sa.text("ALTER ROLE few CONNECTION LIMIT -1"))
+            await heard.wait()
+            await left.wait()
+            for task in following:
+                task.cancel()
+        await neighbours.close()
+        await engine.dispose()
+        await connection.execute(sa.text("DROP ROLE few"))
+    await admin.dispose()
+
+
+async def test_what_stands_leaves_the_pool_to_statements(database: str) -> None:
+    """With a pool of one connection each."""
+    engines = [
+        create_async_engine(database, pool_size=1, max_overflow=0, pool_timeout=5) for _ in range(2)
+    ]
+    one, other = map(Neighbours, engines)
+    heard, counts = asyncio.Event(), {"one": 0, "other": 0}
+    both = asyncio.Event()
+
+    def left(name: str) -> None:
+        # Once at its beginning; who is there already then is watched from then on.
+        counts[name] += 1
+        if all(counts.values()):
+            both.set()
+
+    async def wait() -> None:
+        async with other.turn("b"):
+            pass
+
+    async with asyncio.timeout(60):
+        following = [
+            asyncio.create_task(other.listen("news", lambda _: heard.set())),
+            asyncio.create_task(other.listen("more news", lambda _: None)),
+            asyncio.create_task(other.company("kind", lambda: left("other"))),
+            asyncio.create_task(one.company("kind", lambda: left("one"))),
+        ]
+        await heard.wait()
+        await both.wait()
+        async with other.presence("me"), one.turn("b"), other.turn("a"):
+            waiting = asyncio.create_task(wait())
+            while not await is_waited_for(database):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert await other.is_present("me")
+            assert not await other.is_present("nobody")
+            async with engines[1].begin() as connection:
+                assert (await connection.execute(sa.text("SELECT 1"))).scalar() == 1
+        await waiting
+        assert not await one.is_present("me")
+    for task in following:
+        task.cancel()
+    await asyncio.wait(following)
+    for engine, neighbours in zip(engines, (one, other), strict=True):
+        await neighbours.close()
+        await engine.dispose()
 
 
 async def test_a_database_that_is_away_is_told_as_such() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -198,6 +199,121 @@ async def test_a_registry_that_takes_nothing_is_given_up(
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         with pytest.raises(RegistryUnavailable, match="request canceled"):
             await put(transport, address, zeros(64), 64 << 20)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n"
+
+
+@asynccontextmanager
+async def silent(
+    *answers: bytes, reset: bool = False, deaf: bool = False
+) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A server that answers in packets of their own, and then says no more, or resets."""
+    over = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if not deaf:
+                await reader.readuntil(b"\r\n\r\n")
+            for answer in answers:
+                writer.write(answer)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            if reset:
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
+                writer.transport.abort()
+            else:
+                await over.wait()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with listening:
+        yield f"127.0.0.1:{listening.sockets[0].getsockname()[1]}", over
+        over.set()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONNECT_TIMEOUT", "READ_TIMEOUT", "WRITE_TIMEOUT"):
+        monkeypatch.setattr(module, name, 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (CHUNKED, b"ZZZ\r\n"),
+        (CHUNKED, b"0\r\nX: " + b"x" * (64 << 10)),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n",),
+        (b"HTTP/1.1 100 Continue\r\n\r\n",),
+    ],
+    ids=["bad chunk", "endless trailer", "hints", "continue"],
+)
+async def test_an_answer_that_never_comes_to_its_end_is_given_up(
+    transport: Transport, answers: tuple[bytes, ...]
+) -> None:
+    async with asyncio.timeout(60), silent(*answers) as (address, _):
+        await refusal(transport, f"http://{address}/x")
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_proxy_that_is_silent_is_given_up() -> None:
+    async with asyncio.timeout(60), silent() as (address, _):
+        transport = Transport(proxies=Proxies(https=f"http://{address}"))
+        try:
+            await refusal(transport, "https://registry.invalid/v2/")
+        finally:
+            await transport.close()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_upload_whose_refusal_stalls_is_given_up(transport: Transport) -> None:
+    early = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\n"
+    async with asyncio.timeout(60), silent(early) as (address, _):
+        headers = {"Content-Length": str(64 << 20)}
+        with pytest.raises(RegistryUnavailable):
+            async with transport.send(
+                "PUT", f"http://{address}/x", verify=False, headers=headers, content=zeros(64)
+            ) as response:
+                assert response.status == 403
+                await read_limited(response, 1 << 20)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_bytes_that_nobody_takes_are_given_up(transport: Transport) -> None:
+    async with asyncio.timeout(60), silent(deaf=True) as (address, _):
+        with pytest.raises(RegistryUnavailable):
+            async with transport.send(
+                "PUT", f"http://{address}/x", verify=False, headers={}, content=bytes(32 << 20)
+            ):
+                pass
+
+
+async def test_a_body_of_bytes_has_its_length(transport: Transport, registry: FakeRegistry) -> None:
+    registry.always["/x"] = lambda _request: Answer(201)
+    body = bytes(range(256)) * 1000
+    async with transport.send(
+        "PUT", f"http://{registry.address}/x", verify=False, headers={}, content=body
+    ) as response:
+        assert response.status == 201
+    (request,) = registry.requests
+    assert request.headers["content-length"] == str(len(body))
+    assert "transfer-encoding" not in request.headers
+    assert request.body == body
+
+
+async def test_a_reset_is_no_end_of_a_body(transport: Transport) -> None:
+    async with silent(OK + b"\r\n", b"some", reset=True) as (address, _):
+        await refusal(transport, f"http://{address}/x")
+    async with server(OK + b"\r\nall of it") as address:
+        assert await fetch(transport, f"http://{address}/x") == b"all of it"
 
 
 async def test_an_upload_that_is_refused_at_once_is_told(transport: Transport) -> None:
