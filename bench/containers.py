@@ -62,9 +62,11 @@ class Engine:
         plugin = directory / "cli-plugins" / "docker-compose"
         plugin.symlink_to(Path(found.submodule_search_locations[0]) / "docker-compose")
 
-    def ok(self, *arguments: str, stdin: "int | None" = subprocess.DEVNULL) -> str:
-        """Run a docker command that must succeed; return its output."""
-        done = subprocess.run(
+    def run(
+        self, *arguments: str, stdin: "int | None" = subprocess.DEVNULL
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a docker command."""
+        return subprocess.run(
             [*self._command, *arguments],
             stdin=stdin,
             capture_output=True,
@@ -74,6 +76,10 @@ class Engine:
             timeout=BUILD_SECONDS,
             check=False,
         )
+
+    def ok(self, *arguments: str, stdin: "int | None" = subprocess.DEVNULL) -> str:
+        """Run a docker command that must succeed; return its output."""
+        done = self.run(*arguments, stdin=stdin)
         if done.returncode != 0:
             said = (done.stdout + done.stderr)[-3000:]
             raise SystemExit(f"docker {' '.join(arguments)}:\n{said}")
@@ -97,6 +103,17 @@ def provide_base(engine: Engine) -> None:
         (context / "Dockerfile").write_text("FROM vic-bare\nCOPY authorities.crt pip.conf /etc/\n")
         engine.build(BASE, name)
     engine.build(DATABASE, str(STAND_INS / "postgresql"))
+
+
+def check_password(engine: Engine, compose: list[str]) -> None:
+    """See that PostgreSQL lets nobody in without a password, from loopback or its own socket."""
+    for place in ("127.0.0.1", "/tmp", "/var/run/postgresql"):
+        psql = ["psql", "--no-password", f"--host={place}", "--username=admin", "--dbname=postgres"]
+        done = engine.run(*compose, "exec", "-T", "database", *psql, "--command=SELECT 1")
+        refused = "no password supplied" in done.stderr
+        absent = place != "127.0.0.1" and "No such file" in done.stderr
+        if done.returncode == 0 or not (refused or absent):
+            raise SystemExit(f"psql at {place}: {done.stdout}{done.stderr}")
 
 
 @contextmanager
@@ -155,6 +172,7 @@ def prove(engine: Engine, suite: Suite, image_of: Registry) -> tuple[dict[str, l
     suite.endpoint = f"tcp://127.0.0.1:{PORT}"
     suite.up("--facets", "containers")
     with facets(engine, suite) as compose:
+        check_password(engine, compose)
         suite.ok("version")
         image = image_of.push(busybox_image(), "busybox")
         suite.ok("pull", image)

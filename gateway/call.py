@@ -144,7 +144,11 @@ def json_response(value: object, status: int = 200) -> Response:
 
 def json_line(value: object) -> bytes:
     """One JSON value on a line of its own."""
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        # Numbers beyond 64 bits and lone surrogates, which may be in an image that was pulled.
+        return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 def no_content() -> Response:

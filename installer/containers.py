@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from installer.endpoint import UnixEndpoint, parse_endpoint
-from installer.errors import UsageError
+from installer.errors import PreconditionError, UsageError
+from installer.facet_processes import facet_processes, in_containers_of, kinds
 from installer.instance import Instance, Options, write_file
-from installer.probe import Probe, docker_probe, grpc_probe
+from installer.layout import count_kept
+from installer.probe import docker_probe, grpc_probe
 from installer.roles import (
     DATABASE_UID_OFFSET,
     SERVICES,
@@ -57,6 +59,29 @@ def settled(options: Options, data_dir: Path, *, host_said: bool) -> Options:
             )
         return replace(options, host=f"unix://{run_dir}/docker.sock")
     return options
+
+
+def check_switch(known: Instance, options: Options) -> None:
+    """Raise PreconditionError where what facets are can't be changed to what options say.
+
+    exec has another database then, which is empty: it would know of no container.
+    """
+    if options.facets == known.options.facets:
+        return
+    if known.in_containers:
+        left = in_containers_of(known.data_dir, facet_processes(known.slot))
+        if left:
+            raise PreconditionError(
+                f"facets still run in containers ({', '.join(kinds(left, known.slot))}): run "
+                f"`{compose_command(known)} down` first"
+            )
+    containers = count_kept(known.data_dir / Role.STORAGE / "containers")
+    if containers:
+        raise PreconditionError(
+            f"{known.data_dir} holds {containers} container{'s' if containers > 1 else ''}: remove "
+            f"them before you change what facets are; `vic up --facets {known.options.facets}` "
+            "brings them back"
+        )
 
 
 def lay_out_containers(instance: Instance) -> None:
@@ -105,7 +130,10 @@ def compose_command(instance: Instance) -> str:
 
 
 def states(instance: Instance) -> dict[Role, State]:
-    """Ask each facet whether it serves; of replicas, whichever gets the question."""
+    """Ask each facet whether it serves; of replicas, whichever gets the question.
+
+    Where there are no certificates to ask with, the suite was never up and nobody serves.
+    """
 
     async def ask() -> dict[Role, State]:
         roles = list(_roles())
@@ -113,8 +141,12 @@ def states(instance: Instance) -> dict[Role, State]:
 
     async def state(role: Role) -> State:
         opened = docker_probe(instance) if role is Role.GATEWAY else grpc_probe(instance, role)
-        async with opened() as probe:
-            return State.HEALTHY if await _answers(probe) else State.STOPPED
+        try:
+            async with opened() as probe:
+                await probe(_ASK_SECONDS)
+        except (TimeoutError, VicError, OSError):
+            return State.STOPPED
+        return State.HEALTHY
 
     return asyncio.run(ask())
 
@@ -123,14 +155,6 @@ def report(instance: Instance) -> list[dict[str, Any]]:
     """Return the facets as `vic status` shows processes; whose they are, only Docker knows."""
     unknown = {"pid": None, "uptime_seconds": None, "restarts": 0, "last_exit": ""}
     return [{"role": role, "state": state, **unknown} for role, state in states(instance).items()]
-
-
-async def _answers(probe: Probe) -> bool:
-    try:
-        await probe(_ASK_SECONDS)
-    except (TimeoutError, VicError, OSError):
-        return False
-    return True
 
 
 def _roles() -> Iterator[Role]:

@@ -16,7 +16,7 @@ from installer.down import take_down
 from installer.errors import LeftoverError, NotRunningError, PreconditionError
 from installer.images import shared_directory
 from installer.instance import Instance, amend_record, check_data_dir, load_instance
-from installer.layout import directories
+from installer.layout import count_kept, directories
 from installer.stores import check_there, store_directories
 from installer.up import lock_data_dir
 from installer.vsphere.verbs import check_unused, remove_vch
@@ -120,8 +120,8 @@ def _leave(instance: Instance, images: Path) -> None:
 def _refuse_used(instance: Instance, stores: list[Path], faults: list[str]) -> None:
     """Raise PreconditionError where data would be lost that somebody may want."""
     storage = instance.data_dir / Role.STORAGE
-    containers = _count(storage / "containers")
-    volumes = sum(_count(path) for path in (storage / "volumes", *stores))
+    containers = count_kept(storage / "containers")
+    volumes = sum(count_kept(path) for path in (storage / "volumes", *stores))
     held = [
         f"{number} {noun}{'s' if number > 1 else ''}"
         for number, noun in ((containers, "container"), (volumes, "volume"))
@@ -136,13 +136,6 @@ def _refuse_used(instance: Instance, stores: list[Path], faults: list[str]) -> N
             f"which volumes or images it has in a store can't be told: {'; '.join(faults)}; "
             "--force leaves them there"
         )
-
-
-def _count(directory: Path) -> int:
-    """Return how many containers or volumes a directory holds: each is a directory."""
-    if not directory.is_dir():
-        return 0
-    return sum(path.is_dir() and not path.name.startswith(".") for path in directory.iterdir())
 
 
 def _remove(path: Path) -> None:

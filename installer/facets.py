@@ -52,11 +52,11 @@ async def facet_channel(instance: Instance, role: Role) -> AsyncIterator[grpc.ai
             raise Unavailable(f"{role} does not answer; `vic status` says how it is") from error
 
 
-async def stop_containers(instance: Instance, say: Say) -> None:
+async def stop_containers(instance: Instance, say: Say) -> bool:
     """Have exec stop every container within its own time-out, all at once.
 
-    One that can't be stopped is told and does not keep the others. Raises VicError when exec can't
-    be asked.
+    One that can't be stopped is told and does not keep the others; tells whether all were. Raises
+    VicError when exec can't be asked.
     """
     async with facet_channel(instance, Role.EXEC) as channel:
         stub = exec_pb2_grpc.ExecServiceStub(channel)
@@ -64,10 +64,10 @@ async def stop_containers(instance: Instance, say: Say) -> None:
         await stub.Close(exec_pb2.CloseRequest(), timeout=LIST_SECONDS)
         running = await _running(stub)
         if running:
-            say(f"stopping {_count(len(running), 'container')}")
-        async with asyncio.TaskGroup() as stops:
-            for container in running:
-                stops.create_task(_stop_container(stub, container, say))
+            say(f"stopping {count(len(running), 'container')}")
+        async with asyncio.TaskGroup() as group:
+            stops = [group.create_task(_stop_container(stub, one, say)) for one in running]
+        return all(stop.result() for stop in stops)
 
 
 async def _running(stub: "exec_pb2_grpc.ExecServiceAsyncStub") -> list[container_pb2.Container]:
@@ -83,7 +83,7 @@ async def _running(stub: "exec_pb2_grpc.ExecServiceAsyncStub") -> list[container
 
 async def _stop_container(
     stub: "exec_pb2_grpc.ExecServiceAsyncStub", container: container_pb2.Container, say: Say
-) -> None:
+) -> bool:
     spec = container.spec
     own = spec.stop_timeout.ToTimedelta().total_seconds()
     seconds = own if spec.HasField("stop_timeout") and own >= 0 else DEFAULT_STOP_SECONDS
@@ -95,12 +95,14 @@ async def _stop_container(
     try:
         await stub.Stop(request, timeout=seconds + STOP_MARGIN_SECONDS)
     except (NotFound, FailedPrecondition):
-        return  # ended, or removed, by itself
+        pass  # ended, or removed, by itself
     except VicError as error:
         say(f"{spec.name} could not be stopped in order: {error}")
+        return False
+    return True
 
 
-async def kill_machines(instance: Instance) -> None:
+async def kill_machines(instance: Instance) -> bool:
     """Have the host agent end every virtual machine: ready clones, parents, what did not stop.
 
     Raises VicError when it can't be asked.
@@ -112,6 +114,16 @@ async def kill_machines(instance: Instance) -> None:
             for machine in listed.machines:
                 request = hostagent_pb2.KillRequest(machine_id=machine.machine_id)
                 kills.create_task(_kill_machine(stub, request))
+    return True
+
+
+async def count_machines(instance: Instance) -> int:
+    """Return how many virtual machines there are for containers. Raises VicError."""
+    async with facet_channel(instance, Role.HOSTAGENT) as channel:
+        stub = hostagent_pb2_grpc.HostAgentServiceStub(channel)
+        listed = await stub.List(hostagent_pb2.ListRequest(), timeout=LIST_SECONDS)
+        kinds = (hostagent_pb2.MACHINE_KIND_COLD, hostagent_pb2.MACHINE_KIND_CLONE)
+        return sum(machine.kind in kinds for machine in listed.machines)
 
 
 async def _kill_machine(
@@ -151,5 +163,6 @@ async def host_info(instance: Instance) -> hostagent_pb2.InfoResponse:
         return await stub.Info(hostagent_pb2.InfoRequest(), timeout=INFO_SECONDS)
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

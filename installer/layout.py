@@ -58,6 +58,13 @@ def lay_out(instance: Instance) -> None:
         hand_over(instance, first_uid(former), first_uid(instance.slot))
 
 
+def count_kept(directory: Path) -> int:
+    """Return how many containers or volumes a directory holds: each is a directory."""
+    if not directory.is_dir():
+        return 0
+    return sum(path.is_dir() and not path.name.startswith(".") for path in directory.iterdir())
+
+
 def hand_over(instance: Instance, former_first: int, first: int) -> None:
     """Move the owners of everything in the data directory from one slot's range to another's."""
     for top in (*(instance.data_dir / kind.role for kind in PROCESSES), instance.database_dir):

@@ -83,9 +83,9 @@ def stop_process(process: ProcessName, seconds: float) -> None:
         process.wait(10)
 
 
-def processes_of_slot(slot: int, first: int = 0) -> list[ProcessName]:
-    """Return the processes whose user ID is one of a slot's, from the `first` one on."""
-    wanted = range(first_uid(slot) + first, first_uid(slot) + UIDS_PER_SLOT)
+def processes_of_slot(slot: int, end: int = UIDS_PER_SLOT) -> list[ProcessName]:
+    """Return the processes whose user ID is one of a slot's, of its first `end` ones."""
+    wanted = range(first_uid(slot), first_uid(slot) + end)
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():

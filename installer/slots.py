@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.errors import PreconditionError
+from installer.facet_processes import facet_processes, in_containers_of, kinds
 from installer.processes import processes_of_slot
 
 SLOTS_DIR = Path("/run/vic/slots")
@@ -59,17 +60,26 @@ def claim_slot(
     interfaces have the same names. A slot that can't be cleared is not free either.
 
     Where this instance's own host agent still holds the claim it is joined; see
-    :func:`lock_again`.
+    :func:`lock_again`. Where its facets run in containers already, as Docker starts them when the
+    machine comes up, they stay: the remembered slot is theirs, and it is that one or none.
 
-    Raises PreconditionError when all 256 are taken, or when an instance of the same ID runs from
-    another data directory.
+    Raises PreconditionError when all 256 are taken, when an instance of the same ID runs from
+    another data directory, or when its facets' containers run in a slot that it can't have.
     """
     slots_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     _refuse_copy(instance_id, data_dir, slots_dir)
+    there = [] if remembered is None else facet_processes(remembered)
+    ours = in_containers_of(data_dir, there)
     for slot in _candidates(remembered):
-        claim = _try_claim(slots_dir, slot, SlotOwner(instance_id, data_dir), clear)
+        claimant = SlotOwner(instance_id, data_dir)
+        claim = _try_claim(slots_dir, slot, claimant, clear, facets=bool(ours) and ours == there)
         if claim is not None:
             return claim
+        if ours:
+            raise PreconditionError(
+                f"facets of this instance run in containers ({', '.join(kinds(ours, slot))}), and "
+                f"slot {slot} has something else in it: run `docker compose down` for them first"
+            )
     raise PreconditionError(f"all {SLOTS} instance slots of this machine are taken")
 
 
@@ -116,7 +126,10 @@ def _refuse_copy(instance_id: str, data_dir: Path, slots_dir: Path) -> None:
             )
 
 
-def _try_claim(slots_dir: Path, slot: int, claimant: SlotOwner, clear: Clear) -> SlotClaim | None:
+def _try_claim(
+    slots_dir: Path, slot: int, claimant: SlotOwner, clear: Clear, *, facets: bool
+) -> SlotClaim | None:
+    """Claim a slot, or return None. With `facets` its processes are the claimant's facets."""
     path = slots_dir / str(slot)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -131,7 +144,8 @@ def _try_claim(slots_dir: Path, slot: int, claimant: SlotOwner, clear: Clear) ->
         # Its former owner removed the file between our open and our lock.
         os.close(descriptor)
     former = _read_owner(path)
-    if former != claimant and (processes_of_slot(slot) or not clear(slot, former)):
+    owned = former == claimant or (former is None and facets)
+    if not owned and (processes_of_slot(slot) or not clear(slot, former)):
         os.close(descriptor)
         return None
     record = json.dumps({"id": claimant.id, "data_dir": str(claimant.data_dir)}).encode() + b"\n"

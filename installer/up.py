@@ -19,7 +19,7 @@ from typing import Any
 
 from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.checks import require_machine, require_root
-from installer.containers import compose_command, lay_out_containers, settled
+from installer.containers import check_switch, compose_command, lay_out_containers, settled
 from installer.control import ask
 from installer.endpoint import check_port, parse_endpoint
 from installer.endpoint_tls import check_tls, lay_out_tls
@@ -83,6 +83,8 @@ class Wishes:
     tls_key: Path | None = None
     bootstrap: Path | None = None
     facets: str | None = None
+    configures: bool = False
+    """Whether exec is to be configured as soon as it is up."""
 
     def options(self, remembered: Options) -> Options:
         """Return the remembered options with what is wished for now."""
@@ -103,6 +105,11 @@ class Wishes:
         wished |= self._tls()
         options = replace(remembered, **{k: v for k, v in wished.items() if v is not None})
         if options.facets == AS_CONTAINERS:
+            if self.configures:
+                raise UsageError(
+                    "--ready-clones: exec comes up after `vic up` where facets run in containers; "
+                    "run `vic configure --ready-clones` once it is there"
+                )
             data_dir = check_data_dir(self.data_dir)
             options = settled(options, data_dir, host_said=self.host is not None)
         endpoint = parse_endpoint(options.host)
@@ -221,6 +228,8 @@ def _reconfigure(running: Instance, options: Options, say: Say) -> Instance:
 def _start(
     data_dir: Path, known: Instance | None, options: Options, bootstrap: Path | None, say: Say
 ) -> Instance:
+    if known is not None:
+        check_switch(known, options)
     instance_id = known.id if known else new_instance_id()
     with ExitStack() as undo:
         clear = partial(clear_slot, say=say)

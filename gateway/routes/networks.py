@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.responses import Response
 from starlette.routing import Route
 from vic.exec.v1.container_pb2 import ContainerState
@@ -24,7 +25,7 @@ from gateway.fields import Fields
 from gateway.routes.endpoint import endpoint
 from gateway.translate.attachments import read_attachment
 from gateway.translate.filters import Filters
-from gateway.translate.networks import LIST_FILTERS, network_json, select
+from gateway.translate.networks import LIST_FILTERS, network_json, prunable, select
 from gateway.translate.plans import PRUNE_FILTERS, label_filters, read_network
 from gateway.translate.until import until_of
 from portlayer.errors import FailedPrecondition, Reason
@@ -78,10 +79,11 @@ class NetworkRoutes:
     async def prune(self, call: Call) -> Response:
         """POST /networks/prune."""
         filters = Filters.parse(call.text("filters"), PRUNE_FILTERS)
-        request = PruneRequest(until=until_of(filters), label_filters=label_filters(filters))
+        until = until_of(filters)
+        request = PruneRequest(until=until, label_filters=label_filters(filters))
         with suppress(TimeoutError):
             async with asyncio.timeout(_LEAVING_SECONDS):
-                while await self._left_by_all():  # noqa: ASYNC110 — nothing tells of it
+                while await self._left_by_all(filters, until):  # noqa: ASYNC110 — nothing tells of it
                     await asyncio.sleep(_LOOK_SECONDS)
         pruned = await self._facets.network.Prune(request)
         return json_response({"NetworksDeleted": list(pruned.removed_names) or None})
@@ -145,13 +147,13 @@ class NetworkRoutes:
             return False
         return True
 
-    async def _left_by_all(self) -> bool:
-        """Tell whether a network has nothing in it but VMs of ended containers; see _removed."""
+    async def _left_by_all(self, filters: Filters, until: Timestamp | None) -> bool:
+        """Tell whether a network that fits has nothing in it but VMs of ended containers."""
         listed = await self._facets.network.List(ListRequest(with_endpoints=True))
         having = [
             network
-            for network in listed.networks
-            if not network.predefined and any(member.bound for member in network.endpoints)
+            for network in prunable(listed.networks, filters, until)
+            if any(member.bound for member in network.endpoints)
         ]
         if not having:
             return False

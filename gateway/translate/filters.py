@@ -75,13 +75,18 @@ class Filters:
         values = self.get(key)
         return not values or any(_found(value, text) for value in values for text in candidates)
 
-    def labels(self, labels: Mapping[str, str], key: str = "label") -> bool:
+    def labels(self, labels: Mapping[str, str]) -> bool:
         """Whether all of ``name`` and ``name=value`` hold."""
-        for wanted in self.get(key):
-            name, has_value, value = wanted.partition("=")
-            if name not in labels or (has_value and labels[name] != value):
-                return False
-        return True
+        return all(_holds(wanted, labels) for wanted in self.get("label"))
+
+    def no_labels(self, labels: Mapping[str, str]) -> bool:
+        """Whether none of those holds that mustn't."""
+        return not any(_holds(unwanted, labels) for unwanted in self.get("label!"))
+
+
+def _holds(label: str, labels: Mapping[str, str]) -> bool:
+    name, has_value, value = label.partition("=")
+    return name in labels and (not has_value or labels[name] == value)
 
 
 def _values_of(key: str, given: object) -> list[str]:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from vic.exec.v1.container_pb2 import Container, ContainerEndpoint, NetworkAttachment
 from vic.network.v1.network_pb2 import AddressPool, Endpoint, FirewallLevel, Network, NetworkKind
 
 from gateway.translate.filters import Filters
-from gateway.translate.times import rfc3339
+from gateway.translate.times import nanoseconds, rfc3339
 
 _NOTHING_ASKED = NetworkAttachment()
 
@@ -81,6 +82,20 @@ def select(networks: Iterable[Network], filters: Filters) -> list[Network]:
             continue
         chosen.append(network)
     return chosen
+
+
+def prunable(
+    networks: Iterable[Network], filters: Filters, until: Timestamp | None
+) -> list[Network]:
+    """The networks that prune would take if nobody ran in them, as the network facet sees it."""
+    return [
+        network
+        for network in networks
+        if not (network.predefined or network.HasField("external"))
+        and (until is None or nanoseconds(network.created_at) < nanoseconds(until))
+        and filters.labels(network.labels)
+        and filters.no_labels(network.labels)
+    ]
 
 
 def endpoint_settings(

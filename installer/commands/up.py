@@ -136,6 +136,7 @@ def _up(options: argparse.Namespace) -> int:
         tls_key=options.tlskey,
         bootstrap=options.bootstrap,
         facets=options.facets,
+        configures=wished is not None,
     )
     instance = bring_up(wishes, say)
     if wished is not None:

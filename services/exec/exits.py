@@ -18,7 +18,7 @@ from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import volume_pb2
 
-from portlayer.errors import VicError
+from portlayer.errors import Unavailable, VicError
 from services.exec.beside import Beside
 from services.exec.drivers import Hypervisor, MachineExited
 from services.exec.eventlog import EventLog
@@ -122,11 +122,16 @@ class Exits:
         self.on_restart: Callable[[], None] = lambda: None
         """Called when a container waits for its restart; set by who starts it."""
         self.closing = False
-        """Whether the suite ends: no restart policy acts any more."""
+        """Whether the suite ends: nothing is started any more."""
         self.doubt = asyncio.Event()
         """Set when something is left that only a comparison gives back: the reconciler's."""
         self.caught_up = False
         """Whether all ends of VMs that came to pass while nobody followed them are taken in."""
+
+    def check_open(self) -> None:
+        """Raise Unavailable where the suite ends: nobody would stop what begins to run now."""
+        if self.closing:
+            raise Unavailable("the suite is going down")
 
     def expect(self, boot_id: str) -> None:
         """Hold back what becomes of a boot until Start has settled it."""

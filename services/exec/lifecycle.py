@@ -70,6 +70,7 @@ class Lifecycle:
     async def start(self, container_id: str) -> Record:
         """Make the VM and run the init process. Errors as ExecService.Start says."""
         async with self._parts.turns.turn(container_id):
+            self._parts.exits.check_open()
             record = await self._parts.current(container_id)
             check_record(Verb.START, record)
             return await self._start_by_hand(record)
@@ -77,6 +78,7 @@ class Lifecycle:
     async def restart(self, container_id: str, timeout: float | None, signal: str) -> Record:
         """Stop a container where it runs, and start it."""
         async with self._parts.turns.turn(container_id):
+            self._parts.exits.check_open()
             record = await self._parts.current(container_id)
             if record.state.has_vm or record.state is State.RESTARTING:
                 record = await self._stopping.end(record, timeout, signal)
@@ -89,7 +91,7 @@ class Lifecycle:
         """Start a container whose restart policy asks for it, unless that has been overtaken."""
         async with self._parts.turns.turn(container_id):
             record = await self._parts.containers.get(container_id)
-            if record is None or record.state is not State.RESTARTING:
+            if record is None or record.state is not State.RESTARTING or self._parts.exits.closing:
                 return
             await self._start(record)
 
@@ -113,6 +115,8 @@ class Lifecycle:
                 former, self._parts.hypervisor.size(former.spec.resources), self._parts.vm_size
             )
             await self.holding.give_way(former.id, GRACE_SECONDS)
+            # From here on the record tells whoever ends the suite of a VM.
+            self._parts.exits.check_open()
             running = await self._starter.start(former)
         except BaseException as error:
             await self._start_failed(former, error)

@@ -61,6 +61,10 @@ class Restarts:
         self._exits.closing = True
         await self._facts.set_fact(SUITE, CLOSED)
 
+    def check_open(self) -> None:
+        """Raise Unavailable where the suite ends."""
+        self._exits.check_open()
+
     async def look_again(self) -> None:
         """Take in whether another replica was told that the suite ends."""
         self._exits.closing = await self._facts.fact(SUITE) == CLOSED

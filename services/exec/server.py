@@ -96,6 +96,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         """See the contract."""
 
         async def create() -> container_pb2.Container:
+            self._restarts.check_open()
             return (await self._creator.create(request.container_id, request.spec)).message()
 
         return exec_pb2.CreateResponse(container=await self.requests.once("Create", "", create))

@@ -24,6 +24,7 @@ from services.exec.states import State
 from services.exec.waiting import wait
 from tests.unit.exec.conftest import Facet
 from tests.unit.exec.test_lifecycle import kinds, spec
+from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 NO = container_pb2.RestartPolicy(condition=container_pb2.RESTART_CONDITION_NO)
 ALWAYS = container_pb2.RestartPolicy(condition=container_pb2.RESTART_CONDITION_ALWAYS)
@@ -260,6 +261,52 @@ async def test_what_the_suite_stopped_is_started_with_it(facet: Facet) -> None:
         State.RESTARTING,
         State.EXITED,
     ]
+
+
+async def test_nothing_is_started_while_the_suite_ends(facet: Facet) -> None:
+    await facet.restarts.open("first")
+    runs = await facet.run("runs")
+    made = await facet.creator.create("", spec(name="made"))
+    waiting = await waits_for_restart(facet)
+    await facet.restarts.close()
+    service = servicer(facet)
+    request = exec_pb2.CreateRequest(spec=spec(name="late"))
+    with pytest.raises(Unavailable, match="the suite is going down"):
+        await service.Create(request, NO_CONTEXT)
+    for refused in (
+        facet.lifecycle.start(made.id),
+        facet.lifecycle.restart(runs, 60, ""),
+    ):
+        with pytest.raises(Unavailable, match="the suite is going down"):
+            await refused
+    await facet.lifecycle.start_again(waiting)
+    assert await states(facet, [runs, made.id, waiting]) == [
+        State.RUNNING,
+        State.CREATED,
+        State.RESTARTING,
+    ]
+    await facet.lifecycle.stop(runs, 60, "")
+    # It can be up again without having ended: exec alone is started anew.
+    facet = facet.restarted()
+    await facet.restarts.open("first")
+    await facet.lifecycle.start(made.id)
+
+
+async def test_a_start_that_is_on_its_way_when_the_suite_ends_makes_no_machine(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await facet.creator.create("", spec(name="made"))
+    give_way = facet.lifecycle.holding.give_way
+
+    async def late(container_id: str, seconds: float) -> None:
+        await give_way(container_id, seconds)
+        await facet.restarts.close()
+
+    monkeypatch.setattr(facet.lifecycle.holding, "give_way", late)
+    with pytest.raises(Unavailable, match="the suite is going down"):
+        await facet.lifecycle.start(made.id)
+    assert await states(facet, [made.id]) == [State.CREATED]
+    assert not facet.hypervisor.machines
 
 
 async def test_after_a_reboot_what_was_stopped_by_hand_is_started_by_always_alone(

@@ -118,6 +118,19 @@ async def test_inspect_by_version(client: httpx.AsyncClient, suite: FakeSuite) -
     assert "Container" not in (await client.get("/v1.45/images/busybox/json")).json()
 
 
+async def test_a_number_of_any_size_in_an_image_is_answered(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    image = suite.pulled("busybox:latest")
+    image.container_config = '{"StopTimeout": 36893488147419103232, "Image": "größe"}'
+    answer = await client.get("/v1.44/images/busybox/json")
+    assert answer.status_code == 200
+    assert answer.json()["ContainerConfig"]["StopTimeout"] == 2**65
+    assert answer.json()["ContainerConfig"]["Image"] == "größe"
+    assert answer.content.endswith(b"}\n")
+    assert b'": ' not in answer.content
+
+
 async def test_a_pattern_of_many_sets_is_refused_at_once(client: httpx.AsyncClient) -> None:
     # Were there two ways to read each set, the answer would take longer than anybody lives.
     filters = json.dumps({"reference": ["[^a]" * 100 + "["]})

@@ -12,6 +12,7 @@ from vic.network.v1 import network_pb2
 
 from gateway.errors import ApiError
 from gateway.translate.filters import Filters
+from gateway.translate.networks import prunable
 from gateway.translate.plans import PRUNE_FILTERS
 from gateway.translate.until import until_of
 from tests.unit.gateway.fake_facets import FakeSuite
@@ -246,6 +247,45 @@ async def test_prune_takes_a_network_whose_last_container_has_just_ended(
         assert not suite.network.pruned
         del suite.network.find("ended").endpoints[:]
         assert (await pruning).json() == {"NetworksDeleted": ["ended"]}
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [{"label": ["other"]}, {"label": ["a=c"]}, {"label!": ["x", "a=b"]}, {"until": ["1h"]}],
+)
+async def test_prune_waits_for_no_network_that_it_leaves(
+    client: httpx.AsyncClient, suite: FakeSuite, filters: dict[str, list[str]]
+) -> None:
+    await create(client, Name="left", Labels={"a": "b"})
+    made = await client.post("/containers/create", json={"Image": "busybox", "Cmd": ["sleep"]})
+    suite.network.find("left").endpoints.add(container_id=made.json()["Id"], bound=True)
+    async with asyncio.timeout(30):
+        answer = await client.post("/networks/prune", params={"filters": json.dumps(filters)})
+    assert answer.json() == {"NetworksDeleted": None}
+
+
+@pytest.mark.parametrize(
+    ("filters", "fits"),
+    [
+        ({}, True),
+        ({"label": ["a"]}, True),
+        ({"label": ["a=b"], "label!": ["a=c", "d"]}, True),
+        ({"label": ["a", "d"]}, False),
+        ({"label!": ["d", "a"]}, False),
+        ({"until": ["101"]}, True),
+        ({"until": ["100"]}, False),
+    ],
+)
+def test_what_prune_takes(filters: dict[str, list[str]], fits: bool) -> None:
+    network = network_pb2.Network(labels={"a": "b"}, created_at=Timestamp(seconds=100))
+    read = Filters.parse(json.dumps(filters), PRUNE_FILTERS)
+    assert prunable([network], read, until_of(read)) == ([network] if fits else [])
+
+
+def test_prune_takes_no_network_that_is_not_ours_to_remove() -> None:
+    predefined = network_pb2.Network(predefined=True)
+    external = network_pb2.Network(external=network_pb2.External(parent="eth0"))
+    assert prunable([predefined, external], Filters({}), None) == []
 
 
 async def test_prune_passes_its_filters_on(client: httpx.AsyncClient, suite: FakeSuite) -> None:

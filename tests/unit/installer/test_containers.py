@@ -19,6 +19,7 @@ from gateway.settings import GatewaySettings
 from installer import containers
 from installer.containers import (
     ON_DATABASE,
+    check_switch,
     compose_settings,
     lay_out_containers,
     report,
@@ -27,14 +28,18 @@ from installer.containers import (
 from installer.errors import PreconditionError, UsageError
 from installer.instance import (
     AS_CONTAINERS,
+    AS_PROCESSES,
     Instance,
     Options,
     load_instance,
     save_instance,
 )
 from installer.pki import Authority
+from installer.processes import ProcessName
 from installer.restart import restart
 from installer.roles import SERVICES, uid_of
+from installer.status import read_status
+from installer.up import Wishes
 from portlayer.identity import Role, peer_uri
 from portlayer.probe import own_address
 from portlayer.settings import FacetSettings
@@ -182,6 +187,13 @@ def test_passwords_are_their_owners_alone_and_in_no_setting(instance: Instance) 
         assert passfile.read_text().endswith(f":{role}:{role}:{(passwords / role).read_text()}\n")
 
 
+def test_the_database_asks_everybody_for_a_password(composed: dict[str, Any]) -> None:
+    # Without it initdb's own rules, the first that match, trust every user of the host.
+    environment = composed["database"]["environment"]
+    assert environment["POSTGRES_INITDB_ARGS"] == "--auth=scram-sha-256"
+    assert "POSTGRES_HOST_AUTH_METHOD" not in environment
+
+
 def test_laying_out_once_more_changes_nothing(instance: Instance) -> None:
     def contents() -> dict[Path, bytes]:
         return {p: p.read_bytes() for p in instance.data_dir.rglob("*") if p.is_file()}
@@ -219,6 +231,49 @@ def test_an_endpoint_that_nobody_asked_for_moves_to_where_it_can_be() -> None:
     options = Options(host="unix:///run/vic/docker.sock", facets=AS_CONTAINERS)
     moved = settled(options, Path("/data"), host_said=False)
     assert moved.host == "unix:///data/run/docker.sock"
+
+
+def test_ready_clones_are_for_an_exec_that_is_there() -> None:
+    remembered = Options(host="tcp://127.0.0.1:2375", facets=AS_CONTAINERS)
+    wishes = Wishes(Path("/data"), configures=True)
+    with pytest.raises(UsageError, match=r"^--ready-clones: .*`vic configure --ready-clones`"):
+        wishes.options(remembered)
+    assert wishes.options(replace(remembered, facets=AS_PROCESSES))
+    assert Wishes(Path("/data")).options(remembered) == remembered
+
+
+@pytest.mark.parametrize("former", [AS_CONTAINERS, AS_PROCESSES])
+def test_what_facets_are_changes_without_containers_alone(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, former: str
+) -> None:
+    monkeypatch.setattr(containers, "facet_processes", lambda _: [])
+    known = replace(instance, options=replace(instance.options, facets=former))
+    other = AS_PROCESSES if former == AS_CONTAINERS else AS_CONTAINERS
+    wished = replace(known.options, facets=other)
+    check_switch(known, wished)
+    (instance.data_dir / "storage" / "containers" / "abc").mkdir(parents=True)
+    check_switch(known, known.options)
+    with pytest.raises(PreconditionError, match="holds 1 container: remove them before"):
+        check_switch(known, wished)
+
+
+def test_what_facets_are_is_not_changed_while_docker_runs_them(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "facet_processes", lambda _: [ProcessName(1, 1)])
+    monkeypatch.setattr(containers, "in_containers_of", lambda _, processes: processes)
+    monkeypatch.setattr(containers, "kinds", lambda *_: ["exec"])
+    with pytest.raises(PreconditionError, match=r"\(exec\): run `docker compose .* down` first"):
+        check_switch(instance, replace(instance.options, facets=AS_PROCESSES))
+
+
+def test_one_that_was_never_up_has_no_facet_that_serves(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not instance.pki_dir.exists()
+    assert {one["state"] for one in report(instance)} == {"stopped"}
+    status = read_status(instance.data_dir)
+    assert "the suite is not running; start it with `vic up`" in status.to_text()
 
 
 def test_facets_that_are_away_are_told_so_and_restarts_are_for_docker(

@@ -14,6 +14,7 @@ from installer.slots import SlotClaim, SlotOwner, lock_again
 @pytest.fixture(autouse=True)
 def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "processes_of_slot", lambda slot: [])
+    monkeypatch.setattr(slots, "facet_processes", lambda slot: [])
 
 
 def claim_slot(
@@ -81,6 +82,53 @@ def test_a_slot_with_anothers_processes_is_not_free(
     assert (other.slot, own.slot) == (1, 0)
     other.drop()
     own.drop()
+
+
+@pytest.fixture
+def facets(monkeypatch: pytest.MonkeyPatch) -> list[ProcessName]:
+    """Processes of facets in slot 9: the one of ID 1 is in a container of /a's."""
+    there = [ProcessName(1, 1)]
+    for found in ("processes_of_slot", "facet_processes"):
+        monkeypatch.setattr(slots, found, lambda slot: list(there) if slot == 9 else [])
+
+    def in_containers_of(data_dir: Path, processes: list[ProcessName]) -> list[ProcessName]:
+        return [one for one in processes if data_dir == Path("/a") and one.pid == 1]
+
+    monkeypatch.setattr(slots, "in_containers_of", in_containers_of)
+    monkeypatch.setattr(slots, "kinds", lambda processes, slot: ["exec"] * len(processes))
+    return there
+
+
+def test_facets_that_docker_started_with_the_machine_keep_their_slot(
+    facets: list[ProcessName], tmp_path: Path
+) -> None:
+    def clear(slot: int, former: SlotOwner | None) -> bool:
+        raise AssertionError("they would be killed")
+
+    other = claim_slot("bbbbbbbb", Path("/b"), 9, tmp_path)
+    own = slots.claim_slot("aaaaaaaa", Path("/a"), 9, clear, tmp_path)
+    assert (other.slot, own.slot) == (0, 9)
+    other.drop()
+    own.drop()
+
+
+@pytest.mark.parametrize("case", ["another's lock", "another's record", "another's facet"])
+def test_a_slot_in_which_facets_run_is_not_changed_for_another(
+    facets: list[ProcessName], tmp_path: Path, case: str
+) -> None:
+    if case == "another's facet":
+        facets.append(ProcessName(2, 2))
+    else:
+        kept, facets[:] = list(facets), []
+        other = claim_slot("bbbbbbbb", Path("/b"), 9, tmp_path)
+        facets[:] = kept
+        if case == "another's record":
+            other.drop()
+    with pytest.raises(PreconditionError, match=r"\(exec\), and slot 9 .*`docker compose down`"):
+        claim_slot("aaaaaaaa", Path("/a"), 9, tmp_path)
+    assert not (tmp_path / "0").exists()
+    if case == "another's lock":
+        other.drop()
 
 
 def test_a_claim_that_the_own_host_agent_holds_is_joined(tmp_path: Path) -> None:

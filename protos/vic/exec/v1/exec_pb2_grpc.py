@@ -241,9 +241,9 @@ class ExecServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Close(self, request, context):
-        """Close tells that the suite is about to end. From then on no restart policy acts, and containers
-        that are stopped count as stopped by the suite: those whose policy says so are started when it
-        is up again. Idempotent.
+        """Close tells that the suite is about to end. From then on no restart policy acts, Create, Start and
+        Restart answer UNAVAILABLE, and containers that are stopped count as stopped by the suite: those
+        whose policy says so are started when it is up again. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -78,9 +78,9 @@ class ExecServiceStub:
     two pages may be in neither.
     """
     Close: _grpc.UnaryUnaryMultiCallable[_exec_pb2.CloseRequest, _exec_pb2.CloseResponse]
-    """Close tells that the suite is about to end. From then on no restart policy acts, and containers
-    that are stopped count as stopped by the suite: those whose policy says so are started when it
-    is up again. Idempotent.
+    """Close tells that the suite is about to end. From then on no restart policy acts, Create, Start and
+    Restart answer UNAVAILABLE, and containers that are stopped count as stopped by the suite: those
+    whose policy says so are started when it is up again. Idempotent.
     """
     Start: _grpc.UnaryUnaryMultiCallable[_exec_pb2.StartRequest, _exec_pb2.StartResponse]
     """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
@@ -209,9 +209,9 @@ class ExecServiceAsyncStub(ExecServiceStub):
     two pages may be in neither.
     """
     Close: _aio.UnaryUnaryMultiCallable[_exec_pb2.CloseRequest, _exec_pb2.CloseResponse]  # type: ignore[assignment]
-    """Close tells that the suite is about to end. From then on no restart policy acts, and containers
-    that are stopped count as stopped by the suite: those whose policy says so are started when it
-    is up again. Idempotent.
+    """Close tells that the suite is about to end. From then on no restart policy acts, Create, Start and
+    Restart answer UNAVAILABLE, and containers that are stopped count as stopped by the suite: those
+    whose policy says so are started when it is up again. Idempotent.
     """
     Start: _aio.UnaryUnaryMultiCallable[_exec_pb2.StartRequest, _exec_pb2.StartResponse]  # type: ignore[assignment]
     """Start makes the VM and runs the init process; returns when that runs. Idempotent on request_id.
@@ -377,9 +377,9 @@ class ExecServiceServicer:
         request: _exec_pb2.CloseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exec_pb2.CloseResponse, _abc.Awaitable[_exec_pb2.CloseResponse]]:
-        """Close tells that the suite is about to end. From then on no restart policy acts, and containers
-        that are stopped count as stopped by the suite: those whose policy says so are started when it
-        is up again. Idempotent.
+        """Close tells that the suite is about to end. From then on no restart policy acts, Create, Start and
+        Restart answer UNAVAILABLE, and containers that are stopped count as stopped by the suite: those
+        whose policy says so are started when it is up again. Idempotent.
         """
 
     def Start(
