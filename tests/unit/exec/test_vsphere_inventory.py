@@ -67,9 +67,13 @@ def follower() -> Follower:
     return made
 
 
-def update(power: vim.VirtualMachine.PowerState, *, first: bool = False) -> Collector.ObjectUpdate:
+def update(
+    power: vim.VirtualMachine.PowerState, *, first: bool = False, booted: datetime | None = None
+) -> Collector.ObjectUpdate:
     """What vCenter tells of the VM."""
     told: dict[str, Any] = {"runtime.powerState": power}
+    if booted is not None:
+        told["runtime.bootTime"] = booted
     if first:
         options = cast(Any, vim.option.OptionValue).Array(encode(MACHINE, b""))
         told |= {"config.uuid": MACHINE.uuid, "config.extraConfig": options}
@@ -132,6 +136,15 @@ async def test_a_vm_whose_start_was_told_is_not_looked_at(
     await asyncio.wait([confirming])
     assert confirming.cancelled()
     assert len(follower.live()) == 1
+
+
+async def test_a_vm_that_stood_still_between_two_updates_was_not_reset(follower: Follower) -> None:
+    follower._apply(update(ON, first=True, booted=FIRST))
+    follower.wake(VM)
+    follower._apply(update(ON, booted=FIRST + timedelta(minutes=1)))
+    assert await ends(follower) == []
+    follower._apply(update(ON, booted=FIRST + timedelta(minutes=2)))
+    assert await ends(follower) == ["reset"]
 
 
 async def test_an_update_of_before_the_start_that_comes_late_is_no_end(follower: Follower) -> None:

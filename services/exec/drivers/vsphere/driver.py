@@ -279,7 +279,9 @@ class VsphereHypervisor:
 
     async def unpause(self, container_id: str) -> None:
         """Let it go on."""
-        await power_on(self._vcenter, (await self._running(container_id)).vm)
+        vm = (await self._running(container_id)).vm
+        self._inventory.wake(vm)
+        await power_on(self._vcenter, vm)
 
     async def is_paused(self, container_id: str) -> bool:
         """Tell whether the VM is suspended."""

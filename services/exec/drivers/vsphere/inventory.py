@@ -137,6 +137,15 @@ class Inventory:
             confirming = self._confirm(vm, found.identity.container_id, boot_id)
             self._assumed[boot_id] = asyncio.create_task(confirming, name=f"confirm {boot_id}")
 
+    def wake(self, vm: vim.VirtualMachine) -> None:
+        """Take a VM for one that is about to go on: its next boot time is no reset.
+
+        Of one that stood still between two updates vCenter tells only the boot time.
+        """
+        found = self._found.get(vm._GetMoId())
+        if found is not None:
+            self._found[vm._GetMoId()] = replace(found, woken=time.monotonic())
+
     async def _confirm(self, vm: vim.VirtualMachine, container_id: str, boot_id: str) -> None:
         """Look at a VM of whose start no update comes.
 
