@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import Enum, auto
 
 import aiohttp
 import pytest
@@ -17,16 +18,40 @@ from services.storage.imagec.proxies import Proxies
 from services.storage.imagec.transport import Transport
 from tests.unit.storage.fake_registry import Answer, FakeRegistry
 
+PACKET_SECONDS = 0.01
+"""Between two packets, so that the kernel doesn't join them: nothing tells when one was read."""
+
+
+class Then(Enum):
+    """What a server does after its last word."""
+
+    LEAVE = auto()
+    STAY = auto()
+    RESET = auto()
+
 
 @asynccontextmanager
-async def server(answer: bytes) -> AsyncIterator[str]:
-    """A server that answers each request's head with the same bytes, and leaves; its address."""
+async def server(
+    *answers: bytes, then: Then = Then.LEAVE, deaf: bool = False
+) -> AsyncIterator[str]:
+    """A server that answers each request's head with the same packets; its address."""
+    over = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(answer)
-            await writer.drain()
+            if not deaf:
+                await reader.readuntil(b"\r\n\r\n")
+            for answer in answers:
+                writer.write(answer)
+                await writer.drain()
+                await asyncio.sleep(PACKET_SECONDS)
+            if then is Then.STAY:
+                await over.wait()
+            elif then is Then.RESET:
+                linger = struct.pack("ii", 1, 0)
+                connection = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.transport.abort()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -35,6 +60,7 @@ async def server(answer: bytes) -> AsyncIterator[str]:
     listening = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with listening:
         yield f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        over.set()
 
 
 async def fetch(transport: Transport, url: str) -> bytes:
@@ -205,40 +231,6 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n"
 
 
-@asynccontextmanager
-async def silent(
-    *answers: bytes, reset: bool = False, deaf: bool = False
-) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """A server that answers in packets of their own, and then says no more, or resets."""
-    over = asyncio.Event()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            if not deaf:
-                await reader.readuntil(b"\r\n\r\n")
-            for answer in answers:
-                writer.write(answer)
-                await writer.drain()
-                await asyncio.sleep(0.01)
-            if reset:
-                linger = struct.pack("ii", 1, 0)
-                writer.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, linger
-                )
-                writer.transport.abort()
-            else:
-                await over.wait()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    listening = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with listening:
-        yield f"127.0.0.1:{listening.sockets[0].getsockname()[1]}", over
-        over.set()
-
-
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONNECT_TIMEOUT", "READ_TIMEOUT", "WRITE_TIMEOUT"):
@@ -259,13 +251,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_answer_that_never_comes_to_its_end_is_given_up(
     transport: Transport, answers: tuple[bytes, ...]
 ) -> None:
-    async with asyncio.timeout(60), silent(*answers) as (address, _):
+    async with asyncio.timeout(60), server(*answers, then=Then.STAY) as address:
         await refusal(transport, f"http://{address}/x")
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_proxy_that_is_silent_is_given_up() -> None:
-    async with asyncio.timeout(60), silent() as (address, _):
+    async with asyncio.timeout(60), server(then=Then.STAY) as address:
         transport = Transport(proxies=Proxies(https=f"http://{address}"))
         try:
             await refusal(transport, "https://registry.invalid/v2/")
@@ -276,7 +268,7 @@ async def test_a_proxy_that_is_silent_is_given_up() -> None:
 @pytest.mark.usefixtures("impatient")
 async def test_an_upload_whose_refusal_stalls_is_given_up(transport: Transport) -> None:
     early = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\n"
-    async with asyncio.timeout(60), silent(early) as (address, _):
+    async with asyncio.timeout(60), server(early, then=Then.STAY) as address:
         headers = {"Content-Length": str(64 << 20)}
         with pytest.raises(RegistryUnavailable):
             async with transport.send(
@@ -288,7 +280,7 @@ async def test_an_upload_whose_refusal_stalls_is_given_up(transport: Transport) 
 
 @pytest.mark.usefixtures("impatient")
 async def test_bytes_that_nobody_takes_are_given_up(transport: Transport) -> None:
-    async with asyncio.timeout(60), silent(deaf=True) as (address, _):
+    async with asyncio.timeout(60), server(deaf=True, then=Then.STAY) as address:
         with pytest.raises(RegistryUnavailable):
             async with transport.send(
                 "PUT", f"http://{address}/x", verify=False, headers={}, content=bytes(32 << 20)
@@ -310,7 +302,7 @@ async def test_a_body_of_bytes_has_its_length(transport: Transport, registry: Fa
 
 
 async def test_a_reset_is_no_end_of_a_body(transport: Transport) -> None:
-    async with silent(OK + b"\r\n", b"some", reset=True) as (address, _):
+    async with server(OK + b"\r\n", b"some", then=Then.RESET) as address:
         await refusal(transport, f"http://{address}/x")
     async with server(OK + b"\r\nall of it") as address:
         assert await fetch(transport, f"http://{address}/x") == b"all of it"
