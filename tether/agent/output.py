@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +27,9 @@ _READ_AHEAD = 2
 _GATHER_SECONDS = 0.005
 # As much as a terminal holds at once: who reads so much is behind, and need not wait for more.
 _GATHER_BYTES = 4095
+# As much as a pipe holds at most, unless root made it larger (pipe(7)). A process that has ended
+# left no more in it; who holds it still and goes on writing is not read for ever.
+_PIPE_BYTES = 1024 * 1024
 _NANO = 1_000_000_000
 _STREAMS: dict[str, StdStream] = {
     "stdout": STD_STREAM_STDOUT,
@@ -42,6 +46,8 @@ class _Source:
         self.stream = _STREAMS[name]
         self.terminal = name == "terminal"
         self.reading = False
+        # Set once its process has ended: what may still be read of it.
+        self.left: int | None = None
         # A terminal's output that waits for the rest of its line, and until when.
         self.gathered = b""
         self.timer: asyncio.TimerHandle | None = None
@@ -137,11 +143,20 @@ class OutputBuffer:
         self._check_settled()
 
     def end_soon(self, seconds: float) -> None:
-        """The process has ended: don't wait longer than this for others who hold its pipes."""
+        """The process has ended: don't wait longer than this for others who hold its pipes.
+
+        What is in them by then is read all the same, when there is room for it.
+        """
         self._loop.call_later(seconds, self._end_now)
 
     def _end_now(self) -> None:
         for source in list(self._sources):
+            source.left = _PIPE_BYTES
+            self._finish_if_empty(source)
+
+    def _finish_if_empty(self, source: _Source) -> None:
+        """End a source whose process has ended, once there is nothing more to be read."""
+        if source.left is not None and (source.left <= 0 or not _readable(source.descriptor)):
             self._finish(source)
 
     def _regulate(self) -> None:
@@ -169,10 +184,14 @@ class OutputBuffer:
             data = b""
         if not data:
             self._finish(source)
-        elif source.terminal:
+            return
+        if source.terminal:
             self._gather(source, data)
         else:
             self._keep(source, data)
+        if source.left is not None:
+            source.left -= len(data)
+            self._finish_if_empty(source)
 
     def _gather(self, source: _Source, data: bytes) -> None:
         """Keep what a terminal shows in whole lines, as far as they come soon."""
@@ -218,3 +237,10 @@ class OutputBuffer:
         if self.ended and not self._kept and not self._settled:
             self._settled = True
             self._on_settled()
+
+
+def _readable(descriptor: int) -> bool:
+    """Tell whether there is something to read, be it the end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

@@ -7,6 +7,7 @@ import os
 import pty
 import tty
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from vic.tether.v1.process_pb2 import STD_STREAM_STDERR, STD_STREAM_STDOUT
@@ -125,6 +126,52 @@ async def test_who_keeps_the_pipe_open_is_not_waited_for(pipes: Pipes) -> None:
     pipes.buffer.end_soon(0.01)
     assert await take(pipes.buffer) is None
     assert pipes.settled.is_set()
+
+
+async def test_what_a_process_left_in_its_pipe_is_read_however_slow_the_stream(
+    pipes: Pipes,
+) -> None:
+    # The stream has enough to send, so nothing is read when the process ends; somebody goes on
+    # holding its pipe.
+    pipes.buffer.rewind()
+    written = await fill(pipes)
+    pipes.buffer.end_soon(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    told = bytearray()
+    while (piece := await take(pipes.buffer)) is not None:
+        told += piece[1]
+    assert len(told) == len(written)
+    assert told == written
+
+
+async def test_who_goes_on_writing_after_the_end_is_not_listened_to_for_ever(pipes: Pipes) -> None:
+    pipes.buffer.rewind()
+    await fill(pipes)
+    pipes.buffer.end_soon(0)
+    received = 0
+    while (piece := await take(pipes.buffer)) is not None:
+        received += len(piece[1])
+        with suppress(BlockingIOError, BrokenPipeError):
+            while True:
+                os.write(pipes.out, bytes(65536))
+    assert received <= WINDOW_BYTES
+
+
+async def fill(pipes: Pipes) -> bytes:
+    """Write until nothing is read any more and the pipe is full; return what was written."""
+    os.set_blocking(pipes.out, False)
+    written = bytearray()
+    idle = 0
+    while idle < 50:  # rounds of the loop in which the pipe stayed full
+        piece = os.urandom(4096)
+        try:
+            written += piece[: os.write(pipes.out, piece)]
+            idle = 0
+        except BlockingIOError:
+            idle += 1
+        await asyncio.sleep(0)
+    return bytes(written)
 
 
 async def test_abandoned_output_settles(pipes: Pipes) -> None:
