@@ -1,7 +1,6 @@
 """The RPC shell towards clients: decode, call, encode; nothing else."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -313,16 +312,27 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
             after=_position(request.after),
         )
         process = session.init
+        over = False
 
         def live() -> bool:
-            return request.follow and process.running
+            return request.follow and process.running and not over
 
-        batches = session.log.read(query, live=live)
-        async with aclosing(batches):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_seconds_until(query.until_ns, follow=request.follow)):
-                    async for batch in batches:
-                        await context.write(_logs_response(batch))
+        def end() -> None:
+            nonlocal over
+            over = True
+            session.log.tell()
+
+        seconds = _seconds_until(query.until_ns, follow=request.follow)
+        ending = None
+        if seconds is not None:
+            ending = asyncio.get_running_loop().call_later(seconds, end)
+        try:
+            async with aclosing(session.log.read(query, live=live)) as batches:
+                async for batch in batches:
+                    await context.write(_logs_response(batch))
+        finally:
+            if ending is not None:
+                ending.cancel()
 
 
 def _streams(stdout: bool, stderr: bool) -> frozenset[Stream]:

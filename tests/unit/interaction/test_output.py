@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import random
+import time
 from typing import Any
 from unittest.mock import Mock
 
@@ -209,7 +210,21 @@ async def test_follow_ends_at_a_time(suite: Suite) -> None:
         stdio = await tether.stdio()
         await stdio.send(b"early\n")
         await stdio.settle()
-        assert await suite.log_text(follow=True, until={"seconds": 1}) == b""
+        # The first answer, which tells that there is a log, comes all the same.
+        request = interaction_pb2.LogsRequest(
+            container_id=CONTAINER, stdout=True, follow=True, tail=-1, until={"seconds": 1}
+        )
+        follower: Any = suite.interaction().Logs(request)
+        first = await soon(follower.read())
+        assert first is not grpc.aio.EOF
+        assert await soon(follower.read()) is grpc.aio.EOF
+        now_ns = time.time_ns()
+        until = {"seconds": now_ns // 10**9 + 1}
+        await stdio.send(b"in time\n", time_ns=now_ns)
+        await stdio.settle()
+        assert await suite.log_text(follow=True, until=until) == b"early\nin time\n"
+        # What was written by then is told, though that time is over.
+        assert await suite.log_text(follow=True, until=until) == b"early\nin time\n"
 
 
 async def test_entries_have_the_times_of_the_tether(suite: Suite) -> None:
