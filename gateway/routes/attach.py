@@ -20,6 +20,7 @@ from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
 from gateway.streams import until_first
 from gateway.tellings import tell, told
+from gateway.translate import states
 from gateway.translate.detach import DetachKeys
 from gateway.translate.framing import RAW, media_type
 from portlayer.errors import Internal, VicError
@@ -89,7 +90,7 @@ class AttachRoutes:
         container = (await self._facets.exec.Get(GetRequest(reference=name))).container
         if container.status.state == ContainerState.CONTAINER_STATE_PAUSED:
             raise conflict(f"container {name} is paused, unpause the container before attach")
-        if container.status.state == ContainerState.CONTAINER_STATE_RESTARTING:
+        if states.is_restarting(container):
             raise conflict(f"container {name} is restarting, wait until the container is running")
         start.container_id = container.id
         start.stdin = start.stdin and container.spec.process.stdin

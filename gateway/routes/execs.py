@@ -158,7 +158,7 @@ def _check_running(container: Container) -> None:
     state = container.status.state
     if state == ContainerState.CONTAINER_STATE_PAUSED:
         raise conflict(f"Container {container.id} is paused, unpause the container before exec")
-    if state == ContainerState.CONTAINER_STATE_RESTARTING:
+    if states.is_restarting(container):
         raise conflict(
             f"Container {container.id} is restarting, wait until the container is running"
         )

@@ -73,7 +73,7 @@ class StatsRoutes:
                 f"Container {container.id} is paused, and its virtual machine stands still: "
                 "unpause the container before top"
             )
-        if container.status.state == ContainerState.CONTAINER_STATE_RESTARTING:
+        if states.is_restarting(container):
             raise conflict(
                 f"Container {container.id} is restarting, wait until the container is running"
             )

@@ -48,13 +48,19 @@ def word(container: Container) -> str:
     """Docker's word for the state."""
     status = container.status
     if status.state == CONTAINER_STATE_STARTING and status.HasField("finished_at"):
-        return "exited"
+        # A start by hand begins the count anew.
+        return "restarting" if status.restart_count else "exited"
     return _WORDS.get(status.state, "dead")
 
 
 def is_running(container: Container) -> bool:
     """Whether ``docker ps`` shows it without ``-a``."""
     return word(container) in _RUNNING
+
+
+def is_restarting(container: Container) -> bool:
+    """Whether its restart policy is about to start it, or is at it."""
+    return word(container) == "restarting"
 
 
 def sentence(container: Container) -> str:

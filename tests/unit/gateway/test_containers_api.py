@@ -421,6 +421,31 @@ async def test_attach_to_what_stands_still_is_refused(
     assert (refused.status_code, refused.json()) == (409, {"message": message})
 
 
+async def test_who_is_being_started_by_its_policy_is_restarting(
+    engine: Endpoint, suite: FakeSuite
+) -> None:
+    async with engine.http() as client:
+        container = await create(client, "one")
+        status = suite.exec.containers[container].proto.status
+        status.state = ContainerState.CONTAINER_STATE_STARTING
+        status.finished_at.seconds = 1000
+        status.restart_count = 1
+        refused = await client.post("/containers/one/attach?stream=1&stdout=1")
+        shown = (await client.get("/containers/one/json")).json()["State"]
+        topped = await client.get("/containers/one/top")
+        executed = await client.post("/containers/one/exec", json={"Cmd": ["true"]})
+        # Not so who starts it by hand, as Docker shows what is left until it runs.
+        status.restart_count = 0
+        by_hand = (await client.get("/containers/one/json")).json()["State"]
+    sentence = "container one is restarting, wait until the container is running"
+    assert (refused.status_code, refused.json()) == (409, {"message": sentence})
+    assert (shown["Status"], shown["Running"], shown["Restarting"]) == ("restarting", True, True)
+    sentence = f"Container {container} is restarting, wait until the container is running"
+    for answer in (topped, executed):
+        assert (answer.status_code, answer.json()) == (409, {"message": sentence})
+    assert (by_hand["Status"], by_hand["Running"]) == ("exited", False)
+
+
 @pytest.mark.parametrize(
     ("version", "tty", "kind"),
     [
