@@ -303,7 +303,8 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
     async def _send_logs(
         self, session: Session, request: interaction_pb2.LogsRequest, context: Context
     ) -> None:
-        assert session.log is not None
+        kept = session.log
+        assert kept is not None
         query = LogQuery(
             streams=_streams(request.stdout, request.stderr),
             since_ns=to_ns(request.since),
@@ -320,14 +321,14 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         def end() -> None:
             nonlocal over
             over = True
-            session.log.tell()
+            kept.tell()
 
         seconds = _seconds_until(query.until_ns, follow=request.follow)
         ending = None
         if seconds is not None:
             ending = asyncio.get_running_loop().call_later(seconds, end)
         try:
-            async with aclosing(session.log.read(query, live=live)) as batches:
+            async with aclosing(kept.read(query, live=live)) as batches:
                 async for batch in batches:
                     await context.write(_logs_response(batch))
         finally:
