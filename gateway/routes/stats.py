@@ -1,15 +1,14 @@
 """What runs in a container, and what it uses: ``docker stats`` and ``docker top``."""
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.routing import Route
 from vic.exec.v1.container_pb2 import Container, ContainerState
 from vic.exec.v1.exec_pb2 import EventKind, GetRequest
-from vic.interaction.v1.interaction_pb2 import StatsRequest, StatsResponse, TopRequest
+from vic.interaction.v1.interaction_pb2 import StatsRequest, TopRequest
 
-from gateway.call import Call, json_line, json_response
+from gateway.call import Call, json_response
 from gateway.errors import bad_parameter, conflict
 from gateway.facets import Facets, read
 from gateway.routes.containers import reference
@@ -18,6 +17,7 @@ from gateway.streams import StreamResponse
 from gateway.tellings import tell
 from gateway.translate import states
 from gateway.translate.stats import StatsForm
+from gateway.watched import WatchedContainers
 from portlayer.errors import Reason, VicError
 
 
@@ -26,6 +26,7 @@ class StatsRoutes:
 
     def __init__(self, facets: Facets) -> None:
         self._facets = facets
+        self._watched = WatchedContainers(facets.interaction)
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -43,10 +44,10 @@ class StatsRoutes:
         form = StatsForm(container)
         if not stream and not states.is_running(container):
             return json_response(form.json(None))
+        if stream:
+            return StreamResponse(self._watched.lines(container), "application/json")
         request = StatsRequest(container_id=container.id, stream=not one_shot)
         samples = read(self._facets.interaction.Stats(request))
-        if stream:
-            return StreamResponse(_lines(form, samples), "application/json")
         async with aclosing(samples):
             told = form.json(None)
             # Without one-shot the first sample only gives the second one its "precpu".
@@ -89,12 +90,3 @@ class StatsRoutes:
 
 def _is_paused(container: Container) -> bool:
     return container.status.state == ContainerState.CONTAINER_STATE_PAUSED
-
-
-async def _lines(
-    form: StatsForm, samples: AsyncGenerator[StatsResponse, None]
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(samples):
-        async for response in samples:
-            sample = response.sample if response.HasField("sample") else None
-            yield json_line(form.json(sample))

@@ -11,7 +11,7 @@ INTERACTION = interaction_pb2.DESCRIPTOR.services_by_name["InteractionService"]
 PROCESSES = process_pb2.DESCRIPTOR.services_by_name["ProcessService"]
 TETHERS = tether_pb2.DESCRIPTOR.services_by_name["TetherService"]
 
-_READ = {"InspectExec", "ListExecs", "Logs", "Stats", "Top", "StatPath", "Changes"}
+_READ = {"InspectExec", "ListExecs", "Logs", "Stats", "WatchStats", "Top", "StatPath", "Changes"}
 _OPERATORS = frozenset({Role.GATEWAY, Role.ADMIN, Role.OPERATOR})
 _READERS = _OPERATORS | {Role.VIEWER}
 

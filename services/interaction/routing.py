@@ -27,8 +27,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _CARRIED: Final = "vic-carried"
 _TETHER: Final = "vic-tether"
 
-# Of the facet as a whole, and answered by any replica.
-_EVERYBODYS: Final = {"ListRegistered", "Watch", "Acknowledge"}
+# Of the facet as a whole, or of what a replica has, and answered by any.
+_EVERYBODYS: Final = {"ListRegistered", "Watch", "Acknowledge", "WatchStats"}
 
 
 def routed(servicer: object, service: ServiceDescriptor, replicas: Replicas) -> Any:

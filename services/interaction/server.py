@@ -26,6 +26,7 @@ from services.interaction.files import Files
 from services.interaction.launch import Launcher, running_process
 from services.interaction.logfiles import LogPosition
 from services.interaction.logreader import ALL, LogBatch, LogQuery
+from services.interaction.manywatched import ManyWatched, in_messages
 from services.interaction.output import Stream
 from services.interaction.processes import INIT, Process
 from services.interaction.race import Closing, all_of, until_first
@@ -211,6 +212,23 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
                 await context.write(interaction_pb2.StatsResponse(sample=sample))
                 if not stream:
                     return
+
+    async def WatchStats(  # type: ignore[override] # reads and writes the context
+        self, request_iterator: object, context: Context
+    ) -> None:
+        """See the contract."""
+        with ManyWatched(self._sessions.find) as many:
+
+            async def hear() -> None:
+                while (request := await context.read()) is not grpc.aio.EOF:
+                    many.change(request.watch, request.leave)
+
+            async def tell() -> None:
+                while True:
+                    for samples in in_messages(await many.due()):
+                        await context.write(interaction_pb2.WatchStatsResponse(samples=samples))
+
+            await until_first(hear(), tell(), self._closing.watch())
 
     async def Top(
         self, request: interaction_pb2.TopRequest, context: Context

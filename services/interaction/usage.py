@@ -25,6 +25,7 @@ class UsageHub:
         self._watchers = 0
         self._boot_id = ""
         self._newest: tether_pb2.StatsSample | None = None
+        self._next: set[Callable[[], None]] = set()
         self.count = 0
         """Samples that were told so far."""
 
@@ -45,6 +46,10 @@ class UsageHub:
             if not self._watchers:
                 self._ask(0)
 
+    def tell_next(self, heard: Callable[[], None]) -> None:
+        """Call back once, when the next sample is there."""
+        self._next.add(heard)
+
     def connected(self, control: ControlStream) -> None:
         """Take in that the present boot's tether is here, or here again."""
         if self._watchers:
@@ -63,3 +68,6 @@ class UsageHub:
         self._boot_id, self._newest = boot_id, sample
         self.count += 1
         self._changed.beat()
+        heard, self._next = self._next, set()
+        for tell in heard:
+            tell()

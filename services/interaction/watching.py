@@ -18,9 +18,9 @@ _LATE: Final = 1.5 * _PERIOD
 # So many samples are told as they come: who wants one with its predecessor waits for no more. From
 # then on all watchers are told at the same moment of each second: what costs is a wake-up of each
 # process on the way, not a sample.
-_AT_ONCE: Final = 2
+AT_ONCE: Final = 2
 # Before the first sample: a tether that was cut off is back within two seconds.
-_FIRST_SECONDS: Final = 5.0
+FIRST_SECONDS: Final = 5.0
 
 
 async def follow(session: Session) -> AsyncGenerator[tether_pb2.StatsSample | None, None]:
@@ -38,7 +38,7 @@ async def follow(session: Session) -> AsyncGenerator[tether_pb2.StatsSample | No
                 await _holds(session, _PERIOD, lambda: session.running)
                 waiting_since, told = time.monotonic(), 0
                 continue
-            if told >= _AT_ONCE:
+            if told >= AT_ONCE:
                 await _until_all_are_told(session)
             seen = await _newer(session, seen)
             if not session.running:
@@ -47,7 +47,7 @@ async def follow(session: Session) -> AsyncGenerator[tether_pb2.StatsSample | No
             sample = usage.newest(session.boot_id)
             if sample is not None:
                 yield sample
-            elif session.running and time.monotonic() - waiting_since > _FIRST_SECONDS:
+            elif session.running and time.monotonic() - waiting_since > FIRST_SECONDS:
                 raise tether_away(session.container_id)
 
 

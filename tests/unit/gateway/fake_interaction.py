@@ -29,6 +29,11 @@ class FakeInteraction(FakeExecs):
         self.taking_input.set()
         self.samples: list[dict[str, Any] | None] = []
         """What Stats tells, in order; None where nothing runs."""
+        self.has_watched = False
+        """Whether containers are this replica's, for who watches many."""
+        self.watched: set[str] = set()
+        self.watch_streams = 0
+        self.due: asyncio.Queue[interaction_pb2.WatchStatsResponse] = asyncio.Queue()
         self.ps_args: list[str] = []
         self.changes: list[interaction_pb2.Change] = []
         self.layers: list[interaction_pb2.GetLayerRequest] = []
@@ -63,6 +68,35 @@ class FakeInteraction(FakeExecs):
                 return
         if not self.samples:
             raise Unavailable("no tether", Reason.TETHER_AWAY)
+
+    async def WatchStats(
+        self, request_iterator: AsyncIterator[interaction_pb2.WatchStatsRequest], context: Any
+    ) -> AsyncIterator[interaction_pb2.WatchStatsResponse]:
+        self.watch_streams += 1
+        self.watched = set()
+        asking = asyncio.ensure_future(self._ask(request_iterator))
+        try:
+            while True:
+                yield await self.due.get()
+        finally:
+            self.watch_streams -= 1
+            asking.cancel()
+
+    async def _ask(
+        self, request_iterator: AsyncIterator[interaction_pb2.WatchStatsRequest]
+    ) -> None:
+        async for request in request_iterator:
+            self.watched = self.watched - set(request.leave) | set(request.watch)
+            if not self.has_watched:
+                for container_id in request.watch:
+                    self.tell(container_id, end=interaction_pb2.WATCH_END_NOT_HERE)
+
+    def tell(self, container_id: str, **told: Any) -> None:
+        """Have who watches a container told of it."""
+        sample = interaction_pb2.WatchedSample(container_id=container_id, **told)
+        if sample.end:
+            self.watched.discard(container_id)
+        self.due.put_nowait(interaction_pb2.WatchStatsResponse(samples=[sample]))
 
     async def Top(
         self, request: interaction_pb2.TopRequest, context: Any

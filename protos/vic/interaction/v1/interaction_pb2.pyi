@@ -12,12 +12,23 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class WatchEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WATCH_END_UNSPECIFIED: _ClassVar[WatchEnd]
+    WATCH_END_REMOVED: _ClassVar[WatchEnd]
+    WATCH_END_TETHER_AWAY: _ClassVar[WatchEnd]
+    WATCH_END_NOT_HERE: _ClassVar[WatchEnd]
+
 class ChangeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CHANGE_KIND_UNSPECIFIED: _ClassVar[ChangeKind]
     CHANGE_KIND_MODIFIED: _ClassVar[ChangeKind]
     CHANGE_KIND_ADDED: _ClassVar[ChangeKind]
     CHANGE_KIND_DELETED: _ClassVar[ChangeKind]
+WATCH_END_UNSPECIFIED: WatchEnd
+WATCH_END_REMOVED: WatchEnd
+WATCH_END_TETHER_AWAY: WatchEnd
+WATCH_END_NOT_HERE: WatchEnd
 CHANGE_KIND_UNSPECIFIED: ChangeKind
 CHANGE_KIND_MODIFIED: ChangeKind
 CHANGE_KIND_ADDED: ChangeKind
@@ -240,6 +251,30 @@ class StatsResponse(_message.Message):
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
     sample: _tether_pb2.StatsSample
     def __init__(self, sample: _Optional[_Union[_tether_pb2.StatsSample, _Mapping]] = ...) -> None: ...
+
+class WatchStatsRequest(_message.Message):
+    __slots__ = ("watch", "leave")
+    WATCH_FIELD_NUMBER: _ClassVar[int]
+    LEAVE_FIELD_NUMBER: _ClassVar[int]
+    watch: _containers.RepeatedScalarFieldContainer[str]
+    leave: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, watch: _Optional[_Iterable[str]] = ..., leave: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class WatchStatsResponse(_message.Message):
+    __slots__ = ("samples",)
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedCompositeFieldContainer[WatchedSample]
+    def __init__(self, samples: _Optional[_Iterable[_Union[WatchedSample, _Mapping]]] = ...) -> None: ...
+
+class WatchedSample(_message.Message):
+    __slots__ = ("container_id", "sample", "end")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    sample: _tether_pb2.StatsSample
+    end: WatchEnd
+    def __init__(self, container_id: _Optional[str] = ..., sample: _Optional[_Union[_tether_pb2.StatsSample, _Mapping]] = ..., end: _Optional[_Union[WatchEnd, str]] = ...) -> None: ...
 
 class TopRequest(_message.Message):
     __slots__ = ("container_id", "ps_args")

@@ -77,6 +77,11 @@ class InteractionServiceStub:
                 request_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.StatsRequest.SerializeToString,
                 response_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.StatsResponse.FromString,
                 _registered_method=True)
+        self.WatchStats = channel.stream_stream(
+                '/vic.interaction.v1.InteractionService/WatchStats',
+                request_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.WatchStatsRequest.SerializeToString,
+                response_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.WatchStatsResponse.FromString,
+                _registered_method=True)
         self.Top = channel.unary_unary(
                 '/vic.interaction.v1.InteractionService/Top',
                 request_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.TopRequest.SerializeToString,
@@ -203,6 +208,16 @@ class InteractionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchStats(self, request_iterator, context):
+        """WatchStats is Stats, with stream, of many containers at once: who is told of them all is woken once
+        a second. A container is watched until the client has it taken off, or its end was told; containers
+        and their ends are the answering replica's own. A client that reads slowly skips samples.
+        Half-closing ends the stream. Errors: RESOURCE_EXHAUSTED for more than 10,000 containers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Top(self, request, context):
         """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
         FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
@@ -300,6 +315,11 @@ def add_InteractionServiceServicer_to_server(servicer, server):
                     servicer.Stats,
                     request_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.StatsRequest.FromString,
                     response_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.StatsResponse.SerializeToString,
+            ),
+            'WatchStats': grpc.stream_stream_rpc_method_handler(
+                    servicer.WatchStats,
+                    request_deserializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.WatchStatsRequest.FromString,
+                    response_serializer=vic_dot_interaction_dot_v1_dot_interaction__pb2.WatchStatsResponse.SerializeToString,
             ),
             'Top': grpc.unary_unary_rpc_method_handler(
                     servicer.Top,
@@ -551,6 +571,33 @@ class InteractionService:
             '/vic.interaction.v1.InteractionService/Stats',
             vic_dot_interaction_dot_v1_dot_interaction__pb2.StatsRequest.SerializeToString,
             vic_dot_interaction_dot_v1_dot_interaction__pb2.StatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStats(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/vic.interaction.v1.InteractionService/WatchStats',
+            vic_dot_interaction_dot_v1_dot_interaction__pb2.WatchStatsRequest.SerializeToString,
+            vic_dot_interaction_dot_v1_dot_interaction__pb2.WatchStatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

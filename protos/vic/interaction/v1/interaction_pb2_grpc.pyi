@@ -92,6 +92,12 @@ class InteractionServiceStub:
     tells. A VM that stands still tells nothing: then what it told last is repeated.
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
     """
+    WatchStats: _grpc.StreamStreamMultiCallable[_interaction_pb2.WatchStatsRequest, _interaction_pb2.WatchStatsResponse]
+    """WatchStats is Stats, with stream, of many containers at once: who is told of them all is woken once
+    a second. A container is watched until the client has it taken off, or its end was told; containers
+    and their ends are the answering replica's own. A client that reads slowly skips samples.
+    Half-closing ends the stream. Errors: RESOURCE_EXHAUSTED for more than 10,000 containers.
+    """
     Top: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.TopRequest, _interaction_pb2.TopResponse]
     """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
     FAILED_PRECONDITION (NOT_RUNNING), INVALID_ARGUMENT for options that are not known,
@@ -187,6 +193,12 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     one and ends. The tether is asked only while somebody watches, and all watchers share what it
     tells. A VM that stands still tells nothing: then what it told last is repeated.
     Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
+    """
+    WatchStats: _aio.StreamStreamMultiCallable[_interaction_pb2.WatchStatsRequest, _interaction_pb2.WatchStatsResponse]  # type: ignore[assignment]
+    """WatchStats is Stats, with stream, of many containers at once: who is told of them all is woken once
+    a second. A container is watched until the client has it taken off, or its end was told; containers
+    and their ends are the answering replica's own. A client that reads slowly skips samples.
+    Half-closing ends the stream. Errors: RESOURCE_EXHAUSTED for more than 10,000 containers.
     """
     Top: _aio.UnaryUnaryMultiCallable[_interaction_pb2.TopRequest, _interaction_pb2.TopResponse]  # type: ignore[assignment]
     """Top lists the workload's processes as procps's ps does. Errors: NOT_FOUND (CONTAINER_NOT_FOUND),
@@ -320,6 +332,17 @@ class InteractionServiceServicer:
         one and ends. The tether is asked only while somebody watches, and all watchers share what it
         tells. A VM that stands still tells nothing: then what it told last is repeated.
         Errors: NOT_FOUND (CONTAINER_NOT_FOUND), UNAVAILABLE (TETHER_AWAY) when nothing was told in time.
+        """
+
+    def WatchStats(
+        self,
+        request_iterator: _MaybeAsyncIterator[_interaction_pb2.WatchStatsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_interaction_pb2.WatchStatsResponse], _abc.AsyncIterator[_interaction_pb2.WatchStatsResponse]]:
+        """WatchStats is Stats, with stream, of many containers at once: who is told of them all is woken once
+        a second. A container is watched until the client has it taken off, or its end was told; containers
+        and their ends are the answering replica's own. A client that reads slowly skips samples.
+        Half-closing ends the stream. Errors: RESOURCE_EXHAUSTED for more than 10,000 containers.
         """
 
     def Top(
