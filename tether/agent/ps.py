@@ -240,7 +240,7 @@ def columns(arguments: Sequence[str]) -> list[Column]:
                 raise PsError(f"unknown option {word}")
             chosen += _chosen(word.removeprefix("--format="))
             continue
-        dashed = word.startswith("-")
+        dashed = word.startswith("-") and not _bsd_with_dash(word)
         bsd = bsd or not dashed
         widening, known = (_WIDENING, _LETTERS) if dashed else (_BSD_WIDENING, _BSD_LETTERS)
         found, value = _scan(word.removeprefix("-"), waiting, widening, known)
@@ -255,6 +255,12 @@ def columns(arguments: Sequence[str]) -> list[Column]:
     if not any(column.title == "PID" for column in chosen):
         raise PsError("Couldn't find PID field in ps output")
     return chosen
+
+
+def _bsd_with_dash(word: str) -> bool:
+    """Tell whether a word is BSD's in spite of its dash: "-aux", which ps(1) takes for "aux"."""
+    letters = word[1:].partition("o")[0]
+    return "x" in letters and set(letters) <= _BSD_WIDENING | _BSD_LETTERS
 
 
 def _scan(

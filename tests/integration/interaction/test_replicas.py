@@ -232,3 +232,21 @@ async def test_a_clone_that_waits_with_one_is_given_by_the_other(
     running = tether_pb2.ProcessState(process_id=INIT, pid=42, started_at={"seconds": 1000})
     await last.connect(CLONE, [running])
     await last.exit(0)
+
+
+async def test_who_watches_many_learns_which_are_here(replicas: tuple[Replica, Replica]) -> None:
+    one, other = replicas
+    await one.register(CONTAINER)
+    await other.register(OTHER)
+    for replica, here, there in ((one, CONTAINER, OTHER), (other, OTHER, CONTAINER)):
+        call: Any = replica.interaction().WatchStats()
+        await call.write(interaction_pb2.WatchStatsRequest(watch=[CONTAINER, OTHER]))
+        ends = {told.container_id: told.end for told in (await soon(call.read())).samples}
+        assert ends == {here: 0, there: interaction_pb2.WATCH_END_NOT_HERE}
+        call.cancel()
+        # Of the other one Stats tells.
+        stats: Any = replica.interaction().Stats(
+            interaction_pb2.StatsRequest(container_id=there, stream=True)
+        )
+        assert not (await soon(stats.read())).HasField("sample")
+        stats.cancel()

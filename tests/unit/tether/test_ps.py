@@ -53,6 +53,8 @@ VIEW = View(NOW, 64 * 1024 * 1024, {0: "root"})
         ("-e -f", "UID PID PPID C STIME TTY TIME CMD"),
         ("aux", "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND"),
         ("ax", "PID TTY STAT TIME COMMAND"),
+        ("-aux", "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND"),
+        ("-axo pid,comm", "PID COMMAND"),
         ("-e", "PID TTY TIME CMD"),
         ("-el", "F S UID PID PPID C PRI NI ADDR SZ WCHAN TTY TIME CMD"),
         ("-o pid,comm", "PID COMMAND"),
