@@ -9,6 +9,7 @@ of these are among the unit tests. Returns 1 where something was wrong.
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 
 from tests.unit.storage.fake_registry import serving
 from tests.unit.storage.mortal_verbs import VERBS
@@ -16,8 +17,8 @@ from tests.unit.storage.strikes import FAULTS
 from tests.unit.storage.test_kills import IMAGES, IN_WORKERS
 
 
-async def run(verbs: list[str], every: int) -> int:
-    """Go through the faults, one after another, in the service and then in its workers."""
+async def run(verbs: list[str], every: int, faults: Sequence[str] = FAULTS) -> int:
+    """Go through faults, one after another, in the service and then in its workers."""
     code = 0
     async with serving() as registry:
         for name, image in IMAGES.items():
@@ -25,7 +26,7 @@ async def run(verbs: list[str], every: int) -> int:
         wanted = verbs or list(VERBS)
         in_workers = [verb for verb in wanted if verb in IN_WORKERS]
         for where, chosen in (([], wanted), (["--worker"], in_workers)):
-            for fault in FAULTS if chosen else ():
+            for fault in faults if chosen else ():
                 print(fault, *where, flush=True)
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "tests.unit.storage.mortal", registry.address),
@@ -40,8 +41,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("verbs", nargs="*", help="of mortal's (default: all)")
     parser.add_argument("--every", type=int, default=1, help="steps to go on after each")
+    parser.add_argument("--fault", choices=FAULTS, action="append", help="(default: each)")
     arguments = parser.parse_args()
-    return asyncio.run(run(arguments.verbs, arguments.every))
+    return asyncio.run(run(arguments.verbs, arguments.every, arguments.fault or FAULTS))
 
 
 if __name__ == "__main__":

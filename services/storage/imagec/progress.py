@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
+
+
+PAUSE = 0.1
+"""Seconds between two lines of how far a layer is, as dockerd has it. Each line costs a message, a
+piece of the answer and a screen's update."""
 
 
 class Status(Enum):
@@ -46,6 +52,11 @@ class Progress:
     total: int = 0
     text: str = ""
 
+    @property
+    def between(self) -> bool:
+        """Whether it only says how far a stage is that goes on."""
+        return 0 < self.current and (self.current < self.total or not self.total)
+
 
 Report = Callable[[Progress], None]
 
@@ -58,10 +69,13 @@ class ProgressLines:
     """Lines on their way to a reader that may be slower than the work.
 
     A later line of the same layer and status replaces one that wasn't read yet, so at most one
-    line a layer and status is ever waiting.
+    line a layer and status is ever waiting. One that only says how far a stage is goes unsaid
+    when less than `PAUSE` has passed since the one before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._told: dict[tuple[str, Status], float] = {}
         self._waiting: deque[tuple[str, Status]] = deque()
         self._latest: dict[tuple[str, Status], Progress] = {}
         self._changed = asyncio.Event()
@@ -71,6 +85,10 @@ class ProgressLines:
         """Add a line."""
         key = (line.id, line.status)
         if key not in self._latest:
+            now = self._clock()
+            if line.between and now - self._told.get(key, -PAUSE) < PAUSE:
+                return
+            self._told[key] = now
             self._waiting.append(key)
         self._latest[key] = line
         self._changed.set()

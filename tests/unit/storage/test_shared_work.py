@@ -161,3 +161,36 @@ async def test_progress_of_a_slow_reader_stays_bounded_and_in_order() -> None:
         Progress("b", Status.DOWNLOADING, 999, 1000),
         Progress("a", Status.PULL_COMPLETE),
     ]
+
+
+async def test_a_layer_tells_how_far_it_is_ten_times_a_second_at_most() -> None:
+    now = 0.0
+    lines = ProgressLines(clock=lambda: now)
+    told: list[Progress] = []
+
+    async def read() -> None:
+        async for line in lines:
+            told.append(line)
+
+    reading = asyncio.create_task(read())
+    lines.put(Progress("a", Status.PULLING_LAYER))
+    for count in range(100):
+        now = count / 64
+        lines.put(Progress("a", Status.DOWNLOADING, count + 1, 100))
+        lines.put(Progress("b", Status.DOWNLOADING, count + 1, 1000))
+        await asyncio.sleep(0)  # the reader keeps up
+    lines.put(Progress("a", Status.DOWNLOAD_COMPLETE))
+    lines.put(Progress("a", Status.EXTRACTING, 1, 100))  # another status, told at once
+    lines.end()
+    await reading
+    of_a = [line for line in told if line.id == "a"]
+    assert [line.current for line in of_a if line.status is Status.DOWNLOADING] == [
+        *range(1, 100, 7),
+        100,  # the last, whenever it comes
+    ]
+    assert [line.status for line in of_a if line.status is not Status.DOWNLOADING] == [
+        Status.PULLING_LAYER,
+        Status.DOWNLOAD_COMPLETE,
+        Status.EXTRACTING,
+    ]
+    assert len([line for line in told if line.id == "b"]) == 15
