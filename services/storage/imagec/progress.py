@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
 
-
 PAUSE = 0.1
 """Seconds between two lines of how far a layer is, as dockerd has it. Each line costs a message, a
 piece of the answer and a screen's update."""
@@ -55,7 +54,7 @@ class Progress:
     @property
     def between(self) -> bool:
         """Whether it only says how far a stage is that goes on."""
-        return 0 < self.current and (self.current < self.total or not self.total)
+        return self.current > 0 and (self.current < self.total or not self.total)
 
 
 Report = Callable[[Progress], None]
