@@ -1,4 +1,4 @@
-"""CPU time by cgroup: what one engine has spent, whatever else the machine does meanwhile."""
+"""CPU time by cgroup or process: what one has spent, whatever else the machine does meanwhile."""
 
 import os
 import resource
@@ -32,6 +32,12 @@ def group_seconds(group: Path) -> float:
         if name == "usage_usec":
             return int(value) / 1e6
     raise SystemExit(f"{group} tells no CPU time")
+
+
+def process_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process, of user and system time. Source: proc_pid_stat(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def clients_seconds() -> float:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.cpu import Account
+from bench.cpu import Account, process_seconds
 from bench.hijacked import Endpoint
 from bench.peer import dockerd
 from bench.report import Series, report
@@ -64,12 +64,7 @@ def stats_cost(suite: Suite, account: Account, image: str, count: int) -> dict[s
 
     def services() -> dict[str, float]:
         """CPU seconds of each service; VMs have accounts of their own."""
-        ticks = os.sysconf("SC_CLK_TCK")
-        used = {}
-        for process in suite.status()["processes"]:
-            fields = Path(f"/proc/{process['pid']}/stat").read_text().rpartition(")")[2].split()
-            used[process["role"]] = (int(fields[11]) + int(fields[12])) / ticks
-        return used
+        return {one["role"]: process_seconds(one["pid"]) for one in suite.status()["processes"]}
 
     def share(seconds: float) -> tuple[dict[str, float], float]:
         before, all_before, begun = services(), account.seconds(), time.monotonic()

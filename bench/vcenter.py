@@ -19,6 +19,7 @@ from typing import Any
 from pyVmomi.SoapAdapter import SoapStubAdapter
 from vic.exec.v1 import exec_pb2
 
+from bench.cpu import process_seconds
 from bench.report import Series, report
 from portlayer.identity import Role
 from portlayer.vsphere.session import VCenter
@@ -112,12 +113,6 @@ async def measure(bench: Bench, simulated: Simulator, ours: int, rest_seconds: f
     await driver.close()
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return what a process has had of CPUs."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def measure_process(bench: Bench, simulated: Simulator, ours: int) -> None:
     """Take the time from the start of exec's process until it answers, imports included."""
     async with exec_service(simulated, instant_clone=False) as service:
@@ -132,7 +127,7 @@ async def measure_process(bench: Bench, simulated: Simulator, ours: int) -> None
             for _ in range(STARTS):
                 await service.end(Role.EXEC)
                 await bench.timed(name, come_up)
-                spent.append(cpu_seconds(service.processes[Role.EXEC].pid))
+                spent.append(process_seconds(service.processes[Role.EXEC].pid))
             # Which a machine that has much else to do changes little.
             bench.facts[f"CPU seconds: {name}"] = round(median(spent), 2)
 

@@ -25,6 +25,7 @@ from vic.exec.v1 import container_pb2, exec_pb2, exec_pb2_grpc
 from vic.interaction.v1 import process_pb2, process_pb2_grpc
 from vic.tether.v1 import tether_pb2
 
+from bench.cpu import process_seconds
 from bench.report import Series, report
 from gateway.app import build_app
 from gateway.facets import connect
@@ -196,12 +197,6 @@ def service(name: str, directory: Path) -> Iterator[int]:
         process.wait()
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return what a process has spent, of user and system time."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def measure(
     directory: Path, authority: TestAuthority, pids: dict[str, int], count: int, seconds: float
 ) -> dict[str, float]:
@@ -236,10 +231,10 @@ async def measure(
 
     async def share() -> dict[str, float]:
         await asyncio.sleep(SETTLE_SECONDS)
-        before, begun = {name: cpu_seconds(pid) for name, pid in pids.items()}, time.monotonic()
+        before, begun = {name: process_seconds(pid) for name, pid in pids.items()}, time.monotonic()
         await asyncio.sleep(seconds)
         passed = time.monotonic() - begun
-        return {name: (cpu_seconds(pid) - before[name]) / passed for name, pid in pids.items()}
+        return {name: (process_seconds(pid) - before[name]) / passed for name, pid in pids.items()}
 
     idle = await share()
     lines: list[list[float]] = [[] for _ in names]
