@@ -23,6 +23,7 @@ from tests.integration.network.conftest import INSTANCE
 from tests.integration.network.namespaces import run
 
 MANY = 40
+LOOKS = 20
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 pytestmark = pytest.mark.parametrize("host", [False], indirect=True)
@@ -121,10 +122,12 @@ def test_looking_at_a_host_of_many_links_leaves_nothing_to_the_collector(listing
         links.look()
         gc.collect()
         gc.disable()
-        for _ in range(5):
+        for _ in range(LOOKS):
             links.look()
             links.taken_subnets()
-        assert gc.collect() < MANY
+        # Less than an object a link and look: other threads of the tests' process, and what a
+        # test before this one left to a finalizer, may add some tens, however often we look.
+        assert gc.collect() < MANY * LOOKS
     finally:
         gc.enable()
         links.close()
