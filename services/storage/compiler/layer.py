@@ -10,7 +10,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 
-from services.storage.compiler.content import ContentWriter
+from services.storage.compiler.content import ContentWriter, Payload
 from services.storage.compiler.directories import Directory
 from services.storage.compiler.errors import LayerInvalid
 from services.storage.compiler.ext4 import extents, xattr
@@ -44,11 +44,11 @@ _EMPTY_BLOCK = bytes(60)
 class LayerWriter:
     """Turns members into edits of the tree."""
 
-    def __init__(self, tree: Tree, read_into: Callable[[memoryview], None], max_steps: int) -> None:
-        """`read_into` fills a view with the next bytes of the present member's payload."""
+    def __init__(self, tree: Tree, payload: Payload, max_steps: int) -> None:
+        """`payload` is that of the present member."""
         self._tree = tree
         self._paths = Resolver(tree, max_steps)
-        self._content = ContentWriter(tree, read_into)
+        self._content = ContentWriter(tree, payload)
         self.dropped_xattrs = 0
         self._makers: dict[Kind, Callable[[Member], tuple[int, Inode]]] = {
             Kind.SYMLINK: self._symlink,

@@ -9,6 +9,9 @@ from services.storage.compiler.tar.header import BLOCK
 CHUNK = 2 << 20
 """Bytes asked for at once."""
 
+_MOST_VIEWS = 8
+"""Of one piece of a payload: a stream that gives a few bytes at a time has them joined."""
+
 CUT_SHORT = "the layer's tar is cut short: unexpected EOF"
 
 
@@ -70,6 +73,11 @@ class ByteSource:
         Raises:
             LayerInvalid: the stream ends before that.
         """
+        at = self._at
+        end = at + count
+        if end <= self._end:
+            self._at = end
+            return [memoryview(self._data)[at:end]]
         found: list[memoryview] = []
         while count:
             if self._at == self._end and not self._refill():
@@ -78,7 +86,7 @@ class ByteSource:
             self._at = min(at + count, self._end)
             found.append(memoryview(self._data)[at : self._at])
             count -= self._at - at
-        return found
+        return found if len(found) <= _MOST_VIEWS else [memoryview(b"".join(found))]
 
     def read_into(self, target: memoryview) -> None:
         """Fill `target`.

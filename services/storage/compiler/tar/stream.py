@@ -84,6 +84,11 @@ class TarStream:
         self._payload -= len(target)
         self._source.read_into(target)
 
+    def views(self, count: int) -> list[memoryview]:
+        """The next bytes of the member's payload where they are; nobody changes them."""
+        self._payload -= count
+        return self._source.views(count)
+
     def next(self) -> Member | None:
         """The next member; None at the end, when the stream is read out.
 
