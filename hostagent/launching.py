@@ -25,7 +25,9 @@ from hostagent.cgroups import MachineGroups
 from hostagent.claims import Claims
 from hostagent.forking.forker import ForkOrder
 from hostagent.forking.parts import PartsMaker
+from hostagent.forking.ptrace import TraceError
 from hostagent.forking.templates import Templates
+from hostagent.forking.untouched import own_untouched
 from hostagent.guestconfig import assignment_frame, first_frame, identity_frame
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
@@ -42,6 +44,8 @@ from portlayer.fencing import admitted_turn
 
 # To put a disk into a machine that waits; some 10 ms, on a host that isn't busy.
 ATTACH_SECONDS = 30.0
+# Until QEMU has put its machine together; some 50 ms, on a host that isn't busy.
+ANSWER_SECONDS = 60.0
 # When the host is short of memory, a machine that nobody uses yet goes first of all.
 READY_OOM_SCORE = 900
 OOM_SCORE = 500
@@ -131,6 +135,8 @@ class Launching:
         self.inventory.records.save(record)
         live = LiveMachine(record, launcher.process)
         await launcher.become(assembled.order, partial(self.inventory.ended, live))
+        if machine.kind.is_clone and memory is not None:
+            await asyncio.to_thread(_own_untouched, live, memory)
         if machine.kind.warms_up:
             live.process.set_oom_score(record.process, READY_OOM_SCORE)
         self.inventory.add(live, assembled.tether_port)
@@ -322,6 +328,16 @@ def _described(plan: Plan, machine: Machine) -> dict[str, Any]:
         "identity": machine.identity,
         "fingerprint": plan.fingerprint,
     }
+
+
+def _own_untouched(live: LiveMachine, memory: int) -> None:
+    """Let a clone that doesn't run yet have for itself what its parent left untouched."""
+    # Whoever answers has all memory mapped, and waits for orders.
+    monitor.run(Path(live.record.qmp_path), [], ANSWER_SECONDS)
+    try:
+        own_untouched(live.record.process.pid, memory)
+    except TraceError as error:
+        raise OSError(str(error)) from error
 
 
 def _rename(taps: Iterable[tuple[str, str]]) -> None:

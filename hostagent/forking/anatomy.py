@@ -21,6 +21,16 @@ class Descriptor:
     """Other lines of its fdinfo, by their names."""
 
 
+@dataclass(frozen=True)
+class Mapping:
+    """A part of a process's memory that is a file's."""
+
+    start: int
+    length: int
+    offset: int
+    """In the file, of the first byte."""
+
+
 def thread_ids(pid: int) -> list[int]:
     """Return the threads of a process, its main thread first."""
     others = {int(name) for name in os.listdir(f"/proc/{pid}/task")} - {pid}
@@ -58,3 +68,14 @@ def kept_from_forks(pid: int) -> list[tuple[int, int]]:
             elif not first.endswith(":"):
                 start, end = (int(part, 16) for part in first.split("-"))
     return found
+
+
+def mappings(pid: int, identity: tuple[int, int]) -> Iterator[Mapping]:
+    """Yield where a process has a file of some device and inode in its memory. Raises OSError."""
+    with open(f"/proc/{pid}/maps") as file:
+        for line in file:
+            places, _, offset, device, inode, *_ = line.split(maxsplit=5)
+            major, minor = (int(part, 16) for part in device.split(":"))
+            if (os.makedev(major, minor), int(inode)) == identity:
+                start, end = (int(part, 16) for part in places.split("-"))
+                yield Mapping(start, end - start, int(offset, 16))

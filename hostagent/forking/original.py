@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hostagent.forking import anatomy, powers, ptrace
 from hostagent.forking.anatomy import Descriptor
 from hostagent.forking.ptrace import Thread, ThreadState, TraceError
+from hostagent.forking.standing import NotAtRest, Standing
 
 # Numbers of system calls. Source: asm/unistd_64.h.
 _CLOSE, _MMAP, _MUNMAP, _MADVISE, _RECVMSG, _SOCKETPAIR, _CLONE = 3, 9, 11, 28, 47, 53, 56
@@ -63,43 +64,35 @@ class Original:
 
     def __init__(self, pid: int) -> None:
         """Take it; it goes on where that fails. Raises CannotFork, OSError, TraceError."""
-        options = ptrace.O_TRACEFORK | ptrace.O_TRACECLONE | ptrace.O_EXITKILL
         self._pid = pid
-        self._threads: list[Thread] = []
         try:
-            for tid in anatomy.thread_ids(pid):
-                self._threads.append(ptrace.seize(tid, options))
+            self._standing = Standing(pid, ptrace.O_TRACEFORK | ptrace.O_TRACECLONE)
+        except NotAtRest as error:
+            raise CannotFork(str(error)) from error
+        self._main, self._state = self._standing.main, self._standing.state
+        self._call_at = self._standing.call_at
+        try:
             self._prepare()
         except BaseException:
             self.release()
             raise
 
     def _prepare(self) -> None:
-        if anatomy.thread_ids(self._pid) != [thread.tid for thread in self._threads]:
-            raise CannotFork("it made a thread meanwhile")
-        self._states = [thread.state() for thread in self._threads]
-        for thread, state in zip(self._threads, self._states, strict=True):
+        self._states = [thread.state() for thread in self._standing.threads]
+        for thread, state in zip(self._standing.threads, self._states, strict=True):
             if not state.at_rest:
                 raise CannotFork(f"thread {thread.tid} is not at rest")
-        self._main, self._state = self._threads[0], self._states[0]
-        # The main thread waits in a system call, so just behind one's instruction.
-        self._call_at = self._state.registers[ptrace.RIP] - len(ptrace.SYSCALL_INSTRUCTION)
-        if self._read(self._call_at, 2) != ptrace.SYSCALL_INSTRUCTION:
-            raise CannotFork("its main thread waits in no system call of x86-64")
         self._id_at = self._find_thread_id()
         try:
             for start, length in anatomy.kept_from_forks(self._pid):
-                self._main.syscall(self._call_at, _MADVISE, (start, length, _MADV_DOFORK))
+                self._standing.call(_MADVISE, start, length, _MADV_DOFORK)
         finally:
             self._main.set_registers(self._state.registers)
         self._descriptors = list(anatomy.descriptors(self._pid))
 
     def release(self) -> None:
         """Let it go on."""
-        for thread in self._threads:
-            with suppress(ProcessLookupError):
-                thread.detach()
-        self._threads.clear()
+        self._standing.release()
 
     def fork(
         self,
@@ -176,8 +169,8 @@ class Original:
     def _find_thread_id(self) -> int:
         """Return at which distance from its thread pointer every thread has its own ID."""
         places: set[int] | None = None
-        for thread, state in zip(self._threads, self._states, strict=True):
-            block = self._read(state.registers[ptrace.FS_BASE], _THREAD_DESCRIPTOR_BYTES)
+        for thread, state in zip(self._standing.threads, self._states, strict=True):
+            block = self._standing.read(state.registers[ptrace.FS_BASE], _THREAD_DESCRIPTOR_BYTES)
             here = {
                 place * 4
                 for place, (value,) in enumerate(struct.iter_unpack("=i", block))
@@ -187,11 +180,6 @@ class Original:
         if not places or len(places) > 1:
             raise CannotFork("it can't be told where its C library keeps a thread's ID")
         return places.pop()
-
-    def _read(self, address: int, length: int) -> bytes:
-        with open(f"/proc/{self._pid}/mem", "rb", buffering=0) as memory:
-            memory.seek(address)
-            return memory.read(length)
 
 
 class _Fork:

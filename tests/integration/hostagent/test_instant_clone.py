@@ -89,6 +89,21 @@ async def test_no_clone_can_change_the_parents_memory(suite: Suite) -> None:
         os.close(descriptor)
 
 
+async def test_a_clone_fills_no_hole_of_its_parents_memory(suite: Suite) -> None:
+    parent_id = await make_parent(suite)
+    running = await clone(suite, parent_id, "record")
+    memory = os.open(memory_of(running.pid), os.O_RDONLY)
+    try:
+        # It may have been here and there where a hole is too small to be worth a mapping.
+        before = os.fstat(memory).st_blocks * 512
+        await suite.event(running.machine_id, "exited")
+        second = await clone(suite, parent_id, "disk")
+        await suite.event(second.machine_id, "exited")
+        assert os.fstat(memory).st_blocks * 512 - before < 1 << 20
+    finally:
+        os.close(memory)
+
+
 async def test_a_machines_user_reaches_no_other_machines_process_or_files(suite: Suite) -> None:
     machines = [suite.machine("stay") for _ in range(2)]
     first, second = [await suite.launch(machine) for machine in machines]
