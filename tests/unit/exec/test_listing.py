@@ -16,7 +16,7 @@ from services.exec.schema import CONTAINERS
 from services.exec.server import ExecServicer
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import kinds, spec
+from tests.unit.exec.specs import kinds, spec
 
 NO_CONTEXT: Any = SimpleNamespace()
 
