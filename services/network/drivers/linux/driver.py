@@ -111,7 +111,11 @@ class LinuxDriver:
         self._forwards = frozenset(forwards)
         self._segments = {segment.ordinal: segment for segment in segments}
         self._monitor = Monitor(
-            self._on_link_gone, self._on_port_left, self.doubt.set, self.doubt.set
+            self._on_link_gone,
+            self._on_port_left,
+            self.doubt.set,
+            self.doubt.set,
+            own=self._firewall.elements_port,
         )
         present = await self._by_links(self._links.own)
         running = [port for port in ports if port.name in present]
@@ -292,7 +296,7 @@ class LinuxDriver:
 
     def _wanted(self) -> Wanted:
         ports = tuple(found.port for found in self._ports.values())
-        return Wanted(tuple(self._segments.values()), ports, tuple(self._forwards))
+        return Wanted(tuple(self._segments.values()), ports, self._forwards)
 
     def _note(self, port: Port, index: int | None) -> None:
         found = self._ports.get(port.name)

@@ -78,6 +78,12 @@ class RequestSocket:
         self._socket.bind((0, 0))
         self._socket.settimeout(ANSWER_SECONDS)
 
+    @property
+    def port(self) -> int:
+        """The socket's address."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
     def run(self, requests: Sequence[Request], subject: str) -> None:
         """Send all requests at once, and return when the kernel has done them.
 
