@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 # Others hold the lock for milliseconds; one that was stopped meanwhile mustn't stop us as well.
@@ -130,7 +130,7 @@ class JournalFile:
         if self._writing is None:
             self._writing = _open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         # What was cut before it ends here and is a line of its own, which nobody can read.
-        data = b"\n" * self._cut + _line(asdict(entry))
+        data = b"\n" * self._cut + _line(vars(entry))
         written = os.write(self._writing.number, data)
         if written < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -144,7 +144,7 @@ class JournalFile:
         before = kept[0].sequence - 1 if kept else newest
         staged = self._path.with_suffix(".new")
         head = _line({"newest": before})
-        lines = [head, *(_line(asdict(entry)) for entry in kept)]
+        lines = [head, *(_line(vars(entry)) for entry in kept)]
         staged.write_bytes(b"".join(lines))
         os.replace(staged, self._path)
         self._begin(_open(self._path, os.O_RDONLY))

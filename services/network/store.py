@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -218,7 +217,7 @@ class NetworkStore:
             "container_id": reservation.container_id,
             "container_name": reservation.container_name,
             "hostname": reservation.hostname,
-            "wishes": [asdict(wish) for wish in reservation.wishes],
+            "wishes": [vars(wish) for wish in reservation.wishes],
             "resolvers": [str(address) for address in reservation.resolvers],
             "created_at": reservation.created_at,
         }
@@ -329,7 +328,7 @@ class NetworkStore:
 
 async def _write_members(connection: Connection, reservation: Reservation) -> None:
     of_this = _reservations.c.container_id == reservation.container_id
-    wishes = [asdict(wish) for wish in reservation.wishes]
+    wishes = [vars(wish) for wish in reservation.wishes]
     await connection.execute(sa.update(_reservations).where(of_this), {"wishes": wishes})
     await connection.execute(
         sa.delete(_endpoints).where(_endpoints.c.container_id == reservation.container_id)
