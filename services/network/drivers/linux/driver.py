@@ -124,7 +124,7 @@ class LinuxDriver:
         await self._by_rules(self._firewall.replace, self._wanted())
         await self._by_links(self._ensure_bridges, self._bridges())
         for port in running:
-            [index] = await self._by_links(self._attach, [port], self._segments)
+            [index] = await self._by_links(self._attach, [port], dict(self._segments))
             self._note(port, index)
 
     async def add_segment(self, segment: Segment) -> None:
