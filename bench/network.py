@@ -48,10 +48,13 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=5, help="transfers (default: %(default)s)")
     parser.add_argument("--peer", action="store_true", help="beside a dockerd of Debian's")
+    parser.add_argument(
+        "--endpoints", action="store_true", help="only what they cost, beside 999 published ports"
+    )
     parser.add_argument("--out", type=Path, default=Path("network.json"), help="JSON file to write")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
-    facts: dict[str, object] = {"load before": round(load, 2), "MiB a transfer": arguments.mib}
+    facts: dict[str, object] = {"load before": round(load, 2)}
     series = []
     with ExitStack() as stack:
         registry = stack.enter_context(Registry())
@@ -60,6 +63,12 @@ def main() -> None:
         image = registry.push(busybox_image(), "busybox")
         engines = [Engine("vic", suite.endpoint, account)]
         engines[0].docker("pull", image)
+        if arguments.endpoints:
+            publish_many(suite, image)
+            series.append(endpoints(suite))
+            report("Endpoints", series, facts, arguments.out, digits=3)
+            return
+        facts["MiB a transfer"] = arguments.mib
         if arguments.peer:
             engines.append(Engine("dockerd", *stack.enter_context(dockerd(networked=True))))
             engines[1].docker("load", "-i", str(saved(suite, image)))
@@ -109,20 +118,22 @@ def transferred(engine: Engine, target: str, mebibytes: int) -> float:
 
 def published(suite: Suite, image: str) -> list[Series]:
     """Measure connections by a published port, alone and among many, and endpoints' cost."""
-    instance = load_instance(suite.data_dir)
-    assert instance is not None
     port = FIRST_PORT - 1
     suite.ok("run", "-d", "--name", "web", "-p", f"{port}:80", image, "httpd", "-f", "-p", "80")
     address = "127.0.0.1"
     reach(address, port)
     found = [Series("connect by 1 published port", connections(address, port))]
+    publish_many(suite, image)
+    found.append(Series("connect among 1,000", connections(address, port)))
+    found.append(endpoints(suite))
+    return found
+
+
+def publish_many(suite: Suite, image: str) -> None:
+    """Run a container with as many published ports as one may have, all but one."""
     last = FIRST_PORT + MANY_PORTS - 1
     many = f"{FIRST_PORT}-{last}:1-{MANY_PORTS}"
     suite.ok("run", "-d", "--name", "many", "-p", many, image, "sleep", "100000")
-    found.append(Series("connect among 1,000", connections(address, port)))
-    seconds = asyncio.run(endpoints(instance))
-    found.append(Series("endpoint: Reserve to Release", seconds))
-    return found
 
 
 def reach(address: str, port: int) -> None:
@@ -163,8 +174,15 @@ def channel(instance: Instance) -> AbstractAsyncContextManager[grpc.aio.Channel]
     return open_channel(target, Role.NETWORK, instance.id, credentials)
 
 
-async def endpoints(instance: Instance) -> tuple[float, ...]:
-    """Return what endpoints cost in all: addresses, taps on their bridges, and back again."""
+def endpoints(suite: Suite) -> Series:
+    """Measure what endpoints cost in all: addresses, taps on their bridges, and back again."""
+    instance = load_instance(suite.data_dir)
+    assert instance is not None
+    return Series("endpoint: Reserve to Release", asyncio.run(reserved_to_released(instance)))
+
+
+async def reserved_to_released(instance: Instance) -> tuple[float, ...]:
+    """Return the seconds that endpoints took, one after the other."""
     seconds = []
     async with channel(instance) as open_:
         stub = network_pb2_grpc.NetworkServiceStub(open_)

@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
-from portlayer.directory_watch import DirectoryWatch
 from portlayer.errors import OutOfRange, Reason, Unavailable
+from portlayer.file_watch import FileWatch
 from portlayer.journal_file import Entry, JournalFile
 
 __all__ = ["Entry", "Journal"]
@@ -41,7 +42,7 @@ class Journal:
         self._newest = 0
         self._arrived = asyncio.Event()
         self._ending = False
-        self._watch: DirectoryWatch | None = None
+        self._watch: FileWatch | None = None
         self._followers = 0
         self._file = JournalFile(path)
         try:
@@ -53,6 +54,7 @@ class Journal:
         except OSError as error:
             # A full disk must not keep a facet from serving.
             log.warning("events are not kept through a restart for now: %s", error)
+            self._file.let_go()
             self._begin()
 
     def _begin(self) -> None:
@@ -83,6 +85,7 @@ class Journal:
                     self._file.append(entry)
         except OSError as error:
             log.warning("an event is told by this process alone, until it ends: %s", error)
+            self._file.let_go()
             if entry is None:
                 self._number(kind, actor, attributes)
         self._wake()
@@ -113,6 +116,7 @@ class Journal:
             found = self._file.read()
         except OSError as error:
             log.info("what others did can't be read: %s", error)
+            self._file.let_go()
             return
         if found:
             self._take(found)
@@ -125,7 +129,7 @@ class Journal:
         try:
             if self._watch is None:
                 try:
-                    self._watch = DirectoryWatch(self._path.parent, self._look)
+                    self._watch = FileWatch(self._path, self._look)
                 except OSError as error:  # a user may have only so many
                     log.warning("others' events are looked for each second: %s", error)
             yield
@@ -165,7 +169,7 @@ class Journal:
                 self._look()
                 if after:
                     self._check(after)
-                for entry in [entry for entry in self._entries if entry.sequence > after]:
+                for entry in self._since(after):
                     if until_ns and entry.time_ns > until_ns:
                         return
                     after = entry.sequence
@@ -183,6 +187,12 @@ class Journal:
                         await arrived.wait()
                 except TimeoutError:
                     continue
+
+    def _since(self, after: int) -> list[Entry]:
+        """Return what came after a number; who follows has all but the last few."""
+        found = list(takewhile(lambda entry: entry.sequence > after, reversed(self._entries)))
+        found.reverse()
+        return found
 
     def _patience(self, left: float | None) -> float | None:
         """Return the seconds until the next look, where nothing tells of an event."""

@@ -1,9 +1,9 @@
 """A journal's file, which several processes of one facet append to and read.
 
-One line of JSON an event. The first line tells one file from another, and the number of what came
-before all events in it. Who appends has the file's directory locked for that moment and has read
-all before, so that no number is given twice. Now and then a shorter file takes its place: who finds
-another file reads it anew.
+One line of JSON an event; the first has the number of what came before all events in the file. Who
+appends has the file's directory locked for that moment and has read all before, so that no number
+is given twice. Now and then a shorter file takes its place: who finds another file reads it anew.
+Each process keeps the file open, and sees by its size that nothing has come.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import errno
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 # Others hold the lock for milliseconds; one that was stopped meanwhile mustn't stop us as well.
@@ -37,15 +36,29 @@ class Entry:
     attributes: Mapping[str, str]
 
 
+class _Open:
+    """A descriptor that is closed when nobody has it any more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
 class JournalFile:
     """The file, and how far this process has read it. All of it blocks."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Which file was read, by its first line, and up to where. Inodes are used again.
-        self._first = b""
+        self._directory: _Open | None = None
+        # The file that was read, and up to where; as long as it is open, its inode is no other's.
+        self._reading: _Open | None = None
+        self._which: tuple[int, int] | None = None
         self._offset = 0
         self._cut = False
+        # The same one, once something was written to it.
+        self._writing: _Open | None = None
         self.lines = 0
         """Lines that are in it."""
 
@@ -59,27 +72,36 @@ class JournalFile:
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing. Raises OSError."""
         # The directory itself: a lock's file would be one more to make on a full disk.
-        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self._directory is None:
+            self._directory = _open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        directory = self._directory
+        _lock(directory.number)
         try:
-            _lock(descriptor)
             yield
         finally:
-            os.close(descriptor)
+            fcntl.flock(directory.number, fcntl.LOCK_UN)
+
+    def let_go(self) -> None:
+        """Close everything: after an error it is looked for anew."""
+        self._directory = None
+        self._begin(None)
 
     def read(self) -> list[Entry]:
         """Return what has come since the last time. Raises OSError."""
         try:
-            file = self._path.open("rb")
+            there = os.stat(self._path)
+            if _identity(there) != self._which:
+                self._begin(_open(self._path, os.O_RDONLY))
         except FileNotFoundError:
-            self._first, self._offset, self.lines, self._cut = b"", 0, 0, False
+            self._begin(None)
+        if self._reading is None:
             return []
-        with file:
-            first = file.readline()
-            if first != self._first or not first.endswith(b"\n"):
-                self._first, self._offset, self.lines = first, 0, 0
-            file.seek(self._offset)
-            # A line that isn't whole is being written, or was cut by a crash.
-            whole, end, rest = file.read().rpartition(b"\n")
+        size = os.fstat(self._reading.number).st_size
+        if size < self._offset:
+            # Somebody has emptied it.
+            self._offset = self.lines = 0
+        # A line that isn't whole is being written, or was cut by a crash.
+        whole, end, rest = self._bytes(size).rpartition(b"\n")
         self._cut = bool(rest)
         self._offset += len(whole) + len(end)
         lines = whole.splitlines()
@@ -105,16 +127,14 @@ class JournalFile:
 
     def append(self, entry: Entry) -> None:
         """Write an event, with the file locked and read. Raises OSError."""
+        if self._writing is None:
+            self._writing = _open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         # What was cut before it ends here and is a line of its own, which nobody can read.
-        data = b"\n" * self._cut + _line(asdict(entry))
-        with self._path.open("ab", buffering=0) as file:
-            written = file.write(data)
-            end = file.tell()
+        data = b"\n" * self._cut + _line(vars(entry))
+        written = os.write(self._writing.number, data)
         if written < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if not self._offset and not self._cut:
-            self._first = data
-        self._offset, self._cut = end, False
+        self._offset, self._cut = os.fstat(self._writing.number).st_size, False
         self.lines += 1
         self.newest = entry.sequence
 
@@ -123,12 +143,33 @@ class JournalFile:
         kept = list(entries)
         before = kept[0].sequence - 1 if kept else newest
         staged = self._path.with_suffix(".new")
-        head = _line({"newest": before, "file": secrets.token_hex(8)})
-        lines = [head, *(_line(asdict(entry)) for entry in kept)]
+        head = _line({"newest": before})
+        lines = [head, *(_line(vars(entry)) for entry in kept)]
         staged.write_bytes(b"".join(lines))
         os.replace(staged, self._path)
-        self._first, self._offset, self._cut = head, sum(map(len, lines)), False
+        self._begin(_open(self._path, os.O_RDONLY))
+        self._offset = sum(map(len, lines))
         self.lines, self.newest = len(lines), newest
+
+    def _begin(self, file: _Open | None) -> None:
+        """Read a file from its beginning, or none."""
+        self._reading, self._writing = file, None
+        self._which = None if file is None else _identity(os.fstat(file.number))
+        self._offset, self._cut, self.lines = 0, False, 0
+
+    def _bytes(self, size: int) -> bytes:
+        """Return what comes after what was read, of a file of so many bytes."""
+        if self._reading is None or size == self._offset:
+            return b""
+        return os.pread(self._reading.number, size - self._offset, self._offset)
+
+
+def _open(path: Path, flags: int) -> _Open:
+    return _Open(os.open(path, flags | os.O_CLOEXEC, 0o666))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _lock(descriptor: int) -> None:

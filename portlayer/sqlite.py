@@ -8,7 +8,7 @@ Source: SQLite, "Write-Ahead Logging", 2.2 Concurrency, 3.3 Performance Consider
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import Any, TypeVarTuple, overload
 
@@ -54,6 +54,13 @@ class Statements:
         if result.returns_rows:
             self._results.append(result)
         return result
+
+    def change(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Carry out a statement that returns nothing with each row's values; see prepared.py.
+
+        Raises SQLite's own errors.
+        """
+        _raw(self._connection).executemany(text, rows)
 
     def end(self) -> None:
         """Let no result be read on: it would hold the state of its time, or tell another's."""

@@ -6,6 +6,7 @@ Source: resolv.conf(5); the choice is Docker's for its default bridge
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class Resolvers:
         return Resolvers(tuple(map(str, servers)), self.search, self.options)
 
 
+# Asked for each container and each question of one, while the files hardly ever change.
+@lru_cache(maxsize=4)
 def parse(text: str) -> Resolvers:
     """Read a resolv.conf. Of several `search` or `domain` lines the last one counts."""
     servers: list[str] = []
@@ -66,11 +69,8 @@ def for_containers(
     Where nothing is left, systemd-resolved's own servers are taken, else public ones.
     """
     host = parse(_read(resolv_conf))
-    for servers in (host.servers, parse(_read(behind_systemd)).servers):
-        reachable = tuple(server for server in servers if _is_reachable(server))
-        if reachable:
-            return Resolvers(reachable, host.search, host.options)
-    return Resolvers(PUBLIC_SERVERS, host.search, host.options)
+    servers = _reachable(host) or _reachable(parse(_read(behind_systemd))) or PUBLIC_SERVERS
+    return Resolvers(servers, host.search, host.options)
 
 
 def of_host(
@@ -98,6 +98,12 @@ def of_host(
     return found or [IPv4Address(server) for server in PUBLIC_SERVERS]
 
 
+@lru_cache(maxsize=4)
+def _reachable(resolvers: Resolvers) -> tuple[str, ...]:
+    """Return the servers that containers can reach."""
+    return tuple(server for server in resolvers.servers if _is_reachable(server))
+
+
 def _is_reachable(server: str) -> bool:
     try:
         address = ip_address(server.partition("%")[0])
@@ -108,6 +114,6 @@ def _is_reachable(server: str) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_bytes().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""

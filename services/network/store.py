@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from portlayer.neighbours import Connection
+from portlayer.prepared import Prepared
 from portlayer.store import Store, open_store
 from services.network.drivers import Forward
 from services.network.model import (
@@ -111,18 +111,18 @@ _outside_aliases = sa.Table(
     sa.Column("address", sa.Text),
 )
 
-# Of each container's way in and out: to make such a statement takes longer than to carry it out.
-_REMOVE_CONTAINER = [
-    sa.delete(table).where(table.c.container_id == sa.bindparam("gone"))
-    for table in (_published_ports, _endpoints, _reservations)
-]
-_MOVE_CURSOR = (
+# Of each container's way in and out.
+_ADD_RESERVATION = Prepared(sa.insert(_reservations))
+_ADD_ENDPOINTS = Prepared(sa.insert(_endpoints))
+_MOVE_CURSOR = Prepared(
     sa.update(_pools)
     .where(_pools.c.network_id == sa.bindparam("network"), _pools.c.family == IPV4)
     .values(cursor=sa.bindparam("reached"))
 )
-_ADD_RESERVATION = sa.insert(_reservations)
-_ADD_ENDPOINTS = sa.insert(_endpoints)
+# With its endpoints and published ports (ON DELETE CASCADE).
+_REMOVE_RESERVATION = Prepared(
+    sa.delete(_reservations).where(_reservations.c.container_id == sa.bindparam("gone"))
+)
 
 
 class NetworkStore:
@@ -217,13 +217,13 @@ class NetworkStore:
             "container_id": reservation.container_id,
             "container_name": reservation.container_name,
             "hostname": reservation.hostname,
-            "wishes": [asdict(wish) for wish in reservation.wishes],
+            "wishes": [vars(wish) for wish in reservation.wishes],
             "resolvers": [str(address) for address in reservation.resolvers],
             "created_at": reservation.created_at,
         }
         async with self._writing, self._store.transaction() as connection:
-            await connection.execute(_ADD_RESERVATION, head)
-            await connection.execute(_ADD_ENDPOINTS, _endpoint_rows(reservation))
+            await _ADD_RESERVATION.on(connection, [head])
+            await _ADD_ENDPOINTS.on(connection, _endpoint_rows(reservation))
             await _write_cursors(connection, cursors)
 
     async def change_members(
@@ -265,10 +265,9 @@ class NetworkStore:
                 await connection.execute(by_id.values(row))
 
     async def remove_reservation(self, container_id: str) -> None:
-        """Forget a container's endpoints."""
+        """Forget a container's endpoints, and its published ports with them."""
         async with self._writing, self._store.transaction() as connection:
-            for statement in _REMOVE_CONTAINER:
-                await connection.execute(statement, {"gone": container_id})
+            await _REMOVE_RESERVATION.on(connection, [{"gone": container_id}])
 
     async def forwards(self) -> dict[str, tuple[Forward, ...]]:
         """Return the published ports of all containers."""
@@ -329,7 +328,7 @@ class NetworkStore:
 
 async def _write_members(connection: Connection, reservation: Reservation) -> None:
     of_this = _reservations.c.container_id == reservation.container_id
-    wishes = [asdict(wish) for wish in reservation.wishes]
+    wishes = [vars(wish) for wish in reservation.wishes]
     await connection.execute(sa.update(_reservations).where(of_this), {"wishes": wishes})
     await connection.execute(
         sa.delete(_endpoints).where(_endpoints.c.container_id == reservation.container_id)
@@ -340,7 +339,7 @@ async def _write_members(connection: Connection, reservation: Reservation) -> No
 async def _write_cursors(connection: Connection, cursors: Mapping[str, IPv4Address]) -> None:
     if cursors:
         moved = [{"network": id_, "reached": str(cursor)} for id_, cursor in cursors.items()]
-        await connection.execute(_MOVE_CURSOR, moved)
+        await _MOVE_CURSOR.on(connection, moved)
 
 
 def _endpoint_rows(reservation: Reservation) -> list[dict[str, Any]]:

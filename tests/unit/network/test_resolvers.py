@@ -53,6 +53,14 @@ def test_containers_get_the_host_s_servers(tmp_path: Path) -> None:
     assert found == Resolvers(("10.0.0.1",), ("x.example",), ("edns0",))
 
 
+def test_what_the_host_changes_counts_at_once(tmp_path: Path) -> None:
+    for number in (1, 2, 1):
+        server = f"10.0.0.{number}"
+        assert files(tmp_path, f"nameserver {server}\n").servers == (server,)
+        assert of_host([], [], tmp_path / "host") == [IPv4Address(server)]
+    assert files(tmp_path, "", "nameserver 10.0.0.3\n").servers == ("10.0.0.3",)
+
+
 def test_servers_that_containers_cannot_reach_are_left_out(tmp_path: Path) -> None:
     text = "nameserver 127.0.0.1\nnameserver ::1\nnameserver fe80::1%eth0\nnameserver 10.0.0.9\n"
     assert files(tmp_path, text).servers == ("10.0.0.9",)

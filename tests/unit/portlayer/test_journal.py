@@ -1,15 +1,18 @@
 """A journal of events: in order, exactly once, bounded, through restarts."""
 
 import asyncio
+import fcntl
+import os
 import sys
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from portlayer import directory_watch
+from portlayer import file_watch
 from portlayer import journal as journals
 from portlayer.errors import OutOfRange, Reason, Unavailable
+from portlayer.file_watch import FileWatch
 from portlayer.journal import Entry, Journal
 
 
@@ -99,6 +102,75 @@ async def test_a_full_disk_keeps_nothing_from_being_told(path: Path) -> None:
     assert await read(journal, begin, 1) == ["a"]
 
 
+async def test_a_file_that_was_taken_away_is_begun_anew(path: Path) -> None:
+    one, other = Journal(path), Journal(path)
+    one.add(1, "a")
+    assert [entry.actor for entry in other] == ["a"]
+    path.unlink()
+    other.add(1, "b")
+    one.add(1, "c")
+    assert [entry.actor for entry in one] == [entry.actor for entry in other] == list("abc")
+    assert [entry.actor for entry in Journal(path)] == list("bc")
+    path.write_bytes(b"")
+    one.add(1, "d")
+    assert [entry.actor for entry in Journal(path)] == ["d"]
+    assert [entry.actor for entry in other] == list("abcd")
+
+
+async def test_after_a_full_disk_events_are_kept_again(path: Path) -> None:
+    journal = Journal(path)
+    path.unlink()
+    path.mkdir()
+    journal.add(1, "told")
+    path.rmdir()
+    journal.add(1, "kept")
+    assert [entry.actor for entry in journal] == ["told", "kept"]
+    assert [entry.actor for entry in Journal(path)] == ["kept"]
+
+
+async def test_who_waits_to_write_gives_up_after_a_while_and_then_goes_on(path: Path) -> None:
+    one, other = Journal(path), Journal(path)
+    held = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    one.add(1, "told")
+    os.close(held)
+    one.add(1, "kept")
+    assert [entry.actor for entry in other] == ["kept"]
+
+
+async def test_it_leaves_nothing_open(path: Path) -> None:
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = count()
+    for number in range(3):
+        journal = Journal(path, kept=1)
+        for _ in range(5):
+            journal.add(1, str(number))
+        assert count() <= before + 3
+        del journal
+    assert count() == before
+
+
+async def test_what_becomes_of_other_files_is_no_news(path: Path) -> None:
+    told = asyncio.Event()
+    looks = []
+
+    def changed() -> None:
+        looks.append(path.exists())
+        told.set()
+
+    watch = FileWatch(path, changed)
+    path.with_name("events.jsonl-wal").write_text("x")
+    path.with_name("other").write_text("x")
+    await asyncio.sleep(0)
+    path.write_text("x")
+    async with asyncio.timeout(60):
+        await told.wait()
+    watch.close()
+    assert looks == [True]
+
+
 @pytest.mark.timeout(60)  # It went round and round once, and no timeout of the loop ends that.
 async def test_a_history_without_events_has_an_end(path: Path) -> None:
     journal = Journal(path)
@@ -172,7 +244,7 @@ async def test_without_a_watch_others_events_are_looked_for(
     def none_left(_result: int) -> int:
         raise OSError(24, "too many open files")
 
-    monkeypatch.setattr(directory_watch, "_checked", none_left)
+    monkeypatch.setattr(file_watch, "_checked", none_left)
     monkeypatch.setattr(journals, "LOOK_SECONDS", 0.01)
     one, other = Journal(path), Journal(path)
     watching = asyncio.create_task(read(one, one.newest, 1))

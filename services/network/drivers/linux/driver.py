@@ -20,7 +20,7 @@ from services.network.drivers.linux.links import Links, Look
 from services.network.drivers.linux.listing import Link
 from services.network.drivers.linux.monitor import Monitor
 from services.network.drivers.linux.naming import Names
-from services.network.drivers.linux.ports import Ports, index_of, port_of
+from services.network.drivers.linux.ports import Place, Ports, index_of, port_of
 from services.network.drivers.linux.rules import Guards
 from services.network.drivers.linux.uplinks import check_parent, ensure_uplink
 
@@ -111,7 +111,11 @@ class LinuxDriver:
         self._forwards = frozenset(forwards)
         self._segments = {segment.ordinal: segment for segment in segments}
         self._monitor = Monitor(
-            self._on_link_gone, self._on_port_left, self.doubt.set, self.doubt.set
+            self._on_link_gone,
+            self._on_port_left,
+            self.doubt.set,
+            self.doubt.set,
+            own=self._firewall.elements_port,
         )
         present = await self._by_links(self._links.own)
         running = [port for port in ports if port.name in present]
@@ -120,7 +124,8 @@ class LinuxDriver:
         await self._by_rules(self._firewall.replace, self._wanted())
         await self._by_links(self._ensure_bridges, self._bridges())
         for port in running:
-            self._note(port, await self._by_links(self._attach, port, self._segments[port.ordinal]))
+            [index] = await self._by_links(self._attach, [port], dict(self._segments))
+            self._note(port, index)
 
     async def add_segment(self, segment: Segment) -> None:
         """Make a bridge; its rules come first."""
@@ -187,7 +192,7 @@ class LinuxDriver:
         try:
             await asyncio.gather(
                 self._by_rules(self._firewall.change, (), gone, self._wanted()),
-                self._by_links(self._detach_all, tuple(names)),
+                self._by_links(self._taps.detach, tuple(names)),
             )
         except BaseException:
             self.doubt.set()
@@ -242,7 +247,7 @@ class LinuxDriver:
         ]
         if strays:
             repaired += [f"took {name} off its bridge" for name in strays]
-            await self._by_links(self._detach_all, strays)
+            await self._by_links(self._taps.detach, strays)
         return repaired + await self._by_rules(self._firewall.restore, self._wanted())
 
     async def teardown(self) -> None:
@@ -291,7 +296,7 @@ class LinuxDriver:
 
     def _wanted(self) -> Wanted:
         ports = tuple(found.port for found in self._ports.values())
-        return Wanted(tuple(self._segments.values()), ports, tuple(self._forwards))
+        return Wanted(tuple(self._segments.values()), ports, self._forwards)
 
     def _note(self, port: Port, index: int | None) -> None:
         found = self._ports.get(port.name)
@@ -341,8 +346,13 @@ class LinuxDriver:
             changed += ensure_uplink(self._links, self._names, segment)
         return changed
 
-    def _attach(self, port: Port, segment: Segment) -> int | None:
-        return self._taps.attach(port.name, self.segment_name(segment), segment)
+    def _attach(self, ports: Sequence[Port], segments: Mapping[int, Segment]) -> list[int | None]:
+        return self._taps.attach(
+            [
+                Place(port.name, self.segment_name(segments[port.ordinal]), segments[port.ordinal])
+                for port in ports
+            ]
+        )
 
     def _attach_all(
         self, ports: tuple[Port, ...], segments: dict[int, Segment]
@@ -350,7 +360,7 @@ class LinuxDriver:
         for segment in {port.ordinal: segments[port.ordinal] for port in ports}.values():
             if segment.uplink is not None:
                 self._make_bridge(self.segment_name(segment), segment)
-        indexes = [self._attach(port, segments[port.ordinal]) for port in ports]
+        indexes = self._attach(ports, segments)
         for port, index in zip(ports, indexes, strict=True):
             if index is None:
                 raise FailedPrecondition(
@@ -359,10 +369,6 @@ class LinuxDriver:
         for ordinal in {port.ordinal for port in ports}:
             self._taps.await_bridge(self.segment_name(segments[ordinal]))
         return indexes
-
-    def _detach_all(self, names: Sequence[str]) -> None:
-        for name in names:
-            self._taps.detach(name)
 
     def _remove_links(self) -> list[str]:
         return [f"removed {name}" for name in self._links.own() if self._links.remove(name)]

@@ -86,6 +86,11 @@ class ElementSocket:
             batch = [_edge(NFNL_MSG_BATCH_BEGIN), *steps, _edge(NFNL_MSG_BATCH_END)]
             self._socket.run(batch, self._table)
 
+    @property
+    def port(self) -> int:
+        """What the kernel names in its news as who made a change."""
+        return self._socket.port
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()

@@ -4,7 +4,7 @@ All calls block and are made by one thread, one after the other: what a later ca
 newer than what an earlier one was told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Wanted:
 
     segments: tuple[Segment, ...]
     ports: tuple[Port, ...]
-    forwards: tuple[Forward, ...] = ()
+    forwards: Collection[Forward] = ()
 
 
 class Firewall:
@@ -40,6 +40,11 @@ class Firewall:
         self._guards = guards
         self._elements = ElementSocket(names.frame_table)
         self._in_place: tuple[Table | None, Table | None] = (None, None)
+
+    @property
+    def elements_port(self) -> int:
+        """The netlink port by which containers' elements are changed, and nothing else."""
+        return self._elements.port
 
     def close(self) -> None:
         """Let go of the kernel; everything stays as it is."""

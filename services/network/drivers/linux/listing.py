@@ -32,6 +32,7 @@ from services.network.drivers.linux.ports import (
     LINK_HEADER,
     NETLINK_ROUTE,
     RTM_GETLINK,
+    WITHOUT_COUNTERS,
 )
 
 RTM_GETADDR = 22
@@ -45,14 +46,10 @@ IFLA_LINKINFO = 18
 IFLA_INFO_KIND = 1
 IFLA_INFO_SLAVE_KIND = 4
 IFLA_INFO_SLAVE_DATA = 5
-IFLA_EXT_MASK = 29
-RTEXT_FILTER_SKIP_STATS = 1 << 3
 IFA_ADDRESS = 1
 IFA_LOCAL = 2
 RTA_DST = 1
 RTA_OIF = 4
-
-_NUMBER = struct.Struct("=I")
 
 Address = IPv4Address | IPv6Address
 
@@ -106,12 +103,12 @@ class Listing:
 
     def links(self) -> list[Link]:
         """Return all links of the host. Raises OSError, as the others do."""
-        asked = LINK_HEADER.pack(0, 0, 0, 0, 0) + _WITHOUT_COUNTERS
+        asked = LINK_HEADER.pack(0, 0, 0, 0, 0) + WITHOUT_COUNTERS
         return [_link(answer) for answer in self._socket.dump(Request(RTM_GETLINK, asked), "links")]
 
     def link(self, name: str) -> Link | None:
         """Return the link of a name, or None where there is none."""
-        asked = LINK_HEADER.pack(0, 0, 0, 0, 0) + _WITHOUT_COUNTERS
+        asked = LINK_HEADER.pack(0, 0, 0, 0, 0) + WITHOUT_COUNTERS
         asked += attribute(IFLA_IFNAME, name.encode() + b"\0")
         try:
             return _link(self._socket.ask(Request(RTM_GETLINK, asked), name))
@@ -133,9 +130,6 @@ class Listing:
         """Return all routes of the host of a family, but for those that lead everywhere."""
         asked = Request(RTM_GETROUTE, ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
         return list(_routes(self._socket.dump(asked, "routes"), family))
-
-
-_WITHOUT_COUNTERS = attribute(IFLA_EXT_MASK, _NUMBER.pack(RTEXT_FILTER_SKIP_STATS))
 
 
 def _link(message: Message) -> Link:

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.network.drivers.linux import netlink
 from services.network.drivers.linux.elements import NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES
@@ -38,18 +38,23 @@ DATAGRAM_BYTES = 65536
 
 # linux/filter.h, linux/bpf_common.h, asm-generic/socket.h, struct nlmsghdr
 SO_ATTACH_FILTER = 26
+BPF_LOAD_WORD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 BPF_LOAD_HALF = 0x28  # BPF_LD | BPF_H | BPF_ABS
 BPF_JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 BPF_RETURN = 0x06  # BPF_RET | BPF_K
 TYPE_OFFSET = 4
+PORT_OFFSET = 12
+
+_Step = tuple[int, int, int, int]
+"""Of a filter: struct sock_filter."""
 
 
 class Monitor:
     """Listens to the kernel on the event loop and tells by callbacks.
 
     `link_gone(name, index)` says that a link was deleted, `port_left(name)` that one was taken off
-    its bridge, `rules_changed()` that somebody changed tables or chains (we ourselves included),
-    and `overrun()` that news were lost.
+    its bridge, `rules_changed()` that somebody changed tables or chains (we ourselves included,
+    but for what comes from the netlink port `own`), and `overrun()` that news were lost.
     """
 
     def __init__(
@@ -58,14 +63,16 @@ class Monitor:
         port_left: Callable[[str], None],
         rules_changed: Callable[[], None],
         overrun: Callable[[], None],
+        *,
+        own: int,
     ) -> None:
         self._link_gone = link_gone
         self._port_left = port_left
         self._rules_changed = rules_changed
         self._overrun = overrun
         self._loop = asyncio.get_running_loop()
-        self._links = _open(NETLINK_ROUTE, RTMGRP_LINK, RTM_DELLINK)
-        self._rules = _open(NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1))
+        self._links = _open(NETLINK_ROUTE, RTMGRP_LINK, _only(RTM_DELLINK))
+        self._rules = _open(NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1), _not_from(own))
         self._loop.add_reader(self._links, self._read, self._links, self._on_link)
         self._loop.add_reader(self._rules, self._read, self._rules, self._on_rule)
 
@@ -107,31 +114,39 @@ class Monitor:
             self._rules_changed()
 
 
-def _open(protocol: int, groups: int, kind: int | None = None) -> socket.socket:
-    """Return a socket that hears news of some groups, of one kind where that is given."""
+def _open(protocol: int, groups: int, wanted: Sequence[_Step]) -> socket.socket:
+    """Return a socket that hears those news of some groups that pass a filter."""
     flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     listener = socket.socket(socket.AF_NETLINK, flags, protocol)
-    if kind is not None:
-        _hear_only(listener, kind)
+    program = b"".join(struct.pack("=HBBI", *step) for step in wanted)
+    steps = ctypes.create_string_buffer(program, len(program))
+    filter_ = struct.pack("@HP", len(wanted), ctypes.addressof(steps))
+    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)
     listener.bind((0, groups))
     return listener
 
 
-def _hear_only(listener: socket.socket, kind: int) -> None:
-    """Have the kernel keep all other messages from a socket, which has one to a datagram.
+# A filter loads as the network has it what netlink has in the host's order.
+
+
+def _only(kind: int) -> Sequence[_Step]:
+    """Pass messages of one kind; a datagram of news of links has one.
 
     Each start of a container makes some eighty of them, and one of its end is all that counts.
     """
-    program = b"".join(
-        struct.pack("=HBBI", *step)
-        for step in (
-            (BPF_LOAD_HALF, 0, 0, TYPE_OFFSET),
-            # Loaded as the network has it, while netlink has the host's order.
-            (BPF_JUMP_EQUAL, 0, 1, socket.htons(kind)),
-            (BPF_RETURN, 0, 0, DATAGRAM_BYTES),
-            (BPF_RETURN, 0, 0, 0),
-        )
+    return (
+        (BPF_LOAD_HALF, 0, 0, TYPE_OFFSET),
+        (BPF_JUMP_EQUAL, 0, 1, socket.htons(kind)),
+        (BPF_RETURN, 0, 0, DATAGRAM_BYTES),
+        (BPF_RETURN, 0, 0, 0),
     )
-    steps = ctypes.create_string_buffer(program, len(program))
-    filter_ = struct.pack("@HP", len(program) // 8, ctypes.addressof(steps))
-    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)
+
+
+def _not_from(port: int) -> Sequence[_Step]:
+    """Pass what others did than the socket of a port; a datagram of news of rules has one's."""
+    return (
+        (BPF_LOAD_WORD, 0, 0, PORT_OFFSET),
+        (BPF_JUMP_EQUAL, 0, 1, socket.htonl(port)),
+        (BPF_RETURN, 0, 0, 0),
+        (BPF_RETURN, 0, 0, DATAGRAM_BYTES),
+    )

@@ -46,7 +46,7 @@ class Request:
     payload: bytes
     flags: int = 0
     acknowledged: bool = True
-    """Whether the kernel answers it on success as well."""
+    """Whether the kernel can answer it on success as well."""
 
 
 @dataclass(frozen=True)
@@ -78,31 +78,39 @@ class RequestSocket:
         self._socket.bind((0, 0))
         self._socket.settimeout(ANSWER_SECONDS)
 
+    @property
+    def port(self) -> int:
+        """The socket's address."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
     def run(self, requests: Sequence[Request], subject: str) -> None:
         """Send all requests at once, and return when the kernel has done them.
 
         Raises OSError with the kernel's first error, and `subject` as its file name.
         """
-        awaited, ours, datagram = set(), set(), b""
-        for request in requests:
-            self._sequence = self._sequence % MAX_SEQUENCE + 1
-            ours.add(self._sequence)
-            if request.acknowledged:
-                awaited.add(self._sequence)
-            datagram += encode(request, self._sequence)
-        self._socket.send(datagram)
-        while awaited:
+        numbered = [(self._next(), request) for request in requests]
+        ours = {number for number, _ in numbered}
+        # They are done in order, and an error is told in any case: so the last one stands for all.
+        last = [number for number, request in numbered if request.acknowledged][-1]
+        self._socket.send(
+            b"".join(
+                encode(request, number, acknowledged=number == last) for number, request in numbered
+            )
+        )
+        while True:
             for answer in messages(self._socket.recv(DATAGRAM_BYTES)):
                 # Answers to requests that failed before us are still in the queue.
                 if answer.kind != NLMSG_ERROR or answer.sequence not in ours:
                     continue
                 if answer.error:
                     raise OSError(answer.error, os.strerror(answer.error), subject)
-                awaited.discard(answer.sequence)
+                if answer.sequence == last:
+                    return
 
     def ask(self, request: Request, subject: str) -> Message:
         """Return the one message that answers a question. Raises OSError as `run` does."""
-        asked = self._send(replace(request, acknowledged=False))
+        asked = self._send(request)
         while True:
             for answer in messages(self._socket.recv(DATAGRAM_BYTES)):
                 if answer.sequence == asked:
@@ -121,7 +129,7 @@ class RequestSocket:
         raise OSError(errno.EINTR, "they change all the time", subject)
 
     def _read(self, request: Request, subject: str) -> list[Message]:
-        asked = self._send(replace(request, flags=request.flags | NLM_F_DUMP, acknowledged=False))
+        asked = self._send(replace(request, flags=request.flags | NLM_F_DUMP))
         found = []
         while True:
             for answer in messages(self._socket.recv(DATAGRAM_BYTES)):
@@ -133,8 +141,12 @@ class RequestSocket:
                     return found
 
     def _send(self, request: Request) -> int:
+        number = self._next()
+        self._socket.send(encode(request, number))
+        return number
+
+    def _next(self) -> int:
         self._sequence = self._sequence % MAX_SEQUENCE + 1
-        self._socket.send(encode(request, self._sequence))
         return self._sequence
 
     def close(self) -> None:
@@ -147,10 +159,10 @@ def _raise_error(answer: Message, subject: str) -> None:
         raise OSError(answer.error, os.strerror(answer.error), subject)
 
 
-def encode(request: Request, sequence: int) -> bytes:
-    """Return a request as it is sent."""
+def encode(request: Request, sequence: int, *, acknowledged: bool = False) -> bytes:
+    """Return a request as it is sent: to be answered on success as well, or not."""
     length = _HEADER.size + len(request.payload)
-    flags = NLM_F_REQUEST | request.flags | (NLM_F_ACK if request.acknowledged else 0)
+    flags = NLM_F_REQUEST | request.flags | (NLM_F_ACK if acknowledged else 0)
     header = _HEADER.pack(length, request.kind, flags, sequence, 0)
     return header + request.payload + _padding(len(request.payload))
 

@@ -8,6 +8,8 @@ import logging
 import socket
 import struct
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from services.network.drivers import Segment
 from services.network.drivers.linux import sysctls
@@ -26,10 +28,12 @@ log = logging.getLogger("vic.network.ports")
 
 NETLINK_ROUTE = 0
 RTM_SETLINK = 19
+RTEXT_FILTER_SKIP_STATS = 1 << 3
 IFLA_MTU = 4
 IFLA_MASTER = 10
 IFLA_PROTINFO = 12
 IFLA_OPERSTATE = 16
+IFLA_EXT_MASK = 29
 IFLA_BRPORT_GROUP_FWD_MASK = 31
 IFLA_BRPORT_ISOLATED = 33
 IFF_UP = 1
@@ -38,6 +42,10 @@ RTM_NEWLINK = 16
 RTM_GETLINK = 18
 RTMGRP_LINK = 1
 LINK_HEADER = struct.Struct("=BxHiII")  # struct ifinfomsg
+_NUMBER = struct.Struct("=I")
+
+WITHOUT_COUNTERS = attribute(IFLA_EXT_MASK, _NUMBER.pack(RTEXT_FILTER_SKIP_STATS))
+"""What makes an answer about a link half as long."""
 
 FOR_THE_LINK = 0xFFFF & ~(1 << 1)
 """Of 01:80:c2:00:00:00 to …0f, the addresses whose frames take the way of all others.
@@ -51,6 +59,15 @@ WAKING_SECONDS = 2.0
 """The kernel does it within milliseconds, or once a second where links change a lot."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a tap belongs."""
+
+    tap: str
+    bridge: str
+    segment: Segment
+
+
 class Ports:
     """The bridge's side of the VMs' network cards."""
 
@@ -61,38 +78,31 @@ class Ports:
         """Close the socket."""
         self._socket.close()
 
-    def attach(self, tap: str, bridge: str, segment: Segment) -> int | None:
-        """Put a tap on its bridge and set it up; returns its index, or None where it is missing.
+    def attach(self, places: Sequence[Place]) -> list[int | None]:
+        """Put taps on their bridges and set them up, all at once.
 
-        Raises OSError, also when the bridge is missing.
+        Returns their indexes, None for each that is missing; the others are then set up or not.
+        Raises OSError, also when a bridge is missing.
         """
-        index = index_of(tap)
-        if index is None:
-            return None
-        master = index_of(bridge)
-        if master is None:
-            raise OSError(errno.ENODEV, "no such bridge", bridge)
-        # The host itself says nothing to a VM except through the bridge.
-        sysctls.disable_ipv6(tap)
+        indexes = [index_of(place.tap) for place in places]
+        requests: list[Request] = []
+        for place, index in zip(places, indexes, strict=True):
+            if index is None:
+                return indexes
+            # The host itself says nothing to a VM except through the bridge.
+            sysctls.disable_ipv6(place.tap)
+            requests += _attachment(index, _master(place.bridge), place.segment)
         try:
-            self._socket.run(
-                [
-                    _set_link(
-                        index,
-                        attribute(IFLA_MTU, struct.pack("=I", segment.mtu))
-                        + attribute(IFLA_MASTER, struct.pack("=I", master)),
-                    ),
-                    set_port(index, *port_of(segment)),
-                    # Last, so that it is isolated before the first frame passes.
-                    _set_link(index, flags=IFF_UP),
-                ],
-                tap,
-            )
+            self._socket.run(requests, ", ".join(place.tap for place in places))
         except OSError:
-            if index_of(tap) != index:
-                return None
-            raise
-        return index
+            left = [
+                index if index_of(place.tap) == index else None
+                for place, index in zip(places, indexes, strict=True)
+            ]
+            if None not in left:
+                raise
+            return left
+        return indexes
 
     def await_bridge(self, bridge: str) -> None:
         """Wait until a bridge sends.
@@ -102,15 +112,15 @@ class Ports:
         wait a second before it asks for the gateway's MAC address again.
         """
         index = index_of(bridge)
-        if index is None:
+        if index is None or self._is_awake(bridge, index):
             return
         with socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE
         ) as news:
             news.bind((0, RTMGRP_LINK))
             # The answer comes over the same socket as the news that follow it.
-            question = Request(RTM_GETLINK, LINK_HEADER.pack(0, 0, index, 0, 0))
-            news.send(encode(question, 1))
+            question = encode(_question(index), 1)
+            news.send(question)
             deadline = time.monotonic() + WAKING_SECONDS
             while (left := deadline - time.monotonic()) > 0:
                 news.settimeout(left)
@@ -122,23 +132,41 @@ class Ports:
                     if error.errno != errno.ENOBUFS:
                         raise
                     # News of a hundred links at once, ours perhaps among those that were lost.
-                    news.send(encode(question, 1))
+                    news.send(question)
                     continue
                 if any(_says_awake(message, index) for message in messages(datagram)):
                     return
         log.warning("bridge %s does not wake up", bridge)
 
-    def detach(self, tap: str) -> None:
-        """Set a tap down and take it off its bridge, where it still is. Raises OSError."""
-        index = index_of(tap)
-        if index is None:
-            return
-        off = attribute(IFLA_MASTER, struct.pack("=I", 0))
+    def _is_awake(self, bridge: str, index: int) -> bool:
+        """Tell whether a bridge sends, or is gone. Raises OSError."""
         try:
-            self._socket.run([_set_link(index, flags=0), _set_link(index, off)], tap)
-        except OSError:
-            if index_of(tap) == index:
+            return _says_awake(self._socket.ask(_question(index), bridge), index)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
                 raise
+            return True
+
+    def detach(self, taps: Iterable[str]) -> None:
+        """Set taps down and take them off their bridges, where they still are. Raises OSError."""
+        off = attribute(IFLA_MASTER, _NUMBER.pack(0))
+        there = {tap: index for tap in taps if (index := index_of(tap)) is not None}
+        while there:
+            requests = [
+                request
+                for index in there.values()
+                for request in (_set_link(index, flags=0), _set_link(index, off))
+            ]
+            try:
+                self._socket.run(requests, ", ".join(there))
+            except OSError:
+                left = {tap: index for tap, index in there.items() if index_of(tap) == index}
+                if left == there:
+                    raise
+                # It was of one that has gone, or else it comes again.
+                there = left
+            else:
+                return
 
 
 def port_of(segment: Segment) -> tuple[bool, int]:
@@ -151,6 +179,31 @@ def set_port(index: int, isolated: bool, passed_on: int) -> Request:
     port = attribute(IFLA_BRPORT_ISOLATED, struct.pack("=B", isolated))
     port += attribute(IFLA_BRPORT_GROUP_FWD_MASK, struct.pack("=H", passed_on))
     return _set_link(index, attribute(IFLA_PROTINFO, port, nested=True), family=socket.AF_BRIDGE)
+
+
+def _attachment(index: int, master: int, segment: Segment) -> list[Request]:
+    """Return the requests that put a tap on a bridge."""
+    joined = attribute(IFLA_MTU, _NUMBER.pack(segment.mtu))
+    joined += attribute(IFLA_MASTER, _NUMBER.pack(master))
+    return [
+        _set_link(index, joined),
+        set_port(index, *port_of(segment)),
+        # Last, so that it is isolated before the first frame passes.
+        _set_link(index, flags=IFF_UP),
+    ]
+
+
+def _master(bridge: str) -> int:
+    """Return a bridge's index. Raises OSError."""
+    index = index_of(bridge)
+    if index is None:
+        raise OSError(errno.ENODEV, "no such bridge", bridge)
+    return index
+
+
+def _question(index: int) -> Request:
+    """Return a request that asks for a link's state."""
+    return Request(RTM_GETLINK, LINK_HEADER.pack(0, 0, index, 0, 0) + WITHOUT_COUNTERS)
 
 
 def index_of(name: str) -> int | None:
