@@ -25,8 +25,11 @@ from tests.vcenter import simulator
 
 # What a platform can't do, and why: its driver refuses it by name. Counted by a test.
 EXCEPTIONS = {
-    ("vsphere", "isolated members"): "members of a port group can reach one another",
-    ("vsphere", "firewall levels"): "a port group has no firewall",
+    (
+        "vsphere",
+        "level outbound",
+    ): "a port group doesn't remember who began, and can't tell answers",
+    ("vsphere", "level published"): "the same",
     ("vsphere", "published ports"): "nothing of ours forwards packets there yet",
 }
 

@@ -126,6 +126,13 @@ def test_all_that_is_wrong_is_said_at_once(
     assert "--container-network: there is no port group nowhere; there are" in said
     assert "level published can't be kept; say DC0_DVPG0:open" in said
     assert len(said.strip().splitlines()) == 2
+    levels = ["--container-network", "DC0_DVPG0:lan", "--container-network-firewall"]
+    levels += ["DC0_DVPG0:peers", "--container-network-gateway", "DC0_DVPG0:10.2.0.1/16"]
+    alone = place(**{"--switch": "", "--vlans": "", "--bridge-network": "DC0_DVPG1"})
+    refused(own, short_path, medium, [*target(own), *alone, *levels])
+    said = capsys.readouterr().err
+    assert "the level peers needs a port group of the VCH's own" in said
+    assert len(said.strip().splitlines()) == 1
     # Of words that mean nothing as well, and beside them what others name in vain.
     words = ["--memory", "much", "--name", "a/b", "--vlans", "x", "--container-network", "lan:"]
     refused(own, short_path, medium, [*target(own), *place(), *words])
