@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 	"sync/atomic"
 
 	"github.com/vmware/govmomi/simulator"
@@ -37,6 +38,15 @@ func setFilters(supported bool) {
 			found.Capability.FeaturesSupported = &types.VMwareDVSFeatureCapability{
 				DVSFeatureCapability: types.DVSFeatureCapability{NetworkFilterSupported: types.NewBool(supported)},
 			}
+		}
+	}
+}
+
+// tagUplinks marks the port groups of uplinks, in which no VM can be, as vCenter does.
+func tagUplinks() {
+	for _, entity := range simulator.Map.All("DistributedVirtualPortgroup") {
+		if group := entity.(*simulator.DistributedVirtualPortgroup); strings.Contains(group.Name, "-DVUplinks") {
+			group.Tag = []types.Tag{{Key: "SYSTEM/DVS.UPLINKPG"}}
 		}
 	}
 }

@@ -84,6 +84,7 @@ func main() {
 	fillZeros()
 	setDrs(*drs)
 	setFilters(*filters)
+	tagUplinks()
 	spoil(*inaccessible, *full, *maintenance)
 	server.Config.Handler = &additions{
 		server.Config.Handler, model.Service, strings.Split(*missing, ","), time.Duration(*delay) * time.Millisecond,
