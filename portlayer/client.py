@@ -1,6 +1,6 @@
 """Channels to other facets: mTLS, deadlines, traces, turns, and errors as domain errors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +32,29 @@ _OPTIONS = (
 )
 
 Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class Stream:
+    """A call that answers with a stream, and ends when a loop over its answers is left.
+
+    gRPC's own goes on until its channel is closed, though nobody has it any more: what the peer
+    sends is taken in and kept, and each message keeps the 8 KiB that it was read with.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def __aiter__(self) -> AsyncGenerator[Any, None]:
+        """Give the answers, once."""
+        try:
+            async for response in self._call:
+                yield response
+        finally:
+            self._call.cancel()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what gRPC's call has besides."""
+        return getattr(self._call, name)
 
 
 class FacetChannel(grpc.aio.Channel):
@@ -69,16 +92,18 @@ class FacetChannel(grpc.aio.Channel):
         return call
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Return the callable of a call that answers with a stream."""
-        return _traced_stream(self._channel.unary_stream(method, *args, **kwargs))
+        """Return the callable of a call that answers with a stream; see :class:`Stream`."""
+        inner = _traced_stream(self._channel.unary_stream(method, *args, **kwargs))
+        return lambda *request, **options: Stream(inner(*request, **options))
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Return the callable of a call that takes a stream."""
         return _traced_stream(self._channel.stream_unary(method, *args, **kwargs))
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Return the callable of a call with streams both ways."""
-        return _traced_stream(self._channel.stream_stream(method, *args, **kwargs))
+        """Return the callable of a call with streams both ways; see :class:`Stream`."""
+        inner = _traced_stream(self._channel.stream_stream(method, *args, **kwargs))
+        return lambda *request, **options: Stream(inner(*request, **options))
 
     async def _back(self) -> bool:
         """Wait a short time for the peer to come back; tell whether it did.

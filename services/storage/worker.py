@@ -13,6 +13,7 @@ that exhausts memory or time costs a process that can be killed.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -158,6 +159,7 @@ def main() -> int:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the service to handle
     sys.setswitchinterval(_TURN_SECONDS)
+    gc.freeze()  # modules stay: to look through them again takes 18 ms a layer
     control = sys.stdin.buffer
     answer({"ready": True})
     for line in control:

@@ -193,6 +193,10 @@ class InodeAllocator:
         self._bitmaps: dict[int, bytearray] = {}
         self._next = self._first_fresh()
         self._gaps: Iterator[int] | None = None
+        self._run_start = self._end = self._next
+        """What is taken since it was last marked, and where its group ends."""
+        self._directories = 0
+        """How many of those are directories."""
 
     def take(self, *, directory: bool) -> int:
         """An inode's number.
@@ -200,24 +204,38 @@ class InodeAllocator:
         Raises:
             DiskFull: all are taken.
         """
-        if self._gaps is None and self._next <= self._count:
-            number = self._next
-            self._next += 1
-        else:
-            number = self._take_gap()
+        number = self._next
+        if number >= self._end:
+            self._mark()
+            if number > self._count:
+                number = self._take_gap()
+                self._use(number, 1, directories=directory)
+                return number
+            self._end = number + self._per_group - (number - 1) % self._per_group
+        self._next = number + 1
+        self._directories += directory
+        return number
+
+    def _mark(self) -> None:
+        """Settle what was taken of a group in one go."""
+        if self._next > self._run_start:
+            self._use(self._run_start, self._next - self._run_start, directories=self._directories)
+            self._run_start = self._next
+            self._directories = 0
+
+    def _use(self, number: int, count: int, *, directories: int) -> None:
         number_in, index = divmod(number - 1, self._per_group)
-        self._bitmap(number_in)[index >> 3] |= 1 << (index & 7)
+        bitmap.set_range(self._bitmap(number_in), index, count)
         group = self._volume.groups[number_in]
-        group.free_inodes -= 1
-        group.used_directories += directory
+        group.free_inodes -= count
+        group.used_directories += directories
         if group.free_inodes < 0 or group.used_directories > self._per_group:
             raise DiskCorrupt("a group's counts of inodes are wrong")
-        if group.unused_inodes > self._per_group - index - 1:
-            group.unused_inodes = self._per_group - index - 1
-        return number
+        group.unused_inodes = min(group.unused_inodes, self._per_group - index - count)
 
     def free(self, number: int, *, directory: bool) -> None:
         """Give an inode back."""
+        self._mark()
         number_in, index = divmod(number - 1, self._per_group)
         self._bitmap(number_in)[index >> 3] &= ~(1 << (index & 7))
         group = self._volume.groups[number_in]
@@ -228,6 +246,7 @@ class InodeAllocator:
 
     def finish(self) -> dict[int, bytearray]:
         """The bitmaps that changed, by group."""
+        self._mark()
         for number in self._bitmaps:
             self._volume.groups[number].flags &= ~INODE_UNINIT
         return self._bitmaps

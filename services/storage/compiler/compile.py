@@ -94,7 +94,7 @@ def compile_delta(
     members = TarStream(stream, limits)
     with BlockOutput(sink) as output:
         tree = Tree(volume, output, spare)
-        writer = LayerWriter(tree, members.read_into, limits.path_steps)
+        writer = LayerWriter(tree, members, limits.path_steps)
         while (member := members.next()) is not None:
             writer.apply(member)
             tree.directories.settle()

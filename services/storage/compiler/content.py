@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
+from services.storage.compiler.allocation import Run
 from services.storage.compiler.errors import LayerInvalid
 from services.storage.compiler.ext4 import extents
 from services.storage.compiler.ext4.extents import Extent
 from services.storage.compiler.ext4.superblock import BLOCK
+from services.storage.compiler.output import GATHER
 from services.storage.compiler.paths import shown
 from services.storage.compiler.tar.sparse import Fragments
 from services.storage.compiler.tar.stream import Member
@@ -17,13 +20,23 @@ _MAX_SIZE = extents.MAX_LOGICAL * BLOCK
 """The largest file that ext4 holds with 4 KiB blocks: 16 TiB less one block."""
 
 
+class Payload(Protocol):
+    """The bytes of the present member's file."""
+
+    def views(self, count: int) -> list[memoryview]:
+        """The next `count` bytes where they are; nobody changes them."""
+
+    def read_into(self, target: memoryview) -> None:
+        """Fill `target` with the next bytes."""
+
+
 class ContentWriter:
     """Puts payloads into free blocks."""
 
-    def __init__(self, tree: Tree, read_into: Callable[[memoryview], None]) -> None:
-        """`read_into` fills a view with the next bytes of the payload."""
+    def __init__(self, tree: Tree, payload: Payload) -> None:
+        """`payload` is that of the present member."""
         self._tree = tree
-        self._read_into = read_into
+        self._payload = payload
 
     def write(self, member: Member) -> tuple[bytes, int]:
         """Write a file's data.
@@ -44,11 +57,22 @@ class ContentWriter:
             return self._write_sparse(member.fragments)
         blocks = (size + BLOCK - 1) // BLOCK
         runs = self._tree.blocks.take(blocks)
-        self._tree.output.stream(runs, size, self._read_into)
-        if len(runs) == 1:
+        if len(runs) == 1 and size <= GATHER:
             start, count = runs[0]
+            self._tree.output.lend(start, self._payload.views(size), size)
             return extents.single_root(start, count), blocks
+        self._lend(runs, size)
         return self._root(joined(0, runs), blocks)
+
+    def _lend(self, runs: list[Run], size: int) -> None:
+        """Pass a payload on in pieces, so that little of it is in memory."""
+        for start, count in runs:
+            end = start + count
+            while start < end:
+                step = min(size, (end - start) * BLOCK, GATHER)
+                self._tree.output.lend(start, self._payload.views(step), step)
+                size -= step
+                start += GATHER // BLOCK
 
     def _root(self, found: list[Extent], blocks: int) -> tuple[bytes, int]:
         root, nodes = self._tree.build_extents(found)
@@ -59,7 +83,7 @@ class ContentWriter:
         blocks = 0
         for first, count, parts in _covered(fragments):
             runs = self._tree.blocks.take(count)
-            filler = _Filler(parts, first * BLOCK, self._read_into)
+            filler = _Filler(parts, first * BLOCK, self._payload.read_into)
             self._tree.output.stream(runs, count * BLOCK, filler.fill)
             found += joined(first, runs)
             blocks += count

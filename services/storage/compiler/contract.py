@@ -31,8 +31,11 @@ class BlockSource(Protocol):
 class BlockSink(Protocol):
     """Where the block delta goes: a child VMDK, or a raw device."""
 
-    def write(self, offset: int, data: memoryview) -> None:
-        """Put bytes at an offset of the disk; both are multiples of 4096."""
+    def write(self, offset: int, *parts: memoryview) -> None:
+        """Put bytes, in parts one behind the other, at an offset of the disk.
+
+        The offset and the length of all together are multiples of 4096.
+        """
 
 
 @dataclass(frozen=True)

@@ -92,11 +92,18 @@ class Directory:
         items = list(names.items()) if isinstance(names, dict) else names.items()
         return ((name, entry & ENTRY) for name, entry in items)
 
-    def add(self, name: bytes, entry: int, *, lower: bool = False) -> None:
-        """Add a name that isn't taken, which this layer makes, or a lower one has made."""
-        self.names[name] = entry if lower or self.fresh else entry | _OWN
-        if isinstance(self.names, dict):
-            self.weight += NAME_BYTES + len(name)
+    def add(self, name: bytes, entry: int, *, lower: bool = False) -> int:
+        """Add a name that isn't taken, which this layer makes, or a lower one has made.
+
+        Returns how many bytes more it takes in memory.
+        """
+        names = self.names
+        names[name] = entry if self.fresh or lower else entry | _OWN
+        if not isinstance(names, dict):
+            return 0
+        weight = NAME_BYTES + len(name)
+        self.weight += weight
+        return weight
 
     def take(self, name: bytes) -> int:
         """Take a name away; what it stood for."""

@@ -57,20 +57,26 @@ def _write_directory(tree: Tree, found: Directory) -> None:
     """
     inode = tree.inodes.get(found.number)
     tree.free_data(inode)
-    with tempfile.SpooledTemporaryFile(_SPOOLED, dir=tree.spare) as leaves:
-        data = _linear(found)
-        if data:
-            inode.flags &= ~FLAG_INDEX
-        else:
+    data = _linear(found)
+    if data:
+        inode.flags &= ~FLAG_INDEX
+        inode.size = len(data)
+        runs = tree.blocks.take(len(data) // BLOCK)
+        rest = memoryview(data)
+        for start, count in runs:
+            tree.output.put(start, rest[: count * BLOCK])
+            rest = rest[count * BLOCK :]
+    else:
+        inode.flags |= FLAG_INDEX
+        with tempfile.SpooledTemporaryFile(_SPOOLED, dir=tree.spare) as leaves:
             data = _indexed(found, leaves)
-            inode.flags |= FLAG_INDEX
-        inode.size = len(data) + leaves.tell()
-        count = inode.size // BLOCK
-        runs = tree.blocks.take(count)
-        leaves.seek(0)
-        tree.output.stream(runs, inode.size, _one_after_another(data, leaves))
+            inode.size = len(data) + leaves.tell()
+            runs = tree.blocks.take(inode.size // BLOCK)
+            leaves.seek(0)
+            tree.output.stream(runs, inode.size, _one_after_another(data, leaves))
     inode.block, nodes = tree.build_extents(joined(0, runs))
-    inode.sectors = (count + nodes + (1 if inode.xattr_block else 0)) * (BLOCK // 512)
+    blocks = inode.size // BLOCK + nodes + (1 if inode.xattr_block else 0)
+    inode.sectors = blocks * (BLOCK // 512)
     links = 2 + sum(1 for _, entry in found.entries() if entry & 7 == TYPE_DIRECTORY)
     # One means "too many to count" (dir_nlink).
     inode.links = links if links < MAX_LINKS else 1

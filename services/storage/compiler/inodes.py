@@ -31,6 +31,10 @@ class InodeTable:
         self._blocks: dict[int, bytearray] = {}
         self._aside: set[int] = set()
         self._spare = SpareBlocks(volume.superblock.blocks, spare)
+        self._last = bytearray()
+        """The block asked for last, in which the next inode lies as a rule."""
+        self._last_first = -INODES_PER_BLOCK
+        """The number of its first inode."""
 
     def place(self, number: int) -> tuple[bytearray, int]:
         """The block that holds an inode, to be changed, and where it lies in there.
@@ -38,6 +42,9 @@ class InodeTable:
         Raises:
             DiskCorrupt: there is no such inode.
         """
+        index = number - self._last_first
+        if 0 <= index < INODES_PER_BLOCK:
+            return self._last, index * INODE_BYTES
         if not 0 < number <= self._count:
             raise DiskCorrupt(f"there is no inode {number}")
         group, index = divmod(number - 1, self._per_group)
@@ -45,7 +52,9 @@ class InodeTable:
         data = self._blocks.get(block)
         if data is None:
             data = self._load(block)
-        return data, index % INODES_PER_BLOCK * INODE_BYTES
+        index %= INODES_PER_BLOCK
+        self._last, self._last_first = data, number - index
+        return data, index * INODE_BYTES
 
     def _load(self, block: int) -> bytearray:
         if len(self._blocks) >= KEPT_BLOCKS:

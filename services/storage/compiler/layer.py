@@ -10,7 +10,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 
-from services.storage.compiler.content import ContentWriter
+from services.storage.compiler.content import ContentWriter, Payload
 from services.storage.compiler.directories import Directory
 from services.storage.compiler.errors import LayerInvalid
 from services.storage.compiler.ext4 import extents, xattr
@@ -34,6 +34,7 @@ from services.storage.compiler.tree import Tree
 _WHITEOUT = b".wh."
 _AUFS = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
+_FILE = Kind.FILE  # looked up for each member
 _NO_OWNER = 0xFFFFFFFF
 _MAX_MAJOR = 0xFFF
 _MAX_MINOR = 0xFFFFF
@@ -43,14 +44,13 @@ _EMPTY_BLOCK = bytes(60)
 class LayerWriter:
     """Turns members into edits of the tree."""
 
-    def __init__(self, tree: Tree, read_into: Callable[[memoryview], None], max_steps: int) -> None:
-        """`read_into` fills a view with the next bytes of the present member's payload."""
+    def __init__(self, tree: Tree, payload: Payload, max_steps: int) -> None:
+        """`payload` is that of the present member."""
         self._tree = tree
         self._paths = Resolver(tree, max_steps)
-        self._content = ContentWriter(tree, read_into)
+        self._content = ContentWriter(tree, payload)
         self.dropped_xattrs = 0
         self._makers: dict[Kind, Callable[[Member], tuple[int, Inode]]] = {
-            Kind.FILE: self._file,
             Kind.SYMLINK: self._symlink,
             Kind.CHAR_DEVICE: self._device,
             Kind.BLOCK_DEVICE: self._device,
@@ -64,30 +64,52 @@ class LayerWriter:
             LayerInvalid: it asks for what can't be, or reaches out of the image.
             DiskFull: no room for it.
         """
-        path, name = split(member.name)
-        if name.startswith(_WHITEOUT):
-            self._whiteout(path, name)
-            return
         kind = member.kind
-        if kind is not Kind.HARD_LINK and not (
-            0 <= member.uid < _NO_OWNER and 0 <= member.gid < _NO_OWNER
-        ):
-            raise LayerInvalid(f"{shown(member.name)} has an owner that Linux can't express")
-        if not name:
-            self._root(member)
-            return
-        parent = self._paths.make(path)
-        if kind is Kind.DIRECTORY:
+        known = self._paths.known(member.name)
+        if known is not None:
+            parent, name = known
+            self._check_owner(member)
+        else:
+            path, name = split(member.name)
+            if name.startswith(_WHITEOUT):
+                self._whiteout(path, name)
+                return
+            self._check_owner(member)
+            if not name:
+                self._root(member)
+                return
+            parent = self._paths.make(path)
+            self._paths.remember(member.name, parent)
+        if kind is _FILE:
+            self._make(parent, name, member, self._file)
+        elif kind is Kind.DIRECTORY:
             self._directory(parent, name, member)
         elif kind is Kind.HARD_LINK:
             self._hard_link(parent, name, member)
         else:
-            if name in parent:
-                self._tree.remove(parent, name)
-            file_type, inode = self._makers[kind](member)
-            number = self._tree.numbers.take(directory=False)
-            self._tree.inodes.put(number, inode)
-            self._tree.attach(parent, name, number, file_type)
+            self._make(parent, name, member, self._makers[kind])
+
+    def _check_owner(self, member: Member) -> None:
+        if (
+            0 <= member.uid < _NO_OWNER and 0 <= member.gid < _NO_OWNER
+        ) or member.kind is Kind.HARD_LINK:
+            return
+        raise LayerInvalid(f"{shown(member.name)} has an owner that Linux can't express")
+
+    def _make(
+        self,
+        parent: Directory,
+        name: bytes,
+        member: Member,
+        make: Callable[[Member], tuple[int, Inode]],
+    ) -> None:
+        tree = self._tree
+        if name in parent.names:
+            tree.remove(parent, name)
+        file_type, inode = make(member)
+        number = tree.numbers.take(directory=False)
+        tree.inodes.put(number, inode)
+        tree.attach(parent, name, number, file_type)
 
     def _whiteout(self, path: bytes, name: bytes) -> None:
         directory = self._paths.find(path)
@@ -169,30 +191,31 @@ class LayerWriter:
         self, member: Member, file_type: int, flags: int, block: bytes, sectors: int = 0
     ) -> Inode:
         mode = file_type | member.mode & 0o7777
-        stored = xattr.NONE
+        in_inode = b""
         xattr_block = 0
         if member.xattrs:
             stored = xattr.build(member.xattrs, mode)
+            in_inode = stored.in_inode
             self.dropped_xattrs += stored.dropped
             if stored.block is not None:
                 xattr_block = self._tree.blocks.take_one()
                 self._tree.output.put(xattr_block, stored.block)
                 sectors += BLOCK // 512
         return Inode(
-            mode=mode,
-            uid=member.uid,
-            gid=member.gid,
-            size=member.size,
-            links=1 if file_type != stat.S_IFDIR else 2,
-            atime=member.atime,
-            ctime=member.ctime,
-            mtime=member.mtime,
-            crtime=member.mtime,
-            sectors=sectors,
-            flags=flags,
-            block=block,
-            xattr_block=xattr_block,
-            in_inode_xattrs=stored.in_inode,
+            mode,
+            member.uid,
+            member.gid,
+            member.size,
+            1 if file_type != stat.S_IFDIR else 2,
+            member.atime,
+            member.ctime,
+            member.mtime,
+            member.mtime,
+            sectors,
+            flags,
+            block,
+            xattr_block,
+            in_inode,
         )
 
     def _file(self, member: Member) -> tuple[int, Inode]:

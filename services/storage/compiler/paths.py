@@ -9,6 +9,7 @@ from __future__ import annotations
 from services.storage.compiler.directories import Directory
 from services.storage.compiler.errors import LayerInvalid, LayerTooLarge
 from services.storage.compiler.ext4 import extents
+from services.storage.compiler.ext4.directory import MAX_NAME
 from services.storage.compiler.ext4.inode import (
     FLAG_EXTENTS,
     TYPE_DIRECTORY,
@@ -19,6 +20,7 @@ from services.storage.compiler.ext4.superblock import ROOT_INODE
 from services.storage.compiler.tree import Tree
 
 MAX_PATH = 4095
+_DOT = ord(".")
 _MAX_HOPS = 40
 """Links followed in one path: Linux's own limit."""
 _CACHE = 1 << 14
@@ -69,7 +71,41 @@ class Resolver:
         self._tree = tree
         self._steps = max_steps
         self._cache = {b"": ROOT_INODE}
+        """Directories by path."""
+        self._written: dict[bytes, int] = {}
+        """Those of members' directories as tars have them, not yet made plain."""
         self._generation = tree.generation
+
+    def known(self, name: bytes) -> tuple[Directory, bytes] | None:
+        """The directory of a member beside one that was remembered, and the member's name in there.
+
+        None also where the name has to be looked at: it may be a whiteout, or no name at all.
+        """
+        path, _, last = name.rpartition(b"/")
+        if not last or last[0] == _DOT or self._generation != self._tree.generation:
+            return None
+        number = self._written.get(path)
+        if number is None or len(last) > MAX_NAME:
+            return None
+        return self._tree.directories.known(number), last
+
+    def remember(self, name: bytes, directory: Directory) -> None:
+        """Know the directory of a member's name, as the tar has written it."""
+        path, _, last = name.rpartition(b"/")
+        self._refresh()
+        # With anything else at its end the name's directory is another one than it seems.
+        if last and last[0] != _DOT and len(path) <= _CACHED_PATH:
+            self._written[path] = directory.number
+
+    def _refresh(self) -> None:
+        """Forget all paths where they may have another meaning since, or are too many."""
+        if self._generation != self._tree.generation or self._full():
+            self._generation = self._tree.generation
+            self._cache = {b"": ROOT_INODE}
+            self._written = {}
+
+    def _full(self) -> bool:
+        return len(self._cache) > _CACHE or len(self._written) > _CACHE
 
     def make(self, path: bytes) -> Directory:
         """The directory at a path; missing ones are made.
@@ -77,9 +113,7 @@ class Resolver:
         Raises:
             LayerInvalid: the path leads through a file of this layer, or round in circles.
         """
-        if self._generation != self._tree.generation or len(self._cache) > _CACHE:
-            self._generation = self._tree.generation
-            self._cache = {b"": ROOT_INODE}
+        self._refresh()
         number = self._cache.get(path)
         if number is not None:
             return self._tree.directories.known(number)

@@ -100,11 +100,10 @@ class Tree:
         """Give an inode a name that isn't taken."""
         if len(name) > MAX_NAME:
             raise LayerInvalid(f"a name of {len(name)} bytes, more than {MAX_NAME}")
-        weight = parent.weight
-        parent.add(name, pack_entry(number, kind))
+        self.directories.grown(parent.add(name, pack_entry(number, kind)))
         parent.changed = True
-        self.directories.grown(parent.weight - weight)
-        self.claim(parent)
+        if not parent.claimed:
+            self.claim(parent)
 
     def keep(self, parent: Directory, name: bytes) -> None:
         """Have a name that is there be this layer's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +28,9 @@ _FLUSH_SECTORS = (16 << 20) // SECTOR
 PARTIAL_SUFFIX = ".partial"
 """Ending of the name of a file that isn't complete; a sweep may remove what carries it."""
 
+_MOST_PARTS = 1024
+"""Parts that Linux writes at once (IOV_MAX)."""
+
 
 class PartialFile:
     """A file written under a temporary name that gets its own name only when it is complete."""
@@ -45,6 +49,18 @@ class PartialFile:
             written = os.pwrite(self.fd, rest, offset)
             rest = rest[written:]
             offset += written
+
+    def write_parts(self, parts: list[memoryview], offset: int) -> None:
+        """Write all parts one behind the other, in as many steps as the kernel takes them."""
+        left = sum(map(len, parts))
+        while left:
+            written = os.pwritev(self.fd, parts[:_MOST_PARTS], offset)
+            offset += written
+            left -= written
+            if left:  # there were more, or the disk took less
+                rest = _Parts(parts)
+                rest.take(written)
+                parts = rest.take(left)
 
     def commit(self, mode: int, *, durable: bool) -> None:
         """Give the file its name and mode; durable: it outlives a power cut from then on."""
@@ -67,6 +83,26 @@ class PartialFile:
             os.close(self.fd)
             self.fd = -1
         self._partial.unlink(missing_ok=True)
+
+
+class _Parts:
+    """Bytes in parts, taken off in front."""
+
+    def __init__(self, parts: Sequence[memoryview]) -> None:
+        self._parts = list(reversed(parts))
+
+    def take(self, count: int) -> list[memoryview]:
+        """The next `count` bytes."""
+        parts = self._parts
+        taken: list[memoryview] = []
+        while count:
+            part = parts.pop()
+            if len(part) > count:
+                parts.append(part[count:])
+                part = part[:count]
+            taken.append(part)
+            count -= len(part)
+        return taken
 
 
 class SparseWriter:
@@ -127,46 +163,50 @@ class SparseWriter:
         """Bytes of grains that this file holds."""
         return (self._next - self._layout.first_grain) * SECTOR
 
-    def write(self, offset: int, data: memoryview) -> None:
-        """Write bytes of the disk; offset and length are multiples of the sector."""
-        if offset % SECTOR or len(data) % SECTOR or offset + len(data) > self.size:
-            raise ValueError(f"{len(data)} bytes at {offset} of a disk of {self.size}")
-        position = 0
-        while position < len(data):
-            grain, inside = divmod(offset + position, GRAIN)
-            left = len(data) - position
-            if inside or left < GRAIN:
-                step = min(GRAIN - inside, left)
-                self._write_part(grain, inside, data[position : position + step])
-            else:
-                step = self._write_whole(grain, data[position:])
-            position += step
+    def write(self, offset: int, *parts: memoryview) -> None:
+        """Write bytes of the disk, in parts one behind the other.
+
+        The offset and the length of all together are multiples of the sector.
+        """
+        end = offset + sum(map(len, parts))
+        if offset % SECTOR or end % SECTOR or end > self.size:
+            raise ValueError(f"{end - offset} bytes at {offset} of a disk of {self.size}")
+        rest = _Parts(parts)
+        # What lies side by side in the file as well, as new data does, is written at once.
+        start = position = 0
+        while offset < end:
+            grain, inside = divmod(offset, GRAIN)
+            step = min(GRAIN - inside, end - offset)
+            at = self._sector(grain, whole=step == GRAIN) * SECTOR + inside
+            if at != position:
+                self._file.write_parts(rest.take(position - start), start)
+                start = at
+            position = at + step
+            offset += step
+        self._file.write_parts(rest.take(position - start), start)
+        if self._durable and self._next - self._flushed >= _FLUSH_SECTORS:
+            self._start_flush()
+
+    def _sector(self, grain: int, *, whole: bool) -> int:
+        """Where a grain lies in the file, from now on if it isn't there yet.
+
+        Where not the whole of it will be written, the rest of a new one comes from the parent.
+        """
+        number, index = divmod(grain, TABLE_ENTRIES)
+        table = self._table(number)
+        sector = table[index]
+        if not sector:
+            sector = table[index] = self._next
+            self._next += GRAIN_SECTORS
+            if not whole and self._parent is not None and self._parent.holds(grain):
+                self._file.write(self._parent.read(grain * GRAIN, GRAIN), sector * SECTOR)
+        return sector
 
     def _table(self, number: int) -> array[int]:
         table = self._tables.get(number)
         if table is None:
             table = self._tables[number] = array("I", bytes(TABLE_BYTES))
         return table
-
-    def _write_whole(self, grain: int, data: memoryview) -> int:
-        """Write as many whole grains as lie side by side in the file; how many bytes."""
-        number, index = divmod(grain, TABLE_ENTRIES)
-        table = self._table(number)
-        count = min(len(data) // GRAIN, TABLE_ENTRIES - index)
-        present = table[index : index + count]
-        if not any(present):
-            sector = self._next
-            self._next += count * GRAIN_SECTORS
-            table[index : index + count] = array("I", range(sector, self._next, GRAIN_SECTORS))
-        else:
-            count = 1
-            sector = present[0]
-            if not sector:
-                sector = self._append(table, index)
-        self._file.write(data[: count * GRAIN], sector * SECTOR)
-        if self._durable and self._next - self._flushed >= _FLUSH_SECTORS:
-            self._start_flush()
-        return count * GRAIN
 
     def _start_flush(self) -> None:
         """Send what is written on its way to the disk, so that the fsync at the end finds it there.
@@ -176,24 +216,6 @@ class SparseWriter:
         start, length = self._flushed * SECTOR, (self._next - self._flushed) * SECTOR
         os.posix_fadvise(self._file.fd, start, length, os.POSIX_FADV_DONTNEED)
         self._flushed = self._next
-
-    def _write_part(self, grain: int, inside: int, data: memoryview) -> None:
-        number, index = divmod(grain, TABLE_ENTRIES)
-        table = self._table(number)
-        sector = table[index]
-        if not sector:
-            sector = self._append(table, index)
-            if self._parent is not None and self._parent.holds(grain):
-                whole = bytearray(self._parent.read(grain * GRAIN, GRAIN))
-                whole[inside : inside + len(data)] = data
-                self._file.write(memoryview(whole), sector * SECTOR)
-                return
-        self._file.write(data, sector * SECTOR + inside)
-
-    def _append(self, table: array[int], index: int) -> int:
-        sector = table[index] = self._next
-        self._next += GRAIN_SECTORS
-        return sector
 
     def seal(self, mode: int = 0o444) -> None:
         """Write the tables, set the file's mode (read-only for a layer) and give it its name."""

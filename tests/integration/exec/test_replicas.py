@@ -22,6 +22,7 @@ from tests.databases import postgresql
 from tests.unit.exec.conftest import Facet, wire
 from tests.unit.exec.fake_facets import FakeFacets
 from tests.unit.exec.fake_hypervisor import FakeHypervisor, Standstill
+from tests.unit.exec.specs import spec
 from tests.unit.exec.test_fault_points import (
     Fate,
     Killed,
@@ -35,7 +36,6 @@ from tests.unit.exec.test_fault_points import (
     start,
     stop,
 )
-from tests.unit.exec.test_lifecycle import spec
 from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 

@@ -14,7 +14,7 @@ from services.exec.reconcile import PERIOD_SECONDS
 from services.exec.record import Record
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet, turns
-from tests.unit.exec.test_lifecycle import SPEC, kinds, spec
+from tests.unit.exec.specs import SPEC, kinds, spec
 
 
 async def exited_unseen(facet: Facet, **fields: Any) -> Record:

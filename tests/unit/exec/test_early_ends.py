@@ -9,7 +9,7 @@ from services.exec import starting
 from services.exec.drivers import MachineExited
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import SPEC
+from tests.unit.exec.specs import SPEC
 from tests.unit.exec.test_room import until
 
 

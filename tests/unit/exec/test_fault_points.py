@@ -18,7 +18,7 @@ from vic.exec.v1 import exec_pb2
 from portlayer.store import Store
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet, wire
-from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.specs import spec
 
 SETTLED = {State.CREATED, State.RUNNING, State.PAUSED, State.EXITED}
 MOST_STEPS = 100

@@ -12,7 +12,7 @@ from portlayer.errors import (
 )
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.specs import spec
 from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 

@@ -11,7 +11,7 @@ from services.exec.limits import MIB, Allocation, Limits
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet
 from tests.unit.exec.fake_facets import DISK_BYTES
-from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.specs import spec
 from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 

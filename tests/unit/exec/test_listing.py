@@ -12,7 +12,7 @@ from services.exec.answers import Answers
 from services.exec.removing import Pruned
 from services.exec.server import ExecServicer
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import kinds, spec
+from tests.unit.exec.specs import kinds, spec
 
 NO_CONTEXT: Any = SimpleNamespace()
 

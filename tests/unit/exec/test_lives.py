@@ -16,8 +16,8 @@ from tests.lifemodel import Lives, Subject
 from tests.unit.exec.conftest import Facet, wire
 from tests.unit.exec.fake_facets import FakeFacets
 from tests.unit.exec.fake_hypervisor import FakeHypervisor
+from tests.unit.exec.specs import spec
 from tests.unit.exec.test_fault_points import check_sound, settle
-from tests.unit.exec.test_lifecycle import spec
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from vic.interaction.v1 import process_pb2
 from portlayer.errors import InvalidArgument, NotImplementedYet
 from services.exec.logdrivers import facility_number, parse_address, syslog_target
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.specs import spec
 
 SYSLOG = container_pb2.LOG_DRIVER_SYSLOG
 

@@ -21,7 +21,7 @@ from services.exec.interfaces import interface_names
 from services.exec.record import Record
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.specs import spec
 
 DB = NetworkAttachment(network="back", aliases=["db"])
 

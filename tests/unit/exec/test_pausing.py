@@ -7,7 +7,7 @@ import pytest
 from portlayer.errors import Reason, Unavailable
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import kinds
+from tests.unit.exec.specs import kinds
 
 
 async def test_a_signal_waits_until_a_paused_container_goes_on(facet: Facet) -> None:

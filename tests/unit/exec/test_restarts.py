@@ -23,7 +23,7 @@ from services.exec.record import Record
 from services.exec.states import State
 from services.exec.waiting import wait
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import kinds, spec
+from tests.unit.exec.specs import kinds, spec
 from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 NO = container_pb2.RestartPolicy(condition=container_pb2.RESTART_CONDITION_NO)

@@ -9,7 +9,7 @@ import pytest
 from services.exec import room
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet, turns
-from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.specs import spec
 
 MANY = 3 * room.LEAST_AT_ONCE
 

@@ -7,7 +7,7 @@ from vic.exec.v1 import exec_pb2
 
 from portlayer.errors import InvalidArgument, Reason
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.specs import spec
 
 
 async def configure(facet: Facet, **changes: Any) -> exec_pb2.StartMode:

@@ -19,7 +19,7 @@ from services.exec.limits import MIB, Limits
 from services.exec.record import Record
 from services.exec.resources import merge_resources
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.specs import spec
 from tests.unit.exec.test_listing import NO_CONTEXT, servicer
 
 NO_POLICY = container_pb2.RestartPolicy()

@@ -16,7 +16,7 @@ from portlayer.errors import (
 )
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import spec
+from tests.unit.exec.specs import spec
 
 MOUNT = container_pb2.Mount(kind=container_pb2.MOUNT_KIND_VOLUME, source="data", target="/data")
 

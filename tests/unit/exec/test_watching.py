@@ -15,7 +15,7 @@ from services.exec.peers import Peers
 from services.exec.states import State
 from services.exec.watching import MACHINES, PROCESSES, Watching
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.test_lifecycle import SPEC
+from tests.unit.exec.specs import SPEC
 
 
 @dataclass

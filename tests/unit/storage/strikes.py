@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from services.storage.worker_process import WorkerProcess
 
 STEPS = ("rename", "replace", "mkdir", "unlink", "rmdir", "fsync", "chmod", "link", "ftruncate")
-WORKER_STEPS = (*STEPS, "fchmod", "pwrite")
+WORKER_STEPS = (*STEPS, "fchmod", "pwrite", "pwritev")
 """A worker's own work is what it writes."""
 
 KILL = "KILL"

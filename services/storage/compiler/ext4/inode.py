@@ -10,8 +10,8 @@ from functools import lru_cache
 from services.storage.compiler.errors import DiskCorrupt
 from services.storage.compiler.ext4.superblock import INODE_BYTES
 
-INODE = struct.Struct("<HHIIIIIHHIII60sIIIIHHHHHHHHIIIIIII")
-"""The first 160 bytes; see `Inode.parse` for the order."""
+INODE = struct.Struct("<HHIIIIIHHIII60sIIIIHHHHHHHHIIIIIII96s")
+"""See `Inode.parse` for the order."""
 
 EXTRA_ISIZE = 32
 IN_INODE_XATTRS = 128 + EXTRA_ISIZE
@@ -97,7 +97,7 @@ class Inode:
             mode, uid, size, atime, ctime, mtime, _dtime, gid, links, sectors, flags, _osd1,
             block, _generation, xattr_block, size_high, _faddr, sectors_high, xattr_high,
             uid_high, gid_high, _checksum, _reserved, extra, _checksum_high, ctime_extra,
-            mtime_extra, atime_extra, crtime, crtime_extra, _version, _project,
+            mtime_extra, atime_extra, crtime, crtime_extra, _version, _project, _xattrs,
         ) = INODE.unpack_from(data)  # fmt: skip
         if extra < EXTRA_ISIZE:
             ctime_extra = mtime_extra = atime_extra = crtime = crtime_extra = 0
@@ -123,19 +123,23 @@ class Inode:
 
     def pack(self) -> bytes:
         """The 256 bytes."""
-        atime, atime_extra = encode_time(self.atime)
-        ctime, ctime_extra = encode_time(self.ctime)
-        mtime, mtime_extra = encode_time(self.mtime)
-        crtime, crtime_extra = encode_time(self.crtime)
-        return (
-            INODE.pack(
-                self.mode, self.uid & 0xFFFF, self.size & 0xFFFFFFFF, atime, ctime, mtime, 0,
-                self.gid & 0xFFFF, self.links, self.sectors & 0xFFFFFFFF, self.flags, 0,
-                self.block, 0, self.xattr_block, self.size >> 32, 0, self.sectors >> 32, 0,
-                self.uid >> 16, self.gid >> 16, 0, 0, EXTRA_ISIZE, 0, ctime_extra,
-                mtime_extra, atime_extra, crtime, crtime_extra, 0, 0,
-            )
-            + self.in_inode_xattrs.ljust(XATTR_ROOM, b"\0")
+        time = self.mtime
+        mtime, mtime_extra = encode_time(time)
+        if self.atime == self.ctime == self.crtime == time:  # as in most files
+            atime = ctime = crtime = mtime
+            atime_extra = ctime_extra = crtime_extra = mtime_extra
+        else:
+            atime, atime_extra = encode_time(self.atime)
+            ctime, ctime_extra = encode_time(self.ctime)
+            crtime, crtime_extra = encode_time(self.crtime)
+        uid, gid, size, sectors = self.uid, self.gid, self.size, self.sectors
+        return INODE.pack(
+            self.mode, uid & 0xFFFF, size & 0xFFFFFFFF, atime, ctime, mtime, 0,
+            gid & 0xFFFF, self.links, sectors & 0xFFFFFFFF, self.flags, 0,
+            self.block, 0, self.xattr_block, size >> 32, 0, sectors >> 32, 0,
+            uid >> 16, gid >> 16, 0, 0, EXTRA_ISIZE, 0, ctime_extra,
+            mtime_extra, atime_extra, crtime, crtime_extra, 0, 0,
+            self.in_inode_xattrs,
         )  # fmt: skip
 
     @property

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from zlib import adler32
 
 from services.storage.compiler.errors import LayerInvalid
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
-FIELDS = struct.Struct("<100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
-"""name, mode, uid, gid, size, mtime, checksum, type, link, magic, user, group, major, minor,
-prefix, rest."""
+FIELDS = struct.Struct("<100s8s8s8s12s12s8sc100s8s64x8s8s155s12s")
+"""name, mode, uid, gid, size, mtime, checksum, type, link, magic, major, minor, prefix, rest;
+names of users and groups mean nothing to an image."""
+
+CHECK_SUM = slice(148, 156)
+KIND = slice(156, 157)
+SIZE = slice(124, 136)
+
+_REMEMBERED = 4096
+"""Fields whose numbers are kept: owners, modes and times are alike in most members."""
 
 INVALID_HEADER = "archive/tar: invalid tar header"
 """As Docker has it; what follows is ours."""
@@ -50,21 +58,33 @@ def number(field: bytes) -> int:
         raise LayerInvalid(_NOT_OCTAL) from error
 
 
-def check_sum(block: bytes, field: bytes) -> None:
+common_number = lru_cache(_REMEMBERED)(number)
+"""As `number`, for fields that are alike in most members."""
+
+
+@lru_cache(_REMEMBERED)
+def _sum_without(field: bytes) -> int:
+    """What a header's bytes sum up to that has this field: it counts as spaces for itself."""
+    return number(field) + sum(field) - 8 * 0x20
+
+
+def check_sum(block: bytes) -> None:
     """Compare a header with its checksum.
 
-    Adler-32's low half is one more than the sum of the bytes modulo 65521, and 256 bytes can't
-    sum up to that: two calls of it are the fastest exact sum there is.
+    Adler-32's low half is one more than the sum of the bytes modulo 65521: the fastest sum there
+    is. It is exact where 512 bytes can't sum up to that, as those below 128 can't, else for 256.
 
     Raises:
         LayerInvalid: it differs, so that this is no header.
     """
-    total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
-    total += 8 * 0x20 - sum(field)
-    stored = number(field)
-    if stored == total:
+    if block.isascii():
+        total = (adler32(block) & 0xFFFF) - 1
+    else:
+        total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
+    field = block[CHECK_SUM]
+    if total == _sum_without(field):
         return
     # Ancient writers summed up signed characters.
     signed = total - 256 * sum(1 for at, b in enumerate(block) if b > 127 and not 148 <= at < 156)
-    if stored != signed:
+    if signed != _sum_without(field):
         raise LayerInvalid(f"{INVALID_HEADER}: its checksum is wrong")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from services.storage.compiler.contract import Readable
 from services.storage.compiler.errors import LayerInvalid, LayerTooLarge
-
-OWN_BUFFER = 1 << 18
-"""Bytes read at once into a buffer of ours: they stay in a core's cache until they are copied."""
+from services.storage.compiler.tar.header import BLOCK
 
 CHUNK = 2 << 20
-"""Bytes asked for at once where the stream brings its own buffers."""
+"""Bytes asked for at once."""
+
+_MOST_VIEWS = 8
+"""Of one piece of a payload: a stream that gives a few bytes at a time has them joined."""
 
 CUT_SHORT = "the layer's tar is cut short: unexpected EOF"
-
-_Fill = Callable[[memoryview], int | None]
 
 
 class ByteSource:
@@ -24,29 +21,20 @@ class ByteSource:
     def __init__(self, stream: Readable, limit: int) -> None:
         """`limit` is how many bytes the stream may give before it is refused."""
         self._stream = stream
-        self._fill: _Fill | None = getattr(stream, "readinto", None)
-        self._own = memoryview(bytearray(OWN_BUFFER if self._fill else 0))
-        self._view = self._own[:0]
+        self._data = b""
         self._at = 0
         self._end = 0
         self._limit = limit
         self.bytes_read = 0
 
-    def _count(self, got: int) -> int:
-        self.bytes_read += got
-        if self.bytes_read > self._limit:
-            raise LayerTooLarge(f"the layer holds more than {self._limit} bytes")
-        return got
-
     def _refill(self) -> int:
         """Read on, once all that was there is taken; how many bytes there are now."""
+        self._data = self._stream.read(CHUNK)
         self._at = 0
-        if self._fill is None:
-            self._view = memoryview(self._stream.read(CHUNK))
-            self._end = self._count(len(self._view))
-        else:
-            self._view = self._own
-            self._end = self._count(self._fill(self._own) or 0)
+        self._end = len(self._data)
+        self.bytes_read += self._end
+        if self.bytes_read > self._limit:
+            raise LayerTooLarge(f"the layer holds more than {self._limit} bytes")
         return self._end
 
     def take(self, count: int) -> bytes:
@@ -55,14 +43,50 @@ class ByteSource:
         end = at + count
         if end <= self._end:
             self._at = end
-            return self._view[at:end].tobytes()
-        parts = [self._view[at : self._end].tobytes()]
+            return self._data[at:end]
+        parts = [self._data[at:]]
         missing = count - len(parts[0])
+        self._at = self._end
         while missing and self._refill():
             self._at = min(missing, self._end)
-            parts.append(self._view[: self._at].tobytes())
+            parts.append(self._data[: self._at])
             missing -= self._at
         return b"".join(parts)
+
+    def block(self, skipped: int) -> bytes:
+        """Pass over bytes, and take a block; it is shorter only at the end of the stream.
+
+        Raises:
+            LayerInvalid: the stream ends before that.
+        """
+        at = self._at + skipped
+        end = at + BLOCK
+        if end <= self._end:
+            self._at = end
+            return self._data[at:end]
+        self.skip(skipped)
+        return self.take(BLOCK)
+
+    def views(self, count: int) -> list[memoryview]:
+        """The next `count` bytes where they are.
+
+        Raises:
+            LayerInvalid: the stream ends before that.
+        """
+        at = self._at
+        end = at + count
+        if end <= self._end:
+            self._at = end
+            return [memoryview(self._data)[at:end]]
+        found: list[memoryview] = []
+        while count:
+            if self._at == self._end and not self._refill():
+                raise LayerInvalid(CUT_SHORT)
+            at = self._at
+            self._at = min(at + count, self._end)
+            found.append(memoryview(self._data)[at : self._at])
+            count -= self._at - at
+        return found if len(found) <= _MOST_VIEWS else [memoryview(b"".join(found))]
 
     def read_into(self, target: memoryview) -> None:
         """Fill `target`.
@@ -73,25 +97,13 @@ class ByteSource:
         at = self._at
         end = at + len(target)
         if end <= self._end:
-            target[:] = self._view[at:end]
+            target[:] = memoryview(self._data)[at:end]
             self._at = end
             return
-        have = self._end - at
-        target[:have] = self._view[at : self._end]
-        target = target[have:]
-        self._at = self._end = 0
-        # Large payloads go from the stream to where they belong without a stop in the buffer.
-        while self._fill is not None and len(target) >= OWN_BUFFER:
-            got = self._count(self._fill(target) or 0)
-            if not got:
-                raise LayerInvalid(CUT_SHORT)
-            target = target[got:]
-        while len(target):
-            if not self._refill():
-                raise LayerInvalid(CUT_SHORT)
-            self._at = min(len(target), self._end)
-            target[: self._at] = self._view[: self._at]
-            target = target[self._at :]
+        at = 0
+        for view in self.views(len(target)):
+            target[at : at + len(view)] = view
+            at += len(view)
 
     def skip(self, count: int) -> None:
         """Pass over bytes.

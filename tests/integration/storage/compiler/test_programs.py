@@ -238,7 +238,8 @@ class _Thin:
         os.ftruncate(self._fd, size)
         self._zeros = bytes(1 << 20)
 
-    def write(self, offset: int, data: memoryview) -> None:
+    def write(self, offset: int, *parts: memoryview) -> None:
+        data = b"".join(parts)
         if data != self._zeros[: len(data)]:
             os.pwrite(self._fd, data, offset)
 

@@ -35,7 +35,8 @@ class MemoryDisk:
         assert 0 <= offset <= offset + length <= len(self.data)
         return bytes(self.data[offset : offset + length])
 
-    def write(self, offset: int, data: memoryview) -> None:
+    def write(self, offset: int, *parts: memoryview) -> None:
+        data = b"".join(parts)
         assert offset % 4096 == len(data) % 4096 == 0
         assert 0 <= offset <= offset + len(data) <= len(self.data)
         self.data[offset : offset + len(data)] = data

@@ -62,8 +62,8 @@ class _Written:
     def __init__(self) -> None:
         self.blocks: dict[int, bytes] = {}
 
-    def write(self, offset: int, data: memoryview) -> None:
-        self.blocks[offset] = bytes(data)
+    def write(self, offset: int, *parts: memoryview) -> None:
+        self.blocks[offset] = b"".join(parts)
 
     def digest(self) -> str:
         found = hashlib.sha256()

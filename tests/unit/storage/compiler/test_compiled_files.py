@@ -76,7 +76,7 @@ def test_a_refused_layer_leaves_nothing(
     assert os.listdir(tmp_path) == ["base.vmdk"]
 
 
-@pytest.mark.parametrize("call", ["pwrite", "fsync", "rename", "ftruncate"])
+@pytest.mark.parametrize("call", ["pwrite", "pwritev", "fsync", "rename", "ftruncate"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_a_full_or_failing_store_leaves_nothing(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
@@ -98,7 +98,13 @@ def test_short_writes_are_continued(
     compile_(LAYER, base, tmp_path / "layer.vmdk")
     expected = (tmp_path / "layer.vmdk").read_bytes()
     write: Callable[[int, memoryview, int], int] = os.pwrite
+    write_parts: Callable[[int, list[memoryview], int], int] = os.pwritev
+
+    def some(fd: int, parts: list[memoryview], at: int) -> int:
+        return write_parts(fd, [parts[0][:1000]], at)
+
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[:1000], at))
+    monkeypatch.setattr(os, "pwritev", some)
     compile_(LAYER, base, tmp_path / "layer.vmdk")
     assert (tmp_path / "layer.vmdk").read_bytes() == expected
 

@@ -186,6 +186,58 @@ def test_names_with_dots_and_slashes_are_cleaned() -> None:
     assert sorted(tree(files)) == [".h", "a", "b", "b/c", "b/d", "b/e", "f", "g"]
 
 
+def test_a_name_is_looked_up_beside_others_that_are_written_otherwise() -> None:
+    # Directories are known by how their members' names are written, which must be the whole of it.
+    files = compile_all(
+        tar(
+            directory("./a/"),
+            directory("./a/b/"),
+            file("./a/b/one", b"1"),
+            file("./a/b/../two", b"2"),
+            file("./a/b/./three", b"3"),
+            file("./a/b//four", b"4"),
+            file("./a/five", b"5"),
+            file("./a/b/six", b"6"),
+            file("a/b/.hidden", b"7"),
+            file("./a/b/seven", b"8"),
+            symlink("./a/b/seven", "../c"),
+            file("./a/c/", b""),
+            hard_link("./a/b/eight", "./a/b/six"),
+        )
+    )
+    assert tree(files) == {
+        "a": "directory",
+        "a/b": "directory",
+        "a/b/.hidden": "file 7",
+        "a/b/eight": "file 6",
+        "a/b/four": "file 4",
+        "a/b/one": "file 1",
+        "a/b/seven": "link ../c",
+        "a/b/six": "file 6",
+        "a/b/three": "file 3",
+        "a/c": "file ",
+        "a/five": "file 5",
+        "a/two": "file 2",
+    }
+
+
+def test_a_directory_that_is_replaced_by_a_link_is_another_one_from_then_on() -> None:
+    files = compile_all(
+        tar(
+            directory("there"),
+            file("here/one", b"1"),
+            file("here/two", b"2"),
+            symlink("here", "there"),
+            file("here/two", b"3"),
+        )
+    )
+    assert tree(files) == {
+        "here": "link there",
+        "there": "directory",
+        "there/two": "file 3",
+    }
+
+
 def test_directories_that_aren_t_listed_are_made() -> None:
     files = compile_all(tar(file("a/b/c", b"x")))
     found = files.stat(b"a/b")

@@ -16,10 +16,10 @@ class Sink:
         self.writes: list[tuple[int, bytes]] = []
         self.room = room
 
-    def write(self, offset: int, data: memoryview) -> None:
+    def write(self, offset: int, *parts: memoryview) -> None:
         if self.room is not None and len(self.writes) >= self.room:
             raise OSError(errno.ENOSPC, "No space left on device")
-        self.writes.append((offset, bytes(data)))
+        self.writes.append((offset, b"".join(parts)))
 
 
 def block(number: int) -> bytes:
@@ -48,6 +48,23 @@ def test_what_is_more_than_all_buffers_comes_whole() -> None:
         output.finish()
     assert b"".join(data for _, data in sink.writes) == b"".join(map(block, range(count)))
     assert {len(data) for _, data in sink.writes} == {GATHER}
+
+
+def test_few_buffers_are_kept_for_what_is_lent_of_them() -> None:
+    sink = Sink()
+    lenders = [bytes([number]) * 10_000 for number in range(40)]
+    with BlockOutput(sink) as output:
+        for number, lender in enumerate(lenders):
+            output.lend(2 * number, [memoryview(lender)[:100]], 100)
+            output.lend(2 * number + 1, [memoryview(lender)[100:200], memoryview(lender)[:1]], 101)
+        output.finish()
+    assert max(len(data) for _, data in sink.writes) == 4 * BLOCK
+    expected = b"".join(
+        bytes([number]) * length + bytes(BLOCK - length)
+        for number in range(40)
+        for length in (100, 101)
+    )
+    assert b"".join(data for _, data in sink.writes) == expected
 
 
 @pytest.mark.parametrize(("room", "pieces"), [(0, 1), (0, 30), (1, 2), (1, 30), (5, 30)])
