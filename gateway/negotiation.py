@@ -18,7 +18,7 @@ from gateway import API_VERSION, MIN_API_VERSION
 from gateway.errors import ApiError, describe
 from gateway.origins import OriginPolicy
 from portlayer.errors import VicError, leaf_error
-from portlayer.telemetry import tracer
+from portlayer.telemetry import current_span
 
 logger = logging.getLogger("vic.api")
 
@@ -56,9 +56,8 @@ class DockerFrontDoor:
             if scope["path"] == "/_ping":
                 await self._app(scope, receive, exchange.send)
                 return
-            with tracer.start_as_current_span(
-                f"HTTP {scope['method']}", kind=SpanKind.SERVER, attributes={"path": scope["path"]}
-            ):
+            called = f"HTTP {scope['method']}"
+            with current_span(called, None, SpanKind.SERVER, {"path": scope["path"]}):
                 await self._app(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the border: every error becomes an answer
             refusal = _refusal(error, scope)

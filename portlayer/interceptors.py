@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -33,7 +33,7 @@ from portlayer.errors import (
 )
 from portlayer.fencing import Fences
 from portlayer.identity import Peer, Role, current_peer, peer_of
-from portlayer.telemetry import extract, tracer
+from portlayer.telemetry import current_span, extract, tracer
 
 log = logging.getLogger("vic.rpc")
 
@@ -55,6 +55,8 @@ _DISK_FAULTS = frozenset(
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Access = Mapping[str, frozenset[Role]]
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]
 Explain = Callable[[OSError], VicError | None]
 """What a facet knows of an error of the file system; None where it is a fault of ours."""
 
@@ -78,6 +80,8 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
         self._access = access
         self._fences = fences or Fences()
         self._explain = explain
+        # By method, each with what it wraps: it is the same one at every call.
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
         self,
@@ -91,6 +95,12 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, self._wrap(method, handler))
+        return known[1]
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(
                 self._unary(method, handler.unary_unary),
@@ -141,7 +151,7 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: Context) -> Any:
             started = time.monotonic()
             parent = extract(context.invocation_metadata() or ())
-            with tracer.start_as_current_span(method, parent, SpanKind.SERVER) as span:
+            with current_span(method, parent, SpanKind.SERVER) as span:
                 try:
                     self._admit(method, context)
                     limit = context.time_remaining()

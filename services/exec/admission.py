@@ -23,7 +23,8 @@ LIMITS = "limits"
 POOL_SECONDS = 2.0
 
 
-_LIMITS = sa.select(FACTS.c.value).where(FACTS.c.name == LIMITS)
+STORED_LIMITS = sa.select(FACTS.c.value).where(FACTS.c.name == LIMITS)
+"""The limits as they are stored; see `limits_of`."""
 # The other containers that have a VM.
 _OTHERS = sa.select(*RECORD).where(
     CONTAINERS.c.ready.is_(True),
@@ -97,5 +98,9 @@ class Admission:
 
 async def limits_now(connection: Connection) -> Limits:
     """Return the limits as a transaction sees them."""
-    value = (await connection.execute(_LIMITS)).scalar()
-    return Limits(**json.loads(value)) if value else Limits()
+    return limits_of((await connection.execute(STORED_LIMITS)).scalar())
+
+
+def limits_of(stored: str | None) -> Limits:
+    """Return the limits that are stored so; None where there were never any."""
+    return Limits(**json.loads(stored)) if stored else Limits()

@@ -58,8 +58,8 @@ class Lookup:
 
     async def newest_first(
         self, states: Collection[State] = (), *, after: tuple[int, str] | None = None
-    ) -> AsyncGenerator[Record, None]:
-        """Yield the containers, newest first; with ``after`` only those after that position."""
+    ) -> AsyncGenerator[sa.Row[Any], None]:
+        """Yield containers' rows, newest first; with ``after`` only those after that position."""
         created_ns, container_id = after or _BEGINNING
         numbers = _numbers(states)
         while True:
@@ -67,7 +67,7 @@ class Lookup:
             async with self._store.reading() as connection:
                 rows = (await connection.execute(_OLDER, wanted)).all()
             for row in rows:
-                yield record_of(row)
+                yield row
             if len(rows) < READ_AT_ONCE:
                 return
             created_ns, container_id = rows[-1].created_ns, rows[-1].id

@@ -1,6 +1,7 @@
 """The record of a container as the facet keeps it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -55,31 +56,11 @@ class Record:
 
     def message(self) -> container_pb2.Container:
         """Return the record as the contract's message."""
-        status = container_pb2.ContainerStatus(
-            state=self.state.value,
-            pid=self.pid,
-            exit_code=self.exit_code,
-            error=self.error,
-            oom_killed=self.oom_killed,
-            restart_count=self.restart_count,
-            start_kind=self.start_kind,  # type: ignore[arg-type]
-            kernel_release=self.kernel_release,
+        container = container_pb2.Container(
+            spec=self.spec, endpoints=self.endpoints, published_ports=self.published_ports
         )
-        if self.started_ns:
-            status.started_at.CopyFrom(timestamp(self.started_ns))
-        if self.finished_ns:
-            status.finished_at.CopyFrom(timestamp(self.finished_ns))
-        if self.started_ns and is_checked(self.spec.health_check):
-            status.health.CopyFrom(self.health or _STARTING)
-        return container_pb2.Container(
-            id=self.id,
-            spec=self.spec,
-            status=status,
-            created_at=timestamp(self.created_ns),
-            endpoints=self.endpoints,
-            disk_chain_length=self.disk_chain_length,
-            published_ports=self.published_ports,
-        )
+        tell(container, self, self.state.value, self.health)
+        return container
 
     def specification(self) -> bytes:
         """Return what lies beside the container's disk: enough to make the record again."""
@@ -121,6 +102,42 @@ def record_from_specification(data: bytes) -> Record:
         start_kind=status.start_kind,
         kernel_release=status.kernel_release,
     )
+
+
+def tell(
+    container: container_pb2.Container,
+    of: Any,
+    state: int,
+    health: health_pb2.Health | None,
+) -> None:
+    """Write the rest into a message that has the specification, and what there is of networks.
+
+    ``of`` is a record or its row in the database: what is the same in both has one name.
+    """
+    container.id = of.id
+    container.disk_chain_length = of.disk_chain_length
+    _set(container.created_at, of.created_ns)
+    status = container.status
+    status.state = state  # type: ignore[assignment]
+    status.pid = of.pid
+    status.exit_code = of.exit_code
+    status.error = of.error
+    status.oom_killed = of.oom_killed
+    status.restart_count = of.restart_count
+    status.start_kind = of.start_kind
+    status.kernel_release = of.kernel_release
+    if of.started_ns:
+        _set(status.started_at, of.started_ns)
+    if of.finished_ns:
+        _set(status.finished_at, of.finished_ns)
+    if of.started_ns and is_checked(container.spec.health_check):
+        status.health.CopyFrom(health or _STARTING)
+
+
+def _set(moment: Timestamp, nanoseconds: int) -> None:
+    moment.seconds, moment.nanos = divmod(nanoseconds, 10**9)
+    # The epoch itself is a time, too.
+    moment.SetInParent()
 
 
 def is_checked(check: container_pb2.HealthCheck) -> bool:

@@ -7,7 +7,7 @@ from vic.exec.v1 import container_pb2
 from vic.tether.v1 import health_pb2
 
 from services.exec.limits import Size
-from services.exec.record import Record
+from services.exec.record import Record, tell
 from services.exec.states import State
 
 _metadata = sa.MetaData()
@@ -121,6 +121,16 @@ def new_row_of(record: Record) -> dict[str, Any]:
     return {**row_of(record), **_FIRST}
 
 
+def fill(container: container_pb2.Container, row: Any) -> None:
+    """Fill an empty message with what a row of ``RECORD`` says, as its record's message does.
+
+    What is stored is read where it stays: a record would be made, and all of it copied twice.
+    """
+    container.ParseFromString(row.endpoints)
+    container.spec.ParseFromString(row.spec)
+    tell(container, row, row.state, _health_of(row))
+
+
 def record_of(row: Any) -> Record:
     """Return the record of a row of ``RECORD``."""
     # By their places: a row's own mapping looks each column up by its name.
@@ -130,9 +140,14 @@ def record_of(row: Any) -> Record:
     network = container_pb2.Container.FromString(values["endpoints"])
     values["endpoints"] = tuple(network.endpoints)
     values["published_ports"] = tuple(network.published_ports)
-    health, boot_id = values.pop("health"), values.pop("health_boot_id")
-    # Of another boot than the present one it says nothing; of the last one it does.
-    if health and values["boot_id"] in ("", boot_id):
-        values["health"] = health_pb2.Health.FromString(health)
+    values["health"] = _health_of(row)
+    del values["health_boot_id"]
     size = Size(values.pop("vm_memory_bytes"), values.pop("vm_cpus"))
     return Record(**values, vm=size if size.memory_bytes else None)
+
+
+def _health_of(row: Any) -> health_pb2.Health | None:
+    # Of another boot than the present one it says nothing; of the last one it does.
+    if row.health and row.boot_id in ("", row.health_boot_id):
+        return health_pb2.Health.FromString(row.health)
+    return None

@@ -19,6 +19,7 @@ from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
 from services.exec.restarting import Restarts
+from services.exec.schema import fill
 from services.exec.states import State
 from services.exec.store import Containers
 from services.exec.vch import Vch
@@ -112,15 +113,16 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         page = exec_pb2.ListResponse()
         size = 0
         position = _position(request.page_token)
-        async with aclosing(self._containers.newest_first(states, after=position)) as records:
-            async for record in records:
-                message = record.message()
-                size += message.ByteSize()
-                if page.containers and size > PAGE_BYTES:
+        async with aclosing(self._containers.newest_first(states, after=position)) as rows:
+            async for row in rows:
+                container = page.containers.add()
+                fill(container, row)
+                size += container.ByteSize()
+                if len(page.containers) > 1 and size > PAGE_BYTES:
+                    page.containers.pop()
                     last = page.containers[-1]
                     page.next_page_token = f"{last.created_at.ToNanoseconds()} {last.id}"
                     break
-                page.containers.append(message)
         return page
 
     async def Start(

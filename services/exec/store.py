@@ -11,7 +11,7 @@ from vic.tether.v1 import health_pb2
 from portlayer.errors import AlreadyExists, Reason, TurnLost
 from portlayer.fencing import held_turn
 from portlayer.neighbours import Connection
-from services.exec.admission import limits_now
+from services.exec.admission import STORED_LIMITS, limits_of
 from services.exec.history import NewEvent, append_events
 from services.exec.lookup import Lookup
 from services.exec.record import Record
@@ -28,7 +28,15 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _OWNERS = sa.select(CONTAINERS.c.id).where(
     sa.or_(CONTAINERS.c.id == sa.bindparam("its_id"), CONTAINERS.c.name == sa.bindparam("its_name"))
 )
-_COUNT = sa.select(sa.func.count()).select_from(CONTAINERS)
+# What decides whether there may be one container more, in one look.
+_BEFORE_ONE_MORE = sa.select(
+    sa.select(CONTAINERS.c.id).where(CONTAINERS.c.id == sa.bindparam("its_id")).scalar_subquery(),
+    sa.select(CONTAINERS.c.id)
+    .where(CONTAINERS.c.name == sa.bindparam("its_name"))
+    .scalar_subquery(),
+    sa.select(sa.func.count()).select_from(CONTAINERS).scalar_subquery(),
+    STORED_LIMITS.scalar_subquery(),
+)
 _INSERT = CONTAINERS.insert()
 # One container, unless somebody has written it by a later turn than ours.
 _OURS = sa.and_(
@@ -53,15 +61,15 @@ class Containers(Lookup):
         """
         async with self._store.transaction() as connection:
             wanted = {"its_id": record.id, "its_name": record.name}
-            owners = set((await connection.execute(_OWNERS, wanted)).scalars())
-            if not owners:
-                existing = (await connection.execute(_COUNT)).scalar() or 0
-                (await limits_now(connection)).admit_container(existing, disk_bytes)
+            found = (await connection.execute(_BEFORE_ONE_MORE, wanted)).one()
+            same, owner, existing, limits = found
+            if same is None and owner is None:
+                limits_of(limits).admit_container(existing, disk_bytes)
                 await connection.execute(_INSERT, {"ready": False, **new_row_of(record)})
                 return
-        if record.id in owners:
+        if same is not None:
             raise AlreadyExists(f"container {record.id} exists", Reason.CONTAINER_EXISTS)
-        raise _name_in_use(record.name, owners.pop())
+        raise _name_in_use(record.name, owner)
 
     async def complete(self, record: Record, events: Iterable[NewEvent]) -> None:
         """Make a reserved record visible."""

@@ -23,8 +23,9 @@ from services.storage.files import (
     replace_file,
     staged_directory,
     sweep_staged,
+    sync_content,
     sync_directory,
-    write_synced,
+    write_new,
 )
 from services.storage.image_records import (
     CONFIG,
@@ -256,9 +257,10 @@ class Catalogue:
         if image.id in self._images:
             return
         with staged_directory(self._images_directory) as staged:
-            write_synced(staged / CONFIG, config, 0o444)
-            write_synced(staged / MANIFEST, manifest, 0o444)
-            write_synced(staged / RECORD, record_of(image), 0o444)
+            write_new(staged / CONFIG, config, 0o444)
+            write_new(staged / MANIFEST, manifest, 0o444)
+            write_new(staged / RECORD, record_of(image), 0o444)
+            sync_content(staged)
             publish(staged, self._images_directory / image.id.hex)
         self._images[image.id] = image
 

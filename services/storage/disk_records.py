@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -32,7 +32,16 @@ class DiskRecord:
 
     def to_json(self) -> bytes:
         """As it stands beside the disk."""
-        return to_json(asdict(self) | {"created_at": self.created_at.isoformat()})
+        return to_json(
+            {
+                "container_id": self.container_id,
+                "image_id": self.image_id,
+                "chain_id": self.chain_id,
+                "created_at": self.created_at.isoformat(),
+                "request": self.request,
+                "size_bytes": self.size_bytes,
+            }
+        )
 
 
 def read_record(directory: Path) -> DiskRecord:

@@ -37,8 +37,9 @@ from services.storage.files import (
     staged_directory,
     sweep_inside,
     sweep_staged,
+    sync_content,
     sync_directory,
-    write_synced,
+    write_new,
 )
 from services.storage.image_records import StoredImage
 from services.storage.image_store import ImageStore
@@ -213,9 +214,10 @@ class DiskStore:
         final = self.directory / record.container_id
         with images.standing_on(image), staged_directory(self.directory) as staged:
             below = images.layers.disks(image.chain_id)
-            create_disk(staged / DISK, parent=below[0], name=record.container_id, durable=True)
-            write_synced(staged / SPECIFICATION, spec)
-            write_synced(staged / RECORD, record.to_json())
+            create_disk(staged / DISK, parent=below[0], name=record.container_id)
+            write_new(staged / SPECIFICATION, spec)
+            write_new(staged / RECORD, record.to_json())
+            sync_content(staged)
             try:
                 publish(staged, final)
             except OSError as error:

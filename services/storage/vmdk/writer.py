@@ -44,11 +44,7 @@ class PartialFile:
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
         """Write all of `data`, in as many steps as the kernel takes it."""
-        rest = memoryview(data)
-        while len(rest):
-            written = os.pwrite(self.fd, rest, offset)
-            rest = rest[written:]
-            offset += written
+        _write(self.fd, data, offset)
 
     def write_parts(self, parts: list[memoryview], offset: int) -> None:
         """Write all parts one behind the other, in as many steps as the kernel takes them."""
@@ -225,54 +221,57 @@ class SparseWriter:
             raw = table.tobytes()
             for directory in (layout.redundant_directory, layout.directory):
                 self._file.write(raw, layout.first_table(directory) * SECTOR + number * TABLE_BYTES)
-        _write_front(self._file, layout, self._descriptor)
+        _write_front(self._file.fd, self._file.path.name, layout, self._descriptor)
         self._file.commit(mode, durable=self._durable)
 
 
-def create_disk(
-    path: Path, *, parent: Path | None = None, size: int = 0, name: str, durable: bool = True
-) -> None:
+def create_disk(path: Path, *, parent: Path | None = None, size: int = 0, name: str) -> None:
     """Make an empty disk that QEMU may write: a container's, or a volume's when it has no parent.
 
-    It holds nothing of its own: reads see the parent, or zeros.
+    It holds nothing of its own: reads see the parent, or zeros. To sync it is the caller's.
 
     Args:
-        path: the file to make; its directory exists. An older file of that name is replaced.
+        path: the file to make, which isn't there; its directory exists, and nobody looks there yet.
         parent: the disk it shows until it is written.
         size: bytes of a disk without a parent; ignored otherwise.
         name: what the content ID is derived from, such as the container's ID.
-        durable: survive a power cut once this returns.
 
     Raises:
         OSError: the directory can't be written.
         VmdkError: the size or a path isn't possible.
     """
     if parent is None:
-        _create(path, Layout.of(size), Descriptor(content_id(name)), durable)
+        _create(path, Layout.of(size), Descriptor(content_id(name)))
         return
     # Only the direct parent is opened: this is on the way of every container's creation.
     above = Extent(parent)
     above.close()
     descriptor = _descriptor(path, content_id(name), above)
-    _create(path, Layout.of(above.size), descriptor, durable)
+    _create(path, Layout.of(above.size), descriptor)
 
 
-def _create(path: Path, layout: Layout, descriptor: Descriptor, durable: bool) -> None:
-    file = PartialFile(path)
+def _create(path: Path, layout: Layout, descriptor: Descriptor) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.ftruncate(file.fd, layout.first_grain * SECTOR)
-        _write_front(file, layout, descriptor)
-        file.commit(0o600, durable=durable)
+        os.ftruncate(fd, layout.first_grain * SECTOR)
+        _write_front(fd, path.name, layout, descriptor)
     finally:
-        file.discard()
+        os.close(fd)
 
 
-def _write_front(file: PartialFile, layout: Layout, descriptor: Descriptor) -> None:
+def _write_front(fd: int, name: str, layout: Layout, descriptor: Descriptor) -> None:
     """Header, descriptor and both grain directories."""
     redundant = layout.directory_bytes(layout.redundant_directory)
-    front = layout.header() + descriptor.text(file.path.name, layout.capacity) + redundant
-    file.write(front, 0)
-    file.write(layout.directory_bytes(layout.directory), layout.directory * SECTOR)
+    _write(fd, layout.header() + descriptor.text(name, layout.capacity) + redundant, 0)
+    _write(fd, layout.directory_bytes(layout.directory), layout.directory * SECTOR)
+
+
+def _write(fd: int, data: bytes | memoryview, offset: int) -> None:
+    rest = memoryview(data)
+    while len(rest):
+        written = os.pwrite(fd, rest, offset)
+        rest = rest[written:]
+        offset += written
 
 
 def _descriptor(path: Path, cid: int, parent: Extent | None) -> Descriptor:

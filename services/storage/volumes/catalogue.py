@@ -20,8 +20,9 @@ from services.storage.files import (
     publish,
     replace_file,
     staged_directory,
+    sync_content,
     sync_directory,
-    write_synced,
+    write_new,
 )
 from services.storage.pruning import LabelRule
 from services.storage.threads import in_thread
@@ -244,8 +245,9 @@ class Volumes:
         """Write a volume, which has its name once all of it is there. Blocks. Raises OSError."""
         record = volume.record
         with staged_directory(volume.store.directory) as staged:
-            create_volume(staged / DISK, record.size_bytes, name=record.name)
-            write_synced(staged / RECORD, record.to_json())
+            create_volume(staged / DISK, record.size_bytes, name=record.name, durable=False)
+            write_new(staged / RECORD, record.to_json())
+            sync_content(staged)
             with self.index.changing():
                 publish(staged, volume.directory)
                 self.index.put(volume)

@@ -1,16 +1,20 @@
 """Lists come in pages, and what is pruned is what doesn't run and fits."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from vic.exec.v1 import exec_pb2
+from vic.exec.v1 import container_pb2, exec_pb2
+from vic.tether.v1 import health_pb2
 
 from portlayer.errors import InvalidArgument
 from services.exec import lookup, server
 from services.exec.answers import Answers
 from services.exec.removing import Pruned
+from services.exec.schema import CONTAINERS
 from services.exec.server import ExecServicer
+from services.exec.states import State
 from tests.unit.exec.conftest import Facet
 from tests.unit.exec.specs import kinds, spec
 
@@ -46,6 +50,46 @@ async def test_a_list_of_many_comes_in_pages(facet: Facet, monkeypatch: pytest.M
         await facet.lifecycle.remove(listed[-1], listed[-1], force=True)
     assert listed == made[::-1]
     assert pages > 1
+
+
+@pytest.mark.parametrize("health_boot_id", ["", "boot", "another"])
+@pytest.mark.parametrize("state", list(State))
+async def test_a_list_tells_of_each_what_its_inspection_does(
+    facet: Facet, state: State, health_boot_id: str
+) -> None:
+    check = container_pb2.HealthCheck(test=["CMD", "true"])
+    record = await facet.creator.create("", spec(health_check=check))
+    told = replace(
+        record,
+        state=state,
+        boot_id="boot",
+        pid=7,
+        exit_code=3,
+        error="an error",
+        oom_killed=True,
+        started_ns=1_000_000_001,
+        finished_ns=2_000_000_002,
+        restart_count=4,
+        start_kind=container_pb2.START_KIND_INSTANT_CLONE,
+        kernel_release="6.1",
+        published_ports=(container_pb2.PortBinding(host_port_start=8080),),
+        disk_chain_length=3,
+    )
+    assert await facet.containers.update(told, [])
+    async with facet.store.transaction() as connection:
+        health = health_pb2.Health(status=health_pb2.HEALTH_STATUS_HEALTHY)
+        values = {"health": health.SerializeToString(), "health_boot_id": health_boot_id}
+        await connection.execute(CONTAINERS.update().values(values))
+    await facet.creator.create("", spec())  # with zeros for most of it
+    exec_ = servicer(facet)
+    listed = (await exec_.List(exec_pb2.ListRequest(), NO_CONTEXT)).containers
+    assert len(listed) == 2
+    for container in listed:
+        got = await exec_.Get(exec_pb2.GetRequest(reference=container.id), NO_CONTEXT)
+        assert got.container == container
+    assert listed[1].status.health.status == (
+        health.status if health_boot_id == "boot" else health_pb2.HEALTH_STATUS_STARTING
+    )
 
 
 async def test_a_page_holds_one_container_however_large(
