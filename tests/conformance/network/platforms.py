@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,8 @@ async def vsphere() -> AsyncIterator[Platform]:
 
         def fresh() -> Driver:
             # All bridge networks get port groups of ours.
-            return network_driver(simulated, vcenter, instance_id, bridge_networks=[])
+            given: dict[str, Any] = {"bridge_networks": [], "vlans": "100-109"}
+            return network_driver(simulated, vcenter, instance_id, **given)
 
         async def plug(segment: Segment, address: IPv4Address) -> Port:
             made = machine(port_group=driver.port_group(segment), name=f"vm{address.packed[-1]}")
