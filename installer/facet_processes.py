@@ -39,14 +39,16 @@ def in_containers_of(data_dir: Path, processes: list[ProcessName]) -> list[Proce
 
 
 def is_in_container_of(data_dir: Path, pid: int) -> bool:
-    """Tell whether a process has mounts of its own that show it an instance's data.
+    """Tell whether a process has a root of its own in which it sees an instance's data.
 
     As docker-compose.yml has it: facets see the data directory at its own path, PostgreSQL sees its
-    part alone, at ``/data``. One that has ended is in none.
+    part alone, at ``/data``. One that has ended is in none. Nor is one whose root is the host's: a
+    service of any instance, which may have mounts of its own (see :mod:`installer.view`), and sees
+    what everybody sees.
     """
     root = PROC / str(pid) / "root"
     try:
-        if _same(PROC / str(pid) / "ns" / "mnt", PROC / "self" / "ns" / "mnt"):
+        if _same(root, Path("/")):
             return False
     except OSError:
         return False

@@ -97,7 +97,8 @@ def _take_container_networks(command: argparse.ArgumentParser) -> None:
         (
             "-firewall",
             "NETWORK:LEVEL",
-            "closed, outbound, peers, published (the default) or open, the only one on a vCenter",
+            "closed, outbound, peers, published (the default) or open; on a vCenter closed, peers "
+            "or open",
         ),
     ):
         command.add_argument(

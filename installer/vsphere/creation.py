@@ -42,7 +42,7 @@ from portlayer.vsphere.lookup import find, find_child
 from portlayer.vsphere.session import VCenter
 from portlayer.vsphere.target import Target
 from services.exec.drivers.shapes import MIB
-from services.network.drivers.vsphere.portgroups import Portgroups, mark, own_name
+from services.network.drivers.vsphere.portgroups import Portgroups, Wanted, mark, own_name
 from services.network.drivers.vsphere.settings import parse_vlans
 
 Say = Callable[[str], None]
@@ -260,7 +260,7 @@ async def _make_port_group(
     name = own_name(instance_id, DEFAULT_NETWORK)
     if not any(group.name == name for group in await groups.of_switch()):
         undo.push_async_callback(groups.remove, name, mark(instance_id))
-    await groups.ensure(name, mark(instance_id))
+    await groups.ensure(Wanted(name, mark(instance_id)))
     say(f"port group {name}")
 
 

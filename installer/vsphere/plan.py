@@ -161,10 +161,17 @@ def _look_at_container_networks(wishes: VchWishes, plan: Plan) -> None:
             plan.problems.append(
                 f"--container-network: port group {wish.parent} is a bridge network of the VCH"
             )
-        if wish.firewall != "open":
+        if wish.firewall in ("closed", "peers"):
+            if not wishes.switch:
+                plan.problems.append(
+                    f"--container-network-firewall: the level {wish.firewall} needs a port group "
+                    "of the VCH's own: have it made by --switch and --vlans"
+                )
+        elif wish.firewall != "open":
             plan.problems.append(
-                f"--container-network-firewall: a port group has no firewall, so that the level "
-                f"{wish.firewall} can't be kept; say {wish.parent}:open if it may be open"
+                "--container-network-firewall: a port group doesn't remember who began to speak, "
+                f"so that the level {wish.firewall} can't be kept; say {wish.parent}:open if it "
+                "may be open, or peers, or closed"
             )
 
 

@@ -46,8 +46,13 @@ COMPUTE = (
 """On the cluster or pool: the VCH's own pool."""
 RULES = ("Host.Inventory.EditCluster",)
 """On the cluster, where DRS rules are asked for."""
-SWITCH = ("DVPortgroup.Create", "DVPortgroup.Delete", "DVPortgroup.Modify")
-"""On the distributed switch, where port groups are made."""
+SWITCH = (
+    "DVPortgroup.Create",
+    "DVPortgroup.Delete",
+    "DVPortgroup.Modify",
+    "DVPortgroup.PolicyOp",
+)
+"""On the distributed switch, where port groups are made, and their policies put right."""
 VCENTER = ("Global.DisableMethods", "Global.EnableMethods")
 """On the vCenter itself: so that nobody deletes a container's VM with its disks."""
 

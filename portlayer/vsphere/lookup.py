@@ -10,6 +10,9 @@ from portlayer.vsphere.properties import read, read_kinds
 Backing = vim.vm.device.VirtualDevice.BackingInfo
 DistributedPortgroup = vim.dvs.DistributedVirtualPortgroup
 
+# By which vCenter marks the port group of a switch's uplinks, in which no VM can be.
+UPLINKS = "SYSTEM/DVS.UPLINKPG"
+
 
 def find(content: vim.ServiceInstanceContent, path: str) -> vim.ManagedEntity | None:
     """Return what is at an inventory path, ``/DATACENTER/vm/FOLDER`` and alike."""
@@ -76,14 +79,14 @@ def datastores(
 
 
 def backings(content: vim.ServiceInstanceContent, datacenter: vim.Datacenter) -> dict[str, Backing]:
-    """Return how a NIC connects to each port group of a datacenter, by name."""
+    """Return how a NIC connects to each port group of a datacenter, by name; uplinks' left out."""
     card = vim.vm.device.VirtualEthernetCard
     found = read_kinds(
         content,
         datacenter,
         {
             vim.Network: ["name"],
-            DistributedPortgroup: ["name", "key", "config.distributedVirtualSwitch"],
+            DistributedPortgroup: ["name", "key", "config.distributedVirtualSwitch", "tag"],
             vim.DistributedVirtualSwitch: ["uuid"],
         },
     )
@@ -91,6 +94,8 @@ def backings(content: vim.ServiceInstanceContent, datacenter: vim.Datacenter) ->
     uuids = {o._GetMoId(): told["uuid"] for o, told in found if "uuid" in told}
     named: dict[str, Backing] = {}
     for network, told in found:
+        if any(tag.key == UPLINKS for tag in told.get("tag", [])):
+            continue
         if isinstance(network, DistributedPortgroup):
             switch = told["config.distributedVirtualSwitch"]._GetMoId()
             port = vim.dvs.PortConnection(portgroupKey=told["key"], switchUuid=uuids[switch])

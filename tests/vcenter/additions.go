@@ -31,6 +31,7 @@ import (
 //     there is a delay;
 //   - HasUserPrivilegeOnEntities, of a user who lacks some;
 //   - DisableMethods and EnableMethods, which are in no public reference;
+//   - AddDVPortgroup_Task and ReconfigureDVPortgroup_Task of traffic filters; see filters.go;
 //   - QueryPerf for more metrics than config.vpxd.stats.maxQueryMetrics allows is InvalidArgument, and
 //     of what has gone ManagedObjectNotFound.
 type additions struct {
@@ -87,6 +88,10 @@ func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			names[simulators(method)] = true
 		}
 		h.permit(w, r, "EnableMethods", request.Entity, names, nil)
+	case *types.AddDVPortgroup_Task:
+		h.addPortgroups(w, r, request)
+	case *types.ReconfigureDVPortgroup_Task:
+		h.reconfigurePortgroup(w, r, request)
 	case *types.QueryPerf:
 		if !h.refusedQuery(w, request) {
 			h.next.ServeHTTP(w, r)
@@ -128,7 +133,7 @@ func fault(w http.ResponseWriter, kind string, content string) {
 func ours(body []byte) bool {
 	for _, name := range []string{
 		"InstantClone_Task", "ResetVM_Task", "ReconfigVM_Task", "PowerOnVM_Task", "CreateVM_Task", "DisableMethods", "EnableMethods",
-		"HasUserPrivilegeOnEntities", "QueryPerf",
+		"HasUserPrivilegeOnEntities", "QueryPerf", "AddDVPortgroup_Task", "ReconfigureDVPortgroup_Task",
 	} {
 		if bytes.Contains(body, []byte(name)) {
 			return true

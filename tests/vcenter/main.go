@@ -41,6 +41,7 @@ func main() {
 	delay := flag.Int("task-delay", 0, "milliseconds that the tasks of CreateVM_Task and PowerOnVM_Task take")
 	drs := flag.String("drs", "fullyAutomated", "what DRS does in clusters by itself; off is nothing")
 	folders := flag.Bool("folders", false, "have the datacenter, and all in it, in a folder F0 each")
+	filters := flag.Bool("filters", true, "have distributed switches that can filter traffic")
 	idle := flag.Int("session-idle", 0, "milliseconds without a call after which a session has ended; 0 is never")
 	flag.Parse()
 	simulator.SessionIdleTimeout = time.Duration(*idle) * time.Millisecond
@@ -79,8 +80,11 @@ func main() {
 		}
 	}
 	addMethods()
+	addQualifier()
 	fillZeros()
 	setDrs(*drs)
+	setFilters(*filters)
+	tagUplinks()
 	spoil(*inaccessible, *full, *maintenance)
 	server.Config.Handler = &additions{
 		server.Config.Handler, model.Service, strings.Split(*missing, ","), time.Duration(*delay) * time.Millisecond,

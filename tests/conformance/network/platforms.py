@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,11 @@ from tests.vcenter import simulator
 
 # What a platform can't do, and why: its driver refuses it by name. Counted by a test.
 EXCEPTIONS = {
-    ("vsphere", "isolated members"): "members of a port group can reach one another",
-    ("vsphere", "firewall levels"): "a port group has no firewall",
+    (
+        "vsphere",
+        "level outbound",
+    ): "a port group doesn't remember who began, and can't tell answers",
+    ("vsphere", "level published"): "the same",
     ("vsphere", "published ports"): "nothing of ours forwards packets there yet",
 }
 
@@ -100,7 +104,8 @@ async def vsphere() -> AsyncIterator[Platform]:
 
         def fresh() -> Driver:
             # All bridge networks get port groups of ours.
-            return network_driver(simulated, vcenter, instance_id, bridge_networks=[])
+            given: dict[str, Any] = {"bridge_networks": [], "vlans": "100-109"}
+            return network_driver(simulated, vcenter, instance_id, **given)
 
         async def plug(segment: Segment, address: IPv4Address) -> Port:
             made = machine(port_group=driver.port_group(segment), name=f"vm{address.packed[-1]}")

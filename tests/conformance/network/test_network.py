@@ -103,22 +103,27 @@ async def test_a_network_outside_is_found_or_named(platform: Platform) -> None:
 
 async def test_what_a_platform_cant_do_is_refused_by_name(platform: Platform) -> None:
     driver = platform.driver
+    before = await platform.state()
     await driver.start([segment(0)], [])
     host, inside = IPv4Address("0.0.0.0"), IPv4Address("172.17.0.2")
     published = Forward(Transport.TCP, host, 8080, inside, 80)
-    closed = Uplink(platform.parent, Level.CLOSED)
     tried: dict[str, Callable[[], Awaitable[None]]] = {
         "isolated members": lambda: driver.add_segment(segment(1, isolated=True)),
-        "firewall levels": lambda: driver.add_segment(segment(2, uplink=closed)),
         "published ports": lambda: driver.forward([published], []),
     }
+    for number, level in enumerate(Level, 2):
+        outside = segment(number, uplink=Uplink(platform.parent, level))
+        tried[f"level {level}"] = lambda outside=outside: driver.add_segment(outside)  # type: ignore[misc]
     for what, work in tried.items():
         if (platform.name, what) in EXCEPTIONS:
             with pytest.raises(NotImplementedYet):
                 await work()
         else:
             await work()
+    # What is kept by rules is kept by them still.
+    assert await driver.restore() == []
     await driver.teardown()
+    assert await platform.state() == before
 
 
 def test_what_a_platform_cant_do_are_three_things() -> None:

@@ -418,6 +418,11 @@ async def test_a_disk_whose_file_or_parent_is_gone_makes_no_vm(
     with pytest.raises(NotFound, match=r"FileNotFound: .*/lost"):
         await hypervisor.create(lost)
     assert await find_vm(vcenter, machine_name(lost)) is None
+    for own in (("/var/lib/vic/disk.vmdk",), (disk, "/var/lib/vic/layer.vmdk")):
+        here = machine(chain=own)
+        with pytest.raises(FailedPrecondition, match="where no ESXi host reads it"):
+            await hypervisor.create(here)
+        assert await find_vm(vcenter, machine_name(here)) is None
 
 
 async def test_running_what_was_not_made_is_refused(hypervisor: VsphereHypervisor) -> None:

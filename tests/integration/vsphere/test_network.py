@@ -16,10 +16,12 @@ from services.exec.drivers import MachineSpec
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.network.drivers import Forward, Level, Port, Segment, Transport, Uplink
 from services.network.drivers.vsphere.driver import VsphereDriver
+from services.network.drivers.vsphere.isolation import has_rules, isolation
 from services.network.drivers.vsphere.settings import VsphereSettings
+from services.network.ipam import mac_of
 from tests.integration.vsphere.service import settings
 from tests.integration.vsphere.test_hypervisor import PLACE, machine, new_driver, start, vm_of
-from tests.vcenter import Simulator
+from tests.vcenter import Simulator, simulator
 
 MAC = "02:42:ac:11:00:07"
 OURS = {"switch": "/DC0/network/DVS0", "vlans": "100-102"}
@@ -73,6 +75,35 @@ async def portgroups(vcenter: VCenter) -> dict[str, dict[str, Any]]:
         lambda content: read_below(content, content.rootFolder, DistributedPortgroup, paths)
     )
     return {told["name"]: told for _, told in found}
+
+
+async def reconfigured(vcenter: VCenter, name: str, **setting: Any) -> None:
+    """Have somebody change the setting of a port group."""
+    found = await vcenter.call(
+        lambda content: read_below(content, content.rootFolder, DistributedPortgroup, ["name"])
+    )
+    group = next(group for group, told in found if told["name"] == name)
+    told = (await portgroups(vcenter))[name]
+    changed = told["config.defaultPortConfig"]
+    for field, value in setting.items():
+        setattr(changed, field, value)
+    spec = DistributedPortgroup.ConfigSpec(
+        name=name, description=told["config.description"], defaultPortConfig=changed
+    )
+    await vcenter.finish(lambda _: group.ReconfigureDVPortgroup_Task(spec))
+
+
+def _without_a_rule(policy: Any) -> Any:
+    """The same without the rule that keeps members apart."""
+    ruleset = policy.filterConfig[0].trafficRuleset
+    ruleset.rules = [rule for rule in ruleset.rules if rule.sequence != 30]
+    return policy
+
+
+def _turned_off(policy: Any) -> Any:
+    """The same rules, of which none holds."""
+    policy.filterConfig[0].trafficRuleset.enabled = False
+    return policy
 
 
 async def cards(vcenter: VCenter, made: MachineSpec) -> dict[str, Any]:
@@ -236,11 +267,112 @@ async def test_a_port_group_that_another_vch_uses_stays(
     assert name not in await portgroups(vcenter)
 
 
+async def test_members_that_cant_reach_one_another(
+    driver: VsphereDriver, hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    # The second port group that was given isn't taken: what it does isn't ours to say.
+    apart = segment(0, isolated=True)
+    await driver.start([apart], [])
+    name = driver.port_group(apart)
+    assert name not in ("DC0_DVPG1", driver.port_group(segment(0)))
+    rules = isolation(apart)
+
+    async def policy() -> Any:
+        return (await portgroups(vcenter))[name]["config.defaultPortConfig"].filterPolicy
+
+    assert has_rules(await policy(), rules)
+    assert await driver.restore() == []
+    # Somebody takes a rule away, or turns them off.
+    for spoil in (_without_a_rule, _turned_off):
+        await reconfigured(vcenter, name, filterPolicy=spoil(await policy()))
+        assert not has_rules(await policy(), rules)
+        assert await driver.restore() == [f"set the policy of port group {name} again"]
+        assert has_rules(await policy(), rules)
+    assert await driver.restore() == []
+
+    made = machine(port_group=name)
+    await start(hypervisor, made)
+    address = IPv4Address("172.17.0.7")
+    own = Port("own", 0, mac_of(address), address, container_id=made.container_id)
+    await driver.attach([own])
+    # The rules would take this one for a stranger, who reaches all.
+    wished = Port("wished", 0, "02:43:00:00:00:01", address, container_id=made.container_id)
+    with pytest.raises(NotImplementedYet, match="--mac-address 02:43:00:00:00:01"):
+        await driver.attach([wished])
+    assert driver.attached("own")
+    assert not driver.attached("wished")
+    await hypervisor.destroy(made.container_id)
+    await driver.remove_segment(0)
+    assert name not in await portgroups(vcenter)
+
+
+async def test_a_switch_that_cant_filter_is_named() -> None:
+    with simulator("-filters=false") as running:
+        vcenter = VCenter(running.target())
+        await vcenter.open()
+        before = (await portgroups(vcenter)).keys()
+        driver = network_driver(running, vcenter, secrets.token_hex(4))
+        with pytest.raises(FailedPrecondition, match=r"DVS0 can't filter traffic.*5\.5"):
+            await driver.add_segment(segment(1, isolated=True))
+        assert (await portgroups(vcenter)).keys() == before
+        await driver.add_segment(segment(1))
+        await driver.teardown()
+        await driver.close()
+        await vcenter.close()
+
+
+async def test_networks_outside_that_have_to_do_with_nobody_outside(
+    driver: VsphereDriver, hypervisor: VsphereHypervisor, vcenter: VCenter
+) -> None:
+    before = await portgroups(vcenter)
+    peers = segment(1, uplink=Uplink("DC0_DVPG0", Level.PEERS))
+    closed = segment(2, uplink=Uplink("VM Network", Level.CLOSED))
+    await driver.start([peers, closed], [])
+    made = await portgroups(vcenter)
+    ports = [made[driver.port_group(one)]["config.defaultPortConfig"] for one in (peers, closed)]
+    # No way outside: a VLAN that nobody else is in.
+    assert [port.vlan.vlanId for port in ports] == [100, 101]
+    assert [port.blocked is not None and port.blocked.value for port in ports] == [False, True]
+    await reconfigured(
+        vcenter, driver.port_group(closed), blocked=vim.BoolPolicy(inherited=False, value=False)
+    )
+    assert await driver.restore() == [
+        f"set the policy of port group {driver.port_group(closed)} again"
+    ]
+    assert await driver.restore() == []
+
+    vm = machine(port_group=driver.port_group(peers))
+    await start(hypervisor, vm)
+    address = IPv4Address("172.18.0.7")
+    mac = vm.endpoints[0].mac_address
+    await driver.attach([Port("a", 1, mac, address, Level.PEERS, container_id=vm.container_id)])
+    assert driver.attached("a")
+    await hypervisor.destroy(vm.container_id)
+
+    nowhere = segment(3, uplink=Uplink("neither", Level.PEERS))
+    with pytest.raises(FailedPrecondition, match="neither") as error:
+        await driver.add_segment(nowhere)
+    assert error.value.reason is Reason.PARENT_MISSING
+    await driver.teardown()
+    assert (await portgroups(vcenter)).keys() == before.keys()
+
+
+async def test_what_needs_a_port_group_of_ours_says_so(
+    simulated: Simulator, vcenter: VCenter, instance_id: str
+) -> None:
+    bare = network_driver(simulated, vcenter, instance_id, switch="", vlans="")
+    with pytest.raises(FailedPrecondition, match=r"enable_icc=false.*--switch and --vlans"):
+        await bare.add_segment(segment(0, isolated=True))
+    outside = segment(1, uplink=Uplink("DC0_DVPG0", Level.PEERS))
+    with pytest.raises(FailedPrecondition, match=r"level peers.*--switch and --vlans"):
+        await bare.add_segment(outside)
+    await bare.close()
+
+
 async def test_what_a_port_group_cant_do_is_refused_by_name(driver: VsphereDriver) -> None:
-    with pytest.raises(NotImplementedYet, match="reach one another"):
-        await driver.add_segment(segment(1, isolated=True))
-    with pytest.raises(NotImplementedYet, match="no firewall"):
-        await driver.add_segment(segment(1, uplink=Uplink("DC0_DVPG0", Level.CLOSED)))
+    for level in (Level.OUTBOUND, Level.PUBLISHED):
+        with pytest.raises(NotImplementedYet, match=f"level {level} .*doesn't remember who began"):
+            await driver.add_segment(segment(1, uplink=Uplink("DC0_DVPG0", level)))
     address = IPv4Address("172.17.0.2")
     published = Forward(Transport.TCP, IPv4Address("0.0.0.0"), 8080, address, 80)
     with pytest.raises(NotImplementedYet, match="published"):

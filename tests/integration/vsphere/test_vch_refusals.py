@@ -90,7 +90,8 @@ def test_all_that_is_wrong_is_said_at_once(
     for word in (
         "--image-store: there is no datastore tape; there are LocalDS_0, LocalDS_1",
         "--volume-store slow: there is no datastore drum",
-        "--management-network: there is no port group nowhere; there are",
+        # Those of the switch's uplinks are no place for a VM.
+        "--management-network: there is no port group nowhere; there are DC0_DVPG0, DC0_DVPG1, V",
         "--bridge-network: there is no port group DC0_DVPG9",
         "--client-network: there is no port group neither",
         "--switch: there is no distributed switch /DC0/network/none; there is /DC0/network/DVS0",
@@ -126,6 +127,13 @@ def test_all_that_is_wrong_is_said_at_once(
     assert "--container-network: there is no port group nowhere; there are" in said
     assert "level published can't be kept; say DC0_DVPG0:open" in said
     assert len(said.strip().splitlines()) == 2
+    levels = ["--container-network", "DC0_DVPG0:lan", "--container-network-firewall"]
+    levels += ["DC0_DVPG0:peers", "--container-network-gateway", "DC0_DVPG0:10.2.0.1/16"]
+    alone = place(**{"--switch": "", "--vlans": "", "--bridge-network": "DC0_DVPG1"})
+    refused(own, short_path, medium, [*target(own), *alone, *levels])
+    said = capsys.readouterr().err
+    assert "the level peers needs a port group of the VCH's own" in said
+    assert len(said.strip().splitlines()) == 1
     # Of words that mean nothing as well, and beside them what others name in vain.
     words = ["--memory", "much", "--name", "a/b", "--vlans", "x", "--container-network", "lan:"]
     refused(own, short_path, medium, [*target(own), *place(), *words])

@@ -51,10 +51,11 @@ def test_a_facet_sees_the_data_directory_and_postgresql_its_part(
     contained: Contained, tmp_path: Path
 ) -> None:
     data, other, root = (tmp_path / name for name in ("one", "other", "root"))
-    for path in (data / "database" / "data", other / "database" / "data", root / "data"):
+    same = root / data.relative_to("/")
+    for path in (data / "database" / "data", other / "database" / "data", root / "data", same):
         path.mkdir(parents=True)
-    facet = contained("true", Path("/"))
-    hidden = contained(f"mount -t tmpfs none {data}", Path("/"))
+    facet = contained(f"mount --bind {data} {same}", root)
+    hidden = contained("true", root)
     database = contained(f"mount --bind {data}/database/data {root}/data", root)
     others = contained(f"mount --bind {other}/database/data {root}/data", root)
     here = name_of(os.getpid())
@@ -62,6 +63,17 @@ def test_a_facet_sees_the_data_directory_and_postgresql_its_part(
     gone = ProcessName(2**22 + 1, 1)
     all_ = [facet, hidden, database, others, here, gone]
     assert in_containers_of(data, all_) == [facet, database]
+
+
+def test_a_service_that_sees_the_host_through_windows_is_in_no_container(
+    contained: Contained, tmp_path: Path
+) -> None:
+    # Of another instance, say: what isn't covered it sees as everybody does, our data too.
+    data, closed = tmp_path / "one", tmp_path / "closed"
+    for path in (data, closed):
+        path.mkdir()
+    service = contained(f"mount -t tmpfs none {closed}", Path("/"))
+    assert in_containers_of(data, [service]) == []
 
 
 def test_what_runs_is_told_by_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

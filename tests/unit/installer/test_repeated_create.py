@@ -19,6 +19,7 @@ from installer.vsphere.plan import Plan
 from installer.vsphere.record import changed, section
 from installer.vsphere.wishes import Store, VchWishes
 from portlayer.vsphere.target import Target
+from services.network.drivers.vsphere.portgroups import Wanted
 
 PLAN = Plan(datacenter_path="/DC0", parent_path="/DC0/host/C/Resources")
 
@@ -126,7 +127,7 @@ def test_a_failure_takes_back_only_a_port_group_that_it_made(
         async def of_switch(self) -> list[Any]:
             return [SimpleNamespace(name=name)] if there else []
 
-        async def ensure(self, name: str, label: str) -> list[str]:
+        async def ensure(self, wanted: Wanted) -> list[str]:
             return []
 
         async def remove(self, name: str, label: str) -> bool:

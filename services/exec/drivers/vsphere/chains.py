@@ -28,8 +28,15 @@ class Chains:
     async def check(self, chain: Sequence[str]) -> None:
         """Raise FailedPrecondition where a layer below the disk, the first of the chain, is gone.
 
-        The disk itself vCenter looks for when it is attached.
+        The disk itself vCenter looks for when it is attached. Nor can any of them be anywhere but
+        on a datastore.
         """
+        if any(not path.startswith("[") for path in chain):
+            raise FailedPrecondition(
+                "the container's disk is on the VCH's own machine, where no ESXi host reads it: "
+                "containers start once storage keeps images on a datastore, which it does not yet",
+                Reason.PLATFORM_OBJECT_NOT_FOUND,
+            )
         by_directory: dict[str, list[str]] = defaultdict(list)
         for path in chain[1:]:
             if path not in self._known:

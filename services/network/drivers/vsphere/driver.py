@@ -4,12 +4,16 @@ exec makes a VM with the cards that its endpoints ask for; this sees that they a
 in what is missing, also into a VM that runs. What forwards packets between segments and the outside
 is no part of vCenter: published ports need the appliance, and are refused by name until there is
 one.
+
+Of the firewall's levels, an external network's port group keeps `open` by itself. `peers` and
+`closed` are port groups of ours from which nothing leads outside, blocked for `closed`. `outbound`
+and `published` let answers in and nothing else, and who began to speak, no port group remembers.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
@@ -24,17 +28,21 @@ from portlayer.errors import (
 )
 from portlayer.vsphere.identity import container_uuid, decode, options
 from portlayer.vsphere.lookup import Backing, find_folder, find_machine
-from portlayer.vsphere.machines import Card, Device, card_of, network_card, reconfigure
+from portlayer.vsphere.machines import reconfigure
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
 from services.network.drivers import Forward, Level, Port, Segment
-from services.network.drivers.vsphere.portgroups import Portgroups, mark, own_name
+from services.network.drivers.vsphere.cards import plugged, unplugged
+from services.network.drivers.vsphere.isolation import isolation, members
+from services.network.drivers.vsphere.portgroups import Portgroups, Wanted, mark, own_name
 from services.network.drivers.vsphere.settings import VsphereSettings, parse_vlans
 
 log = logging.getLogger("vic.network.vsphere")
 
 OFF = vim.VirtualMachine.PowerState.poweredOff
-Change = vim.vm.device.VirtualDeviceSpec
+
+WITHIN = frozenset({Level.CLOSED, Level.PEERS})
+"""Levels of external networks at which nobody has to do with anybody outside."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,12 @@ class VsphereDriver:
 
     def segment_name(self, segment: Segment) -> str:
         """Return the name of a segment's port group."""
-        if segment.uplink is not None:
-            return segment.uplink.parent
         if segment.management:
             return self._settings.management_network
+        if _needs_own(segment):
+            return self._own(segment)
+        if segment.uplink is not None:
+            return segment.uplink.parent
         given = self._settings.bridge_networks
         return given[segment.ordinal] if segment.ordinal < len(given) else self._own(segment)
 
@@ -103,14 +113,14 @@ class VsphereDriver:
 
     async def add_segment(self, segment: Segment) -> None:
         """Make a segment's port group, or see that the one that was given is there."""
-        _check(segment)
-        name = self.segment_name(segment)
+        _check(segment, switch=self._settings.switch)
+        for name in self._given(segment):
+            if await self._portgroups.given(name) is None:
+                raise FailedPrecondition(
+                    f"there is no port group {name}", Reason.PARENT_MISSING, parent=name
+                )
         if self._makes(segment):
-            await self._portgroups.ensure(name, self._mark)
-        elif await self._portgroups.given(name) is None:
-            raise FailedPrecondition(
-                f"there is no port group {name}", Reason.PARENT_MISSING, parent=name
-            )
+            await self._portgroups.ensure(self._wanted(segment))
         self._segments[segment.ordinal] = segment
 
     async def remove_segment(self, ordinal: int) -> None:
@@ -124,6 +134,7 @@ class VsphereDriver:
         """See that VMs have the cards, connected to their port groups; plug in what is missing."""
         by_container: dict[str, list[Port]] = defaultdict(list)
         for port in ports:
+            _check_card(port, self._segments[port.ordinal])
             by_container[port.container_id].append(port)
         backings = {
             ordinal: await self._backing(self._segments[ordinal])
@@ -138,7 +149,7 @@ class VsphereDriver:
             await reconfigure(
                 self._vcenter,
                 vm,
-                lambda devices, cards=cards: _plugged(devices, cards, backings),  # type: ignore[misc]
+                lambda devices, cards=cards: plugged(devices, cards, backings),  # type: ignore[misc]
             )
         self._ports |= {port.name: _Attached(port) for port in ports}
 
@@ -155,7 +166,7 @@ class VsphereDriver:
                 await reconfigure(
                     self._vcenter,
                     vm,
-                    lambda devices, ports=ports: _unplugged(devices, ports),  # type: ignore[misc]
+                    lambda devices, ports=ports: unplugged(devices, ports),  # type: ignore[misc]
                 )
 
     async def forward(self, add: Sequence[Forward], remove: Sequence[Forward]) -> None:
@@ -180,8 +191,7 @@ class VsphereDriver:
         repaired = []
         for segment in list(self._segments.values()):
             if self._makes(segment):
-                name = self.segment_name(segment)
-                repaired += await self._portgroups.ensure(name, self._mark)
+                repaired += await self._portgroups.ensure(self._wanted(segment))
         running = await self._running()
         ended = [n for n, found in self._ports.items() if found.port.container_id not in running]
         for name in ended:
@@ -208,6 +218,20 @@ class VsphereDriver:
 
     def _own(self, segment: Segment) -> str:
         return own_name(self._instance_id, segment.ordinal)
+
+    def _wanted(self, segment: Segment) -> Wanted:
+        """Return the port group that we make for a segment."""
+        return Wanted(
+            self._own(segment),
+            self._mark,
+            rules=isolation(segment) if segment.isolated else (),
+            blocked=segment.uplink is not None and segment.uplink.level is Level.CLOSED,
+        )
+
+    def _given(self, segment: Segment) -> set[str]:
+        """Return the port groups that have to be there without us."""
+        parents = {segment.uplink.parent} if segment.uplink is not None else set()
+        return parents | (set() if self._makes(segment) else {self.segment_name(segment)})
 
     def _makes(self, segment: Segment) -> bool:
         return self.segment_name(segment) == self._own(segment)
@@ -258,55 +282,34 @@ class VsphereDriver:
         return await self._vcenter.call(look, repeatable=True)
 
 
-def _check(segment: Segment) -> None:
+def _needs_own(segment: Segment) -> bool:
+    """Tell whether no port group that was given can be the segment's: its policy isn't ours."""
+    return segment.isolated or (segment.uplink is not None and segment.uplink.level in WITHIN)
+
+
+def _check(segment: Segment, *, switch: str) -> None:
     """Refuse what a port group can't do."""
-    if segment.isolated:
+    level = None if segment.uplink is None else segment.uplink.level
+    if level is not None and level is not Level.OPEN and level not in WITHIN:
         raise NotImplementedYet(
-            "enable_icc=false on vSphere: members of a port group can reach one another",
-            option="enable_icc=false",
-        )
-    if segment.uplink is not None and segment.uplink.level is not Level.OPEN:
-        raise NotImplementedYet(
-            f"the firewall level {segment.uplink.level} on vSphere: a port group has no firewall; "
-            "say open",
+            f"the firewall level {level} on vSphere: a port group doesn't remember who began, and "
+            "can't tell answers from what nobody asked for; say open, peers or closed",
             option="firewall",
         )
+    if _needs_own(segment) and not switch:
+        what = "enable_icc=false" if level is None else f"the firewall level {level}"
+        raise FailedPrecondition(
+            f"{what} on vSphere needs a port group of ours: give a distributed switch and VLANs by "
+            "--switch and --vlans",
+            Reason.POOLS_EXHAUSTED,
+        )
 
 
-def _plugged(
-    devices: Sequence[Device], ports: Sequence[Port], backings: Mapping[int, Backing]
-) -> vim.vm.ConfigSpec | None:
-    """Return what is missing of cards; None where all are as they should be."""
-    changes = []
-    for index, port in enumerate(ports):
-        backing = backings[port.ordinal]
-        card = card_of(devices, port.mac)
-        if card is None:
-            added = network_card(-1 - index, port.mac, backing)
-            changes.append(Change(operation=Change.Operation.add, device=added))
-        elif not _connects(card, backing):
-            card.backing = backing
-            changes.append(Change(operation=Change.Operation.edit, device=card))
-    if not changes:
-        return None
-    checks = [
-        vim.option.OptionValue(key=f"ethernet{index}.checkMACAddress", value="FALSE")
-        for index in range(len([d for d in devices if isinstance(d, Card)]) + len(changes))
-    ]
-    return vim.vm.ConfigSpec(deviceChange=changes, extraConfig=checks)
-
-
-def _unplugged(devices: Sequence[Device], ports: Sequence[Port]) -> vim.vm.ConfigSpec | None:
-    cards = [card for port in ports if (card := card_of(devices, port.mac)) is not None]
-    if not cards:
-        return None
-    remove = Change.Operation.remove
-    return vim.vm.ConfigSpec(deviceChange=[Change(operation=remove, device=c) for c in cards])
-
-
-def _connects(card: Card, backing: Backing) -> bool:
-    """Tell whether a card is in a port group."""
-    has, port = getattr(card.backing, "port", None), getattr(backing, "port", None)
-    if port is not None:
-        return has is not None and has.portgroupKey == port.portgroupKey
-    return getattr(card.backing, "deviceName", None) == getattr(backing, "deviceName", "")
+def _check_card(port: Port, segment: Segment) -> None:
+    """Refuse a card that the rules of its network wouldn't know as a member's."""
+    if segment.isolated and port.mac not in members(segment):
+        raise NotImplementedYet(
+            f"--mac-address {port.mac} where members can't reach one another (enable_icc=false) on "
+            "vSphere: members are known there by addresses of ours",
+            option="mac_address",
+        )

@@ -2,7 +2,7 @@
 
 A port group is ours if its description says so. One of ours has a VLAN that no other port group of
 its switch has, and a policy under which a VM sends from its own address alone and doesn't hear what
-is sent to others.
+is sent to others. It may also keep its members apart, or be blocked.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ from portlayer.vsphere.lookup import (
 )
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
+from services.network.drivers.vsphere.isolation import Port, Rule, filter_policy, has_rules
 
 Switch = vim.dvs.VmwareDistributedVirtualSwitch
 VlanId = Switch.VlanIdSpec
@@ -49,6 +50,19 @@ def mark(instance_id: str) -> str:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """A port group of ours as it should be."""
+
+    name: str
+    label: str
+    """Its description."""
+    rules: tuple[Rule, ...] = ()
+    """Of its traffic filter; where there are none, the filter is nobody's of ours."""
+    blocked: bool = False
+    """It forwards nothing at all."""
+
+
+@dataclass(frozen=True)
 class Found:
     """A port group of a switch."""
 
@@ -61,6 +75,13 @@ class Found:
     version: str
     spoofable: bool
     """VMs may send from addresses that are not theirs, or hear what is sent to others."""
+    blocked: bool
+    filter_policy: Port.FilterPolicy | None
+
+    def keeps(self, wanted: Wanted) -> bool:
+        """Tell whether it has the policy that one of ours should have."""
+        filtered = not wanted.rules or has_rules(self.filter_policy, wanted.rules)
+        return not self.spoofable and filtered and (self.blocked or not wanted.blocked)
 
 
 def of_switch(
@@ -100,28 +121,28 @@ class Portgroups:
 
         return await self._vcenter.call(look, repeatable=True)
 
-    async def ensure(self, name: str, label: str) -> list[str]:
+    async def ensure(self, wanted: Wanted) -> list[str]:
         """Make a port group, or put right one of ours that was changed; return what was done.
 
         Raises ResourceExhausted where no VLAN is free, FailedPrecondition where the name is taken
-        by a port group that isn't ours.
+        by a port group that isn't ours, or the switch has no filter for rules.
         """
         there = await self.of_switch()
-        known = next((group for group in there if group.name == name), None)
+        known = next((group for group in there if group.name == wanted.name), None)
         if known is None:
-            await self._make(name, label, there)
-            return [f"made port group {name}"]
-        if known.description != label:
+            await self._make(wanted, there)
+            return [f"made port group {wanted.name}"]
+        if known.description != wanted.label:
             raise FailedPrecondition(
-                f"the switch has a port group {name} that is not ours",
+                f"the switch has a port group {wanted.name} that is not ours",
                 Reason.PLATFORM_OBJECT_EXISTS,
             )
-        if not known.spoofable:
+        if known.keeps(wanted):
             return []
-        spec = _spec(name, label, known.vlan)
+        spec = _spec(wanted, known.vlan)
         spec.configVersion = known.version
         await self._vcenter.finish(lambda _: known.portgroup.ReconfigureDVPortgroup_Task(spec))
-        return [f"set the policy of port group {name} again"]
+        return [f"set the policy of port group {wanted.name} again"]
 
     async def remove(self, name: str, label: str) -> bool:
         """Remove a port group of ours; return whether there was one.
@@ -158,14 +179,16 @@ class Portgroups:
 
         return sorted(await self._vcenter.call(look, repeatable=True))
 
-    async def _make(self, name: str, label: str, there: Sequence[Found]) -> None:
+    async def _make(self, wanted: Wanted, there: Sequence[Found]) -> None:
+        if wanted.rules:
+            await self._see_filter()
         for vlan in self._free(there):
-            spec = _spec(name, label, vlan)
+            spec = _spec(wanted, vlan)
             await self._vcenter.finish(
                 lambda content, spec=spec: self._find_switch(content).AddDVPortgroup_Task([spec])  # type: ignore[misc]
             )
             groups = await self.of_switch()
-            own = next(group for group in groups if group.name == name)
+            own = next(group for group in groups if group.name == wanted.name)
             # Another instance may have chosen the same at the same time; the older one keeps it.
             same = [group for group in groups if group.vlan == vlan and group.key != own.key]
             if not any(_older(other, own) for other in same):
@@ -177,6 +200,23 @@ class Portgroups:
             "give more of them, or remove networks that are not needed",
             Reason.POOLS_EXHAUSTED,
         )
+
+    async def _see_filter(self) -> None:
+        """Raise FailedPrecondition where the switch filters nothing."""
+        path = "capability.featuresSupported.networkFilterSupported"
+
+        def look(content: vim.ServiceInstanceContent) -> bool:
+            switch = self._find_switch(content)
+            ((_, told),) = read(content, [switch], vim.DistributedVirtualSwitch, [path])
+            return told.get(path) is True
+
+        if not await self._vcenter.call(look, repeatable=True):
+            raise FailedPrecondition(
+                f"distributed switch {self._switch} can't filter traffic, by which members of a "
+                "network would be kept apart: upgrade it to version 5.5 or later, without "
+                "network offloads",
+                Reason.PLATFORM_OBJECT_NOT_FOUND,
+            )
 
     def _free(self, there: Sequence[Found]) -> Iterator[int]:
         taken = {group.vlan for group in there}
@@ -202,12 +242,12 @@ def _older(one: Found, other: Found) -> bool:
     return (len(one.key), one.key) < (len(other.key), other.key)
 
 
-def _spec(name: str, label: str, vlan: int) -> DistributedPortgroup.ConfigSpec:
+def _spec(wanted: Wanted, vlan: int) -> DistributedPortgroup.ConfigSpec:
     """Return a port group with a VLAN of its own and no way to spoof."""
     no = vim.BoolPolicy(inherited=False, value=False)
     return DistributedPortgroup.ConfigSpec(
-        name=name,
-        description=label,
+        name=wanted.name,
+        description=wanted.label,
         type="earlyBinding",
         numPorts=PORTS,
         autoExpand=True,
@@ -216,9 +256,12 @@ def _spec(name: str, label: str, vlan: int) -> DistributedPortgroup.ConfigSpec:
             securityPolicy=Switch.SecurityPolicy(
                 inherited=False, allowPromiscuous=no, macChanges=no, forgedTransmits=no
             ),
+            filterPolicy=filter_policy(wanted.rules) if wanted.rules else None,
+            blocked=vim.BoolPolicy(inherited=False, value=True) if wanted.blocked else None,
         ),
         policy=Switch.VMwarePortgroupPolicy(
             blockOverrideAllowed=False,
+            trafficFilterOverrideAllowed=False,
             shapingOverrideAllowed=False,
             vendorConfigOverrideAllowed=False,
             livePortMovingAllowed=False,
@@ -241,7 +284,13 @@ def _found(group: DistributedPortgroup, told: dict[str, object]) -> Found:
         vlan=vlan.vlanId if isinstance(vlan, VlanId) else 0,
         version=str(told.get("config.configVersion") or ""),
         spoofable=_spoofable(getattr(setting, "securityPolicy", None)),
+        blocked=_is_set(getattr(setting, "blocked", None)),
+        filter_policy=getattr(setting, "filterPolicy", None),
     )
+
+
+def _is_set(policy: vim.BoolPolicy | None) -> bool:
+    return policy is not None and policy.value is True
 
 
 def _spoofable(policy: Switch.SecurityPolicy | None) -> bool:
