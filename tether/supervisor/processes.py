@@ -17,13 +17,13 @@ from tether.supervisor import kernelfile, syscalls
 from tether.supervisor.boot import WORKLOAD_CGROUP, log
 from tether.supervisor.comparison import enter_comparison
 from tether.supervisor.failures import LaunchFailure
+from tether.supervisor.forking import fork_in_new_pid_namespace, fork_in_pid_namespace
 from tether.supervisor.freezer import Freezer
 from tether.supervisor.launch import become
 from tether.supervisor.loop import Loop
 from tether.supervisor.request import FileRequest, ProcessRequest, SandboxRequest
 from tether.supervisor.sandbox import wait_as_init
 
-_OWN_PID_NAMESPACE = "/proc/self/ns/pid"
 # Room for a burst, so that the process and the agent need not take turns for each 64 KiB.
 _PIPE_BYTES = 256 * 1024
 _F_SETPIPE_SZ = 1031
@@ -47,8 +47,8 @@ class Process:
     process_id: str
     init: bool
     tty: bool
-    pid: int
-    report: Link
+    pid: int = 0
+    report: Link | None = None
     streams: dict[str, int] = field(default_factory=dict)
     state: State = State.LAUNCHING
     started_ns: int = 0
@@ -65,6 +65,13 @@ class Process:
         self.message = message
         self.finished_ns = time.time_ns()
         self.exit_code = failure.exit_code
+        self.close_streams()
+
+    def close_streams(self) -> None:
+        """Close our ends: somebody else has them now, or nobody needs them."""
+        for descriptor in self.streams.values():
+            os.close(descriptor)
+        self.streams.clear()
 
 
 class Sandbox:
@@ -73,7 +80,7 @@ class Sandbox:
     def __init__(self, network: int) -> None:
         """Fork it. ``network`` is a descriptor of the container's network namespace."""
         self.link, theirs = pair()
-        self.pid = _fork_in_new_pid_namespace(lambda: wait_as_init(theirs, network))
+        self.pid = fork_in_new_pid_namespace(lambda: wait_as_init(theirs, network))
         theirs.close()
         self.pidfd = os.pidfd_open(self.pid)
 
@@ -121,26 +128,38 @@ class ProcessTable:
         With a ``sandbox`` it is the init process, otherwise an additional one.
         """
         ours, theirs = open_streams(request)
-        init = sandbox is not None
+        process = Process(process_id, sandbox is not None, request.tty, streams=ours)
+        self._processes[process_id] = process
         try:
             if sandbox is not None:
-                report, pid = self._sandbox.link, self._sandbox.pid
-                report.send(launch_order(request, sandbox), theirs)
+                order = launch_order(request, sandbox)
+                self._sandbox.link.send(order, theirs)
+                self._follow(process, self._sandbox.link, self._sandbox.pid)
             else:
-                if request.files is not None and request.files.freeze:
-                    self._hold(process_id)
-                report, pid = self._fork(request, theirs)
+                self._add(process, request, theirs)
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        process = Process(process_id, init, request.tty, pid, report, ours)
-        self._processes[process_id] = process
+
+    def _add(self, process: Process, request: ProcessRequest, streams: list[int]) -> None:
+        if request.files is not None and request.files.freeze:
+            self._hold(process.process_id)
+        try:
+            self._follow(process, *self._fork(request, streams))
+        except OSError as error:
+            # The container has just ended, or there is no memory for one more.
+            self._freezer.release(process.process_id)
+            process.fail(LaunchFailure.SETUP, f"no process can be had: {error.strerror}")
+            self._on_change(process)
+
+    def _follow(self, process: Process, report: Link, pid: int) -> None:
+        process.report, process.pid = report, pid
         self._by_pid[pid] = process
-        self._loop.watch(report.fileno(), lambda: self._read_report(process))
+        self._loop.watch(report.fileno(), lambda: self._read_report(process, report))
 
     def refuse(self, process_id: str, message: str) -> None:
         """Have the launch of the init process fail before it was asked to do anything."""
-        process = Process(process_id, True, False, self._sandbox.pid, self._sandbox.link)
+        process = Process(process_id, True, False, self._sandbox.pid)
         process.fail(LaunchFailure.SETUP, message)
         self._processes[process_id] = process
         self._by_pid[process.pid] = process
@@ -191,9 +210,13 @@ class ProcessTable:
             )
             become(request, streams, theirs, init=False)
 
-        pid = _fork_in_pid_namespace(sandbox, child)
-        theirs.close()
-        return report, pid
+        try:
+            return report, fork_in_pid_namespace(sandbox, child)
+        except OSError:
+            report.close()
+            raise
+        finally:
+            theirs.close()
 
     def _hold(self, process_id: str) -> None:
         """Hold the workload for a process, which waits for that and says where it is in vain."""
@@ -214,11 +237,11 @@ class ProcessTable:
             self._freezer.wait()
         return enter_comparison(task.image_lun)
 
-    def _read_report(self, process: Process) -> None:
+    def _read_report(self, process: Process, report: Link) -> None:
         """Take in what a process that is about to be executed says; its silent end is success."""
         while process.state is State.LAUNCHING:
             try:
-                message, descriptors = process.report.receive(wait=False)
+                message, descriptors = report.receive(wait=False)
             except BlockingIOError:
                 return
             except LinkClosedError:
@@ -226,8 +249,8 @@ class ProcessTable:
                 process.started_ns = time.time_ns()
                 break
             self._take_report(process, message, descriptors)
-        self._loop.forget(process.report.fileno())
-        process.report.close()
+        self._loop.forget(report.fileno())
+        report.close()
         self._on_change(process)
 
     @staticmethod
@@ -251,8 +274,8 @@ class ProcessTable:
                 self.on_stranger(pid, status)
                 continue
             self._freezer.release(process.process_id)
-            if process.state is State.LAUNCHING:
-                self._read_report(process)
+            if process.state is State.LAUNCHING and process.report is not None:
+                self._read_report(process, process.report)
             if process.state is State.RUNNING:
                 code = os.waitstatus_to_exitcode(status)
                 process.exit_code = code if code >= 0 else 128 - code
@@ -263,40 +286,6 @@ class ProcessTable:
 
     def on_stranger(self, pid: int, status: int) -> None:
         """A child ended that is no process of the workload; the supervisor sets this."""
-
-
-def _fork_in_new_pid_namespace(child: Callable[[], NoReturn]) -> int:
-    own = os.open(_OWN_PID_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-    syscalls.unshare(syscalls.CLONE_NEWPID)
-    try:
-        return _fork(child)
-    finally:
-        syscalls.setns(own, syscalls.CLONE_NEWPID)
-        os.close(own)
-
-
-def _fork_in_pid_namespace(target: int, child: Callable[[], NoReturn]) -> int:
-    own = os.open(_OWN_PID_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-    syscalls.setns(target, syscalls.CLONE_NEWPID)
-    try:
-        return _fork(child)
-    finally:
-        syscalls.setns(own, syscalls.CLONE_NEWPID)
-        os.close(own)
-
-
-def _fork(child: Callable[[], NoReturn]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        try:
-            child()
-        except BaseException as error:  # noqa: BLE001 — a child must never return into PID 1's code
-            os.write(2, f"tether: child {os.getpid()}: {error!r}\n".encode())
-        finally:
-            os._exit(LaunchFailure.SETUP.exit_code)
-    return pid
 
 
 def launch_order(request: ProcessRequest, sandbox: SandboxRequest) -> dict[str, Any]:

@@ -287,9 +287,7 @@ class Supervisor:
                 names = list(process.streams)
                 answer |= {"op": "started", "at": process.started_ns, "streams": names}
                 self._agent.send(answer, list(process.streams.values()))
-                for descriptor in process.streams.values():
-                    os.close(descriptor)
-                process.streams.clear()
+                process.close_streams()
             case State.FAILED:
                 assert process.failure is not None
                 answer |= {
