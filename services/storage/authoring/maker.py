@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.storage.archive_work import ArchiveWork, TakenBlob
-from services.storage.authoring.changes import apply_changes
+from portlayer.dockerfile.changes import apply_changes
 from services.storage.authoring.config_json import config_json, manifest_json
 from services.storage.faults import storage_faults
 from services.storage.image_records import ImageLayer, ImageUse, StoredImage, with_tag

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portlayer.errors import InvalidArgument
-from services.storage.authoring.changes import apply_changes
+from portlayer.dockerfile.changes import apply_changes
 from services.storage.authoring.config_json import config_json
 from services.storage.imagec.config import (
     ContainerDefaults,
