@@ -1,1 +1,1 @@
-"""Dockerfile instructions that change what an image says: of `docker build`, and of `-c` elsewhere."""
+"""Dockerfile instructions that change what an image says: a build's, and those of `-c`."""

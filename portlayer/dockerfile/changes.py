@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from portlayer.errors import InvalidArgument
+from portlayer.dockerfile.defaults import ContainerDefaults
 from portlayer.dockerfile.health import health_check
 from portlayer.dockerfile.words import expand, split
-from portlayer.dockerfile.defaults import ContainerDefaults
+from portlayer.errors import InvalidArgument
 
 MAX_CHANGES = 1 << 20
 """Characters of all instructions of a call."""

@@ -62,9 +62,7 @@ def expand(text: str, variables: Mapping[str, str], escape: str = "\\") -> str:
 class _Expansion:
     """A walk along one word."""
 
-    def __init__(
-        self, text: str, variables: Mapping[str, str], escape: str, depth: int
-    ) -> None:
+    def __init__(self, text: str, variables: Mapping[str, str], escape: str, depth: int) -> None:
         if depth > _MAX_DEPTH:
             raise InvalidArgument("variables are nested too deeply")
         self._text = text

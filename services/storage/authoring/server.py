@@ -133,9 +133,7 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
         async with aclosing(tree) as parts:
             async for part in parts:
                 if isinstance(part, Place):
-                    where = image_pb2.TreePath(
-                        path=part.path, missing=part.missing, mode=part.mode
-                    )
+                    where = image_pb2.TreePath(path=part.path, missing=part.missing, mode=part.mode)
                     yield image_pb2.ReadTreeResponse(path=where)
                 else:
                     yield image_pb2.ReadTreeResponse(data=part)

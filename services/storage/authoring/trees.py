@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portlayer.errors import InvalidArgument
+from portlayer.threads import in_thread
 from services.storage.authoring.archive_tar import END, padding
 from services.storage.compiler.errors import NotFound
 from services.storage.compiler.reader import FileSystem, Stat
-from services.storage.threads import in_thread
 
 MAX_PATH = 4095
 PIECE = 256 << 10
@@ -48,7 +48,9 @@ class Place:
     """As stat(2) has it; zero where nothing is there."""
 
 
-async def read_tree(disk: Path, path: str, *, stat_only: bool) -> AsyncGenerator[Place | bytes, None]:
+async def read_tree(
+    disk: Path, path: str, *, stat_only: bool
+) -> AsyncGenerator[Place | bytes, None]:
     """Tell where a path leads; then the tar of what is there, unless only the first is wanted.
 
     Raises:
@@ -95,9 +97,7 @@ def _tar(system: FileSystem, top: bytes) -> Iterator[bytes]:
     yield END
 
 
-def _header(
-    system: FileSystem, path: bytes, name: bytes, found: Stat
-) -> tarfile.TarInfo | None:
+def _header(system: FileSystem, path: bytes, name: bytes, found: Stat) -> tarfile.TarInfo | None:
     kind = _TYPES.get(stat.S_IFMT(found.mode))
     if kind is None:
         return None

@@ -151,8 +151,8 @@ class FileSystem:
     def resolve(self, path: bytes) -> tuple[bytes, int, Stat | None]:
         """Where a path leads, all links followed: an absolute path without links.
 
-        Of what is beyond the last directory that there is, the names are taken as they are; how many
-        these are comes second, and what is there last.
+        Of what is beyond the last directory that there is, the names are taken as they are; how
+        many these are comes second, and what is there last.
 
         Raises:
             NotFound: it leads through a file, or round in circles.

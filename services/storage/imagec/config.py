@@ -6,8 +6,7 @@ Source: OCI image specification 1.1, "Image Configuration"; the fields that Dock
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portlayer.errors import InvalidArgument
 from portlayer.dockerfile.changes import apply_changes
+from portlayer.errors import InvalidArgument
 from services.storage.authoring.config_json import config_json
 from services.storage.imagec.config import (
     ContainerDefaults,
