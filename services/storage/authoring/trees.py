@@ -68,14 +68,15 @@ async def read_tree(
         yield Place(where.decode("utf-8", "surrogateescape"), missing, found.mode if found else 0)
         if found is None or stat_only:
             return
-        pieces = _pieces(_tar(system, where))
+        pieces = _pieces(tree_tar(system, where))
         while piece := await in_thread(next, pieces, b""):
             yield piece
     finally:
         system.close()
 
 
-def _tar(system: FileSystem, top: bytes) -> Iterator[bytes]:
+def tree_tar(system: FileSystem, top: bytes) -> Iterator[bytes]:
+    """What is at a path without links, as a tar."""
     first_names: dict[int, bytes] = {}
     prefix = top.strip(b"/") + b"/" if top.strip(b"/") else b""
     for path, found in system.walk(top):
