@@ -22,7 +22,7 @@ ARG WHO
 ARG FLAVOUR=plain
 ENV GREETING="hello ${WHO}"
 WORKDIR /src/deep
-COPY --chown=daemon:1 *.txt sub/ ./
+COPY --chown=nobody:1 *.txt sub/ ./
 RUN echo "$GREETING $FLAVOUR" > said && \\
     # a comment within
     ls -ln /src/deep
@@ -77,12 +77,11 @@ def test_stages_are_built_once_and_their_image_runs(
     assert "Step 17/17 : LABEL" in told
     assert " ---> Running in " in told
     assert " ---> Removed intermediate container " in told
-    listed = {
-        line.split()[8]: line.split() for line in told.splitlines() if line[:2] in ("-r", "lr")
-    }
+    rows = [line.split() for line in told.splitlines() if line[:2] in ("-r", "lr")]
+    listed = {row[8]: row for row in rows}
     assert set(listed) >= {"a.txt", "hidden-not", "said"}
     assert "hidden.txt" not in listed
-    assert listed["a.txt"][2:4] == ["1", "1"]
+    assert listed["a.txt"][2:4] == ["65534", "1"]
     assert "[Warning] One or more build-args [NOBODY] were not consumed" in told
     assert told.endswith("Successfully tagged built:one\nSuccessfully tagged built:two\n")
     assert suite.ok("ps", "--all", "--quiet") == ""
