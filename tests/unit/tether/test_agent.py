@@ -1,7 +1,7 @@
 """What passes between supervisor and interaction through the agent."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from vic.tether.v1.tether_pb2 import ConnectRequest, ConnectResponse, LaunchCommand
@@ -36,7 +36,7 @@ class Tether:
         ours, theirs = pair()
         self.supervisor: Link = ours
         self.told = Told()
-        self.agent: Any = Agent(theirs)
+        self.agent = cast(Any, Agent(theirs))
         self.agent._control = self.told
 
     def say(self, op: str, process_id: str = "ab", **fields: Any) -> None:
