@@ -42,7 +42,8 @@ async def test_files_are_copied_by_the_compiler_where_the_images_links_lead(
         make_tar([directory("srv/real"), symlink("srv/link", "../../../srv/real")]), parent=base
     )
     dockerfile = (
-        f"FROM {linked} AS one\nENV A=1\nWORKDIR /made/here\nCOPY --chown=nobody:nogroup a /srv/link/\n"
+        f"FROM {linked} AS one\nENV A=1\nWORKDIR /made/here\n"
+        "COPY --chown=nobody:nogroup a /srv/link/\n"
         f"COPY a *.txt b/\nFROM {base}\nCOPY --from=one /srv/link/ /made/here/b/[a-c] /out/\n"
         'COPY --from=0 /etc/passwd /etc/link-to-be\nCMD ["x"]\n'
     )
