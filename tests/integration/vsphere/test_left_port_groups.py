@@ -15,7 +15,7 @@ from services.network.drivers import Level, Segment, Uplink
 from services.network.drivers.vsphere.driver import VsphereDriver
 from services.network.drivers.vsphere.isolation import has_rules, isolation
 from services.network.drivers.vsphere.portgroups import Portgroups, Wanted, mark, own_name
-from tests.integration.vsphere.test_hypervisor import machine, start
+from tests.integration.vsphere.test_hypervisor import count_calls, machine, start
 from tests.integration.vsphere.test_network import (
     driver,
     hypervisor,
@@ -177,3 +177,17 @@ async def test_one_whose_vlan_was_taken_away_gets_one(
         assert await driver.restore() == [f"gave port group {name} VLAN 100, which no other has"]
         assert await vlan(vcenter, name) == 100
     assert await driver.restore() == []
+
+
+async def test_the_number_of_calls_does_not_grow_with_the_networks(
+    driver: VsphereDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await driver.start([segment(1)], [])
+    calls = count_calls(monkeypatch)
+    assert await driver.restore() == []
+    for_one = sorted(calls)
+    for ordinal in (2, 3):
+        await driver.add_segment(segment(ordinal))
+    calls.clear()
+    assert await driver.restore() == []
+    assert sorted(calls) == for_one
