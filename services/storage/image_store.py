@@ -24,6 +24,7 @@ from contextlib import (
 )
 from pathlib import Path
 
+from portlayer.threads import in_thread
 from services.storage.blobs import BlobStore
 from services.storage.catalogue import Catalogue
 from services.storage.commons import Commons
@@ -35,7 +36,6 @@ from services.storage.layers import LayerStore
 from services.storage.leases import Lease, Leases, Pins
 from services.storage.needs import Needs
 from services.storage.quota import Quota
-from services.storage.threads import in_thread
 
 log = logging.getLogger("vic.storage.images")
 
