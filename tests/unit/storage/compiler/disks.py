@@ -80,7 +80,8 @@ def _whole(block: bytes | bytearray) -> bytes:
 
 @cache
 def _empty(size: int) -> MemoryDisk:
-    disk = MemoryDisk(bytes(size))
+    disk = MemoryDisk(b"")
+    disk._blocks = [ZEROS] * (size // BLOCK)
     format_disk(disk, size, bytes(range(32)))
     return disk
 
