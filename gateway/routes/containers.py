@@ -31,10 +31,11 @@ from gateway.call import Call, json_response, no_content
 from gateway.errors import bad_parameter, conflict, not_implemented
 from gateway.facets import Facets
 from gateway.fields import Fields
+from gateway.listed import ListedContainers
 from gateway.routes.endpoint import endpoint
 from gateway.tellings import tell
 from gateway.translate import states
-from gateway.translate.containers import inspect_json, summary_json
+from gateway.translate.containers import inspect_json
 from gateway.translate.create import checked_name, read_create_request
 from gateway.translate.filters import Filters
 from gateway.translate.host_config import read_restart_policy
@@ -66,6 +67,7 @@ class ContainerRoutes:
 
     def __init__(self, facets: Facets) -> None:
         self._facets = facets
+        self._listed = ListedContainers()
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -95,7 +97,8 @@ class ContainerRoutes:
         selection = Selection(filters, ancestors, call.flag("all"), limit or 0)
         containers = selection.of(await self._facets.containers())
         taken = await self._taken(call, containers)
-        return json_response([summary_json(one) | taken.get(one.id, {}) for one in containers])
+        entries = [self._listed.summary(one) | taken.get(one.id, {}) for one in containers]
+        return json_response(entries)
 
     async def create(self, call: Call) -> Response:
         """POST /containers/create."""

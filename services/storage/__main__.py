@@ -56,6 +56,7 @@ async def serve(settings: StorageSettings) -> None:
         presence = Presence(settings.state_dir / "processes", process_name())
         stack.callback(presence.close)
         disks = await in_thread(DiskStore, settings.state_dir / "containers", presence.lives)
+        stack.push_async_callback(disks.settle)
         store = await in_thread(
             ImageStore,
             settings.image_directory,
