@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason
+from portlayer.threads import in_thread
 from portlayer.turns import Turns
 from services.storage.disk_records import (
     DISK,
@@ -45,7 +46,6 @@ from services.storage.files import (
 from services.storage.image_records import StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
-from services.storage.threads import in_thread
 from services.storage.vmdk import Chain, create_disk
 
 MAX_SPECIFICATION = 4 << 20

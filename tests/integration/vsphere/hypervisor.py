@@ -2,9 +2,11 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import Any, cast
 
-from pyVmomi import vim
+import pytest
+from pyVmomi import SoapAdapter, vim
 from vic.exec.v1 import container_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2
@@ -108,3 +110,16 @@ async def vm_of(vcenter: VCenter, made: MachineSpec) -> vim.VirtualMachine:
     vm = await find_vm(vcenter, machine_name(made))
     assert vm is not None
     return vm
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of the calls to vCenter that are made from now on."""
+    calls: list[str] = []
+    invoke: Callable[..., object] = SoapAdapter.SoapStubAdapter.InvokeMethod
+
+    def count(self: Any, mo: object, info: Any, *rest: object) -> object:
+        calls.append(info.name)
+        return invoke(self, mo, info, *rest)
+
+    monkeypatch.setattr(SoapAdapter.SoapStubAdapter, "InvokeMethod", count)
+    return calls

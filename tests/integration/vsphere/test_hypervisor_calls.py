@@ -14,6 +14,7 @@ from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.exec.drivers.vsphere.hardware import machine_name
 from tests.integration.vsphere.hypervisor import (
     PLACE,
+    count_calls,
     machine,
     new_driver,
     start,
@@ -113,19 +114,6 @@ async def prepare(simulated: Simulator) -> None:
     await session.open()
     await put_bootstrap(session)
     await session.close()
-
-
-def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the list of the calls to vCenter that are made from now on."""
-    calls: list[str] = []
-    invoke: Callable[..., object] = SoapAdapter.SoapStubAdapter.InvokeMethod
-
-    def count(self: Any, mo: object, info: Any, *rest: object) -> object:
-        calls.append(info.name)
-        return invoke(self, mo, info, *rest)
-
-    monkeypatch.setattr(SoapAdapter.SoapStubAdapter, "InvokeMethod", count)
-    return calls
 
 
 async def test_the_number_of_calls_does_not_grow_with_the_inventory(

@@ -203,11 +203,9 @@ class VsphereDriver:
             raise Unavailable(error.message, error.reason) from error
 
     async def _restore(self) -> list[str]:
-        repaired = []
         async with self._changing:
             made = [self._wanted(one) for one in self._segments.values() if self._makes(one)]
-            for wanted in made:
-                repaired += await self._portgroups.ensure(wanted)
+            repaired = await self._portgroups.ensure_all(made)
             if self._settings.switch and self._started:
                 names = {wanted.name for wanted in made}
                 repaired += await self._portgroups.remove_strays(self._instance_id, names)

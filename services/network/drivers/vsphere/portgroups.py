@@ -146,7 +146,20 @@ class Portgroups:
         Raises ResourceExhausted where no VLAN is free, FailedPrecondition where the name is taken
         by a port group that isn't ours, or the switch has no filter for rules.
         """
-        there = await self.of_switch()
+        return await self._ensure(wanted, await self.of_switch())
+
+    async def ensure_all(self, wanted: Sequence[Wanted]) -> list[str]:
+        """Do the same for several, by one look where nothing is to be done."""
+        there = await self.of_switch() if wanted else []
+        done: list[str] = []
+        for one in wanted:
+            changed = await self._ensure(one, there)
+            if changed:
+                there = await self.of_switch()
+            done += changed
+        return done
+
+    async def _ensure(self, wanted: Wanted, there: Sequence[Found]) -> list[str]:
         known = next((group for group in there if group.name == wanted.name), None)
         if known is None:
             await self._make(wanted, there)
