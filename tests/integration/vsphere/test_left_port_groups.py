@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 from pyVmomi import vim
+from pyVmomi.SoapAdapter import SoapStubAdapter
 
-from portlayer.errors import FailedPrecondition, Reason
+from portlayer.errors import FailedPrecondition, Reason, Unavailable
+from portlayer.vsphere.lookup import DistributedPortgroup
+from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.network.drivers import Level, Segment, Uplink
 from services.network.drivers.vsphere.driver import VsphereDriver
 from services.network.drivers.vsphere.isolation import has_rules, isolation
 from services.network.drivers.vsphere.portgroups import Portgroups, Wanted, mark, own_name
-from tests.integration.vsphere.test_hypervisor import count_calls, machine, start
+from tests.integration.vsphere.hypervisor import count_calls, machine, start
 from tests.integration.vsphere.test_network import (
     driver,
     hypervisor,
@@ -191,3 +194,39 @@ async def test_the_number_of_calls_does_not_grow_with_the_networks(
     calls.clear()
     assert await driver.restore() == []
     assert sorted(calls) == for_one
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_what_a_broken_connection_leaves_in_doubt_is_put_right(
+    driver: VsphereDriver, vcenter: VCenter, monkeypatch: pytest.MonkeyPatch, carried_out: bool
+) -> None:
+    invoke: Callable[..., Any] = SoapStubAdapter.InvokeMethod
+    to_break = ["AddDVPortgroup_Task", "Destroy_Task"]
+
+    def break_once(self: Any, mo: object, info: Any, *rest: object) -> Any:
+        name = getattr(info, "wsdlName", "")
+        if name not in to_break:
+            return invoke(self, mo, info, *rest)
+        to_break.remove(name)
+        if carried_out:
+            invoke(self, mo, info, *rest)
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(SoapStubAdapter, "InvokeMethod", break_once)
+    await driver.start([], [])
+    with pytest.raises(Unavailable):
+        await driver.add_segment(APART)
+    await driver.add_segment(TOGETHER)
+    name = driver.port_group(TOGETHER)
+    found = await vcenter.call(
+        lambda content: read_below(content, content.rootFolder, DistributedPortgroup, ["name"])
+    )
+    assert [told["name"] for _, told in found].count(name) == 1
+    assert has_rules((await setting(vcenter, name)).filterPolicy, ())
+
+    with pytest.raises(Unavailable):
+        await driver.remove_segment(1)
+    left = [] if carried_out else [f"removed port group {name}, which is no network's"]
+    assert await driver.restore() == left
+    assert name not in await portgroups(vcenter)
+    assert to_break == []
