@@ -13,6 +13,7 @@ from vic.exec.v1.exec_pb2 import (
     WaitCondition,
 )
 from vic.interaction.v1.interaction_pb2 import AttachRequest, AttachStart
+from vic.tether.v1.process_pb2 import StdStream
 
 from gateway.build.images import BuildImages, Step
 from gateway.build.options import Options
@@ -28,6 +29,9 @@ from gateway.routes.waiting import Waiting
 from gateway.translate.create import read_create_request
 from portlayer.dockerfile.defaults import ContainerDefaults
 from portlayer.errors import Internal, VicError
+
+# How dockerd's classic builder tells what a command writes to its standard error.
+_RED = "\x1b[91m{}\x1b[0m"
 
 
 class Runner:
@@ -97,7 +101,8 @@ class Runner:
                         answer.output.stream, codecs.getincrementaldecoder("utf-8")("replace")
                     )
                     if text := decoder.decode(answer.output.data):
-                        await self._output.text(text)
+                        red = answer.output.stream == StdStream.STD_STREAM_STDERR
+                        await self._output.text(_RED.format(text) if red else text)
             result = await waiting.result()
         if result.exit_code:
             raise StepFailed(command, result.exit_code)

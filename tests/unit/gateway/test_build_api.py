@@ -131,6 +131,8 @@ async def test_a_command_that_fails_ends_the_build(
     lines = await build(client, context('FROM busybox\nRUN ["both", "7"]\nRUN never'), **options)
     message = "The command 'both 7' returned a non-zero code: 7"
     assert lines[-1] == {"errorDetail": {"code": 7, "message": message}, "error": message}
+    assert {"stream": "out\n"} in lines
+    assert {"stream": "\x1b[91merr\n\x1b[0m"} in lines
     assert len(suite.exec.containers) == left
     assert suite.images.uploads == []
 
