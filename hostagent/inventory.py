@@ -21,6 +21,7 @@ from hostagent import journal
 from hostagent.cgroups import MachineGroups
 from hostagent.journal import ExitCause, Journal
 from hostagent.layout import Layout
+from hostagent.leaving import Leaving
 from hostagent.machine import MachineKind
 from hostagent.outputs import GrowthWatch, Outputs
 from hostagent.processes import ExitStatus, WatchedProcess
@@ -33,9 +34,6 @@ log = logging.getLogger("vic.inventory")
 TAIL_BYTES = 2048
 ORPHAN_SECONDS = 5.0
 RETRY_SECONDS = 2.0
-LEAVE_SECONDS = 10.0
-"""For which a machine may go on after its exit record. Its disks are at rest by then, and it powers
-off within one; but a guest's kernel can hang on its way out, at all of a core."""
 
 
 @dataclass(eq=False)
@@ -47,6 +45,7 @@ class LiveMachine:
     port: TetherPort | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has ended and nothing is left of it."""
+    leaving: Leaving = field(default_factory=Leaving)
 
 
 class Inventory:
@@ -104,10 +103,9 @@ class Inventory:
             else:
                 self._adopt(record, pidfd)
         self._sweep()
-        self._watches = self._outputs.watch(self._violated, self._left)
+        self._watches = self._outputs.watch(self._violated, self._spoken)
         for machine_id in self._live:
-            if self._outputs.has_left(machine_id):
-                self._left(machine_id)
+            self._spoken(machine_id)
 
     def close(self) -> None:
         """Let go of all machines; they run on."""
@@ -115,6 +113,7 @@ class Inventory:
             watch.close()
         for live in self._live.values():
             live.process.abandon()
+            live.leaving.forget()
             if live.port is not None:
                 live.port.close()
 
@@ -162,6 +161,7 @@ class Inventory:
 
     def ended(self, live: LiveMachine, status: ExitStatus) -> None:
         """Report a machine's end and clean up after it."""
+        live.leaving.forget()
         if live.port is not None:
             live.port.close()
         try:
@@ -253,12 +253,11 @@ class Inventory:
         fields = {"state": report.state, "error": report.error}
         self.journal.append(journal.REPORTED, record.machine_id, record.launch_id, fields)
 
-    def _left(self, machine_id: str) -> None:
-        """See that a machine that has said its last word goes."""
+    def _spoken(self, machine_id: str) -> None:
+        """See that a machine that says its last word goes."""
         live = self._live.get(machine_id)
         if live is not None:
-            loop = asyncio.get_running_loop()
-            loop.call_later(LEAVE_SECONDS, self._dismiss, live)
+            live.leaving.look(self._outputs, machine_id, partial(self._dismiss, live))
 
     def _dismiss(self, live: LiveMachine) -> None:
         if not live.gone.is_set() and not live.record.cause:
