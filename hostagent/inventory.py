@@ -32,6 +32,8 @@ from hostagent.users import MachineUsers
 log = logging.getLogger("vic.inventory")
 
 TAIL_BYTES = 2048
+# In an error's message, in characters.
+MOST_WORDS = 500
 ORPHAN_SECONDS = 5.0
 RETRY_SECONDS = 2.0
 
@@ -159,6 +161,10 @@ class Inventory:
         self.kill(live, cause)
         await live.gone.wait()
 
+    def last_words(self, machine_id: str) -> str:
+        """Return the end of a machine's console, where QEMU says why it ends, as one line."""
+        return " ".join(self._tail(machine_id).decode("utf-8", "replace").split())[-MOST_WORDS:]
+
     def ended(self, live: LiveMachine, status: ExitStatus) -> None:
         """Report a machine's end and clean up after it."""
         live.leaving.forget()
@@ -177,17 +183,13 @@ class Inventory:
 
     def _finish(self, record: Record, cause: str, status: ExitStatus) -> None:
         machine_id = record.machine_id
-        try:
-            tail = self._outputs.console(machine_id, TAIL_BYTES)
-        except FileNotFoundError:
-            tail = b""
         self.journal.append(
             journal.EXITED,
             machine_id,
             record.launch_id,
             {"cause": str(cause), "code": status.code, "signal": status.signal},
             record=self._outputs.exit_record(machine_id),
-            tail=tail,
+            tail=self._tail(machine_id),
         )
         log.info(
             "machine ended",
@@ -202,6 +204,11 @@ class Inventory:
             log.warning("cgroup %s is left: %s", record.group, error)
         self.records.delete(machine_id)
         self._users.release(record.uid)
+
+    def _tail(self, machine_id: str) -> bytes:
+        with suppress(FileNotFoundError):
+            return self._outputs.console(machine_id, TAIL_BYTES)
+        return b""
 
     def _adopt(self, record: Record, pidfd: int) -> None:
         # The callback needs the machine and the machine the process: the machine comes second.
