@@ -47,11 +47,7 @@ _RESTARTS = (512, 513, 514, 516)
 _NONE = (1 << 64) - 1
 _LARGEST_XSTATE = 16384
 _GET_ROBUST_LIST = 274
-# To stop takes a thread some 50 us, and a system call as long; on a busy host, or where it waits
-# for a disk, more. In seconds.
-WAIT_SECONDS = 10.0
-# It is looked for so often without a pause, and then in pauses from the first up to the longest.
-_LOOKS = 10
+# Whether a thread has stopped nothing tells but a look: it takes some 50 us. In seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 2e-3
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -123,34 +119,34 @@ class Thread:
     def __init__(self, tid: int) -> None:
         self.tid = tid
 
-    def wait(self, seconds: float = WAIT_SECONDS) -> tuple[int, int]:
+    def wait(self, seconds: float | None = None) -> tuple[int, int]:
         """Wait until it stops; return the signal and the event (0 for none).
 
-        Raises TraceError (Ended where it has ended, StillRuns where it doesn't stop).
+        Without a bound as long as it takes. The end of the main thread is then seen when somebody
+        has collected all others. Raises TraceError (Ended where it has ended, StillRuns where it
+        did not stop in time).
         """
-        status = self._status(seconds)
+        if seconds is None:
+            _, status = os.waitpid(self.tid, WALL)
+        else:
+            status = self._status_within(seconds)
         if not os.WIFSTOPPED(status):
             raise Ended(f"thread {self.tid} ended with status {status:#x}")
         return os.WSTOPSIG(status), status >> 16
 
-    def _status(self, seconds: float) -> int:
+    def _status_within(self, seconds: float) -> int:
         deadline = time.monotonic() + seconds
-        for _ in range(_LOOKS):
+        pause = _FIRST_PAUSE
+        while True:
             found, status = os.waitpid(self.tid, WALL | os.WNOHANG)
             if found:
                 return status
-        pause = _FIRST_PAUSE
-        while True:
-            # The main thread's end is told when that of all others was seen, which nobody looks at.
             if _has_ended(self.tid):
                 raise Ended(f"thread {self.tid} has ended")
             if time.monotonic() > deadline:
                 raise StillRuns(f"thread {self.tid} does not stop")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-            found, status = os.waitpid(self.tid, WALL | os.WNOHANG)
-            if found:
-                return status
 
     def registers(self) -> "ctypes.Array[ctypes.c_uint64]":
         """Return the registers."""

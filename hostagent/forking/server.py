@@ -17,7 +17,7 @@ import time
 
 from hostagent.forking import ptrace
 from hostagent.forking.original import CannotFork, Confinement, Original, Replacement
-from hostagent.forking.ptrace import StillRuns, TraceError
+from hostagent.forking.ptrace import TraceError
 
 CHANNEL = 3
 READY = b"ready"
@@ -56,10 +56,6 @@ def serve(channel: socket.socket, pid: int) -> None:
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise CannotFork("the order was cut off")
             _fork(channel, original, message, descriptors)
-        except StillRuns as error:
-            # Where it stands nobody knows now: it ends with us.
-            channel.send(_sentence(error))
-            return
         except (CannotFork, TraceError, OSError, ValueError, KeyError) as error:
             channel.send(_sentence(error))
         else:

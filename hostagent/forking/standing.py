@@ -8,6 +8,9 @@ from typing import Self
 from hostagent.forking import anatomy, ptrace
 from hostagent.forking.ptrace import Thread, TraceError
 
+# To stop takes threads some 100 us; on a busy host, or where one waits for a disk, more.
+STOP_SECONDS = 10.0
+
 
 class CannotStand(Exception):
     """A process can't be held still, and why; nothing of it was changed."""
@@ -24,7 +27,7 @@ class Standing:
     not be let go, as it had been killed or had not yet come to stand, the kernel lets go then.
     """
 
-    def __init__(self, pid: int, options: int = 0, seconds: float = ptrace.WAIT_SECONDS) -> None:
+    def __init__(self, pid: int, options: int = 0, seconds: float = STOP_SECONDS) -> None:
         """Take it, within so many seconds. Raises CannotStand (NotAtRest); it goes on then."""
         self.pid = pid
         self.threads: list[Thread] = []

@@ -15,12 +15,14 @@ Source: memfd_create(2), lseek(2) (SEEK_HOLE), mmap(2), madvise(2).
 
 import errno
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
-from hostagent.forking import anatomy
+from hostagent.forking import anatomy, ptrace
 from hostagent.forking.standing import CannotStand, NotAtRest, Standing
 
 _MMAP, _MADVISE = 9, 28
@@ -35,6 +37,10 @@ SMALLEST_HOLE = 64 << 10
 # Whoever starts a container waits for this. In seconds.
 REST_SECONDS = 2.0
 REST_PAUSE = 0.002
+# All of its calls take a millisecond; on a host so busy that they take this long nobody gets on. It
+# is looked so often whether it was killed meanwhile. In seconds.
+CALLS_SECONDS = 30.0
+LOOK_SECONDS = 0.25
 
 
 def own_untouched(pid: int, memory: int) -> int:
@@ -46,7 +52,8 @@ def own_untouched(pid: int, memory: int) -> int:
     deadline = time.monotonic() + REST_SECONDS
     while True:
         try:
-            return _in_thread_of_its_own(lambda: _own(pid, memory, deadline - time.monotonic()))
+            seconds = deadline - time.monotonic()
+            return _in_thread_of_its_own(pid, partial(_own, pid, memory, seconds))
         except NotAtRest as error:
             if time.monotonic() > deadline:
                 raise CannotStand(f"process {pid} does not come to rest: {error}") from error
@@ -54,8 +61,8 @@ def own_untouched(pid: int, memory: int) -> int:
         time.sleep(REST_PAUSE)
 
 
-def _in_thread_of_its_own(work: Callable[[], int]) -> int:
-    """Return what something returns.
+def _in_thread_of_its_own(pid: int, work: Callable[[], int]) -> int:
+    """Return what something returns that traces a process, which is ended when it takes too long.
 
     What a thread traces the kernel lets go, or collects, when that thread ends: also a process that
     was killed meanwhile, which is never seen to have ended as long as somebody holds its threads.
@@ -71,10 +78,26 @@ def _in_thread_of_its_own(work: Callable[[], int]) -> int:
 
     thread = threading.Thread(target=run, name="standing")
     thread.start()
-    thread.join()
+    thread.join(LOOK_SECONDS)
+    deadline = time.monotonic() + CALLS_SECONDS
+    while thread.is_alive():
+        # Until it ends its process is there, as nobody else can have collected it.
+        if time.monotonic() > deadline:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _collect_others(pid)
+        thread.join(LOOK_SECONDS)
     for error in errors:
         raise error
     return results[0]
+
+
+def _collect_others(pid: int) -> None:
+    """Collect a traced process's threads that have ended, all but the main one: it is told then."""
+    with suppress(FileNotFoundError):
+        for tid in anatomy.thread_ids(pid)[1:]:
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | ptrace.WALL)
 
 
 def _own(pid: int, memory: int, seconds: float) -> int:

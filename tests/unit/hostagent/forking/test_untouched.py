@@ -253,3 +253,20 @@ def test_a_process_that_is_killed_while_it_stands_is_collected(
         assert poll.poll(60_000)
     os.close(pidfd)
     subject.end()
+
+
+def test_a_call_that_does_not_return_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CALLS_SECONDS", 0.1)
+    subject = Subject()
+    begin = Thread.begin
+    pause = 34
+
+    def waits(self: Thread, at: int, _number: int, arguments: list[int]) -> None:
+        begin(self, at, pause, arguments)
+
+    monkeypatch.setattr(Thread, "begin", waits)
+    with ThreadPoolExecutor(1) as pool:
+        owned = pool.submit(own_untouched, subject.process.pid, subject.memory)
+        with pytest.raises(TraceError, match="ended"):
+            owned.result(60)
+    subject.end()
