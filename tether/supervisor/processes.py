@@ -29,8 +29,8 @@ from tether.supervisor.request import (
 )
 from tether.supervisor.sandbox import wait_as_init
 
-# Room for a burst, so that the process and the agent need not take turns for each 64 KiB.
-_PIPE_BYTES = 256 * 1024
+# Room for as much as the agent sends at once, so that it and the process take turns less often.
+_PIPE_BYTES = 512 * 1024
 _F_SETPIPE_SZ = 1031
 _WORKLOAD_PROCESSES = f"{WORKLOAD_CGROUP}/cgroup.procs"
 _MEMORY_EVENTS = f"{WORKLOAD_CGROUP}/memory.events"
