@@ -146,8 +146,10 @@ class JournalFile:
         head = _line({"newest": before})
         lines = [head, *(_line(vars(entry)) for entry in kept)]
         staged.write_bytes(b"".join(lines))
+        # Before others can have it: what couldn't be opened then would be read as theirs.
+        file = _open(staged, os.O_RDONLY)
         os.replace(staged, self._path)
-        self._begin(_open(self._path, os.O_RDONLY))
+        self._begin(file)
         self._offset = sum(map(len, lines))
         self.lines, self.newest = len(lines), newest
 

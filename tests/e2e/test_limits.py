@@ -86,3 +86,13 @@ def test_limits_are_kept_and_shown(suite: Suite, image: str) -> None:
         wrong = suite.vic("configure", option)
         assert wrong.returncode != 0
         assert told in wrong.stderr
+
+
+def test_a_container_may_use_the_memory_that_it_was_given(suite: Suite, image: str) -> None:
+    """Its VM is there when most of the memory is in use.
+
+    Once what its parent never touched had been charged twice, and QEMU was killed.
+    """
+    fill = "dd if=/dev/zero of=/filled/file bs=1M count=720 2>/dev/null; stat -c %s /filled/file"
+    filled = ("run", "--rm", "--memory=800m", "--tmpfs=/filled:size=100%", image, "sh", "-c", fill)
+    assert suite.ok(*filled) == str(720 << 20)

@@ -1,7 +1,9 @@
 """Taps on bridges and off, several in one call, and what it means to them that one goes."""
 
 import errno
+import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -56,6 +58,22 @@ async def test_one_that_goes_meanwhile_is_told(facet: Facet, taps: Ports, stale:
     bridge, its, card = await segment(facet)
     places = [Place(GONE, bridge, its), Place(card.name, bridge, its)]
     assert taps.attach(places) == [None, index_of(card.name)]
+
+
+async def test_one_that_goes_while_its_parameters_are_set_is_told(
+    facet: Facet, taps: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge, its, card = await segment(facet)
+    opened = os.open
+
+    def then_it_goes(path: Any, *more: Any, **named: Any) -> int:
+        descriptor = opened(path, *more, **named)
+        if str(path).endswith(f"/{card.name}/disable_ipv6"):
+            run("ip", "link", "del", card.name)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", then_it_goes)
+    assert taps.attach([Place(card.name, bridge, its)]) == [None]
 
 
 async def test_a_bridge_that_is_gone_is_no_success(facet: Facet, taps: Ports) -> None:

@@ -19,8 +19,8 @@ from services.network.drivers.vsphere.driver import VsphereDriver
 from services.network.drivers.vsphere.isolation import has_rules, isolation
 from services.network.drivers.vsphere.settings import VsphereSettings
 from services.network.ipam import mac_of
+from tests.integration.vsphere.hypervisor import PLACE, machine, new_driver, start, vm_of
 from tests.integration.vsphere.service import settings
-from tests.integration.vsphere.test_hypervisor import PLACE, machine, new_driver, start, vm_of
 from tests.vcenter import Simulator, simulator
 
 MAC = "02:42:ac:11:00:07"
@@ -241,7 +241,7 @@ async def test_cards_are_there_or_are_plugged_in(
     assert not driver.attached("second")
     # One that comes later knows what runs, and one whose VM has ended is forgotten.
     again = VsphereDriver(driver._vcenter, driver._settings, driver._instance_id)
-    await again.start([segment(0)], [first])
+    await again.start([segment(0), segment(1), outside], [first])
     assert again.attached("first")
     await hypervisor.destroy(made.container_id)
     assert await again.restore() == []

@@ -2,14 +2,16 @@
 
 import asyncio
 import fcntl
+import gc
 import os
 import sys
 from contextlib import aclosing
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from portlayer import file_watch
+from portlayer import file_watch, journal_file
 from portlayer import journal as journals
 from portlayer.errors import OutOfRange, Reason, Unavailable
 from portlayer.file_watch import FileWatch
@@ -128,6 +130,31 @@ async def test_after_a_full_disk_events_are_kept_again(path: Path) -> None:
     assert [entry.actor for entry in Journal(path)] == ["kept"]
 
 
+async def test_a_shorter_file_that_cant_be_opened_tells_nothing_twice(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_path: Path, _flags: int) -> NoReturn:
+        raise OSError(24, "too many open files")
+
+    journal = Journal(path, kept=3)
+    for actor in "abcde":
+        journal.add(1, actor)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_file, "_open", none_left)
+        # As many lines as make it write a shorter file.
+        journal.add(1, "f")
+    assert [entry.actor for entry in journal] == list("def")
+    journal.add(1, "g")
+    told = list(journal)
+    assert [entry.actor for entry in told] == list("efg")
+    assert [entry.sequence for entry in told] == [
+        journal.newest - 2,
+        journal.newest - 1,
+        journal.newest,
+    ]
+    assert list(Journal(path)) == told
+
+
 async def test_who_waits_to_write_gives_up_after_a_while_and_then_goes_on(path: Path) -> None:
     one, other = Journal(path), Journal(path)
     held = os.open(path.parent, os.O_RDONLY)
@@ -142,6 +169,8 @@ async def test_it_leaves_nothing_open(path: Path) -> None:
     def count() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
+    # Loops of tests before this one would close meanwhile.
+    gc.collect()
     before = count()
     for number in range(3):
         journal = Journal(path, kept=1)

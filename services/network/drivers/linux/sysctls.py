@@ -73,15 +73,13 @@ def disable_ipv6(interface: str) -> None:
     """Keep the host from using IPv6 on a link of ours, which may be gone already."""
     # Of each tap: buffers and encodings would take longer than the kernel does.
     path = f"{NET}/ipv6/conf/{interface}/disable_ipv6"
-    try:
+    # No such link, or none any more between open and write; or a kernel without IPv6.
+    with suppress(FileNotFoundError):
         parameter = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        # No such link, or a kernel without IPv6.
-        return
-    try:
-        os.write(parameter, b"1\n")
-    finally:
-        os.close(parameter)
+        try:
+            os.write(parameter, b"1\n")
+        finally:
+            os.close(parameter)
 
 
 def answer_own_addresses_only(interface: str) -> None:
