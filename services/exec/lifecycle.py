@@ -56,10 +56,12 @@ class Lifecycle:
         )
         self.holding = Holding(parts, UtilityVms(parts, modes, tethers), neighbours)
         self._starter.give_volumes = self.holding.give_volumes
-        pausing, removing = Pausing(parts), Removing(parts, self.holding)
+        pausing = Pausing(parts)
         self._stopping = Stopping(parts, pausing)
         self.stop = self._stopping.stop
-        self.signal = Signalling(parts, pausing, self._stopping).signal
+        signalling = Signalling(parts, pausing, self._stopping)
+        removing = Removing(parts, self.holding, signalling)
+        self.signal = signalling.signal
         self.pause, self.unpause = pausing.pause, pausing.unpause
         self.update, self.rename = Updating(parts, admission).update, Renaming(parts).rename
         networking = Networking(parts)
@@ -81,7 +83,7 @@ class Lifecycle:
             self._parts.exits.check_open()
             record = await self._parts.current(container_id)
             if record.state.has_vm or record.state is State.RESTARTING:
-                record = await self._stopping.end(record, timeout, signal)
+                record = await self._stopping.end(record, timeout, signal, used_on=True)
             check_record(Verb.START, record)
             record = await self._start_by_hand(record)
             await self._parts.events.append(event(record, exec_pb2.EVENT_KIND_RESTART))
