@@ -95,14 +95,26 @@ class Lifecycle:
             record = await self._parts.containers.get(container_id)
             if record is None or record.state is not State.RESTARTING or self._parts.exits.closing:
                 return
+            try:
+                record = await self._parts.exits.retire_former(record)
+            except VicError as error:
+                await self._wait_again(record, error.message)
+                raise
             await self._start(record)
+
+    async def _wait_again(self, record: Record, message: str) -> None:
+        """Have a restart policy try again after its next pause: what was missing may be back."""
+        waiting = to_restart(replace(record, error=message), time.time_ns(), 0)
+        await self._parts.containers.update(waiting)
+        self._parts.exits.on_restart()
 
     async def _start_by_hand(self, record: Record) -> Record:
         """Start a container whatever became of it before; its restart policy begins anew."""
         fresh = replace(record, restart_count=0, restart_at_ns=0, restart_delay_ns=0)
         if record.stopped_by_hand:
             await self._parts.containers.update(fresh, by_hand=False)
-        return await self._start(fresh)
+        # Its VM may be there still: whoever cleans up after an exit waits for the turn as we did.
+        return await self._start(await self._parts.exits.retire_former(fresh))
 
     @property
     def starts(self) -> Counter[StartKind]:
@@ -110,8 +122,7 @@ class Lifecycle:
         return self._starter.starts
 
     async def _start(self, former: Record) -> Record:
-        # Its VM may be there still: whoever cleans up after an exit waits for the turn as we did.
-        former = await self._parts.exits.retire_former(former)
+        """Start a container of whose former boot nothing is left."""
         try:
             await self._admission.admit(
                 former, self._parts.hypervisor.size(former.spec.resources), self._parts.vm_size
@@ -135,10 +146,7 @@ class Lifecycle:
         if isinstance(leaf, VicError) and leaf.metadata.get("exit_code", "").isdecimal():
             code = int(leaf.metadata["exit_code"]) & 0xFF
         if former.state is State.RESTARTING and not _is_final(leaf):
-            # As after an exit: what was missing may be back by then.
-            waiting = to_restart(replace(former, error=message), time.time_ns(), 0)
-            await self._parts.containers.update(waiting)
-            self._parts.exits.on_restart()
+            await self._wait_again(former, message)
             return
         state = State.CREATED if not former.started_ns else State.EXITED
         failed = replace(former, state=state, pid=0, exit_code=code, error=message)

@@ -97,6 +97,7 @@ class Removing:
             with suppress(FailedPrecondition):
                 await self._signalling.signal(record.id, "KILL")
         else:
+            self._parts.exits.give_up(record.boot_id)
             await self._parts.hypervisor.destroy(record.id, record.boot_id)
 
     async def _kill(self, record: Record) -> Record:
