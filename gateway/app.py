@@ -1,5 +1,7 @@
 """The FastAPI application."""
 
+from pathlib import Path
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,8 +19,13 @@ class _EngineApi(FastAPI):
         await self.router(scope, receive, send)
 
 
-def build_app(facets: Facets, origins: OriginPolicy, version: str) -> ASGIApp:
-    """Return the ASGI application that speaks the Docker Engine API for these facets."""
+def build_app(
+    facets: Facets, origins: OriginPolicy, version: str, spool: Path | None = None
+) -> ASGIApp:
+    """Return the ASGI application that speaks the Docker Engine API for these facets.
+
+    `spool` is where what clients upload is put aside; None for the system's own place.
+    """
     api = _EngineApi(title="vic", openapi_url=None, redirect_slashes=False)
-    api.router.routes[:] = all_routes(facets)
+    api.router.routes[:] = all_routes(facets, spool)
     return DockerFrontDoor(api, origins, f"vic/{version} (linux)")

@@ -1,6 +1,7 @@
 """One request to the Docker API: its version, its query as Docker reads it, its JSON body."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -53,6 +54,12 @@ class Call:
     def texts(self, name: str) -> list[str]:
         """All values of a query parameter."""
         return self._query.get(name, [])
+
+    def only(self, known: Collection[str], what: str) -> None:
+        """Refuse by name a query parameter that isn't one of these and says something."""
+        for name, values in self._query.items():
+            if name not in known and any(values):
+                raise ApiError(501, f"{what} {name} is not implemented yet")
 
     def has(self, name: str) -> bool:
         """Whether a query parameter was given at all."""

@@ -117,7 +117,8 @@ class Source:
         return request
 
     def _started(self, response: Any) -> None:
-        if self._reached is None:
+        # Asked for the past, all that it has since then is still to be told.
+        if self._reached is None and not self._request.HasField("since"):
             self._reached = response.started.sequence
 
     def _event(self, event: Any) -> Event:

@@ -1,10 +1,13 @@
 """The Engine API's endpoints, a module a resource."""
 
+from pathlib import Path
+
 from starlette.routing import BaseRoute
 
 from gateway.facets import Facets
 from gateway.routes import (
     attach,
+    builds,
     changes,
     containers,
     events,
@@ -23,8 +26,11 @@ from gateway.routes import (
 )
 
 
-def all_routes(facets: Facets) -> list[BaseRoute]:
-    """Every endpoint; the ones that clients ask most come first, the refusals last."""
+def all_routes(facets: Facets, spool: Path | None = None) -> list[BaseRoute]:
+    """Every endpoint; the ones that clients ask most come first, the refusals last.
+
+    `spool` is where what clients upload is put aside; None for the system's own place.
+    """
     return [
         *system.SystemRoutes(facets).routes(),
         *usage.UsageRoutes(facets).routes(),
@@ -41,5 +47,6 @@ def all_routes(facets: Facets) -> list[BaseRoute]:
         *networks.NetworkRoutes(facets).routes(),
         *volumes.VolumeRoutes(facets).routes(),
         *events.EventRoutes(facets).routes(),
+        *builds.BuildRoutes(facets, spool).routes(),
         *refused.routes(),
     ]

@@ -1,8 +1,7 @@
 """What a container's file system differs in from its image's: shown, and made an image of."""
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -14,12 +13,11 @@ from vic.interaction.v1.interaction_pb2 import (
     ChangeKind,
     ChangesRequest,
     ChangesResponse,
-    GetLayerRequest,
-    GetLayerResponse,
 )
-from vic.storage.v1.image_pb2 import CommitRequest, CommitStart
+from vic.storage.v1.image_pb2 import CommitStart
 
 from gateway.call import Call, json_response
+from gateway.commits import commit_container
 from gateway.errors import bad_parameter
 from gateway.facets import Facets, read
 from gateway.routes.containers import reference
@@ -30,7 +28,6 @@ from gateway.tellings import tell
 from gateway.translate.commits import read_config
 from gateway.translate.configs import config_json
 from gateway.translate.references import tag_target
-from portlayer.errors import VicError, domain_errors
 
 _KINDS = {
     ChangeKind.CHANGE_KIND_MODIFIED: 0,
@@ -80,45 +77,10 @@ class ChangeRoutes:
             container_id=container.id,
             container_config=json.dumps(_own_config(container)),
         )
-        request = GetLayerRequest(container_id=container.id, freeze=call.flag("pause", True))
-        layer = self._facets.interaction.GetLayer(request)
-        try:
-            messages = read(layer)
-            await anext(messages, None)  # why there is no layer is told before an image is begun
-            image_id = await self._commit(start, messages)
-        finally:
-            # Whoever reads it at that moment, also for an image that was refused, finds its end.
-            layer.cancel()
+        image_id = await commit_container(self._facets, start, freeze=call.flag("pause", True))
         attributes = {"comment": comment, "imageID": image_id, "imageRef": name}
         await tell(self._facets, container.id, EventKind.EVENT_KIND_COMMIT, **attributes)
         return json_response({"Id": image_id}, 201)
-
-    async def _commit(
-        self, start: CommitStart, layer: AsyncGenerator[GetLayerResponse, None]
-    ) -> str:
-        """Have storage make the image. Raises what reading the layer raises, too."""
-        failure: VicError | None = None
-
-        async def upload() -> AsyncIterator[CommitRequest]:
-            nonlocal failure
-            yield CommitRequest(start=start)
-            try:
-                async for message in layer:
-                    yield CommitRequest(data=message.data)
-                yield CommitRequest(complete=True)
-            except VicError as error:
-                failure = error
-                raise  # which cancels the call: what has come isn't all
-
-        try:
-            # As long as the VM reads and storage compiles.
-            with domain_errors():
-                return (await self._facets.images.Commit(upload())).image_id
-        except (VicError, asyncio.CancelledError):
-            task = asyncio.current_task()
-            if failure is not None and task is not None and not task.cancelling():
-                raise failure from None
-            raise
 
 
 def _own_config(container: Container) -> dict[str, Any]:

@@ -31,10 +31,11 @@ from gateway.call import Call, json_response, no_content
 from gateway.errors import bad_parameter, conflict, not_implemented
 from gateway.facets import Facets
 from gateway.fields import Fields
+from gateway.listed import ListedContainers
 from gateway.routes.endpoint import endpoint
 from gateway.tellings import tell
 from gateway.translate import states
-from gateway.translate.containers import inspect_json, summary_json
+from gateway.translate.containers import inspect_json
 from gateway.translate.create import checked_name, read_create_request
 from gateway.translate.filters import Filters
 from gateway.translate.host_config import read_restart_policy
@@ -50,10 +51,10 @@ from portlayer.errors import NotFound, Reason, VicError
 # What an inspect may wait for its least part.
 _LOOK_SECONDS = 2.0
 # A start may have to build the parent VM first, under emulation.
-_START_SECONDS = 900.0
+START_SECONDS = 900.0
 # Beyond the time that the container is given to end by itself: a hundred at once take their turns,
 # which on two cores that have much else to do was seen to take half a minute and more.
-_STOP_SLACK_SECONDS = 600.0
+STOP_SLACK_SECONDS = 600.0
 # Where the container's own time-out, which isn't known here, decides; and for "without end".
 _STOP_AT_MOST_SECONDS = 24 * 3600.0
 
@@ -66,6 +67,7 @@ class ContainerRoutes:
 
     def __init__(self, facets: Facets) -> None:
         self._facets = facets
+        self._listed = ListedContainers()
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -95,7 +97,8 @@ class ContainerRoutes:
         selection = Selection(filters, ancestors, call.flag("all"), limit or 0)
         containers = selection.of(await self._facets.containers())
         taken = await self._taken(call, containers)
-        return json_response([summary_json(one) | taken.get(one.id, {}) for one in containers])
+        entries = [self._listed.summary(one) | taken.get(one.id, {}) for one in containers]
+        return json_response(entries)
 
     async def create(self, call: Call) -> Response:
         """POST /containers/create."""
@@ -167,8 +170,8 @@ class ContainerRoutes:
                 "starting container with non-empty request body was deprecated "
                 "since API v1.22 and removed in v1.24"
             )
-        request = StartRequest(reference=reference(call), request_id=_request_id())
-        await self._facets.exec.Start(request, timeout=_START_SECONDS)
+        request = StartRequest(reference=reference(call), request_id=request_id())
+        await self._facets.exec.Start(request, timeout=START_SECONDS)
         return no_content()
 
     async def stop(self, call: Call) -> Response:
@@ -176,7 +179,7 @@ class ContainerRoutes:
         seconds = call.optional_number("t")
         request = StopRequest(
             reference=reference(call),
-            request_id=_request_id(),
+            request_id=request_id(),
             timeout=_span(seconds),
             signal=_stop_signal(call),
         )
@@ -188,34 +191,34 @@ class ContainerRoutes:
         seconds = call.optional_number("t")
         request = RestartRequest(
             reference=reference(call),
-            request_id=_request_id(),
+            request_id=request_id(),
             timeout=_span(seconds),
             signal=_stop_signal(call),
         )
-        await self._facets.exec.Restart(request, timeout=_stop_deadline(seconds) + _START_SECONDS)
+        await self._facets.exec.Restart(request, timeout=_stop_deadline(seconds) + START_SECONDS)
         return no_content()
 
     async def kill(self, call: Call) -> Response:
         """POST /containers/{id}/kill."""
         await self._facets.exec.Signal(
             SignalRequest(
-                reference=reference(call), request_id=_request_id(), signal=call.text("signal")
+                reference=reference(call), request_id=request_id(), signal=call.text("signal")
             ),
-            timeout=_STOP_SLACK_SECONDS,
+            timeout=STOP_SLACK_SECONDS,
         )
         return no_content()
 
     async def pause(self, call: Call) -> Response:
         """POST /containers/{id}/pause."""
         await self._facets.exec.Pause(
-            PauseRequest(reference=reference(call), request_id=_request_id())
+            PauseRequest(reference=reference(call), request_id=request_id())
         )
         return no_content()
 
     async def unpause(self, call: Call) -> Response:
         """POST /containers/{id}/unpause."""
         await self._facets.exec.Unpause(
-            UnpauseRequest(reference=reference(call), request_id=_request_id())
+            UnpauseRequest(reference=reference(call), request_id=request_id())
         )
         return no_content()
 
@@ -228,7 +231,7 @@ class ContainerRoutes:
         updated = await self._facets.exec.Update(
             UpdateRequest(
                 reference=reference(call),
-                request_id=_request_id(),
+                request_id=request_id(),
                 restart_policy=policy,
                 resources=resources,
             )
@@ -242,7 +245,7 @@ class ContainerRoutes:
             raise bad_parameter("Neither old nor new names may be empty")
         await self._facets.exec.Rename(
             RenameRequest(
-                reference=reference(call), request_id=_request_id(), new_name=checked_name(name)
+                reference=reference(call), request_id=request_id(), new_name=checked_name(name)
             )
         )
         return no_content()
@@ -267,11 +270,11 @@ class ContainerRoutes:
         await self._facets.exec.Remove(
             RemoveRequest(
                 reference=reference(call),
-                request_id=_request_id(),
+                request_id=request_id(),
                 force=call.flag("force"),
                 remove_volumes=call.flag("v"),
             ),
-            timeout=_STOP_SLACK_SECONDS,
+            timeout=STOP_SLACK_SECONDS,
         )
         return no_content()
 
@@ -308,7 +311,7 @@ def new_container_id() -> str:
             return container_id
 
 
-def _request_id() -> str:
+def request_id() -> str:
     return secrets.token_hex(16)
 
 
@@ -325,4 +328,4 @@ def _span(seconds: int | None) -> Duration | None:
 def _stop_deadline(seconds: int | None) -> float:
     if seconds is None or seconds < 0:
         return _STOP_AT_MOST_SECONDS
-    return seconds + _STOP_SLACK_SECONDS
+    return seconds + STOP_SLACK_SECONDS

@@ -56,14 +56,14 @@ class WaitRoutes:
             condition = call.text("condition")
         if condition not in _CONDITIONS:
             raise bad_parameter(f'invalid condition: "{condition}"')
-        waiting = _Waiting(self._facets, reference(call), _CONDITIONS[condition])
+        waiting = Waiting(self._facets, reference(call), _CONDITIONS[condition])
         await waiting.begin()
         if call.version < _HEAD_AT_ONCE_SINCE:
             return json_response(_answer(await waiting.result()))
         return StreamResponse(_line(waiting), "application/json")
 
 
-class _Waiting:
+class Waiting:
     """One wait. What exec can't tell because it was restarted is read from its events."""
 
     def __init__(self, facets: Facets, name: str, condition: WaitCondition) -> None:
@@ -133,7 +133,7 @@ class _Waiting:
         return WaitResult(exit_code=code)
 
 
-async def _line(waiting: _Waiting) -> AsyncGenerator[bytes, None]:
+async def _line(waiting: Waiting) -> AsyncGenerator[bytes, None]:
     yield json_line(_answer(await waiting.result()))
 
 

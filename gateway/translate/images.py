@@ -15,6 +15,7 @@ from vic.storage.v1.image_pb2 import (
     RemovedImage,
 )
 
+from gateway import API_VERSION
 from gateway.errors import bad_parameter, not_found
 from gateway.translate.containers import STORAGE_DRIVER
 from gateway.translate.filters import Filters
@@ -87,7 +88,7 @@ def inspect_json(image: Image, version: tuple[int, int]) -> dict[str, Any]:
         "Created": rfc3339(image.created_at),
         "DockerVersion": image.docker_version,
         "Author": image.author,
-        "Config": _config(image.config, version),
+        "Config": config_json(image.config, version),
         "Architecture": image.architecture,
         "Os": image.os,
         "Size": image.size_bytes,
@@ -221,7 +222,8 @@ def _glob(name: str, pattern: str) -> bool:
     )
 
 
-def _config(config: ImageConfig, version: tuple[int, int]) -> dict[str, Any]:
+def config_json(config: ImageConfig, version: tuple[int, int] = API_VERSION) -> dict[str, Any]:
+    """What an image says of its containers, in Docker's Config."""
     value: dict[str, Any] = {} if version >= (1, 50) else dict(_CONTAINER_FIELDS)
     value |= {
         "User": config.user,

@@ -19,7 +19,7 @@ STEADY_NS = 10_000_000_000
 _ON_FAILURE = container_pb2.RESTART_CONDITION_ON_FAILURE
 _ALWAYS = container_pb2.RESTART_CONDITION_ALWAYS
 _UNLESS_STOPPED = container_pb2.RESTART_CONDITION_UNLESS_STOPPED
-_NONE = (
+NO_POLICY = (
     container_pb2.RESTART_CONDITION_UNSPECIFIED,
     container_pb2.RESTART_CONDITION_NO,
 )
@@ -27,13 +27,13 @@ _NONE = (
 
 def validate_policy(policy: container_pb2.RestartPolicy, *, auto_remove: bool) -> None:
     """Return when a policy can be. Raises InvalidArgument (INVALID_SPEC) in Docker's words."""
-    if policy.condition not in (*_NONE, _ON_FAILURE, _ALWAYS, _UNLESS_STOPPED):
+    if policy.condition not in (*NO_POLICY, _ON_FAILURE, _ALWAYS, _UNLESS_STOPPED):
         raise _invalid(f"invalid restart policy: unknown policy '{policy.condition}'")
     if policy.maximum_retries and policy.condition != _ON_FAILURE:
         raise _invalid(
             "invalid restart policy: maximum retry count can only be used with 'on-failure'"
         )
-    if auto_remove and policy.condition not in _NONE:
+    if auto_remove and policy.condition not in NO_POLICY:
         raise _invalid("can't create 'AutoRemove' container with restart policy")
 
 

@@ -49,7 +49,13 @@ class Removing:
         async with self._parts.turns.turn(container_id):
             record = await self._parts.current(container_id)
             verb = Verb.FORCE_REMOVE if force else Verb.REMOVE
-            check(verb, record.state, container_id=record.id, name=reference)
+            check(
+                verb,
+                record.state,
+                container_id=record.id,
+                name=record.name,
+                reference=reference,
+            )
             if record.state.has_vm:
                 record = await self._kill(record)
             await self.dispose(record, volumes=volumes)

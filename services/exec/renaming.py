@@ -38,6 +38,7 @@ class Renaming:
             spec.CopyFrom(record.spec)
             spec.name = new_name
             renamed = replace(record, name=new_name, spec=spec)
+            await self._parts.containers.check_name(renamed)
             async with AsyncExitStack() as undo:
                 await self._parts.put_specification(renamed)
                 undo.push_async_callback(self._parts.put_specification, record)

@@ -14,6 +14,10 @@ MINIMUM_MEMORY = 6 * 1024 * 1024
 SHORTEST_PERIOD_US, LONGEST_PERIOD_US, DEFAULT_PERIOD_US = 1_000, 1_000_000, 100_000
 LEAST_SHARES, DEFAULT_SHARES, MOST_SHARES = 2, 1024, 262_144
 _NANO = 10**9
+# As dockerd bounds them: a list of all CPUs one by one is longer than one of ranges.
+_LONGEST_SET = 4096
+_LAST_CPU = 8191
+_SHOWN = 32
 _SET = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*")
 MOST_BLOCK_LIMITS = 64
 
@@ -154,12 +158,14 @@ def cpu_set(text: str, what: str = "cpuset cpus") -> set[int]:
     """Read a list such as "0-2,4". Raises InvalidArgument in Docker's words."""
     if not text:
         return set()
+    if len(text) > _LONGEST_SET:
+        raise _invalid(f"Invalid value {text[:_SHOWN]}... for {what}")
     if not _SET.fullmatch(text):
         raise _invalid(f"Invalid value {text} for {what}")
     found: set[int] = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
-        if int(last or first) < int(first):
+        if not int(first) <= int(last or first) <= _LAST_CPU:
             raise _invalid(f"Invalid value {text} for {what}")
         found.update(range(int(first), int(last or first) + 1))
     return found

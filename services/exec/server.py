@@ -15,11 +15,11 @@ from services.exec.eventlog import EventLog
 from services.exec.events import told_event
 from services.exec.history import StoredEvent
 from services.exec.lifecycle import Lifecycle
+from services.exec.listed import Listed
 from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
 from services.exec.restarting import Restarts
-from services.exec.schema import fill
 from services.exec.states import State
 from services.exec.store import Containers
 from services.exec.vch import Vch
@@ -66,6 +66,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._vch = vch
         self._restarts = restarts
         self._answers = answers
+        self.listed = Listed()
         self.requests = Requests(container_pb2.Container)
         self._prunes = Requests(exec_pb2.PruneResponse)
 
@@ -112,17 +113,17 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         states = [_state(state) for state in request.states]
         page = exec_pb2.ListResponse()
         size = 0
+        last = None
         position = _position(request.page_token)
         async with aclosing(self._containers.newest_first(states, after=position)) as rows:
             async for row in rows:
-                container = page.containers.add()
-                fill(container, row)
-                size += container.ByteSize()
-                if len(page.containers) > 1 and size > PAGE_BYTES:
-                    page.containers.pop()
-                    last = page.containers[-1]
-                    page.next_page_token = f"{last.created_at.ToNanoseconds()} {last.id}"
+                message = self.listed.message(row)
+                size += len(message)
+                if last is not None and size > PAGE_BYTES:
+                    page.next_page_token = f"{last.created_ns} {last.id}"
                     break
+                page.containers.add().MergeFromString(message)
+                last = row
         return page
 
     async def Start(

@@ -7,8 +7,9 @@ from portlayer.errors import InvalidArgument, Reason
 
 # Highest real-time signal of Linux on x86-64.
 _LAST = 64
-_RTMIN = re.compile(r"RTMIN(?:\+(\d+))?")
-_RTMAX = re.compile(r"RTMAX(?:-(\d+))?")
+_NUMBER = re.compile("0*[0-9]{1,2}")
+_RTMIN = re.compile(r"RTMIN(?:\+([0-9]{1,2}))?")
+_RTMAX = re.compile(r"RTMAX(?:-([0-9]{1,2}))?")
 
 
 def parse_signal(text: str, default: signal.Signals = signal.SIGTERM) -> int:
@@ -18,10 +19,8 @@ def parse_signal(text: str, default: signal.Signals = signal.SIGTERM) -> int:
     """
     if not text:
         return default.value
-    if text.isdecimal():
-        number = int(text)
-        if 1 <= number <= _LAST:
-            return number
+    if _NUMBER.fullmatch(text) and 1 <= int(text) <= _LAST:
+        return int(text)
     name = text.upper().removeprefix("SIG")
     if f"SIG{name}" in signal.Signals.__members__:
         return signal.Signals[f"SIG{name}"].value

@@ -68,7 +68,8 @@ class Done:
 
 @dataclass(frozen=True)
 class Refused:
-    """The state refuses the verb. ``{id}`` and ``{name}`` in the sentence are the container's."""
+    """The state refuses the verb. ``{id}`` and ``{name}`` in the sentence are the container's,
+    ``{reference}`` is what it was called by."""
 
     sentence: str
     reason: Reason = Reason.WRONG_STATE
@@ -84,11 +85,14 @@ _LEAVING = Refused(
     "Container {id} is marked for removal and cannot be connected or disconnected to the network"
 )
 _IN_PROGRESS = Refused(
-    "removal of container {name} is already in progress", Reason.REMOVAL_IN_PROGRESS
+    "removal of container {reference} is already in progress", Reason.REMOVAL_IN_PROGRESS
 )
 _STOP_FIRST = Refused(
-    'cannot remove container "{name}": container is {state}: '
+    'cannot remove container "/{name}": container is {state}: '
     "stop the container before removing or force remove"
+)
+_UNPAUSE_TO_REMOVE = Refused(
+    'cannot remove container "/{name}": container is {state} and must be unpaused first'
 )
 _UNPAUSE_FIRST = Refused("cannot start a paused container, try unpause instead")
 _PAUSED_ALREADY = Refused("container {id} is already paused")
@@ -170,7 +174,7 @@ TABLE: Mapping[Verb, Mapping[State, Answer]] = {
         _S.REMOVING: _IN_PROGRESS,
         _S.STARTING: _STOP_FIRST,
         _S.RUNNING: _STOP_FIRST,
-        _S.PAUSED: _STOP_FIRST,
+        _S.PAUSED: _UNPAUSE_TO_REMOVE,
         _S.STOPPING: _STOP_FIRST,
         _S.RESTARTING: _STOP_FIRST,
     },
@@ -189,8 +193,8 @@ TABLE: Mapping[Verb, Mapping[State, Answer]] = {
 }
 
 
-def check(verb: Verb, state: State, *, container_id: str, name: str) -> None:
-    """Return when a state allows a verb.
+def check(verb: Verb, state: State, *, container_id: str, name: str, reference: str = "") -> None:
+    """Return when a state allows a verb. ``reference`` is what a caller called the container.
 
     Raises FailedPrecondition: ALREADY_DONE when there is nothing to do, otherwise the refusal's
     reason with the state in the metadata.
@@ -202,6 +206,10 @@ def check(verb: Verb, state: State, *, container_id: str, name: str) -> None:
         message = f"cannot {verb.value} a container that is {state.word}: nothing to do"
         raise FailedPrecondition(message, Reason.ALREADY_DONE, state=state.word)
     sentence = answer.sentence.format(
-        id=container_id, name=name, state=state.word, verb=verb.value.rstrip("e")
+        id=container_id,
+        name=name,
+        reference=reference or name,
+        state=state.word,
+        verb=verb.value.rstrip("e"),
     )
     raise FailedPrecondition(sentence, answer.reason, state=state.word)

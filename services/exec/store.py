@@ -236,18 +236,15 @@ class Containers(Lookup):
             same = CONTAINERS.c.boot_id == record.boot_id
             await _write(connection, record.id, {"boot_id": ""}, same)
 
+    async def check_name(self, record: Record) -> None:
+        """Return when nobody else has a record's name. Raises AlreadyExists (NAME_IN_USE)."""
+        async with self._store.reading() as connection:
+            await _check_name(connection, record)
+
     async def rename(self, record: Record, new_event: NewEvent) -> None:
         """Write a record's name and specification. Raises AlreadyExists (NAME_IN_USE)."""
         async with self._store.transaction() as connection:
-            other = (
-                await connection.execute(
-                    sa.select(CONTAINERS.c.id).where(
-                        CONTAINERS.c.name == record.name, CONTAINERS.c.id != record.id
-                    )
-                )
-            ).scalar()
-            if other is not None:
-                raise _name_in_use(record.name, other)
+            await _check_name(connection, record)
             row = row_of(record)
             await _write(connection, record.id, {"name": row["name"], "spec": row["spec"]})
             await append_events(connection, [new_event])
@@ -309,6 +306,14 @@ async def _check_turn(connection: Connection, container_id: str) -> None:
     ).scalar() is not None
     if there and not ours:
         raise TurnLost(f"another replica has had the turn of container {container_id} since")
+
+
+async def _check_name(connection: Connection, record: Record) -> None:
+    same_name = (CONTAINERS.c.name == record.name, CONTAINERS.c.id != record.id)
+    query = sa.select(CONTAINERS.c.id).where(*same_name)
+    other = (await connection.execute(query)).scalar()
+    if other is not None:
+        raise _name_in_use(record.name, other)
 
 
 def _name_in_use(name: str, owner: str) -> AlreadyExists:

@@ -16,7 +16,7 @@ from services.exec.drivers import CanReweigh
 from services.exec.events import event
 from services.exec.limits import MIB, Size
 from services.exec.parts import Parts, check_record
-from services.exec.policy import validate_policy
+from services.exec.policy import NO_POLICY, validate_policy
 from services.exec.record import Record
 from services.exec.resources import (
     host_weight,
@@ -111,7 +111,7 @@ def _changed(
     policy: container_pb2.RestartPolicy,
     changes: container_pb2.Resources | None,
 ) -> container_pb2.ContainerSpec:
-    if record.spec.auto_remove and policy.condition:
+    if record.spec.auto_remove and policy.condition not in NO_POLICY:
         raise FailedPrecondition(
             "Restart policy cannot be updated because AutoRemove is enabled for the container",
             state=record.state.word,

@@ -14,6 +14,7 @@ from portlayer.journal import Journal
 from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
+from portlayer.threads import in_thread
 from services.storage.archive_work import ArchiveWork
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
@@ -38,7 +39,6 @@ from services.storage.locks import Presence
 from services.storage.roles import ACCESS, SERVICES
 from services.storage.server import ImageServicer
 from services.storage.settings import SHARED_UMASK, StorageSettings
-from services.storage.threads import in_thread
 from services.storage.volumes.catalogue import Volumes
 from services.storage.volumes.holding import Holding
 from services.storage.volumes.server import VolumeServicer
@@ -56,6 +56,7 @@ async def serve(settings: StorageSettings) -> None:
         presence = Presence(settings.state_dir / "processes", process_name())
         stack.callback(presence.close)
         disks = await in_thread(DiskStore, settings.state_dir / "containers", presence.lives)
+        stack.push_async_callback(disks.settle)
         store = await in_thread(
             ImageStore,
             settings.image_directory,

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from portlayer.errors import leaf_error
+from portlayer.threads import in_thread
 from services.storage.compile_pool import CompilePool, result_of
 from services.storage.faults import storage_faults
 from services.storage.files import delete, from_json, staged_directory, staged_path
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.inflate import Compression
-from services.storage.threads import in_thread
 from services.storage.worker_archives import MEMBERS
 
 MAX_MEMBERS = 100_000

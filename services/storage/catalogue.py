@@ -63,6 +63,9 @@ class Catalogue:
         self._uses: dict[Digest, ImageUse] = {}
         self._versions: dict[Digest, tuple[int, int]] = {}
         self._by_tag: dict[str, Digest] = {}
+        self.untold: set[str] = set()
+        """Images, by name of their directory, that couldn't be read when that was last tried: what
+        they need isn't known."""
         self.refresh()
 
     def sweep(self, size_of: Callable[[Digest], int | None] = lambda _chain_id: None) -> int:
@@ -98,8 +101,14 @@ class Catalogue:
                 image = read_image(entry)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.error("image without a valid record: %s: %s", entry.name, error)
+                if _says_nothing(error):
+                    self.untold.add(name)
                 continue
             self._images[image.id] = image
+        self.untold = {name for name in self.untold & there.keys() if not self._knows(name)}
+
+    def _knows(self, name: str) -> bool:
+        return f"sha256:{name}" in self._images
 
     def _refresh_uses(self) -> None:
         there = {entry.stem: entry for entry in self._own.glob("*.json")}
@@ -140,10 +149,16 @@ class Catalogue:
             try:
                 image = self.rebuild(entry.name, size_of)
             except (OSError, ValueError, KeyError, TypeError, VicError) as error:
+                if _says_nothing(error):
+                    log.error("image that can't be read: %s: %s", entry.name, error)
+                    self.untold.add(entry.name)
+                    continue
                 log.error("image without its configuration removed: %s: %s", entry.name, error)
+                self.untold.discard(entry.name)
                 remove(entry)
                 swept += 1
                 continue
+            self.untold.discard(entry.name)
             log.warning("an image's record was made anew", extra={"image": image.id})
         self._refresh_uses()
         self._refresh_tags()
@@ -168,7 +183,7 @@ class Catalogue:
         gone = [
             entry
             for entry in self._own.glob("*.json")
-            if f"sha256:{entry.stem}" not in self._images
+            if not self._knows(entry.stem) and entry.stem not in self.untold
         ]
         for entry in gone:
             log.warning("names of an image that is gone removed", extra={"image": entry.stem})
@@ -314,3 +329,10 @@ def _version(path: Path) -> tuple[int, int]:
     """Return what tells a file from the one that was there before it."""
     state = path.stat()
     return state.st_ino, state.st_mtime_ns
+
+
+def _says_nothing(error: Exception) -> bool:
+    """Whether a failure to read says nothing of the file: the disk or the server fails, or we."""
+    return isinstance(error, OSError) and not isinstance(
+        error, FileNotFoundError | NotADirectoryError | IsADirectoryError
+    )

@@ -8,6 +8,7 @@ the record of a created container, and what exec rebuilds its database from.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -18,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason
+from portlayer.threads import in_thread
 from portlayer.turns import Turns
 from services.storage.disk_records import (
     DISK,
@@ -26,7 +28,7 @@ from services.storage.disk_records import (
     DiskRecord,
     read_record,
 )
-from services.storage.faults import storage_faults
+from services.storage.faults import FULL, storage_faults
 from services.storage.files import (
     STAGING_PREFIX,
     delete,
@@ -44,7 +46,6 @@ from services.storage.files import (
 from services.storage.image_records import StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
-from services.storage.threads import in_thread
 from services.storage.vmdk import Chain, create_disk
 
 MAX_SPECIFICATION = 4 << 20
@@ -53,6 +54,11 @@ PAGE_BYTES = 4 << 20
 
 _RECORD_BYTES = 512
 """What a disk takes in a list besides its specification, at most."""
+
+# A disk that takes more is gone when its removal is answered: who removes it may want the room.
+WAITED_FOR_BYTES = 16 << 20
+# Of small ones, to delete which takes as long as all else of a removal; the next is waited for.
+MOST_DELETIONS = 32
 
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 
@@ -111,6 +117,8 @@ class DiskStore:
         self._chains: dict[str, tuple[Path, ...]] = {}
         self._refused: dict[str, int] = {}
         self._turns = Turns()
+        # Of disks that are out of sight, for good; a sweep does it after a crash.
+        self._deletions: set[asyncio.Task[None]] = set()
         self.refresh()
 
     def refresh(self) -> None:
@@ -185,8 +193,7 @@ class DiskStore:
                     size_bytes=images.layers.base_size,
                 )
                 try:
-                    with storage_faults():
-                        made = await in_thread(self._make, images, image, record, spec)
+                    made = await self._made(images, image, record, spec)
                 except LookupError:
                     find(name)  # it has gone since: this says so
                     raise
@@ -206,6 +213,19 @@ class DiskStore:
             self._forget(container_id)
             return None
         return record if record is not None or not there else self._look(container_id)
+
+    async def _made(
+        self, images: ImageStore, image: StoredImage, record: DiskRecord, spec: bytes
+    ) -> Disk | None:
+        """Make a disk as `_make` does; where there is no room, once more when what is gone is."""
+        with storage_faults():
+            try:
+                return await in_thread(self._make, images, image, record, spec)
+            except OSError as error:
+                if error.errno not in FULL or not self._deletions:
+                    raise
+            await self.settle()
+            return await in_thread(self._make, images, image, record, spec)
 
     def _make(
         self, images: ImageStore, image: StoredImage, record: DiskRecord, spec: bytes
@@ -299,11 +319,32 @@ class DiskStore:
             if record is None:
                 return
             # Forgotten once it is aside: where that fails, a repeated call finds it to be done.
+            size = self.writable_bytes(container_id)
             doomed = move_aside(self.directory / container_id)
             self._forget(container_id)
             if doomed is not None:
-                await in_thread(_delete, doomed)
+                await in_thread(sync_directory, self.directory)
+                await self._delete(doomed, size)
             await images.release_chain(record.chain_id)
+
+    async def _delete(self, doomed: Path, size: int) -> None:
+        """Delete what is out of sight; a small disk in the background."""
+        deletion = asyncio.create_task(in_thread(delete, doomed), name=f"delete {doomed.name}")
+        self._deletions.add(deletion)
+        deletion.add_done_callback(self._deleted)
+        if size > WAITED_FOR_BYTES or len(self._deletions) > MOST_DELETIONS:
+            await asyncio.shield(deletion)
+
+    def _deleted(self, deletion: asyncio.Task[None]) -> None:
+        self._deletions.discard(deletion)
+        if not deletion.cancelled() and (error := deletion.exception()) is not None:
+            # The next start's sweep tries again.
+            log.warning("a removed disk still takes room: %s", error)
+
+    async def settle(self) -> None:
+        """Return when all that has been removed is deleted."""
+        if self._deletions:
+            await asyncio.wait(self._deletions)
 
     def writable_bytes(self, container_id: str) -> int:
         """What a container's own disk takes; 0 where it is gone."""
@@ -320,8 +361,3 @@ def _version(directory: Path) -> int:
         return directory.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
-
-
-def _delete(doomed: Path) -> None:
-    sync_directory(doomed.parent)
-    delete(doomed)

@@ -24,6 +24,7 @@ from contextlib import (
 )
 from pathlib import Path
 
+from portlayer.threads import in_thread
 from services.storage.blobs import BlobStore
 from services.storage.catalogue import Catalogue
 from services.storage.commons import Commons
@@ -35,9 +36,12 @@ from services.storage.layers import LayerStore
 from services.storage.leases import Lease, Leases, Pins
 from services.storage.needs import Needs
 from services.storage.quota import Quota
-from services.storage.threads import in_thread
 
 log = logging.getLogger("vic.storage.images")
+
+
+class UseChanged(Exception):
+    """An image has been given, or has lost, names since somebody looked at them."""
 
 
 class ImageStore:
@@ -245,12 +249,18 @@ class ImageStore:
 
     # --- what goes -------------------------------------------------------------------------
 
-    async def delete(self, image: StoredImage) -> list[Digest]:
-        """The owner uses an image no more; returns the chain IDs of the layers that went."""
+    async def delete(self, image: StoredImage, judged: ImageUse) -> list[Digest]:
+        """The owner uses an image no more; returns the chain IDs of the layers that went.
+
+        `judged` are the names by which that was decided. Raises UseChanged where it has others by
+        now, and leaves it.
+        """
         layers = [layer.chain_id for layer in reversed(image.layers)]
 
         def work() -> None:
             with self.changing():
+                if self.catalogue.use(image.id) != judged:
+                    raise UseChanged(image.id)
                 self.catalogue.drop_use(image.id)
                 if not self.catalogue.in_use_anywhere(image.id):
                     self.catalogue.remove(image.id)
@@ -291,6 +301,9 @@ class ImageStore:
             self._commons.forget_turns()
             self._pins.keep(self._chains_in_use())
             swept = self.blobs.sweep() + self.catalogue.sweep(self.tar_size)
+            if self.catalogue.untold:
+                log.error("images can't be read: what nothing refers to stays")
+                return swept
             swept += self.layers.sweep(self.needs.everywhere()[1])
             for image in self.catalogue.stored_images():
                 if not self.catalogue.in_use_anywhere(image.id):
@@ -305,7 +318,12 @@ class ImageStore:
         return swept
 
     def _detach(self, *, blobs: Iterable[Digest], layers: Iterable[Digest]) -> list[Path]:
-        """Take what nothing needs out of sight; the store is the caller's alone meanwhile."""
+        """Take what nothing needs out of sight; the store is the caller's alone meanwhile.
+
+        Nothing where images can't be read, whose needs aren't known: a sweep finds it later.
+        """
+        if self.catalogue.untold:
+            return []
         kept_blobs, kept_layers = self.needs.everywhere()
         moved: list[Path] = []
         for chain_id in layers:

@@ -198,14 +198,17 @@ class LayerStore:
     def making(self, chain_id: Digest) -> Iterator[Path]:
         """Where to make a layer's disk; deleted at the end unless `publish` came before.
 
-        That nobody else makes it is for the caller to know (`turn`).
+        One that was there stays: its record is damaged, and containers may stand on it. That nobody
+        else makes it is for the caller to know (`turn`).
         """
         out = self.own_disk(chain_id)
+        was_there = out.exists()
         try:
             yield out
         finally:
             if chain_id not in self._records:
-                out.unlink(missing_ok=True)
+                if not was_there:
+                    out.unlink(missing_ok=True)
                 _delete_parts(out)
 
     @contextmanager

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from vic.storage.v1 import disk_pb2, image_pb2
 
+from portlayer.dockerfile.defaults import to_message
 from portlayer.journal import Entry
 from services.storage.disk_records import DiskRecord
 from services.storage.disks import Disk, ListedDisk
 from services.storage.image_records import ImageUse, StoredImage
 from services.storage.imagec.authorization import Credentials
-from services.storage.imagec.config import ContainerDefaults, HealthCheck
 from services.storage.imagec.progress import Progress, Status
 from services.storage.imagec.pull import Pulled
 from services.storage.imagec.push import Pushed
@@ -120,80 +119,13 @@ def image(stored: StoredImage, use: ImageUse) -> image_pb2.Image:
         docker_version=config.docker_version,
         size_bytes=stored.size_bytes,
         diff_ids=config.diff_ids,
-        config=_container_defaults(config.defaults),
+        config=to_message(config.defaults),
         chain_id=stored.chain_id or "",
         parent_id=use.parent or "",
         last_tagged_at=timestamp(use.last_tagged),
         container_id=config.container,
         container_config=config.container_config,
     )
-
-
-def container_defaults(message: image_pb2.ImageConfig) -> ContainerDefaults:
-    """What an image is to say of its containers."""
-    health = message.health_check if message.HasField("health_check") else None
-    return ContainerDefaults(
-        env=tuple(message.env),
-        entrypoint=tuple(message.entrypoint),
-        command=tuple(message.command),
-        user=message.user,
-        working_directory=message.working_directory,
-        exposed_ports=tuple(sorted(message.exposed_ports)),
-        labels=dict(message.labels),
-        stop_signal=message.stop_signal,
-        volumes=tuple(sorted(message.volumes)),
-        health_check=None
-        if health is None
-        else HealthCheck(
-            test=tuple(health.test),
-            interval=health.interval.ToNanoseconds(),
-            timeout=health.timeout.ToNanoseconds(),
-            start_period=health.start_period.ToNanoseconds(),
-            start_interval=health.start_interval.ToNanoseconds(),
-            retries=health.retries,
-        ),
-        shell=tuple(message.shell),
-        on_build=tuple(message.on_build),
-        args_escaped=message.args_escaped,
-    )
-
-
-def _container_defaults(defaults: ContainerDefaults) -> image_pb2.ImageConfig:
-    health = defaults.health_check
-    return image_pb2.ImageConfig(
-        env=defaults.env,
-        entrypoint=defaults.entrypoint,
-        command=defaults.command,
-        user=defaults.user,
-        working_directory=defaults.working_directory,
-        exposed_ports=defaults.exposed_ports,
-        labels=defaults.labels,
-        stop_signal=defaults.stop_signal,
-        volumes=defaults.volumes,
-        health_check=None if health is None else _health_check(health),
-        shell=defaults.shell,
-        on_build=defaults.on_build,
-        args_escaped=defaults.args_escaped,
-    )
-
-
-def _health_check(health: HealthCheck) -> image_pb2.ImageHealthCheck:
-    return image_pb2.ImageHealthCheck(
-        test=health.test,
-        interval=_duration(health.interval),
-        timeout=_duration(health.timeout),
-        start_period=_duration(health.start_period),
-        start_interval=_duration(health.start_interval),
-        retries=max(health.retries, 0),
-    )
-
-
-def _duration(nanoseconds: int) -> Duration | None:
-    if not nanoseconds:
-        return None
-    message = Duration()
-    message.FromNanoseconds(nanoseconds)
-    return message
 
 
 def summary(entry: ImageSummary) -> image_pb2.ImageSummary:

@@ -69,11 +69,13 @@ class Pruning:
         youngest = sorted(
             catalogue.all(), key=lambda entry: catalogue.generation(entry[0].id), reverse=True
         )
-        for image, use in youngest:
+        for image, _ in youngest:
+            # One that was given a name meanwhile stays.
+            use = catalogue.use(image.id)
             if not _goes(image, use, everything=everything, until=until, rules=rules):
                 continue
             try:
-                removed += await self._removal.discard(image)
+                removed += await self._removal.discard(image, use)
             except (VicError, OSError) as error:
                 log.warning("image not pruned: %s", error, extra={"image": image.id})
         gone = {line.id for line in removed if isinstance(line, Deleted)}

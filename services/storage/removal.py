@@ -15,7 +15,7 @@ from portlayer.errors import FailedPrecondition, Reason
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
 from services.storage.image_records import ImageUse, StoredImage, without
-from services.storage.image_store import ImageStore
+from services.storage.image_store import ImageStore, UseChanged
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.reference import Reference, parse_reference
 from services.storage.images import Images
@@ -77,13 +77,18 @@ class Removal:
                 one of it runs.
             ImageHasReferences: it was given by ID, has several names, and `force` is off.
         """
-        image = self._images.find(text)
-        parent = self._images.use(image).parent
-        name = self._name_of(image, text)
-        if name is not None:
-            removed = await self._by_name(image, text, name, force=force, running=running)
-        else:
-            removed = await self._by_id(image, text, force=force, running=running)
+        while True:
+            image = self._images.find(text)
+            parent = self._images.use(image).parent
+            name = self._name_of(image, text)
+            try:
+                if name is not None:
+                    removed = await self._by_name(image, text, name, force=force, running=running)
+                else:
+                    removed = await self._by_id(image, text, force=force, running=running)
+            except UseChanged:
+                continue  # by what it has now it may have to stay
+            break
         if prune and Deleted(image.id) in removed:
             removed += await self._parents(parent)
         return removed
@@ -98,7 +103,10 @@ class Removal:
             use = self._images.use(image)
             if use.tags or use.digests:
                 break
-            removed += await self._delete(image)
+            try:
+                removed += await self._delete(image, use)
+            except UseChanged:
+                break
             image_id = use.parent
         return removed
 
@@ -132,7 +140,7 @@ class Removal:
         stays = stays or self._store.catalogue.has_children(image.id)
         if not stays and self._running_of(image, running) is None:
             # In one step: a kill must not leave an image that only a prune would find.
-            deleted = await self._delete(image, untagged=1)
+            deleted = await self._delete(image, use, untagged=1)
             return [*(Untagged(parse_reference(entry).familiar) for entry in gone), *deleted]
         await self._store.rename(image.id, partial(without, names=gone))
         # Docker's: digests that go with a tag aren't told.
@@ -168,26 +176,31 @@ class Removal:
                 "image is referenced in multiple repositories",
                 image=text,
             )
-        return await self._with_names(image)
+        return await self._with_names(image, use)
 
-    async def discard(self, image: StoredImage) -> list[Removed]:
+    async def discard(self, image: StoredImage, use: ImageUse) -> list[Removed]:
         """Remove an image with all its names unless a container or an image was made of it.
 
-        What it was made of goes, too, where nothing else needs it.
+        `use` are the names that it is to have; with others it stays. What it was made of goes, too,
+        where nothing else needs it.
         """
         if self._store.catalogue.get(image.id) is None or self._is_needed(image):
             return []
-        parent = self._images.use(image).parent
-        return [*await self._with_names(image), *await self._parents(parent)]
+        try:
+            removed = await self._with_names(image, use)
+        except UseChanged:
+            return []
+        return [*removed, *await self._parents(use.parent)]
 
-    async def _with_names(self, image: StoredImage) -> list[Removed]:
-        use = self._images.use(image)
+    async def _with_names(self, image: StoredImage, use: ImageUse) -> list[Removed]:
         names = [*use.tags, *use.digests]
-        deleted = await self._delete(image, untagged=len(use.tags))
+        deleted = await self._delete(image, use, untagged=len(use.tags))
         return [*(Untagged(parse_reference(name).familiar) for name in names), *deleted]
 
-    async def _delete(self, image: StoredImage, untagged: int = 0) -> list[Removed]:
-        layers = await self._store.delete(image)
+    async def _delete(
+        self, image: StoredImage, judged: ImageUse, untagged: int = 0
+    ) -> list[Removed]:
+        layers = await self._store.delete(image, judged)
         for _ in range(untagged):
             self._events.untagged(image)
         self._events.deleted(image)

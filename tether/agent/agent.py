@@ -242,6 +242,8 @@ class Agent:
         process = self._processes.get(process_id)
         if process is not None:
             self._tell(ConnectRequest(started=process.started_message()))
+            if process.ended:
+                self._on_ended(process)
         elif process_id in self._failed:
             self._tell(ConnectRequest(launch_failed=launch_failed(self._failed[process_id])))
         else:

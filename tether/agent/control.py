@@ -14,6 +14,7 @@ from vic.tether.v1.tether_pb2 import (
     ConnectRequest,
     ConnectResponse,
     Hello,
+    ProcessStarted,
     ProcessState,
 )
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 from tether import VERSION
 from tether.agent.backoff import Backoff
 
-# Events waiting for a stream. States are told again by each Hello, so that only answers to
-# commands of a stream wait here: as many as interaction may have sent without reading.
-_MOST_WAITING = 1024
+# Events waiting to be sent: start and end of as many processes as interaction lets a tether have
+# (4096), and answers to commands, of which it may have sent some without reading.
+_MOST_WAITING = 2 * 4096 + 1024
 
 
 class ControlStream:
@@ -96,12 +97,32 @@ class ControlStream:
                         backoff.reset()
                         self.disconnected.clear()
                         self.connected.set()
+                        self._tell_news(hello)
                     else:
                         self._obey(response)
             except grpc.aio.AioRpcError:
                 return  # whatever the end was, a new stream follows after the back-off
             finally:
                 sending.cancel()
+
+    def _tell_news(self, hello: Hello) -> None:
+        """Tell what has become of processes and health since a Hello was made.
+
+        It may have waited for interaction for long, and nothing else was told meanwhile.
+        """
+        told = {state.process_id: state for state in hello.processes}
+        for state in self._states():
+            former = told.get(state.process_id)
+            if former is None:
+                started = ProcessStarted(
+                    process_id=state.process_id, pid=state.pid, started_at=state.started_at
+                )
+                self.tell(ConnectRequest(started=started))
+            if state.HasField("exited") and (former is None or not former.HasField("exited")):
+                self.tell(ConnectRequest(exited=state.exited))
+        health = self._health()
+        if health is not None and health != hello.health:
+            self.tell(ConnectRequest(health=health))
 
     async def _send(
         self,

@@ -10,14 +10,17 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from tether.files.failures import FileError, FileFailure, of_system
+from tether.supervisor.directories import make_directories
 
 _PIECE = 256 * 1024
 _ZEROS = bytes(_PIECE)
 _XATTR = "SCHILY.xattr."
 _NANO = 1_000_000_000
+# Not exported, but stable since Python 2.7; typeshed has neither.
+_DAMAGED = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 
 
 def unpack(
@@ -37,6 +40,7 @@ def unpack(
             encoding="utf-8",
             errors="surrogateescape",
             bufsize=_PIECE,
+            tarinfo=_Member,
         ) as tar:
             while (member := tar.next()) is not None:
                 _Entry(tar, member, directory, owner, keep_kinds, times).make()
@@ -50,6 +54,21 @@ def unpack(
             os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
     while source.read(_PIECE):
         pass  # what follows the archive's end
+
+
+class _Member(tarfile.TarInfo):
+    """An entry's header. One that is damaged or cut is an error, wherever it is.
+
+    tarfile takes each but the first one for the archive's end.
+    """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """Read the next one. Raises ReadError, and what tarfile knows as an archive's end."""
+        try:
+            return super().fromtarfile(archive)
+        except _DAMAGED as error:
+            raise tarfile.ReadError(str(error)) from error
 
 
 class _Counting:
@@ -95,7 +114,7 @@ class _Entry:
     def _make(self) -> None:
         member, path = self._member, self._path
         if posixpath.normpath(path) != posixpath.normpath(self._directory):
-            os.makedirs(posixpath.dirname(path), 0o755, exist_ok=True)
+            make_directories(posixpath.dirname(path))
         if not self._clear():
             return
         mode = stat.S_IMODE(member.mode)

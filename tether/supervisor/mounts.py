@@ -10,6 +10,7 @@ from typing import Any
 from tether.guestconfig import Mount
 from tether.supervisor import syscalls
 from tether.supervisor.copyup import copy_up
+from tether.supervisor.directories import make_directories
 from tether.supervisor.syscalls import mount
 
 TMPFS_FLAGS = {
@@ -35,13 +36,13 @@ def make_mounts(wanted: list[dict[str, Any]], trees: list[int]) -> None:
     descriptors = iter(trees)
     placed = [(one, None if one.disk is None else next(descriptors)) for one in mounts]
     for one, tree in placed:
-        _check_target(one.target, is_file=_is_file(tree))
+        check_target(one.target, is_file=_is_file(tree))
     # What the image has must be copied before something is mounted over it.
     for one, tree in placed:
         if tree is not None and one.copy_up and not _is_file(tree):
             _fill(one.target, tree)
     for one, tree in placed:
-        was_there = _make_target(one.target, is_file=_is_file(tree))
+        was_there = make_target(one.target, is_file=_is_file(tree))
         if tree is None:
             _mount_tmpfs(one, was_there=was_there)
             continue
@@ -63,21 +64,27 @@ def _is_file(tree: int | None) -> bool:
     return tree is not None and not stat.S_ISDIR(os.fstat(tree).st_mode)
 
 
-def _make_target(path: str, *, is_file: bool) -> bool:
-    """Make what is mounted on, where the image has nothing there; whether it has."""
-    if os.path.lexists(path):
-        _check_target(path, is_file=is_file)
+def make_target(path: str, *, is_file: bool) -> bool:
+    """Make what is mounted on, where the image has nothing there; whether it has.
+
+    That is what a link leads to, as under runc. Raises OSError.
+    """
+    real = os.path.realpath(path)
+    if os.path.lexists(real):
+        check_target(path, is_file=is_file)
         return True
     if is_file:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        make_directories(os.path.dirname(real))
+        os.close(os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
     else:
-        os.makedirs(path, mode=0o755)
+        make_directories(real)
     return False
 
 
-def _check_target(path: str, *, is_file: bool) -> None:
-    if not os.path.lexists(path) or os.path.isdir(path) != is_file:
+def check_target(path: str, *, is_file: bool) -> None:
+    """Raise OSError where the image has a file in a directory's place, or the reverse."""
+    real = os.path.realpath(path)
+    if not os.path.lexists(real) or os.path.isdir(real) != is_file:
         return
     if is_file:
         message = f"cannot mount a file on {path}, which is a directory: is a directory"

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from tether.link import Link, LinkClosedError
 from tether.supervisor import syscalls
 from tether.supervisor.boot import WORKLOAD_CGROUP
+from tether.supervisor.directories import make_directories
 from tether.supervisor.disk import MACHINE_ID
 from tether.supervisor.failures import LaunchError, LaunchFailure, sentence
 from tether.supervisor.launch import become
@@ -187,7 +188,7 @@ def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> N
     for path, descriptor in zip(order.files, files, strict=True):
         if path == MACHINE_ID and not _leaves_machine_id_open(path):
             continue
-        _make_file(path)
+        make_file(path)
         syscalls.move_mount(descriptor, path, follow=True)
     for descriptor in (*descriptors, *staged):
         os.close(descriptor)
@@ -207,12 +208,15 @@ def _leaves_machine_id_open(path: str) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size in (0, len("uninitialized\n"))
 
 
-def _make_file(path: str) -> None:
-    """Make an empty mount point, as Docker does, where the image has nothing there."""
-    if not os.path.lexists(path):
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+def make_file(path: str) -> None:
+    """Make an empty mount point, as Docker does, where the image has nothing there.
+
+    That is where a link leads to. Raises OSError.
+    """
     if not os.path.exists(path):
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+        real = os.path.realpath(path)
+        make_directories(os.path.dirname(real))
+        os.close(os.open(real, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
 
 
 def _stage() -> Outside:

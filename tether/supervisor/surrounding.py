@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from tether.supervisor import syscalls
+from tether.supervisor.directories import make_directories
 from tether.supervisor.failures import LaunchError, LaunchFailure
 from tether.supervisor.request import SandboxRequest
 from tether.supervisor.syscalls import (
@@ -123,7 +124,7 @@ def _copy_devices(devices: int) -> None:
             target = f"{place}/{name}"
             taken = name.startswith(_TETHER_PORTS) or os.path.lexists(target)
             if _is_device(status) and not taken:
-                _make_node(target, status)
+                make_node(target, status)
 
 
 def _add_device(devices: int, path: str, target: str) -> None:
@@ -136,7 +137,7 @@ def _add_device(devices: int, path: str, target: str) -> None:
     try:
         if os.path.lexists(target):
             os.unlink(target)
-        _make_node(target, status)
+        make_node(target, status)
     except OSError as error:
         raise LaunchError(
             LaunchFailure.SETUP, f'creating device node "{target}": {error.strerror}'
@@ -150,8 +151,9 @@ def _device_error(path: str, why: str) -> LaunchError:
     )
 
 
-def _make_node(target: str, status: os.stat_result) -> None:
-    os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+def make_node(target: str, status: os.stat_result) -> None:
+    """Make a device node as another one is, and the directories above it. Raises OSError."""
+    make_directories(os.path.dirname(target))
     os.mknod(target, stat.S_IFMT(status.st_mode) | stat.S_IMODE(status.st_mode), status.st_rdev)
     os.chmod(target, stat.S_IMODE(status.st_mode))
     os.chown(target, status.st_uid, status.st_gid)

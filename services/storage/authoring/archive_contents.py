@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from portlayer.threads import in_thread
 from services.storage.archive_work import Unpacked
 from services.storage.authoring.saving import DOCKER_INDEX, INDEX, NAME, REF_NAME, blob_name
 from services.storage.imagec.digest import Digest
@@ -23,7 +24,6 @@ from services.storage.imagec.manifest import (
     parse_manifest,
 )
 from services.storage.imagec.reference import Reference, parse_reference
-from services.storage.threads import in_thread
 
 MAX_IMAGES = 1000
 _MAX_DEPTH = 3

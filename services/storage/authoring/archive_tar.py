@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from services.storage.threads import in_thread
+from portlayer.threads import in_thread
 
 CHUNK = 512 << 10
 """Bytes handled at once."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from services.storage.imagec.config import ContainerDefaults, HistoryStep, ImageConfig
+from portlayer.dockerfile.defaults import ContainerDefaults
+from services.storage.imagec.config import HistoryStep, ImageConfig
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.manifest import DOCKER_CONFIG, DOCKER_MANIFEST, Descriptor
 

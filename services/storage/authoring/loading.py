@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+from portlayer.threads import in_thread
 from services.storage.archive_work import ArchiveWork, Unpacked
 from services.storage.authoring.archive_contents import (
     ArchivedImage,
@@ -34,7 +35,6 @@ from services.storage.imagec.manifest import (
 )
 from services.storage.imagec.progress import Progress, Report, Status
 from services.storage.leases import Lease
-from services.storage.threads import in_thread
 
 
 @dataclass(frozen=True)

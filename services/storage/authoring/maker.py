@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from portlayer.dockerfile.changes import apply_changes
+from portlayer.dockerfile.defaults import ContainerDefaults
+from portlayer.threads import in_thread
 from services.storage.archive_work import ArchiveWork, TakenBlob
-from services.storage.authoring.changes import apply_changes
 from services.storage.authoring.config_json import config_json, manifest_json
 from services.storage.faults import storage_faults
 from services.storage.image_records import ImageLayer, ImageUse, StoredImage, with_tag
 from services.storage.image_store import ImageStore
 from services.storage.imagec.config import (
-    ContainerDefaults,
     HistoryStep,
     ImageConfig,
     parse_config,
@@ -27,7 +28,6 @@ from services.storage.imagec.manifest import MAX_LAYERS, Descriptor, Platform, p
 from services.storage.imagec.progress import Report, ignore_progress
 from services.storage.imagec.reference import Reference
 from services.storage.leases import Lease
-from services.storage.threads import in_thread
 
 LAYER_TYPES = {
     Compression.GZIP: "application/vnd.docker.image.rootfs.diff.tar.gzip",

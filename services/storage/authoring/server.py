@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 from vic.storage.v1 import image_pb2, image_pb2_grpc
 
+from portlayer.dockerfile.defaults import from_message
 from portlayer.errors import InvalidArgument, Reason
 from services.storage import messages
 from services.storage.authoring.archive_contents import ArchivedImage
@@ -18,6 +19,7 @@ from services.storage.authoring.loading import Loaded, Loader, OpenArchive
 from services.storage.authoring.maker import ImageMaker, NewImage
 from services.storage.authoring.saving import save
 from services.storage.authoring.source_url import downloaded, source_address
+from services.storage.authoring.trees import Place, read_tree
 from services.storage.image_events import ImageEvents
 from services.storage.image_records import StoredImage
 from services.storage.image_store import ImageStore
@@ -115,10 +117,26 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
             container_config=_json_object(start.container_config),
         )
         if start.HasField("config"):
-            new = new.saying(messages.container_defaults(start.config))
+            new = new.saying(from_message(start.config))
         elif inherited is not None:
             new = new.saying(inherited.defaults)
         return image_pb2.CommitResponse(image_id=(await self._made(new, rest, names)).id)
+
+    async def ReadTree(
+        self, request: image_pb2.ReadTreeRequest, context: Context
+    ) -> AsyncIterator[image_pb2.ReadTreeResponse]:
+        """See the contract."""
+        image = self._images.usable(request.reference)
+        # A removal meanwhile takes nothing away: the disks are open.
+        disk = self._store.layers.disk(image.layers[-1].chain_id if image.layers else None)
+        tree = read_tree(disk, request.path, stat_only=request.stat_only)
+        async with aclosing(tree) as parts:
+            async for part in parts:
+                if isinstance(part, Place):
+                    where = image_pb2.TreePath(path=part.path, missing=part.missing, mode=part.mode)
+                    yield image_pb2.ReadTreeResponse(path=where)
+                else:
+                    yield image_pb2.ReadTreeResponse(data=part)
 
     async def _made(
         self, new: NewImage, tar: AsyncIterable[bytes], names: list[Reference]

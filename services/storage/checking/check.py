@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from portlayer.threads import in_thread
 from services.storage.checking.blobs import check_blobs, check_needed
 from services.storage.checking.containers import check_containers
 from services.storage.checking.findings import Findings
@@ -23,7 +24,6 @@ from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
 from services.storage.locks import Presence
 from services.storage.settings import StorageSettings
-from services.storage.threads import in_thread
 from services.storage.volumes.stores import VolumeStores
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portlayer.errors import VicError
+from portlayer.threads import in_thread
 from services.storage.checking.findings import Findings, Outcome, Subject
 from services.storage.checking.vmdk_files import fault, same_content
 from services.storage.compile_pool import CompiledLayer, CompilePool
@@ -16,7 +17,6 @@ from services.storage.image_records import ImageLayer
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
 from services.storage.layers import LayerRecord
-from services.storage.threads import in_thread
 
 
 @dataclass(frozen=True)

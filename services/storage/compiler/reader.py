@@ -148,6 +148,42 @@ class FileSystem:
         number = self._find(path, follow=follow)
         return _stat(number, self._volume.inode(number))
 
+    def resolve(self, path: bytes) -> tuple[bytes, int, Stat | None]:
+        """Where a path leads, all links followed: an absolute path without links.
+
+        Of what is beyond the last directory that there is, the names are taken as they are; how
+        many these are comes second, and what is there last.
+
+        Raises:
+            NotFound: it leads through a file, or round in circles.
+        """
+        trail: list[tuple[bytes, int]] = []
+        pending = path.split(b"/")[::-1]
+        hops = 0
+        while pending:
+            part = pending.pop()
+            if part in (b"", b"."):
+                continue
+            if part == b"..":
+                del trail[-1:]
+                continue
+            above = trail[-1][1] if trail else ROOT_INODE
+            child = self._children(above, path).get(part, 0) if above else 0
+            if child and (inode := self._volume.inode(child)).kind == TYPE_LINK:
+                hops += 1
+                if hops > _MAX_HOPS:
+                    raise NotFound("too many links on the way")
+                target = self._volume.link_target(inode)
+                if target[:1] == b"/":
+                    trail.clear()
+                pending += target.split(b"/")[::-1]
+            else:
+                trail.append((part, child))
+        number = trail[-1][1] if trail else ROOT_INODE
+        found = _stat(number, self._volume.inode(number)) if number else None
+        missing = sum(not child for _, child in trail)
+        return b"/" + b"/".join(name for name, _ in trail), missing, found
+
     def names(self, path: bytes) -> list[bytes]:
         """The names in a directory, in the order of the disk; a link to one is followed.
 

@@ -6,45 +6,14 @@ Source: OCI image specification 1.1, "Image Configuration"; the fields that Dock
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from portlayer.dockerfile.defaults import ContainerDefaults, HealthCheck
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import InvalidManifest
 from services.storage.imagec.manifest import Platform, parse_json
-
-
-@dataclass(frozen=True)
-class HealthCheck:
-    """How to see whether a container is well; times in nanoseconds, 0 for the default."""
-
-    test: tuple[str, ...] = ()
-    interval: int = 0
-    timeout: int = 0
-    start_period: int = 0
-    start_interval: int = 0
-    retries: int = 0
-
-
-@dataclass(frozen=True)
-class ContainerDefaults:
-    """What an image says about the containers made of it."""
-
-    env: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    user: str = ""
-    working_directory: str = ""
-    exposed_ports: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    stop_signal: str = ""
-    volumes: tuple[str, ...] = ()
-    health_check: HealthCheck | None = None
-    shell: tuple[str, ...] = ()
-    on_build: tuple[str, ...] = ()
-    args_escaped: bool = False
 
 
 @dataclass(frozen=True)

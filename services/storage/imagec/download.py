@@ -8,12 +8,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from portlayer.threads import uncancelled
 from services.storage.imagec.blob_feed import MOST_PARTS, BlobFeed
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import RegistryMisbehaves, RegistryUnavailable
 from services.storage.imagec.progress import Progress, Report, Status
 from services.storage.imagec.registry import Repository
-from services.storage.threads import uncancelled
 
 ATTEMPTS = 5
 """Tries of a blob without getting `ENOUGH_PROGRESS` further, as dockerd has them."""

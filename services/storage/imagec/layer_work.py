@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from portlayer.errors import Unauthenticated, leaf_error
+from portlayer.threads import in_thread
 from services.storage.compile_pool import CompilePool
 from services.storage.faults import storage_faults
 from services.storage.image_store import ImageStore
@@ -31,7 +32,6 @@ from services.storage.imagec.progress import Progress, Report, Status, ignore_pr
 from services.storage.imagec.registry import Repository
 from services.storage.imagec.shared_work import SharedWork
 from services.storage.layers import LayerRecord
-from services.storage.threads import in_thread
 
 _OTHERS_FAULT = (RegistryUnavailable, ManifestNotFound, PullDenied, Unauthenticated)
 """Errors of a registry or an account that need not be ours when another pull began the work."""

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from portlayer.errors import leaf_error
+from portlayer.threads import in_thread
 from services.storage.blobs import BlobStore
 from services.storage.image_records import ImageLayer, StoredImage, with_digest
 from services.storage.image_store import ImageStore
@@ -19,7 +20,6 @@ from services.storage.imagec.progress import Progress, Report, Status
 from services.storage.imagec.reference import Reference, parse_reference
 from services.storage.imagec.registries import Registries
 from services.storage.imagec.registry import Repository
-from services.storage.threads import in_thread
 
 CONCURRENT = 5
 """Layers at once (dockerd's max-concurrent-uploads)."""

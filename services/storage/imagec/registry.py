@@ -32,7 +32,7 @@ from services.storage.imagec.errors import (
 from services.storage.imagec.manifest import ACCEPT, MAX_CONFIG, MAX_MANIFEST, parse_json
 from services.storage.imagec.problems import problem_of
 from services.storage.imagec.reference import Reference
-from services.storage.imagec.transport import Body, Response, Transport, next_url
+from services.storage.imagec.transport import REDIRECTS, Body, Response, Transport, next_url
 
 MAX_TAGS = 10_000
 """Of a repository; others aren't looked at."""
@@ -179,6 +179,9 @@ class Repository:
         async with self._ask("HEAD", f"{self._base}/blobs/{digest}") as response:
             if response.status == 404:
                 return False
+            if response.status in REDIRECTS:
+                # It tells where its store has the blob, and does so of none that isn't there.
+                return True
             await self._expect(response, 200)
             return True
 

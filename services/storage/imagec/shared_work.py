@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
+from portlayer.threads import ended
 from services.storage.imagec.progress import Progress, Report
-from services.storage.threads import ended
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")

@@ -45,7 +45,7 @@ _READ_BUFFER = 256 << 10
 _PIECE = 64 << 10
 """Bytes of a body that are sent at once."""
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 Body = AsyncIterable[bytes] | bytes | Mapping[str, str]
 """A stream, whose length is for the headers to tell; bytes; or a form."""
@@ -214,7 +214,7 @@ class Transport:
             own = {"Authorization": authorization} if authorization is not None else {}
             sent = {**headers, **(own if origin_of(at) == home else {})}
             async with self.send("GET", at, verify=verify, headers=sent) as response:
-                if response.status not in _REDIRECTS:
+                if response.status not in REDIRECTS:
                     yield response
                     return
                 at = next_url(response, allow_http=not verify)

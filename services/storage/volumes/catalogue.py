@@ -13,6 +13,7 @@ from vic.storage.v1 import volume_pb2
 
 from portlayer.errors import VicError
 from portlayer.journal import Journal
+from portlayer.threads import in_thread
 from services.storage.compiler.base import create_volume
 from services.storage.files import (
     delete,
@@ -25,7 +26,6 @@ from services.storage.files import (
     write_new,
 )
 from services.storage.pruning import LabelRule
-from services.storage.threads import in_thread
 from services.storage.volumes.disk import disk_size, enlarge
 from services.storage.volumes.errors import (
     InvalidVolume,

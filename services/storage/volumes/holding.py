@@ -16,8 +16,8 @@ from vic.storage.v1 import volume_pb2
 
 from portlayer.errors import VicError
 from portlayer.journal import Journal
+from portlayer.threads import in_thread
 from services.storage.faults import storage_faults
-from services.storage.threads import in_thread
 from services.storage.volumes.catalogue import Volumes
 from services.storage.volumes.disk import is_at_rest
 from services.storage.volumes.errors import VolumeAttached, VolumeNotFound, VolumesReserved

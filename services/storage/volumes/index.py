@@ -17,12 +17,12 @@ from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from portlayer.errors import VicError
+from portlayer.threads import in_thread
 from services.storage.commons import Commons
 from services.storage.faults import FULL
 from services.storage.files import sweep_inside
 from services.storage.imagec.errors import StoreFull
 from services.storage.locks import FileLock
-from services.storage.threads import in_thread
 from services.storage.vmdk import VmdkError
 from services.storage.volumes.disk import disk_size
 from services.storage.volumes.errors import StoreUnavailable, VolumeNotFound

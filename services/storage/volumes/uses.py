@@ -55,12 +55,17 @@ class Uses:
                 path.unlink(missing_ok=True)
 
     def refresh(self) -> None:
-        """Look at the files. Blocks. Raises OSError."""
+        """Look at the files. Blocks.
+
+        Raises OSError, also where one can't be read: that a volume isn't in use can't be told then.
+        """
         uses, attachments = {}, {}
         for path in self._uses_directory.glob("*.json"):
             try:
                 use = ContainerUse.read(path)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except FileNotFoundError:  # gone since
+                continue
+            except (ValueError, KeyError, TypeError) as error:
                 # Left in place: somebody may mend it by hand.
                 if path not in self._told:
                     self._told.add(path)
@@ -70,7 +75,9 @@ class Uses:
         for path in self._attachments_directory.glob("*.json"):
             try:
                 attachment = Attachment.read(path)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError) as error:
                 log.warning("an attachment is forgotten: %s: %s", path, error)
                 path.unlink(missing_ok=True)
                 continue

@@ -241,7 +241,7 @@ async def test_cards_are_there_or_are_plugged_in(
     assert not driver.attached("second")
     # One that comes later knows what runs, and one whose VM has ended is forgotten.
     again = VsphereDriver(driver._vcenter, driver._settings, driver._instance_id)
-    await again.start([segment(0)], [first])
+    await again.start([segment(0), segment(1), outside], [first])
     assert again.attached("first")
     await hypervisor.destroy(made.container_id)
     assert await again.restore() == []

@@ -126,6 +126,8 @@ async def test_one_of_many_gets_a_name(facet: Facet) -> None:
         ({"resources": {"memory_bytes": 1024}}, "Minimum memory limit allowed is 6MB"),
         ({"resources": {"nano_cpus": 3 * 10**9}}, "there are only 2 CPUs"),
         ({"stop_signal": "SIGNOPE"}, "invalid signal: SIGNOPE"),
+        ({"stop_signal": "1" * 5000}, "invalid signal: 11"),
+        ({"stop_signal": "RTMIN+" + "1" * 5000}, "invalid signal: RTMIN"),
         ({"process": {"cwd": "relative"}}, "needs to be an absolute path"),
     ],
 )

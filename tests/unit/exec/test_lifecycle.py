@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from vic.exec.v1 import exec_pb2
+from vic.network.v1 import network_pb2
 
 from portlayer.errors import (
     AlreadyExists,
@@ -231,6 +232,22 @@ async def test_a_rename_that_fails_changes_nothing(facet: Facet) -> None:
     assert (await facet.containers.resolve("one")).id == container_id
     assert facet.peers.disks[container_id] == before
     assert facet.peers.names[container_id] == "one"
+
+
+async def test_networks_never_hear_of_a_name_that_is_anothers(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await facet.run("db")
+    web = await facet.run("web")
+    told = []
+
+    async def hear(request: network_pb2.RenameRequest) -> None:
+        told.append(request.container_name)
+
+    monkeypatch.setattr(facet.peers, "Rename", hear)
+    with pytest.raises(AlreadyExists, match="already in use"):
+        await facet.lifecycle.rename(web, "db")
+    assert told == []
 
 
 async def test_networks_know_a_renamed_container_by_its_new_name(facet: Facet) -> None:

@@ -9,7 +9,7 @@ from vic.exec.v1 import container_pb2, exec_pb2
 from vic.tether.v1 import health_pb2
 
 from portlayer.errors import InvalidArgument
-from services.exec import lookup, server
+from services.exec import listed, lookup, server
 from services.exec.answers import Answers
 from services.exec.removing import Pruned
 from services.exec.schema import CONTAINERS
@@ -37,18 +37,18 @@ async def test_a_list_of_many_comes_in_pages(facet: Facet, monkeypatch: pytest.M
     monkeypatch.setattr(lookup, "READ_AT_ONCE", 2)
     made = [(await facet.creator.create("", spec())).id for _ in range(7)]
     monkeypatch.setattr(server, "PAGE_BYTES", 1000)
-    listed: list[str] = []
+    found: list[str] = []
     request, pages = exec_pb2.ListRequest(), 0
     while True:
         page = await servicer(facet).List(request, NO_CONTEXT)
-        listed += [container.id for container in page.containers]
+        found += [container.id for container in page.containers]
         pages += 1
         if not page.next_page_token:
             break
         request.page_token = page.next_page_token
         # What was last on a page may be gone by the next.
-        await facet.lifecycle.remove(listed[-1], listed[-1], force=True)
-    assert listed == made[::-1]
+        await facet.lifecycle.remove(found[-1], found[-1], force=True)
+    assert found == made[::-1]
     assert pages > 1
 
 
@@ -82,14 +82,44 @@ async def test_a_list_tells_of_each_what_its_inspection_does(
         await connection.execute(CONTAINERS.update().values(values))
     await facet.creator.create("", spec())  # with zeros for most of it
     exec_ = servicer(facet)
-    listed = (await exec_.List(exec_pb2.ListRequest(), NO_CONTEXT)).containers
-    assert len(listed) == 2
-    for container in listed:
+    found = (await exec_.List(exec_pb2.ListRequest(), NO_CONTEXT)).containers
+    assert len(found) == 2
+    for container in found:
         got = await exec_.Get(exec_pb2.GetRequest(reference=container.id), NO_CONTEXT)
         assert got.container == container
-    assert listed[1].status.health.status == (
+    assert found[1].status.health.status == (
         health.status if health_boot_id == "boot" else health_pb2.HEALTH_STATUS_STARTING
     )
+
+
+async def test_a_later_list_tells_what_has_changed(facet: Facet) -> None:
+    exec_ = servicer(facet)
+    changed = await facet.creator.create("", spec(name="former"))
+    await facet.creator.create("", spec(name="same"))
+    before = (await exec_.List(exec_pb2.ListRequest(), NO_CONTEXT)).containers
+    assert [one.spec.name for one in before] == ["same", "former"]
+    await facet.lifecycle.rename(changed.id, "later")
+    await facet.lifecycle.start(changed.id)
+    now = (await exec_.List(exec_pb2.ListRequest(), NO_CONTEXT)).containers
+    assert now[0] == before[0]
+    got = await exec_.Get(exec_pb2.GetRequest(reference=changed.id), NO_CONTEXT)
+    assert now[1] == got.container
+    assert now[1].spec.name == "later"
+    assert now[1].status.state == container_pb2.CONTAINER_STATE_RUNNING
+
+
+async def test_few_messages_are_kept_and_no_large_ones(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed, "KEPT", 2)
+    exec_ = servicer(facet)
+    large = spec(labels={"large": "x" * listed.LARGEST_KEPT_BYTES})
+    made = [(await facet.creator.create("", one)).id for one in (spec(), large, spec(), spec())]
+    for _ in range(2):
+        page = await exec_.List(exec_pb2.ListRequest(), NO_CONTEXT)
+        assert [container.id for container in page.containers] == made[::-1]
+    # Those that were listed last, which are the oldest.
+    assert list(exec_.listed.ids()) == [made[2], made[0]]
 
 
 async def test_a_page_holds_one_container_however_large(

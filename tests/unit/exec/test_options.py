@@ -45,6 +45,8 @@ def spec(**fields: object) -> ContainerSpec:
         ({"cpu_shares": 1}, "the minimum allowed cpu-shares is 2"),
         ({"cpu_shares": 262_145}, "the maximum allowed cpu-shares is 262144"),
         ({"cpuset_cpus": "x"}, "Invalid value x for cpuset cpus"),
+        ({"cpuset_cpus": "0-9999"}, "Invalid value 0-9999 for cpuset cpus"),
+        ({"cpuset_cpus": ",".join(["0"] * 2049)}, "Invalid value 0,0,0,"),
         ({"cpuset_cpus": "3-1"}, "Invalid value 3-1 for cpuset cpus"),
         (
             {"cpuset_cpus": "0,4"},

@@ -90,6 +90,15 @@ async def test_a_vm_is_as_large_as_it_was_made(facet: Facet) -> None:
     await update(facet, container_id, memory_bytes=999 * MIB)
 
 
+async def test_that_a_container_which_is_removed_at_its_end_is_not_restarted(facet: Facet) -> None:
+    container_id = await facet.run(auto_remove=True)
+    none = container_pb2.RestartPolicy(condition=container_pb2.RESTART_CONDITION_NO)
+    await facet.lifecycle.update(container_id, none)
+    always = container_pb2.RestartPolicy(condition=container_pb2.RESTART_CONDITION_ALWAYS)
+    with pytest.raises(FailedPrecondition, match="AutoRemove is enabled"):
+        await facet.lifecycle.update(container_id, always)
+
+
 async def test_beyond_the_limits_of_the_vch(facet: Facet) -> None:
     container_id = (await facet.creator.create("", spec())).id
     await facet.admission.set_limits(Limits(memory_bytes=1024 * MIB))

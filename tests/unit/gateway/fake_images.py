@@ -1,6 +1,8 @@
 """The storage facet's images in memory: those of a registry, and those that were pulled."""
 
+import io
 import itertools
+import tarfile
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,6 +24,12 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
         self.arriving: list[Any] = []
         self.refused: VicError | None = None
         """What Commit fails with, once some of the layer has come."""
+
+        self.builds = False
+        """Whether what Commit makes is an image that is there from then on."""
+
+        self.files: dict[str, bytes] = {}
+        """Of all images, by path; an empty one is a directory."""
 
         self.registry = {
             name: image_pb2.Image(
@@ -185,7 +193,36 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
                 pass
             raise self.refused
         await self._receive(request)
-        return image_pb2.CommitResponse(image_id="sha256:made")
+        if not self.builds:
+            return image_pb2.CommitResponse(image_id="sha256:made")
+        start = self.uploads[-1][0].start
+        image = image_pb2.Image(
+            id=f"sha256:{len(self.uploads) + 0xB000:064x}",
+            parent_id=start.parent,
+            config=start.config,
+            container_config=start.container_config,
+            container_id=start.container_id,
+            author=start.author,
+        )
+        self.images[image.id] = image
+        return image_pb2.CommitResponse(image_id=image.id)
+
+    async def ReadTree(
+        self, request: image_pb2.ReadTreeRequest, context: Any
+    ) -> AsyncIterator[image_pb2.ReadTreeResponse]:
+        self.find(request.reference)
+        content = self.files.get(request.path)
+        parts = len(request.path.strip("/").split("/"))
+        where = image_pb2.TreePath(path=request.path, missing=parts if content is None else 0)
+        where.mode = 0 if content is None else 0o40755 if content == b"" else 0o100644
+        yield image_pb2.ReadTreeResponse(path=where)
+        if content and not request.stat_only:
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w") as tar:
+                header = tarfile.TarInfo(request.path.rpartition("/")[2])
+                header.size = len(content)
+                tar.addfile(header, io.BytesIO(content))
+            yield image_pb2.ReadTreeResponse(data=packed.getvalue())
 
     async def Load(
         self, request: AsyncIterator[image_pb2.LoadRequest], context: Any

@@ -99,6 +99,17 @@ async def test_what_comes_after_the_past_is_told_once() -> None:
     await live.aclose()
 
 
+async def test_what_comes_before_a_facet_is_reached_is_told() -> None:
+    """Nothing since 5 at 9, and an event at 10, before the facet answered."""
+    facet = FakeFacet(10)
+    one = source(facet, 5)
+    assert [event async for event in one.history(at(9), patient=False)] == []
+    live = merged([one.events()])
+    async with asyncio.timeout(2):
+        assert (await anext(live))["time"] == 10
+    await live.aclose()
+
+
 async def test_a_first_event_is_told_though_its_facet_restarted_before() -> None:
     facet = FakeFacet()
     one = source(facet)

@@ -12,6 +12,7 @@ from services.network.drivers.vsphere.isolation import (
     has_rules,
     isolation,
     members,
+    no_filter_policy,
 )
 
 IP, IP6, ARP, OTHER = 0x0800, 0x86DD, 0x0806, 0x88B5
@@ -89,3 +90,12 @@ def test_rules_are_compared_by_what_they_do() -> None:
     ruleset.rules[0].qualifier[0].sourceAddress.negate = False
     ruleset.enabled = False
     assert not has_rules(policy, rules)
+
+
+def test_taken_away_no_rule_is_left() -> None:
+    assert has_rules(no_filter_policy(), ())
+    assert not has_rules(filter_policy(isolation(NETWORK)), ())
+    # Those that the switch has for all of its port groups aren't ours to take away.
+    inherited = filter_policy(isolation(NETWORK))
+    inherited.filterConfig[0].inherited = True
+    assert has_rules(inherited, ())

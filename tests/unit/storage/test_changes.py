@@ -6,15 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portlayer.dockerfile.changes import apply_changes
+from portlayer.dockerfile.defaults import ContainerDefaults, HealthCheck
 from portlayer.errors import InvalidArgument
-from services.storage.authoring.changes import apply_changes
 from services.storage.authoring.config_json import config_json
-from services.storage.imagec.config import (
-    ContainerDefaults,
-    HealthCheck,
-    ImageConfig,
-    parse_config,
-)
+from services.storage.imagec.config import ImageConfig, parse_config
 from services.storage.imagec.manifest import Platform
 
 BASE = ContainerDefaults(

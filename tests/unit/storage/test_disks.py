@@ -3,13 +3,14 @@
 import asyncio
 import errno
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from portlayer.errors import InvalidArgument
-from services.storage import disks, vmdk
+from services.storage import disks, files, vmdk
 from services.storage.compile_pool import CompilePool
 from services.storage.disk_records import DISK
 from services.storage.disks import Disk, DiskExists, DiskNotFound
@@ -90,6 +91,7 @@ async def test_what_is_removed_while_it_is_made_is_gone(
     with pytest.raises(asyncio.CancelledError):
         await made
     await removed
+    await storage.disks.settle()
     assert list((storage.root / "containers").iterdir()) == []
     with pytest.raises(DiskNotFound):
         await storage.disks.get(ID)
@@ -133,6 +135,7 @@ async def test_removal_is_idempotent(storage: Storage, name: str) -> None:
     await prepare(storage, name)
     for _ in range(2):
         await storage.disks.remove(storage.store, ID)
+    await storage.disks.settle()
     assert list((storage.root / "containers").iterdir()) == []
     with pytest.raises(DiskNotFound):
         await storage.disks.get(ID)
@@ -153,7 +156,63 @@ async def test_a_removal_that_failed_can_be_repeated(
         with pytest.raises(OSError, match="Input/output error"):
             await storage.disks.remove(storage.store, ID)
     await storage.disks.remove(storage.store, ID)
+    await storage.disks.settle()
     assert list((storage.root / "containers").iterdir()) == []
+
+
+async def test_nobody_waits_until_a_small_disk_is_deleted(
+    storage: Storage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def delete(path: Path) -> None:
+        begun.release()
+        assert go_on.wait(60)
+        files.delete(path)
+
+    monkeypatch.setattr(disks, "delete", delete)
+    await prepare(storage, name)
+    await storage.disks.remove(storage.store, ID)
+    with pytest.raises(DiskNotFound):
+        await storage.disks.get(ID)
+    # Its ID is free, though its files are there still, out of sight.
+    await prepare(storage, name)
+    there = {path.name for path in (storage.root / "containers").iterdir()}
+    assert len(there) == 2
+    assert ID in there
+    monkeypatch.setattr(disks, "WAITED_FOR_BYTES", 0)
+    removed = asyncio.create_task(storage.disks.remove(storage.store, ID))
+    for _ in range(2):
+        assert await asyncio.to_thread(begun.acquire, timeout=60)
+    assert not removed.done()
+    go_on.set()
+    await removed
+    await storage.disks.settle()
+    assert list((storage.root / "containers").iterdir()) == []
+
+
+async def test_where_there_is_no_room_what_was_removed_is_waited_for(
+    storage: Storage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted, go_on = [], threading.Event()
+
+    def delete(path: Path) -> None:
+        assert go_on.wait(60)
+        files.delete(path)
+        deleted.append(path)
+
+    def create_disk(*arguments: Any, **options: Any) -> None:
+        go_on.set()
+        if not deleted:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        vmdk.create_disk(*arguments, **options)
+
+    await prepare(storage, name)
+    monkeypatch.setattr(disks, "delete", delete)
+    monkeypatch.setattr(disks, "create_disk", create_disk)
+    await storage.disks.remove(storage.store, ID)
+    await prepare(storage, name)
+    assert len(deleted) == 1
 
 
 async def test_a_full_disk_says_so_and_leaves_nothing(

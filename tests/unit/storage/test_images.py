@@ -1,8 +1,10 @@
 """Images in the store: names, removal, what is in use."""
 
+import errno
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
@@ -10,13 +12,14 @@ from vic.storage.v1 import image_pb2
 
 from services.storage.catalogue import Catalogue
 from services.storage.compile_pool import CompilePool
+from services.storage.image_records import ImageUse, StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import InvalidReference
 from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound
 from services.storage.pruning import LabelRule, Pruning
-from services.storage.removal import Deleted, ImageHasReferences, ImageInUse, Untagged
+from services.storage.removal import Deleted, ImageHasReferences, ImageInUse, Removed, Untagged
 from tests.images import Image, Layer, file, make_tar
 from tests.unit.storage.conftest import BASE_SIZE, Storage, wire
 from tests.unit.storage.fake_registry import FakeRegistry
@@ -198,7 +201,8 @@ async def test_a_layer_goes_only_when_no_owner_uses_it(storage: Storage, host: s
     await other.rename(stored.id, lambda use: use)
     await storage.removal.remove(f"{host}/x", force=False)
     assert open_as("11111111").complete(stored)
-    await open_as("11111111").delete(stored)
+    another = open_as("11111111")
+    await another.delete(stored, another.catalogue.use(stored.id))
     assert not open_as("11111111").complete(stored)
 
 
@@ -264,6 +268,46 @@ async def test_a_prune_takes_what_has_no_tag_and_no_container(storage: Storage, 
     assert Deleted(TWO.id) in every.removed
     assert every.reclaimed_bytes == sum(len(layer.tar) for layer in TWO.layers)
     assert storage.files() == []
+
+
+async def test_a_prune_leaves_what_is_tagged_meanwhile(storage: Storage, host: str) -> None:
+    for name, image in (("x", ONE), ("y", TWO)):
+        await storage.removal.remove(f"{host}/{name}:latest", force=False)
+        await storage.pull(f"{host}/{name}@{image.digest}")
+    discard = storage.removal.discard
+
+    async def tag_and_discard(image: StoredImage, use: ImageUse) -> list[Removed]:
+        await storage.images.tag(image.id, "kept:latest")
+        return await discard(image, use)
+
+    with patch.object(storage.removal, "discard", tag_and_discard):
+        pruned = await Pruning(storage.store, storage.removal).prune(
+            everything=False, until=None, rules=[]
+        )
+    assert pruned.removed == []
+    assert storage.images.find("kept:latest")
+
+
+async def test_images_that_cannot_be_read_for_a_moment_are_there_afterwards(
+    storage: Storage, host: str
+) -> None:
+    """An error of the disk or of an NFS server says nothing of what is on it."""
+    before = storage.files()
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.is_relative_to(storage.store.root / "images"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path)
+
+    with patch.object(Path, "read_bytes", fail):
+        again = ImageStore(storage.store.root, owner="0badcafe", base_size=BASE_SIZE)
+        try:
+            assert await again.sweep() == 0
+        finally:
+            again.close()
+    assert storage.files() == before
+    assert storage.images.find(f"{host}/x").id == ONE.id
 
 
 @pytest.mark.parametrize(

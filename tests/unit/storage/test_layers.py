@@ -54,3 +54,14 @@ def test_layers_on_another_base_are_neither_used_nor_touched(
     assert RECORD.chain_id not in new
     assert new.detach(RECORD.chain_id) == []
     assert {path: path.read_bytes() for path in old.directory.iterdir()} == before
+
+
+def test_a_layer_that_is_not_made_again_keeps_the_disk_that_it_had(tmp_path: Path) -> None:
+    """Its record is damaged, containers stand on it, and who would mend it goes away."""
+    filled(tmp_path)
+    disk = LayerStore(tmp_path, SIZE).own_disk(RECORD.chain_id)
+    disk.with_suffix(".json").unlink()
+    store = LayerStore(tmp_path, SIZE)
+    with pytest.raises(KeyboardInterrupt), store.making(RECORD.chain_id):
+        raise KeyboardInterrupt
+    assert disk.read_bytes() == b"layer"

@@ -210,6 +210,19 @@ async def test_a_token_that_is_not_accepted_means_denied(
     )
 
 
+async def test_a_blob_that_the_registrys_store_has_is_there(
+    transport: Transport, registry: FakeRegistry
+) -> None:
+    """A registry on S3 or the like answers HEAD of a blob by a redirect to its store."""
+    repository = await connect(transport, registry)
+    there = Digest(IMAGE.layers[0].digest)
+    registry.always[f"/v2/x/blobs/{there}"] = lambda _request: Answer(
+        307, {"Location": "http://127.0.0.1:9/store"}
+    )
+    assert await repository.has_blob(there)
+    assert not await repository.has_blob(Digest.of(b"another"))
+
+
 async def test_a_redirect_to_another_host_carries_no_authorization(
     transport: Transport, registry: FakeRegistry, elsewhere: FakeRegistry
 ) -> None:

@@ -34,7 +34,12 @@ from services.storage.volumes.errors import (
 )
 from services.storage.volumes.holding import Holding
 from services.storage.volumes.index import Volume
-from services.storage.volumes.records import VolumeRecord, VolumeUse
+from services.storage.volumes.records import (
+    Attachment,
+    ContainerUse,
+    VolumeRecord,
+    VolumeUse,
+)
 from services.storage.volumes.stores import VolumeStores
 from services.storage.volumes.uses import Uses
 
@@ -394,3 +399,19 @@ async def test_events_go_on_where_a_lost_history_ended(
     assert fresh.newest > newest
     with pytest.raises(OutOfRange):
         fresh.start_of(newest, 0)
+
+
+def test_who_has_a_volume_is_not_forgotten_where_that_cannot_be_read(tmp_path: Path) -> None:
+    uses = Uses(tmp_path)
+    uses.begin(ContainerUse("c1", (VolumeUse("db", "/data"),)))
+    uses.begin_attachment(Attachment("c1", "b1", {"db": True}))
+    failing = Mock(side_effect=OSError(errno.EMFILE, "Too many open files"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "read_bytes", failing)
+        with pytest.raises(OSError, match="Too many open files"):
+            uses.refresh()
+    assert uses.of("db") == ["c1"]
+    again = Uses(tmp_path)
+    again.refresh()
+    assert again.of("db") == ["c1"]
+    assert [one.container_id for one in again.attachments("db")] == ["c1"]

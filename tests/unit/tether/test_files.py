@@ -259,3 +259,36 @@ def test_a_file_that_is_mounted_is_empty_in_an_export(
     pack(str(tmp_path), top, out, export=True)
     with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as tar:
         assert [(member.name, member.size) for member in tar] == [("hosts", 0)]
+
+
+def of_five() -> bytearray:
+    return bytearray(archive(*((entry(f"f{number}"), b"hello") for number in range(5))))
+
+
+def test_a_damaged_header_is_not_taken_for_the_archives_end(tmp_path: Path) -> None:
+    data = of_five()
+    data[2 * 1024 + 148 : 2 * 1024 + 154] = b"999999"  # the third one's checksum
+    with pytest.raises(FileError, match="unexpected archive") as caught:
+        put(tmp_path, bytes(data))
+    assert caught.value.failure is FileFailure.INVALID
+
+
+@pytest.mark.parametrize("size", [2 * 1024 + 300, 2 * 1024 + 512 + 3, 2 * 1024 + 512])
+def test_an_archive_that_is_cut_within_an_entry_is_refused(tmp_path: Path, size: int) -> None:
+    with pytest.raises(FileError, match="unexpected archive"):
+        put(tmp_path, bytes(of_five()[:size]))
+
+
+def test_an_archive_needs_no_blocks_of_zeros_at_its_end(tmp_path: Path) -> None:
+    put(tmp_path, bytes(of_five()[: 5 * 1024]))
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_only_root_may_write_directories_that_an_archive_takes_for_granted(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        put(tmp_path, archive((entry("x/y/z/f"), b"")))
+    finally:
+        os.umask(before)
+    for name in ("x", "x/y", "x/y/z"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o755

@@ -556,6 +556,34 @@ class SaveResponse(_message.Message):
     data: bytes
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
+class ReadTreeRequest(_message.Message):
+    __slots__ = ("reference", "path", "stat_only")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    STAT_ONLY_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    path: str
+    stat_only: bool
+    def __init__(self, reference: _Optional[str] = ..., path: _Optional[str] = ..., stat_only: _Optional[bool] = ...) -> None: ...
+
+class ReadTreeResponse(_message.Message):
+    __slots__ = ("path", "data")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    path: TreePath
+    data: bytes
+    def __init__(self, path: _Optional[_Union[TreePath, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class TreePath(_message.Message):
+    __slots__ = ("path", "mode", "missing")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    mode: int
+    missing: int
+    def __init__(self, path: _Optional[str] = ..., mode: _Optional[int] = ..., missing: _Optional[int] = ...) -> None: ...
+
 class ImageServicePruneRequest(_message.Message):
     __slots__ = ("all", "until", "label_filters")
     ALL_FIELD_NUMBER: _ClassVar[int]

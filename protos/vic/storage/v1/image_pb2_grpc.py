@@ -114,6 +114,11 @@ class ImageServiceStub:
                 request_serializer=vic_dot_storage_dot_v1_dot_image__pb2.SaveRequest.SerializeToString,
                 response_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.SaveResponse.FromString,
                 _registered_method=True)
+        self.ReadTree = channel.unary_stream(
+                '/vic.storage.v1.ImageService/ReadTree',
+                request_serializer=vic_dot_storage_dot_v1_dot_image__pb2.ReadTreeRequest.SerializeToString,
+                response_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.ReadTreeResponse.FromString,
+                _registered_method=True)
         self.Prune = channel.unary_unary(
                 '/vic.storage.v1.ImageService/Prune',
                 request_serializer=vic_dot_storage_dot_v1_dot_image__pb2.ImageServicePruneRequest.SerializeToString,
@@ -271,6 +276,15 @@ class ImageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadTree(self, request, context):
+        """ReadTree looks at a path in an image's root file system, where symbolic links lead nowhere out of it,
+        and sends what is there as a tar. The first answer tells where the path leads. It is the same every
+        time. Errors: NOT_FOUND (IMAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_REQUEST).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Prune(self, request, context):
         """Prune removes images that no container was made of, each with its names: those without a tag, or
         all. What can't be removed is left. Repeating it is safe.
@@ -371,6 +385,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.Save,
                     request_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.SaveRequest.FromString,
                     response_serializer=vic_dot_storage_dot_v1_dot_image__pb2.SaveResponse.SerializeToString,
+            ),
+            'ReadTree': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadTree,
+                    request_deserializer=vic_dot_storage_dot_v1_dot_image__pb2.ReadTreeRequest.FromString,
+                    response_serializer=vic_dot_storage_dot_v1_dot_image__pb2.ReadTreeResponse.SerializeToString,
             ),
             'Prune': grpc.unary_unary_rpc_method_handler(
                     servicer.Prune,
@@ -798,6 +817,33 @@ class ImageService:
             '/vic.storage.v1.ImageService/Save',
             vic_dot_storage_dot_v1_dot_image__pb2.SaveRequest.SerializeToString,
             vic_dot_storage_dot_v1_dot_image__pb2.SaveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadTree(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vic.storage.v1.ImageService/ReadTree',
+            vic_dot_storage_dot_v1_dot_image__pb2.ReadTreeRequest.SerializeToString,
+            vic_dot_storage_dot_v1_dot_image__pb2.ReadTreeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -104,6 +104,11 @@ class ImageServiceStub:
     configurations and blobs are those that came, digests and all. Errors: NOT_FOUND (IMAGE_NOT_FOUND,
     MANIFEST_NOT_FOUND), before the first byte.
     """
+    ReadTree: _grpc.UnaryStreamMultiCallable[_image_pb2.ReadTreeRequest, _image_pb2.ReadTreeResponse]
+    """ReadTree looks at a path in an image's root file system, where symbolic links lead nowhere out of it,
+    and sends what is there as a tar. The first answer tells where the path leads. It is the same every
+    time. Errors: NOT_FOUND (IMAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_REQUEST).
+    """
     Prune: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServicePruneRequest, _image_pb2.ImageServicePruneResponse]
     """Prune removes images that no container was made of, each with its names: those without a tag, or
     all. What can't be removed is left. Repeating it is safe.
@@ -190,6 +195,11 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """Save writes images as one tar: an OCI layout with a manifest.json for Docker beside. Manifests,
     configurations and blobs are those that came, digests and all. Errors: NOT_FOUND (IMAGE_NOT_FOUND,
     MANIFEST_NOT_FOUND), before the first byte.
+    """
+    ReadTree: _aio.UnaryStreamMultiCallable[_image_pb2.ReadTreeRequest, _image_pb2.ReadTreeResponse]  # type: ignore[assignment]
+    """ReadTree looks at a path in an image's root file system, where symbolic links lead nowhere out of it,
+    and sends what is there as a tar. The first answer tells where the path leads. It is the same every
+    time. Errors: NOT_FOUND (IMAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_REQUEST).
     """
     Prune: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServicePruneRequest, _image_pb2.ImageServicePruneResponse]  # type: ignore[assignment]
     """Prune removes images that no container was made of, each with its names: those without a tag, or
@@ -349,6 +359,16 @@ class ImageServiceServicer:
         """Save writes images as one tar: an OCI layout with a manifest.json for Docker beside. Manifests,
         configurations and blobs are those that came, digests and all. Errors: NOT_FOUND (IMAGE_NOT_FOUND,
         MANIFEST_NOT_FOUND), before the first byte.
+        """
+
+    def ReadTree(
+        self,
+        request: _image_pb2.ReadTreeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_image_pb2.ReadTreeResponse], _abc.AsyncIterator[_image_pb2.ReadTreeResponse]]:
+        """ReadTree looks at a path in an image's root file system, where symbolic links lead nowhere out of it,
+        and sends what is there as a tar. The first answer tells where the path leads. It is the same every
+        time. Errors: NOT_FOUND (IMAGE_NOT_FOUND), INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_REQUEST).
         """
 
     def Prune(

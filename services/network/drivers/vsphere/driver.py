@@ -65,6 +65,11 @@ class VsphereDriver:
         vlans = parse_vlans(settings.vlans) if settings.vlans else None
         self._portgroups = Portgroups(vcenter, settings.folder, settings.switch, vlans)
         self._segments: dict[int, Segment] = {}
+        # Before all are known, none is of no segment.
+        self._started = False
+        # Port groups and who they are for are changed by one at a time: what is being made is no
+        # stray, and what is being removed isn't made again.
+        self._changing = asyncio.Lock()
         self._ports: dict[str, _Attached] = {}
 
     def port_name(self, endpoint_id: str) -> str:
@@ -110,6 +115,7 @@ class VsphereDriver:
             await self.add_segment(segment)
         running = await self._running()
         self._ports = {p.name: _Attached(p) for p in ports if p.container_id in running}
+        self._started = True
 
     async def add_segment(self, segment: Segment) -> None:
         """Make a segment's port group, or see that the one that was given is there."""
@@ -119,16 +125,22 @@ class VsphereDriver:
                 raise FailedPrecondition(
                     f"there is no port group {name}", Reason.PARENT_MISSING, parent=name
                 )
-        if self._makes(segment):
-            await self._portgroups.ensure(self._wanted(segment))
-        self._segments[segment.ordinal] = segment
+        async with self._changing:
+            if self._makes(segment):
+                for done in await self._portgroups.ensure(self._wanted(segment)):
+                    log.info(done)
+            self._segments[segment.ordinal] = segment
 
     async def remove_segment(self, ordinal: int) -> None:
-        """Remove a segment's port group, where it is ours."""
-        segment = self._segments.get(ordinal)
-        if segment is not None and self._makes(segment):
-            await self._portgroups.remove(self.segment_name(segment), self._mark)
-        self._segments.pop(ordinal, None)
+        """Remove the port group that was made for a segment, also where that was interrupted.
+
+        Where it can't be removed now, `restore` does it when it can be.
+        """
+        async with self._changing:
+            self._segments.pop(ordinal, None)
+            if self._settings.switch:
+                name = own_name(self._instance_id, ordinal)
+                await self._portgroups.remove(name, self._mark)
 
     async def attach(self, ports: Sequence[Port]) -> None:
         """See that VMs have the cards, connected to their port groups; plug in what is missing."""
@@ -179,7 +191,10 @@ class VsphereDriver:
             )
 
     async def restore(self) -> list[str]:
-        """Make port groups of ours again that are gone, or that others have opened."""
+        """Make port groups of ours again that are gone, or that others have opened.
+
+        Those that are no segment's any more, as after a kill, are removed once no VM uses them.
+        """
         self.doubt.clear()
         try:
             return await self._restore()
@@ -188,10 +203,12 @@ class VsphereDriver:
             raise Unavailable(error.message, error.reason) from error
 
     async def _restore(self) -> list[str]:
-        repaired = []
-        for segment in list(self._segments.values()):
-            if self._makes(segment):
-                repaired += await self._portgroups.ensure(self._wanted(segment))
+        async with self._changing:
+            made = [self._wanted(one) for one in self._segments.values() if self._makes(one)]
+            repaired = await self._portgroups.ensure_all(made)
+            if self._settings.switch and self._started:
+                names = {wanted.name for wanted in made}
+                repaired += await self._portgroups.remove_strays(self._instance_id, names)
         running = await self._running()
         ended = [n for n, found in self._ports.items() if found.port.container_id not in running]
         for name in ended:

@@ -103,12 +103,26 @@ def filter_policy(rules: tuple[Rule, ...]) -> Port.FilterPolicy:
     return Port.FilterPolicy(inherited=False, filterConfig=[config])
 
 
+def no_filter_policy() -> Port.FilterPolicy:
+    """Return what takes all rules away: on the wire an empty list is one that was left out.
+
+    Source: DvsFilterPolicy.filterConfig, of which an update takes the place of what was there.
+    """
+    config = Port.TrafficFilterConfig(
+        inherited=False,
+        agentName=AGENT,
+        onFailure=Port.FilterOnFailure.failOpen,
+        trafficRuleset=vim.dvs.TrafficRuleset(enabled=False, rules=[]),
+    )
+    return Port.FilterPolicy(inherited=False, filterConfig=[config])
+
+
 def has_rules(policy: Port.FilterPolicy | None, rules: tuple[Rule, ...]) -> bool:
-    """Tell whether a port group has these rules and no others."""
+    """Tell whether a port group has these rules and no others, but for those of its switch."""
     found: list[Traffic] = []
     for config in policy.filterConfig if policy is not None else []:
         ruleset = getattr(config, "trafficRuleset", None)
-        if ruleset is not None and ruleset.enabled:
+        if ruleset is not None and ruleset.enabled and not config.inherited:
             found += ruleset.rules
     there = [_content(rule) for rule in sorted(found, key=lambda rule: rule.sequence or 0)]
     return there == [_content(rule) for rule in _traffic(rules)]

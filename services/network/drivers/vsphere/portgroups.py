@@ -5,8 +5,9 @@ its switch has, and a policy under which a VM sends from its own address alone a
 is sent to others. It may also keep its members apart, or be blocked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from pyVmomi import vim
 
@@ -20,7 +21,13 @@ from portlayer.vsphere.lookup import (
 )
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
-from services.network.drivers.vsphere.isolation import Port, Rule, filter_policy, has_rules
+from services.network.drivers.vsphere.isolation import (
+    Port,
+    Rule,
+    filter_policy,
+    has_rules,
+    no_filter_policy,
+)
 
 Switch = vim.dvs.VmwareDistributedVirtualSwitch
 VlanId = Switch.VlanIdSpec
@@ -57,7 +64,7 @@ class Wanted:
     label: str
     """Its description."""
     rules: tuple[Rule, ...] = ()
-    """Of its traffic filter; where there are none, the filter is nobody's of ours."""
+    """Of its traffic filter; where there are none, it filters nothing."""
     blocked: bool = False
     """It forwards nothing at all."""
 
@@ -80,8 +87,20 @@ class Found:
 
     def keeps(self, wanted: Wanted) -> bool:
         """Tell whether it has the policy that one of ours should have."""
-        filtered = not wanted.rules or has_rules(self.filter_policy, wanted.rules)
-        return not self.spoofable and filtered and (self.blocked or not wanted.blocked)
+        return (
+            not self.spoofable
+            and self.blocked == wanted.blocked
+            and has_rules(self.filter_policy, wanted.rules)
+        )
+
+    def has_own_vlan(self, there: Sequence["Found"]) -> bool:
+        """Tell whether it has a VLAN, and no older port group of the switch has the same.
+
+        Instances may choose one at the same time; the older port group keeps it.
+        """
+        return self.vlan != 0 and not any(
+            other.vlan == self.vlan and _older(other, self) for other in there
+        )
 
 
 def of_switch(
@@ -122,12 +141,25 @@ class Portgroups:
         return await self._vcenter.call(look, repeatable=True)
 
     async def ensure(self, wanted: Wanted) -> list[str]:
-        """Make a port group, or put right one of ours that was changed; return what was done.
+        """Make a port group, or put right one of ours that is otherwise; return what was done.
 
         Raises ResourceExhausted where no VLAN is free, FailedPrecondition where the name is taken
         by a port group that isn't ours, or the switch has no filter for rules.
         """
-        there = await self.of_switch()
+        return await self._ensure(wanted, await self.of_switch())
+
+    async def ensure_all(self, wanted: Sequence[Wanted]) -> list[str]:
+        """Do the same for several, by one look where nothing is to be done."""
+        there = await self.of_switch() if wanted else []
+        done: list[str] = []
+        for one in wanted:
+            changed = await self._ensure(one, there)
+            if changed:
+                there = await self.of_switch()
+            done += changed
+        return done
+
+    async def _ensure(self, wanted: Wanted, there: Sequence[Found]) -> list[str]:
         known = next((group for group in there if group.name == wanted.name), None)
         if known is None:
             await self._make(wanted, there)
@@ -137,12 +169,7 @@ class Portgroups:
                 f"the switch has a port group {wanted.name} that is not ours",
                 Reason.PLATFORM_OBJECT_EXISTS,
             )
-        if known.keeps(wanted):
-            return []
-        spec = _spec(wanted, known.vlan)
-        spec.configVersion = known.version
-        await self._vcenter.finish(lambda _: known.portgroup.ReconfigureDVPortgroup_Task(spec))
-        return [f"set the policy of port group {wanted.name} again"]
+        return await self._put_right(wanted, known, there)
 
     async def remove(self, name: str, label: str) -> bool:
         """Remove a port group of ours; return whether there was one.
@@ -159,9 +186,23 @@ class Portgroups:
                     + (" and others" if len(users) > MOST_NAMED else ""),
                     Reason.ACTIVE_ENDPOINTS,
                 )
-            await self._vcenter.finish(lambda _, found=group: found.portgroup.Destroy_Task())  # type: ignore[misc]
+            await self._destroy(group)
             return True
         return False
+
+    async def remove_strays(self, instance_id: str, wanted: Collection[str]) -> list[str]:
+        """Remove what an instance has made for networks that are no more; return what was done.
+
+        It has our mark and a name of ours, and no VM uses it: that one may be in use by somebody.
+        """
+        label = mark(instance_id)
+        done = []
+        for group in await self.of_switch():
+            own = group.description == label and _is_own_name(group.name, instance_id)
+            if own and group.name not in wanted and not await self._users(group):
+                await self._destroy(group)
+                done.append(f"removed port group {group.name}, which is no network's")
+        return done
 
     async def _users(self, group: Found) -> list[str]:
         """Return the names of the VMs that have a card in a port group."""
@@ -179,6 +220,9 @@ class Portgroups:
 
         return sorted(await self._vcenter.call(look, repeatable=True))
 
+    async def _destroy(self, group: Found) -> None:
+        await self._vcenter.finish(lambda _: group.portgroup.Destroy_Task())
+
     async def _make(self, wanted: Wanted, there: Sequence[Found]) -> None:
         if wanted.rules:
             await self._see_filter()
@@ -189,13 +233,36 @@ class Portgroups:
             )
             groups = await self.of_switch()
             own = next(group for group in groups if group.name == wanted.name)
-            # Another instance may have chosen the same at the same time; the older one keeps it.
-            same = [group for group in groups if group.vlan == vlan and group.key != own.key]
-            if not any(_older(other, own) for other in same):
+            if own.has_own_vlan(groups):
                 return
-            await self._vcenter.finish(lambda _, own=own: own.portgroup.Destroy_Task())  # type: ignore[misc]
+            await self._destroy(own)
+        raise self._no_vlan()
+
+    async def _put_right(self, wanted: Wanted, known: Found, there: Sequence[Found]) -> list[str]:
+        """Give one of ours the policy that it should have, and a VLAN of its own."""
+        kept = [known.vlan] if known.has_own_vlan(there) else []
+        if kept and known.keeps(wanted):
+            return []
+        if wanted.rules and not has_rules(known.filter_policy, wanted.rules):
+            await self._see_filter()
+        reconfigure = known.portgroup.ReconfigureDVPortgroup_Task
+        clears, version = not has_rules(known.filter_policy, ()), known.version
+        for vlan in chain(kept, self._free(there)):
+            spec = _spec(wanted, vlan, clears=clears)
+            spec.configVersion = version
+            await self._vcenter.finish(lambda _, spec=spec: reconfigure(spec))  # type: ignore[misc]
+            groups = await self.of_switch()
+            now = next(group for group in groups if group.key == known.key)
+            if now.has_own_vlan(groups):
+                if vlan == known.vlan:
+                    return [f"set the policy of port group {wanted.name} again"]
+                return [f"gave port group {wanted.name} VLAN {vlan}, which no other has"]
+            version = now.version
+        raise self._no_vlan()
+
+    def _no_vlan(self) -> ResourceExhausted:
         assert self._vlans is not None
-        raise ResourceExhausted(
+        return ResourceExhausted(
             f"no VLAN of {self._vlans.start}-{self._vlans.stop - 1} is free on {self._switch}; "
             "give more of them, or remove networks that are not needed",
             Reason.POOLS_EXHAUSTED,
@@ -242,8 +309,19 @@ def _older(one: Found, other: Found) -> bool:
     return (len(one.key), one.key) < (len(other.key), other.key)
 
 
-def _spec(wanted: Wanted, vlan: int) -> DistributedPortgroup.ConfigSpec:
-    """Return a port group with a VLAN of its own and no way to spoof."""
+def _is_own_name(name: str, instance_id: str) -> bool:
+    """Tell whether a name is one that an instance makes for a network."""
+    ordinal = name.removeprefix(own_name(instance_id, 0)[:-1])
+    return ordinal.isdecimal() and name == own_name(instance_id, int(ordinal))
+
+
+def _spec(wanted: Wanted, vlan: int, *, clears: bool = False) -> DistributedPortgroup.ConfigSpec:
+    """Return a port group with a VLAN of its own and no way to spoof.
+
+    `clears` takes rules away where none are wanted. Without any there nothing is said of them, as
+    not every switch has a filter.
+    """
+    rules = filter_policy(wanted.rules) if wanted.rules else None
     no = vim.BoolPolicy(inherited=False, value=False)
     return DistributedPortgroup.ConfigSpec(
         name=wanted.name,
@@ -256,8 +334,8 @@ def _spec(wanted: Wanted, vlan: int) -> DistributedPortgroup.ConfigSpec:
             securityPolicy=Switch.SecurityPolicy(
                 inherited=False, allowPromiscuous=no, macChanges=no, forgedTransmits=no
             ),
-            filterPolicy=filter_policy(wanted.rules) if wanted.rules else None,
-            blocked=vim.BoolPolicy(inherited=False, value=True) if wanted.blocked else None,
+            filterPolicy=no_filter_policy() if clears and rules is None else rules,
+            blocked=vim.BoolPolicy(inherited=False, value=wanted.blocked),
         ),
         policy=Switch.VMwarePortgroupPolicy(
             blockOverrideAllowed=False,

@@ -1,6 +1,7 @@
 """Dockerfile instructions that change what an image says about its containers.
 
-`docker import -c` and `docker commit -c` take them. Source: the Dockerfile reference.
+`docker import -c` and `docker commit -c` take them, and `docker build` reads its own with them.
+Source: the Dockerfile reference.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from portlayer.dockerfile.defaults import ContainerDefaults
+from portlayer.dockerfile.health import health_check
+from portlayer.dockerfile.words import expand, split
 from portlayer.errors import InvalidArgument
-from services.storage.authoring.health import health_check
-from services.storage.authoring.words import expand, split
-from services.storage.imagec.config import ContainerDefaults
 
 MAX_CHANGES = 1 << 20
 """Characters of all instructions of a call."""
 
 _MAX_PORTS = 4096
-_SHELL = ("/bin/sh", "-c")
+DEFAULT_SHELL = ("/bin/sh", "-c")
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([a-z]+))?")
 _SIGNAL = re.compile(r"(?:SIG)?[A-Z][A-Z0-9]{1,9}(?:[+-][0-9]{1,2})?")
 _MAX_SIGNAL = 64
@@ -38,14 +39,9 @@ def apply_changes(defaults: ContainerDefaults, changes: Iterable[str]) -> Contai
     text = "\n".join(changes)
     if len(text) > MAX_CHANGES:
         raise InvalidArgument(f"changes of more than {MAX_CHANGES} characters")
-    state = _State(defaults)
+    state = Changed(defaults)
     for name, rest in _instructions(text):
-        instruction = _INSTRUCTIONS.get(name)
-        if instruction is None:
-            raise InvalidArgument(f"{name} is not a valid change command")
-        if not rest:
-            raise InvalidArgument(f"{name} requires at least one argument")
-        instruction(state, rest)
+        state.carry_out(name, rest)
     return state.defaults
 
 
@@ -66,29 +62,50 @@ def _instructions(text: str) -> Iterable[tuple[str, str]]:
 
 
 @dataclass
-class _State:
+class Changed:
     """What the instructions so far have made."""
 
     defaults: ContainerDefaults
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """Variables that are known besides the environment, which goes before them: a build's."""
+
+    escape: str = "\\"
+    """The character that takes another one's meaning away."""
+
     command_given: bool = False
     """Whether CMD was among them: ENTRYPOINT drops one that was inherited."""
 
-    variables: dict[str, str] = field(init=False)
+    def carry_out(self, name: str, rest: str) -> None:
+        """Carry out one instruction: its name in capitals, and what follows it.
 
-    def __post_init__(self) -> None:
-        self.variables = dict(_pair(entry) for entry in self.defaults.env)
+        Raises:
+            InvalidArgument: it isn't one that can be used here, or can't be right; Docker's words.
+        """
+        instruction = _INSTRUCTIONS.get(name)
+        if instruction is None:
+            raise InvalidArgument(f"{name} is not a valid change command")
+        if not rest:
+            raise InvalidArgument(f"{name} requires at least one argument")
+        instruction(self, rest)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What `$NAME` stands for."""
+        return {**self.arguments, **dict(_pair(entry) for entry in self.defaults.env)}
 
     def word(self, text: str) -> str:
-        return expand(text, self.variables)
+        """One word without its quotes, its variables replaced."""
+        return expand(text, self.variables, self.escape)
 
     def words(self, text: str) -> list[str]:
         """A list in JSON, or words."""
-        listed = _json_list(text)
-        return [self.word(word) for word in (split(text) if listed is None else listed)]
+        listed = json_list(text)
+        parts = split(text, self.escape) if listed is None else listed
+        return [self.word(word) for word in parts]
 
     def pairs(self, text: str, name: str) -> dict[str, str]:
         """Read `a=b c=d`, or `a b` for one whose value is the whole rest."""
-        words = split(text)
+        words = split(text, self.escape)
         if words and "=" not in words[0]:
             key, _, value = text.partition(" ")
             if not value.strip():
@@ -110,10 +127,10 @@ class _State:
 
     def command(self, text: str) -> tuple[str, ...]:
         """A command in JSON, or one for the shell."""
-        listed = _json_list(text)
+        listed = json_list(text)
         if listed is not None:
             return tuple(listed)
-        return (*(self.defaults.shell or _SHELL), text)
+        return (*(self.defaults.shell or DEFAULT_SHELL), text)
 
 
 def _pair(entry: str) -> tuple[str, str]:
@@ -121,7 +138,8 @@ def _pair(entry: str) -> tuple[str, str]:
     return name, value
 
 
-def _json_list(text: str) -> list[str] | None:
+def json_list(text: str) -> list[str] | None:
+    """The strings of a list in JSON; None for anything else."""
     if not text.startswith("["):
         return None
     try:
@@ -133,27 +151,26 @@ def _json_list(text: str) -> list[str] | None:
     return value
 
 
-def _cmd(state: _State, rest: str) -> None:
+def _cmd(state: Changed, rest: str) -> None:
     state.defaults = replace(state.defaults, command=state.command(rest), args_escaped=False)
     state.command_given = True
 
 
-def _entrypoint(state: _State, rest: str) -> None:
+def _entrypoint(state: Changed, rest: str) -> None:
     kept = state.defaults.command if state.command_given else ()
     state.defaults = replace(state.defaults, entrypoint=state.command(rest), command=kept)
 
 
-def _env(state: _State, rest: str) -> None:
+def _env(state: Changed, rest: str) -> None:
     # All of one instruction see the variables from before it.
     given = state.pairs(rest, "ENV")
-    state.variables |= given
     merged = dict(_pair(entry) for entry in state.defaults.env) | given
     env = tuple(f"{name}={value}" for name, value in merged.items())
     state.defaults = replace(state.defaults, env=env)
 
 
-def _expose(state: _State, rest: str) -> None:
-    ports = {port for word in split(rest) for port in _ports(state.word(word))}
+def _expose(state: Changed, rest: str) -> None:
+    ports = {port for word in split(rest, state.escape) for port in _ports(state.word(word))}
     exposed = sorted(ports | set(state.defaults.exposed_ports))
     state.defaults = replace(state.defaults, exposed_ports=tuple(exposed))
 
@@ -170,18 +187,18 @@ def _ports(text: str) -> list[str]:
     return [f"{port}/{protocol}" for port in range(first, last + 1)]
 
 
-def _label(state: _State, rest: str) -> None:
+def _label(state: Changed, rest: str) -> None:
     labels: Mapping[str, str] = {**state.defaults.labels, **state.pairs(rest, "LABEL")}
     state.defaults = replace(state.defaults, labels=labels)
 
 
-def _user(state: _State, rest: str) -> None:
-    if len(split(rest)) != 1:
+def _user(state: Changed, rest: str) -> None:
+    if len(split(rest, state.escape)) != 1:
         raise InvalidArgument("USER requires exactly one argument")
     state.defaults = replace(state.defaults, user=state.word(rest))
 
 
-def _volume(state: _State, rest: str) -> None:
+def _volume(state: Changed, rest: str) -> None:
     words = [word.strip() for word in state.words(rest)]
     if not all(words):
         raise InvalidArgument("VOLUME specified can not be an empty string")
@@ -189,14 +206,14 @@ def _volume(state: _State, rest: str) -> None:
     state.defaults = replace(state.defaults, volumes=tuple(volumes))
 
 
-def _workdir(state: _State, rest: str) -> None:
+def _workdir(state: Changed, rest: str) -> None:
     path = posixpath.join("/", state.defaults.working_directory, state.word(rest))
     state.defaults = replace(
         state.defaults, working_directory="/" + posixpath.normpath(path).lstrip("/")
     )
 
 
-def _onbuild(state: _State, rest: str) -> None:
+def _onbuild(state: Changed, rest: str) -> None:
     trigger = rest.split()[0].upper()
     if trigger == "ONBUILD":
         raise InvalidArgument("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
@@ -205,7 +222,7 @@ def _onbuild(state: _State, rest: str) -> None:
     state.defaults = replace(state.defaults, on_build=(*state.defaults.on_build, rest))
 
 
-def _stopsignal(state: _State, rest: str) -> None:
+def _stopsignal(state: Changed, rest: str) -> None:
     signal = state.word(rest)
     number = int(signal) if signal.isdecimal() and len(signal) < 4 else 0
     if not _SIGNAL.fullmatch(signal.upper()) and not 0 < number <= _MAX_SIGNAL:
@@ -213,18 +230,18 @@ def _stopsignal(state: _State, rest: str) -> None:
     state.defaults = replace(state.defaults, stop_signal=signal)
 
 
-def _healthcheck(state: _State, rest: str) -> None:
+def _healthcheck(state: Changed, rest: str) -> None:
     state.defaults = replace(state.defaults, health_check=health_check(rest, state.command))
 
 
-def _shell(state: _State, rest: str) -> None:
-    listed = _json_list(rest)
+def _shell(state: Changed, rest: str) -> None:
+    listed = json_list(rest)
     if not listed:
         raise InvalidArgument("SHELL requires the arguments to be in JSON form")
     state.defaults = replace(state.defaults, shell=tuple(listed))
 
 
-_INSTRUCTIONS: dict[str, Callable[[_State, str], None]] = {
+_INSTRUCTIONS: dict[str, Callable[[Changed, str], None]] = {
     "CMD": _cmd,
     "ENTRYPOINT": _entrypoint,
     "ENV": _env,

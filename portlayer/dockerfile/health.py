@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from portlayer.dockerfile.defaults import HealthCheck
 from portlayer.errors import InvalidArgument
-from services.storage.imagec.config import HealthCheck
 
 _OPTION = re.compile(r"--([a-z-]+)=(\S+)\s*")
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")

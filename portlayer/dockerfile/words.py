@@ -12,9 +12,10 @@ from portlayer.errors import InvalidArgument
 _NAME_START = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _NAME = _NAME_START | frozenset("0123456789")
 _MAX_DEPTH = 20
+_MODIFIERS = "-+?"
 
 
-def split(text: str) -> list[str]:
+def split(text: str, escape: str = "\\") -> list[str]:
     """Words at white space that is neither quoted nor escaped; quotes stay in them.
 
     Raises:
@@ -26,7 +27,7 @@ def split(text: str) -> list[str]:
     at = 0
     while at < len(text):
         char = text[at]
-        if char == "\\" and quote != "'" and at + 1 < len(text):
+        if char == escape and quote != "'" and at + 1 < len(text):
             word.append(text[at : at + 2])
             at += 2
             continue
@@ -49,23 +50,24 @@ def split(text: str) -> list[str]:
     return words
 
 
-def expand(text: str, variables: Mapping[str, str]) -> str:
+def expand(text: str, variables: Mapping[str, str], escape: str = "\\") -> str:
     """One word without its quotes and escapes, its variables replaced.
 
     Raises:
         InvalidArgument: a quote or a brace isn't closed, or a modifier isn't known.
     """
-    return "".join(_Expansion(text, variables, 0).run())
+    return "".join(_Expansion(text, variables, escape, 0).run())
 
 
 class _Expansion:
     """A walk along one word."""
 
-    def __init__(self, text: str, variables: Mapping[str, str], depth: int) -> None:
+    def __init__(self, text: str, variables: Mapping[str, str], escape: str, depth: int) -> None:
         if depth > _MAX_DEPTH:
             raise InvalidArgument("variables are nested too deeply")
         self._text = text
         self._variables = variables
+        self._escape = escape
         self._depth = depth
         self._at = 0
 
@@ -78,7 +80,7 @@ class _Expansion:
             elif char == '"':
                 quote = "" if quote else '"'
                 self._at += 1
-            elif char == "\\":
+            elif char == self._escape:
                 yield self._escaped(quoted=bool(quote))
             elif char == "$":
                 yield self._variable()
@@ -100,7 +102,8 @@ class _Expansion:
         following = self._text[self._at + 1 : self._at + 2]
         self._at += 2
         # Within double quotes only what has a meaning there is escaped.
-        return following if not quoted or following in '"$\\' else f"\\{following}"
+        plain = not quoted or following in f'"${self._escape}'
+        return following if plain else self._escape + following
 
     def _variable(self) -> str:
         self._at += 1
@@ -121,18 +124,30 @@ class _Expansion:
         self._at += 1
         name = self._name()
         end = self._closing_brace(opened)
-        modifier, rest = self._text[self._at : end][:2], self._text[self._at + 2 : end]
+        written = self._text[self._at : end]
         self._at = end + 1
-        value = self._variables.get(name, "")
         if not name:
             raise InvalidArgument(f"bad substitution: {self._text}")
-        if not modifier:
-            return value
-        if modifier not in (":-", ":+"):
+        return self._substituted(name, written) if written else self._variables.get(name, "")
+
+    def _substituted(self, name: str, written: str) -> str:
+        """A variable with a modifier; a colon makes an empty one count as none."""
+        colon = written[:1] == ":"
+        modifier, rest = written[: 1 + colon], written[1 + colon :]
+        if modifier[-1:] not in _MODIFIERS:
             raise InvalidArgument(f"unsupported modifier ({modifier}) in substitution")
-        if bool(value) == (modifier == ":+"):
-            return "".join(_Expansion(rest, self._variables, self._depth + 1).run())
-        return value
+        value = self._variables.get(name, "")
+        there = bool(value) if colon else name in self._variables
+        if modifier[-1] == "?" and not there:
+            said = self._nested(rest) or "not allowed to be unset" + (" or empty" if colon else "")
+            raise InvalidArgument(f"{name}: {said}")
+        if there == (modifier[-1] == "+"):
+            return self._nested(rest)
+        return value if there else ""
+
+    def _nested(self, text: str) -> str:
+        inner = _Expansion(text, self._variables, self._escape, self._depth + 1)
+        return "".join(inner.run())
 
     def _closing_brace(self, opened: int) -> int:
         depth = 0

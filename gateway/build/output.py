@@ -1,0 +1,87 @@
+"""What a build tells its client: lines of JSON, as they come."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+from gateway.call import json_line
+from gateway.errors import ApiError, describe
+from gateway.translate.progress import error_line
+from portlayer.errors import VicError
+
+_AHEAD = 64
+"""Lines that may wait for a slow client."""
+
+
+class StepFailed(Exception):
+    """A command ended with another code than 0."""
+
+    def __init__(self, command: str, code: int) -> None:
+        super().__init__(f"The command '{command}' returned a non-zero code: {code}")
+        self.code = code
+
+
+class Output:
+    """Where the steps tell what they do."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        """Of a quiet build nothing is told but its end."""
+        self._quiet = quiet
+        self._lines: asyncio.Queue[bytes | None] = asyncio.Queue(_AHEAD)
+
+    async def text(self, text: str) -> None:
+        """Some text of the builder's own, or of a command."""
+        await self.line({"stream": text})
+
+    async def line(self, line: dict[str, Any]) -> None:
+        """A line of another kind."""
+        if not self._quiet:
+            await self._lines.put(json_line(line))
+
+    async def last(self, text: str) -> None:
+        """What a quiet build tells as well."""
+        await self._lines.put(json_line({"stream": text}))
+
+    async def _end(self) -> None:
+        await self._lines.put(None)
+
+    async def told(self, work: Callable[[], Awaitable[None]]) -> AsyncGenerator[bytes, None]:
+        """Do the work, and give its lines. Closing this cancels it and waits for its end.
+
+        What fails before a line was told is raised; afterwards it is the last line.
+        """
+
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                await self._end()
+
+        task = asyncio.create_task(run())
+        begun = False
+        try:
+            while (line := await self._lines.get()) is not None:
+                begun = True
+                yield line
+            try:
+                await task
+            except (ApiError, VicError, StepFailed) as error:
+                if not begun and not isinstance(error, StepFailed):
+                    raise
+                yield json_line(_failure(error))
+        finally:
+            task.cancel()
+            while not task.done():
+                # Lines that the end of the work still tells have nobody to read them.
+                while not self._lines.empty():
+                    self._lines.get_nowait()
+                await asyncio.wait([task], timeout=0.1)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    if isinstance(error, StepFailed):
+        line = error_line(str(error))
+        line["errorDetail"]["code"] = error.code
+        return line
+    message = error.message if isinstance(error, ApiError) else ""
+    return error_line(describe(error, {}).message if isinstance(error, VicError) else message)

@@ -1,0 +1,65 @@
+"""POST /build: an image of a Dockerfile and the files beside it."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.build.builder import Builder, prepared
+from gateway.build.options import read_options
+from gateway.build.output import Output
+from gateway.build.spooling import spooled
+from gateway.call import Call
+from gateway.errors import bad_parameter
+from gateway.facets import Facets
+from gateway.routes.endpoint import endpoint
+from gateway.streams import StreamResponse
+from portlayer.threads import in_thread
+
+
+class BuildRoutes:
+    """POST /build."""
+
+    def __init__(self, facets: Facets, spool: Path | None) -> None:
+        """`spool` is where contexts are put aside; None for the system's own place."""
+        self._facets = facets
+        self._spool = spool
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [endpoint("POST", "/build", self.build)]
+
+    async def build(self, call: Call) -> Response:
+        """Build; what is wrong before the first step is a plain status."""
+        options = read_options(call)
+        context = await spooled(_body(call), self._spool, "the build context")
+        try:
+            plan = await in_thread(prepared, options, context)
+            output = Output(quiet=options.quiet)
+            builder = Builder(self._facets, options, plan, context, output, self._spool)
+            lines = output.told(builder.build)
+            first = await anext(lines, b"")
+        except BaseException:
+            context.close()
+            raise
+        return StreamResponse(_with_first(first, lines), "application/json")
+
+
+async def _body(call: Call) -> AsyncIterator[bytes]:
+    try:
+        async for piece in call.request.stream():
+            yield piece
+    except ClientDisconnect:
+        raise bad_parameter("the client went away before it had sent its request") from None
+
+
+async def _with_first(
+    first: bytes, lines: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(lines):
+        yield first
+        async for line in lines:
+            yield line
