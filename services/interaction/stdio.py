@@ -76,8 +76,9 @@ class StdioConnection:
         is wrong, ResourceExhausted (STORE_FULL) or Unavailable when output can't be stored.
         """
         streams = self._streams
-        generation = await streams.connect()
+        generation = streams.connect()
         try:
+            await self._catch_up()
             streams.stdin.resume(stdin_offset)
             self._sent = stdin_offset
             async with asyncio.TaskGroup() as group:
@@ -163,6 +164,13 @@ class StdioConnection:
                 return
             else:
                 await self._changed.wait_for(lambda: bool(self._inbox) or self._closed)
+
+    async def _catch_up(self) -> None:
+        try:
+            await self._streams.catch_up()
+        except OSError as error:
+            log.error("cannot read a log", exc_info=error)
+            raise Unavailable("the log cannot be read") from error
 
     async def _take_in(self, chunks: list[Chunk]) -> None:
         try:
