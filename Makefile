@@ -28,6 +28,8 @@ SUITES := tests/unit tests/security tests/integration
 SUITES_OF_ALL := tests/conformance tests/e2e
 # Files of tests run side by side, each in one process: what they share is made once there.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# tests/longest.py says which file is first.
+SIDE_BY_SIDE += --no-loadscope-reorder
 # A suite that came up broken would fail each test by its time limit.
 SIDE_BY_SIDE += --maxfail=10
 # What takes long is seen where it is run, before it is too much.

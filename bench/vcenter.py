@@ -24,10 +24,10 @@ from bench.report import Series, report
 from portlayer.identity import Role
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
+from tests.integration.vsphere.hypervisor import PLACE, machine, new_driver
 from tests.integration.vsphere.others import put_bootstrap
 from tests.integration.vsphere.service import exec_service
 from tests.integration.vsphere.test_exec_service import run
-from tests.integration.vsphere.test_hypervisor import PLACE, machine, new_driver
 from tests.vcenter import Simulator, simulator
 
 INSTANCE = "0a1b2c3d"

@@ -14,8 +14,9 @@ from installer.errors import InstallerError, PreconditionError
 from installer.instance import Instance, check_data_dir, load_instance, save_instance
 from installer.networks import ExternalWish
 from installer.stores import store_directories
-from installer.up import Wishes, bring_up
+from installer.up import bring_up
 from installer.vsphere.wishes import VchLimits
+from installer.wishes import Wishes
 from portlayer.errors import VicError
 
 Say = Callable[[str], None]

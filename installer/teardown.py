@@ -74,7 +74,7 @@ def _tear_down_networks(instance: Instance, say: Say) -> None:
     kind = kind_of(Role.NETWORK)
     try:
         result = subprocess.run(
-            service_command(instance, kind, [sys.executable, "-m", kind.module, "--teardown"]),
+            service_command(instance, kind, [sys.executable, "-m", f"{kind.module}.teardown"]),
             env=service_environment(instance),
             stdin=subprocess.DEVNULL,
             capture_output=True,

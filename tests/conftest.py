@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.longest import Order, Timekeeper
+
 # How long an example takes says more about the machine than about the code, and what decides
 # whether a change lands must decide alike each time. `--hypothesis-profile=default` explores.
 settings.register_profile(
@@ -15,8 +17,12 @@ settings.load_profile("everywhere")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(FailuresAtOnce(config))
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Order(config.workerinput["seconds"]))
+        return
+    config.pluginmanager.register(FailuresAtOnce(config))
+    if config.getoption("dist", "no") != "no":
+        config.pluginmanager.register(Timekeeper())
 
 
 class FailuresAtOnce:

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 from vic.storage.v1.image_pb2 import (
     CommitStart,
@@ -54,7 +54,9 @@ class Step:
 class BuildImages:
     """The image store, as one build uses it."""
 
-    def __init__(self, facets: Facets, options: Options, output: Output, spool: Any) -> None:
+    def __init__(
+        self, facets: Facets, options: Options, output: Output, spool: Path | None
+    ) -> None:
         self._facets = facets
         self._options = options
         self._output = output

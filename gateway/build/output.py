@@ -27,6 +27,7 @@ class Output:
     def __init__(self, *, quiet: bool) -> None:
         """Of a quiet build nothing is told but its end."""
         self._quiet = quiet
+        self._unread = False
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue(_AHEAD)
 
     async def text(self, text: str) -> None:
@@ -36,14 +37,16 @@ class Output:
     async def line(self, line: dict[str, Any]) -> None:
         """A line of another kind."""
         if not self._quiet:
-            await self._lines.put(json_line(line))
+            await self._put(json_line(line))
 
     async def last(self, text: str) -> None:
         """What a quiet build tells as well."""
-        await self._lines.put(json_line({"stream": text}))
+        await self._put(json_line({"stream": text}))
 
-    async def _end(self) -> None:
-        await self._lines.put(None)
+    async def _put(self, line: bytes | None) -> None:
+        # What the end of the work tells where nobody is left has no place to wait in.
+        if not self._unread:
+            await self._lines.put(line)
 
     async def told(self, work: Callable[[], Awaitable[None]]) -> AsyncGenerator[bytes, None]:
         """Do the work, and give its lines. Closing this cancels it and waits for its end.
@@ -55,7 +58,7 @@ class Output:
             try:
                 await work()
             finally:
-                await self._end()
+                await self._put(None)
 
         task = asyncio.create_task(run())
         begun = False
@@ -70,12 +73,11 @@ class Output:
                     raise
                 yield json_line(_failure(error))
         finally:
+            self._unread = True
             task.cancel()
-            while not task.done():
-                # Lines that the end of the work still tells have nobody to read them.
-                while not self._lines.empty():
-                    self._lines.get_nowait()
-                await asyncio.wait([task], timeout=0.1)
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # seen
 
 
 def _failure(error: Exception) -> dict[str, Any]:

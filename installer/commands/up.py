@@ -111,7 +111,8 @@ def _up(options: argparse.Namespace) -> int:
     from installer.endpoint_tls import client_directory
     from installer.images import ImageWishes
     from installer.registries import RegistryWishes
-    from installer.up import Wishes, bring_up
+    from installer.up import bring_up
+    from installer.wishes import Wishes
 
     wished = None if options.ready_clones is None else wish(ready_clones=options.ready_clones)
     wishes = Wishes(

@@ -38,8 +38,10 @@ class Stopping:
             check_record(Verb.STOP, record)
             return await self.end(record, timeout, signal)
 
-    async def end(self, record: Record, timeout: float | None, signal: str) -> Record:
-        """Stop a container whose turn the caller has."""
+    async def end(
+        self, record: Record, timeout: float | None, signal: str, *, used_on: bool = False
+    ) -> Record:
+        """Stop a container whose turn the caller has, and who may have its disk ``used_on``."""
         number = parse_signal(signal) if signal else stop_signal(record)
         if timeout is None:
             own = record.spec.HasField("stop_timeout")
@@ -62,7 +64,7 @@ class Stopping:
                 replace(record, state=State.RUNNING), expect=stopping, by_hand=False
             )
             raise
-        await self._parts.exits.retire(stopping)
+        await self._parts.exits.retire(stopping, used_on=used_on)
         stopped = event(record, exec_pb2.EVENT_KIND_STOP)
         current = await self._parts.containers.get(record.id)
         if current is not None and current.state is State.RESTARTING:

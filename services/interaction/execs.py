@@ -27,6 +27,10 @@ from services.interaction.store import InteractionStore
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 # As long as dockerd remembers one that has ended, and as one that nobody starts may wait.
 KEPT_SECONDS: Final = 600
+# Of a container's that have ended; dockerd has no such number, nor a database of them.
+MOST_ENDED: Final = 1000
+# So many more are forgotten together, with one statement.
+_AT_ONCE: Final = 100
 # A tether answers within milliseconds; it has longer where its VM is short of CPU.
 LAUNCH_SECONDS: Final = 60.0
 # How long a terminal's size waits for somebody to start its process: dockerd's.
@@ -68,7 +72,7 @@ class Execs:
         if not session.running:
             raise not_running(container_id)
         await self._forget_old(session)
-        if len(session.execs) >= MAX_PROCESSES:
+        if sum(not process.over for process in session.execs.values()) >= MAX_PROCESSES:
             raise FailedPrecondition(f"more than {MAX_PROCESSES} execs", Reason.LIMIT_EXCEEDED)
         process = session.execs[exec_id] = Process(exec_id, serialized)
         await session.created(process)
@@ -140,6 +144,10 @@ class Execs:
             for exec_id, process in session.execs.items()
             if not process.running and process.since + KEPT_SECONDS < now
         ]
+        ended = [exec_id for exec_id, process in session.execs.items() if process.over]
+        if len(ended) >= MOST_ENDED + _AT_ONCE:
+            ended.sort(key=lambda exec_id: session.execs[exec_id].since)
+            old = list({*old, *ended[:-MOST_ENDED]})
         if not old:
             return
         for exec_id in old:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,9 @@ T = TypeVar("T")
 # A disk that hangs holds threads, never the event loop; readers never take a writer's thread.
 _WRITERS: Final = 4
 _READERS: Final = 4
+# In a log's directory, as old as its container isn't known.
+_NOBODYS: Final = "nobodys"
+_KEPT_SECONDS: Final = 24 * 3600
 
 
 class ContainerLog:
@@ -162,6 +166,8 @@ class LogStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._unknown: set[str] = set()
+        """Containers that have a log and weren't known when this process began."""
         self._writers = ThreadPoolExecutor(_WRITERS, "log-writer")
         self._readers = ThreadPoolExecutor(_READERS, "log-reader")
 
@@ -178,17 +184,55 @@ class LogStore:
 
         return await _run(self._readers, listed)
 
-    async def remove(self, container_ids: set[str]) -> None:
-        """Remove logs of containers that aren't known, as a crash within a removal leaves them."""
-        for container_id in container_ids:
-            path = self._directory / container_id
-            log.warning("removed a log without a container", extra={"path": str(path)})
-            await _run(self._writers, _remove, path)
+    async def sweep(self, kept: set[str], known: set[str]) -> None:
+        """Remove logs of containers that haven't been known for a day, of all that are kept.
+
+        A crash within a removal leaves such. But a database that was lost, or restored from a
+        backup, knows none of them either before exec has registered its containers again.
+        """
+        self._unknown = await _run(self._writers, _sweep, self._directory, kept, known)
+
+    async def know(self, container_id: str) -> None:
+        """Take in that a container is known, whose log may not have been anybody's."""
+        if container_id in self._unknown:
+            await _run(self._writers, _unmark, self._directory / container_id)
+            self._unknown.discard(container_id)
 
     def close(self) -> None:
         """Wait for what is being written and read."""
         self._writers.shutdown()
         self._readers.shutdown()
+
+
+def _sweep(directory: Path, kept: set[str], known: set[str]) -> set[str]:
+    """Remove logs that have been nobody's for long; return whose logs are nobody's yet."""
+    unknown = set()
+    for container_id in kept:
+        path = directory / container_id
+        if container_id in known:
+            _unmark(path)
+        elif _is_old(path):
+            log.warning("removed a log without a container", extra={"path": str(path)})
+            _remove(path)
+        else:
+            unknown.add(container_id)
+    return unknown
+
+
+def _is_old(directory: Path) -> bool:
+    """Whether a log has been nobody's for long; marks one that begins to be."""
+    mark = directory / _NOBODYS
+    try:
+        return time.time() - mark.stat().st_mtime > _KEPT_SECONDS
+    except FileNotFoundError:
+        # On a disk that is full its time begins later.
+        with contextlib.suppress(OSError):
+            mark.touch()
+        return False
+
+
+def _unmark(directory: Path) -> None:
+    (directory / _NOBODYS).unlink(missing_ok=True)
 
 
 def _remove(directory: Path) -> None:

@@ -45,7 +45,7 @@ class Sessions:
         await self._journal.load()
         # In this order: what is registered in between has no log yet.
         logs = await self._logs.kept()
-        await self._logs.remove(logs - set(await self._store.container_ids()))
+        await self._logs.sweep(logs, set(await self._store.container_ids()))
         if self._replica_id:
             return
         rows: dict[str, list[ProcessRow]] = {}
@@ -74,6 +74,7 @@ class Sessions:
         return await self._store.container_ids() if self._replica_id else list(self._sessions)
 
     async def _session(self, row: ContainerRow) -> Session:
+        await self._logs.know(row.id)
         session = Session(row, self._logs.log(row.id), self._store, self._journal)
         await session.configure(row.options)
         return session

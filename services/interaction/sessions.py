@@ -261,14 +261,18 @@ class Session:
     async def failed(self, boot_id: str, process_id: str, failure: LaunchFailure) -> None:
         """Take in that a process could not be started."""
         process = self._find(boot_id, process_id)
-        if process is None or process.phase is not Phase.NEW:
-            return
-        process.failure = failure
-        process.end(Phase.FAILED)
-        self.tell()
-        if process.of_a_client:
-            process.exit = Exit(failure.exit_code, oom_killed=False, finished_ns=time.time_ns())
-            await self._journal.running(process.row(self.container_id))
+        if process is not None and process.phase is Phase.NEW:
+            process.failure = failure
+            process.end(Phase.FAILED)
+            self.tell()
+            if process.of_a_client:
+                now = time.time_ns()
+                process.exit = Exit(failure.exit_code, oom_killed=False, finished_ns=now)
+                await self._journal.running(process.row(self.container_id))
+        control = self._controls.get(boot_id)
+        # That of the init process is on no record, and its tether keeps it for who asks again.
+        if control is not None and process_id != INIT:
+            control.acknowledge_exit(process_id)
 
     async def exited(self, boot_id: str, process_id: str, how: Exit) -> None:
         """Take in that a process has ended: record it after its last byte, and acknowledge it."""

@@ -93,15 +93,17 @@ class ProcessStreams:
         """Whether the VM is gone, so that nothing more is to be read from its tether."""
         return self._hung_up
 
-    async def connect(self) -> int:
-        """Begin a stream of the tether; return its generation."""
+    def connect(self) -> int:
+        """Begin a stream of the tether, which has to end; return its generation."""
         self.generation += 1
         self.connections += 1
-        generation = self.generation
         self.carried.beat()
+        return self.generation
+
+    async def catch_up(self) -> None:
+        """Find out what of the process's output is stored. Raises OSError."""
         if self._log is not None and not self.stored:
             self.stored = max(self.stored, await self._log.last_sequence(self._boot_id))
-        return generation
 
     def disconnect(self) -> None:
         """End a stream of the tether."""

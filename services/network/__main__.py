@@ -113,25 +113,10 @@ async def serve(settings: NetworkSettings) -> None:
         await store.close()
 
 
-async def tear_down(settings: NetworkSettings) -> None:
-    """Remove all that the instance has on the host. Needs neither database nor certificate."""
-    driver = choose_driver(settings)
-    try:
-        await driver.teardown()
-    finally:
-        await driver.close()
-
-
 def main() -> None:
-    """Run the service, or with `--teardown` remove what it left on the host."""
+    """Run the service."""
     settings = NetworkSettings.from_command_line()
     configure_logs(settings.role, settings.log_level)
-    if settings.teardown:
-        try:
-            asyncio.run(tear_down(settings))
-        except VicError as error:
-            sys.exit(f"cannot remove the instance's networks: {error.message}")
-        return
     configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
     # Each published port is held by a socket.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -26,9 +26,6 @@ class NetworkSettings(FacetSettings):
     vsphere: VsphereSettings | None = Field(
         None, description="What the driver vsphere needs to know."
     )
-    teardown: bool = Field(
-        False, description="Remove all of the instance's bridges and rules from the host, and end."
-    )
     tether_port: int = Field(
         7443, ge=1, le=65535, description="TCP port of interaction on the management network."
     )

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -84,22 +83,6 @@ def test_history_tells_what_made_an_image(suite: Suite, image: str) -> None:
     form = "{{.ID}} {{.CreatedBy}}"
     (line,) = suite.ok("history", "--no-trunc", "--format", form, image).splitlines()
     assert line == f"{busybox_image().id} layer 0"
-
-
-def test_a_prune_spares_what_is_named_or_in_use(
-    suite: Suite, registry: Registry, image: str
-) -> None:
-    labelled = replace(multi_layer_image(2), config={"Cmd": ["sh"], "Labels": {"e2e": "prune"}})
-    reference = registry.push(labelled, "pruned")
-    suite.ok("pull", reference)
-    assert "Total reclaimed space: 0B" in suite.ok("image", "prune", "--force")
-    chosen = ("image", "prune", "--all", "--force", "--filter", "label=e2e=prune")
-    container = suite.ok("create", reference)
-    assert labelled.id not in suite.ok(*chosen)
-    suite.ok("rm", container)
-    assert f"deleted: {labelled.id}" in suite.ok(*chosen)
-    suite.refused("inspect", "--type", "image", reference, code=1, message="o such image")
-    suite.inspect(image)
 
 
 def test_the_use_of_the_disk_is_told(suite: Suite, image: str) -> None:

@@ -183,18 +183,6 @@ def test_a_paused_container_is_killed_and_stopped(suite: Suite, image: str) -> N
     assert suite.ok("wait", "held") == "137"
 
 
-def test_prune_removes_what_does_not_run_and_fits(suite: Suite, image: str) -> None:
-    suite.ok("run", "-d", "--name", "busy", image, "sleep", "1000")
-    suite.ok("create", "--name", "kept", "-l", "keep", image)
-    suite.ok("create", "--name", "gone", image)
-    suite.ok("container", "prune", "-f", "--filter", "until=1h")
-    pruned = suite.ok("container", "prune", "-f", "--filter", "label!=keep")
-    assert "Deleted Containers:" in pruned
-    listed = suite.ok("ps", "-a", "--format", "{{.Names}}").split()
-    assert sorted(listed) == ["busy", "kept"]
-    suite.refused("container", "prune", "-f", "--filter", "color=red", code=1, message="color")
-
-
 def test_ps_shows_what_is_asked_for(suite: Suite, image: str) -> None:
     assert suite.docker("run", "--name", "failed", image, "sh", "-c", "exit 3").returncode == 3
     suite.ok("run", "-d", "--name", "busy", "--expose", "8080", image, "sleep", "1000")

@@ -176,16 +176,6 @@ def test_networks_that_cannot_be_are_refused_in_docker_s_words(suite: Suite, ima
     assert names.split() == ["app", "bridge"]
 
 
-@pytest.mark.usefixtures("networks")
-def test_prune_leaves_networks_in_use(suite: Suite, image: str) -> None:
-    for name in ("used", "unused"):
-        suite.ok("network", "create", name)
-    suite.ok("run", "-d", "--network", "used", image, "sleep", "1000")
-    told = suite.ok("network", "prune", "--force")
-    assert told.split() == ["Deleted", "Networks:", "unused"]
-    assert suite.ok("network", "ls", "-q", "-f", "name=used").count("\n") == 0
-
-
 def addresses_of(suite: Suite, container: str, name: str) -> set[str]:
     """Return what a name resolves to inside a container."""
     # The first address is the server's, and the exit code that of the AAAA question as well.

@@ -20,7 +20,6 @@ from services.storage.compiler import (
 )
 from services.storage.compiler.tar.header import FIELDS
 from tests.unit.storage.compiler.disks import (
-    MemoryDisk,
     apply,
     compile_all,
     directory,
@@ -40,7 +39,7 @@ def refused(data: bytes, reason: str, *below: bytes) -> None:
     for layer in below:
         disk, _ = apply(disk, layer)
     with pytest.raises(LayerInvalid, match=reason):
-        compile_delta(io.BytesIO(data), disk, MemoryDisk(bytearray(disk.size)))
+        compile_delta(io.BytesIO(data), disk, disk.copy())
 
 
 def patched(data: bytes, at: int, value: bytes) -> bytes:

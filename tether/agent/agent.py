@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Coroutine
 
 import grpc.aio
@@ -14,6 +15,7 @@ from vic.tether.v1.tether_pb2 import (
     ConnectRequest,
     ConnectResponse,
     LaunchCommand,
+    ProcessList,
     ResizeCommand,
     SignalCommand,
     StatsSample,
@@ -212,6 +214,25 @@ class Agent:
     # From interaction
 
     def _obey(self, command: ConnectResponse) -> None:
+        """Carry out a command; what goes wrong with one ends neither this process nor the VM."""
+        try:
+            self._carry_out(command)
+        except Exception as error:  # noqa: BLE001 — whatever it is, who asked is told
+            self._refuse(command, f"{type(error).__name__}: {error}")
+
+    def _refuse(self, command: ConnectResponse, error: str) -> None:
+        name = command.WhichOneof("message")
+        match name:
+            case "signal" | "resize" | "update_limits":
+                self._result(getattr(command, name).command_id, error)
+            case "top":
+                number = command.top.command_id
+                refusal = ProcessList(command_id=number, complete=True, error=error)
+                self._tell(ConnectRequest(process_list=refusal))
+            case _:
+                sys.stderr.write(f"agent: {name}: {error}\n")
+
+    def _carry_out(self, command: ConnectResponse) -> None:
         match command.WhichOneof("message"):
             case "launch":
                 if command.launch.init and command.launch.HasField("health"):
@@ -297,9 +318,11 @@ class Agent:
         self._tell(ConnectRequest(result=CommandResult(command_id=command_id, error=error)))
 
     def _forget(self, process_id: str) -> None:
-        """An exit is on record; that of the init process is the end of the VM."""
+        """An exit is on record, or a failed launch; that of the init process ends the VM."""
         process = self._processes.get(process_id)
-        if process is not None and process.ended:
+        if self._failed.pop(process_id, None) is not None:
+            self._link.send({"op": "forget", "process_id": process_id})
+        elif process is not None and process.ended:
             del self._processes[process_id]
             self._link.send({"op": "forget", "process_id": process_id})
             if process_id == _INIT:

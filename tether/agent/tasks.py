@@ -13,6 +13,7 @@ from tether.supervisor.boot import WORKLOAD_CGROUP
 # More of a command line is of no use to who looks at a list, and would make the list endless.
 _LONGEST_COMMAND = 32 * 1024
 _LONGEST_PASSWD = 1024 * 1024
+_MOST_DIGITS = 10
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -81,7 +82,7 @@ class Tasks:
         names: dict[int, str] = {}
         for line in _passwd(self._proc / str(init_pid) / "root").splitlines():
             fields = line.split(":")
-            if len(fields) >= 3 and fields[0] and fields[2].isascii() and fields[2].isdigit():
+            if len(fields) >= 3 and fields[0] and _is_user_id(fields[2]):
                 names.setdefault(int(fields[2]), fields[0])
         return names
 
@@ -159,6 +160,11 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8", "replace")
     except OSError:
         return ""
+
+
+def _is_user_id(text: str) -> bool:
+    """Whether it is a number of 32 bits; what an image has may be of any length."""
+    return len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit()
 
 
 def _passwd(root: Path) -> str:

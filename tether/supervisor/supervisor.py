@@ -37,6 +37,7 @@ from tether.supervisor.ports import PortFinder
 from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
 from tether.supervisor.rehearsal import rehearse
 from tether.supervisor.request import SandboxRequest, process_of
+from tether.supervisor.resting import bring_to_rest
 from tether.supervisor.sandbox import EnterRoot
 from tether.supervisor.scheduling import lengthen_turns
 from tether.supervisor.surroundings import SurroundingsKeeper
@@ -345,7 +346,7 @@ class Supervisor:
         """Bring the disk to rest, and then leave word of how the container ended. Idempotent."""
         if not self._at_rest:
             self._at_rest = True
-            self._flush()
+            bring_to_rest(self._volumes, self._disk)
             self._write_exit_record(self._ended)
 
     def _leave(self) -> NoReturn:
@@ -356,16 +357,9 @@ class Supervisor:
         if self._at_rest:
             self._write_exit_record(self._ended)
         else:
-            self._flush()
+            bring_to_rest(self._volumes, self._disk)
             self._write_exit_record(self._ended, times=2)
         _halt()
-
-    def _flush(self) -> None:
-        for part in (self._volumes, self._disk):
-            try:
-                part.flush()
-            except OSError as error:
-                boot.log(f"a disk can't be made clean: {error}")
 
     def _write_exit_record(self, process: Process | None, times: int = 1) -> None:
         record: dict[str, Any] = {"error": self._error}

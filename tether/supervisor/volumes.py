@@ -71,10 +71,19 @@ class Volumes:
             os.close(below)
 
     def flush(self) -> None:
-        """Put everything on the disks and leave their file systems clean. Raises OSError."""
-        while self._writable:
-            mount("none", self._writable[-1], flags=MS_REMOUNT | MS_RDONLY)
-            self._writable.pop()
+        """Put everything on the disks and leave their file systems clean.
+
+        Raises OSError, the first one, after it has done so with all others.
+        """
+        failures = []
+        for point in list(self._writable):
+            try:
+                mount("none", point, flags=MS_REMOUNT | MS_RDONLY)
+                self._writable.remove(point)
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 def _grow(device: str, point: str) -> None:

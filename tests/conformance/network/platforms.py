@@ -19,8 +19,8 @@ from portlayer.vsphere.session import VCenter
 from services.network.drivers import Driver, Port, Segment
 from services.network.drivers.linux import Guards, LinuxDriver, Names
 from tests.integration.network.namespaces import fresh_namespace, run
+from tests.integration.vsphere.hypervisor import PLACE, machine, new_driver, start
 from tests.integration.vsphere.others import put_bootstrap
-from tests.integration.vsphere.test_hypervisor import PLACE, machine, new_driver, start
 from tests.integration.vsphere.test_network import network_driver, portgroups
 from tests.vcenter import simulator
 

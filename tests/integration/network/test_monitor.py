@@ -4,7 +4,7 @@ import pytest
 
 from services.network.drivers.linux.elements import ElementSocket, port_key
 from services.network.drivers.linux.monitor import Monitor
-from services.network.drivers.linux.rules import PORTS_SET
+from services.network.drivers.linux.sets import PORTS_SET
 from services.network.model import Wish
 from tests.integration.network.conftest import INSTANCE, Facet
 from tests.integration.network.namespaces import run

@@ -58,13 +58,12 @@ class Instance:
         for path in (self.directory, *self.directory.rglob("*")):
             os.chown(path, UID, UID)
 
-    def command(self, *flags: str) -> list[str]:
-        """Return what runs the service with nothing but CAP_NET_ADMIN."""
+    def command(self, module: str = "services.network") -> list[str]:
+        """Return what runs the service, or a part of it, with nothing but CAP_NET_ADMIN."""
         setpriv = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
         setpriv += ["--no-new-privs", "--bounding-set", "-all,+net_admin"]
         setpriv += ["--inh-caps", "+net_admin", "--ambient-caps", "+net_admin"]
-        service = [*setpriv, sys.executable, "-m", "services.network", *flags]
-        return in_view(service, self.directory)
+        return in_view([*setpriv, sys.executable, "-m", module], self.directory)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -183,7 +182,7 @@ async def test_it_does_all_with_cap_net_admin_alone(instance: Instance) -> None:
     log = instance.end(signal.SIGTERM)
     assert "Traceback" not in log
     assert "vic0b0" in run("ip", "link")
-    done = instance.run(*instance.command("--teardown"))
+    done = instance.run(*instance.command("services.network.teardown"))
     assert done.returncode == 0, done.stderr
     assert comparable(host_state()) == before
 

@@ -38,6 +38,11 @@ UID = 1_965_000_005
 BASE_SIZE = 256 << 20
 
 
+def run(*command: str) -> bytes:
+    """Run a program that must end well; returns its output."""
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
 @dataclass
 class Pull:
     """What a pull said."""

@@ -1,6 +1,7 @@
 """One vCenter for all tests that don't break it."""
 
 import asyncio
+import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from portlayer.vsphere.session import VCenter
+from services.exec.drivers.vsphere.driver import VsphereHypervisor
+from tests.integration.vsphere.hypervisor import PLACE, new_driver
 from tests.integration.vsphere.others import put_bootstrap
 from tests.vcenter import Simulator, simulator
 
@@ -49,3 +52,14 @@ def medium(short_path: Path) -> Path:
     path = short_path / "boot.iso"
     path.write_bytes(b"boot" * 1000)
     return path
+
+
+@pytest.fixture
+async def hypervisor(simulated: Simulator) -> AsyncIterator[VsphereHypervisor]:
+    """The driver, of an instance of its own."""
+    driver = new_driver(simulated, PLACE, secrets.token_hex(4))
+    await driver.open()
+    yield driver
+    for machine in await driver.inventory():
+        await driver.destroy(machine.container_id)
+    await driver.close()

@@ -10,7 +10,7 @@ from pyVmomi import vim
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 from tests.integration.vsphere import others
-from tests.integration.vsphere.test_hypervisor import (
+from tests.integration.vsphere.hypervisor import (
     PLACE,
     machine,
     new_driver,

@@ -18,7 +18,7 @@ from services.network.drivers import Level, Segment, Uplink
 from services.network.drivers.vsphere.driver import VsphereDriver
 from services.network.drivers.vsphere.isolation import has_rules, isolation
 from services.network.drivers.vsphere.portgroups import Portgroups, Wanted, mark, own_name
-from tests.integration.vsphere.test_hypervisor import count_calls, machine, start
+from tests.integration.vsphere.hypervisor import count_calls, machine, start
 from tests.integration.vsphere.test_network import (
     driver,
     hypervisor,

@@ -19,8 +19,8 @@ from services.network.drivers.vsphere.driver import VsphereDriver
 from services.network.drivers.vsphere.isolation import has_rules, isolation
 from services.network.drivers.vsphere.settings import VsphereSettings
 from services.network.ipam import mac_of
+from tests.integration.vsphere.hypervisor import PLACE, machine, new_driver, start, vm_of
 from tests.integration.vsphere.service import settings
-from tests.integration.vsphere.test_hypervisor import PLACE, machine, new_driver, start, vm_of
 from tests.vcenter import Simulator, simulator
 
 MAC = "02:42:ac:11:00:07"

@@ -13,8 +13,8 @@ from portlayer.errors import ResourceExhausted
 from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.hardware import machine_name
+from tests.integration.vsphere.hypervisor import PLACE, machine, new_driver, vm_of
 from tests.integration.vsphere.others import find_vm, put_bootstrap
-from tests.integration.vsphere.test_hypervisor import PLACE, machine, new_driver, vm_of
 from tests.vcenter import simulator
 
 Host = vim.HostSystem

@@ -23,8 +23,8 @@ from portlayer.vsphere.session import WORKERS, VCenter
 from portlayer.vsphere.target import Target, colons
 from services.exec.drivers.vsphere import inventory
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
+from tests.integration.vsphere.hypervisor import PLACE
 from tests.integration.vsphere.others import Issuer, end_session, find_vm, put_bootstrap, until
-from tests.integration.vsphere.test_hypervisor import PLACE
 from tests.vcenter import (
     HOST,
     PASSWORD,

@@ -26,6 +26,7 @@ from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.settings import VsphereSettings
 from services.network.drivers.vsphere.portgroups import own_name
+from tests.integration.vsphere.hypervisor import PLACE, ended, machine, new_driver, start
 from tests.integration.vsphere.others import find_vm, plug, put_bootstrap, unplug, until
 from tests.integration.vsphere.service import exec_service
 from tests.integration.vsphere.test_exec_service import (
@@ -37,7 +38,6 @@ from tests.integration.vsphere.test_exec_service import (
     run,
     state,
 )
-from tests.integration.vsphere.test_hypervisor import PLACE, ended, machine, new_driver, start
 from tests.integration.vsphere.vch import CLUSTER, inventory, on, place, target
 from tests.vcenter import PASSWORD, Simulator, simulator
 

@@ -25,7 +25,8 @@ from installer.pki import Authority
 from installer.registries import RegistryWishes
 from installer.slots import claim_slot
 from installer.status import Hypervisor, ReadyClones, Status
-from installer.up import Wishes, lock_data_dir
+from installer.up import lock_data_dir
+from installer.wishes import Wishes
 from portlayer.identity import Role
 
 

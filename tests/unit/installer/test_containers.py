@@ -39,7 +39,7 @@ from installer.processes import ProcessName
 from installer.restart import restart
 from installer.roles import SERVICES, uid_of
 from installer.status import read_status
-from installer.up import Wishes
+from installer.wishes import Wishes
 from portlayer.identity import Role, peer_uri
 from portlayer.probe import own_address
 from portlayer.settings import FacetSettings

@@ -8,7 +8,7 @@ import pytest
 from installer.endpoint import TETHER_PORT, TcpEndpoint, UnixEndpoint, parse_endpoint
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Options
-from installer.up import Wishes
+from installer.wishes import Wishes
 from services.network.settings import NetworkSettings
 
 

@@ -172,6 +172,8 @@ async def test_an_exec_that_cannot_start_has_code_and_reason(suite: Suite) -> No
                 "exit_code": 126,
             }
         )
+        # It is on record: the tether keeps it no longer.
+        assert (await tether.command()).exit_acknowledged.process_id == EXEC
         with pytest.raises(FailedPrecondition) as caught, domain_errors():
             await client.read_all()
         assert caught.value.reason is Reason.LAUNCH_FAILED

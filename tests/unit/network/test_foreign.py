@@ -8,7 +8,7 @@ import pytest
 from services.network.drivers import MANAGEMENT_ORDINAL, Segment
 from services.network.drivers.linux import foreign, nft
 from services.network.drivers.linux.naming import Names
-from services.network.drivers.linux.rules import Guards
+from services.network.drivers.linux.packets import Guards
 
 NAMES = Names("1a2b3c4d", 0)
 MANAGEMENT = Segment(

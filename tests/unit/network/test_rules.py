@@ -7,7 +7,8 @@ import pytest
 
 from services.network.drivers import MANAGEMENT_ORDINAL, Port, Segment
 from services.network.drivers.linux.naming import Names
-from services.network.drivers.linux.rules import Guards, removal, ruleset
+from services.network.drivers.linux.packets import Guards
+from services.network.drivers.linux.rules import removal, ruleset
 
 NAMES = Names("1a2b3c4d", 7)
 MANAGEMENT = Segment(

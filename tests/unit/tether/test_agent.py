@@ -108,3 +108,36 @@ async def test_a_launch_of_what_has_ended_tells_its_end_as_well(tether: Tether) 
     tether.ask(launch=launch)
     assert tether.told.kinds() == ["started", "exited"]
     assert [message["op"] for message in tether.asked()] == ["launch"]
+
+
+async def test_a_launch_that_failed_is_forgotten_once_it_is_on_record(tether: Tether) -> None:
+    launch = LaunchCommand(process_id="ab")
+    tether.ask(launch=launch)
+    tether.say("failed", failure="NOT_FOUND", message="no such file", exit_code=127)
+    tether.ask(launch=launch)
+    assert tether.told.kinds() == ["launch_failed", "launch_failed"]
+    assert [message["op"] for message in tether.asked()] == ["launch"]
+    tether.ask(exit_acknowledged={"process_id": "ab"})
+    assert tether.asked() == [{"op": "forget", "process_id": "ab"}]
+    assert not tether.agent._failed
+    tether.ask(exit_acknowledged={"process_id": "ab"})
+    assert not tether.asked()
+
+
+async def test_a_command_that_raises_is_answered_and_ends_nothing(
+    tether: Tether, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ValueError("out of bounds")
+
+    monkeypatch.setattr(module, "process_list", broken)
+    monkeypatch.setattr(module, "limits", broken)
+    monkeypatch.setattr(module, "launch_message", broken)
+    tether.ask(top={"command_id": 5})
+    tether.ask(update_limits={"command_id": 6})
+    tether.ask(launch={"process_id": "ab"})
+    listed, limited = (message for message in tether.told.messages)
+    assert (listed.process_list.command_id, listed.process_list.complete) == (5, True)
+    assert listed.process_list.error == "ValueError: out of bounds"
+    assert (limited.result.command_id, limited.result.error) == (6, "ValueError: out of bounds")
+    assert capsys.readouterr().err == "agent: launch: ValueError: out of bounds\n"

@@ -46,15 +46,15 @@ def test_to_read_a_file_is_not_to_touch_it(tmp_path: Path) -> None:
     descriptor = disk.read(4096, 32)
     table = int.from_bytes(descriptor[8:12], "little") * 4096
     for number in range(64):
-        disk.data[table + number * 256 + 8 : table + number * 256 + 12] = b"\x01\x02\x03\x04"
+        disk.damage(table + number * 256 + 8, b"\x01\x02\x03\x04")
     assert touched_inodes(*on_devices(tmp_path, disk, image)) == set()
 
 
 def test_another_form_is_not_guessed_at(tmp_path: Path) -> None:
     image, _ = apply(empty_disk(), IMAGE)
     odd = image.copy()
-    odd.data[1024 + 0x60] |= 0x80
-    for pair in ((odd, odd), (odd, image), (MemoryDisk(bytearray(8192)), image)):
+    odd.damage(1024 + 0x60, bytes([odd.read(1024 + 0x60, 1)[0] | 0x80]))
+    for pair in ((odd, odd), (odd, image), (MemoryDisk(bytes(8192)), image)):
         assert touched_inodes(*on_devices(tmp_path, *pair)) is None
 
 

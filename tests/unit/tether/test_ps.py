@@ -160,6 +160,13 @@ def test_names_of_users_are_read_through_no_link(tmp_path: Path) -> None:
     assert tasks.user_names(7) == {33: "app"}
 
 
+def test_a_users_number_of_any_length_is_none(tmp_path: Path) -> None:
+    (tmp_path / "7/root/etc").mkdir(parents=True)
+    passwd = "\n".join(f"user{digits}:x:{'4' * digits}:0::/:" for digits in (9, 11, 5000))
+    (tmp_path / "7/root/etc/passwd").write_text(passwd)
+    assert Tasks(proc=tmp_path).user_names(7) == {444_444_444: "user9"}
+
+
 def test_a_long_list_comes_in_parts(tmp_path: Path) -> None:
     class Many(Tasks):
         def read(self) -> list[Task]:

@@ -8,7 +8,6 @@ otherwise.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 
 from pyVmomi import vim
 from vic.exec.v1 import container_pb2
@@ -22,9 +21,8 @@ from portlayer.errors import (
     Reason,
     VicError,
 )
-from portlayer.vsphere import methods
 from portlayer.vsphere.identity import Identity
-from portlayer.vsphere.machines import destroy, power_off, power_on, reconfigure, suspend
+from portlayer.vsphere.machines import power_on, reconfigure, suspend
 from portlayer.vsphere.properties import read
 from portlayer.vsphere.session import Unsure, VCenter
 from services.exec.drivers import (
@@ -44,7 +42,6 @@ from services.exec.drivers.vsphere.guests import Guests
 from services.exec.drivers.vsphere.hardware import (
     config_spec,
     cpu_shares,
-    detach_disks,
     machine_name,
     own_options,
     plugged,
@@ -54,6 +51,7 @@ from services.exec.drivers.vsphere.measuring import Meter
 from services.exec.drivers.vsphere.parents import Parents
 from services.exec.drivers.vsphere.place import Place, check_bootstrap, find_place
 from services.exec.drivers.vsphere.placement import host_for
+from services.exec.drivers.vsphere.removal import protect, remove
 from services.exec.drivers.vsphere.settings import PlaceSettings
 from services.exec.limits import Size
 from services.exec.resources import host_weight
@@ -181,7 +179,7 @@ class VsphereHypervisor:
             return task
 
         vm = await self._vcenter.finish(start, self._is_made(place.folder, machine))
-        await self._protect(vm)
+        await protect(self._vcenter, vm)
 
     async def _clone(self, machine: MachineSpec, identity: Identity, shape: ShapeClass) -> bool:
         """Clone a parent and plug disk and NICs in; return whether that could be done.
@@ -212,9 +210,9 @@ class VsphereHypervisor:
             return False
         try:
             await self._plug(vm, machine, shape)
-            await self._protect(vm)
+            await protect(self._vcenter, vm)
         except BaseException:
-            await asyncio.shield(self._remove(vm))
+            await asyncio.shield(remove(self._vcenter, vm))
             raise
         return True
 
@@ -241,13 +239,6 @@ class VsphereHypervisor:
             ),
         )
 
-    async def _protect(self, vm: vim.VirtualMachine) -> None:
-        """Keep others from deleting a VM with its disks, where our role lets us."""
-        try:
-            await self._vcenter.call(lambda content: methods.disable(content, vm))
-        except VicError as error:
-            log.warning("others can delete container VMs with their disks: %s", error.message)
-
     async def load(self, container_id: str, boot_id: str) -> None:
         """Nothing: a clone has its memory, and a VM that boots has none to load."""
 
@@ -268,7 +259,7 @@ class VsphereHypervisor:
         """Power off and remove a container's VM; its disk stays."""
         found = await self._inventory.of(container_id, boot_id)
         if found is not None:
-            await self._remove(found.vm)
+            await remove(self._vcenter, found.vm)
         self._to_tell.pop(boot_id, None)
         self._inventory.settle(boot_id)
 
@@ -318,7 +309,7 @@ class VsphereHypervisor:
         ended, self._left = [*self._left, *self._inventory.take_ended(through)], []
         for vm in ended:
             try:
-                await self._remove(vm)
+                await remove(self._vcenter, vm)
             except VicError as error:
                 self._left.append(vm)
                 log.warning("a VM that ended can't be removed yet: %s", error.message)
@@ -346,7 +337,7 @@ class VsphereHypervisor:
             )
         if found.power != OFF and not self._inventory.is_over(found.identity.boot_id):
             raise FailedPrecondition(f"a former VM of container {machine.container_id} still runs")
-        await self._remove(found.vm)
+        await remove(self._vcenter, found.vm)
 
     async def _known(self, container_id: str, boot_id: str) -> vim.VirtualMachine:
         found = await self._inventory.of(container_id, boot_id)
@@ -355,33 +346,6 @@ class VsphereHypervisor:
                 f"container {container_id} has no VM of boot {boot_id}", Reason.MACHINE_NOT_FOUND
             )
         return found.vm
-
-    async def _remove(self, vm: vim.VirtualMachine) -> None:
-        """Power a VM off, take its disks from it, and destroy it. Idempotent."""
-        with suppress(NotFound):
-            ((_, told),) = await self._vcenter.call(
-                lambda content: read(content, [vm], vim.VirtualMachine, ["runtime.powerState"]),
-                repeatable=True,
-            )
-            if told["runtime.powerState"] != OFF:
-                with suppress(FailedPrecondition):  # It ended by itself meanwhile.
-                    await power_off(self._vcenter, vm)
-            await reconfigure(
-                self._vcenter,
-                vm,
-                _let_go,
-            )
-            await self._allow(vm)
-            await destroy(self._vcenter, vm)
-
-    async def _allow(self, vm: vim.VirtualMachine) -> None:
-        """Take the protection away again; who may not do that could not set it."""
-        try:
-            await self._vcenter.call(lambda content: methods.enable(content, vm))
-        except NotFound:
-            raise
-        except VicError as error:
-            log.info("%s", error.message)
 
     async def _keep_rules(self) -> None:
         """Bring DRS rules in step with our VMs whenever these change."""
@@ -397,9 +361,3 @@ class VsphereHypervisor:
                 log.warning("DRS rules can't be kept: %s", error.message)
                 await asyncio.sleep(RULES_PAUSE)
                 changed.set()
-
-
-def _let_go(devices: Sequence[vim.vm.device.VirtualDevice]) -> vim.vm.ConfigSpec | None:
-    """Take a VM's disks from it: vCenter deletes with a VM what is attached to it."""
-    changes = detach_disks(devices)
-    return vim.vm.ConfigSpec(deviceChange=changes) if changes else None

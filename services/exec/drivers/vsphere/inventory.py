@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from pyVmomi import vim, vmodl
 
@@ -19,12 +17,9 @@ from portlayer.vsphere.identity import (
 )
 from portlayer.vsphere.lookup import find_child, find_folder, find_machine
 from portlayer.vsphere.properties import (
-    MOST_WAIT,
     Collector,
-    open_view,
     read,
     read_below,
-    view_filter,
 )
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited
@@ -40,11 +35,10 @@ from services.exec.drivers.vsphere.found import (
     standing,
     woken,
 )
+from services.exec.drivers.vsphere.updates import Updates
 
 log = logging.getLogger("vic.exec.vsphere.inventory")
 
-# Between attempts to follow a vCenter that is away, in seconds.
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 # For which a start's own update may be late.
 CONFIRM_SECONDS = 5.0
 
@@ -70,10 +64,7 @@ class Inventory:
         self._vcenter = vcenter
         self._folder = folder
         self._instance_id = instance_id
-        self._following: asyncio.Task[None] | None = None
-        self._closing = threading.Event()
-        # That of the present wait, which can be broken off by it.
-        self._collector: Collector | None = None
+        self._updates = Updates(vcenter, folder, self._apply, self._completed)
         self._found: dict[str, Found] = {}
         self._ended: dict[int, Ended] = {}
         self._position = 0
@@ -94,24 +85,15 @@ class Inventory:
     async def open(self) -> None:
         """Begin to follow; return when the folder is known. Raises what vCenter says."""
         await self._vcenter.call(lambda content: find_folder(content, self._folder))
-        self._following = asyncio.create_task(self._follow(), name="vCenter's updates")
+        self._updates.follow()
         await self.complete.wait()
 
     async def close(self) -> None:
         """Stop following."""
-        self._closing.set()
         for confirming in self._assumed.values():
             confirming.cancel()
         await asyncio.gather(*self._assumed.values(), return_exceptions=True)
-        if self._following is None:
-            return
-        collector = self._collector
-        if collector is not None:
-            try:
-                await self._vcenter.call(lambda _: collector.CancelWaitForUpdates())
-            except VicError as error:
-                log.info("the wait for updates ends by itself: %s", error.message)
-        await self._following
+        await self._updates.close()
 
     def expect(self, boot_id: str) -> None:
         """Take a boot that is off for one that is still to run."""
@@ -296,50 +278,6 @@ class Inventory:
         """Forget the ends up to a position; return their VMs, to be removed."""
         positions = [position for position in self._ended if position <= through]
         return [self._ended.pop(position).vm for position in positions]
-
-    async def _follow(self) -> None:
-        pause = FIRST_PAUSE
-        while not self._closing.is_set():
-            begun = time.monotonic()
-            loop = asyncio.get_running_loop()
-            try:
-                await self._vcenter.call(partial(self._watch, loop), repeatable=True)
-            except VicError as error:
-                if self._closing.is_set():
-                    return
-                if time.monotonic() - begun > LONGEST_PAUSE:
-                    pause = FIRST_PAUSE
-                log.warning("can't follow vCenter for %.1f s: %s", pause, error.message)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _watch(self, loop: asyncio.AbstractEventLoop, content: vim.ServiceInstanceContent) -> None:
-        """Follow in a thread, from the whole state on, until there is a fault or a close."""
-        folder = find_folder(content, self._folder)
-        view = open_view(content, folder, vim.VirtualMachine)
-        collector = content.propertyCollector.CreatePropertyCollector()
-        self._collector = collector
-        try:
-            collector.CreateFilter(view_filter(view, vim.VirtualMachine, PATHS), False)
-            version, whole = "", True
-            seen: set[str] = set()
-            wait = Collector.WaitOptions(maxWaitSeconds=MOST_WAIT)
-            while not self._closing.is_set():
-                update = collector.WaitForUpdatesEx(version, wait)
-                if update is None:
-                    continue
-                version = update.version
-                for entry in (e for f in update.filterSet or [] for e in f.objectSet or []):
-                    seen.add(entry.obj._GetMoId())
-                    loop.call_soon_threadsafe(self._apply, entry)
-                if whole and not update.truncated:
-                    whole = False
-                    loop.call_soon_threadsafe(self._completed, frozenset(seen))
-        except vmodl.fault.RequestCanceled:
-            if not self._closing.is_set():
-                raise
-        finally:
-            self._collector = None
 
     def _completed(self, seen: frozenset[str]) -> None:
         """Take what a whole state doesn't hold for deleted."""

@@ -2,6 +2,6 @@
 
 from services.network.drivers.linux.driver import LinuxDriver
 from services.network.drivers.linux.naming import Names
-from services.network.drivers.linux.rules import Guards
+from services.network.drivers.linux.packets import Guards
 
 __all__ = ["Guards", "LinuxDriver", "Names"]

@@ -2,27 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
-from types import MappingProxyType
 from typing import ParamSpec, TypeVar
 
 from pyroute2 import NetlinkError
 
-from portlayer.errors import FailedPrecondition, Reason, Unavailable, VicError
+from portlayer.errors import FailedPrecondition, Unavailable
 from services.network.drivers import Forward, Port, Segment
-from services.network.drivers.linux import sysctls
 from services.network.drivers.linux.firewall import Firewall, Wanted, remove_tables
-from services.network.drivers.linux.links import Links, Look
-from services.network.drivers.linux.listing import Link
+from services.network.drivers.linux.links import Links
 from services.network.drivers.linux.monitor import Monitor
 from services.network.drivers.linux.naming import Names
+from services.network.drivers.linux.packets import Guards
 from services.network.drivers.linux.ports import Place, Ports, index_of, port_of
-from services.network.drivers.linux.rules import Guards
-from services.network.drivers.linux.uplinks import check_parent, ensure_uplink
+from services.network.drivers.linux.uplinks import check_parent
+from services.network.drivers.linux.wiring import Wiring
 
 log = logging.getLogger("vic.network.linux")
 
@@ -65,6 +63,7 @@ class LinuxDriver:
         self._rule_thread = ThreadPoolExecutor(1, "rules")
         self._links: Links
         self._taps: Ports
+        self._wiring: Wiring
         self._firewall: Firewall
         self._monitor: Monitor | None = None
         self._open = False
@@ -122,9 +121,9 @@ class LinuxDriver:
         self._moment += 1
         self._ports = {port.name: _Attached(port, self._moment) for port in running}
         await self._by_rules(self._firewall.replace, self._wanted())
-        await self._by_links(self._ensure_bridges, self._bridges())
+        await self._by_links(self._wiring.ensure, self._bridges())
         for port in running:
-            [index] = await self._by_links(self._attach, [port], dict(self._segments))
+            [index] = await self._by_links(self._wiring.attach, self._places([port]))
             self._note(port, index)
 
     async def add_segment(self, segment: Segment) -> None:
@@ -136,7 +135,7 @@ class LinuxDriver:
         self._moving[segment.ordinal] = name
         try:
             await self._by_rules(self._firewall.replace, self._wanted())
-            await self._by_links(self._make_bridge, name, segment)
+            await self._by_links(self._wiring.make, name, segment)
         except BaseException:
             del self._segments[segment.ordinal]
             self.doubt.set()
@@ -159,6 +158,7 @@ class LinuxDriver:
 
     async def attach(self, ports: Sequence[Port]) -> None:
         """Let taps send from their own addresses, put them on their bridges and set them up."""
+        places = self._places(ports)
         self._moment += 1
         before = {port.name: self._ports.get(port.name) for port in ports}
         outdated = [
@@ -175,7 +175,7 @@ class LinuxDriver:
                 await allow
                 allow = asyncio.sleep(0)
             _, indexes = await asyncio.gather(
-                allow, self._by_links(self._attach_all, tuple(ports), dict(self._segments))
+                allow, self._by_links(self._wiring.attach_all, places)
             )
         except BaseException:
             await asyncio.shield(self.detach([port.name for port in ports]))
@@ -218,7 +218,7 @@ class LinuxDriver:
         self.doubt.clear()
         moment, known = self._moment, set(self._ports)
         repaired, present = await self._by_links(
-            self._ensure_bridges, self._bridges(), dict(self._moving)
+            self._wiring.ensure, self._bridges(), dict(self._moving)
         )
         masters = {name: link.index for name, link in present.items() if link.kind == "bridge"}
         for name, found in list(self._ports.items()):
@@ -255,7 +255,7 @@ class LinuxDriver:
         await self._ensure_open()
         self._segments.clear()
         self._ports.clear()
-        removed = await self._by_links(self._remove_links)
+        removed = await self._by_links(self._wiring.remove_all)
         removed += await self._by_rules(remove_tables, self._names)
         log.info("removed the instance's networks from the host", extra={"removed": removed})
 
@@ -280,11 +280,19 @@ class LinuxDriver:
             return Links(self._names), Ports()
 
         self._links, self._taps = await self._by_links(open_links)
+        self._wiring = Wiring(self._links, self._taps, self._names)
         self._firewall = await self._by_rules(Firewall, self._names, self._guards)
         self._open = True
 
     def _bridge_of(self, port: Port) -> str:
         return self.segment_name(self._segments[port.ordinal])
+
+    def _places(self, ports: Sequence[Port]) -> list[Place]:
+        segments = [self._segments[port.ordinal] for port in ports]
+        return [
+            Place(port.name, self.segment_name(segment), segment)
+            for port, segment in zip(ports, segments, strict=True)
+        ]
 
     def _bridges(self) -> dict[str, Segment]:
         """Return what bridges there should be, but for those that are being made or removed."""
@@ -310,68 +318,6 @@ class LinuxDriver:
         if index_of(port.name) != index:
             # It went away before its index was known, so the news of it were not understood.
             self.doubt.set()
-
-    # What follows is done by the links' thread.
-
-    def _ensure_bridges(
-        self, bridges: dict[str, Segment], moving: Mapping[int, str] = MappingProxyType({})
-    ) -> tuple[list[str], dict[str, Link]]:
-        sysctls.enable_forwarding()
-        changed = []
-        seen = self._links.look()
-        for name, segment in bridges.items():
-            try:
-                changed += self._make_bridge(name, segment, seen)
-            except VicError as error:
-                # Of an external network whose parent is gone, say: the others go on.
-                log.error("no way from %s to its network: %s", name, error.message)
-        present = self._links.own() if changed else seen.links
-        changed += self._links.ensure_routes(bridges, present)
-        ordinals = {segment.ordinal for segment in bridges.values()} | moving.keys()
-        cables = {self._names.uplink(ordinal) for ordinal in ordinals}
-        left = {*bridges, *moving.values()}
-        for name in present.keys() - cables:
-            if name.startswith(self._names.uplink_prefix) and self._links.remove(name):
-                changed.append(f"removed cable {name}")
-        for name in [name for name, link in present.items() if link.kind == "bridge"]:
-            if name not in left:
-                self._links.remove(name)
-                del present[name]
-                changed.append(f"removed bridge {name}")
-        return changed, present
-
-    def _make_bridge(self, name: str, segment: Segment, seen: Look | None = None) -> list[str]:
-        changed = self._links.ensure_bridge(name, segment, seen)
-        if segment.uplink is not None:
-            changed += ensure_uplink(self._links, self._names, segment)
-        return changed
-
-    def _attach(self, ports: Sequence[Port], segments: Mapping[int, Segment]) -> list[int | None]:
-        return self._taps.attach(
-            [
-                Place(port.name, self.segment_name(segments[port.ordinal]), segments[port.ordinal])
-                for port in ports
-            ]
-        )
-
-    def _attach_all(
-        self, ports: tuple[Port, ...], segments: dict[int, Segment]
-    ) -> list[int | None]:
-        for segment in {port.ordinal: segments[port.ordinal] for port in ports}.values():
-            if segment.uplink is not None:
-                self._make_bridge(self.segment_name(segment), segment)
-        indexes = self._attach(ports, segments)
-        for port, index in zip(ports, indexes, strict=True):
-            if index is None:
-                raise FailedPrecondition(
-                    f"there is no tap {port.name}", Reason.TAP_MISSING, tap=port.name
-                )
-        for ordinal in {port.ordinal for port in ports}:
-            self._taps.await_bridge(self.segment_name(segments[ordinal]))
-        return indexes
-
-    def _remove_links(self) -> list[str]:
-        return [f"removed {name}" for name in self._links.own() if self._links.remove(name)]
 
     # What follows is called by the monitor.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from portlayer.errors import Unavailable
 from services.network.drivers import Forward, Port, Segment
-from services.network.drivers.linux import flows, foreign, nft, rules
+from services.network.drivers.linux import flows, foreign, nft, rules, sets
 from services.network.drivers.linux.elements import (
     ElementSocket,
     name_key,
@@ -19,6 +19,7 @@ from services.network.drivers.linux.elements import (
     target_key6,
 )
 from services.network.drivers.linux.naming import Names
+from services.network.drivers.linux.packets import Guards
 
 Table = list[dict[str, Any]]
 
@@ -35,7 +36,7 @@ class Wanted:
 class Firewall:
     """Keeps both tables, and our rules in other programs' chains."""
 
-    def __init__(self, names: Names, guards: rules.Guards) -> None:
+    def __init__(self, names: Names, guards: Guards) -> None:
         self._names = names
         self._guards = guards
         self._elements = ElementSocket(names.frame_table)
@@ -109,33 +110,33 @@ class Firewall:
         forwarded: set[tuple[str, ...]] = set()
         for entry in frames or []:
             found = entry.get("set", {})
-            if found.get("name") == rules.PORTS_SET:
+            if found.get("name") == sets.PORTS_SET:
                 present |= {_port_of(element) for element in found.pop("elem", [])}
-            elif found.get("name") in (rules.PORTS_SET6, rules.TARGETS6):
+            elif found.get("name") in (sets.PORTS_SET6, sets.TARGETS6):
                 present |= {
                     (found["name"], *_port_of(element)) for element in found.pop("elem", [])
                 }
-            elif found.get("name") in rules.GUARDED_SETS:
+            elif found.get("name") in sets.GUARDED_SETS:
                 present |= {(found["name"], str(tap)) for tap in found.pop("elem", [])}
-            elif found.get("name") in (rules.OPENED, rules.OPENED6):
+            elif found.get("name") in (sets.OPENED, sets.OPENED6):
                 forwarded |= {_port_of(element) for element in found.pop("elem", [])}
-            elif found.get("name") in rules.FLOW_SETS:
+            elif found.get("name") in sets.FLOW_SETS:
                 # Comes and goes with what containers send.
                 found.pop("elem", None)
         for entry in packets or []:
             found = entry.get("map", {})
-            if found.get("name") in rules.PUBLISHED_MAPS:
+            if found.get("name") in sets.PUBLISHED_MAPS:
                 forwarded |= {_forward_of(element) for element in found.pop("elem", [])}
         return packets, frames, present, forwarded
 
 
 def _elements(ports: Sequence[Port]) -> list[tuple[str, bytes]]:
     """Return all elements of the frame table that are there for ports."""
-    found = [(rules.PORTS_SET, port_key(port)) for port in ports]
+    found = [(sets.PORTS_SET, port_key(port)) for port in ports]
     for port in ports:
         if port.address6 is not None:
-            found += [(rules.PORTS_SET6, port_key6(port, own)) for own in rules.sources6(port)]
-            found.append((rules.TARGETS6, target_key6(port, port.address6)))
+            found += [(sets.PORTS_SET6, port_key6(port, own)) for own in sets.sources6(port)]
+            found.append((sets.TARGETS6, target_key6(port, port.address6)))
     return found + [(name, name_key(port)) for port in ports for name, _ in _guards(port)]
 
 
@@ -147,14 +148,14 @@ def _sources6(port: Port) -> list[tuple[str, ...]]:
     if port.address6 is None:
         return []
     return [
-        *((rules.PORTS_SET6, port.name, port.mac, str(own)) for own in rules.sources6(port)),
-        (rules.TARGETS6, port.name, rules.target_number(port.address6)),
+        *((sets.PORTS_SET6, port.name, port.mac, str(own)) for own in sets.sources6(port)),
+        (sets.TARGETS6, port.name, sets.target_number(port.address6)),
     ]
 
 
 def _guards(port: Port) -> list[tuple[str, str]]:
     """Return in which of the sets of guarded taps a port is."""
-    found = rules.guarded_set(port)
+    found = sets.guarded_set(port)
     return [] if found is None else [(found, port.name)]
 
 

@@ -18,7 +18,7 @@ from portlayer.errors import Unavailable
 from services.network.drivers import Segment
 from services.network.drivers.linux import nft
 from services.network.drivers.linux.naming import Names
-from services.network.drivers.linux.rules import Guards
+from services.network.drivers.linux.packets import Guards
 
 log = logging.getLogger("vic.network.foreign")
 

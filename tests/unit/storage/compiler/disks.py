@@ -8,54 +8,87 @@ import stat
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from services.storage.compiler import FileSystem, LayerInfo, Limits, compile_delta
 from services.storage.compiler.base import format_disk
 
 SIZE = 32 << 20
+BLOCK = 4096
+ZEROS = bytes(BLOCK)
 MTIME = 1_600_000_000
 
 Attributes = Mapping[str, str]
 
 
 class MemoryDisk:
-    """A disk that is a `bytearray`."""
+    """A disk in memory, whose copies share what none of them has written since."""
 
-    def __init__(self, data: bytearray) -> None:
-        self.data = data
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._blocks = [_whole(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
         self.written: set[int] = set()
 
     @property
     def size(self) -> int:
-        return len(self.data)
+        return len(self._blocks) * BLOCK
+
+    @property
+    def data(self) -> bytes:
+        """All of it."""
+        return b"".join(self._blocks)
 
     def read(self, offset: int, length: int) -> bytes:
-        assert 0 <= offset <= offset + length <= len(self.data)
-        return bytes(self.data[offset : offset + length])
+        assert 0 <= offset <= offset + length <= self.size
+        first, within = divmod(offset, BLOCK)
+        last = -(-(offset + length) // BLOCK)
+        found = self._blocks[first] if last - first == 1 else b"".join(self._blocks[first:last])
+        return found[within : within + length]
 
     def write(self, offset: int, *parts: memoryview) -> None:
         data = b"".join(parts)
-        assert offset % 4096 == len(data) % 4096 == 0
-        assert 0 <= offset <= offset + len(data) <= len(self.data)
-        self.data[offset : offset + len(data)] = data
-        self.written.update(range(offset // 4096, (offset + len(data)) // 4096))
+        assert offset % BLOCK == len(data) % BLOCK == 0
+        assert 0 <= offset <= offset + len(data) <= self.size
+        first, count = offset // BLOCK, len(data) // BLOCK
+        self._blocks[first : first + count] = MemoryDisk(data)._blocks
+        self.written.update(range(first, first + count))
+
+    def damage(self, offset: int, data: bytes) -> None:
+        """Put other bytes anywhere, as no compiler does."""
+        first, last = offset // BLOCK, -(-(offset + len(data)) // BLOCK)
+        piece = bytearray(b"".join(self._blocks[first:last]))
+        within = offset - first * BLOCK
+        piece[within : within + len(data)] = data
+        self._blocks[first:last] = MemoryDisk(piece)._blocks
 
     def copy(self) -> MemoryDisk:
-        return MemoryDisk(bytearray(self.data))
+        """Return another one with the same bytes, of which nothing is written yet."""
+        made = MemoryDisk(b"")
+        made._blocks = self._blocks.copy()
+        return made
+
+    def used(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the blocks that aren't all zeros, with their offsets."""
+        for number, block in enumerate(self._blocks):
+            if block is not ZEROS:
+                yield number * BLOCK, block
+
+
+def _whole(block: bytes | bytearray) -> bytes:
+    return ZEROS if block == ZEROS else bytes(block.ljust(BLOCK, b"\0"))
 
 
 @cache
-def _empty(size: int) -> bytes:
-    disk = MemoryDisk(bytearray(size))
+def _empty(size: int) -> MemoryDisk:
+    disk = MemoryDisk(b"")
+    disk._blocks = [ZEROS] * (size // BLOCK)
     format_disk(disk, size, bytes(range(32)))
-    return bytes(disk.data)
+    return disk
 
 
 def empty_disk(size: int = SIZE) -> MemoryDisk:
     """A base disk."""
-    return MemoryDisk(bytearray(_empty(size)))
+    return _empty(size).copy()
 
 
 def check(disk: MemoryDisk) -> None:
@@ -66,11 +99,10 @@ def check(disk: MemoryDisk) -> None:
     with tempfile.NamedTemporaryFile(prefix="vic-disk-") as file:
         # Holes for zeros: most of a disk is empty.
         file.truncate(disk.size)
-        for at in range(0, disk.size, 1 << 16):
-            piece = disk.data[at : at + (1 << 16)]
-            if piece.count(0) != len(piece):
+        for at, block in disk.used():
+            if file.tell() != at:
                 file.seek(at)
-                file.write(piece)
+            file.write(block)
         file.flush()
         ran = subprocess.run(
             [program, "-fn", file.name], capture_output=True, text=True, check=False

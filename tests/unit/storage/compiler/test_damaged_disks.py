@@ -34,7 +34,7 @@ SIZE = 16 << 20
 
 
 @cache
-def _sample() -> tuple[bytes, tuple[int, ...]]:
+def _sample() -> tuple[MemoryDisk, tuple[int, ...]]:
     """A disk with a bit of everything, and the offsets of its metadata that isn't zero."""
     disk = empty_disk(SIZE)
     pax = {"SCHILY.xattr.user.a": "b" * 200, "SCHILY.xattr.user.c": "d"}
@@ -49,8 +49,13 @@ def _sample() -> tuple[bytes, tuple[int, ...]]:
             *(file(f"many/{n:04}".ljust(100, "z"), b"") for n in range(120)),
         ),
     )
-    places = [at for at in range(1024, SIZE) if disk.data[at] not in (0, ord("x"), ord("z"))]
-    return bytes(disk.data), tuple(places)
+    places = [
+        at + within
+        for at, block in disk.used()
+        for within, byte in enumerate(block)
+        if at + within >= 1024 and byte not in (0, ord("x"), ord("z"))
+    ]
+    return disk, tuple(places)
 
 
 def read_all(disk: MemoryDisk) -> None:
@@ -70,11 +75,11 @@ def read_all(disk: MemoryDisk) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_damage_is_named_or_passed_over(data: st.DataObject) -> None:
-    content, places = _sample()
-    disk = MemoryDisk(bytearray(content))
+    sample, places = _sample()
+    disk = sample.copy()
     for _ in range(data.draw(st.integers(1, 4))):
         at = places[data.draw(st.integers(0, len(places) - 1))] + data.draw(st.integers(-2, 2))
-        disk.data[at] = data.draw(st.integers(0, 255))
+        disk.damage(at, bytes([data.draw(st.integers(0, 255))]))
     layer = tar(
         file("d/new", b"n" * 5000),
         file(".wh.many", b""),
@@ -93,7 +98,7 @@ def test_any_damage_is_named_or_passed_over(data: st.DataObject) -> None:
 @pytest.mark.parametrize("data", [b"", bytes(4096), b"\xff" * (1 << 20)])
 def test_what_is_no_file_system_is_refused(data: bytes) -> None:
     with pytest.raises(DiskCorrupt):
-        FileSystem(MemoryDisk(bytearray(data.ljust(1 << 20, b"\0"))))
+        FileSystem(MemoryDisk(data.ljust(1 << 20, b"\0")))
 
 
 def test_directories_in_a_circle_are_noticed() -> None:
@@ -102,14 +107,15 @@ def test_directories_in_a_circle_are_noticed() -> None:
     a, b = files.stat(b"a").number, files.stat(b"a/b").number
     loop = directory.build_linear(b, a, [(b"up", directory.pack_entry(a, 2))])
     old = directory.build_linear(b, a, ())
-    disk.data[:] = bytes(disk.data).replace(old, loop)
+    disk = MemoryDisk(disk.data.replace(old, loop))
     with pytest.raises(DiskCorrupt, match="two names"):
         list(FileSystem(disk).walk())
 
 
 def test_a_parent_with_features_that_we_don_t_keep_up_is_refused() -> None:
     disk = empty_disk(SIZE)
-    disk.data[1024 + 0x65] |= 0x4  # metadata_csum
+    features = disk.read(1024 + 0x65, 1)[0]
+    disk.damage(1024 + 0x65, bytes([features | 0x4]))  # metadata_csum
     FileSystem(disk)
     with pytest.raises(DiskCorrupt, match="features"):
         compile_delta(io.BytesIO(tar()), disk, disk.copy())
@@ -118,7 +124,7 @@ def test_a_parent_with_features_that_we_don_t_keep_up_is_refused() -> None:
 def test_a_disk_that_was_not_unmounted_says_so() -> None:
     disk = empty_disk(SIZE)
     assert not FileSystem(disk).needs_recovery
-    disk.data[1024 + 0x60] |= 0x4
+    disk.damage(1024 + 0x60, bytes([disk.read(1024 + 0x60, 1)[0] | 0x4]))
     assert FileSystem(disk).needs_recovery
     with pytest.raises(DiskCorrupt, match="isn't clean"):
         compile_delta(io.BytesIO(tar()), disk, disk.copy())

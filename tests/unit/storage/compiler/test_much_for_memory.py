@@ -59,7 +59,7 @@ def compiled(layers: list[bytes]) -> MemoryDisk:
 
 
 @pytest.fixture(scope="module")
-def expected() -> bytearray:
+def expected() -> bytes:
     """The disk when all stays in memory."""
     return compiled(to_and_fro()).data
 
@@ -80,7 +80,7 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_what_is_set_aside_shows_in_no_byte(
-    monkeypatch: pytest.MonkeyPatch, expected: bytearray, brought: list[int]
+    monkeypatch: pytest.MonkeyPatch, expected: bytes, brought: list[int]
 ) -> None:
     monkeypatch.setattr(inodes, "KEPT_BLOCKS", 2)
     disk = compiled(to_and_fro())
@@ -90,7 +90,7 @@ def test_what_is_set_aside_shows_in_no_byte(
 
 
 def test_names_in_a_file_show_in_no_byte(
-    monkeypatch: pytest.MonkeyPatch, expected: bytearray, brought: list[int]
+    monkeypatch: pytest.MonkeyPatch, expected: bytes, brought: list[int]
 ) -> None:
     monkeypatch.setattr(directories, "LARGE_BYTES", 0)
     monkeypatch.setattr(directories, "LARGE_ON_DISK", 0)
@@ -121,7 +121,7 @@ def test_an_index_of_names_in_a_file_is_the_same(
 
 
 def test_members_that_go_to_and_fro_without_end_find_names_in_a_file(
-    monkeypatch: pytest.MonkeyPatch, expected: bytearray, brought: list[int]
+    monkeypatch: pytest.MonkeyPatch, expected: bytes, brought: list[int]
 ) -> None:
     monkeypatch.setattr(directories, "MOST_BROUGHT_BACK", 10)
     monkeypatch.setattr(directories, "FEW_NAMES", 1)
