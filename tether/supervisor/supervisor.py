@@ -47,8 +47,7 @@ _PORT_TIMEOUT = 10.0
 # How long the disk waits for the agent to have told the end: both want the one vCPU, and somebody
 # waits for the one alone. With the order to power off it is brought to rest at once.
 _REST_SECONDS = 0.5
-# Of an error in the exit record, in characters. Twice the record, however it is escaped, is one
-# write to its port (32 KiB).
+# Of the record's error, in characters: two records, however escaped, are one write (32 KiB).
 _LONGEST_ERROR = 1000
 # Not all that a start runs is run by the first: a cache is filled then, of which others are served.
 _REHEARSALS = 3
@@ -350,15 +349,11 @@ class Supervisor:
             self._write_exit_record(self._ended)
 
     def _leave(self) -> NoReturn:
-        """Power off, which the host is told by the record once more.
-
-        What is left then is the kernel's way off, on which it can hang: it is not waited for long.
-        """
-        if self._at_rest:
-            self._write_exit_record(self._ended)
-        else:
+        """Power off; the record once more tells the host that only the kernel can hang now."""
+        times = 1 if self._at_rest else 2
+        if not self._at_rest:
             bring_to_rest(self._volumes, self._disk)
-            self._write_exit_record(self._ended, times=2)
+        self._write_exit_record(self._ended, times)
         _halt()
 
     def _write_exit_record(self, process: Process | None, times: int = 1) -> None:
@@ -377,7 +372,6 @@ class Supervisor:
             if process.state is State.FAILED:
                 record["error"] = process.message
         record["error"] = record["error"][:_LONGEST_ERROR]
-        # In one piece: each write waits for the host.
         os.write(self._exit_port, (json.dumps(record).encode() + b"\n") * times)
 
 
