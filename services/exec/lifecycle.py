@@ -79,6 +79,7 @@ class Lifecycle:
 
     async def restart(self, container_id: str, timeout: float | None, signal: str) -> Record:
         """Stop a container where it runs, and start it."""
+        await self._stopping.hasten(container_id, timeout, signal)
         async with self._parts.turns.turn(container_id):
             self._parts.exits.check_open()
             record = await self._parts.current(container_id)

@@ -330,3 +330,21 @@ async def test_a_forced_removal_before_there_is_a_vm_lets_none_run(
             await starting
     assert not facet.peers.launched.is_set()
     assert facet.leftovers() == []
+
+
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+async def test_a_second_stop_takes_no_longer_than_it_was_asked_to(facet: Facet, verb: str) -> None:
+    container_id = await facet.run()
+    facet.peers.exit_on = {9: 137}
+    first = asyncio.create_task(facet.lifecycle.stop(container_id, -1, ""))
+    await facet.peers.signalled.wait()
+    async with asyncio.timeout(60):
+        if verb == "restart":
+            restarted = await facet.lifecycle.restart(container_id, 0, "")
+            assert restarted.state is State.RUNNING
+        else:
+            with pytest.raises(FailedPrecondition) as done:
+                await facet.lifecycle.stop(container_id, 0.01, "")
+            assert done.value.reason is Reason.ALREADY_DONE
+        assert (await first).exit_code == 137
+    assert [number for _, number in facet.peers.signals] == [15, 15, 9]
