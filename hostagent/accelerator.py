@@ -161,7 +161,8 @@ async def run_trial(
         began = time.monotonic()
         try:
             order = Order(trial_command_line(qemu, cpu), [output, kernel], 0, limits)
-            await launcher.become(order, ended.set_result)
+            await launcher.become(order)
+            launcher.watch(ended.set_result)
             async with asyncio.timeout(TRIAL_SECONDS):
                 status = await asyncio.shield(ended)
         except TimeoutError:

@@ -21,6 +21,7 @@ from hostagent import journal
 from hostagent.cgroups import MachineGroups
 from hostagent.journal import ExitCause, Journal
 from hostagent.layout import Layout
+from hostagent.leaving import Leaving
 from hostagent.machine import MachineKind
 from hostagent.outputs import GrowthWatch, Outputs
 from hostagent.processes import ExitStatus, WatchedProcess
@@ -31,11 +32,10 @@ from hostagent.users import MachineUsers
 log = logging.getLogger("vic.inventory")
 
 TAIL_BYTES = 2048
+# In an error's message, in characters.
+MOST_WORDS = 500
 ORPHAN_SECONDS = 5.0
 RETRY_SECONDS = 2.0
-LEAVE_SECONDS = 10.0
-"""For which a machine may go on after its exit record. Its disks are at rest by then, and it powers
-off within one; but a guest's kernel can hang on its way out, at all of a core."""
 
 
 @dataclass(eq=False)
@@ -47,6 +47,7 @@ class LiveMachine:
     port: TetherPort | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has ended and nothing is left of it."""
+    leaving: Leaving = field(default_factory=Leaving)
 
 
 class Inventory:
@@ -104,10 +105,9 @@ class Inventory:
             else:
                 self._adopt(record, pidfd)
         self._sweep()
-        self._watches = self._outputs.watch(self._violated, self._left)
+        self._watches = self._outputs.watch(self._violated, self._spoken)
         for machine_id in self._live:
-            if self._outputs.has_left(machine_id):
-                self._left(machine_id)
+            self._spoken(machine_id)
 
     def close(self) -> None:
         """Let go of all machines; they run on."""
@@ -115,6 +115,7 @@ class Inventory:
             watch.close()
         for live in self._live.values():
             live.process.abandon()
+            live.leaving.forget()
             if live.port is not None:
                 live.port.close()
 
@@ -160,8 +161,13 @@ class Inventory:
         self.kill(live, cause)
         await live.gone.wait()
 
+    def last_words(self, machine_id: str) -> str:
+        """Return the end of a machine's console, where QEMU says why it ends, as one line."""
+        return " ".join(self._tail(machine_id).decode("utf-8", "replace").split())[-MOST_WORDS:]
+
     def ended(self, live: LiveMachine, status: ExitStatus) -> None:
         """Report a machine's end and clean up after it."""
+        live.leaving.forget()
         if live.port is not None:
             live.port.close()
         try:
@@ -177,17 +183,13 @@ class Inventory:
 
     def _finish(self, record: Record, cause: str, status: ExitStatus) -> None:
         machine_id = record.machine_id
-        try:
-            tail = self._outputs.console(machine_id, TAIL_BYTES)
-        except FileNotFoundError:
-            tail = b""
         self.journal.append(
             journal.EXITED,
             machine_id,
             record.launch_id,
             {"cause": str(cause), "code": status.code, "signal": status.signal},
             record=self._outputs.exit_record(machine_id),
-            tail=tail,
+            tail=self._tail(machine_id),
         )
         log.info(
             "machine ended",
@@ -202,6 +204,11 @@ class Inventory:
             log.warning("cgroup %s is left: %s", record.group, error)
         self.records.delete(machine_id)
         self._users.release(record.uid)
+
+    def _tail(self, machine_id: str) -> bytes:
+        with suppress(FileNotFoundError):
+            return self._outputs.console(machine_id, TAIL_BYTES)
+        return b""
 
     def _adopt(self, record: Record, pidfd: int) -> None:
         # The callback needs the machine and the machine the process: the machine comes second.
@@ -253,12 +260,11 @@ class Inventory:
         fields = {"state": report.state, "error": report.error}
         self.journal.append(journal.REPORTED, record.machine_id, record.launch_id, fields)
 
-    def _left(self, machine_id: str) -> None:
-        """See that a machine that has said its last word goes."""
+    def _spoken(self, machine_id: str) -> None:
+        """See that a machine that says its last word goes."""
         live = self._live.get(machine_id)
         if live is not None:
-            loop = asyncio.get_running_loop()
-            loop.call_later(LEAVE_SECONDS, self._dismiss, live)
+            live.leaving.look(self._outputs, machine_id, partial(self._dismiss, live))
 
     def _dismiss(self, live: LiveMachine) -> None:
         if not live.gone.is_set() and not live.record.cause:

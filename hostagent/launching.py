@@ -1,9 +1,10 @@
 """How machines come to be: QEMU is started, a template forked, or a machine that waits is used."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from hostagent.claims import Claims
 from hostagent.forking.forker import ForkOrder
 from hostagent.forking.parts import PartsMaker
 from hostagent.forking.ptrace import TraceError
+from hostagent.forking.standing import CannotStand
 from hostagent.forking.templates import Templates
 from hostagent.forking.untouched import own_untouched
 from hostagent.guestconfig import assignment_frame, first_frame, identity_frame
@@ -39,13 +41,17 @@ from hostagent.records import Record
 from hostagent.taps import rename_tap, waiting_tap
 from hostagent.tetherport import TetherState
 from hostagent.users import first_uid
-from portlayer.errors import FailedPrecondition, NotFound, Reason
+from portlayer.errors import FailedPrecondition, Internal, NotFound, Reason
 from portlayer.fencing import admitted_turn
+
+log = logging.getLogger("vic.launching")
 
 # To put a disk into a machine that waits; some 10 ms, on a host that isn't busy.
 ATTACH_SECONDS = 30.0
 # Until QEMU has put its machine together; some 50 ms, on a host that isn't busy.
 ANSWER_SECONDS = 60.0
+# Until the end of a QEMU that has hung up is seen: a moment.
+END_SECONDS = 2.0
 # When the host is short of memory, a machine that nobody uses yet goes first of all.
 READY_OOM_SCORE = 900
 OOM_SCORE = 500
@@ -90,6 +96,7 @@ class Launching:
         self.inventory = inventory
         self.parents = parents
         self.templates = templates
+        self._shares_untouched = False
 
     async def start(self, plan: Plan, closing: ExitStack, undo: AsyncExitStack) -> LiveMachine:
         """Start QEMU for a machine. Raises VicError, OSError, sqlite3.Error, as all of these."""
@@ -103,44 +110,71 @@ class Launching:
         undo.push_async_callback(host.launchpad.discard, launcher)
         if machine.kind.warms_up:
             machine = replace(machine, nics=waiting_nics(host.slot, launcher.uid))
-        # A tap can take tens of milliseconds while the kernel takes other interfaces down.
-        assembled = await asyncio.to_thread(
-            host.assembler.assemble,
-            machine,
-            qemu=host.qemu.path,
-            verdict=plan.verdict,
-            image=plan.image,
-            frame=first_frame(machine, host.instance_id, host.authority),
-            memory=memory,
-            state=state,
-            closing=closing,
-            undo=undo,
-        )
-        self._check_disk_is_free(assembled.disk)
-        host.groups.limit(launcher.group, group_limits(machine, plan.verdict))
-        record = Record(
-            **_described(plan, machine),
-            process=launcher.name,
-            uid=launcher.uid,
-            group=launcher.group,
-            qmp_path=str(assembled.qmp_path),
-            incoming_uri=assembled.incoming_uri,
-            config_peer=assembled.config_peer,
-            disk=assembled.disk,
-            launched_ns=time_ns(),
-            turn=_turn(),
-        )
-        # Written first: whatever happens to us from here on, the next agent finds the machine.
-        undo.callback(self.inventory.records.delete, machine.machine_id)
-        self.inventory.records.save(record)
+        with ExitStack() as handed:
+            # A tap can take tens of milliseconds while the kernel takes other interfaces down.
+            assembled = await asyncio.to_thread(
+                host.assembler.assemble,
+                machine,
+                qemu=host.qemu.path,
+                verdict=plan.verdict,
+                image=plan.image,
+                frame=first_frame(machine, host.instance_id, host.authority),
+                memory=memory,
+                state=state,
+                closing=handed,
+                undo=undo,
+            )
+            self._check_disk_is_free(assembled.disk)
+            host.groups.limit(launcher.group, group_limits(machine, plan.verdict))
+            record = Record(
+                **_described(plan, machine),
+                process=launcher.name,
+                uid=launcher.uid,
+                group=launcher.group,
+                qmp_path=str(assembled.qmp_path),
+                incoming_uri=assembled.incoming_uri,
+                config_peer=assembled.config_peer,
+                disk=assembled.disk,
+                launched_ns=time_ns(),
+                turn=_turn(),
+            )
+            # Written first: whatever happens to us from here on, the next agent finds the machine.
+            undo.callback(self.inventory.records.delete, machine.machine_id)
+            self.inventory.records.save(record)
+            await launcher.become(assembled.order)
+        # What it listens at is its own alone now: who speaks to it is told when it ends.
         live = LiveMachine(record, launcher.process)
-        await launcher.become(assembled.order, partial(self.inventory.ended, live))
         if machine.kind.is_clone and memory is not None:
-            await asyncio.to_thread(_own_untouched, live, memory)
+            await self._own_untouched(live, memory)
         if machine.kind.warms_up:
             live.process.set_oom_score(record.process, READY_OOM_SCORE)
         self.inventory.add(live, assembled.tether_port)
+        # An end that has come already is told now: a machine is known before it has ended.
+        launcher.watch(partial(self.inventory.ended, live))
         return live
+
+    async def _own_untouched(self, live: LiveMachine, memory: int) -> None:
+        """Let a clone that doesn't run yet have for itself what its parent left untouched.
+
+        Where its process can't be held still, it goes on without. Raises Internal (LAUNCH_FAILED).
+        """
+        record = live.record
+        try:
+            await asyncio.to_thread(_own_untouched, record, memory)
+        except CannotStand as error:
+            level = logging.DEBUG if self._shares_untouched else logging.WARNING
+            self._shares_untouched = True
+            log.log(level, "clones may have memory twice: QEMU can't be held still: %s", error)
+        except (OSError, TraceError) as error:
+            why = str(error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    # Its connections are closed a moment before its end is told.
+                    await live.process.ended.wait()
+                    why = f"QEMU ended: {self.inventory.last_words(record.machine_id)}"
+            raise Internal(
+                f"machine {record.machine_id} could not be launched: {why}", Reason.LAUNCH_FAILED
+            ) from error
 
     async def fork(
         self, template_id: str, plan: Plan, closing: ExitStack, undo: AsyncExitStack
@@ -330,14 +364,10 @@ def _described(plan: Plan, machine: Machine) -> dict[str, Any]:
     }
 
 
-def _own_untouched(live: LiveMachine, memory: int) -> None:
-    """Let a clone that doesn't run yet have for itself what its parent left untouched."""
+def _own_untouched(record: Record, memory: int) -> None:
     # Whoever answers has all memory mapped, and waits for orders.
-    monitor.run(Path(live.record.qmp_path), [], ANSWER_SECONDS)
-    try:
-        own_untouched(live.record.process.pid, memory)
-    except TraceError as error:
-        raise OSError(str(error)) from error
+    monitor.run(Path(record.qmp_path), [], ANSWER_SECONDS)
+    own_untouched(record.process.pid, memory)
 
 
 def _rename(taps: Iterable[tuple[str, str]]) -> None:

@@ -74,6 +74,7 @@ class Launcher:
         ours.setblocking(False)
         self._channel = ours
         self._on_exit: Callable[[ExitStatus], None] = _nobody
+        self._status: ExitStatus | None = None
         self.process = WatchedProcess(os.pidfd_open(self.pid), self._ended)
         self.name = ProcessName.of(self.pid)
 
@@ -83,11 +84,8 @@ class Launcher:
         if answer != b"ready":
             raise _failed(answer or b"it ended before it was ready")
 
-    async def become(self, order: Order, on_exit: Callable[[ExitStatus], None]) -> None:
-        """Send the order and wait for the exec. ``on_exit`` is called when the new program ends.
-
-        Raises Internal (LAUNCH_FAILED); the process is ended then, and nothing is called.
-        """
+    async def become(self, order: Order) -> None:
+        """Send the order and wait for the exec. Raises Internal (LAUNCH_FAILED)."""
         message = confine.encode(
             self.uid, order.idle_nics, order.limits, order.kept, list(order.argv)
         )
@@ -96,7 +94,12 @@ class Launcher:
         if answer or self.process.ended.is_set():
             raise _failed(answer or b"it ended on the way")
         self._channel.close()
+
+    def watch(self, on_exit: Callable[[ExitStatus], None]) -> None:
+        """Have its end told to someone, also where it has come already."""
         self._on_exit = on_exit
+        if self._status is not None:
+            on_exit(self._status)
 
     async def end(self) -> None:
         """End it, whatever it has become, and wait until it is gone. Calls nobody. Idempotent."""
@@ -116,6 +119,7 @@ class Launcher:
             return b""
 
     def _ended(self, status: ExitStatus) -> None:
+        self._status = status
         self._on_exit(status)
 
 

@@ -96,12 +96,12 @@ class Outputs:
         return console, record
 
     def watch(
-        self, violation: Callable[[str], None], left: Callable[[str], None]
+        self, violation: Callable[[str], None], spoken: Callable[[str], None]
     ) -> list[GrowthWatch]:
         """Keep both kinds bounded.
 
-        ``violation`` is told of a machine whose exit record is too long, ``left`` of each that is
-        whole, perhaps more than once.
+        ``violation`` is told of a machine whose exit record is too long, ``spoken`` of each other
+        that has grown.
         """
 
         def exit_grown(name: str) -> None:
@@ -109,8 +109,8 @@ class Outputs:
                 if (self._exits / name).stat().st_size > LARGEST_EXIT_RECORD:
                     os.truncate(self._exits / name, 0)
                     violation(name)
-                elif self.has_left(name):
-                    left(name)
+                else:
+                    spoken(name)
 
         return [
             GrowthWatch(self._exits, exit_grown),
@@ -141,14 +141,19 @@ class Outputs:
         except FileNotFoundError:
             return b""
 
+    def exit_record_from(self, machine_id: str, offset: int) -> tuple[bytes, float]:
+        """Return what a machine left behind so many bytes, and when it last wrote, in Unix time."""
+        try:
+            with (self._exits / machine_id).open("rb", buffering=0) as file:
+                at = os.fstat(file.fileno()).st_mtime
+                return os.pread(file.fileno(), LARGEST_EXIT_RECORD, offset), at
+        except FileNotFoundError:
+            return b"", 0.0
+
     def rename(self, machine_id: str, wanted: str) -> None:
         """Keep a running machine's files under another name. Raises OSError."""
         for directory in (self._consoles, self._exits):
             os.replace(directory / machine_id, directory / wanted)
-
-    def has_left(self, machine_id: str) -> bool:
-        """Whether a machine has written its exit record, which is one line and its last word."""
-        return self.exit_record(machine_id).endswith(b"\n")
 
     def remove_exit(self, machine_id: str) -> None:
         """Remove a machine's exit record. Idempotent."""

@@ -53,6 +53,10 @@ from typing import Any
 PROTOCOL_VERSION = 1
 CONFIG_PORT = "vic.config"
 EXIT_PORT = "vic.exit"
+# How long a VM stays up after its init process ended, for the agent to hand over the output, in
+# seconds. The agent itself gives up earlier where interaction can't be reached; this bounds a
+# broken one.
+LONGEST_FAREWELL = 90.0
 # The least that makes clones' random states independent: 512 bytes, see docs of the tether.
 MINIMUM_ENTROPY = 512
 # How many network interfaces a VM has from its beginning, the management interface among them.

@@ -130,7 +130,19 @@ class Waiting:
                         break
                 if event.kind == EventKind.EVENT_KIND_DESTROY:
                     break
+                given_up = event.kind == EventKind.EVENT_KIND_STOP
+                if given_up and self._condition != WaitCondition.WAIT_CONDITION_REMOVED:
+                    # Without an end since: it waited for its restart, and had ended before.
+                    return await self._last_result()
         return WaitResult(exit_code=code)
+
+    async def _last_result(self) -> WaitResult:
+        """Return how the container ended the last time."""
+        try:
+            got = await self._facets.exec.Get(GetRequest(reference=self._container_id))
+        except NotFound:
+            return WaitResult()
+        return WaitResult(exit_code=got.container.status.exit_code)
 
 
 async def _line(waiting: Waiting) -> AsyncGenerator[bytes, None]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hostagent.forking import anatomy, powers, ptrace
 from hostagent.forking.anatomy import Descriptor
 from hostagent.forking.ptrace import Thread, ThreadState, TraceError
-from hostagent.forking.standing import NotAtRest, Standing
+from hostagent.forking.standing import CannotStand, NotAtRest, Standing
 
 # Numbers of system calls. Source: asm/unistd_64.h.
 _CLOSE, _MMAP, _MUNMAP, _MADVISE, _RECVMSG, _SOCKETPAIR, _CLONE = 3, 9, 11, 28, 47, 53, 56
@@ -69,6 +69,8 @@ class Original:
             self._standing = Standing(pid, ptrace.O_TRACEFORK | ptrace.O_TRACECLONE)
         except NotAtRest as error:
             raise CannotFork(str(error)) from error
+        except CannotStand as error:
+            raise TraceError(str(error)) from error
         self._main, self._state = self._standing.main, self._standing.state
         self._call_at = self._standing.call_at
         try:

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ DETACH = 17
 GETEVENTMSG = 0x4201
 GETREGSET = 0x4204
 SETREGSET = 0x4205
+SETOPTIONS = 0x4200
 SEIZE = 0x4206
 INTERRUPT = 0x4207
 GETSIGMASK = 0x420A
@@ -45,6 +47,8 @@ _RESTARTS = (512, 513, 514, 516)
 _NONE = (1 << 64) - 1
 _LARGEST_XSTATE = 16384
 _GET_ROBUST_LIST = 274
+# Whether a thread has stopped nothing tells but a look: it takes some 50 us. In seconds.
+_FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 2e-3
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
@@ -55,6 +59,14 @@ Registers = ctypes.c_uint64 * _REGISTERS
 
 class TraceError(Exception):
     """A tracee did what it shouldn't."""
+
+
+class Ended(TraceError):
+    """A tracee has ended, or is about to."""
+
+
+class StillRuns(TraceError):
+    """A tracee did not stop in time."""
 
 
 class _Vector(ctypes.Structure):
@@ -107,12 +119,34 @@ class Thread:
     def __init__(self, tid: int) -> None:
         self.tid = tid
 
-    def wait(self) -> tuple[int, int]:
-        """Wait until it stops; return the signal and the event (0 for none). Raises TraceError."""
-        _, status = os.waitpid(self.tid, WALL)
+    def wait(self, seconds: float | None = None) -> tuple[int, int]:
+        """Wait until it stops; return the signal and the event (0 for none).
+
+        Without a bound as long as it takes. The end of the main thread is then seen when somebody
+        has collected all others. Raises TraceError (Ended where it has ended, StillRuns where it
+        did not stop in time).
+        """
+        if seconds is None:
+            _, status = os.waitpid(self.tid, WALL)
+        else:
+            status = self._status_within(seconds)
         if not os.WIFSTOPPED(status):
-            raise TraceError(f"thread {self.tid} ended with status {status:#x}")
+            raise Ended(f"thread {self.tid} ended with status {status:#x}")
         return os.WSTOPSIG(status), status >> 16
+
+    def _status_within(self, seconds: float) -> int:
+        deadline = time.monotonic() + seconds
+        pause = _FIRST_PAUSE
+        while True:
+            found, status = os.waitpid(self.tid, WALL | os.WNOHANG)
+            if found:
+                return status
+            if _has_ended(self.tid):
+                raise Ended(f"thread {self.tid} has ended")
+            if time.monotonic() > deadline:
+                raise StillRuns(f"thread {self.tid} does not stop")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def registers(self) -> "ctypes.Array[ctypes.c_uint64]":
         """Return the registers."""
@@ -172,6 +206,10 @@ class Thread:
         """Let it make one instruction."""
         call(SINGLESTEP, self.tid)
 
+    def set_options(self, options: int) -> None:
+        """Set what :func:`seize` set."""
+        call(SETOPTIONS, self.tid, 0, options)
+
     def detach(self) -> None:
         """Let it go on by itself."""
         call(DETACH, self.tid)
@@ -217,9 +255,15 @@ def _resumed(registers: "ctypes.Array[ctypes.c_uint64]") -> "ctypes.Array[ctypes
 
 
 def seize(tid: int, options: int) -> Thread:
-    """Take a thread and stop it. Raises OSError, TraceError."""
+    """Take a thread, and have it stop, for which it is to be waited. Raises OSError."""
     call(SEIZE, tid, 0, options)
     call(INTERRUPT, tid)
-    thread = Thread(tid)
-    thread.wait()
-    return thread
+    return Thread(tid)
+
+
+def _has_ended(tid: int) -> bool:
+    try:
+        with open(f"/proc/{tid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return True

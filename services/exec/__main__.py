@@ -137,7 +137,7 @@ async def serve(settings: ExecSettings) -> None:
             await server.stop()
             await lifecycle.holding.close()
             async with asyncio.TaskGroup() as group:
-                ended = group.create_task(servicer.requests.drain(DRAIN_SECONDS))
+                ended = group.create_task(servicer.drain(DRAIN_SECONDS))
                 group.create_task(exits.drain(DRAIN_SECONDS))
                 group.create_task(restarts.drain(DRAIN_SECONDS))
             if not ended.result():

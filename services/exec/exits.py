@@ -20,6 +20,7 @@ from vic.storage.v1 import volume_pb2
 
 from portlayer.errors import Unavailable, VicError
 from services.exec.beside import Beside
+from services.exec.clones import ended_early
 from services.exec.drivers import Hypervisor, MachineExited
 from services.exec.eventlog import EventLog
 from services.exec.events import event
@@ -89,6 +90,8 @@ class _Boot:
         self.settled = asyncio.Event()
         """No Start is at work on it."""
         self.settled.set()
+        self.given_up = False
+        """It is ended on purpose, whatever Start makes of that."""
         self.waiting = 0
         """How many wait for one of these."""
         self.kept = False
@@ -136,6 +139,16 @@ class Exits:
     def expect(self, boot_id: str) -> None:
         """Hold back what becomes of a boot until Start has settled it."""
         self._boot(boot_id).settled.clear()
+
+    def give_up(self, boot_id: str) -> None:
+        """Take in that a boot is about to be ended, which Start may be at work on."""
+        if (boot := self._boots.get(boot_id)) is not None:
+            boot.given_up = True
+
+    def check_wanted(self, boot_id: str) -> None:
+        """Raise Unavailable where a boot is ended on purpose: no other is to take its place."""
+        if (boot := self._boots.get(boot_id)) is not None and boot.given_up:
+            raise ended_early()
 
     def settle(self, boot_id: str) -> None:
         """Tell that Start has recorded that a boot's process runs."""

@@ -127,6 +127,10 @@ class Holding:
     async def _vm(self, record: Record, reach: "exec_pb2.VolumeReach") -> _Vm:
         """Return the container's utility VM with what is needed of its volumes."""
         vm = self._vms.get(record.id)
+        if vm is not None and vm.lost.done():
+            # Nobody could see to its end when it came.
+            await self._end(vm, flush=False)
+            vm = None
         if vm is not None and vm.reach >= reach:
             return vm
         if vm is not None and not await _is_left(vm, GRACE_SECONDS):
@@ -179,9 +183,25 @@ class Holding:
             return
         vm.unused.set()
         self._left.set()
+        self._end_later(vm)
+
+    def _end_later(self, vm: _Vm) -> None:
+        """End a utility VM when nobody has used it for a while."""
         loop = asyncio.get_running_loop()
         name = f"end of a utility VM of {vm.record.id}"
-        vm.idle = loop.call_later(IDLE_SECONDS, lambda: self._begin(self._end_unused(vm), name))
+        vm.idle = loop.call_later(IDLE_SECONDS, lambda: self._begin(self._end_idle(vm), name))
+
+    async def _end_idle(self, vm: _Vm) -> None:
+        try:
+            await self._end_unused(vm)
+        except VicError as error:
+            self._try_later(vm, error)
+
+    def _try_later(self, vm: _Vm, error: VicError) -> None:
+        """Take in that a utility VM could not be ended. One that was let go is the reconciler's."""
+        log.warning("cannot end a utility VM of %s: %s", vm.record.id, error.message)
+        if self._vms.get(vm.record.id) is vm and not vm.users:
+            self._end_later(vm)
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
         task = asyncio.create_task(work, name=name)
@@ -199,10 +219,13 @@ class Holding:
         """Give up a utility VM that has ended by itself."""
         await self._parts.exits.gone(vm.boot_id).wait()
         vm.fail(Unavailable("the utility VM has ended", Reason.HYPERVISOR_FAILED))
-        async with self._parts.turns.turn(vm.record.id):
-            if self._vms.get(vm.record.id) is vm:
-                log.warning("a utility VM of %s has ended by itself", vm.record.id)
-                await self._end(vm, flush=False)
+        try:
+            async with self._parts.turns.turn(vm.record.id):
+                if self._vms.get(vm.record.id) is vm:
+                    log.warning("a utility VM of %s has ended by itself", vm.record.id)
+                    await self._end(vm, flush=False)
+        except VicError as error:
+            self._try_later(vm, error)
 
     async def give_way(self, container_id: str, seconds: float) -> bool:
         """End a container's utility VM, and tell whether there was one. The caller has its turn.
@@ -250,9 +273,13 @@ class Holding:
 
     async def close(self) -> None:
         """End all utility VMs. What can't be, the next process's reconciler ends."""
-        for vm in list(self._vms.values()):
+        while self._vms:
+            vm = next(iter(self._vms.values()))
             vm.fail(Unavailable("the service is stopping"))
-            await self._end(vm, flush=False)
+            try:
+                await self._end(vm, flush=False)
+            except VicError as error:
+                log.warning("a utility VM of %s may be left: %s", vm.record.id, error.message)
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:

@@ -56,10 +56,12 @@ class Lifecycle:
         )
         self.holding = Holding(parts, UtilityVms(parts, modes, tethers), neighbours)
         self._starter.give_volumes = self.holding.give_volumes
-        pausing, removing = Pausing(parts), Removing(parts, self.holding)
+        pausing = Pausing(parts)
         self._stopping = Stopping(parts, pausing)
         self.stop = self._stopping.stop
-        self.signal = Signalling(parts, pausing, self._stopping).signal
+        signalling = Signalling(parts, pausing, self._stopping)
+        removing = Removing(parts, self.holding, signalling)
+        self.signal = signalling.signal
         self.pause, self.unpause = pausing.pause, pausing.unpause
         self.update, self.rename = Updating(parts, admission).update, Renaming(parts).rename
         networking = Networking(parts)
@@ -77,11 +79,12 @@ class Lifecycle:
 
     async def restart(self, container_id: str, timeout: float | None, signal: str) -> Record:
         """Stop a container where it runs, and start it."""
+        await self._stopping.hasten(container_id, timeout, signal)
         async with self._parts.turns.turn(container_id):
             self._parts.exits.check_open()
             record = await self._parts.current(container_id)
             if record.state.has_vm or record.state is State.RESTARTING:
-                record = await self._stopping.end(record, timeout, signal)
+                record = await self._stopping.end(record, timeout, signal, used_on=True)
             check_record(Verb.START, record)
             record = await self._start_by_hand(record)
             await self._parts.events.append(event(record, exec_pb2.EVENT_KIND_RESTART))
@@ -93,14 +96,26 @@ class Lifecycle:
             record = await self._parts.containers.get(container_id)
             if record is None or record.state is not State.RESTARTING or self._parts.exits.closing:
                 return
+            try:
+                record = await self._parts.exits.retire_former(record)
+            except VicError as error:
+                await self._wait_again(record, error.message)
+                raise
             await self._start(record)
+
+    async def _wait_again(self, record: Record, message: str) -> None:
+        """Have a restart policy try again after its next pause: what was missing may be back."""
+        waiting = to_restart(replace(record, error=message), time.time_ns(), 0)
+        await self._parts.containers.update(waiting)
+        self._parts.exits.on_restart()
 
     async def _start_by_hand(self, record: Record) -> Record:
         """Start a container whatever became of it before; its restart policy begins anew."""
         fresh = replace(record, restart_count=0, restart_at_ns=0, restart_delay_ns=0)
         if record.stopped_by_hand:
             await self._parts.containers.update(fresh, by_hand=False)
-        return await self._start(fresh)
+        # Its VM may be there still: whoever cleans up after an exit waits for the turn as we did.
+        return await self._start(await self._parts.exits.retire_former(fresh))
 
     @property
     def starts(self) -> Counter[StartKind]:
@@ -108,8 +123,7 @@ class Lifecycle:
         return self._starter.starts
 
     async def _start(self, former: Record) -> Record:
-        # Its VM may be there still: whoever cleans up after an exit waits for the turn as we did.
-        former = await self._parts.exits.retire_former(former)
+        """Start a container of whose former boot nothing is left."""
         try:
             await self._admission.admit(
                 former, self._parts.hypervisor.size(former.spec.resources), self._parts.vm_size
@@ -133,10 +147,7 @@ class Lifecycle:
         if isinstance(leaf, VicError) and leaf.metadata.get("exit_code", "").isdecimal():
             code = int(leaf.metadata["exit_code"]) & 0xFF
         if former.state is State.RESTARTING and not _is_final(leaf):
-            # As after an exit: what was missing may be back by then.
-            waiting = to_restart(replace(former, error=message), time.time_ns(), 0)
-            await self._parts.containers.update(waiting)
-            self._parts.exits.on_restart()
+            await self._wait_again(former, message)
             return
         state = State.CREATED if not former.started_ns else State.EXITED
         failed = replace(former, state=state, pid=0, exit_code=code, error=message)

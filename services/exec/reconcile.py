@@ -332,14 +332,22 @@ class Reconciler:
             await self._mend_missing(record)
         elif record.state is State.REMOVING:
             # Half of it is gone, and it was asked for.
+            await self._hear_of_end(record)
             await self._remove(record)
         else:
-            if runs:
-                # Its end is told once. It is heard from here on, and may have come since the look.
-                self._exits.gone(record.boot_id)
-                runs = _is_of(await self._machine(container_id), record)
-            await self._exits.finish(record, vm_gone=not runs)
+            await self._hear_of_end(record)
+            await self._exits.finish(record)
             log.warning("cleaned up after an exit", extra={"id": record.id})
+
+    async def _hear_of_end(self, record: Record) -> None:
+        """Have whoever waits for a VM to be gone know of its end, which is told once.
+
+        It is heard from here on, and may have come before.
+        """
+        if record.boot_id:
+            gone = self._exits.gone(record.boot_id)
+            if not _is_of(await self._machine(record.id), record):
+                gone.set()
 
     async def _undo_start(self, record: Record) -> None:
         """Undo a start that was interrupted: its caller got an error, so nothing may stay."""

@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vic.exec.v1 import exec_pb2
 from vic.storage.v1 import image_pb2
 
-from portlayer.errors import VicError
+from portlayer.errors import FailedPrecondition, VicError
 from services.exec.drivers import CanPause
 from services.exec.events import event
 from services.exec.exits import KILLED, Exit
@@ -17,6 +18,7 @@ from services.exec.holding import Holding
 from services.exec.mounts import uses_volumes
 from services.exec.parts import SIGKILL, Parts
 from services.exec.record import Record
+from services.exec.signalling import Signalling
 from services.exec.states import State, Verb, check
 
 log = logging.getLogger("vic.exec.removing")
@@ -33,9 +35,10 @@ class Pruned:
 class Removing:
     """Removes containers."""
 
-    def __init__(self, parts: Parts, holding: Holding) -> None:
+    def __init__(self, parts: Parts, holding: Holding, signalling: Signalling) -> None:
         self._parts = parts
         self._holding = holding
+        self._signalling = signalling
 
     async def remove(
         self, container_id: str, reference: str, *, force: bool, volumes: bool = False
@@ -90,7 +93,17 @@ class Removing:
 
     async def _hurry(self, record: Record) -> None:
         """Let nobody wait for the time-out of a stop, or for a guest that doesn't come up."""
-        if record.state in (State.STARTING, State.STOPPING) and self._parts.turns.busy(record.id):
+        if record.state not in (State.STARTING, State.STOPPING):
+            return
+        if not self._parts.turns.busy(record.id):
+            return
+        if record.state is State.STOPPING and uses_volumes(record.spec):
+            # Who stops it sees the end, and has the guest flush them. One that has ended by now is
+            # being taken down.
+            with suppress(FailedPrecondition):
+                await self._signalling.signal(record.id, "KILL")
+        else:
+            self._parts.exits.give_up(record.boot_id)
             await self._parts.hypervisor.destroy(record.id, record.boot_id)
 
     async def _kill(self, record: Record) -> Record:
@@ -122,6 +135,9 @@ class Removing:
         await self._holding.give_way(record.id, 0)
         try:
             if record.boot_id:
+                if uses_volumes(record.spec):
+                    # Its process has ended, and nobody has taken its VM down yet.
+                    await self._parts.exits.power_off(record)
                 await self._parts.hypervisor.destroy(record.id, record.boot_id)
                 self._parts.exits.forget(record.boot_id)
             await self._parts.creator.dismantle(

@@ -27,6 +27,8 @@ CLOSED = "closed"
 AT_A_TIME = 8
 # Nothing wakes us where the clock was set back.
 LONGEST_SLEEP_SECONDS = 60.0
+# While the database is away.
+RETRY_SECONDS = 1.0
 
 
 class Restarts:
@@ -74,7 +76,11 @@ class Restarts:
         room = asyncio.Semaphore(AT_A_TIME)
         while True:
             self._look.clear()
-            pause = await self._begin_due(room)
+            try:
+                pause = await self._begin_due(room)
+            except VicError as error:
+                log.warning("cannot look at what waits for its restart: %s", error.message)
+                pause = RETRY_SECONDS
             try:
                 async with asyncio.timeout(pause):
                     await self._look.wait()

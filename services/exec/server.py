@@ -67,8 +67,13 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
         self._restarts = restarts
         self._answers = answers
         self.listed = Listed()
-        self.requests = Requests(container_pb2.Container)
+        self._requests = Requests(container_pb2.Container)
         self._prunes = Requests(exec_pb2.PruneResponse)
+
+    async def drain(self, within: float) -> bool:
+        """Wait for all work in hand as Requests.drain does; tell whether it ended by itself."""
+        works = self._requests.drain(within), self._prunes.drain(within)
+        return all(await asyncio.gather(*works))
 
     async def Info(self, request: exec_pb2.InfoRequest, context: Context) -> exec_pb2.InfoResponse:
         """See the contract."""
@@ -101,7 +106,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
             self._restarts.check_open()
             return (await self._creator.create(request.container_id, request.spec)).message()
 
-        return exec_pb2.CreateResponse(container=await self.requests.once("Create", "", create))
+        return exec_pb2.CreateResponse(container=await self._requests.once("Create", "", create))
 
     async def Get(self, request: exec_pb2.GetRequest, context: Context) -> exec_pb2.GetResponse:
         """See the contract."""
@@ -333,7 +338,7 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
                     answer.container_id = container_id
             return container_pb2.Container() if record is None else record.message()
 
-        return await self.requests.once(verb, request.request_id, do)
+        return await self._requests.once(verb, request.request_id, do)
 
 
 def _there(container: container_pb2.Container) -> container_pb2.Container:

@@ -23,11 +23,15 @@ class Signalling:
     async def signal(self, container_id: str, signal: str) -> None:
         """Send a signal to the init process; with SIGKILL return when that has ended.
 
-        It takes no turn: a stop that waits for its time-out must not keep a kill waiting. A paused
-        container goes on where the signal is to end it; any other is kept until it goes on.
+        It takes no turn: a stop that waits for its time-out must not keep a kill waiting. For a
+        start it waits, as dockerd does, and means what has come of that. A paused container goes on
+        where the signal is to end it; any other is kept until it goes on.
         """
         number = parse_signal(signal or "KILL")
         record = await self._parts.current(container_id)
+        if record.state is State.STARTING:
+            async with self._parts.turns.turn(container_id):
+                record = await self._parts.current(container_id)
         check_record(Verb.SIGNAL, record)
         ends = number in (SIGKILL, stop_signal(record))
         if ends and not await self._parts.containers.stop_by_hand(record):
@@ -52,7 +56,8 @@ class Signalling:
                 process_pb2.SignalRequest(container_id=record.id, process_id=INIT, signal=number)
             )
         except VicError as error:
-            if ends and number != SIGKILL:
+            # What another's crash has left of a start has no process, and its policy goes on.
+            if ends and (number != SIGKILL or record.state is State.STARTING):
                 await self._parts.containers.stop_by_hand(record, False)
             if error.reason is Reason.NOT_RUNNING:
                 raise FailedPrecondition(

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -96,7 +96,8 @@ class Starter:
         self._exits.expect(record.boot_id)
         try:
             async with AsyncExitStack() as undo:
-                running = await self._launch(record, undo, attempt)
+                with self._blaming_nobody(record.boot_id):
+                    running = await self._launch(record, undo, attempt)
                 await self._containers.update(
                     running, [event(running, exec_pb2.EVENT_KIND_START)], expect=record
                 )
@@ -109,6 +110,15 @@ class Starter:
                 self._hypervisor.settled(record.boot_id)
         self._exits.settle(record.boot_id)
         return running
+
+    @contextmanager
+    def _blaming_nobody(self, boot_id: str) -> Iterator[None]:
+        """Let what fails since somebody wants the VM ended be that, and no clone's fault."""
+        try:
+            yield
+        except Exception:
+            self._exits.check_wanted(boot_id)
+            raise
 
     async def _launch(self, record: Record, undo: AsyncExitStack, attempt: Attempt) -> Record:
         """Take what the VM needs, bring it up, and return the record of what runs in it."""
@@ -170,9 +180,11 @@ class Starter:
     ) -> tuple[CreatedMachine, process_pb2.LaunchResponse]:
         """Make the VM, let it run, and run the init process in it."""
         undo.push_async_callback(self._undo_create, record)
+        self._exits.check_wanted(record.boot_id)
         created = await self._create(machine)
         if created.tether_id:
             undo.push_async_callback(release_place, self._peers, created.tether_id)
+        self._exits.check_wanted(record.boot_id)
         early = len(machine.endpoints) <= EARLY_NICS
         async with asyncio.TaskGroup() as group:
             if created.tether_id and early:

@@ -33,19 +33,27 @@ class Stopping:
 
         A timeout of None is the container's own, a negative one means to wait without end.
         """
+        await self.hasten(container_id, timeout, signal)
         async with self._parts.turns.turn(container_id):
             record = await self._parts.current(container_id)
             check_record(Verb.STOP, record)
             return await self.end(record, timeout, signal)
 
-    async def end(self, record: Record, timeout: float | None, signal: str) -> Record:
-        """Stop a container whose turn the caller has."""
+    async def hasten(self, container_id: str, timeout: float | None, signal: str) -> None:
+        """Let a stop that is under way take no longer than another that is asked for now.
+
+        It has the turn, and sees the end that it waits for.
+        """
+        record = await self._parts.current(container_id)
+        if record.state is State.STOPPING:
+            number = parse_signal(signal) if signal else stop_signal(record)
+            await self._end(record, number, _patience(record, timeout))
+
+    async def end(
+        self, record: Record, timeout: float | None, signal: str, *, used_on: bool = False
+    ) -> Record:
+        """Stop a container whose turn the caller has, and who may have its disk ``used_on``."""
         number = parse_signal(signal) if signal else stop_signal(record)
-        if timeout is None:
-            own = record.spec.HasField("stop_timeout")
-            timeout = seconds(record.spec.stop_timeout) if own else None
-        if timeout is None:
-            timeout = DEFAULT_STOP_SECONDS
         if record.state is State.RESTARTING:
             record = await self._parts.exits.retire_former(record)
             return await self._give_up_restart(record, event(record, exec_pb2.EVENT_KIND_STOP))
@@ -55,14 +63,14 @@ class Stopping:
         by_hand = not self._parts.exits.closing
         await self._parts.containers.update(stopping, expect=record, by_hand=by_hand)
         try:
-            await self._end(stopping, number, None if timeout < 0 else timeout)
+            await self._end(stopping, number, _patience(record, timeout))
         except BaseException:
             # It runs on; one that has ended meanwhile stays ended.
             await self._parts.containers.update(
                 replace(record, state=State.RUNNING), expect=stopping, by_hand=False
             )
             raise
-        await self._parts.exits.retire(stopping)
+        await self._parts.exits.retire(stopping, used_on=used_on)
         stopped = event(record, exec_pb2.EVENT_KIND_STOP)
         current = await self._parts.containers.get(record.id)
         if current is not None and current.state is State.RESTARTING:
@@ -103,6 +111,17 @@ class Stopping:
         except TimeoutError:
             return False
         return True
+
+
+def _patience(record: Record, timeout: float | None) -> float | None:
+    """Return the seconds that a process has to end by itself, None without end.
+
+    A timeout of None is the container's own, a negative one means to wait without end.
+    """
+    if timeout is None:
+        own = record.spec.HasField("stop_timeout")
+        timeout = seconds(record.spec.stop_timeout) if own else DEFAULT_STOP_SECONDS
+    return None if timeout < 0 else timeout
 
 
 def stop_signal(record: Record) -> int:

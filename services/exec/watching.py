@@ -66,14 +66,22 @@ class Watching:
                     raise
                 log.info("cannot follow %s: %s", source, error.message)
                 if isinstance(error, OutOfRange):
-                    # Its history no longer reaches back to where we were: what was missed,
-                    # comparing finds out.
-                    await self._facts.set_position(source, 0)
-                    if source == PROCESSES:
-                        await self._facts.set_position(REPORTS, 0)
+                    await self._begin_anew(source)
             # Nothing tells when a peer is back; the channel's own backoff bounds the attempts too.
             await asyncio.sleep(RETRY_SECONDS)
             self._reconciler.doubt()
+
+    async def _begin_anew(self, source: str) -> None:
+        """Take in that a source's history no longer reaches back to where we were.
+
+        What was missed, comparing finds out. Where the database is away the source says so again.
+        """
+        try:
+            await self._facts.set_position(source, 0)
+            if source == PROCESSES:
+                await self._facts.set_position(REPORTS, 0)
+        except VicError as error:
+            log.warning("cannot follow %s anew: %s", source, error.message)
 
     async def _follow_processes(self) -> None:
         async def confirm(sequence: int) -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from portlayer.errors import FailedPrecondition, InvalidArgument, Reason
 from services.interaction.logreader import LogQuery
-from services.interaction.output import MAX_CHUNK, Chunk, Stream
+from services.interaction.output import MAX_CHUNK, MAX_INPUT, Chunk, Stream
 from services.interaction.processes import Process
 from services.interaction.race import Closing, until_first
 from services.interaction.sessions import Session
@@ -147,8 +147,8 @@ def merged(chunks: Iterable[Chunk]) -> Iterator[tuple[Stream, bytes]]:
 
 def check_input(data: bytes) -> bytes:
     """Return a client's input. Raises InvalidArgument when there is too much in one message."""
-    if len(data) > MAX_CHUNK:
-        raise InvalidArgument(f"more than {MAX_CHUNK} bytes of input in one message")
+    if len(data) > MAX_INPUT:
+        raise InvalidArgument(f"more than {MAX_INPUT} bytes of input in one message")
     return data
 
 

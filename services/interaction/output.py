@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-MAX_CHUNK = 256 * 1024
-"""Most bytes of output or input in one message."""
+MAX_CHUNK = 512 * 1024
+"""Most bytes of output, or of input for a process, in one message: an emulated guest pays for each
+message, and for each turn that its process and its tether take."""
+
+MAX_INPUT = 256 * 1024
+"""Most bytes of input in one message of a client's."""
 
 
 class Stream(IntEnum):

@@ -29,19 +29,19 @@ Write = Callable[[tether_pb2.StdioResponse], Awaitable[None]]
 
 # Read ahead of what is being stored, so that both go on at once and small chunks are stored
 # together. A chunk costs some memory of its own, however small.
-_AHEAD: Final = 2 * MAX_CHUNK
+_AHEAD: Final = MAX_CHUNK
 _CHUNK_COST: Final = 256
 
 # An acknowledgement is due when the tether could drop so much, when output ends, or after a while:
 # a guest without KVM pays a millisecond of CPU for each. A quarter of what the tether keeps, so
 # that a fast one never waits for it.
-_ACKNOWLEDGE_BYTES: Final = 4 * MAX_CHUNK
+_ACKNOWLEDGE_BYTES: Final = 2 * MAX_CHUNK
 _ACKNOWLEDGE_SECONDS: Final = 0.1
 
 # With so much input on its way, what comes is collected into whole messages until some of it was
 # taken: a client's pieces are 32 KiB, and to such a guest a message costs as much as its bytes.
 # What a person types is never so much, and waits for nothing.
-_INPUT_AT_ONCE: Final = MAX_CHUNK // 4
+_INPUT_AT_ONCE: Final = 64 * 1024
 
 _STREAMS: Final[dict[int, Stream]] = {stream.value: stream for stream in Stream}
 

@@ -24,6 +24,7 @@ from portlayer.errors import (
 )
 from portlayer.identity import current_peer
 from services.interaction.control import ControlStream
+from services.interaction.output import MAX_CHUNK
 from services.interaction.processes import LaunchFailure
 from services.interaction.race import Closing, until_first
 from services.interaction.registry import Sessions
@@ -38,7 +39,7 @@ log = logging.getLogger("vic.interaction.tethers")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 # A chunk and its envelope; a Hello with some thousand processes.
-MAX_MESSAGE_BYTES: Final = 512 * 1024
+MAX_MESSAGE_BYTES: Final = MAX_CHUNK + 64 * 1024
 # Control, a stream for each of a hundred processes, some archives.
 MAX_STREAMS: Final = 128
 # Between the beginning of a stream and its first message.

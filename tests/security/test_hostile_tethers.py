@@ -188,7 +188,7 @@ async def test_a_message_that_is_too_large_ends_the_stream_alone(suite: Suite) -
         await stdio.send(bytes(tether_server.MAX_MESSAGE_BYTES))
         assert isinstance(await refusal(stdio.call), ResourceExhausted)
         stdio = await tether.stdio()
-        await stdio.send(bytes(256 * 1024 + 1))
+        await stdio.send(bytes(512 * 1024 + 1))
         assert isinstance(await refusal(stdio.call), InvalidArgument)
         stdio = await tether.stdio()
         await stdio.send(b"well behaved")

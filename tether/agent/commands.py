@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from vic.tether.v1.process_pb2 import (
     FileTask,
     Paths,
@@ -15,19 +13,26 @@ from vic.tether.v1.tether_pb2 import LaunchCommand, LaunchFailed
 
 from tether.link import Message
 from tether.supervisor.failures import LaunchFailure
-from tether.supervisor.request import FileRequest, ProcessRequest, SandboxRequest
+from tether.supervisor.request import (
+    FileRequest,
+    ProcessRequest,
+    SandboxRequest,
+    process_fields,
+)
 
 
 def launch_message(command: LaunchCommand) -> Message:
-    """A launch as the supervisor takes it."""
-    return {
+    """A launch as the supervisor takes it; what surrounds a container comes with its init."""
+    message: Message = {
         "op": "launch",
         "process_id": command.process_id,
         "init": command.init,
-        "process": asdict(process_request(command.process)),
-        "limits": limits(command.limits),
-        "sandbox": asdict(sandbox_request(command.sandbox)),
+        "process": process_fields(process_request(command.process)),
     }
+    if command.init:
+        message["limits"] = limits(command.limits)
+        message["sandbox"] = vars(sandbox_request(command.sandbox))
+    return message
 
 
 def process_request(spec: ProcessSpec) -> ProcessRequest:

@@ -18,7 +18,8 @@ from tether.agent.wire import output_request
 
 # What is kept at most; then the pipe fills, and the process waits (mission: 4 MiB).
 WINDOW_BYTES = 4 * 1024 * 1024
-CHUNK_BYTES = 256 * 1024
+# An emulated guest pays for each message, and for each turn that the process and the agent take.
+CHUNK_BYTES = 512 * 1024
 # Chunks ahead of the stream: one to send while the next one is read. More would only make chunks
 # smaller than they could be, since a pipe that isn't read collects.
 _READ_AHEAD = 2

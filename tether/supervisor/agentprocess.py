@@ -15,7 +15,7 @@ _AGENT_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     # What a MB of output takes stays with the heap, which would give it to the kernel and have it
     # back, zeroed page by page: 100 page faults a MB, each some 50 us where they are emulated.
-    "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024),
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(8 * 1024 * 1024),
     "GRPC_ENABLE_FORK_SUPPORT": "0",
     "GRPC_DNS_RESOLVER": "native",

@@ -23,6 +23,9 @@ _CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
 _TETHER_MEMORY_MIN = 48 * 1024 * 1024
 _MODULES = Path("/usr/lib/modules")
 _OPEN_DEVICES = (Path("/dev/fuse"), Path("/dev/net/tun"))
+# What a user's pipes may hold before new ones get two pages each (pipe(7)). Those that the tether
+# makes for processes count, since the workload's root is its own; the kernel's 64 MB are 42 execs.
+_PIPE_PAGES = "65536"
 _BUSES = ("pci", "virtio", "scsi")
 
 
@@ -34,6 +37,7 @@ def mount_kernel_file_systems() -> None:
     mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC)
     _mount_cgroups(quiet)
     mount("tmpfs", str(RUN), "tmpfs", quiet, f"mode=755,size={_RUN_SIZE}")
+    Path("/proc/sys/fs/pipe-user-pages-soft").write_text(_PIPE_PAGES)
 
 
 def _mount_cgroups(flags: int) -> None:

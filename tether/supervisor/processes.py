@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, NoReturn
 
@@ -21,11 +21,16 @@ from tether.supervisor.forking import fork_in_new_pid_namespace, fork_in_pid_nam
 from tether.supervisor.freezer import Freezer
 from tether.supervisor.launch import become
 from tether.supervisor.loop import Loop
-from tether.supervisor.request import FileRequest, ProcessRequest, SandboxRequest
+from tether.supervisor.request import (
+    FileRequest,
+    ProcessRequest,
+    SandboxRequest,
+    process_fields,
+)
 from tether.supervisor.sandbox import wait_as_init
 
-# Room for a burst, so that the process and the agent need not take turns for each 64 KiB.
-_PIPE_BYTES = 256 * 1024
+# Room for as much as the agent sends at once, so that it and the process take turns less often.
+_PIPE_BYTES = 512 * 1024
 _F_SETPIPE_SZ = 1031
 _WORKLOAD_PROCESSES = f"{WORKLOAD_CGROUP}/cgroup.procs"
 _MEMORY_EVENTS = f"{WORKLOAD_CGROUP}/memory.events"
@@ -290,7 +295,7 @@ class ProcessTable:
 
 def launch_order(request: ProcessRequest, sandbox: SandboxRequest) -> dict[str, Any]:
     """Order to the waiting init: become this process, surrounded by that."""
-    return {"order": "launch", "process": asdict(request), "sandbox": asdict(sandbox)}
+    return {"order": "launch", "process": process_fields(request), "sandbox": vars(sandbox)}
 
 
 def open_streams(request: ProcessRequest) -> tuple[dict[str, int], list[int]]:

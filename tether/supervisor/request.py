@@ -56,6 +56,15 @@ def process_of(message: dict[str, Any]) -> ProcessRequest:
     return ProcessRequest(**{**message, "files": FileRequest(**files) if files else None})
 
 
+def process_fields(request: ProcessRequest) -> dict[str, Any]:
+    """The fields of a request, from which ``process_of`` makes it again.
+
+    ``dataclasses.asdict`` copies them one by one, down to each string: an emulated guest spends
+    milliseconds on that at every launch.
+    """
+    return {**vars(request), "files": vars(request.files) if request.files else None}
+
+
 @dataclass(frozen=True)
 class SandboxRequest:
     """vic.tether.v1.SandboxOptions; None for paths means Docker's defaults."""

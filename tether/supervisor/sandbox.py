@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -86,7 +86,7 @@ class EnterRoot:
 
     def to_message(self) -> dict[str, Any]:
         """As a message on the waiting init's link."""
-        return {"order": "root", "root": asdict(self)}
+        return {"order": "root", "root": vars(self)}
 
 
 def wait_as_init(link: Link, network: int) -> NoReturn:

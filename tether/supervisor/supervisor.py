@@ -12,6 +12,7 @@ from tether import heap
 from tether.guestconfig import (
     CONFIG_PORT,
     EXIT_PORT,
+    LONGEST_FAREWELL,
     PROTOCOL_VERSION,
     Assignment,
     ConfigError,
@@ -43,12 +44,11 @@ from tether.supervisor.surroundings import SurroundingsKeeper
 from tether.supervisor.volumes import Volumes
 
 _PORT_TIMEOUT = 10.0
-# How long the VM stays up after its init process ended, for the agent to hand over the output. The
-# agent itself gives up earlier where interaction can't be reached; this bounds a broken agent.
-_LONGEST_FAREWELL = 90.0
 # How long the disk waits for the agent to have told the end: both want the one vCPU, and somebody
 # waits for the one alone. With the order to power off it is brought to rest at once.
 _REST_SECONDS = 0.5
+# Of the record's error, in characters: two records, however escaped, are one write (32 KiB).
+_LONGEST_ERROR = 1000
 # Not all that a start runs is run by the first: a cache is filled then, of which others are served.
 _REHEARSALS = 3
 # After the last, until it is frozen: what the kernel puts off (RCU's callbacks, its workers),
@@ -319,10 +319,9 @@ class Supervisor:
         """The container has ended: its disk comes to rest once the agent has told so."""
         self._ended = process
         if self._ending:
-            self._rest()
-            _halt()
+            self._leave()
         self._loop.after(_REST_SECONDS, self._rest)
-        self._loop.after(_LONGEST_FAREWELL, _halt)
+        self._loop.after(LONGEST_FAREWELL, self._leave)
 
     def _on_stranger(self, pid: int, status: int) -> None:
         if pid == self._agent_pid:
@@ -330,8 +329,7 @@ class Supervisor:
             self._power_off(error="the agent in the VM has failed")
         elif pid == self._sandbox.pid:
             # It was never asked to run anything, so this is the end of a VM without a container.
-            self._rest()
-            _halt()
+            self._leave()
 
     # The end
 
@@ -341,8 +339,7 @@ class Supervisor:
         self._error = error
         self._sandbox.kill()
         if self._ended is not None:
-            self._rest()
-            _halt()
+            self._leave()
 
     def _rest(self) -> None:
         """Bring the disk to rest, and then leave word of how the container ended. Idempotent."""
@@ -351,7 +348,15 @@ class Supervisor:
             bring_to_rest(self._volumes, self._disk)
             self._write_exit_record(self._ended)
 
-    def _write_exit_record(self, process: Process | None) -> None:
+    def _leave(self) -> NoReturn:
+        """Power off; the record once more tells the host that only the kernel can hang now."""
+        times = 1 if self._at_rest else 2
+        if not self._at_rest:
+            bring_to_rest(self._volumes, self._disk)
+        self._write_exit_record(self._ended, times)
+        _halt()
+
+    def _write_exit_record(self, process: Process | None, times: int = 1) -> None:
         record: dict[str, Any] = {"error": self._error}
         if self._identity is not None:
             record |= {
@@ -366,7 +371,8 @@ class Supervisor:
             }
             if process.state is State.FAILED:
                 record["error"] = process.message
-        os.write(self._exit_port, json.dumps(record).encode() + b"\n")
+        record["error"] = record["error"][:_LONGEST_ERROR]
+        os.write(self._exit_port, (json.dumps(record).encode() + b"\n") * times)
 
 
 def _halt() -> NoReturn:

@@ -77,7 +77,7 @@ say "task $task"
 echo '{"event": "configured"}' >&3
 case $task in
     record) echo "code 7" > $exit; sync ;;
-    linger) echo "code 7" > $exit; while :; do sleep 1000; done ;;
+    linger) echo "code 7" > $exit; echo "code 7" > $exit; while :; do sleep 1000; done ;;
     stay) while :; do sleep 1000; done ;;
     record-stay) echo "code 9" > $exit; say recorded; while :; do sleep 1000; done ;;
     flood) while :; do cat /dev/zero > $exit; done ;;

@@ -10,7 +10,14 @@ import time
 import pytest
 from vic.hostagent.v1 import hostagent_pb2 as pb
 
-from portlayer.errors import AlreadyExists, FailedPrecondition, NotFound, VicError
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    Internal,
+    NotFound,
+    Reason,
+    VicError,
+)
 from services.exec.drivers.qemu.parents import CAPABILITIES, Parents
 from services.exec.drivers.qemu.qmp import connect
 from tests.integration.hostagent.suite import Suite, refusal
@@ -66,6 +73,29 @@ async def test_a_clone_does_its_task_and_leaves_its_record(suite: Suite) -> None
     assert exited.exited.exit_record == b"code 7\n"
     disk = await clone(suite, parent_id, "disk")
     assert (await suite.event(disk.machine_id, "exited")).exited.exit_code == 0
+
+
+async def test_a_clone_that_ends_while_it_begins_is_told_at_once_and_may_boot_instead(
+    suite: Suite,
+) -> None:
+    parent_id = await make_parent(suite)
+    machine = suite.machine("record", kind=pb.MACHINE_KIND_CLONE, parent_id=parent_id)
+    sound = machine.disk_chain[0]
+    broken = suite.data_dir / "storage" / "containers" / "broken.vmdk"
+    broken.write_bytes(b"KDMV" + bytes(4096))
+    machine.disk_chain[0] = str(broken)
+    async with asyncio.timeout(30):
+        with pytest.raises(Internal, match="qemu-system") as refused:
+            await suite.launch(machine)
+    assert refused.value.reason == Reason.LAUNCH_FAILED
+    assert not suite.processes()
+    # Nobody has heard of it: the same start may go another way.
+    machine.disk_chain[0] = sound
+    machine.kind = pb.MACHINE_KIND_COLD
+    machine.parent_id = ""
+    await suite.launch(machine)
+    exited = await suite.event(machine.machine_id, "exited")
+    assert exited.exited.exit_record == b"code 7\n"
 
 
 async def test_no_clone_can_change_the_parents_memory(suite: Suite) -> None:

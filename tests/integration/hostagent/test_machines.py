@@ -222,12 +222,12 @@ async def test_a_guest_that_floods_its_exit_port_is_ended(suite: Suite) -> None:
     assert len(exited.exited.exit_record) <= 64 * 1024
 
 
-async def test_a_guest_that_says_its_last_word_and_stays_is_ended(suite: Suite) -> None:
+async def test_a_guest_that_powers_off_and_stays_is_ended(suite: Suite) -> None:
     machine = suite.machine("linger")
     await suite.launch(machine)
     exited = await suite.event(machine.machine_id, "exited")
     assert exited.exited.cause == pb.EXIT_CAUSE_KILLED
-    assert exited.exited.exit_record == b"code 7\n"
+    assert exited.exited.exit_record == b"code 7\n" * 2
 
 
 async def test_a_guest_that_lies_on_its_port_fills_no_journal(suite: Suite) -> None:

@@ -201,11 +201,12 @@ class Machine:
     async def power_off(self) -> dict[str, object]:
         """Wait until the VM has powered itself off; returns its exit record."""
         record = await self.exit_record()
-        await self.gone()
+        await self.gone(record)
         return record
 
-    async def gone(self) -> None:
-        """Wait until the VM has powered itself off."""
+    async def gone(self, record: dict[str, object]) -> None:
+        """Wait until the VM has powered itself off, and has told so by its record once more."""
+        assert await self.exit_record() == record
         async with asyncio.timeout(60):
             await asyncio.to_thread(self.process.wait)
 

@@ -141,6 +141,22 @@ async def test_init_that_cannot_start_is_told_and_recorded(
     assert record["error"] == 'exec: "no-such-program": executable file not found in $PATH'
 
 
+async def test_an_error_of_any_length_leaves_a_record(
+    image: BootstrapImage, authority: Authority, disk: Path, tmp_path: Path
+) -> None:
+    async with (
+        serve(authority) as (interaction, port),
+        machine(image, tmp_path / "vm", disk) as vm,
+    ):
+        await configured(vm, authority, port)
+        await interaction.launch("/" + "\N{SNOWMAN}" * 20_000)
+        answer = await interaction.wait("launch_failed", "init")
+        assert isinstance(answer, pb.LaunchFailed)
+        interaction.send(power_off=pb.PowerOffCommand())
+        record = await vm.power_off()
+    assert record["exit_code"] == answer.exit_code
+
+
 async def test_power_off_ends_what_runs(
     image: BootstrapImage, authority: Authority, disk: Path, tmp_path: Path
 ) -> None:
@@ -169,7 +185,7 @@ async def test_exit_is_recorded_before_anybody_acknowledges_it(
         record = await vm.exit_record()
         assert record["exit_code"] == 5
         interaction.send(exit_acknowledged=pb.ExitAcknowledged(process_id="init"))
-        await vm.gone()
+        await vm.gone(record)
 
 
 async def test_output_survives_a_restart_of_interaction(

@@ -266,3 +266,11 @@ async def test_fifty_processes_at_once(running: RunningContainer) -> None:
     assert [bytes(interaction.outputs[name].stdout) for name in names] == [
         f"{name}\n".encode() for name in names
     ]
+
+
+async def test_processes_with_pipes_of_the_tether_leave_room_for_the_workloads_own(
+    running: RunningContainer,
+) -> None:
+    """Past the kernel's own bound a pipe of root's holds 8 KiB."""
+    result = await run(running, "cat", "/proc/sys/fs/pipe-user-pages-soft")
+    assert int(result.stdout) * 4096 >= 100 * 3 * 512 * 1024

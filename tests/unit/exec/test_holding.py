@@ -285,3 +285,66 @@ async def test_a_boot_that_has_ended_is_not_answered_any_more(
     assert hold.utility
     assert hold.boot_id != boot_id
     await holding_it.__aexit__(None, None, None)
+
+
+def database_away_once(facet: Facet, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Have the next turn fail; return what is set then."""
+    turn, failed = facet.turns.turn, asyncio.Event()
+
+    def away(container_id: str) -> Any:
+        monkeypatch.setattr(facet.turns, "turn", turn)
+        failed.set()
+        raise Unavailable("the database can't be reached")
+
+    monkeypatch.setattr(facet.turns, "turn", away)
+    return failed
+
+
+async def test_an_unused_one_is_ended_when_the_database_is_back(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "IDLE_SECONDS", 0.0)
+    container_id = await made(facet)
+    async with held(facet, container_id) as hold:
+        gone = facet.exits.gone(hold.boot_id)
+        failed = database_away_once(facet, monkeypatch)
+    async with asyncio.timeout(60):
+        await failed.wait()
+        await gone.wait()
+        async with facet.turns.turn(container_id):
+            assert facet.hypervisor.machines == {}
+
+
+async def test_one_that_ended_while_the_database_was_away_is_replaced(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container_id = await made(facet)
+    async with held(facet, container_id) as hold:
+        boot_id = facet.hypervisor.machines.pop(container_id)
+        failed = database_away_once(facet, monkeypatch)
+        await facet.exits.machine_exited(MachineExited(container_id, boot_id, b"", "killed"))
+        await failed.wait()
+        assert hold.lost.done()
+    async with held(facet, container_id) as again:
+        assert again.boot_id != boot_id
+        assert not again.lost.done()
+
+
+async def test_one_that_ends_while_the_service_does_keeps_no_other(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await made(facet), await made(facet)
+    async with held(facet, first), held(facet, second):
+        pass
+    destroy = facet.hypervisor.destroy
+
+    async def end_the_other(container_id: str, boot_id: str = "", *, wait: bool = True) -> None:
+        monkeypatch.setattr(facet.hypervisor, "destroy", destroy)
+        other = second if container_id == first else first
+        async with facet.turns.turn(other):
+            await facet.lifecycle.holding.give_way(other, 0)
+        await destroy(container_id, boot_id, wait=wait)
+
+    monkeypatch.setattr(facet.hypervisor, "destroy", end_the_other)
+    await facet.lifecycle.holding.close()
+    assert facet.hypervisor.machines == {}

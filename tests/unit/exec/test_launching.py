@@ -23,6 +23,7 @@ from services.exec.drivers import MachineSpec, StartKind
 from services.exec.drivers.qemu import launching as launching_module
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.drivers.qemu.hostmemory import HostMemory
+from services.exec.drivers.qemu.qmp import QmpError
 from tests.unit.exec.ready_pool import DISK_BYTES, PLENTY, SHAPE, FakeAgent, Qemu
 
 # The driver, which takes them
@@ -170,6 +171,33 @@ async def test_a_parent_is_not_given_up_for_a_host_that_is_slow(
         with pytest.raises(Unavailable) as caught:
             await made.load("c", "boot")
         assert caught.value.reason is Reason.CLONE_FAILED
+
+
+async def test_a_machine_that_is_ended_while_it_begins_is_nobodys_fault(
+    hypervisor: tuple[QemuHypervisor, FakeAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, agent = hypervisor
+    agent.RemoveParent = None  # type: ignore[method-assign, assignment]
+    assert await made._ready.take(SHAPE) is not None
+    made._ready.hold_back("until the end")
+
+    async def ended(*_: object) -> None:
+        await made.destroy("c", "boot")
+        raise QmpError("connection lost")
+
+    monkeypatch.setattr(launching_module, "load_clone", ended)
+    monkeypatch.setattr(launching_module, "command", ended)
+    for _ in range(3):
+        await made.create(machine())
+        with pytest.raises(Unavailable) as loading:
+            await made.load("c", "boot")
+        with pytest.raises(Unavailable) as running:
+            await made.run("c", "boot")
+        await made.create(machine())
+        with pytest.raises(Unavailable) as going_on:
+            await made.run("c", "boot")
+        reasons = {caught.value.reason for caught in (loading, running, going_on)}
+        assert reasons == {Reason.HYPERVISOR_FAILED}
 
 
 async def test_a_launch_outlasts_all_that_the_agent_may_wait_for(

@@ -1,6 +1,7 @@
 """What verbs do to a container, and that nothing is left when they fail."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -11,12 +12,14 @@ from portlayer.errors import (
     AlreadyExists,
     FailedPrecondition,
     NotFound,
+    Reason,
     Unavailable,
 )
 from services.exec.drivers import MachineExited
 from services.exec.states import State
 from services.exec.waiting import wait
 from tests.unit.exec.conftest import Facet
+from tests.unit.exec.fake_hypervisor import Standstill
 from tests.unit.exec.specs import SPEC, kinds, spec
 
 
@@ -271,6 +274,77 @@ async def test_a_forced_removal_waits_for_no_guest_that_hangs(facet: Facet) -> N
     await facet.peers.launched.wait()
     async with asyncio.timeout(60):
         await facet.lifecycle.remove(record.id, record.id, force=True)
-        with pytest.raises(ExceptionGroup):
+        with pytest.raises(Unavailable, match="ended while it started"):
             await starting
     assert facet.leftovers() == []
+
+
+async def test_a_forced_removal_ends_a_start_for_good(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await facet.creator.create("", SPEC)
+    loading, killed = asyncio.Event(), asyncio.Event()
+    destroy = facet.hypervisor.destroy
+
+    async def load(container_id: str, boot_id: str) -> None:
+        loading.set()
+        await killed.wait()
+        raise Unavailable("the VM could not be cloned: it is gone", Reason.CLONE_FAILED)
+
+    async def kill(*args: Any, **kwargs: Any) -> None:
+        await destroy(*args, **kwargs)
+        killed.set()
+
+    monkeypatch.setattr(facet.hypervisor, "load", load)
+    monkeypatch.setattr(facet.hypervisor, "destroy", kill)
+    starting = asyncio.create_task(facet.lifecycle.start(record.id))
+    await loading.wait()
+    async with asyncio.timeout(60):
+        await facet.lifecycle.remove(record.id, record.id, force=True)
+        with pytest.raises(Unavailable, match="ended while it started"):
+            await starting
+    assert len(facet.hypervisor.launched) == 1, "it is not booted instead"
+    assert facet.leftovers() == []
+
+
+async def test_a_forced_removal_before_there_is_a_vm_lets_none_run(
+    facet: Facet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await facet.creator.create("", SPEC)
+    standstill, destroyed, destroy = Standstill(), asyncio.Event(), facet.hypervisor.destroy
+    facet.hypervisor.standstills.append(standstill)
+
+    async def kill(*args: Any, **kwargs: Any) -> None:
+        await destroy(*args, **kwargs)
+        destroyed.set()
+
+    monkeypatch.setattr(facet.hypervisor, "destroy", kill)
+    starting = asyncio.create_task(facet.lifecycle.start(record.id))
+    await standstill.reached.wait()
+    removing = asyncio.create_task(facet.lifecycle.remove(record.id, record.id, force=True))
+    async with asyncio.timeout(60):
+        await destroyed.wait()
+        standstill.over.set()
+        await removing
+        with pytest.raises(Unavailable, match="ended while it started"):
+            await starting
+    assert not facet.peers.launched.is_set()
+    assert facet.leftovers() == []
+
+
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+async def test_a_second_stop_takes_no_longer_than_it_was_asked_to(facet: Facet, verb: str) -> None:
+    container_id = await facet.run()
+    facet.peers.exit_on = {9: 137}
+    first = asyncio.create_task(facet.lifecycle.stop(container_id, -1, ""))
+    await facet.peers.signalled.wait()
+    async with asyncio.timeout(60):
+        if verb == "restart":
+            restarted = await facet.lifecycle.restart(container_id, 0, "")
+            assert restarted.state is State.RUNNING
+        else:
+            with pytest.raises(FailedPrecondition) as done:
+                await facet.lifecycle.stop(container_id, 0.01, "")
+            assert done.value.reason is Reason.ALREADY_DONE
+        assert (await first).exit_code == 137
+    assert [number for _, number in facet.peers.signals] == [15, 15, 9]

@@ -1,5 +1,6 @@
 """Lists come in pages, and what is pruned is what doesn't run and fits."""
 
+import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from services.exec.removing import Pruned
 from services.exec.schema import CONTAINERS
 from services.exec.server import ExecServicer
 from services.exec.states import State
-from tests.unit.exec.conftest import Facet
+from tests.unit.exec.conftest import Facet, turns
 from tests.unit.exec.specs import kinds, spec
 
 NO_CONTEXT: Any = SimpleNamespace()
@@ -175,3 +176,16 @@ async def test_prune_until_a_moment(facet: Facet) -> None:
     new = await facet.creator.create("", spec())
     pruned = await facet.lifecycle.prune(new.created_ns, [])
     assert pruned == Pruned([old.id], 1000)
+
+
+async def test_the_end_of_the_service_waits_for_a_prune(facet: Facet) -> None:
+    exec_ = servicer(facet)
+    container = await facet.creator.create("", spec())
+    async with facet.turns.turn(container.id):
+        pruning = asyncio.create_task(exec_.Prune(exec_pb2.PruneRequest(), NO_CONTEXT))
+        await turns()
+        draining = asyncio.create_task(exec_.drain(60))
+        await turns()
+        assert not draining.done()
+    assert await draining
+    assert list((await pruning).removed_ids) == [container.id]

@@ -1,6 +1,7 @@
 """Volumes in a container's life: reserved, attached, flushed, given back, also after a crash."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from portlayer.errors import (
     leaf_error,
 )
 from services.exec.states import State
-from tests.unit.exec.conftest import Facet
+from tests.unit.exec.conftest import Facet, turns
 from tests.unit.exec.specs import spec
 
 MOUNT = container_pb2.Mount(kind=container_pb2.MOUNT_KIND_VOLUME, source="data", target="/data")
@@ -198,3 +199,98 @@ async def test_many_at_once_hold_nothing_in_the_end(facet: Facet) -> None:
     await facet.exits.drain()
     assert facet.peers.volumes.attached == {}
     assert facet.leftovers() == []
+
+
+async def test_a_forced_removal_during_a_stop_flushes_volumes_first(facet: Facet) -> None:
+    container_id = await run(facet)
+    facet.peers.exit_on.pop(15)
+    # It waits as long as the process takes.
+    stopping = asyncio.create_task(facet.lifecycle.stop(container_id, -1, ""))
+    await facet.peers.signalled.wait()
+    async with asyncio.timeout(60):
+        await facet.lifecycle.remove(container_id, container_id, force=True)
+        await stopping
+    assert facet.peers.powered_off == [container_id]
+    await facet.exits.drain()
+    assert facet.leftovers() == []
+
+
+async def test_a_forced_removal_ends_a_stop_whose_tether_is_away(facet: Facet) -> None:
+    container_id = await run(facet)
+    facet.peers.exit_on.pop(15)
+    stopping = asyncio.create_task(facet.lifecycle.stop(container_id, -1, ""))
+    await facet.peers.signalled.wait()
+    facet.peers.failing["Signal"] = Unavailable("its tether is away", Reason.TETHER_AWAY)
+    async with asyncio.timeout(60):
+        await facet.lifecycle.remove(container_id, container_id, force=True)
+        await stopping
+    await facet.exits.drain()
+    assert facet.leftovers() == []
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_removal_that_comes_before_the_clean_up_flushes_volumes(
+    facet: Facet, force: bool
+) -> None:
+    container_id = await run(facet)
+    async with facet.turns.turn(container_id):
+        removing = asyncio.create_task(
+            facet.lifecycle.remove(container_id, container_id, force=force)
+        )
+        await turns()
+        # Its clean-up is behind the removal.
+        await facet.peers.end(container_id, 0)
+    await removing
+    await facet.exits.drain()
+    assert facet.peers.powered_off == [container_id]
+    assert facet.leftovers() == []
+
+
+async def test_a_removal_after_a_killed_exec_flushes_volumes(facet: Facet) -> None:
+    container_id = await run(facet)
+    async with facet.turns.turn(container_id):
+        await facet.peers.end(container_id, 0)
+        await facet.exits.drain(0.0)
+    facet = facet.restarted()
+    await facet.lifecycle.remove(container_id, container_id, force=False)
+    assert facet.peers.powered_off == [container_id]
+    assert facet.leftovers() == []
+
+
+@pytest.mark.parametrize("there", [False, True])
+async def test_a_removal_that_a_crash_interrupted_asks_a_vm_that_is_there(
+    facet: Facet, there: bool
+) -> None:
+    container_id = await run(facet)
+    record = await facet.containers.resolve(container_id)
+    await facet.containers.update(replace(record, state=State.REMOVING))
+    if not there:
+        facet.hypervisor.exits_to = None
+        await facet.hypervisor.destroy(container_id)
+    facet = facet.restarted()
+    assert await facet.reconciler.reconcile()
+    assert facet.peers.powered_off == [container_id] * there
+    assert facet.leftovers() == []
+
+
+async def test_nobody_asks_the_guest_of_a_container_without_volumes_that_is_removed(
+    facet: Facet,
+) -> None:
+    container_id = await facet.run()
+    async with facet.turns.turn(container_id):
+        await facet.peers.end(container_id, 0)
+        await facet.exits.drain(0.0)
+    await facet.restarted().lifecycle.remove(container_id, container_id, force=True)
+    running = await facet.run()
+    await facet.lifecycle.remove(running, running, force=True)
+    assert facet.peers.powered_off == []
+
+
+async def test_a_restart_keeps_what_a_container_that_removes_itself_has_written(
+    facet: Facet,
+) -> None:
+    container_id = await facet.run(auto_remove=True)
+    await facet.lifecycle.restart(container_id, None, "")
+    assert facet.peers.powered_off == [container_id]
+    await facet.lifecycle.stop(container_id, None, "")
+    assert facet.peers.powered_off == [container_id], "its disk goes with it"

@@ -148,6 +148,25 @@ async def test_a_stream_that_breaks_is_followed_again(facet: Facet, sources: Sou
     assert await sources.watched_from.get() == 0
 
 
+async def test_a_lost_history_while_the_database_is_away_is_taken_in_later(
+    facet: Facet, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources.events.put_nowait(running(3))
+    await sources.confirmed.wait()
+    set_position = facet.facts.set_position
+
+    async def away(source: str, sequence: int) -> None:
+        monkeypatch.setattr(facet.facts, "set_position", set_position)
+        raise Unavailable("the database can't be reached")
+
+    monkeypatch.setattr(facet.facts, "set_position", away)
+    sources.events.put_nowait(OutOfRange("its history was lost"))
+    async with asyncio.timeout(60):
+        assert await sources.watched_from.get() == 3
+        sources.events.put_nowait(OutOfRange("its history was lost"))
+        assert await sources.watched_from.get() == 0
+
+
 async def test_the_history_of_vms_is_taken_in_before_one_counts_as_lost(
     facet: Facet, sources: Sources
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from vic.exec.v1 import container_pb2, exec_pb2
 
 from portlayer.identity import Role
 from tests.unit.gateway.conftest import Endpoint
@@ -42,6 +43,27 @@ async def test_wait_survives_a_restart_of_exec(
             await container.task
             await suite.start(Role.EXEC)
             assert json.loads(await answer.aread()) == {"StatusCode": 137}
+
+
+@pytest.mark.parametrize("condition", ["not-running", "next-exit"])
+async def test_wait_for_a_restarting_container_ends_with_its_stop_across_a_restart_of_exec(
+    engine: Endpoint, suite: FakeSuite, condition: str
+) -> None:
+    async with engine.http() as client:
+        await created(client, suite)
+        await client.post("/containers/one/start")
+        url = f"/containers/one/wait?condition={condition}"
+        async with client.stream("POST", url) as answer:
+            await suite.stop(Role.EXEC)
+            container = suite.exec.find("one")
+            status = container.proto.status
+            status.state = container_pb2.CONTAINER_STATE_RESTARTING
+            status.exit_code = 7
+            await suite.start(Role.EXEC)
+            status.state = container_pb2.CONTAINER_STATE_EXITED
+            await suite.exec.happened(container, exec_pb2.EVENT_KIND_STOP)
+            async with asyncio.timeout(60):
+                assert json.loads(await answer.aread()) == {"StatusCode": 7}
 
 
 async def test_events_survive_a_restart_of_exec(engine: Endpoint, suite: FakeSuite) -> None:

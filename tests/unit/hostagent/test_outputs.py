@@ -56,19 +56,26 @@ async def test_an_exit_record_that_is_too_long_is_reported(outputs: Outputs) -> 
     os.close(bad)
 
 
-async def test_a_whole_exit_record_is_told_of(outputs: Outputs) -> None:
-    left: asyncio.Queue[str] = asyncio.Queue()
-    watches = outputs.watch(lambda _: None, left.put_nowait)
-    torn, whole = outputs.open_exit("torn"), outputs.open_exit("whole")
-    os.write(torn, b'{"exit_code"')
-    os.write(whole, b'{"exit_code": 0}\n')
+async def test_an_exit_record_that_grows_is_told_of(outputs: Outputs) -> None:
+    spoken: asyncio.Queue[str] = asyncio.Queue()
+    watches = outputs.watch(lambda _: None, spoken.put_nowait)
+    descriptor = outputs.open_exit("m")
+    os.write(descriptor, b'{"exit_code"')
     async with asyncio.timeout(60):
-        assert await left.get() == "whole"
-    assert left.empty()
+        assert await spoken.get() == "m"
     for watch in watches:
         watch.close()
-    os.close(torn)
-    os.close(whole)
+    os.close(descriptor)
+
+
+def test_an_exit_record_is_read_on_from_where_one_was(outputs: Outputs) -> None:
+    descriptor = outputs.open_exit("m")
+    os.write(descriptor, b"first")
+    os.utime(descriptor, (100, 100))
+    assert outputs.exit_record_from("m", 0) == (b"first", 100)
+    assert outputs.exit_record_from("m", 3) == (b"st", 100)
+    assert outputs.exit_record_from("none", 0) == (b"", 0)
+    os.close(descriptor)
 
 
 async def test_a_console_is_bounded_while_it_is_written(

@@ -14,6 +14,8 @@ from services.interaction.stdin import LIMIT, StdinBuffer
 from tests.unit.interaction.suite import ERR, INIT, OUT, Suite, soon
 
 CHUNK = 256 * 1024
+MESSAGE = 512 * 1024
+"""What a tether gets at most at once."""
 
 
 async def test_input_before_the_start_waits_for_the_process(suite: Suite) -> None:
@@ -137,7 +139,7 @@ async def test_much_input_is_held_back_and_equal(suite: Suite) -> None:
 
 
 async def test_a_flood_of_small_pieces_comes_in_whole_messages(suite: Suite) -> None:
-    piece = bytes(CHUNK // 8)
+    piece = bytes(MESSAGE // 16)
     async with suite.running(open_stdin=True, stdin_once=True) as tether:
         client = await suite.attach(stdin=True)
         stdio = await tether.stdio()
@@ -147,16 +149,16 @@ async def test_a_flood_of_small_pieces_comes_in_whole_messages(suite: Suite) -> 
 
         await client.write(2 * piece)
         assert await size() == 2 * len(piece)
-        for _ in range(9):
+        for _ in range(17):
             await client.write(piece)
-        assert await size() == CHUNK
-        # The ninth goes when something was taken, or no more comes.
-        await stdio.take(CHUNK + len(piece))
+        assert await size() == MESSAGE
+        # The last goes when something was taken, or no more comes.
+        await stdio.take(MESSAGE + len(piece))
         assert await size() == len(piece)
-        await client.write(8 * piece)
-        await client.write(piece)
+        for _ in range(17):
+            await client.write(piece)
         await client.call.done_writing()
-        assert [await size(), await size()] == [CHUNK, len(piece)]
+        assert [await size(), await size()] == [MESSAGE, len(piece)]
 
 
 async def test_input_that_was_not_taken_is_sent_again(suite: Suite) -> None:

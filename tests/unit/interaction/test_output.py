@@ -25,7 +25,7 @@ from portlayer.errors import (
 from services.interaction.streams import CLIENT_LIMIT
 from tests.unit.interaction.suite import BOOT, CONTAINER, ERR, INIT, OUT, Suite, soon
 
-CHUNK = 256 * 1024
+CHUNK = 512 * 1024
 
 
 async def test_a_client_that_attached_before_the_start_misses_no_byte(suite: Suite) -> None:

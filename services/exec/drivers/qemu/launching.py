@@ -138,11 +138,13 @@ class Launching:
 
         A machine that boots has nothing to load, and finds them as they come.
         """
-        machine = self._created[boot_id]
+        machine = self._there(boot_id)
         if machine.incoming_uri:
             try:
                 await load_clone(machine)
             except (QmpError, TimeoutError) as error:
+                # One that is being ended says nothing of its parent.
+                self._there(boot_id)
                 if isinstance(error, QmpError):
                     # A host that is slow says nothing of the parent.
                     await self._parents.failed(machine.parent_id)
@@ -155,15 +157,23 @@ class Launching:
 
     async def run(self, boot_id: str) -> None:
         """Let a clone's CPUs run; a machine that boots runs already."""
-        machine = self._created.pop(boot_id)
-        if machine.kind != hostagent_pb2.MACHINE_KIND_CLONE:
-            return
+        machine = self._there(boot_id)
         try:
-            await command(machine.qmp_path, "cont")
+            if machine.kind == hostagent_pb2.MACHINE_KIND_CLONE:
+                await command(machine.qmp_path, "cont")
         except QmpError as error:
+            self._there(boot_id)
             if machine.incoming_uri:
                 raise
             raise self._does_not_go_on(error.message) from error
+        finally:
+            self._created.pop(boot_id, None)
+
+    def _there(self, boot_id: str) -> hostagent_pb2.RunningMachine:
+        """Return a machine that begins. Raises Unavailable where it is being ended meanwhile."""
+        if boot_id not in self._created:
+            raise Unavailable("the VM ended while it started", Reason.HYPERVISOR_FAILED)
+        return self._created[boot_id]
 
     async def check_awake(self, container_id: str, boot_id: str) -> None:
         """Raise CLONE_FAILED where the tether of a ready clone has not taken its identity yet."""
