@@ -260,7 +260,7 @@ async def _make_port_group(
     name = own_name(instance_id, DEFAULT_NETWORK)
     if not any(group.name == name for group in await groups.of_switch()):
         undo.push_async_callback(groups.remove, name, mark(instance_id))
-    await groups.ensure(Wanted(name, mark(instance_id)))
+    await groups.ensure([Wanted(name, mark(instance_id))])
     say(f"port group {name}")
 
 

@@ -142,7 +142,7 @@ async def test_what_is_not_ours_stays_whatever_it_is_called(
         Wanted(own_name(other, 4), mark(other)),
     ]
     for wanted in foreign:
-        await groups.ensure(wanted)
+        await groups.ensure([wanted])
     before = (await portgroups(vcenter)).keys()
     assert await driver.restore() == []
     assert (await portgroups(vcenter)).keys() == before
@@ -187,11 +187,13 @@ async def test_the_number_of_calls_does_not_grow_with_the_networks(
 ) -> None:
     await driver.start([segment(1)], [])
     calls = count_calls(monkeypatch)
+    await driver.start([segment(1)], [])
     assert await driver.restore() == []
     for_one = sorted(calls)
     for ordinal in (2, 3):
         await driver.add_segment(segment(ordinal))
     calls.clear()
+    await driver.start([segment(ordinal) for ordinal in (1, 2, 3)], [])
     assert await driver.restore() == []
     assert sorted(calls) == for_one
 

@@ -111,25 +111,30 @@ class VsphereDriver:
         self, segments: Sequence[Segment], ports: Sequence[Port], forwards: Sequence[Forward] = ()
     ) -> None:
         """Have the port groups there, and know the cards of the VMs that run."""
-        for segment in segments:
-            await self.add_segment(segment)
+        await self._have(segments)
         running = await self._running()
         self._ports = {p.name: _Attached(p) for p in ports if p.container_id in running}
         self._started = True
 
     async def add_segment(self, segment: Segment) -> None:
         """Make a segment's port group, or see that the one that was given is there."""
-        _check(segment, switch=self._settings.switch)
-        for name in self._given(segment):
-            if await self._portgroups.given(name) is None:
-                raise FailedPrecondition(
-                    f"there is no port group {name}", Reason.PARENT_MISSING, parent=name
-                )
+        await self._have([segment])
+
+    async def _have(self, segments: Sequence[Segment]) -> None:
+        """See what was given for segments, and make the rest, by one look for all of them."""
+        for segment in segments:
+            _check(segment, switch=self._settings.switch)
+        given = {name for segment in segments for name in self._given(segment)}
+        there = await self._portgroups.backings() if given else {}
+        for name in sorted(given - there.keys()):
+            raise FailedPrecondition(
+                f"there is no port group {name}", Reason.PARENT_MISSING, parent=name
+            )
         async with self._changing:
-            if self._makes(segment):
-                for done in await self._portgroups.ensure(self._wanted(segment)):
-                    log.info(done)
-            self._segments[segment.ordinal] = segment
+            made = [self._wanted(segment) for segment in segments if self._makes(segment)]
+            for done in await self._portgroups.ensure(made):
+                log.info(done)
+            self._segments |= {segment.ordinal: segment for segment in segments}
 
     async def remove_segment(self, ordinal: int) -> None:
         """Remove the port group that was made for a segment, also where that was interrupted.
@@ -205,7 +210,7 @@ class VsphereDriver:
     async def _restore(self) -> list[str]:
         async with self._changing:
             made = [self._wanted(one) for one in self._segments.values() if self._makes(one)]
-            repaired = await self._portgroups.ensure_all(made)
+            repaired = await self._portgroups.ensure(made)
             if self._settings.switch and self._started:
                 names = {wanted.name for wanted in made}
                 repaired += await self._portgroups.remove_strays(self._instance_id, names)
@@ -255,7 +260,7 @@ class VsphereDriver:
 
     async def _backing(self, segment: Segment) -> Backing:
         name = self.segment_name(segment)
-        backing = await self._portgroups.given(name)
+        backing = (await self._portgroups.backings()).get(name)
         if backing is None:
             self.doubt.set()
             raise FailedPrecondition(

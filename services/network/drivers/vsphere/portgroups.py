@@ -124,13 +124,13 @@ class Portgroups:
         self._switch = switch
         self._vlans = vlans
 
-    async def given(self, name: str) -> Backing | None:
-        """Return how a card connects to a port group of the datacenter; None where it is not."""
+    async def backings(self) -> dict[str, Backing]:
+        """Return how a card connects to each port group of the datacenter, by name."""
 
         def look(content: vim.ServiceInstanceContent) -> dict[str, Backing]:
             return backings(content, find_datacenter(content, self._folder))
 
-        return (await self._vcenter.call(look, repeatable=True)).get(name)
+        return await self._vcenter.call(look, repeatable=True)
 
     async def of_switch(self) -> list[Found]:
         """Return all port groups of the switch. Raises FailedPrecondition where it isn't there."""
@@ -140,16 +140,13 @@ class Portgroups:
 
         return await self._vcenter.call(look, repeatable=True)
 
-    async def ensure(self, wanted: Wanted) -> list[str]:
-        """Make a port group, or put right one of ours that is otherwise; return what was done.
+    async def ensure(self, wanted: Sequence[Wanted]) -> list[str]:
+        """Make port groups, or put right those of ours that are otherwise; return what was done.
 
-        Raises ResourceExhausted where no VLAN is free, FailedPrecondition where the name is taken
-        by a port group that isn't ours, or the switch has no filter for rules.
+        By one look where nothing is to be done. Raises ResourceExhausted where no VLAN is free,
+        FailedPrecondition where a name is taken by a port group that isn't ours, or the switch has
+        no filter for rules.
         """
-        return await self._ensure(wanted, await self.of_switch())
-
-    async def ensure_all(self, wanted: Sequence[Wanted]) -> list[str]:
-        """Do the same for several, by one look where nothing is to be done."""
         there = await self.of_switch() if wanted else []
         done: list[str] = []
         for one in wanted:
