@@ -57,7 +57,7 @@ class StreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await until_first(self._send(send), _disconnected(receive))
+            await until_first(self._send(send), disconnected(receive))
         finally:
             await self._pieces.aclose()
 
@@ -67,7 +67,8 @@ class StreamResponse(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client has gone; what it still sends is left out."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -87,7 +87,7 @@ def matching(instruction: Instruction, path: str, tree: Tree) -> Iterator[Source
         raise failed(instruction, f"forbidden path outside the build context: {path[:200]} ()")
     if has_wildcards(clean):
         expression = expression_of(clean)
-        for name in sorted(name for name in tree.entries if name and expression.fullmatch(name)):
+        for name in sorted(name for name in tree.entries if name and expression.fits(name)):
             entry = tree.find(name)
             if entry is None:
                 raise failed(instruction, f"{name} is a link to nothing that is there")
@@ -158,12 +158,20 @@ def layer_of(copy: Copy, place: Place, owner: Owner) -> Iterator[bytes]:
         top = source.entry
         if top.is_directory:
             for entry in source.tree.below(top):
-                name = posixpath.join(place.path, entry.path[len(top.path) :].lstrip("/"))
-                yield from _member(source, entry, name, owner)
+                name = entry.path[len(top.path) :].lstrip("/")
+                _see_name(copy, name)
+                yield from _member(source, entry, posixpath.join(place.path, name), owner)
         else:
             name = posixpath.join(place.path, source.name) if into else place.path
+            _see_name(copy, name)
             yield from _member(source, top, name, owner)
     yield END
+
+
+def _see_name(copy: Copy, name: str) -> None:
+    """Refuse what a layer can't bring: by such a name it takes another one away."""
+    if any(part.startswith(".wh.") for part in name.split("/")):
+        raise failed(copy.instruction, f"{name[:200]}: a layer takes that for a whiteout")
 
 
 def directories(place: Place, owner: Owner, *, last_too: bool) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """What a build tells its client: lines of JSON, as they come."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -8,6 +9,8 @@ from gateway.call import json_line
 from gateway.errors import ApiError, describe
 from gateway.translate.progress import error_line
 from portlayer.errors import VicError
+
+log = logging.getLogger(__name__)
 
 _AHEAD = 64
 """Lines that may wait for a slow client."""
@@ -72,6 +75,11 @@ class Output:
                 if not begun and not isinstance(error, StepFailed):
                     raise
                 yield json_line(_failure(error))
+            except Exception:
+                if not begun:
+                    raise
+                log.exception("a build failed")
+                yield json_line(error_line("internal error"))
         finally:
             self._unread = True
             task.cancel()

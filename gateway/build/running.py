@@ -1,5 +1,6 @@
 """RUN: a container VM of the image so far, in which a command changes files."""
 
+import asyncio
 import codecs
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -29,6 +30,7 @@ from gateway.routes.waiting import Waiting
 from gateway.translate.create import read_create_request
 from portlayer.dockerfile.defaults import ContainerDefaults
 from portlayer.errors import Internal, VicError
+from portlayer.threads import uncancelled
 
 # How dockerd's classic builder tells what a command writes to its standard error.
 _RED = "\x1b[91m{}\x1b[0m"
@@ -65,7 +67,9 @@ class Runner:
         body = _body(step.parent, step.defaults, command, environment, self._options.host)
         spec = read_create_request(body, "", platform, self._options.version)
         try:
-            await self._facets.exec.Create(CreateRequest(container_id=container_id, spec=spec))
+            create = CreateRequest(container_id=container_id, spec=spec)
+            # exec finishes what it has begun, whoever goes away: removed is what is there then.
+            await uncancelled(asyncio.ensure_future(self._facets.exec.Create(create)))
             await self._output.text(f" ---> Running in {container_id[:12]}\n")
             try:
                 await self._run(container_id, " ".join(command))

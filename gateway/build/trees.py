@@ -5,13 +5,14 @@ of this host's. Of a file only where its bytes are is kept; they are read from t
 """
 
 import hashlib
+import math
 import os
 import posixpath
 import stat
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import IO, cast
+from typing import IO, Any, NoReturn, Self, cast
 
 from gateway.errors import ApiError, bad_parameter
 
@@ -20,6 +21,10 @@ _MAX_HEADER = 1 << 20
 _MAX_HOPS = 40
 _READ = 256 * 1024
 _XATTR = "SCHILY.xattr."
+_MAX_ATTRIBUTES = 64 << 20
+"""Bytes of extended attributes of all members together: they are kept."""
+# What tarfile takes for an archive's end where it isn't the first header.
+_DAMAGED = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,9 @@ class Tree:
     entries: dict[str, Entry] = field(default_factory=lambda: {"": _TOP})
     described: bool = False
     """Whether a member says what the top is: the tar is of a directory, and not of one file."""
+
+    attribute_bytes: int = 0
+    """Of all entries' extended attributes."""
 
     _children: dict[str, set[str]] | None = None
     _digests: dict[int, bytes] = field(default_factory=dict)
@@ -171,6 +179,29 @@ class _Headers:
         return self._file.tell()
 
 
+class _Member(tarfile.TarInfo):
+    """A member's header. One that is damaged, cut or leads back is an error, wherever it is."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """Read the next one. Raises ReadError, and what tarfile knows as an archive's end."""
+        try:
+            member = super().fromtarfile(archive)
+        except _DAMAGED as error:
+            raise tarfile.ReadError(str(error)) from error
+        if member.size < 0:  # tarfile would meet it again and again (CVE-2025-8194)
+            raise tarfile.ReadError("a member of negative size")
+        if not math.isfinite(member.mtime):
+            raise tarfile.ReadError("a time that is none")
+        return member
+
+    def _proc_gnusparse_10(self, *_: Any) -> NoReturn:
+        # Its map may be as long as the archive, and would be read before it can be refused.
+        raise tarfile.ReadError("a sparse file")
+
+    _proc_sparse = _proc_gnusparse_10
+
+
 def index(file: IO[bytes], what: str) -> Tree:
     """The tree of a tar that isn't compressed; `what` it is goes into refusals.
 
@@ -181,16 +212,22 @@ def index(file: IO[bytes], what: str) -> Tree:
     file.seek(0)
     try:
         with tarfile.open(
-            fileobj=cast("IO[bytes]", _Headers(file)), mode="r:", errors="surrogateescape"
+            fileobj=cast("IO[bytes]", _Headers(file)),
+            mode="r:",
+            errors="surrogateescape",
+            tarinfo=_Member,
         ) as tar:
             # tarfile keeps what it has met in a list of its own, which no stub of it tells.
             known: list[tarfile.TarInfo] = vars(tar)["members"]
+            of_all: dict[str, str] = vars(tar)["pax_headers"]
             while (member := tar.next()) is not None:
                 known.clear()  # which would grow without end
+                # What is said of all members is said of the next one alone: else each had a copy.
+                of_all.clear()
                 _add(tree, member, what)
                 if len(tree.entries) > MAX_ENTRIES:
                     raise bad_parameter(f"{what} has more than {MAX_ENTRIES} entries")
-    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
         raise bad_parameter(f"{what} is not a tar archive: {error}") from error
     return tree
 
@@ -208,6 +245,9 @@ def _add(tree: Tree, member: tarfile.TarInfo, what: str) -> None:
     attributes = tuple(
         (name, value) for name, value in member.pax_headers.items() if name.startswith(_XATTR)
     )
+    tree.attribute_bytes += sum(len(name) + len(value) for name, value in attributes)
+    if tree.attribute_bytes > _MAX_ATTRIBUTES:
+        raise bad_parameter(f"{what} has more than {_MAX_ATTRIBUTES} bytes of attributes")
     if member.islnk():
         linked = tree.entries.get(_inside(member.linkname, what))
         if linked is None or not linked.is_file:

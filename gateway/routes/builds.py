@@ -16,7 +16,7 @@ from gateway.call import Call
 from gateway.errors import bad_parameter
 from gateway.facets import Facets
 from gateway.routes.endpoint import endpoint
-from gateway.streams import StreamResponse
+from gateway.streams import StreamResponse, disconnected, until_first
 from portlayer.threads import in_thread
 
 
@@ -41,7 +41,7 @@ class BuildRoutes:
             output = Output(quiet=options.quiet)
             builder = Builder(self._facets, options, plan, context, output, self._spool)
             lines = output.told(builder.build)
-            first = await anext(lines, b"")
+            first = await _first(lines, call)
         except BaseException:
             context.close()
             raise
@@ -54,6 +54,19 @@ async def _body(call: Call) -> AsyncIterator[bytes]:
             yield piece
     except ClientDisconnect:
         raise bad_parameter("the client went away before it had sent its request") from None
+
+
+async def _first(lines: AsyncGenerator[bytes, None], call: Call) -> bytes:
+    """The first line, for which a quiet build's client waits until all is done."""
+    found: list[bytes] = []
+
+    async def begin() -> None:
+        found.append(await anext(lines, b""))
+
+    await until_first(begin(), disconnected(call.request.receive))
+    if not found:
+        raise bad_parameter("the client went away before there was an answer")
+    return found[0]
 
 
 async def _with_first(

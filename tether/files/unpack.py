@@ -66,9 +66,12 @@ class _Member(tarfile.TarInfo):
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
         """Read the next one. Raises ReadError, and what tarfile knows as an archive's end."""
         try:
-            return super().fromtarfile(archive)
+            member = super().fromtarfile(archive)
         except _DAMAGED as error:
             raise tarfile.ReadError(str(error)) from error
+        if member.size < 0:  # tarfile would meet it again and again (CVE-2025-8194)
+            raise tarfile.ReadError("an entry of negative size")
+        return member
 
 
 class _Counting:

@@ -21,7 +21,7 @@ from portlayer.vsphere.machines import destroy, power_off, power_on
 from portlayer.vsphere.properties import MOST_WAIT, read_below
 from portlayer.vsphere.session import WORKERS, VCenter
 from portlayer.vsphere.target import Target, colons
-from services.exec.drivers.vsphere import inventory
+from services.exec.drivers.vsphere import updates
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from tests.integration.vsphere.hypervisor import PLACE
 from tests.integration.vsphere.others import Issuer, end_session, find_vm, put_bootstrap, until
@@ -157,7 +157,7 @@ async def test_a_session_is_kept_alive_while_nothing_happens(
 ) -> None:
     # vCenter's own bound is half an hour without a call; what is followed asks each half minute.
     assert MOST_WAIT * 1000 < IDLE_MINUTES * 60_000
-    monkeypatch.setattr(inventory, "MOST_WAIT", 1)
+    monkeypatch.setattr(updates, "MOST_WAIT", 1)
     with simulator("-session-idle", "4000") as brief:
         session, other = VCenter(brief.target()), VCenter(brief.target())
         await session.open()

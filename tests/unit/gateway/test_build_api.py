@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.build.builder import Builder
 from gateway.build.output import Output
 from tests.unit.gateway.conftest import DOCKER, Endpoint
 from tests.unit.gateway.fake_facets import FakeSuite
@@ -228,6 +229,46 @@ async def test_work_ends_with_who_reads_of_it() -> None:
     await anext(lines)
     await lines.aclose()
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("quiet", ["0", "1"])
+async def test_a_build_ends_with_its_client(
+    app: Any, monkeypatch: pytest.MonkeyPatch, quiet: str
+) -> None:
+    """Also one that says nothing until its end."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def go_on(self: Builder) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(Builder, "build", go_on)
+    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    body = context("FROM busybox\nRUN sleep infinity")
+    await said.put({"type": "http.request", "body": body, "more_body": False})
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/build",
+        "raw_path": b"/build",
+        "query_string": f"q={quiet}".encode(),
+        "headers": [(b"host", b"localhost")],
+        "http_version": "1.1",
+        "scheme": "http",
+    }
+
+    async def send(_message: Any) -> None:
+        pass
+
+    async with asyncio.timeout(5):
+        answering = asyncio.create_task(app(scope, said.get, send))
+        await begun.wait()
+        await said.put({"type": "http.disconnect"})
+        await ended.wait()
+        await asyncio.wait([answering])
 
 
 @pytest.mark.skipif(DOCKER is None, reason="needs the docker CLI")

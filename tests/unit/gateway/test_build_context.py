@@ -1,5 +1,6 @@
 """Contexts of builds: read where they lie, never unpacked; and what COPY makes of them."""
 
+import asyncio
 import bz2
 import gzip
 import io
@@ -14,7 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.build import spooling
+from gateway.build import spooling, trees
 from gateway.build.copying import Copy, Owner, Place, Source, found_sources, layer_of, of_archive
 from gateway.build.lexing import Instruction
 from gateway.build.owners import owner_of
@@ -122,6 +123,66 @@ async def test_links_lead_nowhere_out_of_a_context() -> None:
     assert found.find("host") is None
     with pytest.raises(ApiError, match="too many links"):
         found.find("round")
+
+
+def negative(extended: bool) -> bytes:
+    """A member that leads back to itself."""
+    header = tarfile.TarInfo("a")
+    if extended:
+        header.pax_headers = {"size": "-1536"}
+        return header.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+    header.size = -512
+    return header.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+
+
+def with_time(moment: str) -> bytes:
+    header = tarfile.TarInfo("a")
+    header.pax_headers = {"mtime": moment}
+    return header.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+
+
+def sparse() -> bytes:
+    header = tarfile.TarInfo("a")
+    header.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a"}
+    header.size = 1024
+    return header.tobuf(tarfile.PAX_FORMAT) + b"1\n" * 512 + bytes(1024)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (negative(extended=True), "negative size"),
+        (negative(extended=False), "negative size"),
+        (with_time("nan"), "a time that is none"),
+        (sparse(), "a sparse file"),
+        (packed(member("a", b"1"), member("b", b"2"))[: 2 * 512 + 300], "truncated header"),
+        (
+            packed(member("a", b"1"), member("b", b"2")).replace(b"b\0", b"c\0", 1),
+            "bad checksum",
+        ),
+    ],
+)
+async def test_a_context_that_is_damaged_is_not_taken_for_a_whole_one(
+    data: bytes, words: str
+) -> None:
+    async with asyncio.timeout(20):
+        with pytest.raises(ApiError, match=words):
+            await spooled(_pieces(data), None, "the build context")
+
+
+async def test_what_a_context_says_of_its_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "_MAX_ATTRIBUTES", 1000)
+    told = {"SCHILY.xattr.user.a": "x" * 400}
+    with pytest.raises(ApiError, match="more than 1000 bytes of attributes"):
+        await tree(*(member(name, pax_headers=told) for name in "abc"))
+
+
+async def test_no_name_takes_another_one_away() -> None:
+    context = await tree(member("d/.wh.passwd", b"x"))
+    found = found_sources(COPY, ["d"], context)
+    copy = Copy(COPY, found, "/etc/")
+    with pytest.raises(ApiError, match="takes that for a whiteout"):
+        layer(copy, Place("/etc", mode=0o40755))
 
 
 async def test_sizes_are_refused_with_figures(monkeypatch: pytest.MonkeyPatch) -> None:

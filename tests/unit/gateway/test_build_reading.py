@@ -1,6 +1,7 @@
 """Dockerfiles as a build reads them: lines, stages, arguments, patterns."""
 
 import fnmatch
+import time
 
 import pytest
 from hypothesis import given
@@ -156,8 +157,8 @@ def test_patterns_are_gos(pattern: str, fits: str | None, fits_not: str) -> None
             expression_of(pattern)
         return
     expression = expression_of(pattern)
-    assert expression.fullmatch(fits)
-    assert not expression.fullmatch(fits_not)
+    assert expression.fits(fits)
+    assert not expression.fits(fits_not)
     assert has_wildcards(pattern) == (pattern != "\\*")
 
 
@@ -166,7 +167,25 @@ def test_simple_patterns_are_those_of_the_shell(pattern: str, name: str) -> None
     if pattern.count("*") > 8:
         return
     expected = fnmatch.fnmatchcase(name, pattern)
-    assert bool(expression_of(pattern).fullmatch(name)) == expected
+    assert bool(expression_of(pattern).fits(name)) == expected
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 9 + "*b", "**/a/" * 20 + "b", "*" + "?" * 90 + "*b"])
+def test_patterns_take_linear_time(pattern: str) -> None:
+    begun = time.process_time()
+    assert not IgnorePatterns([pattern]).leaves_out("a" * 120)
+    assert not expression_of(pattern).fits("a" * 120)
+    assert time.process_time() - begun < 1
+
+
+def test_names_that_are_no_utf_8_fit_patterns() -> None:
+    name = b"a\xffb".decode("utf-8", "surrogateescape")
+    assert expression_of("a?b").fits(name)
+    assert expression_of("*").fits(name)
+    assert expression_of(name).fits(name)
+    assert expression_of(f"a[{name[1]}]b").fits(name)
+    assert not expression_of("a[!-0]b").fits("a/b")
+    assert expression_of("a[!-0]b").fits("a.b")
 
 
 def test_what_is_ignored_goes_by_the_last_rule() -> None:

@@ -273,6 +273,14 @@ def test_a_damaged_header_is_not_taken_for_the_archives_end(tmp_path: Path) -> N
     assert caught.value.failure is FileFailure.INVALID
 
 
+def test_an_entry_that_leads_back_is_refused(tmp_path: Path) -> None:
+    """tarfile would meet it for ever (CVE-2025-8194)."""
+    header = entry("a")
+    header.size = -512
+    with pytest.raises(FileError, match="negative size"):
+        put(tmp_path, bytes(of_five()[:1024]) + header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+
+
 @pytest.mark.parametrize("size", [2 * 1024 + 300, 2 * 1024 + 512 + 3, 2 * 1024 + 512])
 def test_an_archive_that_is_cut_within_an_entry_is_refused(tmp_path: Path, size: int) -> None:
     with pytest.raises(FileError, match="unexpected archive"):
