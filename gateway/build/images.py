@@ -98,7 +98,13 @@ class BuildImages:
         return await self.get(image_id)
 
     async def cached(self, step: Step) -> Image | None:
-        """The image that this step made before, if there is one."""
+        """The image that this step made before, if there is one.
+
+        Of a first step without an image below there is none: an image that was pulled has no parent
+        either, and may claim in its configuration to have been made so (CVE-2024-24557).
+        """
+        if not step.parent:
+            return None
         if self._made is None:
             self._made = await self._all_made()
         wanted = json.loads(step.recorded)

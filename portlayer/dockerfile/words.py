@@ -11,6 +11,8 @@ from portlayer.errors import InvalidArgument
 
 _NAME_START = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _NAME = _NAME_START | frozenset("0123456789")
+# No program is given a longer one (MAX_ARG_STRLEN, execve(2)); variables of variables grow fast.
+_MAX_LENGTH = 128 << 10
 _MAX_DEPTH = 20
 _MODIFIERS = "-+?"
 
@@ -54,7 +56,8 @@ def expand(text: str, variables: Mapping[str, str], escape: str = "\\") -> str:
     """One word without its quotes and escapes, its variables replaced.
 
     Raises:
-        InvalidArgument: a quote or a brace isn't closed, or a modifier isn't known.
+        InvalidArgument: a quote or a brace isn't closed, a modifier isn't known, or it
+            becomes too long.
     """
     return "".join(_Expansion(text, variables, escape, 0).run())
 
@@ -72,6 +75,15 @@ class _Expansion:
         self._at = 0
 
     def run(self) -> Iterator[str]:
+        """Give the pieces. Raises InvalidArgument as `expand` does."""
+        length = 0
+        for piece in self._pieces():
+            length += len(piece)
+            if length > _MAX_LENGTH:
+                raise InvalidArgument(f"a word of more than {_MAX_LENGTH} characters")
+            yield piece
+
+    def _pieces(self) -> Iterator[str]:
         quote = ""
         while self._at < len(self._text):
             char = self._text[self._at]

@@ -103,6 +103,16 @@ async def test_what_was_done_before_is_taken_from_the_cache(
         assert told.count("Using cache") == hits
 
 
+async def test_no_image_is_taken_for_a_first_step_from_scratch(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    """A pulled one may claim to have been made so."""
+    body = context("FROM scratch\nLABEL a=b\n")
+    await build(client, body)
+    assert "Using cache" not in text(await build(client, body))
+    assert len(suite.images.uploads) == 2
+
+
 async def test_a_copy_asks_the_image_where_it_leads(
     client: httpx.AsyncClient, suite: FakeSuite
 ) -> None:

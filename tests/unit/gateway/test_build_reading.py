@@ -126,6 +126,11 @@ def test_variables_have_modifiers(word: str, meaning: str) -> None:
     assert changed.word(word) == meaning
 
 
+def test_variables_of_variables_are_bounded() -> None:
+    lines = "".join(f"ARG A{n}={f'$A{n - 1}' * 10}\n" for n in range(1, 9))
+    assert "a word of more than" in refusal(f"ARG A0=0123456789\n{lines}FROM $A8")
+
+
 def test_a_variable_may_be_insisted_on() -> None:
     changed = Changed(ContainerDefaults())
     with pytest.raises(Exception, match="A: where is it"):
