@@ -1,7 +1,8 @@
 """How much memory an idle container VM takes, and whether many of them all answer.
 
 Starts containers that sleep, runs one command in each, and divides by their number by how much the
-host's available memory has dropped. Ready clones are off meanwhile: they are a fixed cost.
+host's available memory has dropped since the clones that wait were there. With ``--ready-clones 0``
+they are none that were forked, but clones of their parent each by itself.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.report import Series, report
-from bench.subject import accounted_suite, starts
+from bench.subject import accounted_suite, come_up, starts
 from tests.images import Registry, busybox_image
 
 MIB = 1024 * 1024
@@ -32,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100, help="VMs (default: %(default)s)")
     parser.add_argument("--parallel", type=int, default=4, help="at a time (default: %(default)s)")
+    parser.add_argument("--ready-clones", metavar="N", help="as of `vic up`")
     parser.add_argument("--out", type=Path, default=Path("density.json"), help="JSON file to write")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
@@ -39,7 +41,8 @@ def main() -> None:
         registry = stack.enter_context(Registry())
         suite, account = stack.enter_context(accounted_suite())
         with account.charged():
-            suite.up("--ready-clones=0")
+            ready = arguments.ready_clones
+            come_up(suite, *(() if ready is None else (f"--ready-clones={ready}",)))
         image = registry.push(busybox_image(), "busybox")
         suite.ok("pull", image)
         suite.ok("run", "--rm", image, "true")  # the parent is there
@@ -71,6 +74,8 @@ def main() -> None:
         "CPUs that all take idle": round(idle, 3),
         "running": info.containers_running,
         "cold boots": info.cold_boots,
+        "instant clones": info.instant_clones,
+        "ready clones": info.ready_clones,
         "accelerator": info.accelerator,
         "at a time": arguments.parallel,
         "load before": round(load, 2),
