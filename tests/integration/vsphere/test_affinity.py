@@ -1,5 +1,6 @@
 """DRS rules: container VMs apart from one another, and on a group of hosts."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -9,6 +10,7 @@ from pyVmomi import vim
 
 from portlayer.vsphere.properties import read_below
 from portlayer.vsphere.session import VCenter
+from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from tests.integration.vsphere import others
 from tests.integration.vsphere.hypervisor import (
     PLACE,
@@ -72,6 +74,12 @@ async def host_group(vcenter: VCenter) -> AsyncIterator[str]:
     await change(vim.cluster.GroupSpec(operation=Operation.remove, removeKey=name))
 
 
+async def hear(driver: VsphereHypervisor) -> None:
+    """Follow the ends as exec does: a VM that is seen late is looked at again only for who does."""
+    async for _ in driver.exits(0):
+        pass
+
+
 async def test_rules_follow_the_containers_one_by_one(
     simulated: Simulator, vcenter: VCenter, host_group: str
 ) -> None:
@@ -79,6 +87,7 @@ async def test_rules_follow_the_containers_one_by_one(
     place = PLACE.model_copy(update={"anti_affinity": True, "host_group": host_group})
     driver = new_driver(simulated, place, instance_id)
     await driver.open()
+    hearing = asyncio.create_task(hear(driver))
     made = [machine(name=f"web{number}") for number in range(3)]
     ids = []
     for one in made:
@@ -110,4 +119,6 @@ async def test_rules_follow_the_containers_one_by_one(
     await until(vcenter, names())
     # What others have there stays.
     assert of((await look(vcenter))[1].group, host_group) is not None
+    hearing.cancel()
+    await asyncio.wait([hearing])
     await driver.close()
