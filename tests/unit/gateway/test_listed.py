@@ -53,9 +53,10 @@ def test_few_entries_are_kept_and_no_large_ones(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(listed, "summary_json", summary)
     entries = ListedContainers()
     large = container(9, {"large": "x" * listed.LARGEST_KEPT_BYTES})
-    for one in (container(1), large, container(2), container(3)):
+    first, second, third = (container(number) for number in (1, 2, 3))
+    for one in (first, large, second, third):
         assert entries.summary(one)["Id"] == one.id
     made.clear()
-    for one in (container(2), container(3), large, container(1)):
+    for one in (second, third, large, first):
         assert entries.summary(one)["Id"] == one.id
-    assert made == [large.id, container(1).id]
+    assert made == [large.id, first.id]
