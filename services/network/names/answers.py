@@ -224,7 +224,8 @@ def wire(response: dns.message.Message, most_bytes: int) -> bytes:
     for what each part of a name could refer to, which takes 5 ms for a name of 127 parts.
     """
     (question,) = response.question
-    asked = question.name.to_wire() + _QUESTION.pack(question.rdtype, question.rdclass)
+    asked = b"".join(bytes([len(label)]) + label for label in question.name.labels)
+    asked += _QUESTION.pack(question.rdtype, question.rdclass)
     found = b"".join(
         _NAME_IN_QUESTION + _RECORD.pack(rrset.rdtype, rrset.rdclass, rrset.ttl, len(data)) + data
         for rrset in response.answer
