@@ -7,7 +7,7 @@ from services.exec.exits import INIT
 from services.exec.parts import SIGKILL, Parts, check_record
 from services.exec.pausing import Pausing
 from services.exec.record import Record
-from services.exec.signals import parse_signal
+from portlayer.signals import parse_signal
 from services.exec.states import State, Verb
 from services.exec.stopping import KILL_SECONDS, Stopping, stop_signal
 

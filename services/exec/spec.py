@@ -15,7 +15,7 @@ from services.exec.policy import validate_policy
 from services.exec.ports import validate_ports
 from services.exec.resources import validate_resources
 from services.exec.sandbox import validate_sandbox
-from services.exec.signals import parse_signal
+from portlayer.signals import parse_signal
 from services.exec.startmode import validate_label
 
 SPEC_VERSION = 1

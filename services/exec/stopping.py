@@ -12,7 +12,7 @@ from services.exec.history import NewEvent
 from services.exec.parts import SIGKILL, Parts, check_record
 from services.exec.pausing import Pausing
 from services.exec.record import Record, seconds
-from services.exec.signals import parse_signal
+from portlayer.signals import parse_signal
 from services.exec.states import State, Verb
 
 DEFAULT_STOP_SECONDS = 10.0
