@@ -230,6 +230,12 @@ async def test_options_that_are_not_there_are_named(
     assert message in answer.json()["message"]
 
 
+async def test_a_cancellation_finds_no_build(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/build/cancel", params={"id": "x"})).status_code == 200
+    without = await client.post("/build/cancel")
+    assert (without.status_code, without.json()) == (400, {"message": "build ID not provided"})
+
+
 async def test_an_add_from_elsewhere_is_refused_by_name(client: httpx.AsyncClient) -> None:
     lines = await build(client, context("FROM busybox\nADD https://x.test/y /"))
     assert "https://x.test/y" in lines[-1]["error"]
