@@ -18,7 +18,8 @@ from cryptography import x509
 from installer.endpoint import TcpEndpoint, parse_endpoint
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Instance, Options, write_file
-from installer.pki import CERTIFICATE, KEY, Authority, Identity, needs_renewal
+from installer.ownership import own_tree
+from installer.pki import CERTIFICATE, Authority, Identity, needs_renewal
 from installer.roles import PROCESSES, uid_of
 from portlayer.identity import Role
 
@@ -66,6 +67,7 @@ def lay_out_tls(instance: Instance) -> None:
     if needs_renewal(directory / PROBE, authority):
         _client(authority, "vic probe").write(directory / PROBE, owner=(os.getuid(), os.getgid()))
     server = instance.pki_dir / SERVER
+    identity: Identity | None
     if options.tls_cert:
         identity = _brought(options, authority)
     else:
@@ -73,7 +75,10 @@ def lay_out_tls(instance: Instance) -> None:
         _write_client(instance, authority)
     gateway = next(kind for kind in PROCESSES if kind.role is Role.GATEWAY)
     uid = uid_of(gateway, instance.slot)
-    identity.write(server, owner=(uid, uid))
+    if identity is None:
+        own_tree(server, uid, uid)
+    else:
+        identity.write(server, owner=(uid, uid))
 
 
 def client_directory(instance: Instance) -> Path:
@@ -105,14 +110,17 @@ def _write_client(instance: Instance, authority: Authority) -> None:
     write_file(directory / CLIENT_CERTIFICATE, identity.certificate, mode=0o444)
 
 
-def _own(instance: Instance, authority: Authority, directory: Path) -> Identity:
-    """Return the server's certificate for the host's names and addresses, made where needed."""
+def _own(instance: Instance, authority: Authority, directory: Path) -> Identity | None:
+    """Return a new server's certificate for the host's names and addresses.
+
+    None where the one that is there will do. The files are the gateway's, which may have put links
+    to others' in their places: their content is not written anywhere.
+    """
     names = _host_names()
     endpoint = parse_endpoint(instance.options.host)
     addresses = _addresses(endpoint.address) if isinstance(endpoint, TcpEndpoint) else []
     if not needs_renewal(directory, authority) and _covers(directory, names, addresses):
-        certificate, key = (directory / CERTIFICATE).read_bytes(), (directory / KEY).read_bytes()
-        return Identity(certificate, key, authority.pem)
+        return None
     return authority.issue(
         f"vic {instance.id}", dns_names=names, addresses=addresses, lifetime=_LIFETIME
     )

@@ -8,7 +8,7 @@ from vic.exec.v1 import exec_pb2
 
 from portlayer.signals import parse_signal
 from services.exec.events import event
-from services.exec.exits import KILLED, Exit
+from services.exec.exitrecord import KILLED, Exit
 from services.exec.history import NewEvent
 from services.exec.parts import SIGKILL, Parts, check_record
 from services.exec.pausing import Pausing

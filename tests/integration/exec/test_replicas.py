@@ -13,7 +13,7 @@ from vic.exec.v1 import container_pb2, exec_pb2
 from portlayer.errors import FailedPrecondition, ResourceExhausted, TurnLost
 from portlayer.store import Store, open_store
 from services.exec.drivers import MachineExited
-from services.exec.exits import Exit
+from services.exec.exitrecord import Exit
 from services.exec.limits import MIB, Limits
 from services.exec.replicas import follow_replicas
 from services.exec.states import State
