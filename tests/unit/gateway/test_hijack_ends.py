@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from gateway.hijack import HijackedConnection
 from tests.unit.gateway.hijack_client import (
@@ -118,6 +119,43 @@ async def test_input_that_the_kernel_holds_survives_a_write_that_fails(socket_pa
         go_on.set()
         await happens(engine.finished)
     assert received == sent
+
+
+@pytest.mark.parametrize("over", ["unix", "tcp"])
+async def test_a_half_closed_request_is_answered(over: str, tmp_path: Path) -> None:
+    """What socat and nc make of a request that is piped into them."""
+    engine = TinyEngine()
+    unix = tmp_path / "s" if over == "unix" else None
+    ping = request("/_ping", method="GET")
+    create = request("/v1.50/containers/create", body=b"{}")
+    async with serving(engine.application(), unix=unix) as served:
+        for asked, answers in ((ping, 1), (create, 1), (ping + create + ping, 3)):
+            reader, writer = await served.connect()
+            writer.write(asked)
+            writer.write_eof()
+            assert (await rest_of(reader)).count(b"HTTP/1.1 20") == answers
+            writer.close()
+
+
+async def test_a_client_that_goes_before_its_answer_has_begun_is_noticed(
+    socket_path: Path,
+) -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        asked.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    async with serving(application, unix=socket_path) as served:
+        _, writer = await served.connect()
+        writer.write(request("/v1.50/containers/c/wait"))
+        await happens(asked)
+        writer.write_eof()
+        writer.transport.abort()
+        await happens(gone)
 
 
 async def test_wait_is_dropped_at_end_of_file(socket_path: Path) -> None:
