@@ -17,9 +17,9 @@ from cryptography import x509
 
 from installer.endpoint import TcpEndpoint, parse_endpoint
 from installer.errors import PreconditionError, UsageError
-from installer.instance import Instance, Options, write_file
+from installer.instance import Instance, Options
 from installer.ownership import own_tree
-from installer.pki import CERTIFICATE, Authority, Identity, needs_renewal
+from installer.pki import AUTHORITY_KEY, CERTIFICATE, Authority, Identity, Names, needs_renewal
 from installer.roles import PROCESSES, uid_of
 from portlayer.identity import Role
 
@@ -30,7 +30,7 @@ SERVER = "endpoint-server"
 PROBE = "probe"
 """Directory of the watcher's own client certificate."""
 
-CLIENT_CA, CLIENT_CERTIFICATE, CLIENT_KEY = "ca.pem", "cert.pem", "key.pem"
+CLIENT = Names(authority="ca.pem", key="key.pem", certificate="cert.pem")
 _LIFETIME = datetime.timedelta(days=825)
 _SIOCGIFADDR = 0x8915
 _INTERFACE_NAME_BYTES = 256
@@ -88,7 +88,7 @@ def client_directory(instance: Instance) -> Path:
 
 def _authority(instance: Instance) -> Authority:
     directory = instance.endpoint_pki
-    if (directory / "ca.key").exists():
+    if (directory / AUTHORITY_KEY).exists():
         return Authority.load(directory)
     authority = Authority.create(f"{instance.id} endpoint")
     authority.write(directory)
@@ -101,13 +101,10 @@ def _client(authority: Authority, name: str) -> Identity:
 
 def _write_client(instance: Instance, authority: Authority) -> None:
     directory = client_directory(instance)
-    if (directory / CLIENT_KEY).exists():
+    if not needs_renewal(directory, authority, CLIENT):
         return
     identity = _client(authority, f"vic {instance.id} client")
-    directory.mkdir(mode=0o700, exist_ok=True)
-    write_file(directory / CLIENT_CA, identity.authority, mode=0o444)
-    write_file(directory / CLIENT_KEY, identity.key, mode=0o400)
-    write_file(directory / CLIENT_CERTIFICATE, identity.certificate, mode=0o444)
+    identity.write(directory, owner=(os.getuid(), os.getgid()), names=CLIENT)
 
 
 def _own(instance: Instance, authority: Authority, directory: Path) -> Identity | None:

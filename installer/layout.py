@@ -8,7 +8,7 @@ from pathlib import Path
 
 from installer.instance import Instance
 from installer.ownership import give_below, open_directory, own_tree
-from installer.pki import Authority, needs_renewal
+from installer.pki import AUTHORITY_KEY, Authority, needs_renewal
 from installer.roles import PROCESSES, SERVICES, first_uid, uid_of
 from portlayer.identity import Role, peer_uri, server_name
 
@@ -80,7 +80,7 @@ def lay_out_identities(instance: Instance) -> set[Role]:
 
     Returns the roles that got a new certificate; their processes must be restarted to use it.
     """
-    if (instance.pki_dir / "ca.key").exists():
+    if (instance.pki_dir / AUTHORITY_KEY).exists():
         authority = Authority.load(instance.pki_dir)
     else:
         authority = Authority.create(instance.id)
