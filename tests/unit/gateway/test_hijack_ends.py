@@ -1,6 +1,7 @@
 """How a hijacked connection ends: half-close, hang-up, reset, and the server's own end."""
 
 import asyncio
+import errno
 import socket
 import struct
 from pathlib import Path
@@ -187,3 +188,25 @@ async def test_stopping_ends_hijacked_and_streaming_connections(socket_path: Pat
         await happens(engine.finished)
         attached_writer.close()
         waiting_writer.close()
+
+
+async def test_a_client_that_cannot_be_watched_is_let_go(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more_descriptors() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    engine = TinyEngine()
+    async with serving(engine.application(), unix=socket_path) as served:
+        with monkeypatch.context() as short:
+            short.setattr("gateway.hijack.hangup.select.epoll", no_more_descriptors)
+            reader, writer = await served.connect()
+            writer.write(ATTACH)
+            async with asyncio.timeout(5):
+                assert await reader.read() == b""
+            writer.close()
+        reader, writer = await served.connect()
+        writer.write(ATTACH)
+        await head_of(reader)
+        writer.close()
+        assert len(served.server.server_state.connections) <= 1
