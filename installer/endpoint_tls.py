@@ -17,8 +17,9 @@ from cryptography import x509
 
 from installer.endpoint import TcpEndpoint, parse_endpoint
 from installer.errors import PreconditionError, UsageError
-from installer.instance import Instance, Options, write_file
-from installer.pki import CERTIFICATE, KEY, Authority, Identity, needs_renewal
+from installer.instance import Instance, Options
+from installer.ownership import own_tree
+from installer.pki import AUTHORITY_KEY, CERTIFICATE, Authority, Identity, Names, needs_renewal
 from installer.roles import PROCESSES, uid_of
 from portlayer.identity import Role
 
@@ -29,7 +30,7 @@ SERVER = "endpoint-server"
 PROBE = "probe"
 """Directory of the watcher's own client certificate."""
 
-CLIENT_CA, CLIENT_CERTIFICATE, CLIENT_KEY = "ca.pem", "cert.pem", "key.pem"
+CLIENT = Names(authority="ca.pem", key="key.pem", certificate="cert.pem")
 _LIFETIME = datetime.timedelta(days=825)
 _SIOCGIFADDR = 0x8915
 _INTERFACE_NAME_BYTES = 256
@@ -66,6 +67,7 @@ def lay_out_tls(instance: Instance) -> None:
     if needs_renewal(directory / PROBE, authority):
         _client(authority, "vic probe").write(directory / PROBE, owner=(os.getuid(), os.getgid()))
     server = instance.pki_dir / SERVER
+    identity: Identity | None
     if options.tls_cert:
         identity = _brought(options, authority)
     else:
@@ -73,7 +75,10 @@ def lay_out_tls(instance: Instance) -> None:
         _write_client(instance, authority)
     gateway = next(kind for kind in PROCESSES if kind.role is Role.GATEWAY)
     uid = uid_of(gateway, instance.slot)
-    identity.write(server, owner=(uid, uid))
+    if identity is None:
+        own_tree(server, uid, uid)
+    else:
+        identity.write(server, owner=(uid, uid))
 
 
 def client_directory(instance: Instance) -> Path:
@@ -83,7 +88,7 @@ def client_directory(instance: Instance) -> Path:
 
 def _authority(instance: Instance) -> Authority:
     directory = instance.endpoint_pki
-    if (directory / "ca.key").exists():
+    if (directory / AUTHORITY_KEY).exists():
         return Authority.load(directory)
     authority = Authority.create(f"{instance.id} endpoint")
     authority.write(directory)
@@ -96,23 +101,23 @@ def _client(authority: Authority, name: str) -> Identity:
 
 def _write_client(instance: Instance, authority: Authority) -> None:
     directory = client_directory(instance)
-    if (directory / CLIENT_KEY).exists():
+    if not needs_renewal(directory, authority, CLIENT):
         return
     identity = _client(authority, f"vic {instance.id} client")
-    directory.mkdir(mode=0o700, exist_ok=True)
-    write_file(directory / CLIENT_CA, identity.authority, mode=0o444)
-    write_file(directory / CLIENT_KEY, identity.key, mode=0o400)
-    write_file(directory / CLIENT_CERTIFICATE, identity.certificate, mode=0o444)
+    identity.write(directory, owner=(os.getuid(), os.getgid()), names=CLIENT)
 
 
-def _own(instance: Instance, authority: Authority, directory: Path) -> Identity:
-    """Return the server's certificate for the host's names and addresses, made where needed."""
+def _own(instance: Instance, authority: Authority, directory: Path) -> Identity | None:
+    """Return a new server's certificate for the host's names and addresses.
+
+    None where the one that is there will do. The files are the gateway's, which may have put links
+    to others' in their places: their content is not written anywhere.
+    """
     names = _host_names()
     endpoint = parse_endpoint(instance.options.host)
     addresses = _addresses(endpoint.address) if isinstance(endpoint, TcpEndpoint) else []
     if not needs_renewal(directory, authority) and _covers(directory, names, addresses):
-        certificate, key = (directory / CERTIFICATE).read_bytes(), (directory / KEY).read_bytes()
-        return Identity(certificate, key, authority.pem)
+        return None
     return authority.issue(
         f"vic {instance.id}", dns_names=names, addresses=addresses, lifetime=_LIFETIME
     )

@@ -171,7 +171,7 @@ def _start(
             run_watcher(instance, claim, listener, say)
         except BaseException:
             if not processes_of_slot(instance.slot):  # no machines of an earlier run
-                tear_down(instance, say)
+                tear_down(instance, say, claim)
             raise
     return instance
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, cast
 
-import dns.exception
-import dns.flags
-import dns.message
 import dns.rcode
 
 from services.network.model import Network
+from services.network.names import questions
 from services.network.names.answers import (
     ASK,
     Answers,
@@ -164,6 +162,8 @@ class NameServer:
             while True:
                 async with asyncio.timeout(IDLE_SECONDS):
                     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                    if length > questions.MOST_BYTES:
+                        return
                     data = await reader.readexactly(length)
                 reply = await self._reply(network, data, peer[0], tcp=True)
                 if reply is None:
@@ -171,6 +171,8 @@ class NameServer:
                 writer.write(_LENGTH.pack(len(reply)) + reply)
                 async with asyncio.timeout(IDLE_SECONDS):
                     await writer.drain()
+                # What has come already is read and answered without a pause: others have a turn.
+                await asyncio.sleep(0)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return
 
@@ -182,12 +184,9 @@ class NameServer:
         # asks from elsewhere (another network's container, or the outside) is told nothing.
         if asker not in network.pool.subnet:
             return None
-        try:
-            query = dns.message.from_wire(data)
-        except (dns.exception.DNSException, ValueError):
-            return None
-        if query.flags & dns.flags.QR:
-            return None
+        query = questions.parsed(data, questions.MOST_BYTES if tcp else questions.MOST_UDP_BYTES)
+        if query is None or isinstance(query, bytes):
+            return query
         most = MOST_BYTES if tcp else most_udp_bytes(query)
         answer = self._answers.answer(query, network, asker)
         if answer is not ASK:

@@ -15,7 +15,7 @@ from portlayer.errors import FailedPrecondition, ResourceExhausted, TurnLost
 from portlayer.store import Store, open_store
 from services.exec.drivers import MachineExited
 from services.exec.drivers.qemu.parents import Parents
-from services.exec.exits import Exit
+from services.exec.exitrecord import Exit
 from services.exec.limits import MIB, Limits
 from services.exec.replicas import follow_replicas
 from services.exec.states import State

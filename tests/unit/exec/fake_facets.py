@@ -21,7 +21,8 @@ from portlayer.errors import (
 from services.exec.drivers import (
     MachineExited,
 )
-from services.exec.exits import Exit, Exits
+from services.exec.exitrecord import Exit
+from services.exec.exits import Exits
 
 DISK_BYTES = 8 * 2**30
 IMAGE = image_pb2.Image(
