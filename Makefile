@@ -124,6 +124,7 @@ bench: setup .venv/.made-dev ## Start to exit of a container; ARGS="--count 50 -
 
 soak: setup test-packages .venv/.made-dev ## Kills at every step, 100 at once, and hours of all that, counting what is left; ARGS
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.faults
+	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.faults --replicas
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.lives
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.parallel
 	$(SUDO) env "PATH=$$PATH" $(BIN)/python -m bench.sessions

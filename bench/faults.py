@@ -9,12 +9,18 @@ killed ten times.
 With ``--again N`` the one that takes its place dies as well, at its N-th call of that kind, in the
 middle of its recovery.
 
+With ``--replicas`` exec has two replicas on one PostgreSQL, which die in turns at their messages to
+other facets and to the database: the other one must finish or undo what that one had in hand,
+within a bounded time and without it, while calls through it and through a gateway that calls both
+go on without a failure.
+
 The whole of it takes hours; by parts: ``--verbs create --roles exec --step 2 --first 2``.
 """
 
 import argparse
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -35,11 +41,14 @@ from tests.e2e.faults import (
     strike,
     verbs,
 )
+from tests.e2e.replicas import Replicas, replicas_of
 from tests.e2e.suite import Suite
 from tests.images import busybox_image
 
 ROLES = ("exec", "hostagent", "storage", "network", "interaction", "gateway")
 CALLS = ("sendmsg", "pwrite64")
+# Of a replica: to other facets, and to PostgreSQL.
+REPLICAS_CALLS = ("sendmsg", "sendto")
 # A verb that never gets through without that many calls makes them for another reason.
 MOST_STEPS = 60
 NAME = "struck"
@@ -55,22 +64,28 @@ def main() -> int:
     parser.add_argument("--verbs", nargs="*", choices=VERBS, help="all by default")
     parser.add_argument("--step", type=int, default=1, help="only each so many-th step")
     parser.add_argument("--first", type=int, default=1, help="the step to begin with")
-    parser.add_argument("--calls", nargs="*", default=CALLS, choices=(*CALLS, "sendto"))
+    parser.add_argument("--calls", nargs="*", choices=(*CALLS, "sendto"))
     parser.add_argument("--last", type=int, default=MOST_STEPS, help="the step to end with")
     parser.add_argument("--again", type=int, help="the step at which the successor dies")
+    parser.add_argument("--replicas", action="store_true", help="kill one of two execs")
     arguments = parser.parse_args()
+    arguments.calls = arguments.calls or (REPLICAS_CALLS if arguments.replicas else CALLS)
+    # What has begun is taken down, whoever ends it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     failures: list[str] = []
-    strikes = 0
     with suite_with(busybox_image(), "busybox") as (suite, image):
         suite.ok("run", "--rm", image, "true")
         instance = load_instance(suite.data_dir)
         assert instance is not None
-        nothing = nothing_held(suite, instance)
-        for failure in struck(suite, instance, image, nothing, arguments):
-            strikes += 1
-            if failure:
-                failures.append(failure)
-        if not arguments.verbs or REBIRTH in arguments.verbs:
+        if arguments.replicas:
+            with replicas_of(suite, instance, image) as replicas:
+                found = list(taken_over(replicas, suite, instance, image, arguments))
+        else:
+            nothing = nothing_held(suite, instance)
+            found = list(struck(suite, instance, image, nothing, arguments))
+        strikes = len(found)
+        failures += [failure for failure in found if failure]
+        if not arguments.replicas and (not arguments.verbs or REBIRTH in arguments.verbs):
             failures += phoenix(suite, image)
     for failure in failures:
         print("failed:", failure)
@@ -94,6 +109,50 @@ def phoenix(suite: Suite, image: str) -> Iterator[str]:
             time.sleep(0.2)
         print(f"started again {count} times", flush=True)
     suite.ok("rm", "-f", NAME)
+
+
+def taken_over(
+    replicas: Replicas,
+    suite: Suite,
+    instance: Instance,
+    image: str,
+    arguments: argparse.Namespace,
+) -> Iterator[str]:
+    """Kill replicas of exec in turns at steps of each verb; yields what was wrong, or nothing."""
+    # As each replica makes its own, once: what the parents of clones are made of.
+    for side in replicas.sides:
+        side.suite.ok("run", "--rm", image, "true")
+    nothing = nothing_held(replicas.suite, instance, replicas)
+    took: list[float] = []
+    for verb in verbs(image, NAME):
+        if arguments.verbs and verb.name not in arguments.verbs:
+            continue
+        for call in arguments.calls:
+            for number in range(arguments.first, arguments.last + 1, arguments.step):
+                fault = Fault("exec", number, call)
+                victim = replicas.sides[len(took) % 2]
+                try:
+                    done = replicas.strike(victim, verb, fault, NAME, nothing)
+                except (AssertionError, subprocess.TimeoutExpired) as error:
+                    print(f"{verb.name}, {fault}: FAILED", flush=True)
+                    if victim.program.ends_within(0):
+                        victim.program.start()
+                        victim.await_serving()
+                    replicas.suite.docker("rm", "-f", NAME)
+                    yield f"{verb.name}, {fault}: {error}\n{suite.logs()}"
+                    continue
+                if done is None:
+                    print(f"{verb.name}, {fault}: through", flush=True)
+                    break
+                took.append(done.settled_seconds)
+                print(
+                    f"{verb.name}, {fault}: in order after {done.settled_seconds:.2f} s, "
+                    f"{done.calls} calls of others",
+                    flush=True,
+                )
+                yield ""
+    if took:
+        print(f"in order after {statistics.median(took):.2f} s, {max(took):.2f} at most")
 
 
 def struck(

@@ -10,62 +10,24 @@ each line once and in order. The exit code is 1 when one has not.
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.report import Series, report
 from bench.subject import suite_with
 from tests.databases import postgresql
+from tests.e2e.programs import PATIENCE_SECONDS, Program, await_listener
 from tests.e2e.suite import Suite, docker_cli
 from tests.images import busybox_image
 
-PATIENCE = 120.0
 TALK = (
     'i=0; while [ ! -e /stop ]; do i=$((i+1)); echo "line $i"; usleep 5000; done; '
     "echo end; exec sleep 0"
 )
-
-
-class Program:
-    """A process of the suite, run by us and as root, with other settings."""
-
-    def __init__(self, like: int, settings: Mapping[str, str]) -> None:
-        """``like`` is the process whose command and environment it takes over."""
-        proc = Path(f"/proc/{like}")
-        self._arguments = proc.joinpath("cmdline").read_text().rstrip("\0").split("\0")
-        pairs = proc.joinpath("environ").read_text().rstrip("\0").split("\0")
-        self._environment = {name: value for name, _, value in (p.partition("=") for p in pairs)}
-        self._environment.update(settings)
-        self._running: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Run it."""
-        self._running = subprocess.Popen(
-            self._arguments,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """End it, and wait for its end."""
-        assert self._running is not None
-        self._running.send_signal(number)
-        self._running.wait(PATIENCE)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Run it for a while."""
-        self.start()
-        try:
-            yield
-        finally:
-            self.kill()
 
 
 class Side:
@@ -82,7 +44,7 @@ class Side:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=PATIENCE,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
 
@@ -95,7 +57,7 @@ class Side:
     def reaches(self, container: str) -> float:
         """Return the seconds until an exec in a container does what it should."""
         begun = time.monotonic()
-        while time.monotonic() - begun < PATIENCE:
+        while time.monotonic() - begun < PATIENCE_SECONDS:
             if self.docker("exec", container, "echo", "here").stdout == "here\n":
                 return time.monotonic() - begun
         raise SystemExit(f"{self._command}: {container} is not reached any more")
@@ -110,7 +72,8 @@ def replicas(suite: Suite) -> Iterator[tuple[Side, Side]]:
     interaction = suite.pid("interaction")
     with ExitStack() as stack:
         database = stack.enter_context(postgresql())
-        one = Program(interaction, {"VIC_DATABASE_URL": database})
+        log = suite.data_dir / "log" / "replicas.log"
+        one = Program(interaction, {"VIC_DATABASE_URL": database}, log)
         other = Program(
             interaction,
             {
@@ -118,6 +81,7 @@ def replicas(suite: Suite) -> Iterator[tuple[Side, Side]]:
                 "VIC_LISTEN": f'["{second}"]',
                 "VIC_TETHER_LISTEN": '["127.0.0.1:0"]',
             },
+            log,
         )
         gateway = Program(
             suite.pid("gateway"),
@@ -126,26 +90,14 @@ def replicas(suite: Suite) -> Iterator[tuple[Side, Side]]:
                 "VIC_GATEWAY_LISTEN": f"unix://{gateway_socket}",
                 "VIC_TARGETS": f'{{"interaction": "{second}"}}',
             },
+            log,
         )
         stack.enter_context(suite.without("interaction"))
-        # Its own could not remove what root has bound.
-        stack.callback((run / "interaction.sock").unlink, missing_ok=True)
         for program in (one, other, gateway):
             stack.enter_context(program.running())
         for path in (run / "interaction.sock", run / "interaction-2.sock", gateway_socket):
             await_listener(path)
         yield Side(suite.endpoint, one), Side(f"unix://{gateway_socket}", other)
-
-
-def await_listener(path: Path) -> None:
-    """Return when somebody listens on a socket; exits when nobody does for long."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < PATIENCE:
-        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
-            client.connect(str(path))
-            return
-        time.sleep(0.1)
-    raise SystemExit(f"nobody listens on {path}")
 
 
 def kills(sides: tuple[Side, Side], count: int) -> list[float]:

@@ -49,6 +49,8 @@ def postgresql() -> Iterator[str]:
     directory = Path(tempfile.mkdtemp(prefix="vic-postgresql-"))
     if nobody:
         os.chown(directory, 65534, 65534)
+        # Its socket is for services, each with a user of its own.
+        directory.chmod(0o711)
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(

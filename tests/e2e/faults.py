@@ -11,11 +11,11 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from installer.instance import Instance
 from tests.e2e.facets import exec_info
@@ -154,6 +154,34 @@ def verbs(image: str, name: str) -> list[Verb]:
     ]
 
 
+class Execs(Protocol):
+    """What must be known of a suite's exec, however many there are of it."""
+
+    def containers(self) -> int:
+        """Return how many containers are on record."""
+        ...
+
+    def clones(self) -> tuple[int, int]:
+        """Return how many clones wait, and how many are to."""
+        ...
+
+
+@dataclass(frozen=True)
+class OneExec:
+    """The exec of a suite, and its SQLite file."""
+
+    instance: Instance
+
+    def containers(self) -> int:
+        """Return how many containers are on record."""
+        return _rows(self.instance.data_dir / "exec" / "exec.db", "containers")
+
+    def clones(self) -> tuple[int, int]:
+        """Return how many clones wait, and how many are to."""
+        info = exec_info(self.instance)
+        return info.ready_clones_waiting, info.start_mode.ready_clones
+
+
 def strike(
     suite: Suite, verb: Verb, fault: Fault, name: str, again: Fault | None = None
 ) -> list[int]:
@@ -195,20 +223,18 @@ def remove(suite: Suite, name: str) -> None:
         assert time.monotonic() < deadline, f"{name} stays {looked.stdout}{looked.stderr}"
 
 
-def held(suite: Suite, instance: Instance) -> Counts:
-    """Count what a suite holds for containers.
+def held(suite: Suite, instance: Instance, execs: Execs | None = None) -> Counts:
+    """Count what a suite holds for containers; ``execs`` are its own exec where nobody is named.
 
     Not what clones have that wait for a start; of those that exec knows nothing of, all counts.
     """
+    execs = execs or OneExec(instance)
     data, slot = suite.data_dir, instance.slot
-    uids = range(1_900_000_000 + slot * 65_536 + 1000, 1_900_000_000 + (slot + 1) * 65_536)
     records = {record["machine_id"]: record for record in _records(data)}
     named = {name for name in records if len(name) == CONTAINER_ID_DIGITS}
-    others = {records[name]["process"]["pid"] for name in records.keys() - named}
+    machines = _machines(instance, records)
     clones = {name: record for name, record in records.items() if record["kind"] == "ready"}
     taps = {nic["tap_name"] for clone in clones.values() for nic in clone["nics"]}
-    machines = {pid for pid, command in processes_of(uids).items() if "qemu" in command[0]}
-    machines -= others
     return {
         "machines": len(machines),
         "taps": sum(
@@ -219,34 +245,54 @@ def held(suite: Suite, instance: Instance) -> Counts:
         "disks": len(os.listdir(data / "storage" / "containers")),
         "machine records": len(named),
         "cgroups": len(set(_cgroups(instance, machines))),
-        "containers": _rows(data / "exec" / "exec.db", "containers"),
+        "containers": execs.containers(),
         "leases": _rows(data / "network" / "network.db", "endpoints", without=clones),
         "published ports": _rows(data / "network" / "network.db", "published_ports"),
         "streams": _rows(data / "interaction" / "interaction.db", "containers"),
         "tethers": _rows(data / "interaction" / "interaction.db", "tethers"),
-        "clones of nobody": len(clones) - exec_info(instance).ready_clones_waiting,
+        "clones of nobody": len(clones) - execs.clones()[0],
     }
 
 
-def nothing_held(suite: Suite, instance: Instance) -> Counts:
+def machines(instance: Instance) -> int:
+    """Count the VMs of containers."""
+    records = {record["machine_id"]: record for record in _records(instance.data_dir)}
+    return len(_machines(instance, records))
+
+
+def _machines(instance: Instance, records: Mapping[str, dict[str, Any]]) -> set[int]:
+    """Return QEMU's processes, but for those of records that are no container's."""
+    first = 1_900_000_000 + instance.slot * 65_536
+    running = processes_of(range(first + 1000, first + 65_536))
+    found = {pid for pid, command in running.items() if "qemu" in command[0]}
+    return found - {
+        record["process"]["pid"]
+        for name, record in records.items()
+        if len(name) != CONTAINER_ID_DIGITS
+    }
+
+
+def nothing_held(suite: Suite, instance: Instance, execs: Execs | None = None) -> Counts:
     """Return the same counts once the suite holds nothing for containers; nothing tells of that.
 
     What earlier ones had may take a while to go. Of rules there are always some.
     """
+    execs = execs or OneExec(instance)
     deadline = time.monotonic() + SETTLED_SECONDS
     while True:
-        info, found = exec_info(instance), held(suite, instance)
-        waiting = info.ready_clones_waiting == info.start_mode.ready_clones
-        if waiting and not any(found[kind] for kind in found.keys() - {"rules"}):
+        (waiting, wanted), found = execs.clones(), held(suite, instance, execs)
+        if waiting == wanted and not any(found[kind] for kind in found.keys() - {"rules"}):
             return found
-        assert time.monotonic() < deadline, f"{found}\n{info}\n{suite.logs()}"
+        assert time.monotonic() < deadline, f"{found}, {waiting=} {wanted=}\n{suite.logs()}"
         time.sleep(0.2)
 
 
-def await_held(suite: Suite, instance: Instance, wanted: Counts) -> None:
+def await_held(
+    suite: Suite, instance: Instance, wanted: Counts, execs: Execs | None = None
+) -> None:
     """Return when a suite holds what it is to; nothing tells of that."""
     deadline = time.monotonic() + SETTLED_SECONDS
-    while (found := held(suite, instance)) != wanted:
+    while (found := held(suite, instance, execs)) != wanted:
         assert time.monotonic() < deadline, f"{found}, not {wanted}\n{suite.logs()}"
         time.sleep(0.2)
 
