@@ -8,7 +8,7 @@ from pathlib import Path
 
 from installer.instance import Instance
 from installer.ownership import give_below, open_directory, own_tree
-from installer.pki import Authority, needs_renewal
+from installer.pki import AUTHORITY_KEY, Authority, needs_renewal
 from installer.roles import PROCESSES, SERVICES, first_uid, uid_of
 from portlayer.identity import Role, peer_uri, server_name
 
@@ -75,17 +75,17 @@ def hand_over(instance: Instance, former_first: int, first: int) -> None:
             give_below(descriptor, partial(_shifted, former_first, first), keep_modes=True)
 
 
-def lay_out_identities(instance: Instance) -> set[Role]:
+def lay_out_identities(instance: Instance, renewed: set[Role] | None = None) -> None:
     """Make the authority and a certificate for each role, or renew what expires soon.
 
-    Returns the roles that got a new certificate; their processes must be restarted to use it.
+    `renewed` gets the roles that have a new one, also where another's can't be made then; their
+    processes must be restarted to use it.
     """
-    if (instance.pki_dir / "ca.key").exists():
+    if (instance.pki_dir / AUTHORITY_KEY).exists():
         authority = Authority.load(instance.pki_dir)
     else:
         authority = Authority.create(instance.id)
         authority.write(instance.pki_dir)
-    renewed = set()
     owners = {kind.role: uid_of(kind, instance.slot) for kind in PROCESSES}
     for role, uid in {**owners, Role.INSTALLER: 0}.items():
         directory = instance.pki_dir / role
@@ -96,10 +96,10 @@ def lay_out_identities(instance: Instance) -> set[Role]:
                 dns_names=() if role is Role.INSTALLER else (server_name(role, instance.id),),
             )
             identity.write(directory, owner=(uid, uid))
-            renewed.add(role)
+            if renewed is not None:
+                renewed.add(role)
         else:
             own_tree(directory, uid, uid)
-    return renewed
 
 
 def _former_slot(instance: Instance) -> int | None:

@@ -1,4 +1,4 @@
-"""POST /build: an image of a Dockerfile and the files beside it."""
+"""POST /build: an image of a Dockerfile and the files beside it; POST /build/cancel."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -21,7 +21,7 @@ from portlayer.threads import in_thread
 
 
 class BuildRoutes:
-    """POST /build."""
+    """POST /build and POST /build/cancel."""
 
     def __init__(self, facets: Facets, spool: Path | None) -> None:
         """`spool` is where contexts are put aside; None for the system's own place."""
@@ -30,7 +30,10 @@ class BuildRoutes:
 
     def routes(self) -> list[Route]:
         """The routes."""
-        return [endpoint("POST", "/build", self.build)]
+        return [
+            endpoint("POST", "/build", self.build),
+            endpoint("POST", "/build/cancel", self.cancel),
+        ]
 
     async def build(self, call: Call) -> Response:
         """Build; what is wrong before the first step is a plain status."""
@@ -47,6 +50,13 @@ class BuildRoutes:
             context.close()
             raise
         return StreamResponse(_with_first(first, lines), "application/json")
+
+    async def cancel(self, call: Call) -> Response:
+        """End the build of an ID, which none has: only BuildKit's do. As dockerd answers then."""
+        call.only({"id"}, "option of a cancellation")
+        if not call.text("id"):
+            raise bad_parameter("build ID not provided")
+        return Response()
 
 
 async def _body(call: Call) -> AsyncIterator[bytes]:

@@ -3,12 +3,12 @@
 from vic.interaction.v1 import process_pb2
 
 from portlayer.errors import FailedPrecondition, Reason, VicError
+from portlayer.signals import parse_signal
 from services.exec.exits import INIT
 from services.exec.parts import SIGKILL, Parts, check_record
 from services.exec.pausing import Pausing
 from services.exec.policy import UNLESS_STOPPED
 from services.exec.record import Record
-from services.exec.signals import parse_signal
 from services.exec.states import State, Verb
 from services.exec.stopping import KILL_SECONDS, Stopping, stop_signal
 
