@@ -12,6 +12,7 @@ from gateway.origins import OriginPolicy
 from gateway.server import GatewayServer, quiet_uvicorn
 from gateway.settings import GatewaySettings
 from gateway.tls import certified_names
+from portlayer.descriptors import allow_descriptors
 from portlayer.heap import settle
 from portlayer.identity import Credentials
 from portlayer.logs import configure_logs
@@ -47,6 +48,7 @@ def main() -> int:
     configure_logs(settings.role, settings.log_level)
     quiet_uvicorn()
     configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
+    allow_descriptors()  # each attached client takes two
     try:
         asyncio.run(serve(settings))
     except (ListenError, OSError) as error:

@@ -5,7 +5,6 @@ as to see that.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Any
 
 from vic.exec.v1.container_pb2 import Container
@@ -38,7 +37,3 @@ class ListedContainers:
             self._known.popitem(last=False)
         # The one thing that comes with time.
         return {**known[1], "Status": states.sentence(container)}
-
-    def ids(self) -> Iterable[str]:
-        """Return the IDs of the containers whose entries are kept, the last listed one last."""
-        return self._known.keys()

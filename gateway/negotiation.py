@@ -4,10 +4,12 @@ The path's ``/v1.41`` is taken off before routing and kept as ``scope["vic.api_v
 answer carries the headers by which clients learn what they talk to, and every error is JSON.
 """
 
+import asyncio
 import json
 import logging
 import re
 import time
+from contextlib import suppress
 from email.utils import formatdate
 
 from opentelemetry.trace import SpanKind
@@ -23,6 +25,10 @@ from portlayer.telemetry import current_span
 logger = logging.getLogger("vic.api")
 
 VERSION_KEY = "vic.api_version"
+# What of a request's body is read before a refusal goes out, as Go's server does: a client that is
+# answered while it still sends may tell of a broken pipe instead. Go has no time limit.
+_READ_BYTES = 256 * 1024
+_READ_SECONDS = 1.0
 _VERSIONED = re.compile(r"/v([0-9]{1,4})\.([0-9]{1,4})(?=/|$)")
 
 
@@ -50,6 +56,7 @@ class DockerFrontDoor:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(send, [self._date_header(), *self._headers])
+        request = _Request(receive)
         try:
             self._origins.check(scope)
             take_version(scope)
@@ -58,13 +65,14 @@ class DockerFrontDoor:
                 return
             called = f"HTTP {scope['method']}"
             with current_span(called, None, SpanKind.SERVER, {"path": scope["path"]}):
-                await self._app(scope, receive, exchange.send)
+                await self._app(scope, request.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the border: every error becomes an answer
             refusal = _refusal(error, scope)
             if exchange.status:
                 # The head is out; cutting the stream short is all that is left to tell.
                 logger.warning("the answer was cut short: %s", refusal.message)
                 return
+            await request.read_on(scope)
             await exchange.refuse(refusal, scope["method"])
         _log(scope, exchange.status)
 
@@ -73,6 +81,29 @@ class DockerFrontDoor:
         if self._date[0] != now:
             self._date = (now, (b"date", formatdate(now, usegmt=True).encode()))
         return self._date[1]
+
+
+class _Request:
+    """What a client sends, and whether that was all."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._whole = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._whole = not message.get("more_body", False)
+        return message
+
+    async def read_on(self, scope: Scope) -> None:
+        """Take in the rest of the body, where that isn't much and comes soon."""
+        if any(name == b"expect" for name, _ in scope["headers"]):
+            return  # it waits to be told before it sends
+        read = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_READ_SECONDS):
+                while not self._whole and read <= _READ_BYTES:
+                    read += len((await self.receive()).get("body", b""))
 
 
 class _Exchange:

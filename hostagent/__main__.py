@@ -40,6 +40,7 @@ from hostagent.records import RecordStore
 from hostagent.server import ACCESS, SERVICE, HostAgentServicer
 from hostagent.settings import MIB, HostAgentSettings
 from hostagent.users import MachineUsers, first_uid
+from portlayer.descriptors import allow_descriptors
 from portlayer.errors import FailedPrecondition, VicError
 from portlayer.fencing import Fences, Turn
 from portlayer.identity import Credentials, Role
@@ -202,6 +203,7 @@ def main() -> int:
     configure_telemetry(Role.HOSTAGENT, settings.instance_id, settings.otlp_endpoint)
     os.umask(0o077)
     close_inherited_on_exec()
+    allow_descriptors()  # each machine has some; QEMU's own number is set when it is started
     try:
         asyncio.run(issue(settings) if settings.driver == "vsphere" else run(settings))
     except FailedPrecondition as error:

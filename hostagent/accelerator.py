@@ -3,7 +3,7 @@
 Some nested hosts open /dev/kvm, make a machine, and then spin without the guest ever getting on. So
 the real kernel is booted under KVM, confined as every machine is, with nothing to mount: a kernel
 that works comes as far as its panic, which powers the machine off. The verdict holds until the host
-boots again or QEMU changes.
+boots again or QEMU changes; one that another trial may not confirm, until the agent's next start.
 """
 
 import asyncio
@@ -57,6 +57,15 @@ class TrialResult:
         """Whether QEMU itself gave up, whatever the guest did."""
         return self.status is not None and self.status != ExitStatus(code=0)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether another trial would end alike: the guest ran to its end, or never began to run.
+
+        One that had begun when its time was over may have been on a busy host, and QEMU fails for
+        want of memory too, which takes no time to try again.
+        """
+        return not self.qemu_failed and (self.status is not None or BANNER not in self.output)
+
 
 class AcceleratorChoice:
     """Knows the accelerator, or finds it out once."""
@@ -84,12 +93,13 @@ class AcceleratorChoice:
         """Return the verdict, after a trial with the kernel where there is none yet."""
         async with self._deciding:
             if self._verdict is None:
-                self._verdict = await self._try_all(open_kernel)
-                self._save(self._verdict)
+                result, self._verdict = await self._try_all(open_kernel)
+                if result.is_final:
+                    self._save(self._verdict)
                 log.info("accelerator", extra=asdict(self._verdict))
             return self._verdict
 
-    async def _try_all(self, open_kernel: Callable[[], int]) -> Verdict:
+    async def _try_all(self, open_kernel: Callable[[], int]) -> tuple[TrialResult, Verdict]:
         """Try each CPU that may do; QEMU's failure with one leads to the next."""
         kernel = open_kernel()
         try:
@@ -98,7 +108,7 @@ class AcceleratorChoice:
                 verdict = judge(result, cpu)
                 if not result.qemu_failed:
                     break
-            return verdict
+            return result, verdict
         finally:
             os.close(kernel)
 

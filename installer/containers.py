@@ -6,7 +6,6 @@ another by TCP on loopback. No secret is in the file of settings that compose re
 """
 
 import asyncio
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from installer.errors import PreconditionError, UsageError
 from installer.facet_processes import facet_processes, in_containers_of, kinds
 from installer.instance import Instance, Options, write_file
 from installer.layout import count_kept
+from installer.ownership import own_directory
 from installer.probe import docker_probe, grpc_probe
 from installer.roles import (
     DATABASE_UID_OFFSET,
@@ -86,11 +86,12 @@ def check_switch(known: Instance, options: Options) -> None:
 
 def lay_out_containers(instance: Instance) -> None:
     """Write compose's settings, and passwords for the database where there are none yet."""
-    owner = _database_user(instance.slot)
+    uid, gid = owner = _database_user(instance.slot)
     directory = instance.database_dir
-    for path in (directory, directory / "data", directory / "passwords"):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.chown(path, *owner)
+    # What root writes and reads is in directories in which the database's user changes nothing.
+    own_directory(directory, 0, gid, 0o710)
+    own_directory(directory / "passwords", 0, gid, 0o750)
+    own_directory(directory / "data", uid, gid, 0o700)
     for name in ("admin", *ON_DATABASE):
         path = directory / "passwords" / name
         if not path.exists():

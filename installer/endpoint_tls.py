@@ -17,9 +17,18 @@ from cryptography import x509
 
 from installer.endpoint import TcpEndpoint, parse_endpoint
 from installer.errors import PreconditionError, UsageError
-from installer.instance import Instance, Options, write_file
-from installer.pki import CERTIFICATE, KEY, Authority, Identity, needs_renewal
-from installer.roles import PROCESSES, uid_of
+from installer.instance import Instance, Options
+from installer.ownership import own_tree
+from installer.pki import (
+    AUTHORITY_KEY,
+    CERTIFICATE,
+    NAMES,
+    Authority,
+    Identity,
+    Names,
+    needs_renewal,
+)
+from installer.roles import kind_of, uid_of
 from portlayer.identity import Role
 
 # Docker's names of the three, in a directory that DOCKER_CERT_PATH may name.
@@ -29,7 +38,10 @@ SERVER = "endpoint-server"
 PROBE = "probe"
 """Directory of the watcher's own client certificate."""
 
-CLIENT_CA, CLIENT_CERTIFICATE, CLIENT_KEY = "ca.pem", "cert.pem", "key.pem"
+CLIENT = "client"
+"""Directory of the first client's certificate."""
+
+CLIENT_NAMES = Names(authority="ca.pem", key="key.pem", certificate="cert.pem")
 _LIFETIME = datetime.timedelta(days=825)
 _SIOCGIFADDR = 0x8915
 _INTERFACE_NAME_BYTES = 256
@@ -60,30 +72,53 @@ def lay_out_tls(instance: Instance) -> None:
     Raises PreconditionError for brought files that can't be used.
     """
     options = instance.options
-    directory = instance.endpoint_pki
-    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    instance.endpoint_pki.mkdir(mode=0o711, parents=True, exist_ok=True)
     authority = _authority(instance)
-    if needs_renewal(directory / PROBE, authority):
-        _client(authority, "vic probe").write(directory / PROBE, owner=(os.getuid(), os.getgid()))
+    _write_probe(instance, authority)
     server = instance.pki_dir / SERVER
+    identity: Identity | None
     if options.tls_cert:
         identity = _brought(options, authority)
     else:
         identity = _own(instance, authority, server)
         _write_client(instance, authority)
-    gateway = next(kind for kind in PROCESSES if kind.role is Role.GATEWAY)
-    uid = uid_of(gateway, instance.slot)
-    identity.write(server, owner=(uid, uid))
+    uid = uid_of(kind_of(Role.GATEWAY), instance.slot)
+    if identity is None:
+        own_tree(server, uid, uid)
+    else:
+        identity.write(server, owner=(uid, uid))
+
+
+def renew_tls(instance: Instance) -> set[str]:
+    """Renew what `vic` made, and expires soon, of a suite that runs; brought files are left alone.
+
+    Returns what is new: `SERVER` or `PROBE`, for which the gateway is restarted, or `CLIENT`.
+    """
+    authority = _authority(instance)
+    server = instance.pki_dir / SERVER
+    renewed = set()
+    if _write_probe(instance, authority):
+        renewed.add(PROBE)
+    if instance.options.tls_cert:
+        return renewed
+    if _write_client(instance, authority):
+        renewed.add(CLIENT)
+    # That it has all of the host's addresses is for `vic up` to see to: they may change often.
+    if needs_renewal(server, authority):
+        uid = uid_of(kind_of(Role.GATEWAY), instance.slot)
+        _server(instance, authority, *_reached_at(instance)).write(server, owner=(uid, uid))
+        renewed.add(SERVER)
+    return renewed
 
 
 def client_directory(instance: Instance) -> Path:
     """Where the first client's certificate lies: what DOCKER_CERT_PATH is to name."""
-    return instance.endpoint_pki / "client"
+    return instance.endpoint_pki / CLIENT
 
 
 def _authority(instance: Instance) -> Authority:
     directory = instance.endpoint_pki
-    if (directory / "ca.key").exists():
+    if (directory / AUTHORITY_KEY).exists():
         return Authority.load(directory)
     authority = Authority.create(f"{instance.id} endpoint")
     authority.write(directory)
@@ -94,28 +129,48 @@ def _client(authority: Authority, name: str) -> Identity:
     return authority.issue(name, lifetime=_LIFETIME)
 
 
-def _write_client(instance: Instance, authority: Authority) -> None:
-    directory = client_directory(instance)
-    if (directory / CLIENT_KEY).exists():
-        return
-    identity = _client(authority, f"vic {instance.id} client")
-    directory.mkdir(mode=0o700, exist_ok=True)
-    write_file(directory / CLIENT_CA, identity.authority, mode=0o444)
-    write_file(directory / CLIENT_KEY, identity.key, mode=0o400)
-    write_file(directory / CLIENT_CERTIFICATE, identity.certificate, mode=0o444)
+def _write_probe(instance: Instance, authority: Authority) -> bool:
+    """Make the probe's certificate where that is due; tells whether it was."""
+    return _write(authority, instance.endpoint_pki / PROBE, "vic probe", NAMES)
 
 
-def _own(instance: Instance, authority: Authority, directory: Path) -> Identity:
-    """Return the server's certificate for the host's names and addresses, made where needed."""
-    names = _host_names()
-    endpoint = parse_endpoint(instance.options.host)
-    addresses = _addresses(endpoint.address) if isinstance(endpoint, TcpEndpoint) else []
+def _write_client(instance: Instance, authority: Authority) -> bool:
+    name = f"vic {instance.id} client"
+    return _write(authority, client_directory(instance), name, CLIENT_NAMES)
+
+
+def _write(authority: Authority, directory: Path, name: str, names: Names) -> bool:
+    if not needs_renewal(directory, authority, names):
+        return False
+    _client(authority, name).write(directory, owner=(os.getuid(), os.getgid()), names=names)
+    return True
+
+
+def _own(instance: Instance, authority: Authority, directory: Path) -> Identity | None:
+    """Return a new server's certificate for the host's names and addresses.
+
+    None where the one that is there will do. The files are the gateway's, which may have put links
+    to others' in their places: their content is not written anywhere.
+    """
+    names, addresses = _reached_at(instance)
     if not needs_renewal(directory, authority) and _covers(directory, names, addresses):
-        certificate, key = (directory / CERTIFICATE).read_bytes(), (directory / KEY).read_bytes()
-        return Identity(certificate, key, authority.pem)
+        return None
+    return _server(instance, authority, names, addresses)
+
+
+def _server(
+    instance: Instance, authority: Authority, names: list[str], addresses: list[str]
+) -> Identity:
     return authority.issue(
         f"vic {instance.id}", dns_names=names, addresses=addresses, lifetime=_LIFETIME
     )
+
+
+def _reached_at(instance: Instance) -> tuple[list[str], list[str]]:
+    """Return the names and addresses under which clients may come."""
+    endpoint = parse_endpoint(instance.options.host)
+    addresses = _addresses(endpoint.address) if isinstance(endpoint, TcpEndpoint) else []
+    return _host_names(), addresses
 
 
 def _covers(directory: Path, names: list[str], addresses: list[str]) -> bool:

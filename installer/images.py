@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from installer.configure import parse_size
 from installer.errors import PreconditionError, UsageError
 from installer.instance import DEFAULT_BASE_SIZE, Instance, Options
+from installer.ownership import own_directory
 from installer.roles import IMAGE_STORES
 from installer.stores import check_there, check_url, locate
 from portlayer.identity import Role
@@ -91,9 +91,7 @@ def lay_out_images(instance: Instance, known: str | None) -> Path | None:
     if instance.options.image_store == known:
         check_there(directory, f"image store {known}")
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        os.chown(directory, 0, IMAGE_STORES)
-        directory.chmod(0o2770)
+        own_directory(directory, 0, IMAGE_STORES, 0o2770)
     except OSError as error:
         raise PreconditionError(
             f"image store {instance.options.image_store}: {directory} can't be made "

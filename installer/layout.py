@@ -1,13 +1,14 @@
 """The data directory's tree, each part owned by who writes it."""
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from installer.instance import Instance
-from installer.pki import Authority, needs_renewal
+from installer.ownership import give_below, open_directory, own_tree
+from installer.pki import AUTHORITY_KEY, Authority, needs_renewal
 from installer.roles import PROCESSES, SERVICES, first_uid, uid_of
 from portlayer.identity import Role, peer_uri, server_name
 
@@ -68,22 +69,23 @@ def count_kept(directory: Path) -> int:
 def hand_over(instance: Instance, former_first: int, first: int) -> None:
     """Move the owners of everything in the data directory from one slot's range to another's."""
     for top in (*(instance.data_dir / kind.role for kind in PROCESSES), instance.database_dir):
-        for root, names, files in os.walk(top, followlinks=False):
-            for name in (*names, *files):
-                _shift(Path(root) / name, former_first, first)
+        if not top.is_dir():
+            continue
+        with open_directory(top.resolve()) as descriptor:
+            give_below(descriptor, partial(_shifted, former_first, first), keep_modes=True)
 
 
-def lay_out_identities(instance: Instance) -> set[Role]:
+def lay_out_identities(instance: Instance, renewed: set[Role] | None = None) -> None:
     """Make the authority and a certificate for each role, or renew what expires soon.
 
-    Returns the roles that got a new certificate; their processes must be restarted to use it.
+    `renewed` gets the roles that have a new one, also where another's can't be made then; their
+    processes must be restarted to use it.
     """
-    if (instance.pki_dir / "ca.key").exists():
+    if (instance.pki_dir / AUTHORITY_KEY).exists():
         authority = Authority.load(instance.pki_dir)
     else:
         authority = Authority.create(instance.id)
         authority.write(instance.pki_dir)
-    renewed = set()
     owners = {kind.role: uid_of(kind, instance.slot) for kind in PROCESSES}
     for role, uid in {**owners, Role.INSTALLER: 0}.items():
         directory = instance.pki_dir / role
@@ -94,10 +96,10 @@ def lay_out_identities(instance: Instance) -> set[Role]:
                 dns_names=() if role is Role.INSTALLER else (server_name(role, instance.id),),
             )
             identity.write(directory, owner=(uid, uid))
-            renewed.add(role)
+            if renewed is not None:
+                renewed.add(role)
         else:
-            _give(directory, uid)
-    return renewed
+            own_tree(directory, uid, uid)
 
 
 def _former_slot(instance: Instance) -> int | None:
@@ -110,20 +112,10 @@ def _former_slot(instance: Instance) -> int | None:
     return slot if rest == 0 and 0 <= slot < 256 else None
 
 
-def _give(directory: Path, uid: int) -> None:
-    for path in (directory, *directory.iterdir()):
-        os.chown(path, uid, uid, follow_symlinks=False)
-
-
-def _shift(path: Path, former_first: int, first: int) -> None:
-    status = path.lstat()
+def _shifted(former_first: int, first: int, status: os.stat_result) -> tuple[int, int]:
     width = first_uid(1) - first_uid(0)
     uid, gid = (
         first + number - former_first if former_first <= number < former_first + width else number
         for number in (status.st_uid, status.st_gid)
     )
-    if (uid, gid) == (status.st_uid, status.st_gid):
-        return
-    os.chown(path, uid, gid, follow_symlinks=False)
-    if not stat.S_ISLNK(status.st_mode):
-        path.chmod(stat.S_IMODE(status.st_mode))  # chown clears setuid and setgid
+    return uid, gid

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -30,8 +31,21 @@ RENEW_BEFORE = datetime.timedelta(days=60)
 BACKDATE = datetime.timedelta(hours=1)
 
 CA_CERTIFICATE = "ca.crt"
+AUTHORITY_KEY = "ca.key"
 CERTIFICATE = "tls.crt"
 KEY = "tls.key"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the files of an identity are called."""
+
+    authority: str
+    key: str
+    certificate: str
+
+
+NAMES = Names(CA_CERTIFICATE, KEY, CERTIFICATE)
 
 
 @dataclass(frozen=True)
@@ -42,14 +56,14 @@ class Identity:
     key: bytes
     authority: bytes
 
-    def write(self, directory: Path, *, owner: tuple[int, int]) -> None:
+    def write(self, directory: Path, *, owner: tuple[int, int], names: Names = NAMES) -> None:
         """Put the three files into a directory that only `owner` and root may enter."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(directory, *owner)
         directory.chmod(0o700)
-        write_file(directory / CA_CERTIFICATE, self.authority, mode=0o444, owner=owner)
-        write_file(directory / KEY, self.key, mode=0o400, owner=owner)
-        write_file(directory / CERTIFICATE, self.certificate, mode=0o444, owner=owner)
+        write_file(directory / names.authority, self.authority, mode=0o444, owner=owner)
+        write_file(directory / names.key, self.key, mode=0o400, owner=owner)
+        write_file(directory / names.certificate, self.certificate, mode=0o444, owner=owner)
 
 
 class Authority:
@@ -78,7 +92,7 @@ class Authority:
         """Read an authority from disk. Raises InstallerError when it is damaged."""
         try:
             certificate = x509.load_pem_x509_certificate((directory / CA_CERTIFICATE).read_bytes())
-            key = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None)
+            key = serialization.load_pem_private_key((directory / AUTHORITY_KEY).read_bytes(), None)
         except PermissionError as error:
             raise InstallerError(
                 f"cannot read the authority's key in {directory}: permission denied; run as root"
@@ -90,9 +104,12 @@ class Authority:
         return cls(certificate, key)
 
     def write(self, directory: Path) -> None:
-        """Put certificate and key on disk, the key for root alone."""
-        write_file(directory / "ca.key", _key_pem(self._key), mode=0o600)
+        """Put certificate and key on disk, the key for root alone.
+
+        The key comes last: where it is there the authority is whole.
+        """
         write_file(directory / CA_CERTIFICATE, self.pem, mode=0o444)
+        write_file(directory / AUTHORITY_KEY, _key_pem(self._key), mode=0o600)
 
     @property
     def pem(self) -> bytes:
@@ -138,16 +155,19 @@ class Authority:
         )
 
 
-def needs_renewal(directory: Path, authority: Authority) -> bool:
-    """Tell whether the certificate in a directory is missing, expiring, or another authority's."""
+def needs_renewal(directory: Path, authority: Authority, names: Names = NAMES) -> bool:
+    """Tell whether the certificate in a directory is missing, expiring, or another authority's.
+
+    So it is where the key isn't its own: who renewed it was killed between the two.
+    """
     try:
-        certificate = x509.load_pem_x509_certificate((directory / CERTIFICATE).read_bytes())
-        present = (directory / CA_CERTIFICATE).read_bytes() == authority.pem
-        present = present and (directory / KEY).exists()
-    except (FileNotFoundError, ValueError):
+        certificate = x509.load_pem_x509_certificate((directory / names.certificate).read_bytes())
+        key = serialization.load_pem_private_key((directory / names.key).read_bytes(), None)
+        present = (directory / names.authority).read_bytes() == authority.pem
+    except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
         return True
     left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
-    return not present or left < RENEW_BEFORE
+    return not present or key.public_key() != certificate.public_key() or left < RENEW_BEFORE
 
 
 def _builder(

@@ -8,6 +8,7 @@ last one.
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from installer.processes import processes_of_slot
 
 SLOTS_DIR = Path("/run/vic/slots")
 SLOTS = 256
+
+# Who looks whether a slot is claimed locks its file for a moment; flock(2) can't wait for a while.
+LOCK_TRIES = 100
+LOCK_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,33 @@ def holds_slot(instance_id: str, data_dir: Path, slot: int, slots_dir: Path = SL
     return _read_owner(slots_dir / str(slot)) == SlotOwner(instance_id, data_dir)
 
 
+def hold_slot(
+    owner: SlotOwner, slot: int, slots_dir: Path = SLOTS_DIR, claim: SlotClaim | None = None
+) -> SlotClaim | None:
+    """Keep others from an instance's slot while what it has of it is taken away.
+
+    None where the slot is another's, or being made one at this moment. `claim` is one that this
+    process has on the slot already; a copy of it is returned.
+    """
+    path = slots_dir / str(slot)
+    try:
+        if claim is None:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        else:
+            descriptor = os.dup(claim.descriptor)
+    except FileNotFoundError:
+        return None
+    for _ in range(LOCK_TRIES):
+        if _read_owner(path) != owner or not _is_still(path, descriptor):
+            break
+        if not _lock(descriptor):
+            time.sleep(LOCK_PAUSE_SECONDS)
+        elif _read_owner(path) == owner and _is_still(path, descriptor):
+            return SlotClaim(slot, path, descriptor)
+    os.close(descriptor)
+    return None
+
+
 def lock_again(descriptor: int) -> None:
     """Take the lock of a claim for this descriptor, where the one that held it has gone."""
     _lock(descriptor)
@@ -139,19 +171,21 @@ def _try_claim(
         if not locked:
             os.close(descriptor)
             return None
+        if not _is_still(path, descriptor):
+            # Its former owner removed the file between our open and our lock.
+            os.close(descriptor)
+            continue
+        former = _read_owner(path)
+        owned = former == claimant or (former is None and facets)
+        if not owned and (processes_of_slot(slot) or not clear(slot, former)):
+            os.close(descriptor)
+            return None
+        record = json.dumps({"id": claimant.id, "data_dir": str(claimant.data_dir)}).encode()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, record + b"\n", 0)
         if _is_still(path, descriptor):
-            break
-        # Its former owner removed the file between our open and our lock.
-        os.close(descriptor)
-    former = _read_owner(path)
-    owned = former == claimant or (former is None and facets)
-    if not owned and (processes_of_slot(slot) or not clear(slot, former)):
-        os.close(descriptor)
-        return None
-    record = json.dumps({"id": claimant.id, "data_dir": str(claimant.data_dir)}).encode() + b"\n"
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, record, 0)
-    return SlotClaim(slot, path, descriptor)
+            return SlotClaim(slot, path, descriptor)
+        os.close(descriptor)  # or, of an earlier version, while we cleared it
 
 
 def _is_claimed(path: Path) -> bool:

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Instance
+from installer.ownership import own_tree
 from installer.roles import SERVICES, uid_of
 from portlayer.identity import Role
 
@@ -118,9 +119,7 @@ def lay_out_stores(instance: Instance, directories: Mapping[str, Path]) -> None:
     uid = uid_of(storage, instance.slot)
     for name, directory in directories.items():
         try:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            for path in (directory, *directory.rglob("*")):
-                os.chown(path, uid, uid, follow_symlinks=False)
+            own_tree(directory, uid, uid)
         except OSError as error:
             raise PreconditionError(
                 f"volume store {name!r}: {directory} can't be given to the storage service "

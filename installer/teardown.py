@@ -4,13 +4,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 
-from installer.endpoint import parse_endpoint
+from installer.endpoint import remove_bound
 from installer.errors import InstallerError
 from installer.instance import Instance, load_instance
 from installer.launch import service_command, service_environment
 from installer.roles import kind_of
-from installer.slots import SLOTS_DIR, SlotOwner, data_dirs, holds_slot
+from installer.slots import SLOTS_DIR, SlotClaim, SlotOwner, data_dirs, hold_slot, holds_slot
 from installer.sweep import sweep
 from portlayer.identity import Role
 
@@ -19,25 +20,36 @@ TEARDOWN_SECONDS = 60.0
 Say = Callable[[str], None]
 
 
-def tear_down(instance: Instance, say: Say) -> list[str]:
+def tear_down(instance: Instance, say: Say, claim: SlotClaim | None = None) -> list[str]:
     """Remove an instance's processes, networks, cgroups, sockets and its claim to the slot.
 
     Returns what could not be removed; the claim is kept then, so that nobody gets a soiled slot. Of
-    one that has no slot any more, only what carries its ID is looked for.
+    one that has no slot any more, only what carries its ID is looked for. `claim` is given by who
+    has claimed the slot itself.
     """
-    has_slot = holds_slot(instance.id, instance.data_dir, instance.slot)
+    owner = SlotOwner(instance.id, instance.data_dir)
+    held = hold_slot(owner, instance.slot, SLOTS_DIR, claim)
+    with ExitStack() as undo:
+        if held is not None:
+            undo.callback(held.drop)
+        left = _remove_all(instance, say, has_slot=held is not None)
+        if held is not None and not left:
+            held.path.unlink(missing_ok=True)
+    if held is None and holds_slot(instance.id, instance.data_dir, instance.slot, SLOTS_DIR):
+        left.append(f"slot {instance.slot}, which another process has locked")
+    return left
+
+
+def _remove_all(instance: Instance, say: Say, *, has_slot: bool) -> list[str]:
     if has_slot:
         _tear_down_networks(instance, say)
     left = sweep(instance.id, instance.slot if has_slot else None)
+    remove_bound(instance.endpoint_note)
     shutil.rmtree(instance.volatile_dir, ignore_errors=True)
     # One that was made and never started has none.
     for entry in instance.run_dir.iterdir() if instance.run_dir.is_dir() else ():
         if entry.is_socket():
             entry.unlink()
-    if has_slot:
-        parse_endpoint(instance.options.host).remove()
-    if has_slot and not left:
-        (SLOTS_DIR / str(instance.slot)).unlink(missing_ok=True)
     return left
 
 
@@ -53,6 +65,7 @@ def clear_slot(slot: int, former: SlotOwner | None, say: Say) -> bool:
         instance = _load(former)
         if instance is not None and instance.slot == slot:
             _tear_down_networks(instance, say)
+            remove_bound(instance.endpoint_note)
             shutil.rmtree(instance.volatile_dir, ignore_errors=True)
     left = sweep(former.id if former else None, slot)
     if left:

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from installer.control import serve_control
-from installer.endpoint import parse_endpoint
+from installer.endpoint import remove_bound
+from installer.endpoint_tls import CLIENT, PROBE, SERVER, client_directory, renew_tls
 from installer.errors import InstallerError
 from installer.instance import Instance, load_instance
 from installer.launch import Launched, launch_hostagent, launch_service
@@ -63,6 +64,8 @@ class Watcher:
         kinds = (HOSTAGENT,) if instance.in_containers else PROCESSES
         self._supervisors = {kind.role: self._supervisor(kind) for kind in kinds}
         self._runs: dict[Role, asyncio.Task[None]] = {}
+        # Whose process has not been restarted since its certificate was renewed.
+        self._outdated: set[Role] = set()
 
     async def run(self, announce: Callable[[dict[str, Any]], None]) -> None:
         """Run until told to end: by a signal without the host agent, by `shutdown` with it.
@@ -151,13 +154,39 @@ class Watcher:
                 for name in (Role.HOSTAGENT, WATCHER):
                     cut_back(self._instance.log_file(name))
                 if number % RENEWAL_CHECK_ROUNDS == 0:
-                    renewed = lay_out_identities(self._instance)
-                    for role in renewed & self._supervisors.keys():
-                        await self._restart(role)
-                    if self._instance.in_containers and renewed:
-                        log.warning("certificates were renewed: restart the facets' containers")
+                    self._renew()
             except (OSError, InstallerError) as error:
                 log.error("housekeeping failed: %s", error)
+            await self._restart_outdated()
+
+    def _renew(self) -> None:
+        """Renew certificates in time, and note whose process is to be restarted for that."""
+        # `vic up` may have been told of brought ones since we began.
+        instance = load_instance(self._instance.data_dir) or self._instance
+        renewed: set[Role] = set()
+        try:
+            lay_out_identities(instance, renewed)
+            if instance.options.tls_verify:
+                endpoint = renew_tls(instance)
+                if endpoint & {SERVER, PROBE}:
+                    renewed.add(Role.GATEWAY)
+                if CLIENT in endpoint:
+                    log.warning(
+                        "the first client's certificate was renewed: take it from %s",
+                        client_directory(instance),
+                    )
+        finally:
+            self._outdated |= renewed & self._supervisors.keys()
+            if instance.in_containers and renewed:
+                log.warning("certificates were renewed: restart the facets' containers")
+
+    async def _restart_outdated(self) -> None:
+        """Restart who shows a former certificate; whom that fails with has another turn later."""
+        for role in sorted(self._outdated):
+            try:
+                await self._restart(role)
+            except InstallerError as error:
+                log.error("the certificate of %s was renewed and isn't in use: %s", role, error)
 
     async def _handle(self, request: dict[str, Any]) -> Any:
         match request:
@@ -223,12 +252,14 @@ class Watcher:
                 f"{role} was not healthy {RESTART_SECONDS:.0f} s after its restart"
                 f"{f' ({last})' if last else ''}; see {self._instance.log_file(role)}"
             ) from None
+        self._outdated.discard(role)
 
     def _close_endpoint(self) -> None:
         if self._listener is None:
             return
         self._listener.close()
-        parse_endpoint(self._instance.options.host).remove()
+        self._listener = None
+        remove_bound(self._instance.endpoint_note)
 
 
 def announcer(descriptor: int) -> Callable[[dict[str, Any]], None]:

@@ -113,7 +113,6 @@ class Builder:
         changed = Changed(_begun(defaults), escape=self._plan.escape)
         platform = stage.platform or self._options.platform
         build.begin(image_id, changed, arguments, platform)
-        await self._told_image(image_id)
         if triggers:
             many = "s" if len(triggers) > 1 else ""
             await self._output.text(f"# Executing {len(triggers)} build trigger{many}\n")
@@ -121,7 +120,7 @@ class Builder:
             if checked(trigger).name in ("FROM", "ONBUILD", "MAINTAINER"):
                 raise bad_parameter(f"{trigger.name} isn't allowed as an ONBUILD trigger")
             await build.carry_out(trigger)
-            await self._told_image(build.image_id)
+        await self._told_image(build.image_id)
         for instruction in stage.instructions:
             await self._tell(instruction)
             await build.carry_out(instruction)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ log = logging.getLogger(__name__)
 
 _AHEAD = 64
 """Lines that may wait for a slow client."""
+
+_HELD_BYTES = 1 << 20
+"""Of what a quiet build's steps said last, which is told where one fails."""
 
 
 class StepFailed(Exception):
@@ -28,8 +32,10 @@ class Output:
     """Where the steps tell what they do."""
 
     def __init__(self, *, quiet: bool) -> None:
-        """Of a quiet build nothing is told but its end."""
+        """Of a quiet build nothing is told but its end, and where it fails how it came to that."""
         self._quiet = quiet
+        self._held: deque[bytes] = deque()
+        self._held_bytes = 0
         self._unread = False
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue(_AHEAD)
 
@@ -39,8 +45,14 @@ class Output:
 
     async def line(self, line: dict[str, Any]) -> None:
         """A line of another kind."""
+        told = json_line(line)
         if not self._quiet:
-            await self._put(json_line(line))
+            await self._put(told)
+            return
+        self._held.append(told)
+        self._held_bytes += len(told)
+        while self._held_bytes > _HELD_BYTES:
+            self._held_bytes -= len(self._held.popleft())
 
     async def last(self, text: str) -> None:
         """What a quiet build tells as well."""
@@ -72,11 +84,13 @@ class Output:
             try:
                 await task
             except (ApiError, VicError, StepFailed) as error:
-                if not begun and not isinstance(error, StepFailed):
+                if not begun and not self._held and not isinstance(error, StepFailed):
                     raise
+                for line in self._held:
+                    yield line
                 yield json_line(_failure(error))
             except Exception:
-                if not begun:
+                if not begun and not self._held:
                     raise
                 log.exception("a build failed")
                 yield json_line(error_line("internal error"))

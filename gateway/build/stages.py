@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.build.lexing import NEEDS_BUILDKIT, Dockerfile, Instruction, parse_error
 from gateway.errors import ApiError, bad_parameter
+from portlayer.dockerfile.changes import check_form
 from portlayer.dockerfile.words import expand, split
 from portlayer.errors import InvalidArgument
 
@@ -70,6 +71,8 @@ def plan_of(dockerfile: Dockerfile, build_arguments: Mapping[str, str | None], t
     plan = Plan([], {}, [], dockerfile.escape)
     for instruction in dockerfile.instructions:
         checked(instruction)
+        with told_of(instruction):
+            check_form(instruction.name, instruction.rest, plan.escape)
         if instruction.name == "FROM":
             plan.stages.append(_stage(instruction, plan))
         elif plan.stages:

@@ -162,14 +162,23 @@ class Tree:
 
 
 class _Headers:
-    """A tar for tarfile to walk along: what it reads at once is bounded, contents it skips."""
+    """A tar for tarfile to walk along: what it reads at once is bounded, contents it skips.
+
+    One that ends right behind the last file's content is whole, as it is for Go's reader: the
+    docker CLI sends such a one where the Dockerfile comes from its standard input.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self.size = file.seek(0, os.SEEK_END)
+        file.seek(0)
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MAX_HEADER:
             raise tarfile.ReadError(f"a header of more than {_MAX_HEADER} bytes")
+        at = self._file.tell()
+        if size == 1 and self.size <= at < self.size + -self.size % tarfile.BLOCKSIZE:
+            return bytes(1)  # tarfile looks whether the padding is there
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -209,10 +218,10 @@ def index(file: IO[bytes], what: str) -> Tree:
         ApiError: 400, for what is no tar or holds what must not be in one.
     """
     tree = Tree(file)
-    file.seek(0)
+    headers = _Headers(file)
     try:
         with tarfile.open(
-            fileobj=cast("IO[bytes]", _Headers(file)),
+            fileobj=cast("IO[bytes]", headers),
             mode="r:",
             errors="surrogateescape",
             tarinfo=_Member,
@@ -224,6 +233,8 @@ def index(file: IO[bytes], what: str) -> Tree:
                 known.clear()  # which would grow without end
                 # What is said of all members is said of the next one alone: else each had a copy.
                 of_all.clear()
+                if member.isreg() and member.offset_data + member.size > headers.size:
+                    raise tarfile.ReadError("unexpected end of data")
                 _add(tree, member, what)
                 if len(tree.entries) > MAX_ENTRIES:
                     raise bad_parameter(f"{what} has more than {MAX_ENTRIES} entries")

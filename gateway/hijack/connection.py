@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from gateway.hijack.hangup import watching_for_hangup
 from gateway.hijack.taken import taken
@@ -120,21 +120,24 @@ class HijackedConnection:
         It is for the handler to watch ``gone``.
         """
         sock = self._writer.get_extra_info("socket")
-        with watching_for_hangup(sock.fileno(), self._hung_up):
-            self._writer.write(head)
-            self._handling = asyncio.create_task(handler(self))
-            if self._ending:
-                self._handling.cancel()
+        with ExitStack() as watching:
             try:
+                # It takes a descriptor, of which there may be none left.
+                watching.enter_context(watching_for_hangup(sock.fileno(), self._hung_up))
+                self._writer.write(head)
+                self._handling = asyncio.create_task(handler(self))
+                if self._ending:
+                    self._handling.cancel()
                 await self._handling
             except asyncio.CancelledError:
                 if not self._ending:
                     self._writer.transport.abort()
                     raise
             except Exception:
-                logger.exception("A hijacked connection's handler failed")
+                logger.exception("A hijacked connection failed")
             finally:
-                self._handling.cancel()
+                if self._handling is not None:
+                    self._handling.cancel()
                 await self._close()
                 self._closed(self)
 

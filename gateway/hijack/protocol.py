@@ -4,12 +4,14 @@ Requests that may be hijacked are **captured**: every upgrade request, and a POS
 ``captures`` predicate names (attach and exec start, whose older clients don't ask for an upgrade).
 From its head on, a captured request's bytes don't go through the HTTP parser any more: the body is
 cut off by its Content-Length, and what follows is kept for the handler that takes the connection,
-however the client's segments fall. A captured connection survives the client's half-close; for any
-other request, end of file means that the client has gone.
+however the client's segments fall. A captured connection survives the client's half-close. So does
+another request that is whole and has no answer yet; for a stream that has begun, and for a request
+that isn't whole, end of file means that the client has gone.
 """
 
 import asyncio
 import re
+from contextlib import ExitStack
 from typing import Any
 
 from uvicorn.config import Config
@@ -23,7 +25,7 @@ from gateway.hijack.connection import (
     HijackedConnection,
     HijackedStreams,
 )
-from gateway.hijack.hangup import keep_alive
+from gateway.hijack.hangup import keep_alive, watching_for_hangup
 from gateway.hijack.joined import JoinedWrites
 from gateway.hijack.tls import hold_shutdown
 
@@ -65,6 +67,7 @@ class HijackProtocol(HttpToolsProtocol):
         self._head_tail = b""
         self._feeding_head = False
         self._head_timer: asyncio.TimerHandle | None = None
+        self._half_closed = ExitStack()
 
     # The connection
 
@@ -75,6 +78,7 @@ class HijackProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
+        self._half_closed.close()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -82,9 +86,17 @@ class HijackProtocol(HttpToolsProtocol):
             self._capture.ended = True
             # Over TLS asyncio ignores the answer, with a warning; its shutdown is held instead.
             return self.scheme != "https"
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        if cycle.more_body or cycle.response_started or self.scheme == "https":
             self.transport.abort()
-        return False
+            return False
+        # Who has asked and closes its write side, as socat and nc do, still waits for the answer.
+        cycle.keep_alive = False
+        sock = self.transport.get_extra_info("socket")
+        self._half_closed.enter_context(watching_for_hangup(sock.fileno(), self.transport.abort))
+        return True
 
     def shutdown(self) -> None:
         """Stop: an answer that has begun is a stream, which nobody would end; it is cut off."""

@@ -1,4 +1,4 @@
-"""POST /build: an image of a Dockerfile and the files beside it."""
+"""POST /build: an image of a Dockerfile and the files beside it; POST /build/cancel."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -16,12 +16,12 @@ from gateway.call import Call
 from gateway.errors import bad_parameter
 from gateway.facets import Facets
 from gateway.routes.endpoint import endpoint
-from gateway.streams import StreamResponse, disconnected, until_first
+from gateway.streams import StreamResponse, unless_gone
 from portlayer.threads import in_thread
 
 
 class BuildRoutes:
-    """POST /build."""
+    """POST /build and POST /build/cancel."""
 
     def __init__(self, facets: Facets, spool: Path | None) -> None:
         """`spool` is where contexts are put aside; None for the system's own place."""
@@ -30,7 +30,10 @@ class BuildRoutes:
 
     def routes(self) -> list[Route]:
         """The routes."""
-        return [endpoint("POST", "/build", self.build)]
+        return [
+            endpoint("POST", "/build", self.build),
+            endpoint("POST", "/build/cancel", self.cancel),
+        ]
 
     async def build(self, call: Call) -> Response:
         """Build; what is wrong before the first step is a plain status."""
@@ -41,11 +44,19 @@ class BuildRoutes:
             output = Output(quiet=options.quiet)
             builder = Builder(self._facets, options, plan, context, output, self._spool)
             lines = output.told(builder.build)
-            first = await _first(lines, call)
+            # A quiet build's client has no answer until all is done.
+            first = await unless_gone(_first(lines), call.request.receive)
         except BaseException:
             context.close()
             raise
         return StreamResponse(_with_first(first, lines), "application/json")
+
+    async def cancel(self, call: Call) -> Response:
+        """End the build of an ID, which none has: only BuildKit's do. As dockerd answers then."""
+        call.only({"id"}, "option of a cancellation")
+        if not call.text("id"):
+            raise bad_parameter("build ID not provided")
+        return Response()
 
 
 async def _body(call: Call) -> AsyncIterator[bytes]:
@@ -56,17 +67,8 @@ async def _body(call: Call) -> AsyncIterator[bytes]:
         raise bad_parameter("the client went away before it had sent its request") from None
 
 
-async def _first(lines: AsyncGenerator[bytes, None], call: Call) -> bytes:
-    """The first line, for which a quiet build's client waits until all is done."""
-    found: list[bytes] = []
-
-    async def begin() -> None:
-        found.append(await anext(lines, b""))
-
-    await until_first(begin(), disconnected(call.request.receive))
-    if not found:
-        raise bad_parameter("the client went away before there was an answer")
-    return found[0]
+async def _first(lines: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(lines, b"")
 
 
 async def _with_first(

@@ -54,7 +54,6 @@ GET /containers/{id:path}/checkpoints
 POST /containers/{id:path}/checkpoints
 DELETE /containers/{id:path}/checkpoints/{checkpoint}
 GET /images/{name:path}/attestations
-POST /build/cancel
 GET /plugins/privileges
 POST /plugins/pull
 POST /plugins/create

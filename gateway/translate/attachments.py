@@ -1,5 +1,8 @@
 """Networks that a container is to be in, as create and connect ask for them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from vic.exec.v1.container_pb2 import NetworkAttachment
 
 from gateway.errors import bad_parameter, not_possible
@@ -7,6 +10,10 @@ from gateway.fields import Fields
 
 _DEFAULT_NETWORKS = ("default", "bridge")
 _NO_NETWORK = "none"
+# Versions of the API that came with several endpoints at once and a MAC address for each, and with
+# priorities of gateways.
+_SEVERAL_ENDPOINTS = (1, 44)
+_GATEWAY_PRIORITIES = (1, 48)
 # What dockerd fills in by itself, and ignores where it is sent.
 _TOLD = (
     *("Gateway", "IPAddress", "IPPrefixLen"),
@@ -17,43 +24,86 @@ _TOLD = (
 def read_attachments(
     fields: Fields, mode: str, version: tuple[int, int]
 ) -> list[NetworkAttachment]:
-    """Return the networks to join, the one of the network mode first."""
-    endpoints = fields.mapping("EndpointsConfig")
+    """Return the networks to join, the one of the network mode first; none where that is all.
+
+    Those that are named are the only ones, whatever the mode says: who is to be on a network
+    without a way out must not get one by chance. So the mode's network, which may be named by its
+    ID as well, is joined once. Source: postContainersCreate and updateContainerNetworkSettings of
+    moby.
+    """
+    endpoints = _by_network(fields.mapping("EndpointsConfig"))
     fields.finish()
-    if len(endpoints) > 1 and version < (1, 44):
+    if len(endpoints) > 1 and version < _SEVERAL_ENDPOINTS:
         raise bad_parameter(
             "Container cannot be created with multiple network endpoints: " + ", ".join(endpoints)
+        )
+    main = _network_name(mode)
+    isolated = _NO_NETWORK in (main, *endpoints)
+    if isolated and any(network != _NO_NETWORK for network in endpoints):
+        raise bad_parameter(
+            "container cannot be connected to multiple networks with one of the networks in "
+            "private (none) mode"
         )
     attachments = [
         read_attachment(network, Fields(settings, f"NetworkingConfig.EndpointsConfig.{network}"))
         for network, settings in endpoints.items()
     ]
-    main = _network_name(mode)
-    others = [attachment for attachment in attachments if attachment.network != main]
-    if others and main == _NO_NETWORK:
-        raise bad_parameter(
-            "container cannot be connected to multiple networks with one of the networks in "
-            "private (none) mode"
-        )
-    asked = next((a for a in attachments if a.network == main), NetworkAttachment(network=main))
-    if not others and asked == NetworkAttachment(network=main):
-        # What the network mode says already.
-        return []
-    return [asked, *others]
+    for attachment in attachments:
+        # What a version didn't have yet, dockerd leaves out.
+        if version < _SEVERAL_ENDPOINTS:
+            attachment.mac_address = ""
+        if version < _GATEWAY_PRIORITIES:
+            attachment.gateway_priority = 0
+    return sorted(attachments, key=lambda attachment: attachment.network != main)
 
 
-def place_mac_address(mac: str, attachments: list[NetworkAttachment], mode: str) -> None:
-    """Give the main network the MAC address that clients before 1.44 ask for container-wide."""
+def place_mac_address(
+    mac: str, attachments: list[NetworkAttachment], mode: str, version: tuple[int, int]
+) -> None:
+    """Give the main network the MAC address that clients before 1.44 ask for container-wide.
+
+    Source: handleMACAddressBC of moby.
+    """
     if not mac:
         return
+    main = _network_name(mode)
+    old = version < _SEVERAL_ENDPOINTS
+    if main == _NO_NETWORK:
+        if old:
+            raise bad_parameter("conflicting options: mac-address and the network mode")
+        return
     if not attachments:
-        attachments.append(NetworkAttachment(network=_network_name(mode)))
+        attachments.append(NetworkAttachment(network=main))
+    # Before 1.44 it is of the one endpoint that there may be, whatever the mode says.
+    if not old and attachments[0].network != main:
+        raise bad_parameter(
+            "unable to migrate container-wide MAC address to a specific network: "
+            "HostConfig.NetworkMode must match the identity of a network in "
+            "NetworkSettings.Networks"
+        )
     if attachments[0].mac_address not in ("", mac):
         raise bad_parameter(
             "the container-wide MAC address must match the endpoint-specific MAC address for the "
             "main network, or be left empty"
         )
     attachments[0].mac_address = mac
+
+
+def without_what_the_mode_says(
+    attachments: list[NetworkAttachment], mode: str
+) -> list[NetworkAttachment]:
+    """Return none where the network mode alone asks for the same."""
+    said = [NetworkAttachment(network=_network_name(mode))]
+    return [] if attachments == said else attachments
+
+
+def _by_network(endpoints: Mapping[str, Any]) -> dict[str, Any]:
+    """Return endpoints' settings with "default" by its name; it counts where both are there."""
+    default, bridge = _DEFAULT_NETWORKS
+    named = dict(endpoints)
+    if default in named:
+        named[bridge] = named.pop(default)
+    return named
 
 
 def _network_name(name: str) -> str:

@@ -17,7 +17,11 @@ from vic.tether.v1.process_pb2 import ProcessSpec
 
 from gateway.errors import bad_parameter
 from gateway.fields import Fields
-from gateway.translate.attachments import place_mac_address, read_attachments
+from gateway.translate.attachments import (
+    place_mac_address,
+    read_attachments,
+    without_what_the_mode_says,
+)
 from gateway.translate.host_config import HostConfig, read_host_config
 from gateway.translate.mounts import read_declared
 
@@ -47,10 +51,10 @@ def read_create_request(
     mode = host.network_mode
     attachments = read_attachments(fields.child("NetworkingConfig"), mode, version)
     spec = _config(fields, host)
-    place_mac_address(fields.text("MacAddress"), attachments, mode)
+    place_mac_address(fields.text("MacAddress"), attachments, mode, version)
     spec.name = checked_name(name) if name else ""
     spec.platform = platform
-    spec.networks.extend(attachments)
+    spec.networks.extend(without_what_the_mode_says(attachments, mode))
     fields.finish()
     return spec
 

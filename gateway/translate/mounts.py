@@ -17,6 +17,11 @@ _WHY = (
     "each container is a virtual machine that sees no file system of the host; use a named volume "
     "(docker volume create) and put the files there with docker cp or in the image"
 )
+_WHY_NO_SOCKET = (
+    "no container reaches the Docker endpoint; testcontainers does without its reaper where "
+    "TESTCONTAINERS_RYUK_DISABLED=true is in its environment"
+)
+_SOCKET = "docker.sock"
 # Without an effect on Linux, or of SELinux on a host that has none for volumes.
 _WITHOUT_EFFECT = {"z", "Z", "cached", "consistent", "delegated", "default"}
 _PROPAGATIONS = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
@@ -69,7 +74,7 @@ def _bind(text: str) -> Mount:
         raise _bad_bind(text)
     source, target, *modes = parts
     if source.startswith(("/", "~", ".")):
-        raise not_possible(f"bind mount of {source}", _WHY)
+        raise _no_bind(source)
     if not target.startswith("/"):
         problem = f"invalid mount path: '{target}' mount path must be absolute"
         raise _bad_bind(text, f': invalid mount config for type "volume": {problem}')
@@ -97,6 +102,11 @@ def _bind(text: str) -> Mount:
     return mount
 
 
+def _no_bind(source: str) -> ApiError:
+    why = _WHY_NO_SOCKET if source.rsplit("/", 1)[-1] == _SOCKET else _WHY
+    return not_possible(f"bind mount of {source}", why)
+
+
 def _bad_bind(text: str, why: str = "") -> ApiError:
     return bad_parameter(f"invalid volume specification: '{text}'{why}")
 
@@ -117,7 +127,7 @@ def _mount(fields: Fields) -> Mount:
             mount.kind = MountKind.MOUNT_KIND_TMPFS
             _tmpfs_options(fields.child("TmpfsOptions"), mount)
         case "bind":
-            raise not_possible(f"bind mount of {mount.source}", _WHY)
+            raise _no_bind(mount.source)
         case "npipe" | "cluster" | "image":
             raise not_implemented(f"mount type {kind}")
         case _:

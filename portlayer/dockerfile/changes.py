@@ -16,15 +16,15 @@ from portlayer.dockerfile.defaults import ContainerDefaults
 from portlayer.dockerfile.health import health_check
 from portlayer.dockerfile.words import expand, split
 from portlayer.errors import InvalidArgument
+from portlayer.signals import parse_signal
 
 MAX_CHANGES = 1 << 20
 """Characters of all instructions of a call."""
 
 _MAX_PORTS = 4096
+_MAX_SIGNAL_NAME = 100
 DEFAULT_SHELL = ("/bin/sh", "-c")
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([a-z]+))?")
-_SIGNAL = re.compile(r"(?:SIG)?[A-Z][A-Z0-9]{1,9}(?:[+-][0-9]{1,2})?")
-_MAX_SIGNAL = 64
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _NOT_TRIGGERS = ("FROM", "MAINTAINER")
 
@@ -105,21 +105,9 @@ class Changed:
 
     def pairs(self, text: str, name: str) -> dict[str, str]:
         """Read `a=b c=d`, or `a b` for one whose value is the whole rest."""
-        words = split(text, self.escape)
-        if words and "=" not in words[0]:
-            key, _, value = text.partition(" ")
-            if not value.strip():
-                raise InvalidArgument(f"{name} must have two arguments")
-            return {self.word(key): self.word(value.strip())}
         found: dict[str, str] = {}
-        for word in words:
-            key, given, value = word.partition("=")
-            if not given:
-                raise InvalidArgument(
-                    f"Syntax error - can't find = in {json.dumps(word)}. "
-                    "Must be of the form: name=value"
-                )
-            key = self.word(key)
+        for written, value in _written_pairs(text, name, self.escape):
+            key = self.word(written)
             if not key:
                 raise InvalidArgument(f"{name} names can not be blank")
             found[key] = self.word(value)
@@ -131,6 +119,38 @@ class Changed:
         if listed is not None:
             return tuple(listed)
         return (*(self.defaults.shell or DEFAULT_SHELL), text)
+
+
+def check_form(name: str, rest: str, escape: str) -> None:
+    """See whether an instruction is one, as far as that can be told without its variables.
+
+    Raises:
+        InvalidArgument: in Docker's words.
+    """
+    match name:
+        case "ENV" | "LABEL":
+            _written_pairs(rest, name, escape)
+        case "HEALTHCHECK" | "ONBUILD" | "SHELL":
+            Changed(ContainerDefaults(), escape=escape).carry_out(name, rest)
+        case _:
+            pass  # what it says can't be known yet
+
+
+def _written_pairs(text: str, name: str, escape: str) -> list[tuple[str, str]]:
+    """Names and values of an ENV or a LABEL as they are written. Raises InvalidArgument."""
+    words = split(text, escape)
+    if words and "=" not in words[0]:
+        key, _, value = text.partition(" ")
+        if not value.strip():
+            raise InvalidArgument(f"{name} must have two arguments")
+        return [(key, value.strip())]
+    for word in words:
+        if "=" not in word:
+            raise InvalidArgument(
+                f"Syntax error - can't find = in {json.dumps(word)}. "
+                "Must be of the form: name=value"
+            )
+    return [_pair(word) for word in words]
 
 
 def _pair(entry: str) -> tuple[str, str]:
@@ -224,9 +244,9 @@ def _onbuild(state: Changed, rest: str) -> None:
 
 def _stopsignal(state: Changed, rest: str) -> None:
     signal = state.word(rest)
-    number = int(signal) if signal.isdecimal() and len(signal) < 4 else 0
-    if not _SIGNAL.fullmatch(signal.upper()) and not 0 < number <= _MAX_SIGNAL:
-        raise InvalidArgument(f"invalid signal: {signal[:100]}")
+    if not signal or len(signal) > _MAX_SIGNAL_NAME:
+        raise InvalidArgument(f"invalid signal: {signal[:_MAX_SIGNAL_NAME]}")
+    parse_signal(signal)
     state.defaults = replace(state.defaults, stop_signal=signal)
 
 

@@ -6,12 +6,11 @@ that counts where the first way failed (interaction was away, QEMU was killed).
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vic.exec.v1 import exec_pb2
 from vic.interaction.v1 import process_pb2
@@ -24,6 +23,7 @@ from services.exec.clones import ended_early
 from services.exec.drivers import Hypervisor, MachineExited
 from services.exec.eventlog import EventLog
 from services.exec.events import event
+from services.exec.exitrecord import KILLED, LOST_WITH_HOST, Exit, parse_exit_record
 from services.exec.history import NewEvent
 from services.exec.mounts import uses_volumes
 from services.exec.operations import Turns
@@ -37,44 +37,10 @@ from services.exec.store import Containers
 log = logging.getLogger("vic.exec.exits")
 
 INIT = "init"
-# What Docker says of a container whose processes were killed.
-KILLED = 137
-# And of one that it finds dead after the host has come up anew.
-LOST_WITH_HOST = 255
 # A guest that was asked to power off flushes its disk first; some 100 MB of dirty pages at most. It
 # takes a second, and on two cores with a hundred other guests half a minute; what it has not
 # flushed when it is ended is lost.
 POWER_OFF_SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How an init process ended."""
-
-    exit_code: int
-    oom_killed: bool
-    finished_ns: int
-    host_restarted: bool = False
-    """The host went down with it: its restart policy begins anew, as after a boot."""
-
-
-def parse_exit_record(record: bytes) -> Exit | None:
-    """Return what a tether wrote before its power-off, or None when it wrote nothing sound.
-
-    The guest is not trusted: anything that isn't of the right form counts as nothing.
-    """
-    try:
-        fields = json.loads(record.strip().splitlines()[-1]) if record.strip() else None
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(fields, dict):
-        return None
-    code, oom, finished = (fields.get(k) for k in ("exit_code", "oom_killed", "finished_at_ns"))
-    if type(code) is not int or not 0 <= code <= 255:
-        return None
-    if type(finished) is not int or not 0 < finished < 2**63:
-        finished = time.time_ns()
-    return Exit(code, oom is True, finished)
 
 
 class _Boot:

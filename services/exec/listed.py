@@ -5,7 +5,6 @@ of a row takes ten times as long as to see that it is the same.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Any
 
 from vic.exec.v1 import container_pb2
@@ -38,7 +37,3 @@ class Listed:
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
         return known[1]
-
-    def ids(self) -> Iterable[str]:
-        """Return the IDs of the containers whose messages are kept, the last listed one last."""
-        return self._known.keys()

@@ -18,7 +18,7 @@ STEADY_NS = 10_000_000_000
 
 _ON_FAILURE = container_pb2.RESTART_CONDITION_ON_FAILURE
 _ALWAYS = container_pb2.RESTART_CONDITION_ALWAYS
-_UNLESS_STOPPED = container_pb2.RESTART_CONDITION_UNLESS_STOPPED
+UNLESS_STOPPED = container_pb2.RESTART_CONDITION_UNLESS_STOPPED
 NO_POLICY = (
     container_pb2.RESTART_CONDITION_UNSPECIFIED,
     container_pb2.RESTART_CONDITION_NO,
@@ -27,7 +27,7 @@ NO_POLICY = (
 
 def validate_policy(policy: container_pb2.RestartPolicy, *, auto_remove: bool) -> None:
     """Return when a policy can be. Raises InvalidArgument (INVALID_SPEC) in Docker's words."""
-    if policy.condition not in (*NO_POLICY, _ON_FAILURE, _ALWAYS, _UNLESS_STOPPED):
+    if policy.condition not in (*NO_POLICY, _ON_FAILURE, _ALWAYS, UNLESS_STOPPED):
         raise _invalid(f"invalid restart policy: unknown policy '{policy.condition}'")
     if policy.maximum_retries and policy.condition != _ON_FAILURE:
         raise _invalid(
@@ -40,7 +40,7 @@ def validate_policy(policy: container_pb2.RestartPolicy, *, auto_remove: bool) -
 def wants_restart(record: Record, exit_code: int) -> bool:
     """Tell whether a container that ended with a code, by itself, is started again."""
     policy = record.spec.restart_policy
-    if policy.condition in (_ALWAYS, _UNLESS_STOPPED):
+    if policy.condition in (_ALWAYS, UNLESS_STOPPED):
         return True
     if policy.condition != _ON_FAILURE or not exit_code:
         return False

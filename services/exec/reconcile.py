@@ -10,25 +10,22 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from google.protobuf.message import DecodeError
-from vic.exec.v1 import container_pb2
 from vic.interaction.v1 import process_pb2
 from vic.network.v1 import network_pb2
 from vic.storage.v1 import disk_pb2, volume_pb2
 
-from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason, VicError
-from services.exec.creation import Creator, container_endpoints
-from services.exec.drivers import CanKeepReady, CanPause, Hypervisor, MachineState
-from services.exec.exits import KILLED, Exit, Exits
+from portlayer.errors import VicError
+from services.exec.creation import Creator
+from services.exec.drivers import CanKeepReady, Hypervisor, MachineState
+from services.exec.exitrecord import KILLED, Exit
+from services.exec.exits import Exits
 from services.exec.holding import Holding
 from services.exec.operations import Turns
 from services.exec.peers import Peers
-from services.exec.policy import to_restart, wants_restart
-from services.exec.ports import publish
-from services.exec.record import Record, record_from_specification
+from services.exec.record import Record
+from services.exec.restoring import Restorer, machine_of
 from services.exec.states import State
 from services.exec.store import Containers
-from services.exec.utility_vms import is_utility
 
 log = logging.getLogger("vic.exec.reconcile")
 
@@ -73,6 +70,7 @@ class Reconciler:
         self._creator = creator
         self._exits = exits
         self._holding = holding
+        self._restorer = Restorer(containers, peers, hypervisor, creator, exits)
         self._doubt = exits.doubt
         # Boots whose VM was missing, this time and the last.
         self._missing: set[str] = set()
@@ -136,7 +134,7 @@ class Reconciler:
         ]
         orphans -= set(await self._drop_forsaken(orphans))
         mended = await self._each(self._drop_unfinished, unfinished)
-        mended &= await self._each(self._restore, lost)
+        mended &= await self._each(self._restorer.restore, lost)
         mended &= await self._each(self._drop_orphan, orphans)
         mended &= await self._each(self._destroy_orphan, {m.container_id for m in strange})
         mended &= await self._each(self._mend, unsound)
@@ -206,78 +204,6 @@ class Reconciler:
 
         return all(await asyncio.gather(*map(attempt, container_ids)))
 
-    async def _restore(self, container_id: str) -> None:
-        """Make the record again that a lost database had."""
-        if await self._containers.known(container_id):
-            return
-        try:
-            request = disk_pb2.DiskServiceGetRequest(container_id=container_id)
-            disk = (await self._peers.disks.Get(request)).disk
-        except NotFound:
-            return  # removed since it was listed
-        try:
-            record = record_from_specification(disk.specification)
-        except DecodeError:
-            log.error("the specification of %s can't be read", container_id)
-            return
-        if record.id != container_id:
-            log.error("the specification of %s names %s", container_id, record.id)
-            return
-        record = replace(
-            record,
-            endpoints=await self._endpoints(record),
-            disk_chain_length=len(disk.chain),
-        )
-        await self._creator.register(record)
-        await self._creator.reserve_volumes(record)
-        machine = await self._machine(container_id)
-        if machine is not None and not is_utility(machine.boot_id):
-            # The VM that runs for it is its own.
-            record = replace(
-                record,
-                state=await self._state_of(container_id),
-                boot_id=machine.boot_id,
-                pid=machine.pid,
-                started_ns=record.started_ns or time.time_ns(),
-                published_ports=await self._published(record),
-            )
-        elif record.state is State.RUNNING:
-            record = _ended_unseen(record)
-        await self._containers.restore(record)
-        self._exits.on_restart()
-        log.warning("restored a container from beside its disk", extra={"id": container_id})
-
-    async def _endpoints(self, record: Record) -> tuple[container_pb2.ContainerEndpoint, ...]:
-        """Return the endpoints of a container whose record is made again."""
-        try:
-            return await self._creator.reserve_endpoints(record)
-        except AlreadyExists as error:
-            if error.reason is not Reason.RESERVATION_EXISTS:
-                raise
-        # A network was removed, or changed, since what lies beside the disk was written.
-        request = network_pb2.GetReservationRequest(container_id=record.id)
-        response = await self._peers.network.GetReservation(request)
-        return tuple(container_endpoints(response.endpoints))
-
-    async def _state_of(self, container_id: str) -> State:
-        """Return the state of a container whose VM is there: nobody but the VM knows it."""
-        hypervisor = self._hypervisor
-        if isinstance(hypervisor, CanPause) and await hypervisor.is_paused(container_id):
-            return State.PAUSED
-        return State.RUNNING
-
-    async def _published(self, record: Record) -> tuple[container_pb2.PortBinding, ...]:
-        """Return the ports that lead to a container that runs; asking again finds them."""
-        try:
-            return await publish(self._peers, record)
-        except (AlreadyExists, InvalidArgument) as error:
-            log.warning("%s is without its ports: %s", record.id, error.message)
-            return ()
-
-    async def _machine(self, container_id: str) -> MachineState | None:
-        machines = await self._hypervisor.inventory()
-        return next((m for m in machines if m.container_id == container_id), None)
-
     async def _drop_unfinished(self, container_id: str) -> None:
         """Undo a Create that a crash interrupted, or that could not be undone then."""
         if container_id in await self._containers.reserved_ids():
@@ -293,7 +219,7 @@ class Reconciler:
 
     async def _destroy_orphan(self, container_id: str) -> None:
         """End a VM that isn't that of its container's present boot."""
-        machine = await self._machine(container_id)
+        machine = await machine_of(self._hypervisor, container_id)
         if machine is None or await self._holding.owned(machine):
             return
         if not _is_of(machine, await self._containers.get(container_id)):
@@ -308,7 +234,7 @@ class Reconciler:
             if use.container_id != container_id or not use.boot_id:
                 continue
             record = await self._containers.get(container_id)
-            if not _has_boot(use.boot_id, record, await self._machine(container_id)):
+            if not _has_boot(use.boot_id, record, await machine_of(self._hypervisor, container_id)):
                 await self._peers.volumes.Detach(
                     volume_pb2.DetachRequest(container_id=container_id, boot_id=use.boot_id)
                 )
@@ -319,7 +245,7 @@ class Reconciler:
         record = await self._containers.get(container_id)
         if record is None:
             return
-        runs = _is_of(await self._machine(container_id), record)
+        runs = _is_of(await machine_of(self._hypervisor, container_id), record)
         if not _needs_mending(record, runs=runs):
             return
         if record.state is State.STARTING:
@@ -346,7 +272,7 @@ class Reconciler:
         """
         if record.boot_id:
             gone = self._exits.gone(record.boot_id)
-            if not _is_of(await self._machine(record.id), record):
+            if not _is_of(await machine_of(self._hypervisor, record.id), record):
                 gone.set()
 
     async def _undo_start(self, record: Record) -> None:
@@ -393,15 +319,6 @@ def _has_boot(boot_id: str, record: Record | None, machine: MachineState | None)
     return (record is not None and record.boot_id == boot_id) or (
         machine is not None and machine.boot_id == boot_id
     )
-
-
-def _ended_unseen(record: Record) -> Record:
-    """Return the record of a container that ran when its record was lost, and doesn't now."""
-    ended = replace(record, state=State.EXITED, exit_code=KILLED, finished_ns=time.time_ns())
-    if not wants_restart(ended, KILLED):
-        return ended
-    again = replace(ended, restart_count=ended.restart_count + 1)
-    return to_restart(again, time.time_ns(), 0)
 
 
 def _needs_mending(record: Record, *, runs: bool) -> bool:

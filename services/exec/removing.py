@@ -12,7 +12,7 @@ from vic.storage.v1 import image_pb2
 from portlayer.errors import FailedPrecondition, VicError
 from services.exec.drivers import CanPause
 from services.exec.events import event
-from services.exec.exits import KILLED, Exit
+from services.exec.exitrecord import KILLED, Exit
 from services.exec.history import NewEvent
 from services.exec.holding import Holding
 from services.exec.mounts import uses_volumes

@@ -3,11 +3,12 @@
 from vic.interaction.v1 import process_pb2
 
 from portlayer.errors import FailedPrecondition, Reason, VicError
+from portlayer.signals import parse_signal
 from services.exec.exits import INIT
 from services.exec.parts import SIGKILL, Parts, check_record
 from services.exec.pausing import Pausing
+from services.exec.policy import UNLESS_STOPPED
 from services.exec.record import Record
-from services.exec.signals import parse_signal
 from services.exec.states import State, Verb
 from services.exec.stopping import KILL_SECONDS, Stopping, stop_signal
 
@@ -29,19 +30,23 @@ class Signalling:
         """
         number = parse_signal(signal or "KILL")
         record = await self._parts.current(container_id)
-        if record.state is State.STARTING:
-            async with self._parts.turns.turn(container_id):
-                record = await self._parts.current(container_id)
-        check_record(Verb.SIGNAL, record)
-        ends = number in (SIGKILL, stop_signal(record))
-        if ends and not await self._parts.containers.stop_by_hand(record):
+        ends = means_the_end(record, number)
+        ends_policy = ends or record.spec.restart_policy.condition == UNLESS_STOPPED
+        while True:
+            if record.state is State.STARTING or (ends and record.state is State.RESTARTING):
+                async with self._parts.turns.turn(container_id):
+                    record = await self._parts.current(container_id)
+                    if ends and record.state is State.RESTARTING:
+                        await self._stopping.end(record, None, str(number))
+                        return
+            check_record(Verb.SIGNAL, record)
+            if record.state is State.RESTARTING:
+                return
+            before = record.stopped_by_hand
+            if not ends_policy or await self._parts.containers.stop_by_hand(record):
+                break
             # It has ended meanwhile.
             record = await self._parts.current(container_id)
-            check_record(Verb.SIGNAL, record)
-        if record.state is State.RESTARTING:
-            if ends:
-                await self._kill_restart(record, number)
-            return
         if record.state is State.PAUSED and not ends:
             if await self._parts.containers.hold_signal(record, number):
                 await self._parts.announce_kill(record, number)
@@ -57,8 +62,8 @@ class Signalling:
             )
         except VicError as error:
             # What another's crash has left of a start has no process, and its policy goes on.
-            if ends and (number != SIGKILL or record.state is State.STARTING):
-                await self._parts.containers.stop_by_hand(record, False)
+            if ends_policy and (number != SIGKILL or record.state is State.STARTING):
+                await self._parts.containers.stop_by_hand(record, before)
             if error.reason is Reason.NOT_RUNNING:
                 raise FailedPrecondition(
                     f"cannot kill container: {record.name}: container {record.id} is not running",
@@ -70,9 +75,11 @@ class Signalling:
         if number == SIGKILL and not await self._stopping.ends_within(record, KILL_SECONDS):
             await self._parts.hypervisor.destroy(record.id, record.boot_id)
 
-    async def _kill_restart(self, record: Record, number: int) -> None:
-        """Let a container that waits for its restart, or is being started again, have ended."""
-        async with self._parts.turns.turn(record.id):
-            record = await self._parts.current(record.id)
-            if record.state.has_vm or record.state is State.RESTARTING:
-                await self._stopping.end(record, None, str(number))
+
+def means_the_end(record: Record, number: int) -> bool:
+    """Tell whether who sends a signal is taken to want a container's end, as dockerd takes it.
+
+    That is every signal where the container has no stop signal of its own, and SIGKILL and the stop
+    signal where it has one (moby's daemon/kill.go).
+    """
+    return number == SIGKILL or not record.spec.stop_signal or number == stop_signal(record)

@@ -8,6 +8,7 @@ from vic.storage.v1 import image_pb2
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
 from portlayer.errors import InvalidArgument, Reason
+from portlayer.signals import parse_signal
 from services.exec.health import complete_health_check, validate_health_check
 from services.exec.mounts import complete_mounts, validate_mounts
 from services.exec.names import validate_name
@@ -15,7 +16,6 @@ from services.exec.policy import validate_policy
 from services.exec.ports import validate_ports
 from services.exec.resources import validate_resources
 from services.exec.sandbox import validate_sandbox
-from services.exec.signals import parse_signal
 from services.exec.startmode import validate_label
 
 SPEC_VERSION = 1

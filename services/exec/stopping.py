@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from vic.exec.v1 import exec_pb2
 
+from portlayer.signals import parse_signal
 from services.exec.events import event
-from services.exec.exits import KILLED, Exit
+from services.exec.exitrecord import KILLED, Exit
 from services.exec.history import NewEvent
 from services.exec.parts import SIGKILL, Parts, check_record
 from services.exec.pausing import Pausing
 from services.exec.record import Record, seconds
-from services.exec.signals import parse_signal
 from services.exec.states import State, Verb
 
 DEFAULT_STOP_SECONDS = 10.0

@@ -9,7 +9,8 @@ from vic.interaction.v1 import process_pb2
 
 from portlayer.errors import OutOfRange, VicError, domain_errors, leaf_error
 from services.exec.drivers import Hypervisor
-from services.exec.exits import INIT, Exit, Exits
+from services.exec.exitrecord import Exit
+from services.exec.exits import INIT, Exits
 from services.exec.facts import Facts
 from services.exec.intake import Intake
 from services.exec.peers import Peers

@@ -1,7 +1,6 @@
 """Runs the interaction service: ``python -m services.interaction``."""
 
 import asyncio
-import resource
 import secrets
 from typing import ClassVar, Final, Self
 
@@ -10,6 +9,7 @@ from vic.exec.v1 import exec_pb2_grpc
 from vic.network.v1 import network_pb2, network_pb2_grpc
 
 from portlayer.client import open_channel
+from portlayer.descriptors import allow_descriptors
 from portlayer.errors import DeadlineExceeded, Unavailable
 from portlayer.identity import Credentials, Role
 from portlayer.logs import configure_logs
@@ -113,8 +113,7 @@ def main() -> None:
     settings = InteractionSettings.from_command_line()
     configure_logs(settings.role, settings.log_level)
     configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), most))
+    allow_descriptors(DESCRIPTORS)
     asyncio.run(run(settings))
 
 

@@ -2,18 +2,13 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any, Final
 
 import grpc
 from vic.interaction.v1 import interaction_pb2, interaction_pb2_grpc
 from vic.tether.v1 import process_pb2 as tether_process_pb2
 
-from portlayer.errors import InvalidArgument
 from services.interaction.attach import (
-    Read,
     Wish,
     attach,
     check_input,
@@ -24,26 +19,28 @@ from services.interaction.attach import (
 from services.interaction.execs import Execs, asked
 from services.interaction.files import Files
 from services.interaction.launch import Launcher, running_process
-from services.interaction.logfiles import LogPosition
-from services.interaction.logreader import ALL, LogBatch, LogQuery
+from services.interaction.logreader import ALL, LogQuery
 from services.interaction.manywatched import ManyWatched, in_messages
+from services.interaction.messages import (
+    Answers,
+    Context,
+    first_message,
+    logs_response,
+    position_of,
+    reader,
+    seconds_until,
+    wanted_streams,
+)
 from services.interaction.output import Stream
 from services.interaction.processes import INIT, Process
 from services.interaction.race import Closing, all_of, until_first
 from services.interaction.registry import Sessions
 from services.interaction.sessions import Session
 from services.interaction.streams import OutputQueue
-from services.interaction.timestamps import from_ns, to_ns
+from services.interaction.timestamps import to_ns
 from services.interaction.watching import follow
 
 log = logging.getLogger("vic.interaction.server")
-
-Context = grpc.aio.ServicerContext[Any, Any]
-
-_NUMBERS: Final = {
-    Stream.STDOUT: tether_process_pb2.STD_STREAM_STDOUT,
-    Stream.STDERR: tether_process_pb2.STD_STREAM_STDERR,
-}
 
 
 class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
@@ -69,10 +66,10 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         self, request_iterator: object, context: Context
     ) -> None:
         """See the contract."""
-        start = await _start(context)
+        start = await first_message(context)
         session = self._sessions.get(start.container_id)
         wish = Wish(
-            streams=_streams(start.stdout, start.stderr),
+            streams=wanted_streams(start.stdout, start.stderr),
             stdin=start.stdin,
             logs=start.logs,
             live=start.stream,
@@ -80,9 +77,9 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         with await attach(session, wish) as attachment:
             ready = interaction_pb2.AttachReady(tty=attachment.tty)
             await context.write(interaction_pb2.AttachResponse(ready=ready))
-            answers = _Answers(context, interaction_pb2.AttachResponse)
+            answers = Answers(context, interaction_pb2.AttachResponse)
             await attachment.run(
-                _reader(context), answers.output, answers.input_ended, self._closing
+                reader(context), answers.output, answers.input_ended, self._closing
             )
 
     async def CreateExec(
@@ -96,7 +93,7 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         self, request_iterator: object, context: Context
     ) -> None:
         """See the contract."""
-        start = await _start(context)
+        start = await first_message(context)
         session, process = self._execs.claim(start.exec_id)
         wish = asked(process)
         spec = wish.process
@@ -109,18 +106,18 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
             return
         wanted = frozenset(Stream)
         if wish.HasField("streams"):
-            wanted = _streams(wish.streams.stdout, wish.streams.stderr)
+            wanted = wanted_streams(wish.streams.stdout, wish.streams.stderr)
         queue = process.streams.subscribe(wanted)
         try:
             await context.write(answer)
-            answers = _Answers(context, interaction_pb2.StartExecResponse)
+            answers = Answers(context, interaction_pb2.StartExecResponse)
             launching = self._begin(session, process, window)
             parts = [
                 self._carry(session, process, launching, queue, answers),
                 self._closing.watch(),
             ]
             if spec.stdin:
-                read, confirm = _reader(context), answers.input_ended
+                read, confirm = reader(context), answers.input_ended
                 parts.append(feed_all(process, read, confirm, tty=spec.tty))
             await until_first(*parts)
         finally:
@@ -149,7 +146,7 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         process: Process,
         launching: "asyncio.Task[None]",
         queue: OutputQueue,
-        answers: "_Answers",
+        answers: Answers,
     ) -> None:
         """Return when an additional process has ended and its client has all of its output."""
 
@@ -294,7 +291,7 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         self, request_iterator: object, context: Context
     ) -> interaction_pb2.PutArchiveResponse:
         """See the contract."""
-        start = await _start(context)
+        start = await first_message(context)
         session = self._sessions.get(start.container_id)
         write = tether_process_pb2.FileWrite(
             path=start.path,
@@ -324,11 +321,11 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
         kept = session.log
         assert kept is not None
         query = LogQuery(
-            streams=_streams(request.stdout, request.stderr),
+            streams=wanted_streams(request.stdout, request.stderr),
             since_ns=to_ns(request.since),
             until_ns=to_ns(request.until) if request.HasField("until") else None,
             tail=max(ALL, request.tail),
-            after=_position(request.after),
+            after=position_of(request.after),
         )
         process = session.init
         over = False
@@ -341,89 +338,14 @@ class InteractionServicer(interaction_pb2_grpc.InteractionServiceServicer):
             over = True
             kept.tell()
 
-        seconds = _seconds_until(query.until_ns, follow=request.follow)
+        seconds = seconds_until(query.until_ns, follow=request.follow)
         ending = None
         if seconds is not None:
             ending = asyncio.get_running_loop().call_later(seconds, end)
         try:
             async with aclosing(kept.read(query, live=live)) as batches:
                 async for batch in batches:
-                    await context.write(_logs_response(batch))
+                    await context.write(logs_response(batch))
         finally:
             if ending is not None:
                 ending.cancel()
-
-
-def _streams(stdout: bool, stderr: bool) -> frozenset[Stream]:
-    wanted = {Stream.STDOUT: stdout, Stream.STDERR: stderr}
-    return frozenset(stream for stream, want in wanted.items() if want)
-
-
-def _seconds_until(until_ns: int | None, *, follow: bool) -> float | None:
-    """Return how long output that is wanted may still come."""
-    if until_ns is None or not follow:
-        return None
-    return max(0.0, (until_ns - time.time_ns()) / 1e9)
-
-
-def _position(text: str) -> LogPosition | None:
-    """Return the place in a log that an answer told. Raises InvalidArgument."""
-    if not text:
-        return None
-    file, _, offset = text.partition(":")
-    if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (file, offset)):
-        raise InvalidArgument("no answer told this position")
-    return LogPosition(int(file), int(offset))
-
-
-def _logs_response(batch: LogBatch) -> interaction_pb2.LogsResponse:
-    return interaction_pb2.LogsResponse(
-        position=f"{batch.position.file}:{batch.position.offset}",
-        entries=[
-            interaction_pb2.LogEntry(
-                time=from_ns(record.time_ns),
-                stream=_NUMBERS[record.stream],
-                data=record.data,
-                line_start=record.line_start,
-            )
-            for record in batch.records
-        ],
-    )
-
-
-async def _start(context: Context) -> Any:
-    """Return what a stream's first message says. Raises InvalidArgument when it isn't a start."""
-    message = await context.read()
-    if message is grpc.aio.EOF or message.WhichOneof("message") != "start":
-        raise InvalidArgument("the first message is not a start")
-    return message.start
-
-
-def _reader(context: Context) -> Read:
-    async def read() -> bytes | None:
-        message = await context.read()
-        return None if message is grpc.aio.EOF else check_input(message.stdin)
-
-    return read
-
-
-class _Answers:
-    """What one client is sent, by several tasks: gRPC takes one message of a stream at a time."""
-
-    def __init__(self, context: Context, response: Callable[..., Any]) -> None:
-        self._context = context
-        self._response = response
-        self._turn = asyncio.Lock()
-
-    async def output(self, stream: Stream, data: bytes) -> None:
-        """Send a piece of output."""
-        output = interaction_pb2.Output(stream=_NUMBERS[stream], data=data)
-        await self._send(self._response(output=output))
-
-    async def input_ended(self) -> None:
-        """Tell that all input was handed over."""
-        await self._send(self._response(input_ended=interaction_pb2.InputEnded()))
-
-    async def _send(self, message: Any) -> None:
-        async with self._turn:
-            await self._context.write(message)

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-import resource
 import sys
 from ipaddress import IPv4Address, IPv6Address
 
 from vic.network.v1 import network_pb2_grpc
 
+from portlayer.descriptors import allow_descriptors
 from portlayer.errors import VicError
 from portlayer.identity import Credentials
 from portlayer.journal import Journal
@@ -118,9 +118,7 @@ def main() -> None:
     settings = NetworkSettings.from_command_line()
     configure_logs(settings.role, settings.log_level)
     configure_telemetry(settings.role, settings.instance_id, settings.otlp_endpoint)
-    # Each published port is held by a socket.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allow_descriptors()  # each published port is held by a socket
     try:
         asyncio.run(serve(settings))
     except VicError as error:

@@ -19,6 +19,8 @@ _PIECE = 256 * 1024
 _ZEROS = bytes(_PIECE)
 _XATTR = "SCHILY.xattr."
 _NANO = 1_000_000_000
+_GZIP = b"\x1f\x8b"
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS  # with gzip's header and trailer, as zlib.h has it
 # Not exported, but stable since Python 2.7; typeshed has neither.
 _DAMAGED = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 
@@ -35,7 +37,7 @@ def unpack(
     reader = _Counting(source)
     try:
         with tarfile.open(
-            fileobj=cast(IO[bytes], reader),  # it is only read
+            fileobj=cast(IO[bytes], plain := _inflated(reader)),  # it is only read
             mode="r|*",
             encoding="utf-8",
             errors="surrogateescape",
@@ -46,14 +48,14 @@ def unpack(
                 _Entry(tar, member, directory, owner, keep_kinds, times).make()
                 # The list would grow with the number of files; typeshed has no such attribute.
                 tar.members.clear()  # type: ignore[attr-defined]
+        while plain.read(_PIECE):
+            pass  # what follows the archive's end, and the checksum of one that is compressed
     except (tarfile.TarError, zlib.error, EOFError, ValueError, MemoryError) as error:
         if reader.count:
             raise FileError(FileFailure.INVALID, f"unexpected archive: {error}") from error
     for path, mtime_ns in reversed(times):
         with suppress(OSError):  # it was replaced meanwhile
             os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
-    while source.read(_PIECE):
-        pass  # what follows the archive's end
 
 
 class _Member(tarfile.TarInfo):
@@ -75,16 +77,64 @@ class _Member(tarfile.TarInfo):
 
 
 class _Counting:
-    """Tells an archive that is empty from one that is none."""
+    """Tells an archive that is empty from one that is none, and how it begins."""
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
         self.count = 0
+        self._head = b""
+
+    def begins_with(self, magic: bytes) -> bool:
+        while len(self._head) < len(magic) and (data := self.read(len(magic) - len(self._head))):
+            self._head += data
+        return self._head == magic
 
     def read(self, size: int) -> bytes:
+        if self._head:
+            data, self._head = self._head[:size], self._head[size:]
+            return data
         data = self._source.read(size)
         self.count += len(data)
         return data
+
+
+def _inflated(reader: _Counting) -> _Counting | _Gzip:
+    """An archive as tarfile is to read it: its own reader of gzip looks at no checksum."""
+    return _Gzip(reader) if reader.begins_with(_GZIP) else reader
+
+
+class _Gzip:
+    """What a gzip of one or more members holds; what follows them counts for nothing."""
+
+    def __init__(self, source: _Counting) -> None:
+        self._source = source
+        self._inflater = zlib.decompressobj(_GZIP_WINDOW)
+        self._pending = b""
+        self._ended = False
+
+    def read(self, size: int) -> bytes:
+        """Some of it, nothing at its end. Raises zlib.error, and EOFError where it is cut."""
+        while not self._ended:
+            data = self._inflater.decompress(self._pending, size)
+            self._pending = self._inflater.unconsumed_tail
+            if self._inflater.eof:
+                self._next_member()
+            elif not data and not self._pending:
+                self._pending = self._source.read(_PIECE)
+                if not self._pending:
+                    raise EOFError("it ends in the middle")
+            if data:
+                return data
+        return b""
+
+    def _next_member(self) -> None:
+        self._pending = self._inflater.unused_data
+        while len(self._pending) < len(_GZIP) and (more := self._source.read(_PIECE)):
+            self._pending += more
+        self._ended = not self._pending.startswith(_GZIP)
+        self._inflater = zlib.decompressobj(_GZIP_WINDOW)
+        while self._ended and self._source.read(_PIECE):
+            pass  # as the sender would be held up else
 
 
 class _Entry:

@@ -4,6 +4,7 @@ Source: RFC 1035, RFC 2308 (no data), RFC 6891 (EDNS)
 """
 
 import random
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -14,7 +15,6 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
@@ -23,6 +23,7 @@ import dns.rrset
 
 from services.network.model import Kind, Network
 from services.network.names.directory import Directory
+from services.network.names.questions import HEADER, MOST_UDP_BYTES
 
 SECONDS_TO_LIVE = 5
 """A renamed or restarted container is found anew within seconds, also by clients that keep
@@ -31,8 +32,10 @@ answers; Docker has 600."""
 UDP_BYTES = 512
 """What a client without EDNS takes (RFC 1035, 4.2.1)."""
 
-MOST_UDP_BYTES = 1232
-"""What passes everywhere in one packet (DNS flag day 2020)."""
+_QUESTION = struct.Struct("!HH")
+_RECORD = struct.Struct("!HHIH")
+_NAME_IN_QUESTION = struct.pack("!H", 0xC000 | HEADER.size)
+"""A reference to the name in question (RFC 1035, 4.1.4)."""
 
 TRANSFERS = frozenset({dns.rdatatype.AXFR, dns.rdatatype.IXFR})
 
@@ -86,7 +89,7 @@ class Answers:
     def answer(
         self, query: dns.message.Message, network: Network, asker: IPv4Address
     ) -> dns.message.Message | Elsewhere:
-        """Return the answer to a question, or ASK."""
+        """Return the answer to a message with one question, or ASK."""
         refusal = _refusal(query)
         if refusal is not None:
             return refused(query, refusal)
@@ -215,17 +218,34 @@ def most_udp_bytes(query: dns.message.Message) -> int:
 
 
 def wire(response: dns.message.Message, most_bytes: int) -> bytes:
-    """Return an answer as it is sent; what is too long is cut, and says so."""
-    return response.to_wire(max_size=most_bytes, prefer_truncation=True)
+    """Return an answer as it is sent; what is too long is cut, and says so.
+
+    Every record is about the name in question, so all of them refer to it there. dnspython looks
+    for what each part of a name could refer to, which takes 5 ms for a name of 127 parts.
+    """
+    (question,) = response.question
+    asked = b"".join(bytes([len(label)]) + label for label in question.name.labels)
+    asked += _QUESTION.pack(question.rdtype, question.rdclass)
+    found = b"".join(
+        _NAME_IN_QUESTION + _RECORD.pack(rrset.rdtype, rrset.rdclass, rrset.ttl, len(data)) + data
+        for rrset in response.answer
+        for data in (record.to_wire() for record in rrset)
+    )
+    records = sum(len(rrset) for rrset in response.answer)
+    options = b""
+    if response.opt is not None:
+        opt, data = response.opt, response.opt[0].to_wire()
+        options = b"\0" + _RECORD.pack(opt.rdtype, opt.rdclass, opt.ttl, len(data)) + data
+    flags = response.flags
+    if HEADER.size + len(asked) + len(found) + len(options) > most_bytes:
+        flags, found, records = flags | dns.flags.TC, b"", 0
+    header = HEADER.pack(response.id, flags, 1, records, 0, int(response.opt is not None))
+    return header + asked + found + options
 
 
 def _refusal(query: dns.message.Message) -> dns.rcode.Rcode | None:
-    if query.opcode() != dns.opcode.QUERY:
-        return dns.rcode.NOTIMP
     if query.edns > 0:
         return dns.rcode.BADVERS
-    if len(query.question) != 1:
-        return dns.rcode.FORMERR
     (question,) = query.question
     if question.rdclass != dns.rdataclass.IN or question.rdtype in TRANSFERS:
         return dns.rcode.REFUSED

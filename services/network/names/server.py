@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, cast
 
-import dns.exception
-import dns.flags
-import dns.message
 import dns.rcode
 
 from services.network.model import Network
+from services.network.names import questions
 from services.network.names.answers import (
     ASK,
     Answers,
@@ -38,6 +36,9 @@ MOST_QUESTIONS_OF_ONE = 64
 
 MOST_CONNECTIONS = 64
 """By TCP, of one network."""
+
+MOST_CONNECTIONS_OF_ONE = 8
+"""Of these, of one container. Resolvers have one open at a time; a program has several threads."""
 
 IDLE_SECONDS = 10.0
 
@@ -126,11 +127,14 @@ class NameServer:
             raise
         connections: set[asyncio.StreamWriter] = set()
 
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if len(connections) >= MOST_CONNECTIONS:
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if _may_connect(network, writer, connections):
+                # Not asyncio's own task, which nobody can cancel without a traceback.
+                self._start(converse(reader, writer))
+            else:
                 writer.close()
-                return
-            connections.add(writer)
+
+        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 await self._converse(network, reader, writer)
             finally:
@@ -164,6 +168,8 @@ class NameServer:
             while True:
                 async with asyncio.timeout(IDLE_SECONDS):
                     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                    if length > questions.MOST_BYTES:
+                        return
                     data = await reader.readexactly(length)
                 reply = await self._reply(network, data, peer[0], tcp=True)
                 if reply is None:
@@ -171,6 +177,8 @@ class NameServer:
                 writer.write(_LENGTH.pack(len(reply)) + reply)
                 async with asyncio.timeout(IDLE_SECONDS):
                     await writer.drain()
+                # What has come already is read and answered without a pause: others have a turn.
+                await asyncio.sleep(0)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return
 
@@ -182,12 +190,9 @@ class NameServer:
         # asks from elsewhere (another network's container, or the outside) is told nothing.
         if asker not in network.pool.subnet:
             return None
-        try:
-            query = dns.message.from_wire(data)
-        except (dns.exception.DNSException, ValueError):
-            return None
-        if query.flags & dns.flags.QR:
-            return None
+        query = questions.parsed(data, questions.MOST_BYTES if tcp else questions.MOST_UDP_BYTES)
+        if query is None or isinstance(query, bytes):
+            return query
         most = MOST_BYTES if tcp else most_udp_bytes(query)
         answer = self._answers.answer(query, network, asker)
         if answer is not ASK:
@@ -212,6 +217,26 @@ class NameServer:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _may_connect(
+    network: Network, writer: asyncio.StreamWriter, connections: set[asyncio.StreamWriter]
+) -> bool:
+    """Take a connection in, if its peer is of the network and neither has too many of them."""
+    peer = _peer(writer)
+    assert network.pool is not None
+    if peer is None or peer not in network.pool.subnet or len(connections) >= MOST_CONNECTIONS:
+        return False
+    if sum(_peer(other) == peer for other in connections) >= MOST_CONNECTIONS_OF_ONE:
+        return False
+    connections.add(writer)
+    return True
+
+
+def _peer(writer: asyncio.StreamWriter) -> IPv4Address | None:
+    """Return who is at the other end of a connection; None where it ended while it began."""
+    peer = writer.get_extra_info("peername")
+    return None if peer is None else IPv4Address(peer[0])
 
 
 class _Datagrams(asyncio.DatagramProtocol):

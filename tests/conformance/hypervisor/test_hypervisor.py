@@ -10,7 +10,7 @@ from vic.exec.v1 import container_pb2
 
 from portlayer.errors import VicError
 from services.exec.drivers import MachineExited, MachineSpec
-from services.exec.exits import parse_exit_record
+from services.exec.exitrecord import parse_exit_record
 from tests.conformance.hypervisor.platforms import EXCEPTIONS, Platform, qemu, vsphere
 
 PLATFORMS = {"qemu": qemu, "vsphere": vsphere}

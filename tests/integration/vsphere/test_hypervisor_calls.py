@@ -131,3 +131,54 @@ async def test_the_number_of_calls_does_not_grow_with_the_inventory(
             counts.append(sorted(c for c in calls if c != "WaitForUpdatesEx"))
             await driver.close()
     assert counts[0] == counts[1]
+
+
+# Of each of these vCenter gathers all that it holds.
+WHOLE = {"config", "config.hardware", "runtime", "summary", "guest", "layoutEx", "storage"}
+
+
+async def test_all_is_read_by_sub_paths_and_one_stream_follows_all_vms(
+    simulated: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke: Callable[..., Any] = SoapAdapter.SoapStubAdapter.InvokeMethod
+    access: Callable[..., Any] = SoapAdapter.SoapStubAdapter.InvokeAccessor
+    read: list[Any] = []
+    followed: list[Any] = []
+    fetched: set[str] = set()
+
+    def take(self: Any, mo: object, info: Any, args: Any, *rest: object) -> Any:
+        if info.wsdlName == "RetrievePropertiesEx":
+            read.extend(args[0])
+        elif info.wsdlName == "CreateFilter":
+            followed.append(args[0])
+        return invoke(self, mo, info, args, *rest)
+
+    def fetch(self: Any, mo: object, info: Any) -> Any:
+        fetched.add(type(mo).__name__)
+        return access(self, mo, info)
+
+    monkeypatch.setattr(SoapAdapter.SoapStubAdapter, "InvokeMethod", take)
+    monkeypatch.setattr(SoapAdapter.SoapStubAdapter, "InvokeAccessor", fetch)
+    hypervisor = new_driver(simulated, PLACE, secrets.token_hex(4))
+    await hypervisor.open()
+    made = [machine(name=f"web{number}") for number in range(3)]
+    for one in made:
+        await start(hypervisor, one)
+    await hypervisor.info()
+    await hypervisor.usage(1)
+    await hypervisor.pause(made[0].container_id)
+    await hypervisor.inventory()
+    for one in made:
+        await hypervisor.destroy(one.container_id)
+    await hypervisor.close()
+
+    asked = [wanted for spec in (*read, *followed) for wanted in spec.propSet]
+    assert {wanted.type for wanted in asked} > {vim.VirtualMachine, vim.Task}
+    assert not any(wanted.all for wanted in asked)
+    assert all(wanted.pathSet for wanted in asked)
+    assert not WHOLE & {path for wanted in asked for path in wanted.pathSet}
+    kinds = [wanted.type for spec in followed for wanted in spec.propSet]
+    assert kinds.count(vim.VirtualMachine) == 1
+    assert set(kinds) <= {vim.VirtualMachine, vim.Task}
+    # Its content, at login; of no object of the inventory is a property fetched by itself.
+    assert fetched <= {"vim.ServiceInstance"}

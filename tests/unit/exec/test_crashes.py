@@ -9,7 +9,8 @@ from vic.network.v1 import network_pb2
 
 from portlayer.errors import NotFound, Unavailable
 from services.exec.drivers import MachineExited
-from services.exec.exits import POWER_OFF_SECONDS, Exit
+from services.exec.exitrecord import Exit
+from services.exec.exits import POWER_OFF_SECONDS
 from services.exec.reconcile import PERIOD_SECONDS
 from services.exec.record import Record
 from services.exec.states import State

@@ -7,7 +7,8 @@ import pytest
 from vic.exec.v1 import container_pb2
 
 from services.exec.drivers import MachineExited
-from services.exec.exits import POWER_OFF_SECONDS, Exit, parse_exit_record
+from services.exec.exitrecord import Exit, parse_exit_record
+from services.exec.exits import POWER_OFF_SECONDS
 from services.exec.record import Record
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet, turns

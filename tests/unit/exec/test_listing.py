@@ -10,7 +10,7 @@ from vic.exec.v1 import container_pb2, exec_pb2
 from vic.tether.v1 import health_pb2
 
 from portlayer.errors import InvalidArgument
-from services.exec import listed, lookup, server
+from services.exec import listed, lookup, schema, server
 from services.exec.answers import Answers
 from services.exec.removing import Pruned
 from services.exec.schema import CONTAINERS
@@ -112,15 +112,28 @@ async def test_a_later_list_tells_what_has_changed(facet: Facet) -> None:
 async def test_few_messages_are_kept_and_no_large_ones(
     facet: Facet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listed, "KEPT", 2)
+    filled: list[str] = []
+
+    def fill(container: container_pb2.Container, row: Any) -> None:
+        filled.append(row.id)
+        schema.fill(container, row)
+
+    monkeypatch.setattr(listed, "fill", fill)
     exec_ = servicer(facet)
     large = spec(labels={"large": "x" * listed.LARGEST_KEPT_BYTES})
     made = [(await facet.creator.create("", one)).id for one in (spec(), large, spec(), spec())]
-    for _ in range(2):
+
+    async def filled_by_a_list() -> list[str]:
+        filled.clear()
         page = await exec_.List(exec_pb2.ListRequest(), NO_CONTEXT)
         assert [container.id for container in page.containers] == made[::-1]
-    # Those that were listed last, which are the oldest.
-    assert list(exec_.listed.ids()) == [made[2], made[0]]
+        return list(filled)
+
+    assert await filled_by_a_list() == made[::-1]
+    assert await filled_by_a_list() == [made[1]]
+    monkeypatch.setattr(listed, "KEPT", 2)
+    # The first one's is there; it takes the place of the next one's, and so on.
+    assert await filled_by_a_list() == made[2::-1]
 
 
 async def test_a_page_holds_one_container_however_large(

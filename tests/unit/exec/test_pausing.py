@@ -11,7 +11,7 @@ from tests.unit.exec.specs import kinds
 
 
 async def test_a_signal_waits_until_a_paused_container_goes_on(facet: Facet) -> None:
-    container_id = await facet.run()
+    container_id = await facet.run(stop_signal="TERM")
     await facet.lifecycle.pause(container_id)
     for signal in ("HUP", "USR1", "HUP"):
         await facet.lifecycle.signal(container_id, signal)
@@ -25,7 +25,7 @@ async def test_a_signal_waits_until_a_paused_container_goes_on(facet: Facet) -> 
 
 
 async def test_signals_of_a_former_run_are_not_sent_to_the_next(facet: Facet) -> None:
-    container_id = await facet.run()
+    container_id = await facet.run(stop_signal="TERM")
     await facet.lifecycle.pause(container_id)
     await facet.lifecycle.signal(container_id, "HUP")
     await facet.peers.end(container_id, 137)
@@ -34,6 +34,15 @@ async def test_signals_of_a_former_run_are_not_sent_to_the_next(facet: Facet) ->
     await facet.lifecycle.pause(container_id)
     await facet.lifecycle.unpause(container_id)
     assert facet.peers.signals == []
+
+
+async def test_any_signal_has_a_paused_container_without_a_stop_signal_go_on(facet: Facet) -> None:
+    container_id = await facet.run()
+    await facet.lifecycle.pause(container_id)
+    await facet.lifecycle.signal(container_id, "USR1")
+    assert facet.peers.signals == [(container_id, 10)]
+    assert (await facet.containers.resolve(container_id)).state is State.RUNNING
+    assert (await kinds(facet))[2:] == ["pause", "unpause", "kill"]
 
 
 @pytest.mark.parametrize(("signal", "code"), [("KILL", 137), ("TERM", 143), ("", 137)])

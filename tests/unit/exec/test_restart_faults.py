@@ -84,6 +84,20 @@ async def test_a_kill_of_what_is_being_started_waits_and_ends_it(facet: Facet) -
     assert (await facet.containers.resolve(record.id)).state is State.RESTARTING
 
 
+async def test_a_signal_to_what_is_being_started_again_is_no_stop(facet: Facet) -> None:
+    container_id = await facet.run(restart_policy=ALWAYS)
+    await facet.peers.end(container_id, 5)
+    await facet.exits.drain()
+    async with facet.turns.turn(container_id):
+        starting = asyncio.create_task(facet.lifecycle.start_again(container_id))
+        await turns()
+        signalling = asyncio.create_task(facet.lifecycle.signal(container_id, "USR1"))
+        await turns()
+    await asyncio.gather(starting, signalling)
+    assert facet.peers.signals == [(container_id, 10)]
+    assert (await facet.containers.resolve(container_id)).state is State.RUNNING
+
+
 async def test_a_kill_during_what_a_crash_has_left_of_a_start_leaves_the_policy(
     facet: Facet,
 ) -> None:

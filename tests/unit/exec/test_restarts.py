@@ -153,12 +153,46 @@ async def test_what_somebody_ends_stays_ended(facet: Facet, verb: str) -> None:
         await happened(facet, exec_pb2.EVENT_KIND_START, 3)
 
 
-async def test_another_signal_does_not_end_the_policy(facet: Facet) -> None:
+@pytest.mark.parametrize(
+    ("policy", "stop_signal", "ended"),
+    [
+        (ALWAYS, "", True),
+        (on_failure(0), "", True),
+        (ALWAYS, "HUP", True),
+        (ALWAYS, "INT", False),
+        (on_failure(0), "INT", False),
+        # Of this one dockerd minds every signal.
+        (UNLESS_STOPPED, "INT", True),
+    ],
+)
+async def test_which_signals_end_the_policy(
+    facet: Facet, policy: container_pb2.RestartPolicy, stop_signal: str, ended: bool
+) -> None:
     facet.peers.exit_on = {1: 129}
-    async with keeping(facet):
+    container_id = await facet.run(restart_policy=policy, stop_signal=stop_signal)
+    await facet.lifecycle.signal(container_id, "HUP")
+    await facet.exits.drain()
+    state = State.EXITED if ended else State.RESTARTING
+    assert (await facet.containers.resolve(container_id)).state is state
+
+
+async def test_a_signal_that_is_not_obeyed_ends_the_policy_all_the_same(facet: Facet) -> None:
+    container_id = await facet.run(restart_policy=ALWAYS)
+    await facet.lifecycle.signal(container_id, "USR1")
+    assert (await facet.containers.resolve(container_id)).state is State.RUNNING
+    await facet.peers.end(container_id, 1)
+    assert (await facet.containers.resolve(container_id)).state is State.EXITED
+
+
+async def test_a_signal_that_does_not_arrive_leaves_the_policy_as_it_was(facet: Facet) -> None:
+    for earlier in (False, True):
         container_id = await facet.run(restart_policy=ALWAYS)
-        await facet.lifecycle.signal(container_id, "HUP")
-        await happened(facet, exec_pb2.EVENT_KIND_START, 2)
+        if earlier:
+            await facet.lifecycle.signal(container_id, "USR1")
+        facet.peers.failing["Signal"] = Unavailable("no answer", Reason.TETHER_AWAY)
+        with pytest.raises(Unavailable):
+            await facet.lifecycle.signal(container_id, "USR1")
+        assert (await facet.containers.resolve(container_id)).stopped_by_hand is earlier
 
 
 async def waits_for_restart(facet: Facet, **fields: Any) -> str:
@@ -169,7 +203,7 @@ async def waits_for_restart(facet: Facet, **fields: Any) -> str:
     return container_id
 
 
-@pytest.mark.parametrize("verb", ["stop", "kill"])
+@pytest.mark.parametrize("verb", ["stop", "KILL", "HUP"])
 async def test_a_restarting_container_is_ended(facet: Facet, verb: str) -> None:
     container_id = await waits_for_restart(facet)
     waiting = wait(
@@ -179,7 +213,7 @@ async def test_a_restarting_container_is_ended(facet: Facet, verb: str) -> None:
     if verb == "stop":
         await facet.lifecycle.stop(container_id, None, "")
     else:
-        await facet.lifecycle.signal(container_id, "KILL")
+        await facet.lifecycle.signal(container_id, verb)
     async with asyncio.timeout(60):
         assert (await anext(waiting)).result.exit_code == 5
     await facet.lifecycle.start_again(container_id)
@@ -188,7 +222,7 @@ async def test_a_restarting_container_is_ended(facet: Facet, verb: str) -> None:
 
 
 async def test_what_a_restarting_container_refuses(facet: Facet) -> None:
-    container_id = await waits_for_restart(facet)
+    container_id = await waits_for_restart(facet, stop_signal="INT")
     await facet.lifecycle.signal(container_id, "HUP")
     assert (await facet.containers.resolve(container_id)).state is State.RESTARTING
     with pytest.raises(FailedPrecondition) as caught:

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway.hijack import HijackedConnection, HijackProtocol, HijackResponse
 
@@ -127,7 +128,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    application: Starlette,
+    application: ASGIApp,
     *,
     unix: Path | None = None,
     certificate: Path | None = None,

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.build import output
 from gateway.build.builder import Builder
 from gateway.build.output import Output
 from tests.unit.gateway.conftest import DOCKER, Endpoint
@@ -155,6 +156,18 @@ async def test_a_quiet_build_tells_its_image_alone(
     assert lines == [{"stream": f"{suite.images.find('quiet').id}\n"}]
 
 
+async def test_a_quiet_build_that_fails_tells_how_it_came_to_that(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = context('FROM busybox\nUSER 1\nRUN ["both", "7"]\n')
+    loud = await build(client, body)
+    quiet = await build(client, body, q="1")
+    assert text(quiet).startswith("Step 1/3 : FROM busybox\n")
+    assert [line.keys() for line in quiet[-3:]] == [line.keys() for line in loud[-3:]]
+    monkeypatch.setattr(output, "_HELD_BYTES", 100)
+    assert "Step 1/3" not in text(await build(client, body, q="1"))
+
+
 async def test_the_dockerfile_is_hidden_where_it_is_ignored(client: httpx.AsyncClient) -> None:
     body = context("FROM busybox\nCOPY Docker* /", **{".dockerignore": "Dockerfile"})
     assert "no source files" in (await build(client, body))[-1]["error"]
@@ -168,7 +181,7 @@ async def test_triggers_are_carried_out_before_all_else(
     image = suite.pulled("busybox:latest")
     image.config.on_build.extend(["ENV T=1", "COPY a /"])
     told = text(await build(client, context("FROM busybox\nENV U=$T", a="1"), t="t"))
-    assert "# Executing 2 build triggers\n" in told
+    assert told.startswith("Step 1/2 : FROM busybox\n# Executing 2 build triggers\n ---> ")
     made = suite.images.find("t")
     assert list(made.config.env) == ["PATH=/bin", "T=1", "U=1"]
     assert list(made.config.on_build) == []
@@ -217,6 +230,12 @@ async def test_options_that_are_not_there_are_named(
     assert message in answer.json()["message"]
 
 
+async def test_a_cancellation_finds_no_build(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/build/cancel", params={"id": "x"})).status_code == 200
+    without = await client.post("/build/cancel")
+    assert (without.status_code, without.json()) == (400, {"message": "build ID not provided"})
+
+
 async def test_an_add_from_elsewhere_is_refused_by_name(client: httpx.AsyncClient) -> None:
     lines = await build(client, context("FROM busybox\nADD https://x.test/y /"))
     assert "https://x.test/y" in lines[-1]["error"]
@@ -224,18 +243,18 @@ async def test_an_add_from_elsewhere_is_refused_by_name(client: httpx.AsyncClien
 
 
 async def test_work_ends_with_who_reads_of_it() -> None:
-    output = Output(quiet=False)
+    said = Output(quiet=False)
     ended = asyncio.Event()
 
     async def work() -> None:
         try:
             while True:
-                await output.text("more than anybody reads\n")
+                await said.text("more than anybody reads\n")
         finally:
-            await output.text("an end\n")
+            await said.text("an end\n")
             ended.set()
 
-    lines = output.told(work)
+    lines = said.told(work)
     await anext(lines)
     await lines.aclose()
     assert ended.is_set()

@@ -170,6 +170,20 @@ async def test_a_context_that_is_damaged_is_not_taken_for_a_whole_one(
             await spooled(_pieces(data), None, "the build context")
 
 
+@pytest.mark.parametrize("end", [1, 300, 325, 837])
+async def test_a_context_may_end_with_its_last_content(end: int) -> None:
+    """The docker CLI sends such a one with a Dockerfile from standard input."""
+    whole = packed(member("a", b"1"), member("b", b"2" * 700))
+    found = await spooled(_pieces(whole[: 3 * 512 + 699 + end]), None, "the build context")
+    entry = found.find("b")
+    assert entry is not None
+    assert found.read(entry, 700) == b"2" * 700
+    found.close()
+    for cut in (1, 512):
+        with pytest.raises(ApiError, match="unexpected end of data"):
+            await spooled(_pieces(whole[: 3 * 512 + 700 - cut]), None, "the build context")
+
+
 async def test_what_a_context_says_of_its_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trees, "_MAX_ATTRIBUTES", 1000)
     told = {"SCHILY.xattr.user.a": "x" * 400}

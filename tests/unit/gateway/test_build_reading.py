@@ -72,6 +72,11 @@ def test_flags_are_taken_off() -> None:
         ("FROM a AS 1b", "invalid name for build stage"),
         ("FROM $NONE", "should not be blank"),
         ("ARG A=${B\nFROM x", "on line 1: "),
+        ("FROM x\nRUN a\nLABEL a", "on line 3: LABEL must have two arguments"),
+        ("FROM x\nENV a=b c", "on line 2: Syntax error - can't find = in"),
+        ("FROM x\nHEALTHCHECK --interval=1 CMD a", "on line 2: time: invalid duration"),
+        ("FROM x\nSHELL sh", "SHELL requires the arguments to be in JSON form"),
+        ("FROM x\nONBUILD FROM y", "FROM isn't allowed as an ONBUILD trigger"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, message: str) -> None:

@@ -1,12 +1,15 @@
 """What every request passes: versions, headers, error form, web pages kept out."""
 
+import asyncio
 import json
 
 import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway import negotiation
 from gateway.app import build_app
+from gateway.errors import ApiError
 from gateway.negotiation import DockerFrontDoor
 from gateway.origins import OriginPolicy
 from tests.unit.gateway.fake_facets import FakeSuite
@@ -151,3 +154,39 @@ async def test_a_fault_of_ours_tells_nothing_of_itself(caplog: pytest.LogCapture
     assert b"secret" not in sent[1]["body"]
     assert json.loads(sent[1]["body"])["message"].startswith("internal error")
     assert "secret detail" in caplog.text
+
+
+async def refused_after(sent: list[Message], *headers: tuple[bytes, bytes]) -> int:
+    """How many messages of a client's are taken in before a refusal goes out."""
+    rest = list(sent)
+    left: list[int] = []
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ApiError(409, "no")
+
+    async def receive() -> Message:
+        if not rest:
+            await asyncio.Event().wait()
+        return rest.pop(0)
+
+    async def send(message: Message) -> None:
+        left.append(len(rest))
+
+    door = DockerFrontDoor(refuse, OriginPolicy(), "vic")
+    scope: Scope = {"type": "http", "method": "PUT", "path": "/x", "client": None}
+    await door({**scope, "headers": list(headers)}, receive, send)
+    return len(sent) - left[0]
+
+
+async def test_a_refusal_waits_for_a_body_that_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that still sends it would tell of a broken pipe."""
+
+    def piece(size: int, more: bool = True) -> Message:
+        return {"type": "http.request", "body": bytes(size), "more_body": more}
+
+    assert await refused_after([piece(1000), piece(1000), piece(0, more=False)]) == 3
+    assert await refused_after([piece(1000), {"type": "http.disconnect"}]) == 2
+    assert await refused_after([piece(200 * 1024)] * 5) == 2
+    assert await refused_after([piece(1000)], (b"expect", b"100-continue")) == 0
+    monkeypatch.setattr(negotiation, "_READ_SECONDS", 0.01)
+    assert await refused_after([piece(1000)]) == 1

@@ -1,11 +1,13 @@
 """How a hijacked connection ends: half-close, hang-up, reset, and the server's own end."""
 
 import asyncio
+import errno
 import socket
 import struct
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from gateway.hijack import HijackedConnection
 from tests.unit.gateway.hijack_client import (
@@ -119,6 +121,43 @@ async def test_input_that_the_kernel_holds_survives_a_write_that_fails(socket_pa
     assert received == sent
 
 
+@pytest.mark.parametrize("over", ["unix", "tcp"])
+async def test_a_half_closed_request_is_answered(over: str, tmp_path: Path) -> None:
+    """What socat and nc make of a request that is piped into them."""
+    engine = TinyEngine()
+    unix = tmp_path / "s" if over == "unix" else None
+    ping = request("/_ping", method="GET")
+    create = request("/v1.50/containers/create", body=b"{}")
+    async with serving(engine.application(), unix=unix) as served:
+        for asked, answers in ((ping, 1), (create, 1), (ping + create + ping, 3)):
+            reader, writer = await served.connect()
+            writer.write(asked)
+            writer.write_eof()
+            assert (await rest_of(reader)).count(b"HTTP/1.1 20") == answers
+            writer.close()
+
+
+async def test_a_client_that_goes_before_its_answer_has_begun_is_noticed(
+    socket_path: Path,
+) -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        asked.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    async with serving(application, unix=socket_path) as served:
+        _, writer = await served.connect()
+        writer.write(request("/v1.50/containers/c/wait"))
+        await happens(asked)
+        writer.write_eof()
+        writer.transport.abort()
+        await happens(gone)
+
+
 async def test_wait_is_dropped_at_end_of_file(socket_path: Path) -> None:
     engine = TinyEngine()
     async with serving(engine.application(), unix=socket_path) as served:
@@ -149,3 +188,25 @@ async def test_stopping_ends_hijacked_and_streaming_connections(socket_path: Pat
         await happens(engine.finished)
         attached_writer.close()
         waiting_writer.close()
+
+
+async def test_a_client_that_cannot_be_watched_is_let_go(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more_descriptors() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    engine = TinyEngine()
+    async with serving(engine.application(), unix=socket_path) as served:
+        with monkeypatch.context() as short:
+            short.setattr("gateway.hijack.hangup.select.epoll", no_more_descriptors)
+            reader, writer = await served.connect()
+            writer.write(ATTACH)
+            async with asyncio.timeout(5):
+                assert await reader.read() == b""
+            writer.close()
+        reader, writer = await served.connect()
+        writer.write(ATTACH)
+        await head_of(reader)
+        writer.close()
+        assert len(served.server.server_state.connections) <= 1

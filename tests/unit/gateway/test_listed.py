@@ -43,9 +43,20 @@ def test_how_long_it_runs_is_told_as_of_now(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_few_entries_are_kept_and_no_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def summary(of: Container) -> dict[str, object]:
+        made.append(of.id)
+        return summary_json(of)
+
     monkeypatch.setattr(listed, "KEPT", 2)
+    monkeypatch.setattr(listed, "summary_json", summary)
     entries = ListedContainers()
     large = container(9, {"large": "x" * listed.LARGEST_KEPT_BYTES})
-    for one in (container(1), large, container(2), container(3)):
+    first, second, third = (container(number) for number in (1, 2, 3))
+    for one in (first, large, second, third):
         assert entries.summary(one)["Id"] == one.id
-    assert list(entries.ids()) == [container(2).id, container(3).id]
+    made.clear()
+    for one in (second, third, large, first):
+        assert entries.summary(one)["Id"] == one.id
+    assert made == [large.id, first.id]

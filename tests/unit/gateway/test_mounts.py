@@ -43,6 +43,12 @@ def test_volumes_in_one_line(bind: str, mount: Mount) -> None:
     [
         ({"Binds": ["/etc:/x"]}, 501, "bind mount of /etc is not supported: each container is a"),
         ({"Binds": ["./here:/x"]}, 501, "bind mount of ./here is not supported"),
+        ({"Binds": ["/run/docker.sock:/s"]}, 501, "TESTCONTAINERS_RYUK_DISABLED=true"),
+        (
+            {"Mounts": [{"Type": "bind", "Source": "/var/run/docker.sock", "Target": "/s"}]},
+            501,
+            "bind mount of /var/run/docker.sock is not supported: no container reaches",
+        ),
         ({"Binds": ["v"]}, 400, "invalid volume specification: 'v'"),
         ({"Binds": ["v:/x:ro:y"]}, 400, "invalid volume specification: 'v:/x:ro:y'"),
         ({"Binds": [":/x"]}, 400, "invalid volume specification: ':/x'"),

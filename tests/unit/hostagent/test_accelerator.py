@@ -15,6 +15,7 @@ WORKED = TrialResult(
     b"Linux version 6.1\nKernel panic - not syncing: VFS: Unable to mount root fs", ExitStatus(0), 1
 )
 SPINS = TrialResult(b"Probing EDD (edd=off to disable)... ok", None, 5)
+SLOW = TrialResult(b"Linux version 6.1\n", None, 5)
 MSR = TrialResult(b"qemu: error: failed to set MSR 0x10a\n", ExitStatus(signal=6), 0.1)
 
 
@@ -93,6 +94,37 @@ async def test_the_verdict_holds_for_this_boot_and_this_qemu(
     assert AcceleratorChoice(cache, "auto", "7.2", trials).verdict is None
     cache.write_text("{")
     assert AcceleratorChoice(cache, "auto", "7.2", trials).verdict is None
+
+
+@pytest.mark.parametrize(
+    "result", [SLOW, MSR, TrialResult(b"", ExitStatus(signal=9), 0.1)], ids=["slow", "qemu", "oom"]
+)
+async def test_what_may_end_otherwise_is_tried_again_by_the_next_agent(
+    tmp_path: Path, open_kernel: Callable[[], int], result: TrialResult
+) -> None:
+    cache = tmp_path / "verdict"
+    trials = Trials(first=result, second=result, third=result)
+    choice = AcceleratorChoice(cache, "auto", "7.2", trials)
+    verdict = await choice.decide(open_kernel)
+    assert verdict.accelerator is Accelerator.TCG
+    asked = len(trials.cpus)
+    assert await choice.decide(open_kernel) == verdict
+    assert len(trials.cpus) == asked
+    later = AcceleratorChoice(cache, "auto", "7.2", Trials(first=WORKED))
+    assert later.verdict is None
+    assert (await later.decide(open_kernel)).accelerator is Accelerator.KVM
+    assert AcceleratorChoice(cache, "auto", "7.2", Trials()).verdict == later.verdict
+
+
+@pytest.mark.parametrize("result", [SPINS, TrialResult(b"no kernel", ExitStatus(0), 0.1)])
+async def test_a_kernel_that_never_runs_is_tried_once_a_boot(
+    tmp_path: Path, open_kernel: Callable[[], int], result: TrialResult
+) -> None:
+    cache = tmp_path / "verdict"
+    verdict = await AcceleratorChoice(cache, "auto", "7.2", Trials(first=result)).decide(
+        open_kernel
+    )
+    assert AcceleratorChoice(cache, "auto", "7.2", Trials()).verdict == verdict
 
 
 def test_what_is_configured_or_impossible_needs_no_trial(

@@ -1,16 +1,19 @@
 """TLS at the Docker endpoint: what may be asked for, and the certificates."""
 
+import itertools
 import os
+import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 
-from installer import endpoint_tls
+from installer import endpoint_tls, pki
 from installer.endpoint import parse_endpoint
 from installer.endpoint_tls import SERVER, check_tls, client_directory, lay_out_tls
 from installer.errors import PreconditionError, UsageError
-from installer.instance import Instance, Options
+from installer.instance import Instance, Options, write_file
 from installer.pki import Authority
 
 
@@ -94,3 +97,29 @@ def test_brought_certificates_are_checked_and_used(instance: Instance, tmp_path:
         lay_out_tls(with_key(other / "tls.key"))
     with pytest.raises(PreconditionError, match="cannot read --tlskey"):
         lay_out_tls(with_key(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("written", range(8))
+def test_a_start_that_was_killed_between_two_files_is_made_good(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    real, files = write_file, itertools.count()
+
+    def write(path: Path, *arguments: Any, **named: Any) -> None:
+        if next(files) == written:
+            raise KeyboardInterrupt
+        real(path, *arguments, **named)
+
+    with monkeypatch.context() as killed:
+        for module in (pki, endpoint_tls):
+            killed.setattr(module, "write_file", write, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            lay_out_tls(instance)
+    lay_out_tls(instance)
+    client, server = client_directory(instance), instance.pki_dir / SERVER
+    for certificate, key in (
+        (client / "cert.pem", client / "key.pem"),
+        (server / "tls.crt", server / "tls.key"),
+    ):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    assert (client / "ca.pem").read_bytes() == (server / "ca.crt").read_bytes()

@@ -1,8 +1,10 @@
 """The instance's authority and what it issues."""
 
 import datetime
+import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -10,8 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from installer import layout, pki
 from installer.errors import InstallerError
+from installer.instance import Instance, Options, write_file
 from installer.pki import RENEW_BEFORE, Authority, Identity, needs_renewal
+from portlayer.identity import Credentials, Role
 
 ME = (os.getuid(), os.getgid())
 URI = "spiffe://0a1b2c3d.vic/exec"
@@ -112,3 +117,41 @@ def test_an_identity_is_renewed_before_it_expires(authority: Authority, tmp_path
 def test_an_identity_of_a_former_authority_is_renewed(tmp_path: Path) -> None:
     issue(Authority.create("0a1b2c3d")).write(tmp_path, owner=ME)
     assert needs_renewal(tmp_path, Authority.create("0a1b2c3d"))
+
+
+def test_a_key_that_is_not_the_certificates_calls_for_a_new_identity(
+    authority: Authority, tmp_path: Path
+) -> None:
+    issue(authority).write(tmp_path, owner=ME)
+    (tmp_path / "tls.key").unlink()
+    (tmp_path / "tls.key").write_bytes(issue(authority).key)
+    assert needs_renewal(tmp_path, authority)
+
+
+class Killed(BaseException):
+    """A process ends here."""
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_start_that_was_killed_between_two_files_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    instance = Instance(tmp_path, "0a1b2c3d", 0, Options(host="unix:///x.sock"))
+    instance.pki_dir.mkdir()
+    monkeypatch.setattr(layout, "uid_of", lambda *_: os.getuid())
+    real, files = write_file, itertools.count()
+
+    def write(path: Path, *arguments: Any, **named: Any) -> None:
+        if next(files) == written:
+            raise Killed
+        real(path, *arguments, **named)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(pki, "write_file", write)
+        with pytest.raises(Killed):
+            layout.lay_out_identities(instance)
+    layout.lay_out_identities(instance)
+    authority = Authority.load(instance.pki_dir)
+    for role in Role.HOSTAGENT, Role.EXEC, Role.INSTALLER:
+        assert not needs_renewal(instance.pki_dir / role, authority)
+        Credentials.load(instance.pki_dir / role)

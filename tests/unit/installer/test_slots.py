@@ -176,3 +176,22 @@ def test_all_slots_taken_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(PreconditionError, match="slots of this machine are taken"):
         claim_slot("bbbbbbbb", Path("/b"), None, tmp_path)
     only.drop()
+
+
+def test_a_slot_whose_file_goes_while_it_is_cleared_is_claimed_anew(tmp_path: Path) -> None:
+    claim_slot("aaaaaaaa", Path("/a"), None, tmp_path).drop()
+    cleared: list[SlotOwner | None] = []
+
+    def clear(slot: int, former: SlotOwner | None) -> bool:
+        cleared.append(former)
+        if former is not None:
+            (tmp_path / str(slot)).unlink()
+        return True
+
+    claim = slots.claim_slot("bbbbbbbb", Path("/b"), 0, clear, tmp_path)
+    assert (claim.slot, cleared) == (0, [SlotOwner("aaaaaaaa", Path("/a")), None])
+    assert slots.data_dirs(tmp_path) == [Path("/b")]
+    other = claim_slot("cccccccc", Path("/c"), 0, tmp_path)
+    assert other.slot == 1
+    claim.drop()
+    other.drop()

@@ -1,7 +1,9 @@
 """The name server: what it answers by UDP and TCP, and whom it asks itself."""
 
+import asyncio
 import socket
 import struct
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import dns.flags
@@ -17,11 +19,12 @@ from services.network.holds import Holds
 from services.network.model import Wish
 from services.network.names.answers import Answers, most_udp_bytes
 from services.network.names.askers import Askers
-from services.network.names.server import NameServer
+from services.network.names.questions import MOST_BYTES
+from services.network.names.server import MOST_CONNECTIONS_OF_ONE, NameServer
 from services.network.names.upstream import Upstream, answers
 from services.network.plans import Plan
 from tests.unit.network.conftest import Facet
-from tests.unit.network.far import ask_tcp, ask_udp, far_server, free_port
+from tests.unit.network.far import BOUND_SECONDS, ask_tcp, ask_udp, far_server, free_port
 from tests.unit.network.naming import run
 
 LOOPBACK = IPv4Network("127.0.0.0/8")
@@ -141,6 +144,117 @@ async def test_garbage_gets_no_answer_and_does_no_harm(on_loopback: Facet) -> No
         assert answer.answer[0][0].to_text() == address
     finally:
         await server.close()
+
+
+async def test_what_is_no_question_is_refused_by_udp_and_tcp(on_loopback: Facet) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    port = free_port()
+    server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+    await server.ensure()
+    record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + b"\x0a\0\0\1"
+    more = struct.pack("!6H", 7, 0, 1, 0, 0, 1) + b"\3web\0\0\1\0\1" + record
+    try:
+        (by_tcp,) = await ask_tcp("127.0.0.1", port, more)
+        for reply in (await ask_udp("127.0.0.1", port, more), by_tcp):
+            assert dns.message.from_wire(reply).rcode() == dns.rcode.FORMERR
+        with pytest.raises(asyncio.IncompleteReadError):
+            await ask_tcp("127.0.0.1", port, more.ljust(MOST_BYTES + 1, b"\0"))
+    finally:
+        await server.close()
+
+
+async def test_who_asks_much_at_once_by_tcp_leaves_others_their_turn(on_loopback: Facet) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    await run(on_loopback, "c1", "web", Wish("app"))
+    port = free_port()
+    server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+    await server.ensure()
+    query = dns.message.make_query("web", "A").to_wire()
+    count = 500
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as group:
+            turning = group.create_task(others())
+            writer.write(count * (struct.pack("!H", len(query)) + query))
+            before = turns
+            for _ in range(count):
+                (length,) = struct.unpack("!H", await reader.readexactly(2))
+                await reader.readexactly(length)
+            turning.cancel()
+        writer.close()
+        assert turns - before >= count
+    finally:
+        await server.close()
+
+
+async def test_one_container_leaves_connections_to_the_others(on_loopback: Facet) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    network = on_loopback.networks.find("app")
+    assert network.pool is not None
+    await on_loopback.networks._move(
+        network, replace(network.pool, subnet=IPv4Network("127.0.0.0/24"))
+    )
+    port = free_port()
+    server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+    await server.ensure()
+    query = dns.message.make_query("web.app", "A").to_wire()
+
+    async def asked(address: str) -> tuple[asyncio.StreamWriter, bytes]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+        writer.write(struct.pack("!H", len(query)) + query)
+        async with asyncio.timeout(BOUND_SECONDS):
+            try:
+                return writer, await reader.read(2)
+            except ConnectionResetError:
+                return writer, b""
+
+    try:
+        found = [await asked("127.0.0.2") for _ in range(MOST_CONNECTIONS_OF_ONE + 2)]
+        answered = [bool(reply) for _, reply in found]
+        assert answered == [True] * MOST_CONNECTIONS_OF_ONE + [False] * 2
+        for address, reached in (("127.0.0.3", True), ("127.0.1.2", False)):
+            found.append(await asked(address))
+            assert bool(found[-1][1]) == reached
+        for writer, _ in found:
+            writer.close()
+    finally:
+        await server.close()
+
+
+async def test_no_conversation_is_left_when_it_is_closed(on_loopback: Facet) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    port = free_port()
+    before = asyncio.all_tasks()
+    server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+    await server.ensure()
+    query = dns.message.make_query("web.app", "A").to_wire()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(struct.pack("!H", len(query)) + query)
+    async with asyncio.timeout(BOUND_SECONDS):
+        await reader.readexactly(2)
+    await server.close()
+    assert asyncio.all_tasks() == before
+    writer.close()
 
 
 async def test_it_listens_where_networks_come_and_not_where_they_went(on_loopback: Facet) -> None:

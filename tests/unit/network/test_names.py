@@ -1,19 +1,12 @@
 """Names of containers, and what is said of them."""
 
-import struct
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdatatype
 import pytest
 from dns.name import Name
 
 from portlayer.errors import NotFound
 from services.network.model import Wish
-from services.network.names.answers import ASK, Answers
-from services.network.names.askers import Askers
 from services.network.plans import Plan
 from tests.unit.network.conftest import Facet, Runs
 from tests.unit.network.naming import ID, asked, run
@@ -96,11 +89,6 @@ async def test_an_internal_network_asks_nobody_outside(facet: Facet) -> None:
 async def test_questions_that_are_none_are_refused(app: Facet) -> None:
     assert asked(app, "app", "10.1.0.9", "web", "AXFR") == ("REFUSED", [])
     assert asked(app, "app", "10.1.0.9", "web", edns=1) == ("BADVERS", [])
-    rules = Answers(app.endpoints.directory, Askers(app.networks, app.endpoints).networks_of)
-    update = dns.message.from_wire(struct.pack("!6H", 1, 5 << 11, 0, 0, 0, 0))
-    answer = rules.answer(update, app.networks.find("app"), IPv4Address("10.1.0.9"))
-    assert answer is not ASK
-    assert answer.rcode() == dns.rcode.NOTIMP
 
 
 async def test_a_name_that_no_host_may_have_is_found_as_it_was_given(app: Facet) -> None:

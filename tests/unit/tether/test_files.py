@@ -1,8 +1,10 @@
 """The container's files as tar and back, on directories of this machine."""
 
+import gzip
 import io
 import json
 import os
+import random
 import stat
 import tarfile
 from pathlib import Path
@@ -180,6 +182,25 @@ def test_a_compressed_archive_is_taken(tmp_path: Path) -> None:
         tar.addfile(entry("f"), io.BytesIO())
     put(tmp_path, out.getvalue())
     assert (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("split", [None, 1, 700, 5000])
+def test_a_gzip_is_checked_to_its_end(tmp_path: Path, split: int | None) -> None:
+    plain = archive((entry("f"), random.Random(7).randbytes(200_000)))
+    whole = gzip.compress(plain)
+    if split is not None:  # two members are one file
+        whole = gzip.compress(plain[:split]) + gzip.compress(plain[split:])
+    put(tmp_path, whole + b"\0" * 9)
+    assert (tmp_path / "f").stat().st_size == 200_000
+    for damaged in (
+        whole[:-8] + b"\0\0\0\0" + whole[-4:],
+        whole[:-4] + b"\0\0\0\0",
+        whole[:-3],
+        whole[:300],
+    ):
+        with pytest.raises(FileError, match="unexpected archive") as refused:
+            put(tmp_path, damaged)
+        assert refused.value.failure is FileFailure.INVALID
 
 
 def test_a_stat_is_one_line(tmp_path: Path) -> None:
