@@ -3,6 +3,7 @@
 import errno
 import grp
 import ipaddress
+import json
 import os
 import socket
 from dataclasses import dataclass
@@ -61,10 +62,6 @@ class UnixEndpoint:
             raise
         return client
 
-    def remove(self) -> None:
-        """Remove the socket's file."""
-        self.path.unlink(missing_ok=True)
-
     def _clear(self) -> None:
         if not self.path.exists() and not self.path.is_symlink():
             return
@@ -73,7 +70,7 @@ class UnixEndpoint:
         try:
             self.connect(1.0).close()
         except ConnectionRefusedError:
-            self.remove()
+            self.path.unlink(missing_ok=True)
         except TimeoutError:
             raise PreconditionError(in_use(self)) from None
         else:
@@ -115,11 +112,32 @@ class TcpEndpoint:
         """Return a connection to it."""
         return socket.create_connection((self.address, self.port), timeout=seconds)
 
-    def remove(self) -> None:
-        """Do nothing: a port leaves nothing behind."""
-
 
 Endpoint = UnixEndpoint | TcpEndpoint
+
+
+def note_bound(endpoint: Endpoint, note: Path) -> None:
+    """Note which file the endpoint has that was just bound; a port has none."""
+    note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    note.unlink(missing_ok=True)
+    if isinstance(endpoint, UnixEndpoint):
+        status = endpoint.path.lstat()
+        fields = {"path": str(endpoint.path), "file": [status.st_dev, status.st_ino]}
+        note.write_text(json.dumps(fields))
+
+
+def remove_bound(note: Path) -> None:
+    """Remove the socket that was noted, once. Another program's, at its path by now, stays."""
+    try:
+        fields = json.loads(note.read_text())
+        path = Path(fields["path"])
+        status = path.lstat()
+        if [status.st_dev, status.st_ino] == fields["file"]:
+            path.unlink()
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass  # there is none, or none any more
+    # Its number may be another file's from now on.
+    note.unlink(missing_ok=True)
 
 
 def in_use(endpoint: Endpoint) -> str:

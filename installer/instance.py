@@ -136,6 +136,11 @@ class Instance:
         return self.volatile_dir / "processes.json"
 
     @property
+    def endpoint_note(self) -> Path:
+        """Which file the Docker endpoint is, where it is one that the watcher holds."""
+        return self.volatile_dir / "endpoint.json"
+
+    @property
     def database_dir(self) -> Path:
         """PostgreSQL's data, where facets run in containers."""
         return self.data_dir / "database"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from installer.endpoint import parse_endpoint
+from installer.endpoint import remove_bound
 from installer.errors import InstallerError
 from installer.instance import Instance, load_instance
 from installer.launch import service_command, service_environment
@@ -44,13 +44,12 @@ def _remove_all(instance: Instance, say: Say, *, has_slot: bool) -> list[str]:
     if has_slot:
         _tear_down_networks(instance, say)
     left = sweep(instance.id, instance.slot if has_slot else None)
+    remove_bound(instance.endpoint_note)
     shutil.rmtree(instance.volatile_dir, ignore_errors=True)
     # One that was made and never started has none.
     for entry in instance.run_dir.iterdir() if instance.run_dir.is_dir() else ():
         if entry.is_socket():
             entry.unlink()
-    if has_slot:
-        parse_endpoint(instance.options.host).remove()
     return left
 
 
@@ -66,6 +65,7 @@ def clear_slot(slot: int, former: SlotOwner | None, say: Say) -> bool:
         instance = _load(former)
         if instance is not None and instance.slot == slot:
             _tear_down_networks(instance, say)
+            remove_bound(instance.endpoint_note)
             shutil.rmtree(instance.volatile_dir, ignore_errors=True)
     left = sweep(former.id if former else None, slot)
     if left:

@@ -13,7 +13,7 @@ from installer.bootstrap import provide_bootstrap, prune_cache
 from installer.checks import require_machine, require_root
 from installer.containers import check_switch, compose_command, lay_out_containers
 from installer.control import ask
-from installer.endpoint import parse_endpoint
+from installer.endpoint import note_bound, parse_endpoint
 from installer.endpoint_tls import lay_out_tls
 from installer.errors import (
     InstallerError,
@@ -153,7 +153,9 @@ def _start(
         end_stale_services(instance)
         listener = None
         if not instance.in_containers:
-            listener = undo.enter_context(parse_endpoint(options.host).listen())
+            endpoint = parse_endpoint(options.host)
+            listener = undo.enter_context(endpoint.listen())
+            note_bound(endpoint, instance.endpoint_note)
         lay_out(instance)
         _save(instance, known.options if known else None, say)
         lay_out_identities(instance)

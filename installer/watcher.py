@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from installer.control import serve_control
-from installer.endpoint import parse_endpoint
+from installer.endpoint import remove_bound
 from installer.endpoint_tls import CLIENT, PROBE, SERVER, client_directory, renew_tls
 from installer.errors import InstallerError
 from installer.instance import Instance, load_instance
@@ -258,7 +258,8 @@ class Watcher:
         if self._listener is None:
             return
         self._listener.close()
-        parse_endpoint(self._instance.options.host).remove()
+        self._listener = None
+        remove_bound(self._instance.endpoint_note)
 
 
 def announcer(descriptor: int) -> Callable[[dict[str, Any]], None]:

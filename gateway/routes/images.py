@@ -20,7 +20,7 @@ from vic.storage.v1.image_pb2 import (
 )
 
 from gateway.call import Call, json_line, json_response
-from gateway.errors import bad_parameter, describe, not_found, not_implemented
+from gateway.errors import bad_parameter, describe, not_implemented
 from gateway.facets import Facets, read
 from gateway.routes.archives import ArchiveRoutes, platform_of
 from gateway.routes.endpoint import endpoint
@@ -91,15 +91,10 @@ class ImageRoutes:
 
     async def _get(self, call: Call, name: str = "") -> Image:
         """The image that is named, which must be of the platform that is asked for, if any."""
-        wanted, name = platform_of(call), name or call.path("image")
-        image = (await self._facets.images.Get(ImageServiceGetRequest(reference=name))).image
-        found = [image.os, image.architecture, *([image.variant] if image.variant else [])]
-        if wanted and found[: len(parts := wanted.split("/"))] != parts:
-            raise not_found(
-                f"image with reference {name} was found but its platform ({'/'.join(found)}) does "
-                f"not match the specified platform ({wanted})"
-            )
-        return image
+        request = ImageServiceGetRequest(
+            reference=name or call.path("image"), platform=platform_of(call)
+        )
+        return (await self._facets.images.Get(request)).image
 
     async def history(self, call: Call) -> Response:
         """GET /images/{name}/history."""

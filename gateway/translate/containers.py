@@ -144,7 +144,8 @@ def _networks(container: Container) -> dict[str, Any]:
         endpoint.network_name: endpoint_settings(endpoint, container, in_use=running)
         for endpoint in container.endpoints
     }
-    if container.spec.network_mode == "none" and not networks:
+    spec = container.spec
+    if spec.network_mode == "none" and not spec.none_left and not networks:
         networks["none"] = endpoint_settings(_NO_ENDPOINT, container, in_use=False)
     return networks
 

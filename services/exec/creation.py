@@ -92,7 +92,7 @@ class Creator:
             spec = with_filter(spec, await self._kernels.release(spec))
         # What could never start is not made.
         await self._admission.check_possible(self._hypervisor.size(spec.resources))
-        request = image_pb2.ImageServiceGetRequest(reference=spec.image)
+        request = image_pb2.ImageServiceGetRequest(reference=spec.image, platform=spec.platform)
         image = (await self._peers.images.Get(request)).image
         wish = _Wish(spec, image, await self._borrow(spec.volumes_from))
         container_id = container_id or new_container_id()

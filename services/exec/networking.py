@@ -110,12 +110,32 @@ class Networking:
             return False
         return True
 
+    async def _is_none(self, reference: str) -> bool:
+        """Tell whether a name or an ID is that of the network of what has none."""
+        if reference == NO_NETWORK:
+            return True
+        try:
+            request = network_pb2.GetRequest(reference=reference)
+            return (await self._network.Get(request)).network.name == NO_NETWORK
+        except NotFound:
+            return False
+
     async def disconnect(self, container_id: str, reference: str) -> Record:
         """Take a container out of a network. Errors as ExecService.DisconnectNetwork says."""
         async with self._parts.turns.turn(container_id):
             record = await self._parts.current(container_id)
             check_record(Verb.DISCONNECT, record)
             known = find_endpoint(record, reference)
+            if known is None and _isolated(record) and await self._is_none(reference):
+                spec = container_pb2.ContainerSpec()
+                spec.CopyFrom(record.spec)
+                spec.none_left = True
+                left = replace(record, spec=spec)
+                async with AsyncExitStack() as undo:
+                    await self._write_beside(record, left, undo)
+                    written = await self._write(record, left)
+                    undo.pop_all()
+                return written
             if known is None:
                 if self._vm(record) is not None:
                     # As dockerd: of one that runs the network is looked for first.
@@ -293,10 +313,15 @@ def _wishes_nothing(attachment: container_pb2.NetworkAttachment) -> bool:
     return attachment == container_pb2.NetworkAttachment(network=attachment.network)
 
 
+def _isolated(record: Record) -> bool:
+    """Tell whether a container is in no network because it was made so."""
+    made_so = record.spec.network_mode == NO_NETWORK and not record.spec.none_left
+    return made_so and not record.endpoints
+
+
 def _check_none(record: Record, network: str) -> None:
     """Refuse what Docker refuses of a container in no network at all."""
-    isolated = record.spec.network_mode == NO_NETWORK and not record.endpoints
-    if isolated or (network == NO_NETWORK and record.endpoints):
+    if _isolated(record) or (network == NO_NETWORK and record.endpoints):
         raise InvalidArgument(
             "container cannot be connected to multiple networks with one of the networks in "
             "private (none) mode",

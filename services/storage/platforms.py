@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from portlayer.errors import InvalidArgument
+from portlayer.errors import InvalidArgument, NotFound, Reason
 from services.storage.imagec.manifest import Platform
 from services.storage.imagec.pull import HOST_PLATFORM
 
@@ -45,6 +45,24 @@ def parse_platform(text: str) -> Platform | None:
             )
     parts[1] = _ARCHITECTURES.get(parts[1], parts[1])
     return Platform(*parts)
+
+
+def check_platform(reference: str, has: Platform, wanted: Platform) -> None:
+    """Refuse an image for another platform than is wanted, in dockerd's words.
+
+    An image that says no variant is for any.
+
+    Raises:
+        NotFound: it is for another one; a pull may find it.
+    """
+    same = (has.os, has.architecture) == (wanted.os, wanted.architecture)
+    if same and (not has.variant or not wanted.variant or has.variant == wanted.variant):
+        return
+    raise NotFound(
+        f"image with reference {reference} was found but its platform ({has}) does not match "
+        f"the specified platform ({wanted})",
+        Reason.IMAGE_NOT_FOUND,
+    )
 
 
 def _of_one_word(word: str) -> list[str]:

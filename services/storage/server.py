@@ -28,7 +28,7 @@ from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.reference import Reference, parse_reference
 from services.storage.imagec.transport import Transport
 from services.storage.images import Images, parse_push_reference
-from services.storage.platforms import parse_platform
+from services.storage.platforms import check_platform, parse_platform
 from services.storage.pruning import LabelRule, Pruning
 from services.storage.removal import Removal
 from services.storage.settings import StorageSettings
@@ -173,6 +173,8 @@ class ImageServicer(AuthoringServicer):
     ) -> image_pb2.ImageServiceGetResponse:
         """See the contract."""
         found = self._images.usable(request.reference)
+        if (wanted := parse_platform(request.platform)) is not None:
+            check_platform(request.reference, found.config.platform, wanted)
         return image_pb2.ImageServiceGetResponse(
             image=messages.image(found, self._images.use(found))
         )

@@ -114,6 +114,25 @@ def test_a_running_container_joins_and_leaves_networks(suite: Suite, image: str)
     suite.refused(*refused, code=1, message="is not connected to the network front")
 
 
+def test_a_running_container_of_no_network_leaves_that_and_joins_one(
+    suite: Suite, image: str
+) -> None:
+    suite.ok("network", "create", "joined-late")
+    suite.ok("run", "-d", "--name", "alone", "--network", "none", image, "sleep", "1000")
+    networks = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}"
+    assert suite.ok("inspect", "-f", networks, "alone").split() == ["none"]
+    suite.ok("network", "disconnect", "none", "alone")
+    assert suite.ok("inspect", "-f", networks, "alone").split() == []
+    suite.ok("network", "connect", "joined-late", "alone")
+    assert suite.ok("inspect", "-f", networks, "alone").split() == ["joined-late"]
+    gateway = suite.ok(
+        "network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "joined-late"
+    )
+    suite.ok("exec", "alone", "ping", "-c", "1", "-w", "20", gateway)
+    suite.ok("rm", "-f", "alone")
+    suite.ok("network", "rm", "joined-late")
+
+
 def test_a_link_is_a_name_for_one_container_alone(suite: Suite, image: str) -> None:
     suite.ok("run", "-d", "--name", "db", "--network", "inner", image, "sleep", "1000")
     linked = ("--network", "inner", "--link", "db:database")

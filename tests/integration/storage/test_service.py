@@ -120,6 +120,12 @@ async def test_an_image_is_described_listed_tagged_and_removed(
         await service.images.Get(image_pb2.ImageServiceGetRequest(reference=image.id[7:19]))
     ).image
     assert (got.id, got.os, got.architecture) == (image.id, "linux", "amd64")
+    ours = image_pb2.ImageServiceGetRequest(reference=image.id, platform="linux/amd64")
+    assert (await service.images.Get(ours)).image == got
+    with pytest.raises(NotFound, match=r"\(linux/amd64\) does not match"):
+        await service.images.Get(
+            image_pb2.ImageServiceGetRequest(reference=image.id, platform="linux/arm64")
+        )
     assert list(got.repository_tags) == [reference]
     assert list(got.repository_digests) == [f"{reference.rpartition(':')[0]}@{image.digest}"]
     assert list(got.diff_ids) == [image.layers[0].diff_id]

@@ -155,6 +155,8 @@ class FakeFacets:
         if isinstance(request, image_pb2.ImageServiceGetRequest):
             if request.reference == "missing":
                 raise NotFound("No such image: missing", Reason.IMAGE_NOT_FOUND)
+            if request.platform not in ("", "linux/amd64"):
+                raise NotFound(f"not for {request.platform}", Reason.IMAGE_NOT_FOUND)
             return image_pb2.ImageServiceGetResponse(image=IMAGE)
         if isinstance(request, network_pb2.GetRequest):
             if request.reference == "nowhere":

@@ -141,3 +141,7 @@ async def test_what_cannot_be_is_refused(
 async def test_an_unknown_image_is_refused(facet: Facet) -> None:
     with pytest.raises(NotFound, match="No such image"):
         await facet.creator.create("", container_pb2.ContainerSpec(image="missing"))
+    # Its caller pulls the other platform's.
+    with pytest.raises(NotFound, match="not for linux/arm64"):
+        await facet.creator.create("", spec(platform="linux/arm64"))
+    assert (await facet.creator.create("", spec(platform="linux/amd64"))).spec.platform

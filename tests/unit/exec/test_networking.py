@@ -152,6 +152,26 @@ async def test_what_is_no_change_of_networks_is_refused(facet: Facet) -> None:
         await facet.lifecycle.disconnect(isolated, "nowhere")
 
 
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_container_of_no_network_leaves_that_and_joins_one(
+    facet: Facet, runs: bool
+) -> None:
+    if runs:
+        container_id = await facet.run(network_mode="none")
+    else:
+        container_id = (await facet.creator.create("", spec(network_mode="none"))).id
+    record = await facet.lifecycle.disconnect(container_id, "none")
+    assert record.spec.none_left
+    assert facet.peers.disks[container_id] == record.specification()
+    with pytest.raises(FailedPrecondition, match="is not connected to the network none"):
+        await facet.lifecycle.disconnect(container_id, "none")
+    record = await facet.lifecycle.connect(container_id, DB)
+    assert networks_of(record) == asked_of(record) == ["back"]
+    record = await facet.lifecycle.disconnect(container_id, "back")
+    assert networks_of(record) == []
+    assert networks_of(await facet.lifecycle.connect(container_id, DB)) == ["back"]
+
+
 async def test_a_container_ends_while_it_joins(facet: Facet) -> None:
     container_id = await facet.run()
     put = facet.peers.PutSpecification

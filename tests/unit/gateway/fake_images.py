@@ -111,7 +111,12 @@ class FakeImages(image_pb2_grpc.ImageServiceServicer):
     async def Get(
         self, request: image_pb2.ImageServiceGetRequest, context: Any
     ) -> image_pb2.ImageServiceGetResponse:
-        return image_pb2.ImageServiceGetResponse(image=self.find(request.reference))
+        image = self.find(request.reference)
+        if request.platform not in ("", f"{image.os}/{image.architecture}"):
+            raise NotFound(
+                f"{request.reference} is not for {request.platform}", Reason.IMAGE_NOT_FOUND
+            )
+        return image_pb2.ImageServiceGetResponse(image=image)
 
     async def List(
         self, request: image_pb2.ImageServiceListRequest, context: Any

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from installer.endpoint import TETHER_PORT, TcpEndpoint, UnixEndpoint, parse_endpoint
+from installer.endpoint import (
+    TETHER_PORT,
+    TcpEndpoint,
+    UnixEndpoint,
+    note_bound,
+    parse_endpoint,
+    remove_bound,
+)
 from installer.errors import PreconditionError, UsageError
 from installer.instance import Options
 from installer.wishes import Wishes
@@ -109,3 +116,30 @@ def test_a_taken_port_is_named() -> None:
         endpoint = TcpEndpoint("127.0.0.1", other.getsockname()[1])
         with pytest.raises(PreconditionError, match=f"{endpoint} is in use by another program"):
             endpoint.listen()
+
+
+def test_the_socket_that_was_bound_is_removed_and_no_other(tmp_path: Path) -> None:
+    endpoint, note = UnixEndpoint(tmp_path / "docker.sock"), tmp_path / "run" / "endpoint.json"
+    for replaced in (False, True):
+        with endpoint.listen():
+            note_bound(endpoint, note)
+            if replaced:
+                endpoint.path.rename(tmp_path / "moved")
+                endpoint.path.touch()
+            remove_bound(note)
+            assert endpoint.path.exists() is replaced
+            assert not note.exists()
+
+
+def test_where_nothing_was_noted_nothing_is_removed(tmp_path: Path) -> None:
+    note = tmp_path / "endpoint.json"
+    remove_bound(note)
+    endpoint = UnixEndpoint(tmp_path / "docker.sock")
+    with endpoint.listen():
+        note_bound(endpoint, note)
+        # A later run, at a port.
+        note_bound(TcpEndpoint("127.0.0.1", 2375), note)
+        for content in ("", "[]", "{}", "null"):
+            remove_bound(note)
+            note.write_text(content)
+        assert endpoint.path.exists()

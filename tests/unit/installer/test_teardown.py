@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from installer import slots, sweep, teardown
+from installer.endpoint import UnixEndpoint, note_bound
 from installer.errors import PreconditionError
 from installer.instance import Instance, Options
 from installer.slots import SlotClaim, claim_slot
@@ -138,3 +139,23 @@ def test_who_has_claimed_the_slot_itself_takes_it_down(
     assert removed == ["nets", "process", "bridge", "table", "cgroup"]
     assert not (tmp_path / "3").exists()
     own.drop()
+
+
+@pytest.mark.parametrize("whose", ["its own", "another's"])
+def test_the_endpoints_socket_goes_where_it_is_the_one_that_was_bound(
+    instance: Instance,
+    removed: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whose: str,
+) -> None:
+    monkeypatch.setattr("installer.instance.VOLATILE_DIR", tmp_path / "volatile")
+    claim(tmp_path, MINE, instance.data_dir).drop()
+    endpoint = UnixEndpoint(instance.data_dir / "docker.sock")
+    endpoint.listen().close()
+    note_bound(endpoint, instance.endpoint_note)
+    if whose == "another's":
+        endpoint.path.rename(instance.data_dir / "moved")
+        endpoint.listen().close()
+    assert teardown.tear_down(instance, print) == []
+    assert endpoint.path.exists() is (whose == "another's")

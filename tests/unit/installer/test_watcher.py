@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from installer import endpoint_tls
+from installer.endpoint import UnixEndpoint, note_bound
 from installer.errors import InstallerError
 from installer.instance import Instance, Options, default_options, save_instance
 from installer.pki import RENEW_BEFORE
@@ -159,3 +160,19 @@ async def test_the_endpoints_certificates_are_renewed_in_time(
     await keep_house(made, 1, monkeypatch)
     assert paths[0].read_bytes() == after[0]
     assert restarts == [Role.GATEWAY]
+
+
+def test_an_endpoint_is_closed_once_and_anothers_at_its_path_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("installer.instance.VOLATILE_DIR", tmp_path / "volatile")
+    path = tmp_path / "docker.sock"
+    endpoint = UnixEndpoint(path)
+    made = watcher(tmp_path)
+    made._listener = endpoint.listen()
+    note_bound(endpoint, made._instance.endpoint_note)
+    made._close_endpoint()
+    assert not path.exists()
+    with endpoint.listen():  # another program's, while the containers are stopped
+        made._close_endpoint()
+        endpoint.connect(1).close()

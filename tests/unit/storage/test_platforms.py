@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from portlayer.errors import InvalidArgument
-from services.storage.platforms import parse_platform
+from portlayer.errors import InvalidArgument, NotFound, Reason
+from services.storage.imagec.manifest import Platform
+from services.storage.platforms import check_platform, parse_platform
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,30 @@ def test_what_is_none(text: str, message: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         parse_platform(text)
     assert refused.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted"),
+    [
+        (Platform("linux", "amd64"), Platform("linux", "amd64")),
+        # What says no variant is for any.
+        (Platform("linux", "arm64"), Platform("linux", "arm64", "v8")),
+        (Platform("linux", "arm64", "v8"), Platform("linux", "arm64")),
+    ],
+)
+def test_an_image_for_what_is_wanted(has: Platform, wanted: Platform) -> None:
+    check_platform("busybox", has, wanted)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [Platform("linux", "arm64"), Platform("windows", "amd64"), Platform("linux", "amd64", "v3")],
+)
+def test_an_image_for_something_else_is_not_found(wanted: Platform) -> None:
+    with pytest.raises(NotFound) as refused:
+        check_platform("busybox", Platform("linux", "amd64", "v2"), wanted)
+    assert refused.value.reason is Reason.IMAGE_NOT_FOUND
+    assert refused.value.message == (
+        "image with reference busybox was found but its platform (linux/amd64/v2) does not match "
+        f"the specified platform ({wanted})"
+    )

@@ -341,10 +341,12 @@ class ImageHealthCheck(_message.Message):
     def __init__(self, test: _Optional[_Iterable[str]] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., start_period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., start_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retries: _Optional[int] = ...) -> None: ...
 
 class ImageServiceGetRequest(_message.Message):
-    __slots__ = ("reference",)
+    __slots__ = ("reference", "platform")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
     reference: str
-    def __init__(self, reference: _Optional[str] = ...) -> None: ...
+    platform: str
+    def __init__(self, reference: _Optional[str] = ..., platform: _Optional[str] = ...) -> None: ...
 
 class ImageServiceGetResponse(_message.Message):
     __slots__ = ("image",)

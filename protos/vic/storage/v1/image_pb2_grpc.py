@@ -197,7 +197,8 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """Get returns one image.
+        """Get returns one image. Errors: NOT_FOUND (IMAGE_NOT_FOUND), also where it is for another platform
+        than asked; INVALID_ARGUMENT for what is no platform.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,7 +65,9 @@ class ImageServiceStub:
     InspectDistribution: _grpc.UnaryUnaryMultiCallable[_image_pb2.InspectDistributionRequest, _image_pb2.InspectDistributionResponse]
     """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull."""
     Get: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServiceGetRequest, _image_pb2.ImageServiceGetResponse]
-    """Get returns one image."""
+    """Get returns one image. Errors: NOT_FOUND (IMAGE_NOT_FOUND), also where it is for another platform
+    than asked; INVALID_ARGUMENT for what is no platform.
+    """
     List: _grpc.UnaryUnaryMultiCallable[_image_pb2.ImageServiceListRequest, _image_pb2.ImageServiceListResponse]
     """List returns all images, newest first."""
     Tag: _grpc.UnaryUnaryMultiCallable[_image_pb2.TagRequest, _image_pb2.TagResponse]
@@ -157,7 +159,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     InspectDistribution: _aio.UnaryUnaryMultiCallable[_image_pb2.InspectDistributionRequest, _image_pb2.InspectDistributionResponse]  # type: ignore[assignment]
     """InspectDistribution returns a manifest's descriptor from a registry; nothing is pulled. Errors as Pull."""
     Get: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServiceGetRequest, _image_pb2.ImageServiceGetResponse]  # type: ignore[assignment]
-    """Get returns one image."""
+    """Get returns one image. Errors: NOT_FOUND (IMAGE_NOT_FOUND), also where it is for another platform
+    than asked; INVALID_ARGUMENT for what is no platform.
+    """
     List: _aio.UnaryUnaryMultiCallable[_image_pb2.ImageServiceListRequest, _image_pb2.ImageServiceListResponse]  # type: ignore[assignment]
     """List returns all images, newest first."""
     Tag: _aio.UnaryUnaryMultiCallable[_image_pb2.TagRequest, _image_pb2.TagResponse]  # type: ignore[assignment]
@@ -281,7 +285,9 @@ class ImageServiceServicer:
         request: _image_pb2.ImageServiceGetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_pb2.ImageServiceGetResponse, _abc.Awaitable[_image_pb2.ImageServiceGetResponse]]:
-        """Get returns one image."""
+        """Get returns one image. Errors: NOT_FOUND (IMAGE_NOT_FOUND), also where it is for another platform
+        than asked; INVALID_ARGUMENT for what is no platform.
+        """
 
     def List(
         self,
