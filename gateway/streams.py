@@ -8,6 +8,7 @@ from typing import TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.errors import bad_parameter
 from portlayer.errors import VicError
 
 Message = TypeVar("Message")
@@ -71,6 +72,22 @@ async def disconnected(receive: Receive) -> None:
     """Wait until the client has gone; what it still sends is left out."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def unless_gone(wanted: Coroutine[None, None, Message], receive: Receive) -> Message:
+    """Return what a client waits for before it gets a head, or end that when the client has gone.
+
+    Raises ApiError then, which nobody reads.
+    """
+    found: list[Message] = []
+
+    async def wait() -> None:
+        found.append(await wanted)
+
+    await until_first(wait(), disconnected(receive))
+    if not found:
+        raise bad_parameter("the client went away before there was an answer")
+    return found[0]
 
 
 async def told(

@@ -16,7 +16,7 @@ from gateway.call import Call
 from gateway.errors import bad_parameter
 from gateway.facets import Facets
 from gateway.routes.endpoint import endpoint
-from gateway.streams import StreamResponse, disconnected, until_first
+from gateway.streams import StreamResponse, unless_gone
 from portlayer.threads import in_thread
 
 
@@ -44,7 +44,8 @@ class BuildRoutes:
             output = Output(quiet=options.quiet)
             builder = Builder(self._facets, options, plan, context, output, self._spool)
             lines = output.told(builder.build)
-            first = await _first(lines, call)
+            # A quiet build's client has no answer until all is done.
+            first = await unless_gone(_first(lines), call.request.receive)
         except BaseException:
             context.close()
             raise
@@ -66,17 +67,8 @@ async def _body(call: Call) -> AsyncIterator[bytes]:
         raise bad_parameter("the client went away before it had sent its request") from None
 
 
-async def _first(lines: AsyncGenerator[bytes, None], call: Call) -> bytes:
-    """The first line, for which a quiet build's client waits until all is done."""
-    found: list[bytes] = []
-
-    async def begin() -> None:
-        found.append(await anext(lines, b""))
-
-    await until_first(begin(), disconnected(call.request.receive))
-    if not found:
-        raise bad_parameter("the client went away before there was an answer")
-    return found[0]
+async def _first(lines: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(lines, b"")
 
 
 async def _with_first(

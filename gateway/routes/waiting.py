@@ -23,7 +23,7 @@ from gateway.errors import bad_parameter
 from gateway.facets import AWAY, RETRY_SECONDS, Facets, read
 from gateway.routes.containers import reference
 from gateway.routes.endpoint import endpoint
-from gateway.streams import StreamResponse
+from gateway.streams import StreamResponse, unless_gone
 from gateway.translate import states
 from portlayer.errors import Internal, NotFound
 
@@ -59,7 +59,8 @@ class WaitRoutes:
         waiting = Waiting(self._facets, reference(call), _CONDITIONS[condition])
         await waiting.begin()
         if call.version < _HEAD_AT_ONCE_SINCE:
-            return json_response(_answer(await waiting.result()))
+            result = await unless_gone(waiting.result(), call.request.receive)
+            return json_response(_answer(result))
         return StreamResponse(_line(waiting), "application/json")
 
 

@@ -56,7 +56,7 @@ async def serve(settings: ExecSettings) -> None:
         stack.push_async_callback(store.close)
         peers = await open_peers(settings, credentials, stack)
         tethers = TetherPlace(peers, server_name(Role.INTERACTION, settings.instance_id))
-        chosen = await choose_driver(settings, credentials, stack, peers, tethers)
+        chosen = await choose_driver(settings, credentials, stack, peers, tethers, store.neighbours)
         hypervisor = chosen.hypervisor
         containers, facts = Containers(store), Facts(store)
         admission = Admission(store, hypervisor, settings.base_size_bytes)

@@ -11,6 +11,7 @@ from vic.hostagent.v1 import hostagent_pb2_grpc
 
 from portlayer.client import FacetChannel, open_channel
 from portlayer.identity import Credentials, Role
+from portlayer.neighbours import Neighbours
 from portlayer.vsphere.settings import required
 from services.exec.drivers import Hypervisor
 from services.exec.peers import Peers
@@ -38,6 +39,7 @@ async def choose_driver(
     stack: AsyncExitStack,
     peers: Peers,
     tethers: TetherPlace,
+    neighbours: Neighbours,
 ) -> Chosen:
     """Return the driver; the stack closes what it is given. Raises ValueError."""
     agent = await stack.enter_async_context(
@@ -47,7 +49,7 @@ async def choose_driver(
     )
     if settings.driver == "vsphere":
         return _vsphere(settings, agent)
-    return _qemu(settings, agent, peers, tethers)
+    return _qemu(settings, agent, peers, tethers, neighbours)
 
 
 def _vsphere(settings: ExecSettings, agent: FacetChannel) -> Chosen:
@@ -61,7 +63,11 @@ def _vsphere(settings: ExecSettings, agent: FacetChannel) -> Chosen:
 
 
 def _qemu(
-    settings: ExecSettings, agent: FacetChannel, peers: Peers, tethers: TetherPlace
+    settings: ExecSettings,
+    agent: FacetChannel,
+    peers: Peers,
+    tethers: TetherPlace,
+    neighbours: Neighbours,
 ) -> Chosen:
     from services.exec.drivers.qemu.dialling import Dialling
     from services.exec.drivers.qemu.driver import QemuHypervisor
@@ -71,6 +77,7 @@ def _qemu(
         bootstrap_digest=settings.bootstrap_digest,
         default_disk_bytes=settings.base_size_bytes,
         dialling=Dialling(peers.network, tethers),
+        neighbours=neighbours,
     )
     return Chosen(driver, _host_boot())
 

@@ -37,6 +37,9 @@ MOST_QUESTIONS_OF_ONE = 64
 MOST_CONNECTIONS = 64
 """By TCP, of one network."""
 
+MOST_CONNECTIONS_OF_ONE = 8
+"""Of these, of one container. Resolvers have one open at a time; a program has several threads."""
+
 IDLE_SECONDS = 10.0
 
 _LENGTH = struct.Struct("!H")
@@ -124,11 +127,14 @@ class NameServer:
             raise
         connections: set[asyncio.StreamWriter] = set()
 
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if len(connections) >= MOST_CONNECTIONS:
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if _may_connect(network, writer, connections):
+                # Not asyncio's own task, which nobody can cancel without a traceback.
+                self._start(converse(reader, writer))
+            else:
                 writer.close()
-                return
-            connections.add(writer)
+
+        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 await self._converse(network, reader, writer)
             finally:
@@ -211,6 +217,26 @@ class NameServer:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _may_connect(
+    network: Network, writer: asyncio.StreamWriter, connections: set[asyncio.StreamWriter]
+) -> bool:
+    """Take a connection in, if its peer is of the network and neither has too many of them."""
+    peer = _peer(writer)
+    assert network.pool is not None
+    if peer is None or peer not in network.pool.subnet or len(connections) >= MOST_CONNECTIONS:
+        return False
+    if sum(_peer(other) == peer for other in connections) >= MOST_CONNECTIONS_OF_ONE:
+        return False
+    connections.add(writer)
+    return True
+
+
+def _peer(writer: asyncio.StreamWriter) -> IPv4Address | None:
+    """Return who is at the other end of a connection; None where it ended while it began."""
+    peer = writer.get_extra_info("peername")
+    return None if peer is None else IPv4Address(peer[0])
 
 
 class _Datagrams(asyncio.DatagramProtocol):

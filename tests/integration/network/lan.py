@@ -1,5 +1,6 @@
 """A LAN of the host's surroundings, mapped as an external network."""
 
+import json
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from services.network.drivers import Level, Transport
@@ -8,9 +9,16 @@ from services.network.model import External
 from services.network.plans import Plan
 from tests.integration.network.conftest import LAN_ROUTER, LAN_ROUTER6, Facet
 from tests.integration.network.guest import Guest
+from tests.integration.network.namespaces import Outside
 
 LAN = IPv4Network("10.2.0.0/24")
 LAN6 = IPv6Network("2001:db8:2::/64")
+
+
+def mac_of_outside(outside: Outside) -> str:
+    """Return the MAC address by which a machine on the LAN is reached."""
+    mac: str = json.loads(outside.run("ip", "-json", "link", "show", "eth0"))[0]["address"]
+    return mac
 
 
 async def mapped(facet: Facet, parent: str, level: Level = Level.PUBLISHED) -> None:

@@ -17,15 +17,10 @@ from tests.integration.network.conftest import LAN_ROUTER as ROUTER
 from tests.integration.network.conftest import LAN_ROUTER6 as ROUTER6
 from tests.integration.network.conftest import Facet
 from tests.integration.network.guest import BOUND_SECONDS, Guest
-from tests.integration.network.lan import mapped, on_lan
+from tests.integration.network.lan import mac_of_outside, mapped, on_lan
 from tests.integration.network.namespaces import Outside, run
 
 FRAME_TABLE = "vic_1a2b3c4d_l2"
-
-
-def mac_of_outside(outside: Outside) -> str:
-    mac: str = json.loads(outside.run("ip", "-json", "link", "show", "eth0"))[0]["address"]
-    return mac
 
 
 def delivered(outside: Outside, card: Guest, port: int, data: bytes) -> None:

@@ -155,3 +155,12 @@ async def test_a_shapes_key_is_asked_for_once_and_after_a_refusal() -> None:
     parents.doubt()
     assert await parents.ready(hostagent_pb2.Shape()) == "parent-b"
     assert agent.calls == [("shape", "key"), ("shape", "new")]
+
+
+async def test_a_parent_that_another_replica_has_discarded_is_looked_for_again() -> None:
+    agent = FakeAgent(parents=[parent("parent-a", hostagent_pb2.PARENT_STATE_SEALED)])
+    parents = Parents(cast("Any", agent))
+    assert await parents.ready(hostagent_pb2.Shape()) == "parent-a"
+    agent.parents = [parent("parent-b", hostagent_pb2.PARENT_STATE_SEALED)]
+    parents.doubt()
+    assert await parents.ready(hostagent_pb2.Shape()) == "parent-b"

@@ -61,6 +61,18 @@ async def test_client_that_drops_its_wait_frees_it(
     await eventually(lambda: len(suite.exec.changed._waiters) == 0)
 
 
+async def test_an_old_client_that_drops_its_wait_frees_it(
+    engine: Endpoint, suite: FakeSuite, eventually: Eventually
+) -> None:
+    async with engine.http() as client:
+        await create(client, "one")
+        await client.post("/containers/one/start")
+        waiting = asyncio.create_task(client.post("/v1.29/containers/one/wait"))
+        await eventually(lambda: len(suite.exec.changed._waiters) == 1)
+        waiting.cancel()
+        await eventually(lambda: len(suite.exec.changed._waiters) == 0)
+
+
 async def test_client_that_vanishes_from_attach_frees_it(
     engine: Endpoint, suite: FakeSuite, eventually: Eventually
 ) -> None:

@@ -1,10 +1,12 @@
 """Where our rules in other programs' chains go."""
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
 
+from portlayer.errors import Unavailable
 from services.network.drivers import MANAGEMENT_ORDINAL, Segment
 from services.network.drivers.linux import foreign, nft
 from services.network.drivers.linux.naming import Names
@@ -26,6 +28,7 @@ class Host:
         self.chains: list[dict[str, Any]] = []
         self.rules: dict[str, list[dict[str, Any]]] = {}
         self.inserted: list[str] = []
+        self.listing: Callable[[], list[dict[str, Any]]] = lambda: self.chains
 
     def chain(self, place: str, **traits: Any) -> None:
         family, table, name = place.split()
@@ -36,6 +39,8 @@ class Host:
         self.chain(place, hook=hook, type="filter", policy=policy)
 
     def chain_rules(self, family: str, table: str, chain: str) -> list[dict[str, Any]]:
+        if f"{family} {table} {chain}" not in self.rules:
+            raise Unavailable("No such file or directory")
         return self.rules[f"{family} {table} {chain}"]
 
     def apply(self, text: str) -> None:
@@ -49,7 +54,7 @@ class Host:
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     """Return an empty host in place of nft."""
     host = Host()
-    monkeypatch.setattr(nft, "chains", lambda: host.chains)
+    monkeypatch.setattr(nft, "chains", lambda: host.listing())
     monkeypatch.setattr(nft, "chain_rules", host.chain_rules)
     monkeypatch.setattr(nft, "apply", host.apply)
     return host
@@ -90,6 +95,33 @@ def test_a_chain_that_drops_something_in_particular_does_not(host: Host) -> None
     host.base("inet other forward", policy="accept")
     host.rules["inet other forward"] = [{"expr": [{"match": {}}, {"drop": None}]}]
     assert foreign.ensure(NAMES, FORWARD) == []
+
+
+@pytest.mark.parametrize("goes", ["inet firewalld filter_FORWARD", "ip filter DOCKER-USER"])
+def test_a_chain_that_goes_before_it_is_read_is_left_out(host: Host, goes: str) -> None:
+    host.base("inet firewalld filter_FORWARD", policy="accept")
+    host.base("ip filter FORWARD")
+    host.chain("ip filter DOCKER-USER")
+    host.base("ip other forward")
+    listed = list(host.chains)
+
+    def chains() -> list[dict[str, Any]]:
+        if goes in host.rules:
+            del host.rules[goes]
+            return listed
+        return [c for c in listed if f"{c['family']} {c['table']} {c['name']}" != goes]
+
+    host.listing = chains
+    foreign.ensure(NAMES, FORWARD)
+    assert "ip other forward" in host.inserted
+    assert goes not in host.inserted
+
+
+def test_a_chain_that_stays_and_can_t_be_read_is_told(host: Host) -> None:
+    host.base("ip filter FORWARD")
+    del host.rules["ip filter FORWARD"]
+    with pytest.raises(Unavailable):
+        foreign.ensure(NAMES, FORWARD)
 
 
 def test_another_instance_s_rules_are_not_ours(host: Host) -> None:

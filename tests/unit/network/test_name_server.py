@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import dns.flags
@@ -19,7 +20,7 @@ from services.network.model import Wish
 from services.network.names.answers import Answers, most_udp_bytes
 from services.network.names.askers import Askers
 from services.network.names.questions import MOST_BYTES
-from services.network.names.server import NameServer
+from services.network.names.server import MOST_CONNECTIONS_OF_ONE, NameServer
 from services.network.names.upstream import Upstream, answers
 from services.network.plans import Plan
 from tests.unit.network.conftest import Facet
@@ -198,6 +199,62 @@ async def test_who_asks_much_at_once_by_tcp_leaves_others_their_turn(on_loopback
         assert turns - before >= count
     finally:
         await server.close()
+
+
+async def test_one_container_leaves_connections_to_the_others(on_loopback: Facet) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    network = on_loopback.networks.find("app")
+    assert network.pool is not None
+    await on_loopback.networks._move(
+        network, replace(network.pool, subnet=IPv4Network("127.0.0.0/24"))
+    )
+    port = free_port()
+    server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+    await server.ensure()
+    query = dns.message.make_query("web.app", "A").to_wire()
+
+    async def asked(address: str) -> tuple[asyncio.StreamWriter, bytes]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+        writer.write(struct.pack("!H", len(query)) + query)
+        async with asyncio.timeout(BOUND_SECONDS):
+            try:
+                return writer, await reader.read(2)
+            except ConnectionResetError:
+                return writer, b""
+
+    try:
+        found = [await asked("127.0.0.2") for _ in range(MOST_CONNECTIONS_OF_ONE + 2)]
+        answered = [bool(reply) for _, reply in found]
+        assert answered == [True] * MOST_CONNECTIONS_OF_ONE + [False] * 2
+        for address, reached in (("127.0.0.3", True), ("127.0.1.2", False)):
+            found.append(await asked(address))
+            assert bool(found[-1][1]) == reached
+        for writer, _ in found:
+            writer.close()
+    finally:
+        await server.close()
+
+
+async def test_no_conversation_is_left_when_it_is_closed(on_loopback: Facet) -> None:
+    rules = Answers(
+        on_loopback.endpoints.directory,
+        Askers(on_loopback.networks, on_loopback.endpoints).networks_of,
+    )
+    port = free_port()
+    before = asyncio.all_tasks()
+    server = NameServer(on_loopback.networks.all, rules, Upstream(list), port)
+    await server.ensure()
+    query = dns.message.make_query("web.app", "A").to_wire()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(struct.pack("!H", len(query)) + query)
+    async with asyncio.timeout(BOUND_SECONDS):
+        await reader.readexactly(2)
+    await server.close()
+    assert asyncio.all_tasks() == before
+    writer.close()
 
 
 async def test_it_listens_where_networks_come_and_not_where_they_went(on_loopback: Facet) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,42 @@ def test_both_tables_are_replaced_in_one_transaction() -> None:
         "delete table bridge vic_1a2b3c4d_l2",
         "table bridge vic_1a2b3c4d_l2 {",
     ]
+
+
+def test_what_packets_have_put_into_the_table_of_frames_stays() -> None:
+    asked = {
+        "name": "asked",
+        "type": ["ipv4_addr", "inet_service", "ipv4_addr", "inet_service"],
+        "timeout": 30,
+        "size": 65_536,
+    }
+    begun = {"name": "begun", "type": "ifname", "timeout": 60, "size": 10}
+    table = {"table": {"name": "vic_1a2b3c4d_l2"}}
+    entries: list[dict[str, Any]] = [
+        table,
+        {"chain": {"name": "forward"}},
+        {"set": asked},
+        {"set": begun},
+        {"set": {"name": "sources", "type": "ifname"}},
+        {"map": {"name": "leading", "type": "ifname", "map": "verdict"}},
+        {"rule": {"chain": "forward"}},
+    ]
+
+    def beginning(found: list[dict[str, Any]] | None) -> list[str]:
+        text = ruleset(NAMES, Guards(7443), [], [], (), found)
+        return text.partition("_l2 {\n")[0].splitlines()[-6:-1]
+
+    assert beginning(entries) == [
+        "flush table bridge vic_1a2b3c4d_l2",
+        "delete set bridge vic_1a2b3c4d_l2 begun",
+        "delete set bridge vic_1a2b3c4d_l2 sources",
+        "delete map bridge vic_1a2b3c4d_l2 leading",
+        "delete chain bridge vic_1a2b3c4d_l2 forward",
+    ]
+    # What is not understood goes with all of it, and so does a table that is asleep.
+    asleep = {"table": {"name": "vic_1a2b3c4d_l2", "flags": ["dormant"]}}
+    for found in (None, [table, {"counter": {"name": "seen"}}], [asleep]):
+        assert beginning(found)[-1] == "delete table bridge vic_1a2b3c4d_l2"
 
 
 def test_removal_works_whether_the_tables_are_there_or_not() -> None:

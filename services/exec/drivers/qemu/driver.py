@@ -15,6 +15,7 @@ from portlayer.errors import (
     VicError,
     domain_errors,
 )
+from portlayer.neighbours import Neighbours
 from services.exec.drivers import (
     CreatedMachine,
     HypervisorInfo,
@@ -62,12 +63,16 @@ class QemuHypervisor:
         default_disk_bytes: int,
         memory: HostMemory | None = None,
         dialling: Dialling | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
-        """Without ``dialling`` no clone is connected while it waits."""
+        """Without ``dialling`` no clone is connected while it waits.
+
+        ``neighbours`` tell replicas of this service of one another.
+        """
         self._agent = agent
         self._images = BootstrapImages(agent, bootstrap_digest)
         self._default_disk_bytes = default_disk_bytes
-        self._parents = Parents(agent)
+        self._parents = Parents(agent, neighbours)
         self._pausing = Pausing(agent)
         self._ready = ReadyClones(agent, self._parents, memory or HostMemory(), dialling)
         self._launching = Launching(agent, self._images, self._parents, self._ready)

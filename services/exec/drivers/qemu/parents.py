@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
 from portlayer.errors import NotFound, Reason, Unavailable, VicError, domain_errors
+from portlayer.neighbours import Neighbours
 from services.exec.drivers.qemu.patience import LAUNCH_SECONDS, LOAD_SECONDS
 from services.exec.drivers.qemu.qmp import connect
 
@@ -42,6 +43,8 @@ SAVE_SECONDS = 30.0
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 PREFIX = "parent-"
+# Name of the turn at building.
+BUILDING = "exec's parents"
 MAX_STATE = 4 * 1024 * 1024
 
 
@@ -65,14 +68,21 @@ class _FailedBuilds:
 class Parents:
     """Finds the parent of a shape, or builds it; one build a shape at a time."""
 
-    def __init__(self, agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub") -> None:
+    def __init__(
+        self,
+        agent: "hostagent_pb2_grpc.HostAgentServiceAsyncStub",
+        neighbours: Neighbours | None = None,
+    ) -> None:
+        """Replicas, whom ``neighbours`` tell of one another, build one at a time, and share it."""
         self._agent = agent
+        self._neighbours = neighbours or Neighbours(None)
         self._builds: dict[str, asyncio.Task[str]] = {}
         # Keys of shapes, by the shapes' bytes.
         self._keys: dict[bytes, str] = {}
         # Shapes whose parent could not be built the last times.
         self._failed_builds: dict[str, _FailedBuilds] = {}
-        # Those that are being built; any other that isn't sealed was left by an exec before us.
+        # Those that are being built; any other that isn't sealed while it is our turn to build was
+        # left by an exec that is gone.
         self._unsealed: set[str] = set()
         # Loads that failed since the last one that didn't, by parent.
         self._failures: Counter[str] = Counter()
@@ -101,8 +111,14 @@ class Parents:
         return self._keys[name]
 
     def doubt(self) -> None:
-        """Ask for keys again, since a clone was refused: QEMU or the kernel may be others now."""
+        """Look at all again, since a clone was refused.
+
+        QEMU or the kernel may be others now, or another replica may have discarded the parent.
+        """
         self._keys.clear()
+        for key, build in list(self._builds.items()):
+            if build.done() and not build.cancelled() and not build.exception():
+                del self._builds[key]
 
     def worked(self, parent_id: str) -> None:
         """Take in that a clone of a parent was loaded."""
@@ -134,7 +150,8 @@ class Parents:
     async def _attempt(self, key: str, shape: hostagent_pb2.Shape) -> str:
         """Find or build a parent, and count failures in a row."""
         try:
-            parent_id = await self._find_or_build(key, shape)
+            async with self._neighbours.turn(BUILDING):
+                parent_id = await self._find_or_build(key, shape)
         except BaseException:
             self._failed_builds[key] = _FailedBuilds.one_more(self._failed_builds.get(key))
             raise

@@ -65,7 +65,9 @@ class Warming:
                 f"{machine_id} did not warm up within {WARM_SECONDS:.0f} s",
                 Reason.HYPERVISOR_FAILED,
             ) from error
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, VicError):
+                self._parents.doubt()
             await asyncio.shield(self.end(machine_id))
             raise
         return ReadyClone(machine_id, parent_id)

@@ -4,6 +4,7 @@ All calls block and are made by one thread, one after the other: what a later ca
 newer than what an earlier one was told.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from services.network.drivers.linux.elements import (
 )
 from services.network.drivers.linux.naming import Names
 from services.network.drivers.linux.packets import Guards
+
+log = logging.getLogger("vic.network.firewall")
 
 Table = list[dict[str, Any]]
 
@@ -53,9 +56,13 @@ class Firewall:
 
     def replace(self, wanted: Wanted) -> list[str]:
         """Put both tables in place in one transaction; returns what else had to be added."""
-        nft.apply(
-            rules.ruleset(self._names, self._guards, wanted.segments, wanted.ports, wanted.forwards)
-        )
+        facts = (self._names, self._guards, wanted.segments, wanted.ports, wanted.forwards)
+        there = nft.table("bridge", self._names.frame_table)
+        try:
+            nft.apply(rules.ruleset(*facts, there))
+        except Unavailable as error:
+            log.warning("conversations by UDP are forgotten with the rules: %s", error.message)
+            nft.apply(rules.ruleset(*facts))
         packets, frames, _ports, _forwards = self._read()
         self._in_place = (packets, frames)
         return foreign.ensure(
@@ -120,7 +127,7 @@ class Firewall:
                 present |= {(found["name"], str(tap)) for tap in found.pop("elem", [])}
             elif found.get("name") in (sets.OPENED, sets.OPENED6):
                 forwarded |= {_port_of(element) for element in found.pop("elem", [])}
-            elif found.get("name") in sets.FLOW_SETS:
+            elif found.get("name") in sets.REMEMBERED:
                 # Comes and goes with what containers send.
                 found.pop("elem", None)
         for entry in packets or []:

@@ -30,6 +30,9 @@ DROPS = ("drop", "reject")
 PASSED = frozenset({"counter", "log", "comment"})
 """Statements without effect on which packets a rule catches."""
 
+Place = tuple[str, str, str]
+"""Family, table and name of a chain."""
+
 
 @dataclass(frozen=True)
 class Accept:
@@ -78,21 +81,26 @@ def accepts(names: Names, guards: Guards, segments: Sequence[Segment]) -> list[A
 
 
 def ensure(names: Names, wanted: Sequence[Accept]) -> list[str]:
-    """Add what is missing in chains that drop by default; returns what was added."""
-    added = []
+    """Add what is missing in chains that drop by default; returns what was added.
+
+    A chain that goes meanwhile, as all of firewalld's and Docker's do when they are reloaded, is
+    left out: the kernel's news of its end raise a doubt, after which all are looked at again.
+    """
+    added: list[str] = []
     chains = nft.chains()
+    known = _places(chains)
     for hook in sorted({accept.hook for accept in wanted}):
-        for family, table, chain in _dropping_chains(chains, hook):
-            present = _comments(nft.chain_rules(family, table, chain))
-            for accept in wanted:
-                comment = f"{names.comment_prefix} {accept.subject}"
-                if accept.hook != hook or comment in present or family not in accept.families:
-                    continue
-                nft.apply(
-                    f"insert rule {family} {table} {chain} "
-                    f'{accept.match} counter accept comment "{comment}"\n'
-                )
-                added.append(f"accepted traffic {accept.subject} in {family} {table} {chain}")
+        for chain in _filters(chains, hook):
+            place = _place(chain)
+            user = (*place[:2], DOCKER_USER)
+            target = user if hook == "forward" and user in known else place
+            try:
+                if chain.get("policy") == "drop" or _ends_in_drop(nft.chain_rules(*place)):
+                    _complete(names, [a for a in wanted if a.hook == hook], target, added)
+            except Unavailable as error:
+                if {place, target} <= _places(nft.chains()):
+                    raise
+                log.warning("a chain of the host went while it was read: %s", error.message)
     if added:
         log.info("the host's firewall drops by default", extra={"added": added})
     return added
@@ -116,21 +124,36 @@ def remove(names: Names) -> list[str]:
     return removed
 
 
-def _dropping_chains(
-    chains: Sequence[Mapping[str, Any]], hook: str
-) -> Iterator[tuple[str, str, str]]:
-    """Yield family, table and name of each chain that our rules must go into."""
-    known = {(chain["family"], chain["table"], chain["name"]) for chain in chains}
+def _complete(names: Names, wanted: Sequence[Accept], place: Place, added: list[str]) -> None:
+    """Add what is missing in a chain, and tell it in `added`."""
+    family, table, chain = place
+    present = _comments(nft.chain_rules(*place))
+    for accept in wanted:
+        comment = f"{names.comment_prefix} {accept.subject}"
+        if comment in present or family not in accept.families:
+            continue
+        nft.apply(
+            f"insert rule {family} {table} {chain} "
+            f'{accept.match} counter accept comment "{comment}"\n'
+        )
+        added.append(f"accepted traffic {accept.subject} in {family} {table} {chain}")
+
+
+def _filters(chains: Sequence[Mapping[str, Any]], hook: str) -> Iterator[Mapping[str, Any]]:
+    """Yield each chain of other programs that may drop packets on a hook."""
     for chain in chains:
         if chain.get("hook") != hook or chain.get("type") != "filter":
             continue
-        if chain["family"] not in SIX or chain["table"].startswith("vic_"):
-            continue
-        place = (chain["family"], chain["table"], chain["name"])
-        if chain.get("policy") != "drop" and not _ends_in_drop(nft.chain_rules(*place)):
-            continue
-        user = (chain["family"], chain["table"], DOCKER_USER)
-        yield user if hook == "forward" and user in known else place
+        if chain["family"] in SIX and not chain["table"].startswith("vic_"):
+            yield chain
+
+
+def _place(chain: Mapping[str, Any]) -> Place:
+    return chain["family"], chain["table"], chain["name"]
+
+
+def _places(chains: Sequence[Mapping[str, Any]]) -> set[Place]:
+    return {_place(chain) for chain in chains}
 
 
 def _ends_in_drop(rules: Sequence[Mapping[str, Any]]) -> bool:

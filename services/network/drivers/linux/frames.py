@@ -10,26 +10,30 @@ from collections.abc import Iterable, Sequence
 from services.network.drivers import Forward, Level, Port
 from services.network.drivers.linux.naming import Names
 from services.network.drivers.linux.sets import (
-    FLOW_SETS,
-    FLOWS,
-    FLOWS6,
+    ANSWERED,
+    ANSWERED6,
+    ASKED,
+    ASKED6,
+    BEGUN,
     GUARDED_SETS,
     OPENED,
     OPENED6,
     OUTWARD,
     PORTS_SET,
     PORTS_SET6,
+    REMEMBERED,
     TARGETS6,
     forward_element,
     guarded_set,
+    remembered_text,
     set_text,
     sources6,
     target_number,
 )
 
-FLOW_SECONDS = 180
-"""How long conntrack remembers a conversation by UDP (nf_conntrack_udp_timeout_stream is 120)."""
-MOST_FLOWS = 65_536
+MOST_BEGUN = "100/second burst 1000 packets"
+"""Conversations by UDP that a tap may begin, so that one fills a sixteenth of what can be
+remembered. Beyond that its packets go out and nobody's answer comes in."""
 
 FOR_THE_LINK = "01:80:c2:00:00:00-01:80:c2:00:00:0f"
 """Addresses of frames that belong to the link itself (IEEE 802.1Q, 8.6.3), and go no further."""
@@ -52,7 +56,8 @@ def frame_table(names: Names, ports: Sequence[Port], forwards: Iterable[Forward]
         if forward.direct:
             set_name, element = forward_element(forward)
             opened[set_name].append(element)
-    remembering = f"dynamic, timeout; timeout {FLOW_SECONDS}s; size {MOST_FLOWS}"
+    out, back = _conversation("ip", "saddr", "daddr"), _conversation("ip", "daddr", "saddr")
+    out6, back6 = _conversation("ip6", "saddr", "daddr"), _conversation("ip6", "daddr", "saddr")
     return f"""\
 {set_text(PORTS_SET, "ifname . ether_addr . ipv4_addr", sources)}\
 {set_text(PORTS_SET6, "ifname . ether_addr . ipv6_addr", from6)}\
@@ -60,7 +65,7 @@ def frame_table(names: Names, ports: Sequence[Port], forwards: Iterable[Forward]
 {"".join(set_text(name, "ifname", guarded[name]) for name in GUARDED_SETS)}\
 {set_text(OPENED, "ipv4_addr . inet_proto . inet_service", opened[OPENED])}\
 {set_text(OPENED6, "ipv6_addr . inet_proto . inet_service", opened[OPENED6])}\
-{"".join(set_text(name, kind, [], remembering) for name, kind in FLOW_SETS.items())}\
+{"".join(map(remembered_text, REMEMBERED))}\
 	chain prerouting {{
 		type filter hook prerouting priority filter; policy accept;
 		iifname "{names.tap_prefix}*" goto from_tap
@@ -100,11 +105,21 @@ nd-neighbor-solicit, nd-neighbor-advert, nd-redirect }} drop
 		oifname @{Level.CLOSED} drop
 		iifname @{Level.PEERS} goto among_peers
 		oifname @{Level.PEERS} goto among_peers
-		iifname @{OUTWARD} ether type ip udp dport != 0 \
-update @{FLOWS} {{ ip saddr . udp sport . ip daddr . udp dport }}
-		iifname @{OUTWARD} ether type ip6 udp dport != 0 \
-update @{FLOWS6} {{ ip6 saddr . udp sport . ip6 daddr . udp dport }}
+		iifname @{OUTWARD} ether type ip udp dport != 0 jump outward_by_udp
+		iifname @{OUTWARD} ether type ip6 udp dport != 0 jump outward_by_udp6
 		oifname @{OUTWARD} goto inward
+	}}
+	chain outward_by_udp {{
+		{out} @{ANSWERED} update @{ANSWERED} {{ {out} }} return
+		{out} @{ASKED} return
+		update @{BEGUN} {{ iifname limit rate over {MOST_BEGUN} }} return
+		update @{ASKED} {{ {out} }}
+	}}
+	chain outward_by_udp6 {{
+		{out6} @{ANSWERED6} update @{ANSWERED6} {{ {out6} }} return
+		{out6} @{ASKED6} return
+		update @{BEGUN} {{ iifname limit rate over {MOST_BEGUN} }} return
+		update @{ASKED6} {{ {out6} }}
 	}}
 	chain among_peers {{
 		iifname "{names.tap_prefix}*" oifname "{names.tap_prefix}*" accept
@@ -119,7 +134,9 @@ update @{FLOWS6} {{ ip6 saddr . udp sport . ip6 daddr . udp dport }}
 		ip frag-off & 0x1fff != 0 accept
 		ip daddr . meta l4proto . th dport @{OPENED} accept
 		tcp flags & (syn | ack) != syn accept
-		ip daddr . udp dport . ip saddr . udp sport @{FLOWS} accept
+		{back} @{ANSWERED} update @{ANSWERED} {{ {back} }} accept
+		{back} @{ASKED} update @{ANSWERED} {{ {back} }}
+		{back} @{ASKED} accept
 		icmp type {{ echo-reply, destination-unreachable, time-exceeded, parameter-problem }} accept
 		drop
 	}}
@@ -128,9 +145,17 @@ update @{FLOWS6} {{ ip6 saddr . udp sport . ip6 daddr . udp dport }}
 		frag frag-off != 0 accept
 		ip6 daddr . meta l4proto . th dport @{OPENED6} accept
 		tcp flags & (syn | ack) != syn accept
-		ip6 daddr . udp dport . ip6 saddr . udp sport @{FLOWS6} accept
+		{back6} @{ANSWERED6} update @{ANSWERED6} {{ {back6} }} accept
+		{back6} @{ASKED6} update @{ANSWERED6} {{ {back6} }}
+		{back6} @{ASKED6} accept
 		icmpv6 type {{ echo-reply, destination-unreachable, packet-too-big, time-exceeded, \
 parameter-problem }} accept
 		drop
 	}}
 """
+
+
+def _conversation(protocol: str, inner: str, outer: str) -> str:
+    """Return the key of a packet in the sets of conversations: the container's end comes first."""
+    ports = {"saddr": "sport", "daddr": "dport"}
+    return f"{protocol} {inner} . udp {ports[inner]} . {protocol} {outer} . udp {ports[outer]}"

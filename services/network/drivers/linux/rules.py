@@ -1,6 +1,7 @@
 """The instance's rules, as text for nft(8).
 
-Two tables, each replaced as a whole in one transaction, so that there is no moment without rules.
+Two tables, each replaced as a whole in one transaction, so that there is no moment without rules;
+but for the sets that packets fill, which stay: else whoever had asked would get no answer.
 What belongs to one network or one port is an element of a set, so that adding a container adds no
 rule and slows no packet.
 
@@ -11,13 +12,14 @@ Source: nft(8) of 1.0.6; packet flow of
 https://wiki.nftables.org/wiki-nftables/index.php/Netfilter_hooks
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from services.network.drivers import Forward, Port, Segment
 from services.network.drivers.linux.frames import frame_table
 from services.network.drivers.linux.naming import Names
 from services.network.drivers.linux.packets import Guards, packet_table
-from services.network.drivers.linux.sets import forward_element
+from services.network.drivers.linux.sets import forward_element, is_remembered
 
 
 def ruleset(
@@ -26,27 +28,51 @@ def ruleset(
     segments: Iterable[Segment],
     ports: Iterable[Port],
     forwards: Iterable[Forward] = (),
+    frames: Sequence[Mapping[str, Any]] | None = None,
 ) -> str:
-    """Return the transaction that puts both tables in place, whatever was there before."""
+    """Return the transaction that puts both tables in place, whatever was there before.
+
+    `frames` is the frame table that is there, as nft's JSON describes it: what packets have put
+    into it stays. Without it all is forgotten. Where somebody changed the table since it was read
+    the transaction fails.
+    """
     known = sorted(segments, key=lambda segment: segment.ordinal)
     forwards = list(forwards)
-    tables = (
-        ("inet", names.table, packet_table(names, guards, known, forwards)),
-        ("bridge", names.frame_table, frame_table(names, list(ports), forwards)),
+    packets = f"inet {names.table}"
+    return (
+        f"{_without(packets)}table {packets} {{\n"
+        f"{packet_table(names, guards, known, forwards)}}}\n"
+        f"{_emptied(f'bridge {names.frame_table}', frames)}table bridge {names.frame_table} {{\n"
+        f"{frame_table(names, list(ports), forwards)}}}\n"
     )
+
+
+def _without(table: str) -> str:
     # "table" before "delete table": deleting what is not there would fail the transaction.
-    return "".join(
-        f"table {family} {name}\ndelete table {family} {name}\ntable {family} {name} {{\n{body}}}\n"
-        for family, name, body in tables
-    )
+    return f"table {table}\ndelete table {table}\n"
+
+
+def _emptied(table: str, entries: Sequence[Mapping[str, Any]] | None) -> str:
+    """Return the lines that take everything out of a table but sets that packets fill."""
+    chains, sets, rest = [], [], []
+    for kind, body in (pair for entry in entries or [] for pair in entry.items()):
+        if kind == "chain":
+            chains.append(f"delete chain {table} {body['name']}\n")
+        elif kind in ("set", "map"):
+            if kind == "map" or not is_remembered(body):
+                sets.append(f"delete {kind} {table} {body['name']}\n")
+        elif kind not in ("table", "rule") or "flags" in body:
+            rest.append(kind)
+    if entries is None or rest:
+        # A table that is asleep, or has something in it that we know nothing of.
+        return _without(table)
+    # Maps may lead to chains.
+    return "".join([f"flush table {table}\n", *sets, *chains])
 
 
 def removal(names: Names) -> str:
     """Return the transaction that removes both tables, whether they are there or not."""
-    return (
-        f"table inet {names.table}\ndelete table inet {names.table}\n"
-        f"table bridge {names.frame_table}\ndelete table bridge {names.frame_table}\n"
-    )
+    return _without(f"inet {names.table}") + _without(f"bridge {names.frame_table}")
 
 
 def forwarding(names: Names, add: Iterable[Forward], remove: Iterable[Forward]) -> str:

@@ -6,6 +6,7 @@ agree on these.
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address
+from typing import Any
 
 from services.network.drivers import Forward, Level, Port
 
@@ -29,18 +30,47 @@ OPENED = "opened"
 OPENED6 = "opened6"
 """Sets of the frame table: address and port of containers on external networks."""
 
-FLOWS = "flows"
-FLOWS6 = "flows6"
+ASKED = "asked"
+ASKED6 = "asked6"
 """Sets of the frame table: what containers have sent by UDP, whose answers may come.
 
 There is no connection tracking of bridged frames on every kernel, and none is needed: whoever asked
 is remembered here, and TCP says by its flags who began.
 """
-FLOW_SETS = {
-    FLOWS: "ipv4_addr . inet_service . ipv4_addr . inet_service",
-    FLOWS6: "ipv6_addr . inet_service . ipv6_addr . inet_service",
+
+ANSWERED = "answered"
+ANSWERED6 = "answered6"
+"""Sets of the frame table: the same where an answer has come."""
+
+BEGUN = "begun"
+"""Set of the frame table: how much each tap has begun of late."""
+
+ASKED_SECONDS = 30
+"""From the first packet; what is sent after that begins anew. As with conntrack, which forgets then
+what was not answered (nf_conntrack_udp_timeout)."""
+
+ANSWERED_SECONDS = 180
+"""From the last packet in either direction (nf_conntrack_udp_timeout_stream is 120)."""
+
+BEGUN_SECONDS = 60
+"""Longer than a tap's allowance takes to be whole again."""
+
+MOST_REMEMBERED = 65_536
+"""In each of these sets: sixteen taps that begin all they may fill ASKED. Where ANSWERED is full an
+answer still comes, but the conversation begins anew every 30 s."""
+
+_CONVERSATION = "ipv4_addr . inet_service . ipv4_addr . inet_service"
+_CONVERSATION6 = "ipv6_addr . inet_service . ipv6_addr . inet_service"
+
+REMEMBERED = {
+    ASKED: (_CONVERSATION, ASKED_SECONDS),
+    ASKED6: (_CONVERSATION6, ASKED_SECONDS),
+    ANSWERED: (_CONVERSATION, ANSWERED_SECONDS),
+    ANSWERED6: (_CONVERSATION6, ANSWERED_SECONDS),
+    BEGUN: ("ifname", BEGUN_SECONDS),
 }
-"""Both of them, with their types."""
+"""Types of all sets that packets fill, and how long an element stays."""
+
 PUBLISHED_ANYWHERE = "published_anywhere"
 PUBLISHED_AT = "published_at"
 """Maps of the packet table: a port of all addresses of the host, or of one, to a container's."""
@@ -56,6 +86,20 @@ PUBLISHED_MAPS = {
     PUBLISHED_AT6: "ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service",
 }
 """All of them, with their types."""
+
+
+def remembered_text(name: str) -> str:
+    """Return a set that packets fill, as part of a table."""
+    kind, seconds = REMEMBERED[name]
+    return set_text(name, kind, [], f"dynamic, timeout; timeout {seconds}s; size {MOST_REMEMBERED}")
+
+
+def is_remembered(found: Mapping[str, Any]) -> bool:
+    """Tell whether a set, as nft's JSON describes it, is one that packets fill as it should be."""
+    types = found["type"] if isinstance(found["type"], list) else [found["type"]]
+    traits = " . ".join(map(str, types)), found.get("timeout")
+    wanted = REMEMBERED.get(found["name"])
+    return traits == wanted and found.get("size") == MOST_REMEMBERED
 
 
 def forward_element(forward: Forward) -> tuple[str, str]:
