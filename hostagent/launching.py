@@ -149,7 +149,11 @@ class Launching:
             await self._own_untouched(live, memory)
         if machine.kind.warms_up:
             live.process.set_oom_score(record.process, READY_OOM_SCORE)
-            live.mirror = Mirror(machine.nics[0].tap_name)
+            try:
+                live.mirror = Mirror(machine.nics[0].tap_name)
+            except OSError as error:
+                # It rehearses by loopback then; its forks are the slower for it, and no worse.
+                log.warning("%s rehearses without its network card: %s", machine.machine_id, error)
             undo.callback(live.end_mirror)
         self.inventory.add(live, assembled.tether_port)
         # An end that has come already is told now: a machine is known before it has ended.

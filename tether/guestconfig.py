@@ -61,11 +61,10 @@ LONGEST_FAREWELL = 90.0
 MINIMUM_ENTROPY = 512
 # How many network interfaces a VM has from its beginning, the management interface among them.
 PLACED_NICS = 2
-# A frame with certificates and hosts takes 5 KiB; a bound keeps a broken host from filling us.
 REHEARSAL_ADDRESS = "192.0.2.2/24"
 MIRROR = "192.0.2.1"
 """Addresses for documentation (RFC 5737), which nobody has."""
-
+# A frame with certificates and hosts takes 5 KiB; a bound keeps a broken host from filling us.
 MAXIMUM_FRAME = 4 * 1024 * 1024
 
 _LENGTH = struct.Struct(">I")
