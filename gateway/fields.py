@@ -88,12 +88,12 @@ class Fields:
         return self._typed(name, dict) or {}
 
     def text_mapping(self, name: str) -> dict[str, str]:
-        """Take an object of strings."""
+        """Take an object of strings; null is an empty one, as it is to Go."""
         value = self.mapping(name)
         for key, item in value.items():
-            if not isinstance(item, str):
+            if not isinstance(item, str | None):
                 raise bad_parameter(f"invalid JSON: {self.name_of(name)}.{key} must be a string")
-        return value
+        return {key: item or "" for key, item in value.items()}
 
     def child(self, name: str) -> "Fields":
         """Take an object whose fields are Docker's."""
@@ -124,9 +124,9 @@ class Fields:
 
     def _strings(self, name: str, values: list[Any]) -> list[str]:
         for value in values:
-            if not isinstance(value, str):
+            if not isinstance(value, str | None):
                 raise bad_parameter(f"invalid JSON: {self.name_of(name)} must hold strings")
-        return values
+        return [value or "" for value in values]
 
     def _typed(self, name: str, kind: type) -> Any:
         value = self.raw(name)
