@@ -1,6 +1,7 @@
 """One request to the Docker API: its version, its query as Docker reads it, its JSON body."""
 
 import json
+import re
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,12 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gateway import API_VERSION
+from gateway.decoding import decode_json
 from gateway.errors import ApiError, bad_parameter
 
 # The largest body of JSON: a create request with many labels and environment variables.
 MAX_JSON_BODY = 4 * 1024 * 1024
-MAX_JSON_DEPTH = 64
 
+_NUMBER = re.compile("[+-]?[0-9]{1,18}")
 # Source: httputils.BoolValue of moby.
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 
@@ -76,8 +78,7 @@ class Call:
         value = self.text(name)
         if not value:
             return None
-        digits = value.removeprefix("-").removeprefix("+")
-        if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+        if not _NUMBER.fullmatch(value):
             raise bad_parameter(f'invalid value for "{name}": {json.dumps(value)} is not a number')
         return int(value)
 
@@ -96,11 +97,9 @@ class Call:
                 f"unsupported Content-Type header ({kind}): must be 'application/json'"
             )
         try:
-            value = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise bad_parameter(f"invalid JSON: {_why(error)}") from None
-        _check_text(value)
-        return value
+            return decode_json(body)
+        except ValueError as error:
+            raise bad_parameter(f"invalid JSON: {error}") from None
 
     async def _body(self) -> bytes:
         length = self.header("content-length")
@@ -115,33 +114,6 @@ class Call:
         except ClientDisconnect:
             raise bad_parameter("the client went away before it had sent its request") from None
         return bytes(body)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at offset {error.pos}"
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-
-
-def _check_text(value: Any, depth: int = 0) -> None:
-    """Refuse lone surrogates, which JSON can spell and nothing else can carry, and deep nesting."""
-    if depth > MAX_JSON_DEPTH:
-        raise bad_parameter("invalid JSON: it is nested too deeply")
-    if isinstance(value, str):
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise bad_parameter("invalid JSON: a string is not valid Unicode") from None
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_text(key, depth + 1)
-            _check_text(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_text(item, depth + 1)
 
 
 def json_response(value: object, status: int = 200) -> Response:

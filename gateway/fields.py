@@ -49,20 +49,28 @@ class Fields:
         """Take a boolean; false where it is absent."""
         return self._typed(name, bool) or False
 
-    def number(self, name: str) -> int:
-        """Take a whole number; zero where it is absent."""
-        return self.optional_number(name) or 0
+    def number(self, name: str, bits: int = 64) -> int:
+        """Take a whole number of so many bits; zero where it is absent."""
+        return self.optional_number(name, bits) or 0
 
-    def optional_number(self, name: str) -> int | None:
-        """Take a whole number that may be absent."""
+    def optional_number(self, name: str, bits: int = 64) -> int | None:
+        """Take a whole number of so many bits that may be absent."""
         value: int | None = self._typed(name, int)
-        if value is not None and not -(2**63) <= value < 2**63:
+        if value is not None and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
             raise bad_parameter(f"invalid JSON: {self.name_of(name)} is out of range")
         return value
 
     def texts(self, name: str) -> list[str]:
         """Take an array of strings; empty where it is absent."""
         return self._strings(name, self._typed(name, list) or [])
+
+    def arrays(self, name: str) -> list[list[str]]:
+        """Take an array of arrays of strings; empty where it is absent."""
+        arrays = self._typed(name, list) or []
+        for value in arrays:
+            if not isinstance(value, list | None):
+                raise bad_parameter(f"invalid JSON: {self.name_of(name)} must hold arrays")
+        return [self._strings(name, value or []) for value in arrays]
 
     def optional_texts(self, name: str) -> list[str] | None:
         """Take an array of strings, or one string in its place; None where it is absent."""
@@ -80,12 +88,12 @@ class Fields:
         return self._typed(name, dict) or {}
 
     def text_mapping(self, name: str) -> dict[str, str]:
-        """Take an object of strings."""
+        """Take an object of strings; null is an empty one, as it is to Go."""
         value = self.mapping(name)
         for key, item in value.items():
-            if not isinstance(item, str):
+            if not isinstance(item, str | None):
                 raise bad_parameter(f"invalid JSON: {self.name_of(name)}.{key} must be a string")
-        return value
+        return {key: item or "" for key, item in value.items()}
 
     def child(self, name: str) -> "Fields":
         """Take an object whose fields are Docker's."""
@@ -116,9 +124,9 @@ class Fields:
 
     def _strings(self, name: str, values: list[Any]) -> list[str]:
         for value in values:
-            if not isinstance(value, str):
+            if not isinstance(value, str | None):
                 raise bad_parameter(f"invalid JSON: {self.name_of(name)} must hold strings")
-        return values
+        return [value or "" for value in values]
 
     def _typed(self, name: str, kind: type) -> Any:
         value = self.raw(name)

@@ -66,7 +66,7 @@ class TetherAuthority:
             .not_valid_before(now - BACKDATE)
             .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_SIGNATURES_ONLY, critical=True)
+            .add_extension(_usage(certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .add_extension(
                 x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False
@@ -77,27 +77,57 @@ class TetherAuthority:
         return _in_pem(certificate, key)
 
 
-def throwaway(server_name: str) -> TetherIdentity:
-    """Make a key and a certificate that only itself vouches for: good for nothing but a rehearsal.
+def throwaway(server_name: str) -> tuple[TetherIdentity, str]:
+    """Make a key and a certificate, for server and client at once, and an authority in PEM.
 
-    It is for server and client at once, and its own authority.
+    Nobody else trusts that, and its key is forgotten: they are good for nothing but a rehearsal. In
+    it they are checked as those of tether and interaction are, which have all that these have.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, server_name)])
+    own, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{server_name} authority")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, server_name)])
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+    key_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    ca = (
+        _short_lived(authority, authority, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
     certificate = (
+        _short_lived(subject, authority, own.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(key_identifier, critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [
+                    x509.DNSName(server_name),
+                    x509.UniformResourceIdentifier(f"spiffe://{server_name}.vic/tether"),
+                ]
+            ),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return _in_pem(certificate, own), ca.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _short_lived(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATE)
         .not_valid_after(now + BACKDATE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(server_name)]), critical=False)
-        .sign(key, hashes.SHA256())
     )
-    return _in_pem(certificate, key)
 
 
 def _in_pem(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> TetherIdentity:
@@ -111,14 +141,16 @@ def _in_pem(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> T
     )
 
 
-_SIGNATURES_ONLY = x509.KeyUsage(
-    digital_signature=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
+def _usage(*, certificates: bool) -> x509.KeyUsage:
+    """Return what a key signs: certificates and their revocation, or anything else."""
+    return x509.KeyUsage(
+        digital_signature=not certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=certificates,
+        crl_sign=certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )

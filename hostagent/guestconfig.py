@@ -173,16 +173,17 @@ def _dns(surroundings: Surroundings) -> frame.Dns:
 
 
 def _warm_up() -> bytes:
-    identity = throwaway(REHEARSAL)
+    identity, authority = throwaway(REHEARSAL)
     return frame.format_frame(
         frame.GuestConfig(
             time_ns=time.time_ns(),
             entropy=secrets.token_bytes(ENTROPY_BYTES),
             warm_up=frame.WarmUp(
-                ca=identity.certificate,
+                ca=authority,
                 cert=identity.certificate,
                 key=identity.key,
                 server_name=REHEARSAL,
+                mirrored=True,
             ),
         )
     )

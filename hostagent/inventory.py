@@ -23,6 +23,7 @@ from hostagent.journal import ExitCause, Journal
 from hostagent.layout import Layout
 from hostagent.leaving import Leaving
 from hostagent.machine import MachineKind
+from hostagent.mirror import Mirror
 from hostagent.outputs import GrowthWatch, Outputs
 from hostagent.processes import ExitStatus, WatchedProcess
 from hostagent.records import Record, RecordStore
@@ -48,6 +49,14 @@ class LiveMachine:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has ended and nothing is left of it."""
     leaving: Leaving = field(default_factory=Leaving)
+    mirror: Mirror | None = None
+    """While it warms up."""
+
+    def end_mirror(self) -> None:
+        """Leave it alone. Idempotent."""
+        if self.mirror is not None:
+            self.mirror.close()
+            self.mirror = None
 
 
 class Inventory:
@@ -116,6 +125,7 @@ class Inventory:
         for live in self._live.values():
             live.process.abandon()
             live.leaving.forget()
+            live.end_mirror()
             if live.port is not None:
                 live.port.close()
 
@@ -168,6 +178,7 @@ class Inventory:
     def ended(self, live: LiveMachine, status: ExitStatus) -> None:
         """Report a machine's end and clean up after it."""
         live.leaving.forget()
+        live.end_mirror()
         if live.port is not None:
             live.port.close()
         try:
@@ -255,6 +266,7 @@ class Inventory:
                 os.close(pidfd)
 
     def _reported(self, live: LiveMachine, report: Report) -> None:
+        live.end_mirror()
         record = replace(live.record, tether_state=report.state, tether_error=report.error)
         self.change(live, record)
         fields = {"state": report.state, "error": report.error}

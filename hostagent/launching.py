@@ -35,6 +35,7 @@ from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import ExitCause
 from hostagent.launchpad import Launchpad
 from hostagent.machine import NICS, Machine, MachineKind, Nic
+from hostagent.mirror import Mirror
 from hostagent.parents import Parent, Parents
 from hostagent.qemu import Qemu
 from hostagent.records import Record
@@ -148,6 +149,12 @@ class Launching:
             await self._own_untouched(live, memory)
         if machine.kind.warms_up:
             live.process.set_oom_score(record.process, READY_OOM_SCORE)
+            try:
+                live.mirror = Mirror(machine.nics[0].tap_name)
+            except OSError as error:
+                # It rehearses by loopback then; its forks are the slower for it, and no worse.
+                log.warning("%s rehearses without its network card: %s", machine.machine_id, error)
+            undo.callback(live.end_mirror)
         self.inventory.add(live, assembled.tether_port)
         # An end that has come already is told now: a machine is known before it has ended.
         launcher.watch(partial(self.inventory.ended, live))

@@ -61,6 +61,9 @@ LONGEST_FAREWELL = 90.0
 MINIMUM_ENTROPY = 512
 # How many network interfaces a VM has from its beginning, the management interface among them.
 PLACED_NICS = 2
+REHEARSAL_ADDRESS = "192.0.2.2/24"
+MIRROR = "192.0.2.1"
+"""Addresses for documentation (RFC 5737), which nobody has."""
 # A frame with certificates and hosts takes 5 KiB; a bound keeps a broken host from filling us.
 MAXIMUM_FRAME = 4 * 1024 * 1024
 
@@ -160,13 +163,15 @@ class Mount:
 class WarmUp:
     """Throwaway certificates in PEM for a rehearsal of TLS, good for client and server at once.
 
-    ``server_name`` is the DNS name in the certificate.
+    ``server_name`` is the DNS name in the certificate. ``mirrored``: what the management interface
+    sends to :data:`MIRROR`, from :data:`REHEARSAL_ADDRESS`, comes back from there.
     """
 
     ca: str
     cert: str
     key: str
     server_name: str
+    mirrored: bool = False
 
     def __repr__(self) -> str:
         """Without the key, as ever."""

@@ -180,6 +180,7 @@ def _warm_up(fields: _Fields) -> WarmUp:
         cert=fields.text("cert"),
         key=fields.text("key"),
         server_name=fields.text("server_name"),
+        mirrored=fields.flag("mirrored"),
     )
 
 

@@ -132,7 +132,7 @@ def read_attachment(network: str, endpoint: Fields) -> NetworkAttachment:
         ipv6_address=addresses.text("IPv6Address"),
         mac_address=endpoint.text("MacAddress"),
         links=map(_link, links),
-        gateway_priority=endpoint.number("GwPriority"),
+        gateway_priority=endpoint.number("GwPriority", bits=32),
     )
     addresses.finish()
     endpoint.finish()

@@ -4,8 +4,6 @@ A container is a virtual machine with a kernel of its own: what others share by 
 kernel it has for itself, and can't share with the host or with another container.
 """
 
-import json
-
 from vic.exec.v1.container_pb2 import AsAsked, ContainerSpec
 from vic.tether.v1.process_pb2 import (
     Capabilities,
@@ -16,6 +14,7 @@ from vic.tether.v1.process_pb2 import (
     SandboxOptions,
 )
 
+from gateway.decoding import decode_json
 from gateway.errors import bad_parameter, not_implemented, not_possible
 from gateway.fields import Fields
 
@@ -192,7 +191,7 @@ def _seccomp_profile(value: str) -> str:
     if value == "builtin":
         raise not_implemented("security option 'seccomp=builtin'")
     try:
-        profile = json.loads(value)
+        profile = decode_json(value)
     except ValueError as error:
         raise bad_parameter(f"Decoding seccomp profile failed: {error}") from None
     if not isinstance(profile, dict):

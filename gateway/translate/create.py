@@ -44,6 +44,14 @@ def read_create_request(
 
     Raises 400 for what can't be right, 501 naming an option that isn't implemented.
     """
+    try:
+        return _read(body, name, platform, version)
+    except ValueError as error:
+        # What the contract's messages can't hold: too large a number, or no Unicode.
+        raise bad_parameter(f"invalid request: {error}") from error
+
+
+def _read(body: object, name: str, platform: str, version: tuple[int, int]) -> ContainerSpec:
     if body is None or body == {}:
         raise bad_parameter("config cannot be empty in order to create a container")
     fields = Fields(body)

@@ -1,12 +1,12 @@
 """The ``filters`` parameter of list, prune and events."""
 
 import functools
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import re2
 
+from gateway.decoding import decode_json
 from gateway.errors import bad_parameter
 
 # What a pattern may take, in bytes; one that is larger is found nowhere, as one that is none.
@@ -28,8 +28,8 @@ class Filters:
         if not text:
             return cls({})
         try:
-            decoded = json.loads(text)
-        except (ValueError, RecursionError):
+            decoded = decode_json(text)
+        except ValueError:
             raise bad_parameter("invalid filter") from None
         if not isinstance(decoded, dict):
             raise bad_parameter("invalid filter")

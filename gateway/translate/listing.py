@@ -1,6 +1,5 @@
 """Which containers a list shows."""
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from vic.exec.v1.container_pb2 import Container
@@ -10,7 +9,7 @@ from gateway.translate import states
 from gateway.translate.filters import Filters
 from gateway.translate.health import WORDS as HEALTH_WORDS
 from gateway.translate.health import health_word
-from gateway.translate.ports import port_bindings
+from gateway.translate.ports import PortFilter, port_bindings
 from gateway.translate.times import nanoseconds
 
 FILTERS = frozenset(
@@ -19,8 +18,6 @@ FILTERS = frozenset(
         *("label", "name", "network", "publish", "since", "status", "volume"),
     }
 )
-
-_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([a-z]+))?")
 
 
 class Selection:
@@ -37,8 +34,8 @@ class Selection:
         self._everything = everything or limit > 0 or "status" in filters
         self._limit = limit
         self._exit_codes = frozenset(_exit_code(value) for value in filters.get("exited"))
-        self._published = _ports("publish", filters)
-        self._exposed = _ports("expose", filters)
+        self._published = PortFilter("publish", filters.get("publish"))
+        self._exposed = PortFilter("expose", filters.get("expose"))
         for value in filters.get("status") - states.WORDS:
             known = ", ".join(sorted(states.WORDS))
             raise bad_parameter(f"invalid filter 'status={value}': must be one of {known}")
@@ -84,8 +81,8 @@ class Selection:
             and filters.exact("isolation", "default")
             and self._network_fits(container)
             and self._volume_fits(container)
-            and (not self._published or bool(self._published & set(port_bindings(spec))))
-            and (not self._exposed or bool(self._exposed & set(spec.exposed_ports)))
+            and (not filters.get("publish") or self._published.names_one_of(port_bindings(spec)))
+            and (not filters.get("expose") or self._exposed.names_one_of(spec.exposed_ports))
         )
 
     def _network_fits(self, container: Container) -> bool:
@@ -118,14 +115,3 @@ def _exit_code(value: str) -> int:
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
         raise bad_parameter(f"invalid filter 'exited={value}'")
     return int(value)
-
-
-def _ports(key: str, filters: Filters) -> frozenset[str]:
-    ports: set[str] = set()
-    for value in filters.get(key):
-        found = _PORTS.fullmatch(value)
-        if found is None or not int(found[1]) <= int(found[2] or found[1]) <= 65535:
-            raise bad_parameter(f"invalid filter '{key}={value}'")
-        last = int(found[2] or found[1])
-        ports |= {f"{n}/{found[3] or 'tcp'}" for n in range(int(found[1]), last + 1)}
-    return frozenset(ports)

@@ -47,6 +47,7 @@ _MORE_OF_DOCKER: Final = frozenset(
     }
 )
 
+_LARGEST_SIZE: Final = 2**63 - 1
 _SIZE_UNITS: Final = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -110,7 +111,10 @@ def _size(text: str) -> int:
         number, unit = text[:-1], text[-1].lower()
     if not (number.isascii() and number.isdigit()) or len(number) > 15:
         raise bad_parameter(f"invalid size {text!r} of log option max-size")
-    return int(number) * _SIZE_UNITS[unit]
+    size = int(number) * _SIZE_UNITS[unit]
+    if size > _LARGEST_SIZE:
+        raise bad_parameter(f"size {text!r} of log option max-size is out of range")
+    return size
 
 
 def _count(text: str) -> int:

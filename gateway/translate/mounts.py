@@ -160,10 +160,10 @@ def _tmpfs_options(fields: Fields, mount: Mount) -> None:
         )
     mount.tmpfs_size_bytes, mount.tmpfs_mode = size, mode
     words = []
-    for option in fields.raw("Options") or []:
-        if not isinstance(option, list) or not 1 <= len(option) <= 2:
+    for option in fields.arrays("Options"):
+        if not 1 <= len(option) <= 2:
             raise bad_parameter("invalid option array length")
-        words.append("=".join(map(str, option)))
+        words.append("=".join(option))
     mount.tmpfs_options = ",".join(words)
     fields.finish()
 

@@ -49,7 +49,17 @@ def from_query(name: str, value: str) -> Timestamp | None:
         return None
     if not -62_135_596_800 <= seconds <= 253_402_300_799:
         raise bad_parameter(f'invalid value for "{name}": {value} is out of range')
-    return Timestamp(seconds=seconds, nanos=nanos)
+    return storable(seconds, nanos)
+
+
+def storable(seconds: int, nanos: int) -> Timestamp:
+    """Return a moment, at most the last one whose nanoseconds are a number of 64 bits.
+
+    The first one is bounded likewise: databases have no larger numbers.
+    """
+    moment = Timestamp()
+    moment.FromNanoseconds(max(-(2**63), min(2**63 - 1, seconds * 10**9 + nanos)))
+    return moment
 
 
 # Source: HumanDuration of docker/go-units; (upper bound in its unit, seconds a unit, words).

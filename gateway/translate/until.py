@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.errors import ApiError, bad_parameter
 from gateway.translate.filters import Filters
+from gateway.translate.times import storable
 
 _SPAN = re.compile(r"([0-9]{0,9}(?:\.[0-9]{1,9})?|[0-9]{1,9}\.)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -37,7 +38,7 @@ def until_of(filters: Filters, now: float | None = None) -> Timestamp | None:
     if seconds > _LAST:
         raise _wrong(text)
     # An unset message and the epoch are the same bytes: a prune must not take all for it.
-    return Timestamp(seconds=seconds, nanos=nanos) if (seconds, nanos) > (0, 0) else _EPOCH
+    return storable(seconds, nanos) if (seconds, nanos) > (0, 0) else _EPOCH
 
 
 _EPOCH = Timestamp(nanos=1)

@@ -8,11 +8,12 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pyVmomi import vim
 
@@ -32,11 +33,11 @@ from installer.instance import (
 from installer.restart import ALL_SECONDS
 from installer.up import is_running, lock_data_dir
 from installer.vsphere import manifest
-from installer.vsphere.plan import Plan, make_plan
+from installer.vsphere.plan import NO_SPEED, Plan, make_plan
 from installer.vsphere.record import changed, given, section
 from installer.vsphere.session import with_vcenter
 from installer.vsphere.wishes import Store, VchLimits, VchWishes
-from portlayer.errors import AlreadyExists, InvalidArgument, VicError
+from portlayer.errors import AlreadyExists, InvalidArgument, Unavailable, VicError
 from portlayer.vsphere import datastore
 from portlayer.vsphere.lookup import find, find_child
 from portlayer.vsphere.session import VCenter
@@ -45,6 +46,7 @@ from services.exec.drivers.shapes import MIB
 from services.network.drivers.vsphere.portgroups import Portgroups, Wanted, mark, own_name
 from services.network.drivers.vsphere.settings import parse_vlans
 
+T = TypeVar("T")
 Say = Callable[[str], None]
 
 DEFAULT_NETWORK = 0
@@ -155,16 +157,17 @@ async def _create(
     )
     instance = Instance(data_dir, instance_id, known.slot if known else 0, options)
     async with AsyncExitStack() as undo:
+        making = _Making(vcenter, undo)
         if known is None:
-            undo.callback(shutil.rmtree, data_dir, ignore_errors=True)
+            undo.callback(_forget, data_dir, making, say)
         _write_credentials(data_dir, wishes.target)
         save_instance(instance)
         again = known is not None
-        await _make_pool(vcenter, plan, wishes, undo, again=again)
+        await _make_pool(making, plan, wishes, again=again)
         say(f"resource pool {plan.parent_path}/{wishes.name}")
-        await _make_folder(vcenter, plan, wishes, undo, again=again)
+        await _make_folder(making, plan, wishes, again=again)
         say(f"folder {plan.datacenter_path}/vm/{wishes.name}")
-        await _make_port_group(vcenter, plan, wishes, instance_id, undo, say)
+        await _make_port_group(vcenter, plan, wishes, instance_id, making, say)
         await _put_medium(vcenter, plan, wishes, boot, medium)
         say(f"boot medium {boot}")
         told = manifest.Manifest(
@@ -177,6 +180,48 @@ async def _create(
         await manifest.write(vcenter, plan.datacenter_path, wishes.image_store, told)
         undo.pop_all()
     return instance
+
+
+class _Making:
+    """What a create has made, may have made, and could not take back."""
+
+    def __init__(self, vcenter: VCenter, undo: AsyncExitStack) -> None:
+        self.vcenter = vcenter
+        self.doubtful: set[str] = set()
+        """What may be there for all that we know."""
+        self._undo = undo
+
+    async def make(self, what: str, call: Callable[[vim.ServiceInstanceContent], T]) -> T:
+        """Ask vCenter to make something. Whose answer doesn't come may be made all the same."""
+        self.doubtful.add(what)
+        try:
+            made = await self.vcenter.call(call)
+        except Unavailable:
+            raise
+        except VicError:
+            self.doubtful.discard(what)
+            raise
+        self.doubtful.discard(what)
+        return made
+
+    def take_back(self, what: str, removal: Callable[[], Awaitable[object]]) -> None:
+        """Have something removed should the create fail."""
+
+        async def remove() -> None:
+            self.doubtful.add(what)
+            await removal()
+            self.doubtful.discard(what)
+
+        self._undo.push_async_callback(remove)
+
+
+def _forget(data_dir: Path, making: _Making, say: Say) -> None:
+    """Remove the record of a create that failed, unless that is all that tells of what is left."""
+    if making.doubtful:
+        left = ", ".join(sorted(making.doubtful))
+        say(f"may be there still: {left}; `vic delete --data-dir {data_dir}` removes it")
+        return
+    shutil.rmtree(data_dir, ignore_errors=True)
 
 
 async def _lost(vcenter: VCenter, known: Instance) -> list[str]:
@@ -192,9 +237,7 @@ async def _lost(vcenter: VCenter, known: Instance) -> list[str]:
     ]
 
 
-async def _make_pool(
-    vcenter: VCenter, plan: Plan, wishes: VchWishes, undo: AsyncExitStack, *, again: bool
-) -> None:
+async def _make_pool(making: _Making, plan: Plan, wishes: VchWishes, *, again: bool) -> None:
     """Make the pool; that of an earlier create is there ``again``, and no one else's is taken."""
     spec = pool_spec(wishes.limits, plan.cpu_mhz)
 
@@ -205,13 +248,19 @@ async def _make_pool(
             return None
         return plan.parent.CreateResourcePool(wishes.name, spec)
 
-    pool = await vcenter.call(make)
+    what = f"resource pool {plan.parent_path}/{wishes.name}"
+    pool = await making.make(what, make)
     if pool is not None:
-        undo.push_async_callback(vcenter.finish, lambda _: pool.Destroy_Task())
+        making.take_back(what, lambda: making.vcenter.finish(lambda _: pool.Destroy_Task()))
 
 
 def pool_spec(limits: VchLimits, cpu_mhz: int) -> vim.ResourceConfigSpec:
-    """Return a pool's limits; it takes what it needs of its parent, within that one's."""
+    """Return a pool's limits; it takes what it needs of its parent, within that one's.
+
+    Raises PreconditionError for a limit of CPUs whose speed nobody tells: in MHz it would be none.
+    """
+    if limits.cpus and not cpu_mhz:
+        raise PreconditionError(NO_SPEED)
     return vim.ResourceConfigSpec(
         cpuAllocation=_allocation(limits.cpus * cpu_mhz or -1),
         # Rounded up: what is less than a MiB is no word for without limit.
@@ -228,9 +277,7 @@ def _allocation(limit: int) -> vim.ResourceAllocationInfo:
     )
 
 
-async def _make_folder(
-    vcenter: VCenter, plan: Plan, wishes: VchWishes, undo: AsyncExitStack, *, again: bool
-) -> None:
+async def _make_folder(making: _Making, plan: Plan, wishes: VchWishes, *, again: bool) -> None:
     def make(content: vim.ServiceInstanceContent) -> vim.Folder | None:
         parent = find(content, f"{plan.datacenter_path}/vm")
         assert isinstance(parent, vim.Folder), "every datacenter has one"
@@ -238,9 +285,10 @@ async def _make_folder(
             return None
         return parent.CreateFolder(wishes.name)
 
-    folder = await vcenter.call(make)
+    what = f"folder {plan.datacenter_path}/vm/{wishes.name}"
+    folder = await making.make(what, make)
     if folder is not None:
-        undo.push_async_callback(vcenter.finish, lambda _: folder.Destroy_Task())
+        making.take_back(what, lambda: making.vcenter.finish(lambda _: folder.Destroy_Task()))
 
 
 async def _make_port_group(
@@ -248,7 +296,7 @@ async def _make_port_group(
     plan: Plan,
     wishes: VchWishes,
     instance_id: str,
-    undo: AsyncExitStack,
+    making: _Making,
     say: Say,
 ) -> None:
     """Make the default bridge network's port group, where none was given."""
@@ -259,7 +307,8 @@ async def _make_port_group(
     )
     name = own_name(instance_id, DEFAULT_NETWORK)
     if not any(group.name == name for group in await groups.of_switch()):
-        undo.push_async_callback(groups.remove, name, mark(instance_id))
+        what = f"port group {name}"
+        making.take_back(what, lambda: groups.remove(name, mark(instance_id)))
     await groups.ensure([Wanted(name, mark(instance_id))])
     say(f"port group {name}")
 

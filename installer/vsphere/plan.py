@@ -15,6 +15,10 @@ from services.exec.drivers.shapes import MIB
 from services.network.drivers.vsphere.portgroups import of_switch
 from services.network.drivers.vsphere.settings import parse_vlans
 
+NO_SPEED = (
+    "--cpus: no host of the cluster tells the speed of its processors, by which limits count; "
+    "connect one"
+)
 # A datastore with less can't hold the boot medium and one small image.
 LEAST_FREE_BYTES = 1 << 30
 # Of a datastore that is in use. Source: DatastoreSummaryMaintenanceModeState
@@ -223,6 +227,8 @@ def _look_at_cluster(
     plan.cpu_mhz = max((state.get("summary.hardware.cpuMhz", 0) for _, state in hosts), default=0)
     if not hosts:
         plan.problems.append("--compute-resource: the cluster has no hosts; add one")
+    elif wishes.limits.cpus and not plan.cpu_mhz:
+        plan.problems.append(NO_SPEED)
     rules = wishes.anti_affinity or wishes.host_group
     if not rules:
         return

@@ -13,6 +13,8 @@ from services.exec.schema import EVENTS
 
 # Events kept; older ones are removed as new ones come.
 EVENT_HISTORY = 10_000
+# A database's largest number; a protobuf moment has nanoseconds beyond.
+_LARGEST = 2**63 - 1
 # Replicas tell one another on it whose event they have stored.
 EVENTS_CHANNEL = "vic_exec_events"
 
@@ -76,7 +78,8 @@ class History:
 
         With ``container_id`` only that container's.
         """
-        which: dict[str, int | str] = {"after": sequence, "since": since_ns, "most": limit}
+        since = max(-_LARGEST, min(_LARGEST, since_ns))
+        which: dict[str, int | str] = {"after": sequence, "since": since, "most": limit}
         query = _AFTER
         if container_id:
             query, which["of"] = _AFTER_OF_ONE, container_id

@@ -42,8 +42,6 @@ from tether.link import Link, LinkClosedError, Message
 # After the init process has ended: how long to wait for interaction to be reachable, so that it
 # can take the rest of the output. A service's restart takes a few seconds.
 _FAREWELL_SECONDS = 60.0
-# As often as the supervisor.
-_REHEARSALS = 3
 _INIT = "init"
 _MOST_COMMANDS = 1024
 # Of a command that nobody waits for.
@@ -329,8 +327,7 @@ class Agent:
                 self._link.send({"op": "power_off"})
 
     async def _rehearse(self, message: Message) -> None:
-        for _ in range(_REHEARSALS):
-            await rehearse(_certificates(message), _CHANNEL_OPTIONS)
+        await rehearse(_certificates(message), _CHANNEL_OPTIONS, mirrored=message["mirrored"])
         self._fork_pages = fork_pages()
         # A foreign function's first call is a dear one; forks are to find it done.
         begin_anew(self._fork_pages)

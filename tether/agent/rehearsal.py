@@ -42,6 +42,7 @@ from vic.tether.v1.tether_pb2_grpc import (
 from tether.agent.commands import launch_message
 from tether.agent.control import ControlStream
 from tether.agent.process import Exit, WorkloadProcess
+from tether.guestconfig import MIRROR
 
 _BOOT_ID = "rehearsal"
 _PROCESS_ID = "rehearsal"
@@ -49,6 +50,10 @@ _TEXT = b"one, two\n"
 # At the lowest weight on a host that is busy with others it takes a minute; who waits for it gives
 # up after three.
 _BOUND = 110.0
+_ANY = "0.0.0.0"  # noqa: S104 — in a machine that is on no network
+_LOOPBACK = "127.0.0.1"
+# Of that, until a mirror is taken for one that isn't there.
+_MIRROR_BOUND = 30.0
 
 
 @dataclass(frozen=True)
@@ -61,26 +66,49 @@ class Certificates:
     server_name: str
 
 
-async def rehearse(certificates: Certificates | None, options: tuple[tuple[str, int], ...]) -> None:
-    """Talk to a double of interaction in this process, from Hello to an acknowledged exit."""
+async def rehearse(
+    certificates: Certificates | None,
+    options: tuple[tuple[str, int], ...],
+    *,
+    mirrored: bool = False,
+) -> None:
+    """Talk to a double of interaction in this process, from Hello to an acknowledged exit.
+
+    With a mirror it is reached by the management interface, as interaction will be: what is sent to
+    the mirror comes back from there. Where that doesn't come, it is reached by loopback.
+    """
     server = grpc.aio.server()
     add_TetherServiceServicer_to_server(_Double(), server)
+    address = f"{_ANY if mirrored else _LOOPBACK}:0"
     if certificates is None:
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        channel = grpc.aio.insecure_channel(f"ipv4:127.0.0.1:{port}", options=options)
+        port = server.add_insecure_port(address)
     else:
         pair = [(certificates.key, certificates.cert)]
-        port = server.add_secure_port(
-            "127.0.0.1:0", grpc.ssl_server_credentials(pair, certificates.ca, True)
+        credentials = grpc.ssl_server_credentials(pair, certificates.ca, True)
+        port = server.add_secure_port(address, credentials)
+    await server.start()
+
+    async def call(host: str, seconds: float) -> None:
+        channel = (
+            grpc.aio.insecure_channel(f"ipv4:{host}:{port}", options=options)
+            if certificates is None
+            else secure_channel(f"{host}:{port}", certificates, options)
         )
-        await server.start()
-        channel = secure_channel(f"127.0.0.1:{port}", certificates, options)
+        try:
+            async with asyncio.timeout(seconds):
+                await _perform(channel)
+        finally:
+            await channel.close()
+
     try:
-        async with asyncio.timeout(_BOUND):
-            await _perform(channel)
+        if mirrored:
+            try:
+                await call(MIRROR, _MIRROR_BOUND)
+            except TimeoutError:
+                await call(_LOOPBACK, _BOUND - _MIRROR_BOUND)
+        else:
+            await call(_LOOPBACK, _BOUND)
     finally:
-        await channel.close()
         await server.stop(None)
 
 

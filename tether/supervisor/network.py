@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
-from tether.guestconfig import PLACED_NICS, ConfigError, Nic
+from tether.guestconfig import MIRROR, PLACED_NICS, REHEARSAL_ADDRESS, ConfigError, Nic
 from tether.supervisor import syscalls
 from tether.supervisor.netlink import Link, NetworkNamespace
 
@@ -22,11 +21,8 @@ _NO_IPV6 = {
     "net/ipv6/conf/default/disable_ipv6": "1",
 }
 _ETHERNET_MTU = 1500
-# Addresses for documentation (RFC 5737, RFC 7042): nobody has them.
-_REHEARSAL_MAC = "02:00:5e:00:53:01"
-_REHEARSAL_ADDRESS = "192.0.2.2/24"
-_REHEARSAL_GATEWAY = "192.0.2.1"
-_DISCARD_PORT = 9
+REHEARSAL_MAC = "02:00:5e:00:53:01"
+"""Nobody's (RFC 7042)."""
 
 
 class Networks:
@@ -65,24 +61,16 @@ class Networks:
             self._container_links[index] = moved[f"eth{index - 1}"]
 
     def rehearse(self) -> None:
-        """Configure every interface once, and take that back.
+        """Configure every interface of the container once, and take that back.
 
-        Something is sent as well, to where nobody is; on the management interface alone: the
-        container's counts what it sends, and the container can see that.
+        Nothing is sent: they count what they send, and the container can see that.
         """
-        links = [(self.container, link) for link in self._container_links.values()]
-        if self.management_link is not None:
-            links.append((self.management, self.management_link))
-        for namespace, link in links:
-            namespace.set_link(link.index, mac=_REHEARSAL_MAC, up=True)
-            namespace.add_address(link.index, _REHEARSAL_ADDRESS)
-            namespace.add_default_route(link.index, _REHEARSAL_GATEWAY)
-            namespace.commit()
-            if namespace is self.management:
-                _send_a_word()
-            namespace.down(link.index)
-            namespace.remove_address(link.index, _REHEARSAL_ADDRESS)
-            namespace.commit()
+        for link in self._container_links.values():
+            self.container.set_link(link.index, mac=REHEARSAL_MAC, up=True)
+            self.container.add_address(link.index, REHEARSAL_ADDRESS)
+            self.container.add_default_route(link.index, MIRROR)
+            self.container.commit()
+            take_back(self.container, link)
 
     def configure(self, nics: tuple[Nic, ...]) -> None:
         """Bring the container's interfaces up with their addresses and routes.
@@ -187,11 +175,11 @@ def _place(link: Link) -> str:
     return os.path.realpath(f"/sys/class/net/{link.name}/device")
 
 
-def _send_a_word() -> None:
-    """Have the kernel look for the gateway, which is the first that an interface sends."""
-    # Not connected: that would choose a secret of the kernel's, the same for all forks.
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.sendto(b"", (_REHEARSAL_GATEWAY, _DISCARD_PORT))
+def take_back(namespace: NetworkNamespace, link: Link) -> None:
+    """Let an interface be as it was before it got the rehearsal's address."""
+    namespace.down(link.index)
+    namespace.remove_address(link.index, REHEARSAL_ADDRESS)
+    namespace.commit()
 
 
 def _write_settings(settings: dict[str, str]) -> None:

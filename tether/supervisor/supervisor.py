@@ -20,7 +20,6 @@ from tether.guestconfig import (
     FrameReader,
     GuestConfig,
     Identity,
-    Root,
     WarmUp,
 )
 from tether.guestparse import parse_body
@@ -35,7 +34,7 @@ from tether.supervisor.loop import Loop
 from tether.supervisor.network import Networks
 from tether.supervisor.ports import PortFinder
 from tether.supervisor.processes import Process, ProcessTable, Sandbox, State
-from tether.supervisor.rehearsal import rehearse
+from tether.supervisor.rehearsal import Rehearsals
 from tether.supervisor.request import SandboxRequest, process_of
 from tether.supervisor.resting import bring_to_rest
 from tether.supervisor.sandbox import EnterRoot
@@ -49,11 +48,6 @@ _PORT_TIMEOUT = 10.0
 _REST_SECONDS = 0.5
 # Of the record's error, in characters: two records, however escaped, are one write (32 KiB).
 _LONGEST_ERROR = 1000
-# Not all that a start runs is run by the first: a cache is filled then, of which others are served.
-_REHEARSALS = 3
-# After the last, until it is frozen: what the kernel puts off (RCU's callbacks, its workers),
-# and its way into idleness and out again, are to be translated as well, and not by every fork.
-_REHEARSED_SECONDS = 0.25
 
 
 class Supervisor:
@@ -92,6 +86,7 @@ class Supervisor:
         self._ended: Process | None = None
         self._at_rest = False
         self._error = ""
+        self._rehearsals: Rehearsals | None = None
 
     def run(self) -> NoReturn:
         """Serve until the VM is powered off."""
@@ -139,11 +134,14 @@ class Supervisor:
             self._surroundings.change(config.networks)
 
     def _warm_up(self, certificates: WarmUp) -> None:
-        """Rehearse a start; the agent rehearses on its side, and says when it has done so."""
-        self._agent.send({"op": "rehearse", **asdict(certificates)})
-        for _ in range(_REHEARSALS):
-            rehearse(self._networks, Root())
-        heap.settle()
+        order = {"op": "rehearse", **asdict(certificates)}
+        self._rehearsals = Rehearsals(
+            self._networks,
+            self._loop,
+            lambda: self._agent.send(order),
+            lambda: self._say({"event": "warm"}),
+        )
+        self._rehearsals.begin()
 
     def _take_identity(self, own: Identity) -> None:
         self._identity = own
@@ -246,8 +244,8 @@ class Supervisor:
                 self._agent.send({"op": "result", "id": message["id"], "error": error})
             case "update_limits":
                 self._update_limits(message)
-            case "rehearsed":
-                self._loop.after(_REHEARSED_SECONDS, lambda: self._say({"event": "warm"}))
+            case "rehearsed" if self._rehearsals is not None:
+                self._rehearsals.agent_is_done()
             case "forget":
                 self._processes.forget(message["process_id"])
             case "power_off":

@@ -165,3 +165,9 @@ async def test_a_watcher_goes_on_from_a_number_through_restarts(facet: Facet) ->
     for beyond in (5, 100):
         with pytest.raises(OutOfRange):
             await watch(facet, 1, after_sequence=beyond)
+
+
+async def test_events_since_a_moment_beyond_the_databases_numbers_are_none(facet: Facet) -> None:
+    await happen(facet, "a")
+    assert await facet.history.after(0, since_ns=9_999_999_999 * 10**9) == []
+    assert len(await facet.history.after(0, since_ns=-(2**64))) == 1

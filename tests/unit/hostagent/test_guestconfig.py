@@ -14,6 +14,7 @@ from vic.hostagent.v1 import hostagent_pb2 as pb
 from hostagent.certificates import TetherAuthority
 from hostagent.guestconfig import assignment_frame, first_frame, identity_frame
 from hostagent.issuer import IssuerServicer
+from hostagent.machine import MachineKind
 from installer.pki import Authority
 from portlayer.errors import InvalidArgument
 from tests.unit.hostagent.machines import COLD, DIALLING, PARENT
@@ -127,3 +128,22 @@ def test_a_certificate_is_one_tethers_alone(authority: TetherAuthority, tmp_path
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     assert key.public_key() == certificate.public_key()
     assert issued.key not in repr(issued)
+
+
+def test_who_warms_up_checks_certificates_as_tether_and_interaction_do(
+    authority: TetherAuthority,
+) -> None:
+    config = told(first_frame(replace(PARENT, kind=MachineKind.READY), INSTANCE, authority))
+    assert config.warm_up is not None
+    assert config.warm_up.mirrored
+    ca, own = (
+        x509.load_pem_x509_certificate(pem.encode())
+        for pem in (config.warm_up.ca, config.warm_up.cert)
+    )
+    own.verify_directly_issued_by(ca)
+    assert ca.public_key() != own.public_key()
+    names = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [config.warm_up.server_name]
+    issued = x509.load_pem_x509_certificate(authority.issue("c" * 64).certificate.encode())
+    kinds = {extension.oid for extension in issued.extensions}
+    assert kinds == {extension.oid for extension in own.extensions}

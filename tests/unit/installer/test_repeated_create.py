@@ -137,7 +137,8 @@ def test_a_failure_takes_back_only_a_port_group_that_it_made(
     async def fail() -> None:
         async with AsyncExitStack() as undo:
             vcenter: Any = None
-            await creation._make_port_group(vcenter, PLAN, wishes, "0a1b2c3d", undo, print)
+            making = creation._Making(vcenter, undo)
+            await creation._make_port_group(vcenter, PLAN, wishes, "0a1b2c3d", making, print)
             raise KeyError
 
     monkeypatch.setattr(creation, "Portgroups", Portgroups)
