@@ -134,7 +134,7 @@ def taken_over(
                 try:
                     done = replicas.strike(victim, verb, fault, NAME, nothing)
                 except (AssertionError, subprocess.TimeoutExpired) as error:
-                    print(f"{verb.name}, {fault}: FAILED", flush=True)
+                    print(f"{verb.name}, {fault}: FAILED: {str(error)[:200]}", flush=True)
                     if victim.program.ends_within(0):
                         victim.program.start()
                         victim.await_serving()
