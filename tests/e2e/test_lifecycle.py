@@ -149,7 +149,9 @@ def test_info_tells_the_driver_and_the_accelerator(suite: Suite) -> None:
 
 def test_pause_and_unpause(suite: Suite, image: str) -> None:
     script = "trap 'date +%s; exit 9' HUP; echo ready; while :; do sleep 1 & wait; done"
-    suite.ok("run", "-d", "--name", "held", image, "sh", "-c", script)
+    # Without a stop signal of its own any signal would have it go on, as with dockerd.
+    stop = ("--stop-signal", "QUIT")
+    suite.ok("run", "-d", *stop, "--name", "held", image, "sh", "-c", script)
     suite.await_output("held", "ready")
     paused_at = time.time()
     suite.ok("pause", "held")

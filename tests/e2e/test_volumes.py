@@ -95,7 +95,9 @@ def test_a_fresh_volume_gets_the_images_files_and_keeps_what_is_written(
 
 
 def test_one_writes_or_many_read(suite: Suite, image: str) -> None:
-    writer = suite.ok("run", "-d", "-v", "shared:/v", image, "sh", "-c", "date > /v/f; sleep 1000")
+    script = "date > /v/f; echo written; sleep 1000"
+    writer = suite.ok("run", "-d", "-v", "shared:/v", image, "sh", "-c", script)
+    suite.await_output(writer, "written")
     suite.refused(
         *("run", "--rm", "-v", "shared:/v", image, "true"),
         code=125,

@@ -152,6 +152,8 @@ async def test_an_update_of_before_the_start_that_comes_late_is_no_end(follower:
     follower.begin(VM, MACHINE.boot_id)
     follower._apply(update(OFF, first=True))
     assert follower.live() == []
+    # Who reads that it is on isn't told that it is over.
+    assert not follower.is_over(MACHINE.boot_id)
     follower.changed.clear()
     follower.now = Found(VM, power=ON)
     assert await ends(follower) == []
@@ -162,9 +164,11 @@ async def test_an_update_of_before_the_start_that_comes_late_is_no_end(follower:
     follower._apply(update(OFF))
     follower.now = Found(VM, power=OFF)
     assert await ends(follower) == ["powered off"]
+    assert follower.is_over(MACHINE.boot_id)
 
 
 async def test_what_was_off_when_it_was_first_seen_has_ended(follower: Follower) -> None:
     follower._apply(update(OFF, first=True))
     follower.now = Found(VM, power=OFF)
     assert await ends(follower) == ["powered off"]
+    assert follower.is_over(MACHINE.boot_id)

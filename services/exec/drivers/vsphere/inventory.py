@@ -212,8 +212,13 @@ class Inventory:
         return [self._known(changed(Found(vm), values)) for vm, values in told]
 
     def is_over(self, boot_id: str) -> bool:
-        """Tell whether the end of a boot was told, although its VM may be on: it was reset."""
-        return boot_id in self._over
+        """Tell whether the end of a boot was told, although its VM is on: it was reset.
+
+        Of one that was seen off when it was seen first nothing was told yet: that it is on says
+        that the update was late.
+        """
+        doubtful = any(e.doubtful and e.exited.boot_id == boot_id for e in self._ended.values())
+        return boot_id in self._over and not doubtful
 
     async def named(self, name: str) -> Found | None:
         """Return the VM of a name in the folder, ours or not, as it is now."""
@@ -241,6 +246,8 @@ class Inventory:
             for position, ended in self._after(told):
                 told = position
                 if not (ended.doubtful and await self._is_on(ended.exited)):
+                    if position in self._ended:
+                        self._ended[position] = replace(ended, doubtful=False)
                     yield position, await self._with_record(ended.exited)
                     continue
                 log.info("an update came late: %s runs", ended.exited.container_id)
