@@ -9,7 +9,6 @@ ones, whatever grew is named, and the exit code is 1.
 import argparse
 import asyncio
 import json
-import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -173,8 +172,6 @@ def main() -> int:
         content = {"sessions": arguments.count, "machine": machine, "rounds": rounds}
         arguments.out.write_text(json.dumps(content, indent=2) + "\n")
 
-    # What has begun is taken down, whoever ends it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with suite_with(busybox_image(), "busybox") as (suite, image):
         rounds = asyncio.run(soak(suite, image, arguments.count, arguments.parallel, write))
     early, late = rounds[SETTLING_ROUNDS - 1], rounds[-1]

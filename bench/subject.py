@@ -1,6 +1,8 @@
 """What a bench has to do with: a suite of its own, and an image that it has pulled."""
 
 import asyncio
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +24,9 @@ _LOOK_SECONDS = 0.5
 def suite_with(image: Image, name: str) -> Iterator[tuple[Suite, str]]:
     """Start a suite and a registry, and pull an image; yield the suite and the image's reference.
 
-    All of it is gone in the end, with every container.
+    All of it is gone in the end, with every container, whoever ends the bench.
     """
+    _end_in_order()
     with Registry() as registry:
         suite = Suite()
         try:
@@ -38,12 +41,18 @@ def suite_with(image: Image, name: str) -> Iterator[tuple[Suite, str]]:
 @contextmanager
 def accounted_suite() -> Iterator[tuple[Suite, Account]]:
     """Give a suite that isn't up, and the account that is charged for it."""
+    _end_in_order()
     with Account("vic") as account:
         suite = Suite()
         try:
             yield suite, account
         finally:
             suite.remove()
+
+
+def _end_in_order() -> None:
+    """Have SIGTERM take down what has begun, as an interrupt does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def come_up(suite: Suite, *options: str) -> None:

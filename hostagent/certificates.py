@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from portlayer.certificates import key_usage
 from portlayer.identity import Role, peer_uri
 
 # A guest's clock may be a little behind ours.
@@ -66,7 +67,7 @@ class TetherAuthority:
             .not_valid_before(now - BACKDATE)
             .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(certificates=False), critical=True)
+            .add_extension(key_usage(certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .add_extension(
                 x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False
@@ -91,14 +92,14 @@ def throwaway(server_name: str) -> tuple[TetherIdentity, str]:
     ca = (
         _short_lived(authority, authority, key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(certificates=True), critical=True)
+        .add_extension(key_usage(certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     certificate = (
         _short_lived(subject, authority, own.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(certificates=False), critical=True)
+        .add_extension(key_usage(certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(key_identifier, critical=False)
         .add_extension(
@@ -138,19 +139,4 @@ def _in_pem(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> T
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         ).decode(),
-    )
-
-
-def _usage(*, certificates: bool) -> x509.KeyUsage:
-    """Return what a key signs: certificates and their revocation, or anything else."""
-    return x509.KeyUsage(
-        digital_signature=not certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=certificates,
-        crl_sign=certificates,
-        encipher_only=False,
-        decipher_only=False,
     )
