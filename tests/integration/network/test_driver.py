@@ -112,6 +112,18 @@ async def test_a_hundred_containers_at_once(facet: Facet) -> None:
     assert "elements" not in run("nft", "list", "set", "bridge", f"vic_{INSTANCE}_l2", "sources")
 
 
+async def test_a_bridge_takes_no_part_in_multicast(facet: Facet) -> None:
+    """It tells its members nothing of its own, and no member's question turns it against others.
+
+    A bridge that looks into multicast joins the group of those who do (RFC 4286), reports that to
+    all members, and sends groups only where whoever poses as the querier was answered.
+    """
+    await facet.container("c1")
+    groups = run("ip", "maddr", "show").split()
+    assert "224.0.0.1" in groups
+    assert "224.0.0.106" not in groups
+
+
 async def test_networks_come_and_go_and_leave_nothing(facet: Facet) -> None:
     before = comparable(host_state())
     repaired: list[str] = []

@@ -111,9 +111,10 @@ class Links:
                 mtu=segment.mtu,
                 br_stp_state=0,
                 br_forward_delay=0,
-                # Out there may be a router that asks who listens to what; on our own bridge, whose
-                # members may not all answer, neighbours' questions must reach them all the same.
-                br_mcast_snooping=int(segment.uplink is None),
+                # Neighbours' questions must reach members whether or not somebody asks who listens:
+                # a router out there, or a container that poses as one. A bridge that looks into it
+                # would also report a group of its own to all members.
+                br_mcast_snooping=0,
             )
             sysctls.disable_ipv6(name)
             if segment.management:
