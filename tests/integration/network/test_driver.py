@@ -1,6 +1,7 @@
 """What the driver leaves on a host: as much as it should, and nothing in the end."""
 
 import asyncio
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tests.integration.network.conftest import INSTANCE, Facet
 from tests.integration.network.guest import BOUND_SECONDS, Guest
 from tests.integration.network.namespaces import Outside, run
 from tests.integration.network.state import comparable, host_state, talk
+
+# How often a descriptor that is left would be, and be seen.
+TIMES = 10
 
 
 async def test_teardown_leaves_nothing(host: None, tmp_path: Path) -> None:
@@ -176,6 +180,8 @@ async def test_a_subnet_that_the_host_routes_to_is_passed_over(
 
 def test_ids_of_file_descriptors_do_not_grow(host: None) -> None:
     """Opening and closing the driver's parts leaves no descriptor."""
+    # What tests before this one left to the collector is closed now.
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
 
     async def once() -> None:
@@ -183,5 +189,7 @@ def test_ids_of_file_descriptors_do_not_grow(host: None) -> None:
         await driver.start([], [])
         await driver.close()
 
-    asyncio.run(once())
-    assert len(os.listdir("/proc/self/fd")) == before
+    for _ in range(TIMES):
+        asyncio.run(once())
+    # Less than one each time: other threads of the tests' process may have one open at either look.
+    assert len(os.listdir("/proc/self/fd")) - before < TIMES

@@ -64,13 +64,6 @@ async def far_server() -> AsyncIterator[tuple[FarServer, int]]:
         tcp.close()
 
 
-def free_port() -> int:
-    """Return a port of loopback that is free for UDP and TCP, as far as one can tell."""
-    with socket.socket() as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        return int(tcp.getsockname()[1])
-
-
 async def ask_udp(gateway: str, port: int, query: bytes) -> bytes:
     """Ask by UDP and return the answer."""
     loop = asyncio.get_running_loop()

@@ -1,7 +1,6 @@
 """A certificate authority for tests, and a server and client that use it."""
 
 import datetime
-import socket
 from collections.abc import Callable
 
 import pytest
@@ -76,10 +75,3 @@ def authority() -> TestAuthority:
 def issue(authority: TestAuthority) -> Callable[..., Credentials]:
     """Return the function that issues credentials."""
     return authority.issue
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

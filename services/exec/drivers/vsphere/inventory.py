@@ -23,6 +23,7 @@ from portlayer.vsphere.properties import (
 )
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited
+from services.exec.drivers.vsphere.claims import Claims
 from services.exec.drivers.vsphere.found import (
     OFF,
     ON,
@@ -50,7 +51,7 @@ class Ended:
     vm: vim.VirtualMachine
     exited: MachineExited
     doubtful: bool = False
-    """It was off when it was seen first: whether it still is has to be looked at."""
+    """That it was off may have been before it was let run: whether it is has to be looked at."""
 
 
 class Inventory:
@@ -60,8 +61,9 @@ class Inventory:
     wasn't forgotten is found again then, since its VM is still there, powered off.
     """
 
-    def __init__(self, vcenter: VCenter, folder: str, instance_id: str) -> None:
+    def __init__(self, vcenter: VCenter, folder: str, instance_id: str, claims: Claims) -> None:
         self._vcenter = vcenter
+        self._claims = claims
         self._folder = folder
         self._instance_id = instance_id
         self._updates = Updates(vcenter, folder, self._apply, self._completed)
@@ -77,6 +79,8 @@ class Inventory:
         # Boots that were let run, of which no update has said whether they are on or off, and who
         # looks at them.
         self._assumed: dict[str, asyncio.Task[None]] = {}
+        # Boots that are off while another replica is about to let them run, and who waits for it.
+        self._left_alone: dict[str, asyncio.Task[None]] = {}
         self.complete = asyncio.Event()
         """Set when the folder has been read as a whole."""
         self.changed = asyncio.Event()
@@ -90,9 +94,10 @@ class Inventory:
 
     async def close(self) -> None:
         """Stop following."""
-        for confirming in self._assumed.values():
-            confirming.cancel()
-        await asyncio.gather(*self._assumed.values(), return_exceptions=True)
+        tasks = [*self._assumed.values(), *self._left_alone.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._updates.close()
 
     def expect(self, boot_id: str) -> None:
@@ -214,8 +219,8 @@ class Inventory:
     def is_over(self, boot_id: str) -> bool:
         """Tell whether the end of a boot was told, although its VM is on: it was reset.
 
-        Of one that was seen off when it was seen first nothing was told yet: that it is on says
-        that the update was late.
+        Of one whose end is doubtful nothing was told yet: that it is on says that the update was
+        late.
         """
         doubtful = any(e.doubtful and e.exited.boot_id == boot_id for e in self._ended.values())
         return boot_id in self._over and not doubtful
@@ -245,15 +250,18 @@ class Inventory:
             self._news.clear()
             for position, ended in self._after(told):
                 told = position
-                if not (ended.doubtful and await self._is_on(ended.exited)):
-                    if position in self._ended:
-                        self._ended[position] = replace(ended, doubtful=False)
-                    yield position, await self._with_record(ended.exited)
+                if ended.doubtful and await self._claims.is_claimed(ended.exited.boot_id):
+                    self._leave_alone(position, ended)
                     continue
-                log.info("an update came late: %s runs", ended.exited.container_id)
-                self._ended.pop(position, None)
-                self._over.discard(ended.exited.boot_id)
-                self.changed.set()  # It is among those that live again.
+                if ended.doubtful and await self._runs(ended):
+                    log.info("an update came late: %s runs", ended.exited.container_id)
+                    self._ended.pop(position, None)
+                    self._over.discard(ended.exited.boot_id)
+                    self.changed.set()  # It is among those that live again.
+                    continue
+                if position in self._ended:
+                    self._ended[position] = replace(ended, doubtful=False)
+                yield position, await self._with_record(ended.exited)
             if history:
                 history = False
                 yield told, None
@@ -264,12 +272,39 @@ class Inventory:
             (position, self._ended[position]) for position in sorted(self._ended) if position > told
         ]
 
-    async def _is_on(self, exited: MachineExited) -> bool:
+    def _leave_alone(self, position: int, ended: Ended) -> None:
+        """Take a boot for none that has ended, until another replica has let it run, or not."""
+        boot_id = ended.exited.boot_id
+        self._ended.pop(position, None)
+        self._over.discard(boot_id)
+
+        async def look_again() -> None:
+            try:
+                await self._claims.released(boot_id)
+            except VicError as error:
+                log.info("who starts %s is not known: %s", boot_id, error.message)
+            del self._left_alone[boot_id]
+            found = self._found.get(ended.vm._GetMoId())
+            if found is not None and found.power == OFF and found.identity is not None:
+                self._end(found, "powered off", doubtful=True)
+
+        if boot_id not in self._left_alone:
+            waiting = asyncio.create_task(look_again(), name=f"start of {boot_id} elsewhere")
+            self._left_alone[boot_id] = waiting
+
+    async def _runs(self, ended: Ended) -> bool:
+        """Tell whether a VM is on after all, or paused, and take it for that from now on."""
         try:
-            found = await self.of(exited.container_id, exited.boot_id)
+            found = await self.of(ended.exited.container_id, ended.exited.boot_id)
         except VicError:
             return False
-        return found is not None and found.power == ON
+        if found is None or found.power == OFF:
+            return False
+        known = self._found.get(ended.vm._GetMoId())
+        if known is not None and known.power == OFF:
+            # The update that told so may be lost with an interruption: the next may be of its end.
+            self._found[ended.vm._GetMoId()] = replace(known, power=found.power)
+        return True
 
     async def _with_record(self, exited: MachineExited) -> MachineExited:
         """Return an end with what its guest wrote at last: its update may come after the end's."""
@@ -302,6 +337,7 @@ class Inventory:
         assert isinstance(entry.obj, vim.VirtualMachine), "the filter asks for no other"
         now = woken(before, self._known(changed(before or Found(entry.obj), changes)))
         self._found[moid] = now
+        confirming = None
         if now.identity is not None and "runtime.powerState" in changes:
             confirming = self._assumed.pop(now.identity.boot_id, None)
             if confirming is not None:
@@ -315,8 +351,12 @@ class Inventory:
             return
         if now.power == OFF:
             if before is None or before.power != OFF or before.identity is None:
-                # What is seen for the first time may have been off before it was let run.
-                self._end(now, "powered off", doubtful=before is None)
+                # What is seen for the first time may have been off before it was let run: as a VM,
+                # as one of ours, whose configuration is told after the VM, or once more after an
+                # interruption.
+                again = confirming is not None and entry.kind == Collector.ObjectUpdate.Kind.enter
+                first = before is None or before.identity is None
+                self._end(now, "powered off", doubtful=first or again)
         elif before is not None and rebooted(before, now):
             self._end(now, "reset")
 
