@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
-from pyVmomi import vim, vmodl
+from pyVmomi import vim
 
 from portlayer.errors import VicError
 from portlayer.vsphere.identity import (
@@ -18,8 +18,8 @@ from portlayer.vsphere.identity import (
 from portlayer.vsphere.lookup import find_child, find_folder, find_machine
 from portlayer.vsphere.properties import (
     Collector,
-    read,
     read_below,
+    read_present,
 )
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited
@@ -208,12 +208,7 @@ class Inventory:
         self, content: vim.ServiceInstanceContent, known: Sequence[Found]
     ) -> list[Found]:
         """Return VMs as they are now; those that have gone are left out."""
-        try:
-            told = read(content, [found.vm for found in known], vim.VirtualMachine, PATHS)
-        except vmodl.fault.ManagedObjectNotFound:
-            # One of them has: they are few.
-            again = (self._read(content, found.vm) for found in known)
-            return [found for found in again if found is not None]
+        told = read_present(content, [found.vm for found in known], vim.VirtualMachine, PATHS)
         return [self._known(changed(Found(vm), values)) for vm, values in told]
 
     def is_over(self, boot_id: str) -> bool:
@@ -235,11 +230,8 @@ class Inventory:
         return await self._vcenter.call(look, repeatable=True)
 
     def _read(self, content: vim.ServiceInstanceContent, vm: vim.VirtualMachine) -> Found | None:
-        try:
-            ((_, told),) = read(content, [vm], vim.VirtualMachine, PATHS)
-        except vmodl.fault.ManagedObjectNotFound:
-            return None  # It went meanwhile.
-        return self._known(changed(Found(vm), told))
+        there = read_present(content, [vm], vim.VirtualMachine, PATHS)
+        return next((self._known(changed(Found(vm), told)) for vm, told in there), None)
 
     async def ends(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
         """Yield ends after a position, then None, then new ends."""
