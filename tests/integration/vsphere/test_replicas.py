@@ -20,7 +20,6 @@ from tests.integration.vsphere.hypervisor import (
     ended,
     machine,
     running,
-    start,
     vm_of,
 )
 from tests.integration.vsphere.others import Issuer, find_vm
@@ -115,16 +114,3 @@ async def test_a_vm_that_a_dead_one_has_not_let_run_the_other_removes(
     await end_of(other, made)
     await forget(other)
     assert await find_vm(vcenter, machine_name(made)) is None
-
-
-async def test_a_start_that_one_gives_up_is_no_end_of_the_others(
-    replicas: tuple[VsphereHypervisor, VsphereHypervisor], vcenter: VCenter
-) -> None:
-    one, other = replicas
-    made = await made_by_one(one, other, vcenter)
-    await one.destroy(made.container_id, made.boot_id)
-    again = machine()
-    await start(one, again)
-    await caught_up(other, vcenter)
-    assert not {made.container_id, again.container_id} & await ended(other)
-    assert await running(other) == {(again.container_id, again.boot_id)}
