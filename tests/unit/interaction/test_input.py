@@ -11,7 +11,8 @@ from vic.tether.v1 import tether_pb2
 from portlayer.errors import InvalidArgument, domain_errors
 from services.interaction.pulse import Pulse
 from services.interaction.stdin import LIMIT, StdinBuffer
-from tests.unit.interaction.suite import ERR, INIT, OUT, Suite, soon
+from tests.unit.interaction.fake_tether import ERR, INIT, OUT, soon
+from tests.unit.interaction.suite import Suite
 
 CHUNK = 256 * 1024
 MESSAGE = 512 * 1024
