@@ -61,15 +61,19 @@ class FakeTether:
         """Take the next command, which is to launch, and say that the process runs."""
         command = await self.command()
         assert command.WhichOneof("message") == "launch", command
+        launch: tether_pb2.LaunchCommand = command.launch
+        await self.start(launch, pid)
+        return launch
+
+    async def start(self, launch: tether_pb2.LaunchCommand, pid: int = 42) -> None:
+        """Say that a process runs that was to be launched."""
         await self.say(
             started={
-                "process_id": command.launch.process_id,
+                "process_id": launch.process_id,
                 "pid": pid,
                 "started_at": {"seconds": 1000, "nanos": 5},
             }
         )
-        launch: tether_pb2.LaunchCommand = command.launch
-        return launch
 
     async def exit(self, code: int, process_id: str = INIT) -> None:
         """Say that a process has ended; return when that was acknowledged."""

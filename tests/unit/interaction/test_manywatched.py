@@ -18,7 +18,7 @@ from services.interaction import manywatched
 from services.interaction.manywatched import ManyWatched, in_messages
 from tests.unit.interaction.fake_tether import BOOT, SOON, FakeTether, soon
 from tests.unit.interaction.suite import CONTAINER, OTHER, Suite
-from tests.unit.interaction.test_usage import period
+from tests.unit.interaction.test_usage import period, start_watched
 
 
 class Stream:
@@ -101,8 +101,7 @@ async def test_what_does_not_run_is_told_of_and_then_it_runs(suite: Suite) -> No
     tether = suite.tether()
     await tether.connect()
     launching = asyncio.ensure_future(suite.launch())
-    assert await period(tether) == 1000
-    await tether.take_launch()
+    await start_watched(tether)
     await launching
     await tether.say(stats={"pids": 9})
     while not (told := await stream.next()).HasField("sample"):
