@@ -10,13 +10,13 @@ import pytest
 import pytest_asyncio
 from vic.storage.v1 import image_pb2
 
+from portlayer.web.transport import Transport
 from services.storage.catalogue import Catalogue
 from services.storage.compile_pool import CompilePool
 from services.storage.image_records import ImageUse, StoredImage
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import InvalidReference
-from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound
 from services.storage.pruning import LabelRule, Pruning
 from services.storage.removal import Deleted, ImageHasReferences, ImageInUse, Removed, Untagged
