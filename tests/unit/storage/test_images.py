@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 from vic.storage.v1 import image_pb2
 
+from portlayer.web.transport import Transport
 from services.storage.compile_pool import CompilePool
 from services.storage.image_store import ImageStore
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import InvalidReference
-from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound
 from services.storage.removal import ImageInUse
 from tests.images import Image, Layer, file, make_tar
