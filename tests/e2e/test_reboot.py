@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import uuid
@@ -25,6 +24,7 @@ from tests.e2e.host import processes_of
 from tests.e2e.suite import Suite
 from tests.e2e.test_restarts import events, until
 from tests.images import Registry, busybox_image
+from tests.ports import free_port
 
 SCRIPT = "echo up; exec sleep 100000"
 
@@ -162,9 +162,3 @@ def lines(suite: Suite, name: str, count: int) -> list[str]:
 def address(suite: Suite, name: str) -> str:
     (network,) = suite.inspect(name)["NetworkSettings"]["Networks"].values()
     return str(network["IPAddress"])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from tests.e2e.host import look
 from tests.e2e.suite import Suite
 from tests.images import Registry, busybox_image
+from tests.ports import free_port
 
 ROLES = ("hostagent", "network", "storage", "interaction", "exec", "gateway")
 COUNTING = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.1; done"
@@ -215,8 +215,7 @@ def test_who_is_not_root_is_told_so(other: Suite) -> None:
 
 
 def test_a_loopback_port_as_endpoint(other: Suite, registry: Registry) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        other.endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    other.endpoint = f"tcp://127.0.0.1:{free_port()}"
     other.up()
     assert other.ok("version", "--format", "{{.Server.APIVersion}}")
 
