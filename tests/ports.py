@@ -1,30 +1,39 @@
-"""Ports for programs that have to be told one."""
+"""Ports for those who must be told theirs before they take it."""
 
-import random
 import socket
+from random import SystemRandom
 
-# Below those that the kernel gives to whoever asks for any, or connects
-# (net.ipv4.ip_local_port_range), and above the suite's own.
-CHOICE = range(20_000, 32_000)
-KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+# Below those that the kernel gives to who names none (ip_local_port_range), of which every test
+# beside takes some at any moment; above those of facets in containers (installer/roles.py).
+_OURS = range(20_000, 32_000)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody has for TCP or UDP at any address, nor gets without asking for it.
+
+    In no order that another process has as well.
+    """
+    found: list[int] = []
+    for port in SystemRandom().sample(_OURS, 1000):
+        if len(found) == count:
+            break
+        if _is_free(port):
+            found.append(port)
+    assert len(found) == count, "there are no free ports"
+    return found
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody has, by TCP or UDP, nor gets without asking for it.
-
-    One of the kernel's choice may be another's by the time that it is bound, or even be connected
-    to itself by who tries to reach it meanwhile.
-    """
-    for port in random.SystemRandom().sample(CHOICE, 1000):
-        if all(_is_free(kind, port) for kind in KINDS):
-            return port
-    raise AssertionError("there is no free port")
+    """Return one of them."""
+    (port,) = free_ports(1)
+    return port
 
 
-def _is_free(kind: socket.SocketKind, port: int) -> bool:
-    with socket.socket(type=kind) as probe:
+def _is_free(port: int) -> bool:
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
         try:
-            probe.bind(("127.0.0.1", port))
+            for probe in (tcp, udp):
+                probe.bind(("0.0.0.0", port))
         except OSError:
             return False
     return True

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -127,11 +128,15 @@ class Suite:
     def without(self, role: str) -> Iterator[None]:
         """Have a process killed, and the watcher hindered from starting it, for a while."""
         watcher, pid = self.status()["watcher"], self.pid(role)
+        ended = os.pidfd_open(pid)
         os.kill(watcher, signal.SIGSTOP)
         try:
             os.kill(pid, signal.SIGKILL)
+            # Its sockets take connections until it is gone.
+            assert select.select([ended], [], [], COMMAND_SECONDS)[0], f"{role} won't end"
             yield
         finally:
+            os.close(ended)
             os.kill(watcher, signal.SIGCONT)
         self.settle()
 

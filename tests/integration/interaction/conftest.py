@@ -8,7 +8,8 @@ import pytest
 from portlayer.identity import Role
 from tests.integration.interaction.supervisor import PlainSupervisor
 from tests.ports import free_port
-from tests.unit.interaction.suite import BOOT, CONTAINER, Suite
+from tests.unit.interaction.fake_tether import BOOT
+from tests.unit.interaction.suite import CONTAINER, Suite
 from tests.unit.portlayer.conftest import TestAuthority
 
 

@@ -1,8 +1,6 @@
 """What the driver leaves on a host: as much as it should, and nothing in the end."""
 
 import asyncio
-import gc
-import os
 from pathlib import Path
 
 import pytest
@@ -11,13 +9,11 @@ from portlayer.errors import FailedPrecondition, Reason
 from services.network.drivers.linux import Guards, LinuxDriver, Names
 from services.network.model import Wish
 from services.network.plans import Plan
+from tests.descriptors import open_descriptors
 from tests.integration.network.conftest import INSTANCE, Facet
 from tests.integration.network.guest import BOUND_SECONDS, Guest
 from tests.integration.network.namespaces import Outside, run
 from tests.integration.network.state import comparable, host_state, talk
-
-# How often a descriptor that is left would be, and be seen.
-TIMES = 10
 
 
 async def test_teardown_leaves_nothing(host: None, tmp_path: Path) -> None:
@@ -180,16 +176,12 @@ async def test_a_subnet_that_the_host_routes_to_is_passed_over(
 
 def test_ids_of_file_descriptors_do_not_grow(host: None) -> None:
     """Opening and closing the driver's parts leaves no descriptor."""
-    # What tests before this one left to the collector is closed now.
-    gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
 
     async def once() -> None:
         driver = LinuxDriver(Names(INSTANCE, 0), Guards(7443))
         await driver.start([], [])
         await driver.close()
 
-    for _ in range(TIMES):
-        asyncio.run(once())
-    # Less than one each time: other threads of the tests' process may have one open at either look.
-    assert len(os.listdir("/proc/self/fd")) - before < TIMES
+    asyncio.run(once())
+    assert not open_descriptors() - before

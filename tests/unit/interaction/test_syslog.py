@@ -22,7 +22,8 @@ from services.interaction.sysloglines import (
 )
 from services.interaction.syslogsink import WAITING_BYTES, SyslogSink, check_address
 from tests.ports import free_port
-from tests.unit.interaction.suite import CONTAINER, Suite, soon
+from tests.unit.interaction.fake_tether import soon
+from tests.unit.interaction.suite import CONTAINER, Suite
 
 AT = 1_700_000_000_123_456_789
 

@@ -12,6 +12,8 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
+from tests.ports import free_port
+
 BOUND_SECONDS = 60.0
 
 
@@ -54,8 +56,8 @@ async def far_server() -> AsyncIterator[tuple[FarServer, int]]:
     """Serve elsewhere, by UDP and TCP on one port of loopback."""
     loop = asyncio.get_running_loop()
     server = FarServer()
-    tcp = await asyncio.start_server(server.converse, "127.0.0.1", 0)
-    port = tcp.sockets[0].getsockname()[1]
+    port = free_port()
+    tcp = await asyncio.start_server(server.converse, "127.0.0.1", port)
     udp, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", port))
     try:
         yield server, port
