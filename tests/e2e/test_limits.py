@@ -22,7 +22,9 @@ def cpu_weight(suite: Suite) -> int:
     """What the kernel was told of the suite's share of the CPUs, relative to 100."""
     instance = load_instance(suite.data_dir)
     assert instance is not None
-    for group in Path("/sys/fs/cgroup").glob(f"**/vic-{instance.id}"):
+    # At the top of each hierarchy; further down, others' groups come and go while one looks.
+    top, name = Path("/sys/fs/cgroup"), f"vic-{instance.id}"
+    for group in (*top.glob(name), *top.glob(f"*/{name}")):
         if (group / "cpu.weight").exists():
             return int((group / "cpu.weight").read_text())
         if (group / "cpu.shares").exists():

@@ -181,10 +181,18 @@ class Suite:
         for machine in (await self.stub.List(pb.ListRequest())).machines:
             await self.stub.Kill(pb.KillRequest(machine_id=machine.machine_id))
 
+    def cgroups(self) -> list[Path]:
+        """Return the instance's groups, which lie at the top of each hierarchy.
+
+        Further down, others' come and go while one looks.
+        """
+        name = f"vic-{self.instance_id}"
+        return [*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}")]
+
     def left_over(self) -> list[str]:
         """Return what is left on the host of this instance: nothing, when all has ended."""
         found = [f"process {pid}" for pid in self.processes()]
-        found += [str(path) for path in CGROUPS.glob(f"**/vic-{self.instance_id}")]
+        found += map(str, self.cgroups())
         state = self.data_dir / "hostagent"
         for name in ("machines", "exits", "qmp"):
             found += [str(path) for path in (state / name).iterdir()]

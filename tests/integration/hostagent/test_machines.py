@@ -22,7 +22,7 @@ from portlayer.errors import (
 )
 from portlayer.identity import Role
 from services.exec.drivers.qemu.qmp import connect
-from tests.integration.hostagent.suite import CGROUPS, Suite, status
+from tests.integration.hostagent.suite import Suite, status
 
 
 async def test_a_machine_runs_its_task_and_its_exit_is_told_with_its_record(suite: Suite) -> None:
@@ -103,7 +103,7 @@ async def test_every_machine_has_a_cgroup_with_bounds(suite: Suite) -> None:
         pytest.skip(f"no cgroups here: {info.warnings}")
     machine = suite.machine("stay")
     running = await suite.launch(machine)
-    groups = list(CGROUPS.glob(f"**/vic-{suite.instance_id}/vm-{running.uid}"))
+    groups = [group / f"vm-{running.uid}" for group in suite.cgroups()]
     assert groups
     limits = [
         int((group / name).read_text())
