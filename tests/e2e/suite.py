@@ -243,7 +243,7 @@ class Suite:
 
 
 def kill(pid: int) -> None:
-    """Kill a process, and wait for its end: on a busy machine that takes a moment."""
+    """Kill a process, and wait for its end: its sockets take connections until it is gone."""
     ended = os.pidfd_open(pid)
     try:
         os.kill(pid, signal.SIGKILL)

@@ -4,7 +4,6 @@ import http.client
 import http.server
 import ipaddress
 import os
-import random
 import signal
 import socket
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 from installer.instance import load_instance
 from tests.e2e.suite import Suite
+from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("containers")
 
@@ -219,18 +219,6 @@ def test_containers_find_one_another_by_name_in_their_network_alone(
     assert addresses_of(suite, "db1", "web") == set()
     suite.kill("network")
     assert addresses_of(suite, "db1", "front") == {web}
-
-
-def free_port() -> int:
-    """Return a port of this host's loopback that nobody has, nor gets without asking for it."""
-    for port in random.sample(range(20000, 32000), 1000):  # below the kernel's own choice
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("there is no free port")
 
 
 def fetched(port: int) -> bytes:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.suite import Suite
-from tests.e2e.test_network import SERVE, address_in, addresses_of, closed, fetched, free_port
+from tests.e2e.test_network import SERVE, address_in, addresses_of, closed, fetched
+from tests.ports import free_port
 
 PREFIX = "failed to set up container networking"
 LOOK = "ip -4 -o addr | awk '{print $2, $4}'; ip route | awk '/^default/{print $3}'"

@@ -19,12 +19,13 @@ import pytest
 
 from installer.instance import Instance, load_instance
 from installer.sweep import leftovers
+from tests.cgroups import groups_of, processes_in
 from tests.e2e.faults import await_held, held
 from tests.e2e.host import processes_of
 from tests.e2e.suite import Suite
-from tests.e2e.test_network import free_port
 from tests.e2e.test_restarts import events, until
 from tests.images import Registry, busybox_image
+from tests.ports import free_port
 
 SCRIPT = "echo up; exec sleep 100000"
 
@@ -143,13 +144,8 @@ def lose_power(suite: Suite, instance: Instance) -> None:
 
 def members(instance: Instance) -> set[int]:
     """Return the processes in an instance's cgroups."""
-    top, name = Path("/sys/fs/cgroup"), f"vic-{instance.id}/**/cgroup.procs"
-    files = (*top.glob(name), *top.glob(f"*/{name}"))
-    found: set[int] = set()
-    for file in files:
-        with contextlib.suppress(OSError):  # it has gone since it was listed
-            found |= {int(pid) for pid in file.read_text().split()}
-    return found
+    groups = [Path(path) for top in groups_of(instance.id) for path, _, _ in os.walk(top)]
+    return {pid for group in groups for pid in processes_in(group)}
 
 
 def lines(suite: Suite, name: str, count: int) -> list[str]:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.e2e.host import look
 from tests.e2e.suite import Suite, kill
-from tests.e2e.test_network import free_port
 from tests.images import Registry, busybox_image
+from tests.ports import free_port
 
 ROLES = ("hostagent", "network", "storage", "interaction", "exec", "gateway")
 COUNTING = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.1; done"

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,13 +47,14 @@ def fork(original: Original, number: int) -> Iterator[tuple[int, socket.socket]]
 
 
 def until_at_rest(pid: int) -> Original:
-    """Hold a process; it may be on its way to where it waits."""
-    for _ in range(1000):
+    """Hold a process; it may be on its way to where it waits, and waits for a CPU as we do."""
+    deadline = time.monotonic() + 60
+    while True:
         try:
             return Original(pid)
         except CannotFork:
-            continue
-    raise AssertionError("it never comes to rest")
+            assert time.monotonic() < deadline, "it never comes to rest"
+            os.sched_yield()
 
 
 def test_a_fork_goes_on_where_its_template_stands_threads_and_all(subject: Subject) -> None:
