@@ -74,7 +74,9 @@ def test_a_running_containers_address_is_the_inspected_one(suite: Suite, image: 
 def test_containers_reach_one_another_and_the_outside(
     suite: Suite, image: str, web_server: int
 ) -> None:
-    serve = "mkdir /www && echo hi > /www/index.html && echo ready && httpd -f -p 80 -h /www"
+    # It listens before it goes to the background.
+    serve = "mkdir /www && echo hi > /www/index.html && httpd -p 80 -h /www && echo ready"
+    serve += " && exec sleep 1000"
     suite.ok("run", "-d", "--name", "web", image, "sh", "-c", serve)
     suite.await_output("web", "ready")
     address = suite.inspect("web")["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]

@@ -245,15 +245,19 @@ class Inventory:
                 if ended.doubtful and await self._claims.is_claimed(ended.exited.boot_id):
                     self._leave_alone(position, ended)
                     continue
-                if ended.doubtful and await self._runs(ended):
-                    log.info("an update came late: %s runs", ended.exited.container_id)
-                    self._ended.pop(position, None)
-                    self._over.discard(ended.exited.boot_id)
-                    self.changed.set()  # It is among those that live again.
+                late = ended.doubtful and await self._runs(ended.exited)
+                # One that has gone since has ended, whatever was seen of it.
+                if not late or ended.vm._GetMoId() not in self._found:
+                    if position in self._ended:
+                        self._ended[position] = replace(ended, doubtful=False)
+                    yield position, await self._with_record(ended.exited)
                     continue
-                if position in self._ended:
-                    self._ended[position] = replace(ended, doubtful=False)
-                yield position, await self._with_record(ended.exited)
+                log.info("an update came late: %s runs", ended.exited.container_id)
+                self._ended.pop(position, None)
+                self._over.discard(ended.exited.boot_id)
+                self.changed.set()  # It is among those that live again.
+                # What ended it while we looked is told no more, nor that it is off once more.
+                self.begin(ended.vm, ended.exited.boot_id)
             if history:
                 history = False
                 yield told, None
@@ -284,19 +288,13 @@ class Inventory:
             waiting = asyncio.create_task(look_again(), name=f"start of {boot_id} elsewhere")
             self._left_alone[boot_id] = waiting
 
-    async def _runs(self, ended: Ended) -> bool:
-        """Tell whether a VM is on after all, or paused, and take it for that from now on."""
+    async def _runs(self, exited: MachineExited) -> bool:
+        """Tell whether a VM is on after all, or paused."""
         try:
-            found = await self.of(ended.exited.container_id, ended.exited.boot_id)
+            found = await self.of(exited.container_id, exited.boot_id)
         except VicError:
             return False
-        if found is None or found.power == OFF:
-            return False
-        known = self._found.get(ended.vm._GetMoId())
-        if known is not None and known.power == OFF:
-            # The update that told so may be lost with an interruption: the next may be of its end.
-            self._found[ended.vm._GetMoId()] = replace(known, power=found.power)
-        return True
+        return found is not None and found.power != OFF
 
     async def _with_record(self, exited: MachineExited) -> MachineExited:
         """Return an end with what its guest wrote at last: its update may come after the end's."""
