@@ -79,7 +79,7 @@ def test_a_build_adds_what_it_fetches(
     url, served = pages
     served["/some/big%20file"] = BIG
     (tmp_path / "Dockerfile").write_text(
-        f"FROM {image}\nADD --chown=nobody {url}/some/big%20file /to/\nCMD sha256sum /to/big*\n"
+        f"FROM {image}\nADD --chown=nobody:1 {url}/some/big%20file /to/\nCMD sha256sum /to/big*\n"
     )
     built = _build(suite, tmp_path, "-t", "fetched")
     assert built.returncode == 0, built.stderr
