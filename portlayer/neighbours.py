@@ -11,7 +11,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,6 +30,8 @@ RETRY_SECONDS = 1.0
 # so long to answer. In seconds.
 LOOK_SECONDS = 30.0
 ANSWER_SECONDS = 60.0
+# For what is asked of it still when we end; who stops us waits 15 s in all.
+CLOSE_SECONDS = 2.0
 # Sequence of the numbers of turns; made by the migrations of who takes turns.
 TURNS = "turns"
 
@@ -246,8 +248,10 @@ class Neighbours:
 
     async def close(self) -> None:
         """Let go of all locks."""
-        while self._asked:
-            await asyncio.wait(self._asked)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while self._asked:
+                    await asyncio.wait(self._asked)
         await self._drop()
 
     @property

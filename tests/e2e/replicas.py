@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import select
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +37,7 @@ from tests.e2e.faults import (
 )
 from tests.e2e.programs import Program, await_listener
 from tests.e2e.suite import Suite
+from tests.ports import free_port
 
 BYSTANDER = "beside"
 # One that was killed in its last step of a verb is dead by then.
@@ -280,9 +280,7 @@ def replicas_of(suite: Suite, instance: Instance, image: str) -> Iterator[Replic
     port that they share, as docker-compose.yml has it.
     """
     run, data = suite.data_dir / "run", suite.data_dir
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        shared = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = f"127.0.0.1:{free_port()}"
     addresses = [f"unix:{run}/exec.sock", f"unix:{run}/exec-2.sock"]
     with ExitStack() as stack:
         database = stack.enter_context(postgresql())

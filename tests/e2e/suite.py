@@ -25,6 +25,7 @@ UP_SECONDS = 600
 COMMAND_SECONDS = 300
 # A hundred starts at once take their turns on two cores, which may be busy with others besides.
 REQUEST_SECONDS = 600
+END_SECONDS = 60
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -121,22 +122,18 @@ class Suite:
 
     def kill(self, role: str) -> None:
         """Kill a process of the suite, and wait until its successor serves."""
-        os.kill(self.pid(role), signal.SIGKILL)
+        kill(self.pid(role))
         self.settle()
 
     @contextmanager
     def without(self, role: str) -> Iterator[None]:
         """Have a process killed, and the watcher hindered from starting it, for a while."""
         watcher, pid = self.status()["watcher"], self.pid(role)
-        ended = os.pidfd_open(pid)
         os.kill(watcher, signal.SIGSTOP)
         try:
-            os.kill(pid, signal.SIGKILL)
-            # Its sockets take connections until it is gone.
-            assert select.select([ended], [], [], COMMAND_SECONDS)[0], f"{role} won't end"
+            kill(pid)
             yield
         finally:
-            os.close(ended)
             os.kill(watcher, signal.SIGCONT)
         self.settle()
 
@@ -243,6 +240,17 @@ class Suite:
         for path in sorted((self.data_dir / "log").glob("*.log")):
             ends.append(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
         return "\n".join(ends)
+
+
+def kill(pid: int) -> None:
+    """Kill a process, and wait for its end: its sockets take connections until it is gone."""
+    ended = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        readable, _, _ = select.select([ended], [], [], END_SECONDS)
+        assert readable, f"process {pid} does not end"
+    finally:
+        os.close(ended)
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -167,6 +167,39 @@ async def test_an_update_of_before_the_start_that_comes_late_is_no_end(follower:
     assert follower.is_over(MACHINE.boot_id)
 
 
+async def test_an_end_after_an_update_that_came_late_is_told(follower: Follower) -> None:
+    follower.expect(MACHINE.boot_id)
+    follower.begin(VM, MACHINE.boot_id)
+    follower._apply(update(OFF, first=True))
+    follower.now = Found(VM, power=ON, identity=MACHINE)
+    assert await ends(follower) == []
+    # It was on between two updates, of which the latter says once more that it is off.
+    follower._apply(update(OFF))
+    assert await ends(follower) == ["powered off"]
+
+
+async def test_an_end_is_told_that_came_while_a_late_update_was_looked_into(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_inventory, "CONFIRM_SECONDS", 0.0)
+    follower.expect(MACHINE.boot_id)
+    follower.begin(VM, MACHINE.boot_id)
+    follower._apply(update(OFF, first=True))
+
+    async def looked_at(_: object) -> bool:
+        follower._apply(update(ON))
+        follower._apply(update(OFF))
+        follower.now = Found(VM, power=OFF, identity=MACHINE)
+        return True
+
+    monkeypatch.setattr(follower, "_is_on", looked_at)
+    async with asyncio.timeout(60):
+        async for _, exited in follower.ends(0):
+            if exited is not None:
+                assert exited.detail == "powered off"
+                break
+
+
 async def test_what_was_off_when_it_was_first_seen_has_ended(follower: Follower) -> None:
     follower._apply(update(OFF, first=True))
     follower.now = Found(VM, power=OFF)

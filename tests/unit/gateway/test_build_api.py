@@ -289,7 +289,7 @@ async def test_a_build_ends_with_its_client(
     async def send(_message: Any) -> None:
         pass
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         answering = asyncio.create_task(app(scope, said.get, send))
         await begun.wait()
         await said.put({"type": "http.disconnect"})

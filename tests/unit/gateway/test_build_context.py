@@ -165,7 +165,7 @@ def sparse() -> bytes:
 async def test_a_context_that_is_damaged_is_not_taken_for_a_whole_one(
     data: bytes, words: str
 ) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with pytest.raises(ApiError, match=words):
             await spooled(_pieces(data), None, "the build context")
 

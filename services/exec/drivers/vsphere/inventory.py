@@ -245,7 +245,9 @@ class Inventory:
             self._news.clear()
             for position, ended in self._after(told):
                 told = position
-                if not (ended.doubtful and await self._is_on(ended.exited)):
+                late = ended.doubtful and await self._is_on(ended.exited)
+                # One that has gone since has ended, whatever was seen of it.
+                if not late or ended.vm._GetMoId() not in self._found:
                     if position in self._ended:
                         self._ended[position] = replace(ended, doubtful=False)
                     yield position, await self._with_record(ended.exited)
@@ -254,6 +256,8 @@ class Inventory:
                 self._ended.pop(position, None)
                 self._over.discard(ended.exited.boot_id)
                 self.changed.set()  # It is among those that live again.
+                # What ended it while we looked is told no more, nor that it is off once more.
+                self.begin(ended.vm, ended.exited.boot_id)
             if history:
                 history = False
                 yield told, None
