@@ -29,6 +29,8 @@ import (
 //   - ResetVM_Task boots a VM anew that stays powered on;
 //   - PowerOnVM_Task notes when the VM was booted, and takes its time, as CreateVM_Task does, where
 //     there is a delay;
+//   - CreateVM_Task tells those who follow of the configuration of a VM that they have seen before it
+//     had one;
 //   - HasUserPrivilegeOnEntities, of a user who lacks some;
 //   - DisableMethods and EnableMethods, which are in no public reference;
 //   - AddDVPortgroup_Task and ReconfigureDVPortgroup_Task of traffic filters; see filters.go;
@@ -69,9 +71,9 @@ func (h *additions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case *types.HasUserPrivilegeOnEntities:
 		h.privileges(w, request)
 	case *types.CreateVM_Task:
-		h.slowly(w, r, body, request.This, "CreateVM_Task")
+		h.slowly(w, r, body, request.This, "CreateVM_Task", h.create)
 	case *types.PowerOnVM_Task:
-		h.slowly(w, r, body, request.This, "PowerOnVM_Task")
+		h.slowly(w, r, body, request.This, "PowerOnVM_Task", h.next.ServeHTTP)
 		if vm, ok := simulator.Map.Get(request.This).(*simulator.VirtualMachine); ok {
 			// In an update of its own, after that of the power.
 			time.AfterFunc(h.delay+50*time.Millisecond, func() { booted(vm) })
@@ -162,22 +164,23 @@ var taskOf = regexp.MustCompile(`type="Task"[^>]*>([^<]+)<`)
 
 // slowly passes a call on after the delay, and has a task under way meanwhile: the simulator's own
 // tasks have ended when their calls are answered.
-func (h *additions) slowly(w http.ResponseWriter, r *http.Request, body []byte, this types.ManagedObjectReference, name string) {
+func (h *additions) slowly(
+	w http.ResponseWriter, r *http.Request, body []byte, this types.ManagedObjectReference, name string, next http.HandlerFunc,
+) {
 	entity := simulator.Map.Get(this)
 	if h.delay == 0 || entity == nil {
-		h.next.ServeHTTP(w, r)
+		next(w, r)
 		return
 	}
 	asked := r.Clone(context.Background())
 	task := simulator.CreateTask(entity, name, func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
 		asked.Body = io.NopCloser(bytes.NewReader(body))
 		recorder := httptest.NewRecorder()
-		h.next.ServeHTTP(recorder, asked)
-		found := taskOf.FindSubmatch(recorder.Body.Bytes())
-		if found == nil {
+		next(recorder, asked)
+		done := taskIn(recorder)
+		if done == nil {
 			return nil, &types.SystemError{Reason: recorder.Body.String()}
 		}
-		done := simulator.Map.Get(types.ManagedObjectReference{Type: "Task", Value: string(found[1])}).(*simulator.Task)
 		if done.Info.Error != nil {
 			return nil, done.Info.Error.Fault
 		}
@@ -185,6 +188,38 @@ func (h *additions) slowly(w http.ResponseWriter, r *http.Request, body []byte, 
 	})
 	time.AfterFunc(h.delay, func() { task.Run() })
 	answer(w, name, fmt.Sprintf(`<returnval type="Task">%s</returnval>`, task.Self.Value))
+}
+
+// taskIn returns the task of an answer; nil where it is a fault.
+func taskIn(recorder *httptest.ResponseRecorder) *simulator.Task {
+	found := taskOf.FindSubmatch(recorder.Body.Bytes())
+	if found == nil {
+		return nil
+	}
+	return simulator.Map.Get(types.ManagedObjectReference{Type: "Task", Value: string(found[1])}).(*simulator.Task)
+}
+
+// create passes a call on that makes a VM, and tells of it before that is answered.
+func (h *additions) create(w http.ResponseWriter, r *http.Request) {
+	recorder := httptest.NewRecorder()
+	h.next.ServeHTTP(recorder, r)
+	if task := taskIn(recorder); task != nil {
+		if made, ok := task.Info.Result.(types.ManagedObjectReference); ok {
+			tell(simulator.Map.Get(made).(*simulator.VirtualMachine))
+		}
+	}
+	pass(w, recorder)
+}
+
+// tell tells those who follow what a VM is: the simulator shows it to them as soon as it has an ID, and
+// of what it gets then tells them its name alone. Not that it is off: who sees it later sees it as it is
+// then, and is told of each change since all the same.
+func tell(vm *simulator.VirtualMachine) {
+	simulator.Map.Update(vm, []types.PropertyChange{
+		{Name: "config.uuid", Val: vm.Config.Uuid},
+		{Name: "config.extraConfig", Val: vm.Config.ExtraConfig},
+		{Name: "runtime.host", Val: *vm.Runtime.Host},
+	})
 }
 
 // refusal asks the simulator itself whether this session may reach this VM: with a call that

@@ -64,6 +64,7 @@ func (h *additions) clone(
 		return nil, task.Info.Error.Fault
 	}
 	ref := task.Info.Result.(types.ManagedObjectReference)
+	tell(simulator.Map.Get(ref).(*simulator.VirtualMachine))
 	if len(spec.Location.DeviceChange) > 0 {
 		changed, err := methods.ReconfigVM_Task(ctx, h.service, &types.ReconfigVM_Task{
 			This: ref, Spec: types.VirtualMachineConfigSpec{DeviceChange: spec.Location.DeviceChange},
