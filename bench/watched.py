@@ -40,7 +40,8 @@ from portlayer.server import FacetServer, rpc_names, stop_requested
 from services.interaction.service import InteractionService
 from services.interaction.store import MIGRATIONS
 from tests.databases import place_database
-from tests.unit.interaction.suite import FakeHolder, FakeTether
+from tests.unit.interaction.fake_tether import FakeTether
+from tests.unit.interaction.suite import FakeHolder
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
 
 # As many entries as Linux 6.1 has in memory.stat.

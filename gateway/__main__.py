@@ -35,7 +35,7 @@ async def serve(settings: GatewaySettings) -> None:
     origins = OriginPolicy(names, settings.gateway_origins)
     stop = stop_requested()
     async with connect(settings, Credentials.load(settings.credentials_dir)) as facets:
-        app = build_app(facets, origins, version("vic"), settings.state_dir)
+        app = build_app(facets, origins, version("vic"), settings.state_dir, settings.web)
         addresses = [str(listener.getsockname()) for listener in listeners]
         settle()
         logger.info("serving the Docker API", extra={"addresses": addresses})

@@ -1,13 +1,16 @@
 """Settings of the gateway."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from gateway.build.web import Web
 from portlayer.identity import Role
+from portlayer.management import management_subnet
 from portlayer.settings import FacetSettings
+from portlayer.web.proxies import Proxies
 
 
 class GatewaySettings(FacetSettings):
@@ -37,6 +40,23 @@ class GatewaySettings(FacetSettings):
         description="Speak TLS, with the files in DATA/pki/endpoint-server, and only to clients "
         "whose certificates they vouch for.",
     )
+
+    http_proxy: str = Field("", description="URL of the proxy for what builds fetch by HTTP.")
+    https_proxy: str = Field("", description="URL of the proxy for what they fetch by HTTPS.")
+    no_proxy: list[str] = Field(
+        default_factory=list, description='Hosts, or ".domain"s, to ask without a proxy.'
+    )
+
+    @property
+    def web(self) -> Web:
+        """How builds fetch what is elsewhere. Raises ValueError for proxies that are none."""
+        proxies = Proxies(self.http_proxy, self.https_proxy, self.no_proxy)
+        return Web(proxies, management_subnet(self.slot))
+
+    @model_validator(mode="after")
+    def _check_web(self) -> Self:
+        _ = self.web
+        return self
 
     @property
     def tls_dir(self) -> Path:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -50,10 +51,14 @@ from portlayer.telemetry import configure_telemetry
 
 log = logging.getLogger("vic.hostagent")
 
+# Python's own number is four more than there are CPUs.
+MOST_THREADS = 256
+
 
 async def run(settings: HostAgentSettings) -> None:
     """Serve until asked to stop. Machines run on after that."""
     stop = stop_requested()
+    have_threads()
     layout = Layout(settings.state_dir, settings.slot)
     layout.prepare()
     users = MachineUsers(settings.slot)
@@ -107,7 +112,7 @@ async def run(settings: HostAgentSettings) -> None:
         )
         agent = HostAgent(host, inventory, parents, tasks)
         stack.push_async_callback(agent.templates.close)
-        stack.push_async_callback(agent.finish_launches)
+        stack.push_async_callback(agent.finish_work)
         fences = Fences()
         for live in inventory.live():
             # Who launched it has a later turn than whoever was paused before that.
@@ -172,8 +177,19 @@ async def try_early(agent: HostAgent) -> None:
     try:
         for image in agent.host.bootstraps.list()[:1]:
             await agent.verdict(image)
-    except VicError as error:
-        log.warning("the accelerator is not known yet: %s", error.message)
+    except (VicError, OSError) as error:
+        # Who launches a machine tries again, and is told.
+        log.warning("the accelerator is not known yet: %s", error)
+
+
+def have_threads() -> None:
+    """Have threads for all that may wait in one at a time.
+
+    A store whose server is away lets no file of it be opened, for as long as that takes, and a QEMU
+    that was taken over says nothing on its monitor: a few such machines must keep nobody waiting.
+    """
+    executor = ThreadPoolExecutor(MOST_THREADS, "blocking")
+    asyncio.get_running_loop().set_default_executor(executor)
 
 
 def give_to_suite(settings: HostAgentSettings) -> None:

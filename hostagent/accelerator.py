@@ -131,8 +131,12 @@ class AcceleratorChoice:
     def _save(self, verdict: Verdict) -> None:
         fields = {**asdict(verdict), "boot_id": boot_id(), "qemu_version": self._qemu_version}
         staged = self._cache.with_suffix(".new")
-        staged.write_text(json.dumps(fields, indent=1))
-        os.replace(staged, self._cache)
+        try:
+            staged.write_text(json.dumps(fields, indent=1))
+            os.replace(staged, self._cache)
+        except OSError as error:
+            # The disk is full, most likely. It is known here; the next agent tries once more.
+            log.warning("the accelerator's verdict is not kept: %s", error)
 
 
 def judge(result: TrialResult, cpu: str) -> Verdict:

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, ExitStack
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from hostagent.accelerator import Verdict
@@ -45,6 +47,8 @@ log = logging.getLogger("vic.hostagent")
 # A parent's QEMU ends within milliseconds of QMP's quit.
 SEAL_SECONDS = 10.0
 
+T = TypeVar("T")
+
 
 class HostAgent:
     """All that the service offers, in terms of our own values."""
@@ -59,7 +63,7 @@ class HostAgent:
         self._tasks = tasks
         self.templates = Templates(tasks)
         self._launching = Launching(host, inventory, parents, self.templates)
-        self._launches: set[asyncio.Task[Record]] = set()
+        self._in_hand: set[asyncio.Task[Any]] = set()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def shape_key(self, shape: Shape) -> str:
@@ -89,15 +93,19 @@ class HostAgent:
             check_name("ready_id", ready_id)
         if template_id:
             check_name("template_id", template_id)
-        task = asyncio.create_task(self._launch(machine, fingerprint, ready_id, template_id))
-        self._launches.add(task)
-        task.add_done_callback(self._launches.discard)
+        return await self._to_its_end(self._launch(machine, fingerprint, ready_id, template_id))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what comes of work, which goes on where the caller gives up meanwhile."""
+        task = asyncio.create_task(work)
+        self._in_hand.add(task)
+        task.add_done_callback(self._in_hand.discard)
         return await asyncio.shield(task)
 
-    async def finish_launches(self) -> None:
-        """Wait for the launches in hand."""
-        if self._launches:
-            await asyncio.wait(self._launches)
+    async def finish_work(self) -> None:
+        """Wait for what is brought to its end."""
+        if self._in_hand:
+            await asyncio.wait(self._in_hand)
 
     async def _launch(
         self, machine: Machine, fingerprint: str, ready_id: str, template_id: str
@@ -154,14 +162,25 @@ class HostAgent:
         self.host.groups.limit(live.record.group, limits)
 
     async def plug(self, machine_id: str, launch_id: str, nic: Nic) -> None:
-        """Give a machine one more NIC. Errors: HostAgentService.PlugNic."""
-        async with self._turn(machine_id):
-            await self._plugging.plug(self._running(machine_id, launch_id), nic)
+        """Give a machine one more NIC. Errors: HostAgentService.PlugNic.
+
+        What was begun is brought to its end, as QEMU does: it may be asked again.
+        """
+
+        async def plug() -> None:
+            async with self._turn(machine_id):
+                await self._plugging.plug(self._running(machine_id, launch_id), nic)
+
+        await self._to_its_end(plug())
 
     async def unplug(self, machine_id: str, launch_id: str, tap_name: str) -> None:
-        """Take a NIC from a machine. Errors: HostAgentService.UnplugNic."""
-        async with self._turn(machine_id):
-            await self._plugging.unplug(self._running(machine_id, launch_id), tap_name)
+        """Take a NIC from a machine, likewise. Errors: HostAgentService.UnplugNic."""
+
+        async def unplug() -> None:
+            async with self._turn(machine_id):
+                await self._plugging.unplug(self._running(machine_id, launch_id), tap_name)
+
+        await self._to_its_end(unplug())
 
     async def surround(
         self, machine_id: str, launch_id: str, surroundings: Surroundings, wait_seconds: float

@@ -17,6 +17,7 @@ from hostagent.machine import HIGHEST_WEIGHT, NICS, Machine, MachineKind, Shape
 from hostagent.outputs import Outputs
 from hostagent.taps import create_tap
 from hostagent.tetherport import port_pair
+from hostagent.users import machine_uids
 
 # QEMU's I/O threads (64 at most), its main, RCU, translation and worker threads, and reserve.
 THREADS = 128
@@ -27,7 +28,8 @@ FILE_RESERVE = 64 << 20
 QMP_BACKLOG = 4
 READY_WEIGHT = 10
 # CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_ADMIN: what a fork needs to get a user and namespaces
-# of its own, and loses then. Source: <linux/capability.h>.
+# of its own, and loses then. They are good over users of machines alone, as exec speaks to the
+# template's monitor, by which QEMU can be told to run a program. Source: <linux/capability.h>.
 TEMPLATE_POWERS = (6, 7, 8, 21)
 
 
@@ -157,13 +159,15 @@ class Assembler:
         argv = command_line(
             str(qemu), machine, verdict.accelerator, verdict.cpu, image.kernel_arguments, places
         )
+        forked = machine.kind is MachineKind.TEMPLATE
         return Assembled(
             order=Order(
                 argv,
                 given,
                 idle,
                 resource_limits(machine.shape, machine.largest_disk_bytes),
-                TEMPLATE_POWERS if machine.kind is MachineKind.TEMPLATE else (),
+                TEMPLATE_POWERS if forked else (),
+                machine_uids(self._layout.slot) if forked else range(0),
             ),
             qmp_path=qmp_path,
             config_peer=places.config_peer,

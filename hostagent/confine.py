@@ -46,6 +46,7 @@ OUT_OF_THE_WAY = 600  # above every number that an order can ask for
 # <sched.h>
 CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 # <sys/mount.h>
 MS_RDONLY = 0x1
@@ -71,6 +72,23 @@ TUNSETIFF = 0x400454CA
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
+TUNSETPERSIST = 0x400454CB
+TUNSETOWNER = 0x400454CC
+TUNSETLINK = 0x400454CD
+TUNSETGROUP = 0x400454CE
+# <linux/sockios.h>
+SIOCSIFHWADDR = 0x8924
+# <linux/prctl.h>, <linux/seccomp.h>, <linux/bpf_common.h>
+PR_SET_SECCOMP = 22
+SECCOMP_MODE_FILTER = 2
+SECCOMP_ALLOW, SECCOMP_EPERM, SECCOMP_KILL = 0x7FFF0000, 0x00050001, 0x80000000
+BPF_LOAD, BPF_EQUAL, BPF_AT_LEAST, BPF_RETURN = 0x20, 0x15, 0x35, 0x06
+# <linux/audit.h>, <asm/unistd.h>: what tells a host's system calls from others', ioctl(2)'s number,
+# and from which number on they are of another kind (x32).
+IOCTLS = {
+    "x86_64": (0xC000003E, 16, 0x40000000),
+    "aarch64": (0xC00000B7, 29, 0x40000000),
+}
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -149,20 +167,33 @@ def isolate(root: str, devices: list[str]) -> list[int]:
 
 
 def encode(
-    uid: int, idle_nics: int, limits: dict[str, int], kept: "Sequence[int]", argv: list[str]
+    uid: int,
+    idle_nics: int,
+    limits: dict[str, int],
+    kept: "Sequence[int]",
+    users: "tuple[int, int]",
+    argv: list[str],
 ) -> bytes:
-    """Return an order as the agent sends it. ``kept`` are capabilities that it is to keep."""
+    """Return an order as the agent sends it.
+
+    ``kept`` are capabilities that it is to keep, ``users`` the first and the number of the users
+    and groups over which it has them then.
+    """
     bounds = ",".join(f"{name}={limit}" for name, limit in limits.items())
     powers = ",".join(str(capability) for capability in kept)
-    return "\0".join([str(uid), str(idle_nics), bounds, powers, *argv]).encode()
+    over = ",".join(map(str, users))
+    return "\0".join([str(uid), str(idle_nics), bounds, powers, over, *argv]).encode()
 
 
-def decode(order: bytes) -> tuple[int, int, dict[str, int], list[int], list[str]]:
+def decode(
+    order: bytes,
+) -> tuple[int, int, dict[str, int], list[int], "tuple[int, int]", list[str]]:
     """Return what :func:`encode` was given. Raises ValueError."""
-    uid, idle_nics, bounds, powers, *argv = order.decode().split("\0")
-    pairs = (bound.split("=") for bound in bounds.split(","))
+    uid, idle_nics, bounds, powers, over, *argv = order.decode().split("\0")
+    limits = {name: int(limit) for name, limit in (bound.split("=") for bound in bounds.split(","))}
     kept = [int(capability) for capability in powers.split(",") if capability]
-    return int(uid), int(idle_nics), {name: int(limit) for name, limit in pairs}, kept, argv
+    first, count = map(int, over.split(","))
+    return int(uid), int(idle_nics), limits, kept, (first, count), argv
 
 
 def receive(channel: _socket.socket) -> tuple[bytes, list[int]]:
@@ -192,6 +223,67 @@ def place(descriptors: list[int], channel: _socket.socket) -> _socket.socket:
     os.dup2(FIRST_DESCRIPTOR, 2)
     os.closerange(FIRST_DESCRIPTOR + len(moved), OUT_OF_THE_WAY)
     return far
+
+
+def own_users(first: int, count: int) -> None:
+    """Move into a user namespace that has so many users and groups, each as itself, and no root.
+
+    What capabilities this process keeps are good for nothing outside: it can mount no device, and
+    become none but those users. Raises OSError.
+    """
+    waiting, told = os.pipe()
+    outside = os.fork()
+    if outside == 0:
+        # Who names users in it that aren't its maker's must have root's powers, and so be outside.
+        try:
+            os.read(waiting, 1)
+            for name in ("uid_map", "gid_map"):
+                with open(f"/proc/{os.getppid()}/{name}", "w") as file:
+                    file.write(f"{first} {first} {count}")
+        except OSError as error:
+            os._exit(error.errno or 1)
+        os._exit(0)
+    try:
+        check(LIBC.unshare(CLONE_NEWUSER), "unshare(CLONE_NEWUSER)")
+    finally:
+        os.write(told, b"\0")
+        os.close(told)
+        os.close(waiting)
+        _, status = os.waitpid(outside, 0)
+    number = os.waitstatus_to_exitcode(status)
+    if number != 0:
+        raise OSError(number, f"users can't be mapped: {os.strerror(number)}")
+
+
+def keep_taps_as_they_are() -> None:
+    """Let nobody from here on make a tap stay, give it away, or give it another's address.
+
+    All that takes no power but its descriptor: it would be left on the host when the machine has
+    ended, or take what a bridge has for a neighbour. Raises OSError.
+    """
+    if os.uname().machine not in IOCTLS:
+        return
+    architecture, ioctl, others = IOCTLS[os.uname().machine]
+    denied = (TUNSETPERSIST, TUNSETOWNER, TUNSETLINK, TUNSETGROUP, SIOCSIFHWADDR)
+    last = len(denied)
+    rules = [
+        (BPF_LOAD, 0, 0, 4),  # the architecture
+        (BPF_EQUAL, 1, 0, architecture),
+        (BPF_RETURN, 0, 0, SECCOMP_KILL),
+        (BPF_LOAD, 0, 0, 0),  # the call's number
+        (BPF_AT_LEAST, 0, 1, others),
+        (BPF_RETURN, 0, 0, SECCOMP_KILL),
+        (BPF_EQUAL, 0, last + 1, ioctl),
+        (BPF_LOAD, 0, 0, 24),  # its second argument, of which the kernel takes 32 bits
+        *((BPF_EQUAL, last - place, 0, request) for place, request in enumerate(denied)),
+        (BPF_RETURN, 0, 0, SECCOMP_ALLOW),
+        (BPF_RETURN, 0, 0, SECCOMP_EPERM),
+    ]
+    program = b"".join(struct.pack("=HBBI", *rule) for rule in rules)
+    # struct sock_fprog, the program behind it
+    area = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HP", len(rules), ctypes.addressof(area))
+    check(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0), "prctl(PR_SET_SECCOMP)")
 
 
 def drop_powers(uid: int, kept: "Sequence[int]" = ()) -> None:
@@ -226,7 +318,7 @@ def main() -> None:
         idle = isolate(root, devices)
         channel.send(b"ready")
         message, descriptors = receive(channel)
-        uid, idle_nics, limits, kept, argv = decode(message)
+        uid, idle_nics, limits, kept, users, argv = decode(message)
         for number, fd in enumerate(idle[:idle_nics]):
             flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
             fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", f"idle{number}".encode(), flags))
@@ -236,9 +328,12 @@ def main() -> None:
         # When the host runs out of memory, a machine goes before what serves all of them.
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("500")
+        if kept:
+            own_users(*users)
         for name, limit in limits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
         drop_powers(uid, kept)
+        keep_taps_as_they_are()
         os.execve(argv[0], argv, {"LC_ALL": "C"})  # noqa: S606 - becomes QEMU
     except Exception as error:  # noqa: BLE001 - whatever it is, the agent must hear of it
         channel.send(f"{type(error).__name__}: {error}".encode())

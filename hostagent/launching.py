@@ -202,7 +202,7 @@ class Launching:
         machine = replace(machine, nics=(*machine.nics, *spare))
         frame = identity_frame(machine, host.instance_id, host.authority) if dials else b""
         parts = await asyncio.to_thread(
-            host.parts.make, machine, template.record, memory, closing, undo
+            host.parts.make, machine, template.record, memory, frame, closing, undo
         )
         host.groups.limit(seat.group, group_limits(machine, plan.verdict))
         fork = await forker.fork(
@@ -231,9 +231,8 @@ class Launching:
         self.inventory.records.save(record)
         live = LiveMachine(record, fork.process)
         self.inventory.add(live, parts.tether_port)
+        # Nothing may fail from here on: it is known, and an end is told to who knows it.
         fork.watch(partial(self.inventory.ended, live))
-        if frame and live.port is not None:
-            live.port.send(frame)
         return live
 
     def _template(self, template_id: str, plan: Plan) -> LiveMachine:

@@ -40,6 +40,8 @@ class Order:
     """Resource limits by name, "CORE": 0."""
     kept: Sequence[int] = ()
     """Capabilities that it keeps, by number."""
+    users: range = range(0)
+    """Over which users and groups alone it has them."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,12 @@ class Launcher:
     async def become(self, order: Order) -> None:
         """Send the order and wait for the exec. Raises Internal (LAUNCH_FAILED)."""
         message = confine.encode(
-            self.uid, order.idle_nics, order.limits, order.kept, list(order.argv)
+            self.uid,
+            order.idle_nics,
+            order.limits,
+            order.kept,
+            (order.users.start, len(order.users)),
+            list(order.argv),
         )
         socket.send_fds(self._channel, [message], list(order.descriptors))
         answer = await self._answer(ORDER_SECONDS)

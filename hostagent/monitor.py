@@ -33,6 +33,10 @@ class MonitorError(OSError):
     """QEMU refused a command, or went away, or said what is no answer."""
 
 
+class NotThere(MonitorError):
+    """QEMU does not have what a command names."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A command, and the descriptor that goes with it."""
@@ -131,9 +135,14 @@ def run(path: Path, commands: Sequence[Command], seconds: float) -> list[Any]:
         for name in ("qmp_capabilities", *(command.name for command in commands)):
             answer = next(answers)
             if "error" in answer:
-                raise MonitorError(f"{name}: {str(answer['error'])[:500]}")
+                raise _refusal(name, answer["error"])
             returned.append(answer["return"])
         return returned[1:]
+
+
+def _refusal(name: str, error: object) -> MonitorError:
+    missing = isinstance(error, dict) and error.get("class") == "DeviceNotFound"
+    return (NotThere if missing else MonitorError)(f"{name}: {str(error)[:500]}")
 
 
 def _answers(connection: socket.socket, deadline: float) -> Iterator[dict[str, Any]]:

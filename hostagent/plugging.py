@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from hostagent.commandline import SPARE_PORTS
 from hostagent.guestconfig import change_frame
 from hostagent.inventory import Inventory, LiveMachine
 from hostagent.machine import Nic, Surroundings
-from hostagent.monitor import Command, MonitorError
+from hostagent.monitor import Command, MonitorError, NotThere
 from hostagent.records import PluggedNic
 from hostagent.taps import create_tap
 from portlayer.errors import Internal, Reason, ResourceExhausted, Unavailable
@@ -87,9 +87,11 @@ class Plugging:
         path = Path(record.qmp_path)
         await self._try(path, monitor.request_unplug(device))
         try:
-            await asyncio.to_thread(
-                monitor.run, path, monitor.drop_backend(backend), MONITOR_SECONDS
-            )
+            # An agent before us may have come to its end when it had done that.
+            with suppress(NotThere):
+                await asyncio.to_thread(
+                    monitor.run, path, monitor.drop_backend(backend), MONITOR_SECONDS
+                )
         except OSError as error:
             raise Internal(f"a NIC can't be unplugged: {error}", Reason.PLUG_FAILED) from error
         left = replace(

@@ -14,12 +14,17 @@ def first_uid(slot: int) -> int:
     return UID_BASE + slot * UIDS_PER_SLOT
 
 
+def machine_uids(slot: int) -> range:
+    """Return the user IDs of a slot's machines, each of which is its group's ID too."""
+    first = first_uid(slot)
+    return range(first + FIRST_MACHINE, first + UIDS_PER_SLOT)
+
+
 class MachineUsers:
     """The user IDs of a slot's machines. Each goes round the whole range before it comes again."""
 
     def __init__(self, slot: int) -> None:
-        first = first_uid(slot)
-        self._range = range(first + FIRST_MACHINE, first + UIDS_PER_SLOT)
+        self._range = machine_uids(slot)
         self._used: set[int] = set()
         self._next = 0
 

@@ -23,9 +23,9 @@ class RegistryWishes:
 
     def options(self) -> dict[str, Any]:
         """The options by their names in the record. Raises UsageError."""
+        from portlayer.web.proxies import Proxies
+        from portlayer.web.transport import Transport
         from services.storage.imagec.endpoints import AllowList
-        from services.storage.imagec.proxies import Proxies
-        from services.storage.imagec.transport import Transport
 
         allowed, no_proxy = _some(self.allowed), _some(self.no_proxy)
         files = _some(self.authorities)

@@ -17,6 +17,10 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
+# One replica at a time; the others find nothing left to do. The number is any, and ours; locks are
+# each database's own. Source: PostgreSQL 15, 13.3.5 Advisory Locks.
+_ONE_AT_A_TIME = sqlalchemy.text("SELECT pg_advisory_xact_lock(7663104)")
+
 
 def upgrade(connection: sqlalchemy.Connection, migrations: Path) -> None:
     """Apply the steps in ``migrations/versions`` that the database doesn't have."""
@@ -42,10 +46,15 @@ async def _main(url: str, migrations: Path) -> None:
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:
+            await connection.execute(_ONE_AT_A_TIME)
             await connection.run_sync(upgrade, migrations)
     finally:
         await engine.dispose()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.stdin.readline().strip(), Path(sys.argv[1])))
+    try:
+        asyncio.run(_main(sys.stdin.readline().strip(), Path(sys.argv[1])))
+    except sqlalchemy.exc.DBAPIError as error:
+        # The last line is what its caller tells; SQLAlchemy's own ends with a page of its manual.
+        sys.exit(" ".join(str(error.orig).split()))

@@ -10,8 +10,10 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -24,6 +26,12 @@ log = logging.getLogger("vic.neighbours")
 
 # Between attempts to reach a database that is away; nothing tells when it is back.
 RETRY_SECONDS = 1.0
+# A database whose machine is gone says nothing to who only listens: it is asked so often, and has
+# so long to answer. In seconds.
+LOOK_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
+# For what is asked of it still when we end; who stops us waits 15 s in all.
+CLOSE_SECONDS = 2.0
 # Sequence of the numbers of turns; made by the migrations of who takes turns.
 TURNS = "turns"
 
@@ -54,7 +62,10 @@ _OTHERS = sa.text(
     "AND granted AND datname = current_database() AND pid <> pg_backend_pid()"
 )
 _NOTIFY = sa.text("SELECT pg_notify(:channel, :text)")
+_LOOK = sa.text("SELECT 1")
 
+
+T = TypeVar("T")
 
 Connection = AsyncConnection | Statements
 """A connection within a transaction, of PostgreSQL's or of a SQLite file's."""
@@ -74,6 +85,8 @@ class Neighbours:
         self._standing = engine and create_async_engine(engine.url, poolclass=sa.pool.NullPool)
         self._holder: AsyncConnection | None = None
         self._using = asyncio.Lock()
+        # What is asked of the connection that holds locks for somebody who may have given up.
+        self._asked: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[int | None]:
@@ -123,7 +136,12 @@ class Neighbours:
                 assert driver is not None
                 driver.add_termination_listener(lambda _: lost.set())
                 await connection.execute(_WAIT, {"key": _key(name)})
-            yield lost
+            look = asyncio.create_task(_set_when_gone(lost, connection), name=f"presence {name}")
+            try:
+                yield lost
+            finally:
+                look.cancel()
+                await asyncio.wait([look])
 
     async def is_present(self, name: str) -> bool:
         """Tell whether a process is present under a name. Raises Unavailable."""
@@ -164,7 +182,7 @@ class Neighbours:
             driver.add_termination_listener(lambda _: ended.set())
             await driver.add_listener(channel, lambda *told: heard(str(told[-1])))
             heard("")
-            await ended.wait()
+            await _until(ended, connection)
 
     async def company(self, kind: str, left: Callable[[], None]) -> None:
         """Be one of a kind, for ever, and call back when another one of it is gone.
@@ -207,7 +225,7 @@ class Neighbours:
                     for which in set(others) - watches.keys():
                         outliving = self._outlive({**own, "which": which}, left, end)
                         watches[which] = asyncio.create_task(outliving, name=f"outlive {which}")
-                    await news.wait()
+                    await _until(news, connection)
             finally:
                 for watch in watches.values():
                     watch.cancel()
@@ -230,6 +248,10 @@ class Neighbours:
 
     async def close(self) -> None:
         """Let go of all locks."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while self._asked:
+                    await asyncio.wait(self._asked)
         await self._drop()
 
     @property
@@ -246,8 +268,33 @@ class Neighbours:
     async def _take(self, key: int) -> tuple[AsyncConnection, int | None]:
         """Take a lock if it is free; returns the connection that has it, and the turn's number.
 
-        Raises Unavailable when the database can't be reached.
+        Raises Unavailable when the database can't be reached. Who gives up meanwhile doesn't get
+        it, but the statement goes on: one that is cut off ends its connection, and with that the
+        turns of all others.
         """
+        taking = self._ask(self._take_now(key))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(partial(self._return_unwanted, key))
+            raise
+
+    def _ask(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+        return task
+
+    def _return_unwanted(
+        self, key: int, taking: asyncio.Task[tuple[AsyncConnection, int | None]]
+    ) -> None:
+        if taking.cancelled() or taking.exception() is not None:
+            return
+        holder, number = taking.result()
+        if number is not None:
+            self._ask(self._give_back(holder, key))
+
+    async def _take_now(self, key: int) -> tuple[AsyncConnection, int | None]:
         async with self._using:
             holder = self._holder
             if holder is not None and not holder.closed and not holder.invalidated:
@@ -280,7 +327,7 @@ class Neighbours:
     async def _give_back(self, holder: AsyncConnection, key: int) -> None:
         try:
             # A cancellation must not leave it with this process for ever.
-            await asyncio.shield(self._unlock(holder, key))
+            await asyncio.shield(self._ask(self._unlock(holder, key)))
         except (sa.exc.SQLAlchemyError, OSError) as error:
             _tell_lost(error)
 
@@ -294,6 +341,28 @@ async def tell(connection: Connection, channel: str, text: str) -> None:
     """Tell all processes something when a transaction is committed."""
     if connection.dialect.name == "postgresql":
         await connection.execute(_NOTIFY, {"channel": channel, "text": text})
+
+
+async def _until(event: asyncio.Event, connection: AsyncConnection) -> None:
+    """Wait for an event that the connection brings, and see to it that there still is one.
+
+    Raises SQLAlchemyError, and TimeoutError, where the database is gone.
+    """
+    while not event.is_set():
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await event.wait()
+        except TimeoutError:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await connection.execute(_LOOK)
+
+
+async def _set_when_gone(lost: asyncio.Event, connection: AsyncConnection) -> None:
+    try:
+        await _until(lost, connection)
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        log.warning("the database does not answer: %s", error)
+        lost.set()
 
 
 async def _try(connection: AsyncConnection, key: int) -> int | None:

@@ -31,6 +31,8 @@ def domain_error(error: Exception) -> VicError | None:
         isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
         or (isinstance(error, sa.exc.DBAPIError) and state.startswith(_AWAY))
         or type(error).__module__.partition(".")[0] == "asyncpg"
+        # The connection ended between a statement's preparation and the statement itself.
+        or type(getattr(cause, "__cause__", None)).__name__ == "InternalClientError"
     ):
         return Unavailable(f"the database failed: {cause}")
     if isinstance(error, sa.exc.TimeoutError | ConnectionError):

@@ -55,12 +55,19 @@ class Statements:
             self._results.append(result)
         return result
 
-    def change(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
+    def change(self, text: str, rows: Sequence[Sequence[Any]]) -> tuple[int, int]:
         """Carry out a statement that returns nothing with each row's values; see prepared.py.
 
-        Raises SQLite's own errors.
+        Returns how many rows it has changed, and the number of the row that it has inserted where
+        ``rows`` is one. Raises SQLite's own errors.
         """
-        _raw(self._connection).executemany(text, rows)
+        raw = _raw(self._connection)
+        cursor = raw.execute(text, rows[0]) if len(rows) == 1 else raw.executemany(text, rows)
+        return cursor.rowcount, cursor.lastrowid or 0
+
+    def read(self, text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return a query's rows; see prepared.py. Raises SQLite's own errors."""
+        return _raw(self._connection).execute(text, values).fetchall()
 
     def end(self) -> None:
         """Let no result be read on: it would hold the state of its time, or tell another's."""
@@ -121,6 +128,17 @@ class Database:
             _raw(connection).execute("BEGIN")
             with _Transaction(connection) as statements:
                 yield statements
+        finally:
+            self._idle.append(connection)
+
+    def read(self, text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of one query, which is a transaction by itself; see prepared.py.
+
+        Raises SQLite's own errors.
+        """
+        connection = self._idle.pop() if self._idle else self._engine.connect()
+        try:
+            return _raw(connection).execute(text, values).fetchall()
         finally:
             self._idle.append(connection)
 

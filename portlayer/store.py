@@ -7,7 +7,7 @@ environment file of their own: the one here serves all).
 import asyncio
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -15,7 +15,7 @@ from contextlib import (
     contextmanager,
 )
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from portlayer import sqlite
 from portlayer.errors import Reason, ResourceExhausted, Unavailable
 from portlayer.neighbours import Connection, Neighbours
+from portlayer.prepared import Query
 from portlayer.reaching import domain_error, reaching
 
 # What is looked up first and written then must not change in between. The number is any, and ours;
@@ -81,6 +82,14 @@ class Store:
         with self._begun():
             async with self._database.reading() as connection:
                 yield connection
+
+    async def read(self, query: Query, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Return the rows of one query, for which alone a transaction would cost as much again."""
+        with self._begun():
+            if isinstance(self._database, sqlite.Database):
+                return query.rows(self._database, values)
+            async with self._database.reading() as connection:
+                return await query.on(connection, values)
 
     async def close(self) -> None:
         """Close all connections, after the transactions in hand.

@@ -7,7 +7,7 @@ from vic.storage.v1.image_pb2 import TagRequest
 
 from gateway.build.arguments import PREDEFINED, Arguments
 from gateway.build.images import BuildImages
-from gateway.build.lexing import Instruction, instruction_of, lex
+from gateway.build.lexing import MAX_DOCKERFILE, Instruction, instruction_of, lex
 from gateway.build.matching import IgnorePatterns
 from gateway.build.options import Options
 from gateway.build.output import Output
@@ -15,6 +15,7 @@ from gateway.build.running import Runner
 from gateway.build.stages import Plan, Stage, checked, plan_of, with_labels
 from gateway.build.steps import StageBuild
 from gateway.build.trees import Tree
+from gateway.build.web import Web
 from gateway.errors import bad_parameter
 from gateway.facets import Facets
 from gateway.translate.references import familiar
@@ -23,7 +24,8 @@ from portlayer.dockerfile.defaults import ContainerDefaults, from_message
 
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MAX_IGNORE = 1 << 20
-_MAX_DOCKERFILE = 4 << 20
+_DOCKERFILE = "Dockerfile"
+"""Where nobody says another; it may be in small letters then."""
 
 
 @dataclass
@@ -35,6 +37,13 @@ class Done:
     defaults: ContainerDefaults = field(default_factory=ContainerDefaults)
 
 
+def planned(options: Options, dockerfile: bytes) -> Plan:
+    """Read a Dockerfile. Raises a 400 that says what is wrong."""
+    plan = plan_of(lex(dockerfile), options.arguments, options.target)
+    with_labels(plan, options.labels)
+    return plan
+
+
 def prepared(options: Options, context: Tree) -> Plan:
     """Read what is to be built out of the context, and hide what .dockerignore keeps out of it.
 
@@ -42,10 +51,11 @@ def prepared(options: Options, context: Tree) -> Plan:
     Raises a 400 that says what is wrong.
     """
     entry = context.find(options.dockerfile)
+    if entry is None and options.dockerfile == _DOCKERFILE:
+        entry = context.find(_DOCKERFILE.lower())
     if entry is None or not entry.is_file:
         raise bad_parameter(f"Cannot locate specified Dockerfile: {options.dockerfile[:200]}")
-    plan = plan_of(lex(context.read(entry, _MAX_DOCKERFILE)), options.arguments, options.target)
-    with_labels(plan, options.labels)
+    plan = planned(options, context.read(entry, MAX_DOCKERFILE))
     ignoring = context.find(".dockerignore")
     if ignoring is not None and ignoring.is_file:
         text = context.read(ignoring, _MAX_IGNORE).decode("utf-8-sig", "replace")
@@ -64,16 +74,19 @@ class Builder:
         facets: Facets,
         options: Options,
         plan: Plan,
-        context: Tree,
+        context: Tree | None,
         output: Output,
         spool: Path | None,
+        web: Web,
     ) -> None:
+        """`context` is the build's to close; None where there is but a Dockerfile."""
         self._facets = facets
         self._options = options
         self._plan = plan
         self._context = context
         self._output = output
         self._spool = spool
+        self._web = web
         self._images = BuildImages(facets, options, output, spool)
         self._runner = Runner(facets, options, output, self._images)
         self._done: list[Done] = []
@@ -89,7 +102,8 @@ class Builder:
                 used |= await self._stage(stage)
             await self._finish(used)
         finally:
-            self._context.close()
+            if self._context is not None:
+                self._context.close()
 
     async def _tell(self, instruction: Instruction) -> None:
         self._at += 1
@@ -105,6 +119,7 @@ class Builder:
             self._context,
             self._image_of,
             self._spool,
+            self._web,
             cached=self._options.cached,
         )
         image_id, defaults = await self._base(stage)

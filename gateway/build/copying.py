@@ -6,10 +6,11 @@ import posixpath
 import stat
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from gateway.build.lexing import Instruction
+from gateway.build.addresses import is_git, is_url
+from gateway.build.lexing import NEEDS_BUILDKIT, Instruction
 from gateway.build.matching import expression_of, has_wildcards
 from gateway.build.trees import Entry, Tree
 from gateway.errors import ApiError, bad_parameter
@@ -38,6 +39,9 @@ class Source:
     archive: bool = False
     """Whether it is the content of an archive, which keeps its owners."""
 
+    fetched: bool = False
+    """Whether it comes from a URL, which dockerd's history tells by another form of the digest."""
+
 
 @dataclass
 class Copy:
@@ -65,23 +69,25 @@ class Copy:
             tree.close()
 
 
-def found_sources(instruction: Instruction, paths: Sequence[str], tree: Tree) -> list[Source]:
-    """What the sources of an instruction name in a tree. Raises a 400 in dockerd's words."""
-    found: list[Source] = []
-    for path in paths:
-        found += matching(instruction, path, tree)
-    if not found:
-        raise failed(instruction, "no source files were specified")
-    return found
-
-
 def failed(instruction: Instruction, why: str) -> ApiError:
     """How a copy fails."""
     return bad_parameter(f"{instruction.name} failed: {why}")
 
 
-def matching(instruction: Instruction, path: str, tree: Tree) -> Iterator[Source]:
-    """What one source names."""
+def check_elsewhere(instruction: Instruction, path: str) -> None:
+    """Refuse a source that is elsewhere than ADD gets something from. Raises a 400."""
+    if instruction.name == "ADD" and is_git(path):
+        raise bad_parameter(f"ADD of a Git repository ({path[:200]}) {NEEDS_BUILDKIT}")
+    if instruction.name == "COPY" and is_url(path):
+        raise failed(instruction, "source can't be a URL for COPY")
+
+
+def found_sources(instruction: Instruction, path: str, tree: Tree) -> list[Source]:
+    """What one source names in a tree, which may be nothing. Raises a 400 in dockerd's words."""
+    return list(_matching(instruction, path, tree))
+
+
+def _matching(instruction: Instruction, path: str, tree: Tree) -> Iterator[Source]:
     clean = posixpath.normpath("/" + path).lstrip("/")
     if posixpath.normpath(path.lstrip("/") or ".").split("/")[0] == "..":
         raise failed(instruction, f"forbidden path outside the build context: {path[:200]} ()")
@@ -115,6 +121,8 @@ def _digest_of(source: Source) -> str:
         digest.update(repr(line).encode("utf-8", "surrogateescape"))
         if entry.is_file:
             digest.update(source.tree.digest(entry))
+    if source.fetched:
+        return digest.hexdigest()
     return f"{'dir' if top.is_directory and not source.archive else 'file'}:{digest.hexdigest()}"
 
 

@@ -3,8 +3,6 @@
 Source: docker's API, "ImageBuild".
 """
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Callable
@@ -13,10 +11,12 @@ from typing import Any
 
 from vic.storage.v1.image_pb2 import RegistryCredentials
 
+from gateway.build.addresses import is_git, is_url
 from gateway.call import Call
+from gateway.decoding import decode_json
 from gateway.errors import bad_parameter, not_implemented, not_possible
 from gateway.translate.create import read_create_request
-from gateway.translate.credentials import from_json
+from gateway.translate.credentials import decoded_header, from_json
 from gateway.translate.references import tag_target
 
 _KNOWN = frozenset(
@@ -63,6 +63,9 @@ class Options:
     """HostConfig of the containers that RUN makes."""
 
     registries: dict[str, RegistryCredentials] = field(default_factory=dict)
+    remote: str = ""
+    """URL of the context, or of a Dockerfile without one; empty where the request has it."""
+
     version: tuple[int, int] = (0, 0)
 
     def credentials(self, reference: str) -> RegistryCredentials:
@@ -95,6 +98,7 @@ def read_options(call: Call) -> Options:
         cache_from=_json(call, "cachefrom", list, _texts) or [],
         host=_host_config(call),
         registries=_registries(call.header("x-registry-config")),
+        remote=_remote(call.text("remote")),
         version=call.version,
     )
     # What is wrong with the limits is told before anything is done.
@@ -111,12 +115,24 @@ def _refuse(call: Call) -> None:
         raise not_possible("Exporting a build (outputs)", "it needs BuildKit")
     if call.flag("squash"):
         raise not_implemented("Squashing a build (squash)")
-    if call.text("remote"):
-        raise not_implemented("A build context from elsewhere than the request (remote)")
     if call.text("session") or call.text("buildid"):
         raise not_possible("A build session (session, buildid)", "it needs BuildKit")
     if call.text("isolation") not in ("", "default"):
         raise bad_parameter(f"Unsupported isolation: {json.dumps(call.text('isolation')[:100])}")
+
+
+def _remote(text: str) -> str:
+    if not text or (is_url(text) and not is_git(text)):
+        return text
+    if text == "client-session":
+        raise not_possible("A build context by session (remote)", "it needs BuildKit")
+    if is_git(text) or text.startswith("github.com/"):
+        raise not_possible(
+            f"A Git repository as build context (remote={text[:200]!r})",
+            "this endpoint runs no git; clone it and send the directory, as the docker CLI does by "
+            "itself",
+        )
+    raise bad_parameter(f"remoteURL ({text[:200]}) could not be recognized as URL")
 
 
 def _tags(given: list[str]) -> list[str]:
@@ -162,8 +178,8 @@ def _json(call: Call, name: str, kind: type, check: Callable[[Any], bool]) -> An
     if not text:
         return None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = decode_json(text)
+    except ValueError:
         value = kind  # which is no value of that kind
     if value is None:
         return None
@@ -187,11 +203,5 @@ def _anything(value: Any) -> bool:
 
 def _registries(header: str) -> dict[str, RegistryCredentials]:
     """Read ``X-Registry-Config``. What can't be read counts as none given, as with dockerd."""
-    padded = header + "=" * (-len(header) % 4)
-    try:
-        value = json.loads(base64.urlsafe_b64decode(padded.replace("+", "-").replace("/", "_")))
-    except (ValueError, binascii.Error, RecursionError):
-        return {}
-    if not isinstance(value, dict):
-        return {}
+    value = decoded_header(header)
     return {name: from_json(item) for name, item in value.items() if isinstance(item, dict)}

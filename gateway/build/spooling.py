@@ -36,15 +36,20 @@ async def spooled(pieces: AsyncIterable[bytes], directory: Path | None, what: st
     Raises:
         ApiError: 400 for what is no tar; 413 or 507 with figures for one that is too large.
     """
-    file = await _put_aside(pieces, directory, what)
+    file = await put_aside(pieces, directory, what)
     try:
-        return await in_thread(_opened, file, directory, what)
+        return await in_thread(tree_of, file, directory, what)
     except BaseException:
         file.close()
         raise
 
 
-async def _put_aside(pieces: AsyncIterable[bytes], directory: Path | None, what: str) -> IO[bytes]:
+async def put_aside(pieces: AsyncIterable[bytes], directory: Path | None, what: str) -> IO[bytes]:
+    """Put what comes in pieces into a file without a name.
+
+    Raises:
+        ApiError: 413 or 507 with figures for what is too large.
+    """
     file: IO[bytes] = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 - given on
     try:
         room = _Room(file, what)
@@ -87,8 +92,12 @@ class _Room:
             rest = rest[self._file.write(rest) :]
 
 
-def _opened(file: IO[bytes], directory: Path | None, what: str) -> Tree:
-    """The tree of a file that was put aside; the file is the tree's, or closed."""
+def tree_of(file: IO[bytes], directory: Path | None, what: str) -> Tree:
+    """The tree of a tar that was put aside, compressed or not; the file is the tree's, or closed.
+
+    Raises:
+        ApiError: as spooled does; the file is the caller's still.
+    """
     reader = reader_of(os.pread(file.fileno(), 6, 0))
     if reader is None:
         return index(file, what)
@@ -175,7 +184,7 @@ def archive_in(tree: Tree, path: str, directory: Path | None) -> Tree | None:
         if not _is_archive(file):
             file.close()
             return None
-        return _opened(file, directory, f"the archive {path[:200]}")
+        return tree_of(file, directory, f"the archive {path[:200]}")
     except BaseException:
         file.close()
         raise

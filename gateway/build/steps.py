@@ -5,18 +5,19 @@ import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+from gateway.build.addresses import is_url
 from gateway.build.arguments import Arguments
 from gateway.build.copying import (
     END,
     Copy,
     Owner,
     Source,
+    check_elsewhere,
     destination_of,
     directories,
     failed,
     found_sources,
     layer_of,
-    matching,
     of_archive,
 )
 from gateway.build.images import BuildImages, Step
@@ -28,12 +29,12 @@ from gateway.build.running import Runner
 from gateway.build.spooling import archive_in
 from gateway.build.stages import arguments_of, flag_of, told_of
 from gateway.build.trees import Tree
-from gateway.errors import bad_parameter, not_implemented
+from gateway.build.web import Web
+from gateway.errors import ApiError, bad_parameter
 from portlayer.dockerfile.changes import DEFAULT_SHELL, Changed, json_list
 from portlayer.dockerfile.defaults import ContainerDefaults
 from portlayer.threads import in_thread
 
-_REMOTE = ("http://", "https://", "git://", "git@", "ssh://")
 _PIECE = 256 * 1024
 FindImage = Callable[[str], Awaitable[str]]
 """The image that a stage's name or number, or an image's name, stands for."""
@@ -47,9 +48,10 @@ class StageBuild:
         images: BuildImages,
         runner: Runner,
         output: Output,
-        context: Tree,
+        context: Tree | None,
         find_image: FindImage,
         spool: Path | None,
+        web: Web,
         *,
         cached: bool,
     ) -> None:
@@ -59,6 +61,7 @@ class StageBuild:
         self._context = context
         self._find_image = find_image
         self._spool = spool
+        self._web = web
         self._cached = cached
         self.image_id = ""
         """The image so far; empty for an empty root file system."""
@@ -150,7 +153,7 @@ class StageBuild:
         destination = destination_of(written, self.changed.defaults.working_directory)
         copy = Copy(instruction, [], destination)
         try:
-            await self._find_sources(copy, paths)
+            await self._find_sources(copy, paths, into_directory=written.endswith("/"))
             if len(copy.sources) > 1 and not destination.endswith("/"):
                 raise bad_parameter(
                     f"When using {name} with more than one source file, the destination must be a "
@@ -172,22 +175,41 @@ class StageBuild:
         place = await self._images.place(self.image_id, copy.destination)
         self.image_id = await self._images.make(step, _streamed(layer_of(copy, place, owner)))
 
-    async def _find_sources(self, copy: Copy, paths: list[str]) -> None:
+    async def _find_sources(self, copy: Copy, paths: list[str], *, into_directory: bool) -> None:
         instruction = copy.instruction
         if source := flag_of(instruction, "from"):
             await self._find_in_image(copy, paths, await self._find_image(source))
             return
-        if instruction.name == "ADD":
-            for path in paths:
-                if path.startswith(_REMOTE):
-                    raise not_implemented(f"ADD of what is elsewhere ({path[:200]})")
-        copy.sources = await in_thread(found_sources, instruction, paths, self._context)
-        if instruction.name == "ADD":
-            for at, found in enumerate(copy.sources):
+        for path in paths:
+            check_elsewhere(instruction, path)
+        for path in paths:
+            if is_url(path):
+                await self._fetch(copy, path, into_directory=into_directory)
+            else:
+                await self._find_in_context(copy, path)
+        if not copy.sources:
+            raise failed(instruction, "no source files were specified")
+
+    async def _find_in_context(self, copy: Copy, path: str) -> None:
+        if self._context is None:
+            raise failed(copy.instruction, "missing build context")
+        for found in await in_thread(found_sources, copy.instruction, path, self._context):
+            source = found
+            if copy.instruction.name == "ADD":
                 tree = await in_thread(archive_in, found.tree, found.entry.path, self._spool)
                 if tree is not None:
                     copy.opened.append(tree)
-                    copy.sources[at] = of_archive(found, tree)
+                    source = of_archive(found, tree)
+            copy.sources.append(source)
+
+    async def _fetch(self, copy: Copy, url: str, *, into_directory: bool) -> None:
+        fetcher = await in_thread(self._web.fetcher, self._output, self._spool)
+        try:
+            tree, name = await fetcher.file(url, into_directory=into_directory)
+        except ApiError as error:
+            raise failed(copy.instruction, error.message) from error
+        copy.opened.append(tree)
+        copy.sources.append(Source(tree, tree.entries[name], name, fetched=True))
 
     async def _find_in_image(self, copy: Copy, paths: list[str], image_id: str) -> None:
         """Sources in another image, which needs no container for it."""
@@ -202,7 +224,7 @@ class StageBuild:
             copy.opened.append(tree)
             if top != clean:
                 pattern = clean[len(top) :].lstrip("/")
-                copy.sources += await in_thread(_matching, copy.instruction, pattern, tree)
+                copy.sources += await in_thread(found_sources, copy.instruction, pattern, tree)
             else:
                 files = [entry for name, entry in tree.entries.items() if name]
                 alone = len(files) == 1 and not tree.described
@@ -230,10 +252,6 @@ class StageBuild:
         await self._output.text(" ---> Using cache\n")
         self.image_id = found.id
         return True
-
-
-def _matching(instruction: Instruction, pattern: str, tree: Tree) -> list[Source]:
-    return list(matching(instruction, pattern, tree))
 
 
 def _listed(words: tuple[str, ...]) -> str:

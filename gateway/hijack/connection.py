@@ -15,8 +15,9 @@ Handler = Callable[["HijackedConnection"], Coroutine[None, None, None]]
 # read meanwhile: a close with unread input makes the kernel send a reset, which overtakes output.
 _LINGER_SECONDS = 2.0
 
-# How long output waits for a peer that has not read the head yet.
-_HEAD_SECONDS = 1.0
+# How long output waits for a peer that has not read the head yet. One on a busy machine may have to
+# wait seconds for a CPU; too little loses output to some clients, too much costs nobody anything.
+_HEAD_SECONDS = 10.0
 
 # How much of the peer's input asyncio buffers before it stops reading the socket (twice this).
 READ_LIMIT = 128 * 1024

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute
 
+from gateway.build.web import Web
 from gateway.facets import Facets
 from gateway.routes import (
     attach,
@@ -26,10 +27,13 @@ from gateway.routes import (
 )
 
 
-def all_routes(facets: Facets, spool: Path | None = None) -> list[BaseRoute]:
+def all_routes(
+    facets: Facets, spool: Path | None = None, web: Web | None = None
+) -> list[BaseRoute]:
     """Every endpoint; the ones that clients ask most come first, the refusals last.
 
-    `spool` is where what clients upload is put aside; None for the system's own place.
+    `spool` is where what clients upload is put aside; None for the system's own place. `web` is how
+    builds fetch what is elsewhere.
     """
     return [
         *system.SystemRoutes(facets).routes(),
@@ -47,6 +51,6 @@ def all_routes(facets: Facets, spool: Path | None = None) -> list[BaseRoute]:
         *networks.NetworkRoutes(facets).routes(),
         *volumes.VolumeRoutes(facets).routes(),
         *events.EventRoutes(facets).routes(),
-        *builds.BuildRoutes(facets, spool).routes(),
+        *builds.BuildRoutes(facets, spool, web or Web()).routes(),
         *refused.routes(),
     ]

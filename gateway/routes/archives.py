@@ -1,7 +1,6 @@
 """Images as archives: save, load, import."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
@@ -21,6 +20,7 @@ from vic.storage.v1.image_pb2 import (
 )
 
 from gateway.call import Call, json_line
+from gateway.decoding import decode_json
 from gateway.errors import bad_parameter, describe
 from gateway.facets import Facets, read
 from gateway.routes.endpoint import endpoint
@@ -151,8 +151,8 @@ def platform_of(call: Call) -> str:
     if not text:
         return ""
     try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        value: Any = decode_json(text)
+    except ValueError:
         value = None
     parts = [value.get(n) or "" for n in ("os", "architecture", "variant")] if _is(value) else []
     if not parts or not all(isinstance(part, str) for part in parts) or not all(parts[:2]):

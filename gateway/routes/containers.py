@@ -31,6 +31,7 @@ from gateway.call import Call, json_response, no_content
 from gateway.errors import bad_parameter, conflict, not_implemented
 from gateway.facets import Facets
 from gateway.fields import Fields
+from gateway.joining import join_each_once
 from gateway.listed import ListedContainers
 from gateway.routes.endpoint import endpoint
 from gateway.tellings import tell
@@ -104,6 +105,7 @@ class ContainerRoutes:
         """POST /containers/create."""
         body = await call.json()
         spec = read_create_request(body, call.text("name"), call.text("platform"), call.version)
+        await join_each_once(self._facets, spec)
         request = CreateRequest(container_id=new_container_id(), spec=spec)
         try:
             created = await self._facets.exec.Create(request)

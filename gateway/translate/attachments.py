@@ -28,8 +28,8 @@ def read_attachments(
 
     Those that are named are the only ones, whatever the mode says: who is to be on a network
     without a way out must not get one by chance. So the mode's network, which may be named by its
-    ID as well, is joined once. Source: postContainersCreate and updateContainerNetworkSettings of
-    moby.
+    ID as well, is joined once, and who asks for the mode "none" and for a network is on that
+    network. Source: postContainersCreate and updateContainerNetworkSettings of moby.
     """
     endpoints = _by_network(fields.mapping("EndpointsConfig"))
     fields.finish()
@@ -38,8 +38,7 @@ def read_attachments(
             "Container cannot be created with multiple network endpoints: " + ", ".join(endpoints)
         )
     main = _network_name(mode)
-    isolated = _NO_NETWORK in (main, *endpoints)
-    if isolated and any(network != _NO_NETWORK for network in endpoints):
+    if _NO_NETWORK in endpoints and len(endpoints) > 1:
         raise bad_parameter(
             "container cannot be connected to multiple networks with one of the networks in "
             "private (none) mode"

@@ -1,21 +1,26 @@
 """Registry credentials as clients send them."""
 
 import base64
-import binascii
-import json
 from typing import Any
 
 from vic.storage.v1.image_pb2 import RegistryCredentials
 
+from gateway.decoding import decode_json
+
 
 def from_header(header: str) -> RegistryCredentials:
     """Read ``X-Registry-Auth``. What can't be read counts as none given, as with dockerd."""
+    return from_json(decoded_header(header))
+
+
+def decoded_header(header: str) -> dict[str, Any]:
+    """Read a header of base64 with JSON in it; empty where that can't be read, or is no object."""
     padded = header + "=" * (-len(header) % 4)
     try:
-        decoded = json.loads(base64.urlsafe_b64decode(padded.replace("+", "-").replace("/", "_")))
-    except (ValueError, binascii.Error, RecursionError):
-        return RegistryCredentials()
-    return from_json(decoded) if isinstance(decoded, dict) else RegistryCredentials()
+        value = decode_json(base64.urlsafe_b64decode(padded.replace("+", "-").replace("/", "_")))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def from_json(value: dict[str, Any]) -> RegistryCredentials:

@@ -39,7 +39,14 @@ class Fork:
         self._on_exit: Callable[[ExitStatus], None] | None = None
         self._status: ExitStatus | None = None
         self.process = WatchedProcess(os.pidfd_open(pid), self._ended)
-        self.name = ProcessName.of(pid)
+
+    @property
+    def name(self) -> ProcessName:
+        """What names it for good. Raises ProcessLookupError where it has ended."""
+        if self.process.ended.is_set():
+            raise ProcessLookupError(f"the fork {self.pid} has ended")
+        # It isn't collected yet: the number is still its own.
+        return ProcessName.of(self.pid)
 
     def watch(self, on_exit: Callable[[ExitStatus], None]) -> None:
         """Have its end told to someone, also where it has come already."""

@@ -92,6 +92,11 @@ class Original:
             self._main.set_registers(self._state.registers)
         self._descriptors = list(anatomy.descriptors(self._pid))
 
+    @property
+    def threads(self) -> list[int]:
+        """IDs of the threads that we hold."""
+        return [thread.tid for thread in self._standing.threads]
+
     def release(self) -> None:
         """Let it go on."""
         self._standing.release()

@@ -42,11 +42,13 @@ class PartsMaker:
         machine: Machine,
         template: Record,
         memory: int,
+        frame: bytes,
         closing: ExitStack,
         undo: AsyncExitStack,
     ) -> Parts:
         """Gather everything. ``memory`` is the parent's, which template and fork may share.
 
+        ``frame`` is what the fork's tether is told as soon as it runs; it may be empty.
         ``closing`` gets what must be closed when the fork has its copies, ``undo`` what must be
         undone when it never runs. Raises OSError.
         """
@@ -74,7 +76,7 @@ class PartsMaker:
         undo.callback(qmp_path.unlink, missing_ok=True)
         qmp.setblocking(False)
         replacements[qmp.fileno()] = [places.qmp]
-        theirs, ours = port_pair(b"")
+        theirs, ours = port_pair(frame)
         closing.enter_context(theirs)
         undo.callback(ours.close)
         theirs.setblocking(False)

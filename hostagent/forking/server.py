@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 
 from hostagent.forking import ptrace
 from hostagent.forking.original import CannotFork, Confinement, Original, Replacement
@@ -47,7 +48,7 @@ def serve(channel: socket.socket, pid: int) -> None:
         channel.send(_sentence(error))
         return
     channel.send(READY)
-    deaths = _Deaths()
+    deaths = _Deaths(original.threads)
     while deaths.none_until(channel):
         message, descriptors, flags, _ = socket.recv_fds(channel, LONGEST_ORDER, _MOST_DESCRIPTORS)
         if not message:
@@ -79,9 +80,13 @@ def _hold(pid: int) -> Original:
 
 
 class _Deaths:
-    """Tells when the template ends: the kernel keeps it until we, who hold it, have seen that."""
+    """Tells when the template ends: the kernel keeps it until we, who hold it, have seen that.
 
-    def __init__(self) -> None:
+    So it does a fork that came to nothing, which is no reason to end the template.
+    """
+
+    def __init__(self, threads: Iterable[int]) -> None:
+        self._threads = frozenset(threads)
         self._ours, theirs = os.pipe()
         for end in (self._ours, theirs):
             os.set_blocking(end, False)
@@ -94,7 +99,7 @@ class _Deaths:
         poll.register(channel, select.POLLIN)
         poll.register(self._ours, select.POLLIN)
         while True:
-            if _any_ended():
+            if self._any_ended():
                 return False
             ready = dict(poll.poll())
             if self._ours in ready:
@@ -102,17 +107,16 @@ class _Deaths:
             elif ready:
                 return True
 
-
-def _any_ended() -> bool:
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG | ptrace.WALL)
-        except ChildProcessError:
-            return True
-        if pid == 0:
-            return False
-        if not os.WIFSTOPPED(status):
-            return True
+    def _any_ended(self) -> bool:
+        while True:
+            try:
+                tid, status = os.waitpid(-1, os.WNOHANG | ptrace.WALL)
+            except ChildProcessError:
+                return True
+            if tid == 0:
+                return False
+            if tid in self._threads and not os.WIFSTOPPED(status):
+                return True
 
 
 def _fork(

@@ -8,6 +8,7 @@ from hostagent.inventory import LiveMachine
 from hostagent.machine import MachineKind
 from hostagent.tetherport import TetherState
 from portlayer.errors import FailedPrecondition
+from portlayer.turns import Turns
 
 log = logging.getLogger("vic.templates")
 
@@ -18,7 +19,7 @@ class Templates:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
         self._forkers: dict[str, Forker] = {}
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
 
     async def forker_of(self, template: LiveMachine) -> Forker:
         """Return what forks a template, which must have warmed up and stand still.
@@ -30,7 +31,8 @@ class Templates:
             raise FailedPrecondition(f"machine {record.machine_id} is no template")
         if record.tether_state != TetherState.WARM:
             raise FailedPrecondition(f"template {record.machine_id} has not warmed up")
-        async with self._turn:
+        # One that doesn't come to rest keeps nobody else's forks waiting.
+        async with self._turns.of(record.machine_id):
             forker = self._forkers.get(record.machine_id)
             if forker is None:
                 forker = Forker(record.process.pid)

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface
 
 from installer.errors import PreconditionError
 from installer.instance import Instance
-from services.network.pools import management_subnet
+from portlayer.management import management_subnet
 
 
 def require_address(instance: Instance) -> None:

@@ -37,6 +37,24 @@ def read(
     return list(_pages(content.propertyCollector, spec, kind))
 
 
+def read_present(
+    content: vim.ServiceInstanceContent,
+    objects: Sequence[M],
+    kind: type[M],
+    paths: Sequence[str],
+) -> list[tuple[M, Properties]]:
+    """Return properties of those objects that are there still. Raises vCenter's other faults."""
+    try:
+        return read(content, objects, kind, paths)
+    except vmodl.fault.ManagedObjectNotFound:
+        # It says so of one, and tells nothing of the others. They are few that go at a time.
+        found = []
+        for one in objects:
+            with suppress(vmodl.fault.ManagedObjectNotFound):
+                found += read(content, [one], kind, paths)
+        return found
+
+
 def read_below(
     content: vim.ServiceInstanceContent,
     root: vim.ManagedEntity,

@@ -2,13 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 from vic.exec.v1 import container_pb2
 
 from portlayer.neighbours import Connection
+from portlayer.prepared import Prepared, Query
 from portlayer.store import Store
 from services.exec.drivers import Hypervisor
 from services.exec.facts import Facts
@@ -25,13 +27,16 @@ POOL_SECONDS = 2.0
 
 STORED_LIMITS = sa.select(FACTS.c.value).where(FACTS.c.name == LIMITS)
 """The limits as they are stored; see `limits_of`."""
+_LIMITS = Query(STORED_LIMITS)
 # The other containers that have a VM.
-_OTHERS = sa.select(*RECORD).where(
-    CONTAINERS.c.ready.is_(True),
-    CONTAINERS.c.state.in_([state.value for state in State if state.has_vm]),
-    CONTAINERS.c.id != sa.bindparam("its_id"),
+_OTHERS = Query(
+    sa.select(*RECORD).where(
+        CONTAINERS.c.ready.is_(True),
+        CONTAINERS.c.state.in_([sa.literal(state.value) for state in State if state.has_vm]),
+        CONTAINERS.c.id != sa.bindparam("its_id"),
+    )
 )
-_STARTING = (
+_STARTING = Prepared(
     CONTAINERS.update()
     .where(CONTAINERS.c.id == sa.bindparam("its_id"))
     .values(state=State.STARTING.value)
@@ -52,8 +57,7 @@ class Admission:
 
     async def limits(self) -> Limits:
         """Return the limits of the VCH."""
-        async with self._store.reading() as connection:
-            return await limits_now(connection)
+        return _limits(await self._store.read(_LIMITS, {}))
 
     async def begin(self, limits: Limits) -> None:
         """Keep these limits where the VCH was never told any. Raises as ``set_limits`` does."""
@@ -82,9 +86,9 @@ class Admission:
         one = {"its_id": record.id}
         async with self._store.transaction() as connection:
             limits = await limits_now(connection)
-            sizes = [size_of(record_of(row)) for row in await connection.execute(_OTHERS, one)]
+            sizes = [size_of(record_of(row)) for row in await _OTHERS.on(connection, one)]
             limits.admit_vm(wanted, pool, sizes)
-            await connection.execute(_STARTING, one)
+            await _STARTING.on(connection, [one])
 
     async def pool(self) -> Pool:
         """Return what there is for all VMs. What others have reserved is known within seconds."""
@@ -98,7 +102,11 @@ class Admission:
 
 async def limits_now(connection: Connection) -> Limits:
     """Return the limits as a transaction sees them."""
-    return limits_of((await connection.execute(STORED_LIMITS)).scalar())
+    return _limits(await _LIMITS.on(connection, {}))
+
+
+def _limits(rows: Sequence[Any]) -> Limits:
+    return limits_of(rows[0].value if rows else None)
 
 
 def limits_of(stored: str | None) -> Limits:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 
 from portlayer.errors import OutOfRange, Reason, Unavailable
-from services.exec.history import History, NewEvent, StoredEvent
+from services.exec.history import READ_AT_ONCE, History, NewEvent, StoredEvent
 
 _ALL = ""
 
@@ -79,8 +79,9 @@ class EventLog:
                         return
                     after = event.sequence
                     yield event
-                if batch:
+                if len(batch) == READ_AT_ONCE:
                     continue
+                # What came since this look has woken the watcher.
                 left = (until_ns - time.time_ns()) / 1e9 if until_ns else None
                 if left is not None and left <= 0:
                     return

@@ -3,12 +3,17 @@
 import sqlalchemy as sa
 
 from portlayer.neighbours import tell
+from portlayer.prepared import Prepared, Query
 from portlayer.store import Store
 from services.exec.schema import FACTS, POSITIONS
 
 FACTS_CHANNEL = "vic_exec_facts"
 
-_FACT = sa.select(FACTS.c.value).where(FACTS.c.name == sa.bindparam("called"))
+_FACT = Query(sa.select(FACTS.c.value).where(FACTS.c.name == sa.bindparam("called")))
+_POSITION = POSITIONS.c.source == sa.bindparam("of")
+_READ_POSITION = Query(sa.select(POSITIONS.c.sequence).where(_POSITION))
+_MOVE = Prepared(POSITIONS.update().where(_POSITION))
+_BEGIN = Prepared(POSITIONS.insert())
 
 
 class Facts:
@@ -19,8 +24,8 @@ class Facts:
 
     async def fact(self, name: str) -> str | None:
         """Return what is known under a name of the suite as a whole."""
-        async with self._store.reading() as connection:
-            return (await connection.execute(_FACT, {"called": name})).scalar()
+        rows = await self._store.read(_FACT, {"called": name})
+        return rows[0].value if rows else None
 
     async def set_fact(self, name: str, value: str) -> None:
         """Remember it, and tell the other replicas that it is new."""
@@ -34,17 +39,11 @@ class Facts:
 
     async def position(self, source: str) -> int:
         """Return how far another service's stream was taken in."""
-        query = sa.select(POSITIONS.c.sequence).where(POSITIONS.c.source == source)
-        async with self._store.reading() as connection:
-            return int((await connection.execute(query)).scalar() or 0)
+        rows = await self._store.read(_READ_POSITION, {"of": source})
+        return rows[0].sequence if rows else 0
 
     async def set_position(self, source: str, sequence: int) -> None:
         """Remember how far another service's stream was taken in."""
         async with self._store.transaction() as connection:
-            result = await connection.execute(
-                POSITIONS.update().where(POSITIONS.c.source == source).values(sequence=sequence)
-            )
-            if not result.rowcount:
-                await connection.execute(
-                    POSITIONS.insert().values(source=source, sequence=sequence)
-                )
+            if not await _MOVE.on(connection, [{"of": source, "sequence": sequence}]):
+                await _BEGIN.on(connection, [{"source": source, "sequence": sequence}])

@@ -1,18 +1,20 @@
 """The stored events: a bounded history, numbered without end."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
 from portlayer.neighbours import Connection, tell
+from portlayer.prepared import Prepared, Query
 from portlayer.store import Store
 from services.exec.schema import EVENTS
 
 # Events kept; older ones are removed as new ones come.
 EVENT_HISTORY = 10_000
+# Events read from the database at a time.
+READ_AT_ONCE = 500
 # A database's largest number; a protobuf moment has nanoseconds beyond.
 _LARGEST = 2**63 - 1
 # Replicas tell one another on it whose event they have stored.
@@ -32,7 +34,7 @@ class NewEvent:
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """An event of the history."""
+    """An event of the history, as its row has it."""
 
     sequence: int
     time_ns: int
@@ -44,9 +46,11 @@ class StoredEvent:
 
 # Two queries in one: SQLite looks up either end in the index, but for both of one query it reads
 # the whole table.
-_ENDS = sa.select(
-    sa.select(sa.func.min(EVENTS.c.sequence)).scalar_subquery(),
-    sa.select(sa.func.max(EVENTS.c.sequence)).scalar_subquery(),
+_ENDS = Query(
+    sa.select(
+        sa.select(sa.func.min(EVENTS.c.sequence)).scalar_subquery(),
+        sa.select(sa.func.max(EVENTS.c.sequence)).scalar_subquery(),
+    )
 )
 
 
@@ -56,8 +60,10 @@ _AFTER = (
     .order_by(EVENTS.c.sequence)
     .limit(sa.bindparam("most"))
 )
-_INSERT = EVENTS.insert()
-_AFTER_OF_ONE = _AFTER.where(EVENTS.c.container_id == sa.bindparam("of"))
+_AFTER_ALL = Query(_AFTER)
+_AFTER_OF_ONE = Query(_AFTER.where(EVENTS.c.container_id == sa.bindparam("of")))
+_INSERT = Prepared(EVENTS.insert())
+_FORGET = Prepared(EVENTS.delete().where(EVENTS.c.sequence <= sa.bindparam("last")))
 
 
 class History:
@@ -72,7 +78,7 @@ class History:
             await append_events(connection, [new_event])
 
     async def after(
-        self, sequence: int, limit: int = 500, *, since_ns: int = 0, container_id: str = ""
+        self, sequence: int, limit: int = READ_AT_ONCE, *, since_ns: int = 0, container_id: str = ""
     ) -> list[StoredEvent]:
         """Return the next events after a number, at or after a time, oldest first.
 
@@ -80,16 +86,14 @@ class History:
         """
         since = max(-_LARGEST, min(_LARGEST, since_ns))
         which: dict[str, int | str] = {"after": sequence, "since": since, "most": limit}
-        query = _AFTER
+        query = _AFTER_ALL
         if container_id:
             query, which["of"] = _AFTER_OF_ONE, container_id
-        async with self._store.reading() as connection:
-            return [StoredEvent(**row._mapping) for row in await connection.execute(query, which)]
+        return [StoredEvent(*row) for row in await self._store.read(query, which)]
 
     async def range(self) -> tuple[int, int]:
         """Return the numbers of the oldest and the newest event; zeros when there is none."""
-        async with self._store.reading() as connection:
-            oldest, newest = (await connection.execute(_ENDS)).one()
+        ((oldest, newest),) = await self._store.read(_ENDS, {})
         return oldest or 0, newest or 0
 
 
@@ -97,18 +101,14 @@ async def append_events(connection: Connection, events: Iterable[NewEvent]) -> N
     """Number events and store them in a transaction, and let the oldest go."""
     newest = 0
     for event in events:
-        result = await connection.execute(
-            _INSERT,
-            {
-                "time_ns": time.time_ns(),
-                "kind": event.kind,
-                "container_id": event.container_id,
-                "attributes": dict(event.attributes),
-                "detail": event.detail,
-            },
-        )
+        row = {
+            "time_ns": time.time_ns(),
+            "kind": event.kind,
+            "container_id": event.container_id,
+            "attributes": dict(event.attributes),
+            "detail": event.detail,
+        }
+        newest = await _INSERT.number(connection, row)
         await tell(connection, EVENTS_CHANNEL, event.container_id)
-        key: Sequence[Any] | None = result.inserted_primary_key
-        newest = int(key[0]) if key else newest
     if newest and newest % 100 == 0:
-        await connection.execute(EVENTS.delete().where(EVENTS.c.sequence <= newest - EVENT_HISTORY))
+        await _FORGET.on(connection, [{"last": newest - EVENT_HISTORY}])

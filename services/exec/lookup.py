@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from portlayer.errors import InvalidArgument, NotFound, Reason
+from portlayer.prepared import Query
 from portlayer.store import Store
 from services.exec.record import Record
 from services.exec.schema import CONTAINERS, RECORD, record_of
@@ -28,27 +29,29 @@ class Lookup:
 
         Raises NotFound (CONTAINER_NOT_FOUND) and InvalidArgument (AMBIGUOUS_REFERENCE).
         """
+        return record_of(await self.find(reference))
+
+    async def find(self, reference: str) -> Any:
+        """Return the row of ``RECORD`` of a container, as :meth:`resolve` does its record."""
         name = reference.removeprefix("/")
         wanted = {"reference": reference, "called": name}
-        async with self._store.reading() as connection:
-            rows = (await connection.execute(_BY_REFERENCE, wanted)).all()
-            if not rows and reference and all(c in "0123456789abcdef" for c in reference):
-                # "g" comes after all digits: a range, which the key's index serves.
-                prefix = CONTAINERS.c.id.between(reference, reference + "g")
-                rows = (await connection.execute(_visible().where(prefix).limit(2))).all()
+        rows = await self._store.read(_BY_REFERENCE, wanted)
+        if not rows and reference and all(c in "0123456789abcdef" for c in reference):
+            # "g" comes after all digits: a range, which the key's index serves.
+            wanted = {"least": reference, "most": reference + "g"}
+            rows = await self._store.read(_BY_PREFIX, wanted)
         if not rows:
             raise NotFound(f"No such container: {reference}", Reason.CONTAINER_NOT_FOUND)
         by_id = [row for row in rows if row.id == reference]
         if len(rows) > 1 and not by_id:
             message = f"multiple IDs found with provided prefix: {reference}"
             raise InvalidArgument(message, Reason.AMBIGUOUS_REFERENCE)
-        return record_of(by_id[0] if by_id else rows[0])
+        return by_id[0] if by_id else rows[0]
 
     async def get(self, container_id: str) -> Record | None:
         """Return the container of a full ID, or None."""
-        async with self._store.reading() as connection:
-            row = (await connection.execute(_BY_ID, {"reference": container_id})).first()
-        return None if row is None else record_of(row)
+        rows = await self._store.read(_BY_ID, {"reference": container_id})
+        return record_of(rows[0]) if rows else None
 
     async def select(self, states: Collection[State] = ()) -> list[Record]:
         """Return all containers, newest first; with states only those in one of them."""
@@ -80,9 +83,7 @@ class Lookup:
 
     async def known(self, container_id: str) -> bool:
         """Tell whether there is a record of a full ID, reserved or complete."""
-        query = sa.select(CONTAINERS.c.id).where(CONTAINERS.c.id == container_id)
-        async with self._store.reading() as connection:
-            return (await connection.execute(query)).first() is not None
+        return bool(await self._store.read(_KNOWN, {"reference": container_id}))
 
     async def running_boots(self) -> set[str]:
         """Return the boots of the containers that have a VM."""
@@ -107,12 +108,19 @@ def _visible() -> sa.Select[Any]:
 
 
 # To put such a statement together takes longer than to read.
-_BY_ID = _visible().where(CONTAINERS.c.id == sa.bindparam("reference"))
-_BY_REFERENCE = _visible().where(
-    sa.or_(
-        CONTAINERS.c.id == sa.bindparam("reference"), CONTAINERS.c.name == sa.bindparam("called")
+_BY_ID = Query(_visible().where(CONTAINERS.c.id == sa.bindparam("reference")))
+_BY_REFERENCE = Query(
+    _visible().where(
+        sa.or_(
+            CONTAINERS.c.id == sa.bindparam("reference"),
+            CONTAINERS.c.name == sa.bindparam("called"),
+        )
     )
 )
+_BY_PREFIX = Query(
+    _visible().where(CONTAINERS.c.id.between(sa.bindparam("least"), sa.bindparam("most"))).limit(2)
+)
+_KNOWN = Query(sa.select(CONTAINERS.c.id).where(CONTAINERS.c.id == sa.bindparam("reference")))
 _IN_STATES = (
     _visible()
     .where(CONTAINERS.c.state.in_(sa.bindparam("states", expanding=True)))

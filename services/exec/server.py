@@ -20,6 +20,7 @@ from services.exec.names import is_container_id
 from services.exec.operations import Requests
 from services.exec.record import Record, seconds, timestamp
 from services.exec.restarting import Restarts
+from services.exec.schema import fill
 from services.exec.states import State
 from services.exec.store import Containers
 from services.exec.vch import Vch
@@ -110,8 +111,9 @@ class ExecServicer(exec_pb2_grpc.ExecServiceServicer):
 
     async def Get(self, request: exec_pb2.GetRequest, context: Context) -> exec_pb2.GetResponse:
         """See the contract."""
-        record = await self._containers.resolve(request.reference)
-        return exec_pb2.GetResponse(container=record.message())
+        response = exec_pb2.GetResponse()
+        fill(response.container, await self._containers.find(request.reference))
+        return response
 
     async def List(self, request: exec_pb2.ListRequest, context: Context) -> exec_pb2.ListResponse:
         """See the contract."""

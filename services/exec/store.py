@@ -11,6 +11,7 @@ from vic.tether.v1 import health_pb2
 from portlayer.errors import AlreadyExists, Reason, TurnLost
 from portlayer.fencing import held_turn
 from portlayer.neighbours import Connection
+from portlayer.prepared import Prepared, Query
 from services.exec.admission import STORED_LIMITS, limits_of
 from services.exec.history import NewEvent, append_events
 from services.exec.lookup import Lookup
@@ -29,22 +30,56 @@ _OWNERS = sa.select(CONTAINERS.c.id).where(
     sa.or_(CONTAINERS.c.id == sa.bindparam("its_id"), CONTAINERS.c.name == sa.bindparam("its_name"))
 )
 # What decides whether there may be one container more, in one look.
-_BEFORE_ONE_MORE = sa.select(
-    sa.select(CONTAINERS.c.id).where(CONTAINERS.c.id == sa.bindparam("its_id")).scalar_subquery(),
-    sa.select(CONTAINERS.c.id)
-    .where(CONTAINERS.c.name == sa.bindparam("its_name"))
-    .scalar_subquery(),
-    sa.select(sa.func.count()).select_from(CONTAINERS).scalar_subquery(),
-    STORED_LIMITS.scalar_subquery(),
+_BEFORE_ONE_MORE = Query(
+    sa.select(
+        sa.select(CONTAINERS.c.id)
+        .where(CONTAINERS.c.id == sa.bindparam("its_id"))
+        .scalar_subquery(),
+        sa.select(CONTAINERS.c.id)
+        .where(CONTAINERS.c.name == sa.bindparam("its_name"))
+        .scalar_subquery(),
+        sa.select(sa.func.count()).select_from(CONTAINERS).scalar_subquery(),
+        STORED_LIMITS.scalar_subquery(),
+    )
 )
-_INSERT = CONTAINERS.insert()
+_INSERT = Prepared(CONTAINERS.insert())
 # One container, unless somebody has written it by a later turn than ours.
 _OURS = sa.and_(
     CONTAINERS.c.id == sa.bindparam("its_id"), CONTAINERS.c.turn <= sa.bindparam("our_turn")
 )
-_UPDATE = CONTAINERS.update().where(_OURS)
-_DELETE = CONTAINERS.delete().where(_OURS)
+_UPDATE = Prepared(CONTAINERS.update().where(_OURS))
+_OF_ITS_BOOT = CONTAINERS.c.boot_id == sa.bindparam("its_boot")
+_UPDATE_EXPECTED = Prepared(
+    CONTAINERS.update().where(_OURS, _OF_ITS_BOOT, CONTAINERS.c.state == sa.bindparam("its_state"))
+)
+_RETIRE = Prepared(CONTAINERS.update().where(_OURS, _OF_ITS_BOOT))
+_DELETE = Prepared(CONTAINERS.delete().where(_OURS))
 _FIND = sa.select(CONTAINERS.c.id).where(_OURS)
+# Stopped on purpose, which is looked for in the row itself.
+_BY_HAND = sa.and_(
+    sa.bindparam("anew", type_=sa.Boolean).is_(False),
+    sa.or_(CONTAINERS.c.stopped_by_hand, CONTAINERS.c.state == State.STOPPING.value),
+)
+_END = Prepared(
+    CONTAINERS.update()
+    .where(
+        CONTAINERS.c.id == sa.bindparam("its_id"),
+        _OF_ITS_BOOT,
+        CONTAINERS.c.state.in_([sa.literal(state.value) for state in State if state.runs]),
+    )
+    .values(
+        state=sa.case(
+            (_BY_HAND, State.EXITED.value),
+            else_=sa.bindparam("its_state", type_=sa.SmallInteger),
+        ),
+        restart_count=sa.case(
+            (_BY_HAND, CONTAINERS.c.restart_count),
+            else_=sa.bindparam("restarts", type_=sa.Integer),
+        ),
+        pid=0,
+        held_signals="",
+    )
+)
 # Where no turn is held there is nobody to be fenced.
 _ANY_TURN = 2**63 - 1
 
@@ -61,11 +96,11 @@ class Containers(Lookup):
         """
         async with self._store.transaction() as connection:
             wanted = {"its_id": record.id, "its_name": record.name}
-            found = (await connection.execute(_BEFORE_ONE_MORE, wanted)).one()
-            same, owner, existing, limits = found
+            found = await _BEFORE_ONE_MORE.on(connection, wanted)
+            ((same, owner, existing, limits),) = found
             if same is None and owner is None:
                 limits_of(limits).admit_container(existing, disk_bytes)
-                await connection.execute(_INSERT, {"ready": False, **new_row_of(record)})
+                await _INSERT.on(connection, [{"ready": False, **new_row_of(record)}])
                 return
         if same is not None:
             raise AlreadyExists(f"container {record.id} exists", Reason.CONTAINER_EXISTS)
@@ -87,7 +122,7 @@ class Containers(Lookup):
             if ids:
                 # Two disks claim one name: the younger container keeps its data under its ID.
                 record = replace(record, name=record.id[:12])
-            await connection.execute(_INSERT, {"ready": True, **new_row_of(record)})
+            await _INSERT.on(connection, [{"ready": True, **new_row_of(record)}])
 
     async def update(
         self,
@@ -103,17 +138,15 @@ class Containers(Lookup):
         ``stopped_by_hand``, which a signal sets in between, is ``by_hand`` where that is given and
         stays as it is otherwise. The caller has the container's turn.
         """
-        where = []
-        if expect is not None:
-            where = [
-                CONTAINERS.c.state == expect.state.value,
-                CONTAINERS.c.boot_id == expect.boot_id,
-            ]
         row = row_of(record)
         if by_hand is not None:
             row["stopped_by_hand"] = by_hand
+        update = _UPDATE
+        if expect is not None:
+            update = _UPDATE_EXPECTED
+            row |= {"its_state": expect.state.value, "its_boot": expect.boot_id}
         async with self._store.transaction() as connection:
-            if not await _write(connection, record.id, row, *where):
+            if not await _write(connection, record.id, row, update):
                 return False
             await append_events(connection, events)
         return True
@@ -140,31 +173,20 @@ class Containers(Lookup):
         ``anew`` with the host.
         """
         state = State.RESTARTING if ended.state is State.RESTARTING else State.EXITED
-        stopping = CONTAINERS.c.state == State.STOPPING.value
-        by_hand = sa.false() if anew else sa.or_(CONTAINERS.c.stopped_by_hand, stopping)
+        row = {
+            "its_id": ended.id,
+            "its_boot": ended.boot_id,
+            "anew": anew,
+            "its_state": state.value,
+            "restarts": ended.restart_count,
+            "restart_at_ns": ended.restart_at_ns,
+            "restart_delay_ns": ended.restart_delay_ns,
+            "exit_code": ended.exit_code,
+            "oom_killed": ended.oom_killed,
+            "finished_ns": ended.finished_ns,
+        }
         async with self._store.transaction() as connection:
-            result = await connection.execute(
-                CONTAINERS.update()
-                .where(
-                    CONTAINERS.c.id == ended.id,
-                    CONTAINERS.c.boot_id == ended.boot_id,
-                    CONTAINERS.c.state.in_([state.value for state in State if state.runs]),
-                )
-                .values(
-                    state=sa.case((by_hand, State.EXITED.value), else_=state.value),
-                    restart_count=sa.case(
-                        (by_hand, CONTAINERS.c.restart_count), else_=ended.restart_count
-                    ),
-                    restart_at_ns=ended.restart_at_ns,
-                    restart_delay_ns=ended.restart_delay_ns,
-                    pid=0,
-                    exit_code=ended.exit_code,
-                    oom_killed=ended.oom_killed,
-                    finished_ns=ended.finished_ns,
-                    held_signals="",
-                )
-            )
-            if not result.rowcount:
+            if not await _END.on(connection, [row]):
                 return False
             await append_events(connection, events)
         return True
@@ -233,8 +255,8 @@ class Containers(Lookup):
     async def retire(self, record: Record) -> None:
         """Write that nothing is left of a boot: its record names none any more."""
         async with self._store.transaction() as connection:
-            same = CONTAINERS.c.boot_id == record.boot_id
-            await _write(connection, record.id, {"boot_id": ""}, same)
+            row = {"boot_id": "", "its_boot": record.boot_id}
+            await _write(connection, record.id, row, _RETIRE)
 
     async def check_name(self, record: Record) -> None:
         """Return when nobody else has a record's name. Raises AlreadyExists (NAME_IN_USE)."""
@@ -258,10 +280,8 @@ class Containers(Lookup):
     async def delete(self, container_id: str, events: Iterable[NewEvent] = ()) -> None:
         """Delete a record, reserved or complete; no error when it isn't there."""
         async with self._store.transaction() as connection:
-            deleted = await connection.execute(
-                _DELETE, {"its_id": container_id, "our_turn": _turn_at(container_id)}
-            )
-            if not deleted.rowcount:
+            this = {"its_id": container_id, "our_turn": _turn_at(container_id)}
+            if not await _DELETE.on(connection, [this]):
                 await _check_turn(connection, container_id)
             await append_events(connection, events)
 
@@ -270,22 +290,20 @@ async def _write(
     connection: Connection,
     container_id: str,
     values: dict[str, Any],
-    *where: sa.ColumnElement[bool],
+    update: Prepared = _UPDATE,
 ) -> bool:
-    """Write a container by the turn that is held; return whether it was as expected.
+    """Write a container by the turn that is held; return whether it was as ``update`` expects.
 
     Raises TurnLost where another replica has had a turn since.
     """
     our_turn = _turn_at(container_id)
     if our_turn != _ANY_TURN:
         values = {**values, "turn": our_turn}
-    statement = _UPDATE.where(*where) if where else _UPDATE
-    result = await connection.execute(
-        statement, {**values, "its_id": container_id, "our_turn": our_turn}
-    )
-    if not result.rowcount:
+    row = {**values, "its_id": container_id, "our_turn": our_turn}
+    written = await update.on(connection, [row])
+    if not written:
         await _check_turn(connection, container_id)
-    return bool(result.rowcount)
+    return bool(written)
 
 
 def _turn_at(container_id: str) -> int:

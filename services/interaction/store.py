@@ -8,6 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from portlayer.neighbours import Neighbours, tell
+from portlayer.prepared import Prepared, Query
 from portlayer.store import Store
 from services.interaction.sysloglines import SyslogFormat, SyslogTarget
 
@@ -63,6 +64,43 @@ _events = sa.Table(
     _metadata,
     sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("event", sa.LargeBinary),
+)
+
+# What is done at each start of a container.
+_ADD_CONTAINER = Prepared(_containers.insert())
+_CHANGE_CONTAINER = Prepared(_containers.update().where(_containers.c.id == sa.bindparam("its_id")))
+_FORGET_CONTAINER = Prepared(_containers.delete().where(_containers.c.id == sa.bindparam("of")))
+_ADD_PROCESS = Prepared(_processes.insert())
+_CHANGE_PROCESS = Prepared(
+    _processes.update().where(
+        _processes.c.container_id == sa.bindparam("of"),
+        _processes.c.process_id == sa.bindparam("its_id"),
+    )
+)
+_FORGET_PROCESSES = Prepared(
+    _processes.delete().where(_processes.c.container_id == sa.bindparam("of"))
+)
+_FORGET_FORMER = Prepared(
+    _processes.delete().where(
+        _processes.c.container_id == sa.bindparam("of"),
+        _processes.c.boot_id != "",
+        _processes.c.boot_id != sa.bindparam("present"),
+        _processes.c.spec.is_(None),
+    )
+)
+_GIVEN = Query(
+    sa.select(_tethers.c.container_id, _tethers.c.boot_id).where(
+        _tethers.c.id == sa.bindparam("its_id")
+    )
+)
+_ADD_TETHER = Prepared(_tethers.insert())
+_FORGET_TETHER = Prepared(_tethers.delete().where(_tethers.c.container_id == sa.bindparam("of")))
+_ADD_EVENT = Prepared(_events.insert())
+_FORGET_EVENTS = Prepared(
+    _events.delete().where(
+        _events.c.sequence <= sa.bindparam("last"),
+        _events.c.sequence < sa.select(sa.func.max(_events.c.sequence)).scalar_subquery(),
+    )
 )
 
 
@@ -225,91 +263,64 @@ class InteractionStore:
         values = asdict(row.options)
         if row.options.syslog is not None:
             values["syslog"]["format"] = row.options.syslog.format.value
+        own = {"id": row.id, "boot_id": row.boot_id, "holder": row.holder}
         async with self._store.transaction() as connection:
-            result = await connection.execute(
-                _containers.update().where(_containers.c.id == row.id), values
-            )
-            if not result.rowcount:
-                await connection.execute(
-                    _containers.insert(),
-                    {"id": row.id, "boot_id": row.boot_id, "holder": row.holder, **values},
-                )
+            if not await _CHANGE_CONTAINER.on(connection, [{"its_id": row.id, **values}]):
+                await _ADD_CONTAINER.on(connection, [{**own, **values}])
 
     async def set_boot(self, container_id: str, boot_id: str) -> None:
         """Write a container's present boot, and forget the processes of former ones."""
         async with self._store.transaction() as connection:
-            await connection.execute(
-                _containers.update().where(_containers.c.id == container_id).values(boot_id=boot_id)
-            )
-            await connection.execute(
-                _processes.delete().where(
-                    _processes.c.container_id == container_id,
-                    _processes.c.boot_id.not_in(["", boot_id]),
-                    _processes.c.spec.is_(None),
-                )
-            )
+            changed = {"its_id": container_id, "boot_id": boot_id}
+            await _CHANGE_CONTAINER.on(connection, [changed])
+            former = {"of": container_id, "present": boot_id}
+            await _FORGET_FORMER.on(connection, [former])
 
     async def given(self, tether_id: str) -> Given | None:
         """Return whose a tether that had waited is, or None when it is nobody's."""
-        query = sa.select(_tethers.c.container_id, _tethers.c.boot_id)
-        async with self._store.reading() as connection:
-            row = (await connection.execute(query.where(_tethers.c.id == tether_id))).one_or_none()
-        return None if row is None else Given(row.container_id, row.boot_id)
+        rows = await self._store.read(_GIVEN, {"its_id": tether_id})
+        return Given(*rows[0]) if rows else None
 
     async def give(self, tether_id: str, given: Given) -> Given:
         """Write whose a tether is from now on, unless that is on record; return whose it is.
 
         The one of the container's former boot is forgotten: its VM is gone.
         """
-        query = sa.select(_tethers.c.container_id, _tethers.c.boot_id)
         async with self._store.transaction() as connection:
-            row = (await connection.execute(query.where(_tethers.c.id == tether_id))).one_or_none()
-            if row is not None:
-                return Given(row.container_id, row.boot_id)
-            former = _tethers.c.container_id == given.container_id
-            await connection.execute(_tethers.delete().where(former))
-            await connection.execute(_tethers.insert(), {"id": tether_id, **asdict(given)})
+            if rows := await _GIVEN.on(connection, {"its_id": tether_id}):
+                return Given(*rows[0])
+            await _FORGET_TETHER.on(connection, [{"of": given.container_id}])
+            await _ADD_TETHER.on(connection, [{"id": tether_id, **asdict(given)}])
             await tell(connection, TETHERS_CHANNEL, tether_id)
         return given
 
     async def remove_container(self, container_id: str) -> None:
         """Delete a container, its processes and its tether; no error when it isn't there."""
         async with self._store.transaction() as connection:
-            await connection.execute(
-                _tethers.delete().where(_tethers.c.container_id == container_id)
-            )
-            await connection.execute(
-                _processes.delete().where(_processes.c.container_id == container_id)
-            )
-            await connection.execute(_containers.delete().where(_containers.c.id == container_id))
+            for forget in (_FORGET_TETHER, _FORGET_PROCESSES, _FORGET_CONTAINER):
+                await forget.on(connection, [{"of": container_id}])
 
     async def put_process(self, row: ProcessRow, event: bytes | None = None) -> int:
         """Write a process, with the event that changed it; return the event's number or 0."""
-        key = sa.and_(
-            _processes.c.container_id == row.container_id,
-            _processes.c.process_id == row.process_id,
-        )
         values = _process_values(row)
+        key = {"of": row.container_id, "its_id": row.process_id}
         async with self._store.transaction() as connection:
-            result = await connection.execute(_processes.update().where(key), values)
-            if not result.rowcount:
-                await connection.execute(_processes.insert(), values)
+            if not await _CHANGE_PROCESS.on(connection, [{**key, **values}]):
+                await _ADD_PROCESS.on(connection, [values])
             if event is None:
                 return 0
-            inserted = await connection.execute(_events.insert(), {"event": event})
+            number = await _ADD_EVENT.number(connection, {"event": event})
             await tell(connection, EVENTS_CHANNEL, "")
-        primary_key: Any = inserted.inserted_primary_key
-        return int(primary_key[0])
+        return number
 
     async def put_event(self, event: bytes, instead_of: int = 0) -> int:
         """Write an event in the place of an older one, if any; return its number."""
         async with self._store.transaction() as connection:
-            inserted = await connection.execute(_events.insert().values(event=event))
+            number = await _ADD_EVENT.number(connection, {"event": event})
             if instead_of:
                 await connection.execute(_events.delete().where(_events.c.sequence == instead_of))
             await tell(connection, EVENTS_CHANNEL, "")
-        primary_key: Any = inserted.inserted_primary_key
-        return int(primary_key[0])
+        return number
 
     async def remove_processes(self, container_id: str, process_ids: Iterable[str]) -> None:
         """Delete processes."""
@@ -336,11 +347,8 @@ class InteractionStore:
 
     async def remove_events(self, sequence: int) -> None:
         """Delete events up to a number; the newest stays, for its number is to be known."""
-        newest = sa.select(sa.func.max(_events.c.sequence)).scalar_subquery()
         async with self._store.transaction() as connection:
-            await connection.execute(
-                _events.delete().where(_events.c.sequence <= sequence, _events.c.sequence < newest)
-            )
+            await _FORGET_EVENTS.on(connection, [{"last": sequence}])
 
 
 def _container(row: dict[str, Any]) -> ContainerRow:

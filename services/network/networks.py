@@ -19,6 +19,7 @@ from portlayer.errors import (
     Reason,
 )
 from portlayer.journal import Journal
+from portlayer.management import management_subnet
 from services.network import pools
 from services.network.drivers import Driver, Segment
 from services.network.finish import finish
@@ -124,7 +125,7 @@ class Networks:
         Tells whether its subnet has changed, because the instance moved to another slot: then its
         endpoints need other addresses.
         """
-        subnet = pools.management_subnet(self._slot)
+        subnet = management_subnet(self._slot)
         pool = Pool(subnet, subnet[1])
         known = [network for network in self._networks.values() if network.management]
         if not known:

@@ -1,4 +1,4 @@
-"""Subnets: Docker's default pools, the management range, and which of them are free."""
+"""Subnets: Docker's default pools, and which of them are free."""
 
 import asyncio
 import fcntl
@@ -25,12 +25,6 @@ DEFAULT_POOLS: tuple[tuple[IPv4Network, int], ...] = (
 Source: https://docs.docker.com/engine/network/#default-address-pools
 """
 
-MANAGEMENT_RANGE = IPv4Network("100.112.0.0/12")
-"""A sixteenth of the shared address space (RFC 6598), which is routed nowhere on the Internet."""
-
-MANAGEMENT_PREFIX_LENGTH = 20
-"""Gives each of 256 instances an address for 4,093 container VMs."""
-
 # Prefixes shorter than this are default routes by another name (OpenVPN's 0.0.0.0/1): they lead
 # to the outside, and a more specific route of ours beside them harms nobody.
 SHORTEST_PREFIX = 4
@@ -43,13 +37,6 @@ MACHINE_ID = Path("/etc/machine-id")
 UNIQUE_LOCAL = IPv6Network("fd00::/8")
 PREFIX_LENGTH6 = 64
 """Of the subnets that are chosen here, as is usual for a link (RFC 4291, 2.5.4)."""
-
-
-def management_subnet(slot: int) -> IPv4Network:
-    """Return the subnet of an instance's management network."""
-    step = 1 << (32 - MANAGEMENT_PREFIX_LENGTH)
-    first = int(MANAGEMENT_RANGE.network_address) + slot * step
-    return IPv4Network((first, MANAGEMENT_PREFIX_LENGTH))
 
 
 def conflicts(subnet: N, taken: Iterable[N]) -> list[N]:

@@ -119,6 +119,12 @@ _MOVE_CURSOR = Prepared(
     .where(_pools.c.network_id == sa.bindparam("network"), _pools.c.family == IPV4)
     .values(cursor=sa.bindparam("reached"))
 )
+_REMOVE_ENDPOINTS = Prepared(
+    sa.delete(_endpoints).where(_endpoints.c.container_id == sa.bindparam("gone"))
+)
+_CHANGE_WISHES = Prepared(
+    sa.update(_reservations).where(_reservations.c.container_id == sa.bindparam("of"))
+)
 # With its endpoints and published ports (ON DELETE CASCADE).
 _REMOVE_RESERVATION = Prepared(
     sa.delete(_reservations).where(_reservations.c.container_id == sa.bindparam("gone"))
@@ -237,8 +243,8 @@ class NetworkStore:
     async def merge(self, former_id: str, reservation: Reservation) -> None:
         """Record that a container has an endpoint of a reservation that ends by this."""
         async with self._writing, self._store.transaction() as connection:
-            for table in (_endpoints, _reservations):
-                await connection.execute(sa.delete(table).where(table.c.container_id == former_id))
+            for remove in (_REMOVE_ENDPOINTS, _REMOVE_RESERVATION):
+                await remove.on(connection, [{"gone": former_id}])
             await _write_members(connection, reservation)
 
     async def rename(self, container_id: str, name: str) -> None:
@@ -327,13 +333,11 @@ class NetworkStore:
 
 
 async def _write_members(connection: Connection, reservation: Reservation) -> None:
-    of_this = _reservations.c.container_id == reservation.container_id
+    container_id = reservation.container_id
     wishes = [vars(wish) for wish in reservation.wishes]
-    await connection.execute(sa.update(_reservations).where(of_this), {"wishes": wishes})
-    await connection.execute(
-        sa.delete(_endpoints).where(_endpoints.c.container_id == reservation.container_id)
-    )
-    await connection.execute(sa.insert(_endpoints), _endpoint_rows(reservation))
+    await _CHANGE_WISHES.on(connection, [{"of": container_id, "wishes": wishes}])
+    await _REMOVE_ENDPOINTS.on(connection, [{"gone": container_id}])
+    await _ADD_ENDPOINTS.on(connection, _endpoint_rows(reservation))
 
 
 async def _write_cursors(connection: Connection, cursors: Mapping[str, IPv4Address]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network
 
+from portlayer.management import MANAGEMENT_RANGE
 from services.network import pools
 from services.network.drivers import Driver
 from services.network.model import Network, Pool, Pool6
@@ -57,4 +58,4 @@ class Subnets:
             for network in self._networks()
             if network.pool is not None and (but is None or network.id != but.id)
         ]
-        return [*own, pools.MANAGEMENT_RANGE]
+        return [*own, MANAGEMENT_RANGE]

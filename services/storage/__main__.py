@@ -15,6 +15,7 @@ from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
 from portlayer.threads import in_thread
+from portlayer.web.transport import Transport
 from services.storage.archive_work import ArchiveWork
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
@@ -33,7 +34,6 @@ from services.storage.imagec.pull import Puller
 from services.storage.imagec.push import Pusher
 from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.registries import Registries
-from services.storage.imagec.transport import Transport
 from services.storage.images import Images
 from services.storage.locks import Presence
 from services.storage.roles import ACCESS, SERVICES

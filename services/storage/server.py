@@ -11,6 +11,7 @@ import grpc
 from vic.storage.v1 import image_pb2
 
 from portlayer.errors import InvalidArgument
+from portlayer.web.transport import Transport
 from services.storage import messages
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
@@ -26,7 +27,6 @@ from services.storage.imagec.pull import Pulled, Puller
 from services.storage.imagec.push import Pushed, Pusher
 from services.storage.imagec.queries import RegistryQueries
 from services.storage.imagec.reference import Reference, parse_reference
-from services.storage.imagec.transport import Transport
 from services.storage.images import Images, parse_push_reference
 from services.storage.platforms import check_platform, parse_platform
 from services.storage.pruning import LabelRule, Pruning

@@ -10,12 +10,12 @@ from pydantic import Field, field_validator, model_validator
 
 from portlayer.identity import Role
 from portlayer.settings import FacetSettings
+from portlayer.web.proxies import Proxies
+from portlayer.web.transport import Transport
 from services.storage.compile_pool import LayerLimits
 from services.storage.compiler import DEFAULT_SIZE
 from services.storage.compiler.ext4.geometry import MIN_SIZE
 from services.storage.imagec.endpoints import AllowList, Endpoints
-from services.storage.imagec.proxies import Proxies
-from services.storage.imagec.transport import Transport
 from services.storage.volumes.options import MAX_SIZE
 
 GRAIN = 64 << 10

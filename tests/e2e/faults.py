@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from installer.instance import Instance
+from tests.cgroups import groups_of, processes_in
 from tests.e2e.facets import exec_info
 from tests.e2e.host import processes_of
 from tests.e2e.suite import Suite
@@ -290,9 +291,9 @@ def nothing_held(suite: Suite, instance: Instance, execs: Execs | None = None) -
 def await_held(
     suite: Suite, instance: Instance, wanted: Counts, execs: Execs | None = None
 ) -> None:
-    """Return when a suite holds what it is to; nothing tells of that."""
+    """Return when a suite holds what it is to, of each kind named; nothing tells of that."""
     deadline = time.monotonic() + SETTLED_SECONDS
-    while (found := held(suite, instance, execs)) != wanted:
+    while wanted.items() - (found := held(suite, instance, execs)).items():
         assert time.monotonic() < deadline, f"{found}, not {wanted}\n{suite.logs()}"
         time.sleep(0.2)
 
@@ -319,11 +320,10 @@ def _rules(instance: Instance, without: Collection[str]) -> int:
 
 def _cgroups(instance: Instance, machines: Set[int]) -> Iterator[str]:
     """Names of groups with one of these machines in them."""
-    # At the top of each hierarchy; further down, others' groups come and go while one looks.
-    top, name = Path("/sys/fs/cgroup"), f"vic-{instance.id}/*/cgroup.procs"
-    for root in (*top.glob(name), *top.glob(f"*/{name}")):
-        if not machines.isdisjoint(map(int, root.read_text().split())):
-            yield root.parent.name
+    for top in groups_of(instance.id):
+        for group in top.glob("vm-*"):
+            if not machines.isdisjoint(processes_in(group)):
+                yield group.name
 
 
 def _rows(database: Path, table: str, without: Collection[str] = ()) -> int:

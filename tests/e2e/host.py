@@ -9,6 +9,9 @@ from pathlib import Path
 
 FIRST_UID = 1_900_000_000
 LAST_UID = FIRST_UID + 256 * 65_536
+# What other tests mount meanwhile: by this name, or below this directory, as debootstrap does.
+TESTS_MOUNT = "vic-test"
+TESTS_CACHE = "/var/cache/vic/tests/"
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,14 @@ def _rules_elsewhere() -> list[str]:
 
 
 def _mounts() -> list[str]:
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [line.split()[4] for line in lines]
+    """Where file systems are mounted, but for those of other tests. Source: proc(5)."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        about, _, what = line.partition(" - ")
+        place, source = about.split()[4], what.split(" ")[1]
+        if source != TESTS_MOUNT and not place.startswith(TESTS_CACHE):
+            found.append(place)
+    return found
 
 
 def _cgroups() -> list[str]:

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ UP_SECONDS = 600
 COMMAND_SECONDS = 300
 # A hundred starts at once take their turns on two cores, which may be busy with others besides.
 REQUEST_SECONDS = 600
+END_SECONDS = 60
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -120,7 +122,7 @@ class Suite:
 
     def kill(self, role: str) -> None:
         """Kill a process of the suite, and wait until its successor serves."""
-        os.kill(self.pid(role), signal.SIGKILL)
+        kill(self.pid(role))
         self.settle()
 
     @contextmanager
@@ -129,7 +131,7 @@ class Suite:
         watcher, pid = self.status()["watcher"], self.pid(role)
         os.kill(watcher, signal.SIGSTOP)
         try:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
             yield
         finally:
             os.kill(watcher, signal.SIGCONT)
@@ -238,6 +240,17 @@ class Suite:
         for path in sorted((self.data_dir / "log").glob("*.log")):
             ends.append(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
         return "\n".join(ends)
+
+
+def kill(pid: int) -> None:
+    """Kill a process, and wait for its end: its sockets take connections until it is gone."""
+    ended = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        readable, _, _ = select.select([ended], [], [], END_SECONDS)
+        assert readable, f"process {pid} does not end"
+    finally:
+        os.close(ended)
 
 
 class _UnixConnection(http.client.HTTPConnection):

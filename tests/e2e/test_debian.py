@@ -1,5 +1,6 @@
 """An image of Debian, as people run them: hundreds of megabytes, thousands of files, layers."""
 
+import fcntl
 import hashlib
 import io
 import json
@@ -51,19 +52,26 @@ print(json.dumps(tree))
 def root() -> Path:
     """Debian's own way to make a root file system."""
     done = CACHE / "debian"
-    if not done.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        unfinished = CACHE / f"debian-{os.getpid()}"
-        options = ["--variant=minbase", "--include=python3"]
-        subprocess.run(
-            ["debootstrap", *options, "bookworm", unfinished, MIRROR],
-            check=True,
-            capture_output=True,
-        )
-        for path in (unfinished / "var/cache/apt/archives").glob("*.deb"):
-            path.unlink()
-        unfinished.rename(done)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "debian.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            make_root(done)
     return done
+
+
+def make_root(done: Path) -> None:
+    """Have debootstrap make it."""
+    unfinished = CACHE / f"debian-{os.getpid()}"
+    options = ["--variant=minbase", "--include=python3"]
+    subprocess.run(
+        ["debootstrap", *options, "bookworm", unfinished, MIRROR],
+        check=True,
+        capture_output=True,
+    )
+    for path in (unfinished / "var/cache/apt/archives").glob("*.deb"):
+        path.unlink()
+    unfinished.rename(done)
 
 
 @pytest.fixture(scope="module")

@@ -62,12 +62,16 @@ def test_a_kill_in_the_middle_of_a_verb_leaves_nothing(
 def test_a_lost_database_of_exec_loses_no_container(suite: Suite, image: str) -> None:
     suite.ok("create", "--name", "lost-made", image, "true")
     suite.ok("run", "-d", "--name", "lost-running", image, "sh", "-c", "echo here; sleep 1000")
-    suite.docker("run", "--name", "lost-ended", image, "sh", "-c", "echo there; exit 3")
+    ending = "trap 'exit 3' TERM; echo there; while :; do sleep 1 & wait; done"
+    suite.ok("run", "-d", "--name", "lost-ended", image, "sh", "-c", ending)
     suite.ok("run", "-d", "--name", "lost-paused", image, "sleep", "1000")
     suite.ok("pause", "lost-paused")
     names = ("lost-made", "lost-running", "lost-ended", "lost-paused")
     suite.await_output("lost-running", "here")
-    suite.ok("wait", "lost-ended")
+    suite.await_output("lost-ended", "there")
+    # Its end is beside its disk when a stop has returned; of one that ends by itself, later.
+    suite.ok("stop", "-t", "300", "lost-ended")
+    assert suite.inspect("lost-ended")["State"]["ExitCode"] == 3
     before = [seen(suite, name) for name in names]
     with suite.without("exec"):
         for file in (suite.data_dir / "exec").glob("exec.db*"):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.e2e.host import TESTS_MOUNT
 from tests.e2e.suite import Suite
 from tests.images import Layer, Registry, busybox_image, file, make_tar
 
@@ -19,7 +20,7 @@ def cramped() -> Iterator[Suite]:
     suite = Suite()
     store = suite.data_dir / "storage"
     store.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={STORE_MIB}m", "vic-test", str(store)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={STORE_MIB}m", TESTS_MOUNT, str(store)]
     subprocess.run(mount, check=True)
     try:
         yield suite.up()

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from installer.instance import load_instance
+from tests.cgroups import groups_of
 from tests.e2e.suite import Suite
 
 pytestmark = pytest.mark.usefixtures("containers")
@@ -22,7 +22,7 @@ def cpu_weight(suite: Suite) -> int:
     """What the kernel was told of the suite's share of the CPUs, relative to 100."""
     instance = load_instance(suite.data_dir)
     assert instance is not None
-    for group in Path("/sys/fs/cgroup").glob(f"**/vic-{instance.id}"):
+    for group in groups_of(instance.id):
         if (group / "cpu.weight").exists():
             return int((group / "cpu.weight").read_text())
         if (group / "cpu.shares").exists():

@@ -4,7 +4,6 @@ import http.client
 import http.server
 import ipaddress
 import os
-import random
 import signal
 import socket
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 from installer.instance import load_instance
 from tests.e2e.suite import Suite
+from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("containers")
 
@@ -74,7 +74,9 @@ def test_a_running_containers_address_is_the_inspected_one(suite: Suite, image: 
 def test_containers_reach_one_another_and_the_outside(
     suite: Suite, image: str, web_server: int
 ) -> None:
-    serve = "mkdir /www && echo hi > /www/index.html && echo ready && httpd -f -p 80 -h /www"
+    # It listens before it goes to the background.
+    serve = "mkdir /www && echo hi > /www/index.html && httpd -p 80 -h /www && echo ready"
+    serve += " && exec sleep 1000"
     suite.ok("run", "-d", "--name", "web", image, "sh", "-c", serve)
     suite.await_output("web", "ready")
     address = suite.inspect("web")["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
@@ -217,18 +219,6 @@ def test_containers_find_one_another_by_name_in_their_network_alone(
     assert addresses_of(suite, "db1", "web") == set()
     suite.kill("network")
     assert addresses_of(suite, "db1", "front") == {web}
-
-
-def free_port() -> int:
-    """Return a port of this host's loopback that nobody has, nor gets without asking for it."""
-    for port in random.sample(range(20000, 32000), 1000):  # below the kernel's own choice
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("there is no free port")
 
 
 def fetched(port: int) -> bytes:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.suite import Suite
-from tests.e2e.test_network import SERVE, address_in, addresses_of, closed, fetched, free_port
+from tests.e2e.test_network import SERVE, address_in, addresses_of, closed, fetched
+from tests.ports import free_port
 
 PREFIX = "failed to set up container networking"
 LOOK = "ip -4 -o addr | awk '{print $2, $4}'; ip route | awk '/^default/{print $3}'"
@@ -98,7 +99,7 @@ def test_a_running_container_joins_and_leaves_networks(suite: Suite, image: str)
     suite.ok("network", "connect", "inner", "web")
     suite.ok("unpause", "web")
     own = address_in(suite, "web", "inner")
-    suite.ok("exec", "web", "sh", "-c", "until ip -4 addr show eth0 | grep -q inet; do :; done")
+    suite.ok("exec", "web", "sh", "-c", "until ip route | grep -q ^default; do :; done")
     assert seen(suite, "web") == [f"eth0 {own}/24", "10.222.0.1"]
     assert fetched(port) == b"hi web\n"
     # Back at once, while its guest still holds the interface that it lost.
@@ -148,8 +149,10 @@ def test_ipv6_comes_with_a_network_and_goes_with_it(suite: Suite, image: str) ->
     try:
         port = free_port()
         served = ("--network", "six", "--ip6", "2001:db8:77::55", "-p", f"{port}:80")
+        # It listens before it goes to the background.
         command = (
-            "mkdir /www; echo six > /www/index.html; echo up; exec httpd -f -p [::]:80 -h /www"
+            "mkdir /www; echo six > /www/index.html; httpd -p [::]:80 -h /www && echo up && "
+            "exec sleep 1000"
         )
         suite.ok("run", "-d", "--name", "web6", *served, image, "sh", "-c", command)
         suite.ok("run", "-d", "--name", "peer6", "--network", "inner", image, "sleep", "1000")
@@ -159,7 +162,9 @@ def test_ipv6_comes_with_a_network_and_goes_with_it(suite: Suite, image: str) ->
         # Each version of IP has a way out of its own, through the first network that has it.
         assert "default via 2001:db8:77::1 dev eth1" in suite.ok(*route6)
         assert seen(suite, "peer6")[-1] == "10.222.0.1"
-        assert " 0% packet loss" in suite.ok("exec", "peer6", "ping", "-6", "-c", "2", "web6")
+        assert " 0% packet loss" in suite.ok(
+            "exec", "peer6", "ping", "-6", "-c", "1", "-W", "30", "web6"
+        )
         shown = suite.inspect("peer6")["NetworkSettings"]["Networks"]["six"]
         assert shown["GlobalIPv6Address"] == "2001:db8:77::66"
         assert shown["IPv6Gateway"] == "2001:db8:77::1"

@@ -71,8 +71,10 @@ def test_volumes_that_containers_have_stay(suite: Suite, image: str) -> None:
     suite.ok("volume", "create", "--label", "keep", "labelled")
     suite.ok("volume", "create", "named")
     mounts = ("-v", "held:/held", "-v", "/anonymous")
-    writing = "echo before > /held/file; echo before > /anonymous/file; sync; exec sleep 1000"
+    writing = "echo before > /held/file; echo before > /anonymous/file; sync; "
+    writing += "echo written; exec sleep 1000"
     suite.ok("run", "-d", "--name", "busy", *mounts, image, "sh", "-c", writing)
+    suite.await_output("busy", "written")
     suite.ok("create", "--name", "standing", "-v", "/standing", image)
     suite.ok("create", "--name", "gone", "-v", "/gone", image)
     left = volume_of(suite, "gone", "/gone")
@@ -111,6 +113,8 @@ def test_images_that_have_a_name_or_a_container_stay(
     labelled = replace(multi_layer_image(2), config={"Cmd": ["sh"], "Labels": {"e2e": "prune"}})
     reference = registry.push(labelled, "pruned")
     suite.ok("pull", reference)
+    # What builds of other tests on this suite have left.
+    suite.ok("image", "prune", "--force")
     assert "Total reclaimed space: 0B" in suite.ok("image", "prune", "--force")
     chosen = ("image", "prune", "--all", "--force", "--filter", "label=e2e=prune")
     container = suite.ok("create", reference)

@@ -152,6 +152,14 @@ def test_host_name_hosts_file_and_name_servers(suite: Suite, image: str) -> None
     assert sum(line[:1] == ["nameserver"] for line in lines) == 1
 
 
+def test_a_container_is_marked_as_one_of_dockers(suite: Suite, image: str) -> None:
+    script = "stat -c '%a %s' /.dockerenv; readlink /etc/mtab; grep -c ' / ' /etc/mtab"
+    told = suite.ok("run", "--name", "marked", "--read-only", image, "sh", "-c", script)
+    assert told.splitlines() == ["755 0", "/proc/mounts", "1"]
+    assert suite.ok("diff", "marked") == ""
+    suite.ok("rm", "marked")
+
+
 def test_without_a_name_the_host_is_called_by_the_short_id(suite: Suite, image: str) -> None:
     container = suite.ok("create", image, "hostname")
     assert suite.ok("start", "-a", container) == container[:12]

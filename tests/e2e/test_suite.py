@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.host import look
-from tests.e2e.suite import Suite
+from tests.e2e.suite import Suite, kill
 from tests.images import Registry, busybox_image
+from tests.ports import free_port
 
 ROLES = ("hostagent", "network", "storage", "interaction", "exec", "gateway")
 COUNTING = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.1; done"
@@ -96,7 +96,7 @@ def test_a_killed_watcher_leaves_containers_running_and_up_mends_it(
 ) -> None:
     container = suite.ok("run", "-d", image, "sh", "-c", COUNTING)
     machine, agent = suite.inspect(container)["State"]["Pid"], suite.pid("hostagent")
-    os.kill(suite.status()["watcher"], signal.SIGKILL)
+    kill(suite.status()["watcher"])
     assert suite.vic("status").returncode == 3
     suite.up()
     assert suite.pid("hostagent") == agent
@@ -112,7 +112,7 @@ def test_down_leaves_nothing_and_up_brings_stopped_containers_back(
     reference = registry.push(busybox_image(), "library/busybox")
     other.ok("pull", reference)
     script = (
-        "echo written >> /file; wc -l < /file; trap 'exit 3' TERM; while :; do sleep 1 & wait; done"
+        "trap 'exit 3' TERM; echo written >> /file; wc -l < /file; while :; do sleep 1 & wait; done"
     )
     other.ok("run", "-d", "--name", "keeper", reference, "sh", "-c", script)
     other.await_output("keeper", "1")
@@ -135,8 +135,8 @@ def test_down_cleans_up_after_everything_was_killed(other: Suite, registry: Regi
     reference = registry.push(busybox_image(), "library/busybox")
     other.ok("run", "-d", reference, "sleep", "1000")
     watcher, agent = other.status()["watcher"], other.pid("hostagent")
-    os.kill(watcher, signal.SIGKILL)
-    os.kill(agent, signal.SIGKILL)
+    kill(watcher)
+    kill(agent)
     other.down()
     assert look().new_since(before) == {}
 
@@ -215,8 +215,7 @@ def test_who_is_not_root_is_told_so(other: Suite) -> None:
 
 
 def test_a_loopback_port_as_endpoint(other: Suite, registry: Registry) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        other.endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    other.endpoint = f"tcp://127.0.0.1:{free_port()}"
     other.up()
     assert other.ok("version", "--format", "{{.Server.APIVersion}}")
 

@@ -26,6 +26,8 @@ def test_a_shell_with_its_programs_from_run_to_exit(suite: Suite, image: str) ->
         term.type(CTRL_Z)
         term.see("Stopped")
         term.type("fg\n")
+        # The shell tells which job it is, as it did of its stop; a key before that is the shell's.
+        term.see("fg\r\n")
         term.see("exec sleep 77")
         term.type(CTRL_C)
         term.see("/ # ")

@@ -92,7 +92,7 @@ async def run_hypothesis(test: Any) -> None:
     loop = asyncio.get_running_loop()
 
     def bridge(*args: Any, **kwargs: Any) -> None:
-        asyncio.run_coroutine_threadsafe(inner(*args, **kwargs), loop).result(20)
+        asyncio.run_coroutine_threadsafe(inner(*args, **kwargs), loop).result(120)
 
     test.hypothesis.inner_test = bridge
     limits = settings(

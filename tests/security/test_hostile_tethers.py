@@ -22,18 +22,8 @@ from portlayer.errors import (
 from portlayer.identity import Role
 from services.interaction import tether_server
 from services.interaction.pace import Pace
-from tests.unit.interaction.suite import (
-    BOOT,
-    CONTAINER,
-    INIT,
-    OTHER,
-    OUT,
-    FakeStdio,
-    FakeTether,
-    Suite,
-    give_up_soon,
-    soon,
-)
+from tests.unit.interaction.fake_tether import BOOT, INIT, OUT, FakeStdio, FakeTether, soon
+from tests.unit.interaction.suite import CONTAINER, OTHER, Suite, give_up_soon
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
 
 

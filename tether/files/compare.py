@@ -247,4 +247,6 @@ def _is_made(
         return False
     if stat.S_ISDIR(ours.st_mode):
         return not _entries(disk + path)
+    if path == "/etc/mtab" and stat.S_ISLNK(ours.st_mode):
+        return os.readlink(disk + path) == "/proc/mounts"
     return stat.S_ISREG(ours.st_mode) and ours.st_size == 0

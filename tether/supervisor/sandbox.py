@@ -7,6 +7,7 @@ under it and to execute the program.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -180,6 +181,7 @@ def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> N
     mount(".", "/", flags=MS_MOVE)
     os.chroot(".")
     os.chdir("/")
+    make_marks()
     for path, descriptor in zip(_STAGED, staged, strict=True):
         _make_directory(path)
         syscalls.move_mount(descriptor, path)
@@ -192,6 +194,21 @@ def enter_root(order: EnterRoot, descriptors: list[int], staged: list[int]) -> N
         syscalls.move_mount(descriptor, path, follow=True)
     for descriptor in (*descriptors, *staged):
         os.close(descriptor)
+
+
+def make_marks(root: str = "") -> None:
+    """Make what scripts look for in a container of Docker's, where the image hasn't got it.
+
+    That is the file that says it is one, and the list of mounts where programs once had it.
+    Source: moby, daemon/initlayer/setup_unix.go. A full disk keeps no container from starting.
+    """
+    with contextlib.suppress(OSError):
+        if not os.path.lexists(f"{root}/.dockerenv"):
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            os.close(os.open(f"{root}/.dockerenv", flags, 0o755))
+        make_directories(f"{root}/etc")
+        if not os.path.lexists(f"{root}/etc/mtab"):
+            os.symlink("/proc/mounts", f"{root}/etc/mtab")
 
 
 def _make_directory(path: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, NoReturn
 
 from tether import heap
@@ -352,7 +351,7 @@ class Supervisor:
         if not self._at_rest:
             bring_to_rest(self._volumes, self._disk)
         self._write_exit_record(self._ended, times)
-        _halt()
+        halt()
 
     def _write_exit_record(self, process: Process | None, times: int = 1) -> None:
         record: dict[str, Any] = {"error": self._error}
@@ -373,29 +372,7 @@ class Supervisor:
         os.write(self._exit_port, (json.dumps(record).encode() + b"\n") * times)
 
 
-def _halt() -> NoReturn:
+def halt() -> NoReturn:
+    """Power the machine off as it is."""
     syscalls.reboot(syscalls.RB_POWER_OFF)
     raise AssertionError("the machine is off")
-
-
-def run() -> NoReturn:
-    """Be PID 1. What goes wrong before or in the loop is said on the console, and ends the VM."""
-    try:
-        Supervisor().run()
-    except BaseException as error:  # noqa: BLE001 — PID 1 has nobody above it to report to
-        boot.log(f"{type(error).__name__}: {error}")
-        for line in _trace(error):
-            boot.log(line)
-        if Path("/proc/self").exists():
-            os.sync()
-        _halt()
-
-
-def _trace(error: BaseException) -> list[str]:
-    lines = []
-    step = error.__traceback__
-    while step is not None:
-        code = step.tb_frame.f_code
-        lines.append(f"  {code.co_filename}:{step.tb_lineno} in {code.co_name}")
-        step = step.tb_next
-    return lines

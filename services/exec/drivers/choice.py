@@ -48,18 +48,19 @@ async def choose_driver(
         )
     )
     if settings.driver == "vsphere":
-        return _vsphere(settings, agent)
+        return _vsphere(settings, agent, neighbours)
     return _qemu(settings, agent, peers, tethers, neighbours)
 
 
-def _vsphere(settings: ExecSettings, agent: FacetChannel) -> Chosen:
+def _vsphere(settings: ExecSettings, agent: FacetChannel, neighbours: Neighbours) -> Chosen:
     from portlayer.vsphere.session import VCenter
     from services.exec.drivers.vsphere.driver import VsphereHypervisor
 
     section = required(settings.vsphere)
     issuer = hostagent_pb2_grpc.IssuerServiceStub(agent)
     vcenter = VCenter(section.target())
-    return Chosen(VsphereHypervisor(vcenter, section, settings.instance_id, issuer), CLUSTER)
+    hypervisor = VsphereHypervisor(vcenter, section, settings.instance_id, issuer, neighbours)
+    return Chosen(hypervisor, CLUSTER)
 
 
 def _qemu(

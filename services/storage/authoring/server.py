@@ -13,6 +13,7 @@ from vic.storage.v1 import image_pb2, image_pb2_grpc
 
 from portlayer.dockerfile.defaults import from_message
 from portlayer.errors import InvalidArgument, Reason
+from portlayer.web.transport import Transport
 from services.storage import messages
 from services.storage.authoring.archive_contents import ArchivedImage
 from services.storage.authoring.loading import Loaded, Loader, OpenArchive
@@ -27,7 +28,6 @@ from services.storage.imagec.errors import InvalidArchive, InvalidLayer, Invalid
 from services.storage.imagec.progress import Progress, ProgressLines
 from services.storage.imagec.pull import HOST_PLATFORM
 from services.storage.imagec.reference import Reference
-from services.storage.imagec.transport import Transport
 from services.storage.images import Images, parse_new_name
 from services.storage.platforms import parse_platform
 from services.storage.watched import watched

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from portlayer.errors import InvalidArgument, NotFound
-from services.storage.imagec.addresses import web_address
+from portlayer.web.addresses import web_address
+from portlayer.web.transport import Response, Transport
 from services.storage.imagec.errors import RegistryUnavailable
 from services.storage.imagec.progress import Progress, Report, Status
-from services.storage.imagec.transport import Response, Transport
 
 
 def source_address(text: str) -> str:

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from services.storage.imagec.addresses import web_address
+from portlayer.web.addresses import web_address
+from portlayer.web.transport import Response, Transport
 from services.storage.imagec.challenge import Challenge, parse_challenges
 from services.storage.imagec.endpoints import Endpoint
 from services.storage.imagec.errors import RegistryUnauthorized, RegistryUnavailable
 from services.storage.imagec.problems import problem_of
-from services.storage.imagec.transport import Response, Transport
 
 MAX_TOKEN_ANSWER = 1 << 20
 DEFAULT_TOKEN_LIFE = 60.0

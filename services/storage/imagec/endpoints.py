@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from services.storage.imagec.addresses import web_address
+from portlayer.web.addresses import web_address
 from services.storage.imagec.errors import RegistryNotAllowed
 from services.storage.imagec.reference import DEFAULT_DOMAIN
 

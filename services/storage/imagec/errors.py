@@ -12,6 +12,13 @@ from portlayer.errors import (
     Unauthenticated,
     Unavailable,
 )
+from portlayer.web.errors import ServerMisbehaves, ServerUnavailable
+
+RegistryUnavailable = ServerUnavailable
+"""The registry can't be reached, or answers what it must not."""
+
+RegistryMisbehaves = ServerMisbehaves
+"""The registry answers against the specification; asking again wouldn't help."""
 
 
 class InvalidReference(InvalidArgument):
@@ -42,22 +49,6 @@ class RegistryUnauthorized(Unauthenticated):
     """The registry wants credentials, or doesn't accept those it was given."""
 
     default_reason = Reason.REGISTRY_UNAUTHORIZED
-
-
-class RegistryUnavailable(Unavailable):
-    """The registry can't be reached, or answers what it must not."""
-
-    default_reason = Reason.REGISTRY_UNAVAILABLE
-
-
-class RegistryMisbehaves(RegistryUnavailable):
-    """The registry answers against the specification; asking again wouldn't help."""
-
-
-class HostNotFound(RegistryUnavailable):
-    """The registry's name doesn't resolve."""
-
-    default_reason = Reason.HOST_NOT_FOUND
 
 
 class DigestMismatch(DataLoss):

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from services.storage.imagec.transport import Response
+from portlayer.web.transport import Response
 
 MAX_BODY = 64 * 1024
 MAX_TEXT = 500

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from portlayer.web.transport import Transport
 from services.storage.imagec.authorization import Authorizer, Credentials, read_limited
 from services.storage.imagec.endpoints import Endpoint, Endpoints
 from services.storage.imagec.errors import (
@@ -22,7 +23,6 @@ from services.storage.imagec.manifest import MAX_MANIFEST, parse_json
 from services.storage.imagec.problems import problem_of
 from services.storage.imagec.reference import DEFAULT_DOMAIN, Reference
 from services.storage.imagec.registry import Repository
-from services.storage.imagec.transport import Transport
 
 ENDPOINT_LIFE = 600.0
 """Seconds for which an endpoint that answered a ping isn't pinged again."""

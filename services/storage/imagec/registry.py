@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from services.storage.imagec.addresses import origin_of
+from portlayer.web.addresses import origin_of
+from portlayer.web.transport import REDIRECTS, Body, Response, Transport, next_url
 from services.storage.imagec.authorization import Authorizer, read_limited
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.endpoints import Endpoint
@@ -32,7 +33,6 @@ from services.storage.imagec.errors import (
 from services.storage.imagec.manifest import ACCEPT, MAX_CONFIG, MAX_MANIFEST, parse_json
 from services.storage.imagec.problems import problem_of
 from services.storage.imagec.reference import Reference
-from services.storage.imagec.transport import REDIRECTS, Body, Response, Transport, next_url
 
 MAX_TAGS = 10_000
 """Of a repository; others aren't looked at."""

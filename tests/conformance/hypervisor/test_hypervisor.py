@@ -9,7 +9,7 @@ import pytest
 from vic.exec.v1 import container_pb2
 
 from portlayer.errors import VicError
-from services.exec.drivers import MachineExited, MachineSpec
+from services.exec.drivers import MachineExited, MachineSpec, Usage
 from services.exec.exitrecord import parse_exit_record
 from tests.conformance.hypervisor.platforms import EXCEPTIONS, Platform, qemu, vsphere
 
@@ -56,6 +56,15 @@ async def alive(platform: Platform) -> set[tuple[str, str]]:
     return {(m.container_id, m.boot_id) for m in await platform.driver.inventory()}
 
 
+async def usage_of_one(platform: Platform) -> Usage:
+    """Measure the VM that there is, again where one so busy hasn't told of its disks in time."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            (usage,) = await platform.driver.usage(0.2)
+            if usage.disk_read_rate is not None:
+                return usage
+
+
 async def test_the_life_of_a_vm(platform: Platform) -> None:
     # The same limits mean the same VM everywhere.
     limits = container_pb2.Resources(memory_bytes=1 << 30, nano_cpus=1_500_000_000)
@@ -80,7 +89,7 @@ async def test_the_life_of_a_vm(platform: Platform) -> None:
     assert not await platform.driver.is_paused(machine.container_id)
     assert await alive(platform) == {named}
 
-    (usage,) = await platform.driver.usage(0.2)
+    usage = await usage_of_one(platform)
     assert (usage.container_id, usage.boot_id) == named
     assert usage.seconds >= 0.2
     assert usage.memory_bytes

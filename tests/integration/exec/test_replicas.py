@@ -1,7 +1,7 @@
 """Two replicas of exec on one PostgreSQL: each operation once, on either; one may be killed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, cast
@@ -9,18 +9,14 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 from vic.exec.v1 import container_pb2, exec_pb2
-from vic.hostagent.v1 import hostagent_pb2
 
 from portlayer.errors import FailedPrecondition, ResourceExhausted, TurnLost
-from portlayer.store import Store, open_store
+from portlayer.store import Store
 from services.exec.drivers import MachineExited
-from services.exec.drivers.qemu.parents import Parents
 from services.exec.exitrecord import Exit
 from services.exec.limits import MIB, Limits
 from services.exec.replicas import follow_replicas
 from services.exec.states import State
-from services.exec.store import MIGRATIONS
-from tests.databases import postgresql
 from tests.unit.exec.conftest import Facet, wire
 from tests.unit.exec.fake_facets import FakeFacets
 from tests.unit.exec.fake_hypervisor import FakeHypervisor, Standstill
@@ -39,24 +35,6 @@ from tests.unit.exec.test_fault_points import (
     stop,
 )
 from tests.unit.exec.test_listing import NO_CONTEXT, servicer
-from tests.unit.exec.test_qemu import FakeAgent, parent
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
-
-
-@pytest.fixture
-async def stores(database: str) -> AsyncIterator[list[Store]]:
-    opened = [await open_store(database, MIGRATIONS) for _ in range(3)]
-    async with opened[0].transaction() as connection:
-        for table in ("containers", "events", "facts", "requests", "watch_positions"):
-            await connection.execute(sa.text(f"TRUNCATE {table}"))
-    yield opened
-    for store in opened:
-        await store.close()
 
 
 class ToldBoth:
@@ -364,62 +342,3 @@ async def test_they_hear_it_again_after_the_database_was_away(
         alive.cancel()
         await replicas.other.exits.doubt.wait()
     await asyncio.wait({alive})
-
-
-class Parenthood(FakeAgent):
-    """A host agent whose parents are what is made of them."""
-
-    async def CreateParent(self, request: hostagent_pb2.CreateParentRequest) -> None:
-        await super().CreateParent(request)
-        self.parents.append(parent(request.parent_id, hostagent_pb2.PARENT_STATE_CREATED))
-
-    async def SealParent(self, request: hostagent_pb2.SealParentRequest) -> None:
-        (made,) = (one for one in self.parents if one.parent_id == request.parent_id)
-        made.state = hostagent_pb2.PARENT_STATE_SEALED
-
-
-async def test_a_parent_that_one_builds_is_the_others_as_well(
-    stores: list[Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    agent, booting, booted = Parenthood(), asyncio.Event(), asyncio.Event()
-
-    async def boot(*_: Any) -> bytes:
-        booting.set()
-        await booted.wait()
-        return b"state"
-
-    monkeypatch.setattr(Parents, "_boot_and_save", boot)
-    builders = [Parents(cast(Any, agent), store.neighbours) for store in stores[:2]]
-    async with asyncio.timeout(60):
-        one = asyncio.create_task(builders[0].ready(hostagent_pb2.Shape()))
-        await booting.wait()
-        other = asyncio.create_task(builders[1].ready(hostagent_pb2.Shape()))
-        await asyncio.wait({other}, timeout=0.2)
-        booted.set()
-        assert await one == await other
-    assert agent.created == 1
-    assert not {call for call, _ in agent.calls} & {"kill", "remove"}
-
-
-async def test_a_parent_that_a_killed_one_was_building_is_ended_by_the_next(
-    stores: list[Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    agent, booting, dead = Parenthood(), asyncio.Event(), asyncio.Event()
-
-    async def boot(*_: Any) -> bytes:
-        if not booting.is_set():
-            booting.set()
-            await dead.wait()
-        return b"state"
-
-    monkeypatch.setattr(Parents, "_boot_and_save", boot)
-    builders = [Parents(cast(Any, agent), store.neighbours) for store in stores[1:]]
-    async with asyncio.timeout(60):
-        late = asyncio.create_task(builders[1].ready(hostagent_pb2.Shape()))
-        await booting.wait()
-        left = agent.parents[0].parent_id
-        await stores[2].neighbours.close()
-        assert await builders[0].ready(hostagent_pb2.Shape()) != left
-        assert agent.calls[-2:] == [("kill", left), ("remove", left)]
-        late.cancel()
-        await asyncio.wait({late})

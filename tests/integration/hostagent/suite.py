@@ -25,11 +25,11 @@ from installer.slots import claim_slot
 from installer.teardown import clear_slot
 from portlayer.client import open_channel
 from portlayer.identity import Credentials, Role, peer_uri, server_name
+from tests.cgroups import groups_of
 
 ROOT = Path(__file__).resolve().parents[3]
 DISK_BYTES = 1 << 30
 BOOT_SECONDS = 240.0
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Suite:
         )
         log.close()
         self.channel = self.open_channel(Role.EXEC)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOOT_SECONDS):
             await self.stub.List(pb.ListRequest(), wait_for_ready=True)
 
     def open_channel(self, role: Role) -> grpc.aio.Channel:
@@ -88,7 +88,7 @@ class Suite:
             await self.channel.close()
         if self.agent.returncode is None:
             self.agent.send_signal(number)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOOT_SECONDS):
             await self.agent.wait()
 
     def shape(self, **changes: int) -> pb.Shape:
@@ -184,7 +184,7 @@ class Suite:
     def left_over(self) -> list[str]:
         """Return what is left on the host of this instance: nothing, when all has ended."""
         found = [f"process {pid}" for pid in self.processes()]
-        found += [str(path) for path in CGROUPS.glob(f"**/vic-{self.instance_id}")]
+        found += [str(path) for path in groups_of(self.instance_id)]
         state = self.data_dir / "hostagent"
         for name in ("machines", "exits", "qmp"):
             found += [str(path) for path in (state / name).iterdir()]
@@ -220,7 +220,7 @@ def img(*arguments: str, cwd: Path | None = None) -> None:
     subprocess.run(["qemu-img", *arguments], check=True, capture_output=True, cwd=cwd)
 
 
-async def gone(pid: int, seconds: float = 60.0) -> None:
+async def gone(pid: int, seconds: float = BOOT_SECONDS) -> None:
     """Wait until a process has ended."""
     try:
         pidfd = os.pidfd_open(pid)

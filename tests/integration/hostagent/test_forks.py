@@ -4,12 +4,14 @@ import asyncio
 import os
 import secrets
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from vic.hostagent.v1 import hostagent_pb2 as pb
 
 from portlayer.errors import FailedPrecondition, NotFound
+from services.exec.drivers.qemu.qmp import QmpError, connect
 from tests.integration.hostagent.suite import Suite
 from tests.integration.hostagent.test_ready import (  # noqa: F401 — fixtures
     parent_id,
@@ -96,6 +98,43 @@ async def test_a_fork_is_confined_as_any_machine_is(suite: Suite, parent_id: str
     # Nothing that is open leads to the template's: but for the parent's memory, which is sealed.
     common = _files(made.pid) & _files(origin.pid)
     assert {name.split(":")[0] for name in common} <= {"/memfd", "/dev/null", "/dev/net/tun"}
+
+
+# All devices of the host, by calls that QEMU lets through (fsopen, fsconfig, fsmount), and then
+# the ID of root.
+ATTACK = """python3 -c '
+import ctypes, os, sys
+call = ctypes.CDLL(None).syscall
+devices = call(430, b"devtmpfs", 0)
+call(431, devices, 6, None, None, 0)
+mounted = call(432, devices, 0, 0)
+seen = os.listdir(os.open(".", os.O_RDONLY, dir_fd=mounted)) if mounted >= 0 else []
+print("devices:", len(seen), file=sys.stderr)
+try:
+    os.setuid(0)
+except OSError as error:
+    print("root:", error.strerror, file=sys.stderr)
+print("user:", os.getuid(), "over", file=sys.stderr)
+'"""
+
+
+async def test_a_template_that_is_told_to_run_a_program_has_no_power_over_the_host(
+    suite: Suite,  # noqa: F811
+    parent_id: str,  # noqa: F811
+) -> None:
+    """exec speaks to its monitor, and may have been taken over."""
+    made = await suite.launch(nameless(suite, parent_id, pb.MACHINE_KIND_TEMPLATE))
+    users = Path(f"/proc/{made.pid}/uid_map").read_text().split()
+    assert users == [str(suite.first_vm_uid), str(suite.first_vm_uid), "64536"]
+    async with connect(made.qmp_path) as qmp:
+        with suppress(QmpError):
+            await qmp.execute("migrate-incoming", {"uri": f"exec:{ATTACK}"})
+    async with asyncio.timeout(60):
+        while "over" not in (said := await suite.console(made.machine_id)):
+            await suite.stub.List(pb.ListRequest())
+    assert "devices: 0\n" in said
+    assert "root: Invalid argument\n" in said
+    assert f"user: {made.uid} over" in said
 
 
 async def test_many_forks_at_once_and_a_template_that_goes(suite: Suite, parent_id: str) -> None:  # noqa: F811

@@ -20,7 +20,7 @@ from portlayer.errors import (
 )
 from services.exec.drivers.qemu.parents import CAPABILITIES, Parents
 from services.exec.drivers.qemu.qmp import connect
-from tests.integration.hostagent.suite import Suite, refusal
+from tests.integration.hostagent.suite import BOOT_SECONDS, Suite, refusal
 
 # The second is a socket's answer to open, before any question of permission.
 REFUSALS = ("Permission denied", "No such device or address")
@@ -153,7 +153,7 @@ async def test_a_machines_user_reaches_no_other_machines_process_or_files(suite:
 async def test_a_parent_outlives_the_agent(suite: Suite) -> None:
     parent_id = await make_parent(suite)
     kept = suite.data_dir / "hostagent" / "parents" / parent_id / "parent.json"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(BOOT_SECONDS):
         while not kept.exists():
             await suite.stub.Info(pb.InfoRequest())
     ram = kept.with_name("ram").stat()

@@ -22,7 +22,8 @@ from portlayer.errors import (
 )
 from portlayer.identity import Role
 from services.exec.drivers.qemu.qmp import connect
-from tests.integration.hostagent.suite import CGROUPS, Suite, status
+from tests.cgroups import groups_of, processes_in
+from tests.integration.hostagent.suite import BOOT_SECONDS, Suite, status
 
 
 async def test_a_machine_runs_its_task_and_its_exit_is_told_with_its_record(suite: Suite) -> None:
@@ -103,8 +104,9 @@ async def test_every_machine_has_a_cgroup_with_bounds(suite: Suite) -> None:
         pytest.skip(f"no cgroups here: {info.warnings}")
     machine = suite.machine("stay")
     running = await suite.launch(machine)
-    groups = list(CGROUPS.glob(f"**/vic-{suite.instance_id}/vm-{running.uid}"))
+    groups = [group / f"vm-{running.uid}" for group in groups_of(suite.instance_id)]
     assert groups
+    assert all(group.is_dir() for group in groups)
     limits = [
         int((group / name).read_text())
         for group in groups
@@ -114,7 +116,7 @@ async def test_every_machine_has_a_cgroup_with_bounds(suite: Suite) -> None:
     assert len(limits) == 1
     assert 256 << 20 < limits[0] < 1 << 30
     for group in groups:
-        assert str(running.pid) in (group / "cgroup.procs").read_text().split()
+        assert running.pid in processes_in(group)
     assert 0 < info.memory_limit_bytes < info.host_memory_bytes
 
 
@@ -234,7 +236,7 @@ async def test_a_guest_that_lies_on_its_port_fills_no_journal(suite: Suite) -> N
     machine = suite.machine("liar")
     await suite.launch(machine)
     failed = 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(BOOT_SECONDS):
         async for response in suite.stub.Watch(pb.WatchRequest()):
             failed += response.event.reported.state == pb.TETHER_STATE_FAILED
             if failed == 6:

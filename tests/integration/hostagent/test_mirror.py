@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import secrets
 import struct
 from pathlib import Path
 
 from hostagent.mirror import HARDWARE_ADDRESS, Mirror
 from hostagent.taps import create_tap
 
-TAP = "vr9-mirror"
+TAP = f"vr9-{secrets.token_hex(3)}"
 HEADER = bytes(10)
 GUEST = bytes.fromhex("02005e005301")
 OWN, PARTNER = bytes([192, 0, 2, 2]), bytes([192, 0, 2, 1])
@@ -19,18 +20,21 @@ def is_up() -> bool:
 
 
 async def heard(tap: int, kind: bytes) -> bytes:
-    """Return the next frame of a kind that a machine gets."""
+    """Return the next frame of a kind that a machine gets of its mirror.
+
+    What the host itself says on the interface, as it comes up, is none.
+    """
     loop = asyncio.get_running_loop()
     while True:
         readable = loop.create_future()
         loop.add_reader(tap, readable.set_result, None)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await readable
         finally:
             loop.remove_reader(tap)
         frame = os.read(tap, 2048)[len(HEADER) :]
-        if frame[12:14] == kind:
+        if frame[6:14] == HARDWARE_ADDRESS + kind:
             return frame
 
 

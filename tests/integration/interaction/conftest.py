@@ -1,6 +1,5 @@
 """The interaction service, and the agent of a tether without its machine."""
 
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +7,9 @@ import pytest
 
 from portlayer.identity import Role
 from tests.integration.interaction.supervisor import PlainSupervisor
-from tests.unit.interaction.suite import BOOT, CONTAINER, Suite
+from tests.ports import free_port
+from tests.unit.interaction.fake_tether import BOOT
+from tests.unit.interaction.suite import CONTAINER, Suite
 from tests.unit.portlayer.conftest import TestAuthority
 
 
@@ -17,8 +18,7 @@ class TcpSuite(Suite):
 
     def __init__(self, authority: TestAuthority, directory: Path) -> None:
         super().__init__(authority, directory)
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            self._port = server.getsockname()[1]
+        self._port = free_port()
 
     @property
     def tether_address(self) -> str:

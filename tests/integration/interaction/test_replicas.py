@@ -16,16 +16,8 @@ from portlayer.store import open_store
 from services.interaction.service import InteractionService
 from services.interaction.store import MIGRATIONS
 from tests.databases import postgresql
-from tests.unit.interaction.suite import (
-    BOOT,
-    CONTAINER,
-    INIT,
-    OTHER,
-    OUT,
-    SOON,
-    Suite,
-    soon,
-)
+from tests.unit.interaction.fake_tether import BOOT, INIT, OUT, SOON, soon
+from tests.unit.interaction.suite import CONTAINER, OTHER, Suite
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
 
 EXEC = "e0" * 32

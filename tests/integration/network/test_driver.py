@@ -1,7 +1,6 @@
 """What the driver leaves on a host: as much as it should, and nothing in the end."""
 
 import asyncio
-import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from portlayer.errors import FailedPrecondition, Reason
 from services.network.drivers.linux import Guards, LinuxDriver, Names
 from services.network.model import Wish
 from services.network.plans import Plan
+from tests.descriptors import open_descriptors
 from tests.integration.network.conftest import INSTANCE, Facet
 from tests.integration.network.guest import BOUND_SECONDS, Guest
 from tests.integration.network.namespaces import Outside, run
@@ -176,7 +176,7 @@ async def test_a_subnet_that_the_host_routes_to_is_passed_over(
 
 def test_ids_of_file_descriptors_do_not_grow(host: None) -> None:
     """Opening and closing the driver's parts leaves no descriptor."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
 
     async def once() -> None:
         driver = LinuxDriver(Names(INSTANCE, 0), Guards(7443))
@@ -184,4 +184,4 @@ def test_ids_of_file_descriptors_do_not_grow(host: None) -> None:
         await driver.close()
 
     asyncio.run(once())
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_descriptors() - before

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -132,8 +133,8 @@ class Instance:
 def instance(host: None) -> Iterator[Instance]:
     """An instance whose service is not started yet."""
     # Short, since a socket's path has 107 bytes, and every directory above must let others in.
-    directory = Path(f"/tmp/vic-network-{os.getpid()}")
-    directory.mkdir(mode=0o755)
+    directory = Path(tempfile.mkdtemp(prefix="vic-network-", dir="/tmp"))
+    directory.chmod(0o755)
     instance = Instance(directory, TestAuthority())
     instance.prepare()
     yield instance

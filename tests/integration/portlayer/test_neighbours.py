@@ -1,12 +1,16 @@
 """What processes on one PostgreSQL agree on, when that is restarted beneath them."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from portlayer import neighbours as module
 from portlayer.errors import Unavailable
 from portlayer.neighbours import Neighbours, log
 from portlayer.store import open_store
@@ -222,4 +226,91 @@ async def test_a_database_that_is_away_is_told_as_such() -> None:
     with pytest.raises(Unavailable, match="the database"):
         async with Neighbours(engine).turn("a"):
             pass
+    await engine.dispose()
+
+
+async def test_who_gives_a_turn_up_takes_nobody_elses_away(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given up while PostgreSQL is asked for it."""
+    slowly = str(module._TRY).replace("(:key)", "(:key) AND pg_sleep(0.5) IS NOT NULL")
+    one, other = [await open_store(database, MIGRATIONS) for _ in range(2)]
+
+    async def give_up() -> None:
+        async with one.neighbours.turn("b"):
+            raise AssertionError("it was given up")
+
+    try:
+        async with one.neighbours.turn("a"):
+            with monkeypatch.context() as patches:
+                patches.setattr(module, "_TRY", sa.text(slowly))
+                giving_up = asyncio.create_task(give_up())
+                await is_asked(database, "%pg_sleep(0.5)%")
+                giving_up.cancel()
+                await asyncio.wait([giving_up])
+            assert giving_up.cancelled()
+            assert await other.neighbours.is_present("a")
+        async with asyncio.timeout(60), other.neighbours.turn("b"), other.neighbours.turn("a"):
+            pass
+    finally:
+        await one.close()
+        await other.close()
+
+
+async def is_asked(database: str, query: str) -> None:
+    """Return when a statement like this is in hand."""
+    engine = create_async_engine(database, isolation_level="AUTOCOMMIT")
+    asked = sa.text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE query LIKE :query AND state = 'active' AND pid <> pg_backend_pid()"
+    )
+    async with asyncio.timeout(60), engine.connect() as connection:
+        while not (await connection.execute(asked, {"query": query})).scalar():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await engine.dispose()
+
+
+@contextmanager
+def standing_still(pids: list[int]) -> Iterator[None]:
+    """Stop processes of the database, as if their machine were gone: nothing is said any more."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_who_listens_notices_a_database_that_went_without_a_word(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 1.0)
+    engine = create_async_engine(database)
+    neighbours = Neighbours(engine)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    joined: asyncio.Queue[None] = asyncio.Queue()
+    pids = sa.text(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' "
+        "AND pid <> pg_backend_pid() AND datname = current_database()"
+    )
+    async with asyncio.timeout(60):
+        following = [
+            asyncio.create_task(neighbours.listen("news", heard.put_nowait)),
+            asyncio.create_task(neighbours.company("kind", lambda: joined.put_nowait(None))),
+        ]
+        async with neighbours.presence("me") as lost:
+            await heard.get()
+            await joined.get()
+            async with engine.connect() as connection:
+                found = list((await connection.execute(pids)).scalars())
+            assert len(found) == 3
+            with standing_still(found):
+                await lost.wait()
+                assert await heard.get() == ""
+                await joined.get()
+        for task in following:
+            task.cancel()
+        await asyncio.wait(following)
     await engine.dispose()

@@ -2,19 +2,23 @@
 
 import io
 import json
+import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
+import pytest
 
 from gateway.app import build_app
 from gateway.facets import Facets
 from gateway.origins import OriginPolicy
 from tests.images import Registry, busybox_image, directory, make_tar, symlink
-from tests.integration.storage.service import Service
+from tests.integration.storage.service import Service, run
 from tests.integration.storage.test_service import ID, check_disks, names, read_file
+from tests.unit.gateway.web_server import Page, web_server
 
 
 async def build(service: Service, dockerfile: str, **files: str) -> str:
@@ -67,3 +71,30 @@ async def test_an_image_begins_with_nothing(service: Service, tmp_path: Path) ->
     assert sorted(names(raw, "/")) == ["deep", "w"]
     assert read_file(raw, "/deep/er/a") == b"1"
     assert dict((await service.image("built")).config.labels) == {"l": "1"}
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """An address of this host that isn't loopback's own, of the range for tests of networks."""
+    address = f"198.18.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
+    run("ip", "address", "add", f"{address}/32", "dev", "lo")
+    yield address
+    run("ip", "address", "delete", f"{address}/32", "dev", "lo")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives this host an address")
+async def test_a_file_comes_from_the_web(service: Service, address: str, tmp_path: Path) -> None:
+    async with web_server(address) as web:
+        headers = {"Last-Modified": "Tue, 15 Nov 1994 12:45:26 GMT"}
+        web.pages["/some%20file"] = Page(b"fetched", headers=headers)
+        told = await build(service, f"FROM scratch\nADD {web.url}/some%20file /to/\n")
+        assert "Successfully built" in told, told
+        here = web.url.replace(address, "localhost")
+        told = await build(service, f"FROM scratch\nADD {here}/some%20file /to/\n")
+        assert "builds don't reach the host's loopback" in told
+    raw = check_disks(list((await service.disk("built", ID)).chain), tmp_path)
+    assert read_file(raw, '"/to/some file"') == b"fetched"
+    stat = run("debugfs", "-R", 'stat "/to/some file"', str(raw)).decode()
+    assert "Mode:  0600" in stat
+    assert "User:     0   Group:     0" in stat
+    assert f"mtime: 0x{784903526:08x}" in stat

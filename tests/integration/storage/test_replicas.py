@@ -46,8 +46,13 @@ async def test_two_replicas_that_pull_one_image_download_it_once_and_a_volume_ha
     assert {pull.result.image_id for pull in pulls} == {IMAGE.id}
     # Who downloads tells how far it is; who only waits has nothing to tell.
     arrived = [
-        {line.id for line in pull.lines if line.status == image_pb2.PROGRESS_STATUS_DOWNLOADING}
-        for pull in (pulls[0], pulls[1])
+        {
+            line.id
+            for pull in pulls[side::2]
+            for line in pull.lines
+            if line.status == image_pb2.PROGRESS_STATUS_DOWNLOADING
+        }
+        for side in (0, 1)
     ]
     assert arrived[0].isdisjoint(arrived[1])
     assert arrived[0] | arrived[1] == {layer.digest[7:19] for layer in IMAGE.layers}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.integration.tether.interaction import BOUND
 from tests.integration.tether.machine import Machine, machine
 from tether.bootstrap.image import BootstrapImage
 
@@ -31,7 +32,7 @@ class Qmp:
     @classmethod
     async def connect(cls, path: Path) -> Qmp:
         """Connect and leave negotiation mode; QEMU takes the connection when it has started."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOUND):
             reader, writer = await asyncio.open_unix_connection(path)
         qmp = cls(reader, writer)
         await reader.readline()

@@ -207,7 +207,7 @@ class Machine:
     async def gone(self, record: dict[str, object]) -> None:
         """Wait until the VM has powered itself off, and has told so by its record once more."""
         assert await self.exit_record() == record
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(_BOOT_BOUND):
             await asyncio.to_thread(self.process.wait)
 
     def console(self) -> str:

@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import secrets
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -34,6 +33,7 @@ from portlayer.vsphere.identity import container_uuid
 from portlayer.vsphere.lookup import find_machine
 from portlayer.vsphere.session import VCenter
 from tests.integration.vsphere.others import BOOTSTRAP, make_disk, put_bootstrap
+from tests.ports import free_port
 from tests.unit.exec.fake_facets import FakeFacets
 from tests.vcenter import Simulator
 
@@ -250,13 +250,6 @@ def settings(simulated: Simulator, **more: Any) -> dict[str, Any]:
         "bootstrap": BOOTSTRAP,
         **more,
     }
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _lay_out(data: Path, instance_id: str, section: dict[str, Any], tether_port: int) -> None:

@@ -5,13 +5,14 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from pyVmomi import vim
 from vic.exec.v1 import container_pb2, exec_pb2
 
-from portlayer.errors import FailedPrecondition
+from portlayer.errors import FailedPrecondition, NotFound
 from portlayer.identity import Role
 from portlayer.vsphere import methods
 from portlayer.vsphere.identity import CONFIG, options
@@ -23,8 +24,9 @@ from tether.guestconfig import FrameReader
 from tether.guestparse import parse_body
 
 SECONDS = 60.0
-# What happens behind our back is to be seen within it.
-SEEN_WITHIN = 2.0
+# What happens behind our back vCenter's stream tells, in a quarter of a second here; a comparison,
+# which would find most of it as well, comes each minute. A busy machine takes its time.
+SEEN_WITHIN = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +153,8 @@ async def delete(service: Service, vm: vim.VirtualMachine) -> None:
     """Delete a VM as an administrator can who takes its protection away."""
     await service.vcenter.call(lambda content: methods.enable(content, vm))
     await service.vcenter.finish(lambda _: vm.PowerOffVM_Task())
-    await service.vcenter.finish(lambda _: vm.Destroy_Task())
+    with suppress(NotFound):  # exec, which hears of its end, may be quicker.
+        await service.vcenter.finish(lambda _: vm.Destroy_Task())
 
 
 async def test_what_ha_restarts_elsewhere_is_found_and_its_container_starts_anew(
@@ -320,7 +323,9 @@ async def freeze_parents(service: Service, count: int) -> list[vim.VirtualMachin
         parents[:] = [
             vm
             for vm, told in found
-            if told["name"].startswith(prefix) and told["runtime.powerState"] == "poweredOn"
+            # One that is being made has neither yet.
+            if told.get("name", "").startswith(prefix)
+            and told.get("runtime.powerState") == "poweredOn"
         ]
         return len(parents) == count
 

@@ -11,10 +11,11 @@ from pyVmomi.SoapAdapter import SoapStubAdapter
 
 from portlayer.errors import FailedPrecondition, Reason, Unavailable
 from portlayer.vsphere.lookup import DistributedPortgroup
-from portlayer.vsphere.properties import read_below
+from portlayer.vsphere.properties import read, read_below
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.network.drivers import Level, Segment, Uplink
+from services.network.drivers.vsphere import portgroups as of_portgroups
 from services.network.drivers.vsphere.driver import VsphereDriver
 from services.network.drivers.vsphere.isolation import has_rules, isolation
 from services.network.drivers.vsphere.portgroups import Portgroups, Wanted, mark, own_name
@@ -166,6 +167,24 @@ async def test_the_younger_of_two_with_one_vlan_gets_another(
     assert (await vlan(vcenter, older), await vlan(vcenter, younger)) == (100, 101)
     await have_vlan(vcenter, younger, 100)
     assert await driver.restore() == [f"gave port group {younger} VLAN 101, which no other has"]
+    assert await driver.restore() == []
+
+
+async def test_port_groups_that_others_remove_while_they_are_read_are_left_out(
+    driver: VsphereDriver, vcenter: VCenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await driver.start([segment(1)], [])
+    ours = await driver._portgroups.of_switch()
+
+    def with_one_more(*asked: Any) -> Any:
+        ((switch, told),) = read(*asked)
+        gone = DistributedPortgroup("dvportgroup-0", switch._stub)
+        return [(switch, {"portgroup": [gone, *told["portgroup"]]})]
+
+    monkeypatch.setattr(of_portgroups, "read", with_one_more)
+    assert [group.name for group in await driver._portgroups.of_switch()] == [
+        group.name for group in ours
+    ]
     assert await driver.restore() == []
 
 

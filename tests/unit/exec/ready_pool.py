@@ -45,6 +45,7 @@ class FakeAgent:
     failing: dict[bool, VicError] = field(default_factory=dict)
     tether: hostagent_pb2.TetherState = hostagent_pb2.TETHER_STATE_UNSPECIFIED
     unforkable: bool = False
+    no_template: VicError | None = None
     answers_launches: asyncio.Event | None = None
     accelerator: hostagent_pb2.Accelerator = hostagent_pb2.ACCELERATOR_KVM
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -75,6 +76,9 @@ class FakeAgent:
         self.launches.append(request)
         if request.template_id and self.unforkable:
             raise Internal("it can't be forked")
+        template = request.machine.kind == hostagent_pb2.MACHINE_KIND_TEMPLATE
+        if template and self.no_template is not None:
+            raise self.no_template
         if (error := self.failing.pop(bool(request.ready_id), None)) is not None:
             raise error
         if request.ready_id:

@@ -7,7 +7,7 @@ it repairs, a step later than the one before it, until one comes to the end.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 from vic.exec.v1 import exec_pb2
 
+from portlayer.prepared import Query
 from portlayer.store import Store
 from services.exec.states import State
 from tests.unit.exec.conftest import Facet, wire
@@ -101,6 +102,11 @@ class MortalStore:
             raise Killed
         async with self._store.reading() as connection:
             yield connection
+
+    async def read(self, query: Query, values: Mapping[str, Any]) -> Sequence[Any]:
+        if self._fate.dead:
+            raise Killed
+        return await self._store.read(query, values)
 
 
 def mortal(facet: Facet, fate: Fate) -> Facet:

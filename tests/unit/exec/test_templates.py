@@ -2,10 +2,12 @@
 
 import asyncio
 from functools import partial
+from pathlib import Path
 
 from vic.hostagent.v1 import hostagent_pb2
 
-from tests.unit.exec.ready_pool import LITTLE, SHAPE, TIGHT, FakeAgent, Pool, Qemu
+from portlayer.errors import Internal, Reason
+from tests.unit.exec.ready_pool import LITTLE, SHAPE, TIGHT, FakeAgent, Pool, Qemu, kept
 
 
 def forks(agent: FakeAgent) -> list[str]:
@@ -54,6 +56,17 @@ async def test_a_template_that_cannot_be_forked_is_replaced_and_in_the_end_done_
     kinds = [machine.kind for machine in emulated.agent.machines.values()]
     assert hostagent_pb2.MACHINE_KIND_TEMPLATE not in kinds
     assert kinds.count(hostagent_pb2.MACHINE_KIND_READY) == 2
+
+
+async def test_where_no_template_can_be_launched_clones_warm_up_themselves(
+    qemu: Qemu, tmp_path: Path
+) -> None:
+    async with kept(tmp_path, hostagent_pb2.ACCELERATOR_TCG) as pool:
+        pool.agent.no_template = Internal("no user namespaces", Reason.LAUNCH_FAILED)
+        await pool.full()
+        assert forks(pool.agent) == []
+        kinds = [machine.kind for machine in pool.agent.machines.values()]
+        assert kinds.count(hostagent_pb2.MACHINE_KIND_READY) == 2
 
 
 async def test_a_fork_that_nobody_waits_for_any_more_is_ended(emulated: Pool) -> None:

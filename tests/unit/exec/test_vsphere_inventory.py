@@ -8,10 +8,12 @@ from typing import Any, cast
 import pytest
 from pyVmomi import vim
 
+from portlayer.neighbours import Neighbours
 from portlayer.vsphere.identity import Identity, encode
 from portlayer.vsphere.properties import Collector
 from services.exec.drivers.vsphere import found as of_found
 from services.exec.drivers.vsphere import inventory as of_inventory
+from services.exec.drivers.vsphere.claims import Claims
 from services.exec.drivers.vsphere.found import OFF, ON, SUSPENDED, Found, rebooted, woken
 from services.exec.drivers.vsphere.inventory import Inventory
 
@@ -62,9 +64,16 @@ MACHINE = Identity("0a1b2c3d", "c" * 64, "b" * 32)
 @pytest.fixture
 def follower() -> Follower:
     """One that has read an empty folder."""
-    made = Follower(cast(Any, None), "/DC0/vm", MACHINE.instance_id)
+    claims = Claims(Neighbours(None))
+    made = Follower(cast(Any, None), "/DC0/vm", MACHINE.instance_id, claims)
     made.complete.set()
     return made
+
+
+def configuration() -> dict[str, Any]:
+    """What the VM is ours by."""
+    options = cast(Any, vim.option.OptionValue).Array(encode(MACHINE, b""))
+    return {"config.uuid": MACHINE.uuid, "config.extraConfig": options}
 
 
 def update(
@@ -75,8 +84,12 @@ def update(
     if booted is not None:
         told["runtime.bootTime"] = booted
     if first:
-        options = cast(Any, vim.option.OptionValue).Array(encode(MACHINE, b""))
-        told |= {"config.uuid": MACHINE.uuid, "config.extraConfig": options}
+        told |= configuration()
+    return telling(told, first=first)
+
+
+def telling(told: dict[str, Any], *, first: bool = False) -> Collector.ObjectUpdate:
+    """An update of the VM with these values."""
     kind = Collector.ObjectUpdate.Kind
     return Collector.ObjectUpdate(
         kind=kind.enter if first else kind.modify,
@@ -98,7 +111,7 @@ async def ends(follower: Follower) -> list[str]:
     raise AssertionError("the ends have ended")
 
 
-async def test_a_vm_that_is_on_and_off_between_two_updates_has_ended(follower: Follower) -> None:
+async def test_a_vm_that_runs_and_off_between_two_updates_has_ended(follower: Follower) -> None:
     follower.expect(MACHINE.boot_id)
     follower._apply(update(OFF, first=True))
     assert await ends(follower) == []
@@ -167,8 +180,83 @@ async def test_an_update_of_before_the_start_that_comes_late_is_no_end(follower:
     assert follower.is_over(MACHINE.boot_id)
 
 
+async def test_an_end_after_an_update_that_came_late_is_told(follower: Follower) -> None:
+    follower.expect(MACHINE.boot_id)
+    follower.begin(VM, MACHINE.boot_id)
+    follower._apply(update(OFF, first=True))
+    follower.now = Found(VM, power=ON, identity=MACHINE)
+    assert await ends(follower) == []
+    # It was on between two updates, of which the latter says once more that it is off.
+    follower._apply(update(OFF))
+    assert await ends(follower) == ["powered off"]
+
+
+async def test_an_end_is_told_that_came_while_a_late_update_was_looked_into(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_inventory, "CONFIRM_SECONDS", 0.0)
+    follower.expect(MACHINE.boot_id)
+    follower.begin(VM, MACHINE.boot_id)
+    follower._apply(update(OFF, first=True))
+
+    async def looked_at(_: object) -> bool:
+        follower._apply(update(ON))
+        follower._apply(update(OFF))
+        follower.now = Found(VM, power=OFF, identity=MACHINE)
+        return True
+
+    monkeypatch.setattr(follower, "_runs", looked_at)
+    async with asyncio.timeout(60):
+        async for _, exited in follower.ends(0):
+            if exited is not None:
+                assert exited.detail == "powered off"
+                break
+
+
 async def test_what_was_off_when_it_was_first_seen_has_ended(follower: Follower) -> None:
     follower._apply(update(OFF, first=True))
     follower.now = Found(VM, power=OFF)
+    assert await ends(follower) == ["powered off"]
+    assert follower.is_over(MACHINE.boot_id)
+
+
+async def test_a_vm_whose_configuration_is_told_after_its_start_runs(follower: Follower) -> None:
+    follower.expect(MACHINE.boot_id)
+    # While a VM is being made vCenter often knows nothing of its configuration.
+    follower._apply(telling({"runtime.powerState": OFF}, first=True))
+    follower.begin(VM, MACHINE.boot_id)
+    follower._apply(telling(configuration()))
+    follower.now = Found(VM, power=ON)
+    assert await ends(follower) == []
+    assert len(follower.live()) == 1
+    follower._apply(update(OFF))
+    follower.now = Found(VM, power=OFF)
+    assert await ends(follower) == ["powered off"]
+
+
+@pytest.mark.parametrize("now", [ON, SUSPENDED])
+async def test_a_whole_state_of_before_the_start_that_comes_after_it_is_no_end(
+    follower: Follower, now: vim.VirtualMachine.PowerState
+) -> None:
+    follower.expect(MACHINE.boot_id)
+    follower._apply(update(OFF, first=True))
+    follower.begin(VM, MACHINE.boot_id)
+    # An interruption: the folder is read anew, which takes seconds where it is large.
+    follower._apply(update(OFF, first=True))
+    follower.now = Found(VM, power=now)
+    assert await ends(follower) == []
+    assert len(follower.live()) == 1
+    follower._apply(update(OFF))
+    follower.now = Found(VM, power=OFF)
+    assert await ends(follower) == ["powered off"]
+
+
+async def test_what_was_seen_on_and_is_off_after_an_interruption_has_ended(
+    follower: Follower,
+) -> None:
+    follower._apply(update(ON, first=True))
+    follower._apply(update(OFF, first=True))
+    # HA has started it elsewhere since: its guest has lost all the same what it was.
+    follower.now = Found(VM, power=ON)
     assert await ends(follower) == ["powered off"]
     assert follower.is_over(MACHINE.boot_id)

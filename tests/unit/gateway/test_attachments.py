@@ -64,6 +64,11 @@ def test_no_network_goes_with_no_other(mode: str) -> None:
         attachments(mode, {"none": {}, "mynet": {}})
 
 
+def test_the_mode_of_no_network_leaves_what_is_named() -> None:
+    assert attachments("none", {"mynet": {}}) == [NetworkAttachment(network="mynet")]
+    assert attachments("mynet", {"none": {}}) == [NetworkAttachment(network="none")]
+
+
 def test_without_endpoints_it_is_the_network_of_the_mode() -> None:
     # The facet adds it.
     for mode in (None, "default", "mynet", "none"):

@@ -165,7 +165,7 @@ def sparse() -> bytes:
 async def test_a_context_that_is_damaged_is_not_taken_for_a_whole_one(
     data: bytes, words: str
 ) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with pytest.raises(ApiError, match=words):
             await spooled(_pieces(data), None, "the build context")
 
@@ -193,7 +193,7 @@ async def test_what_a_context_says_of_its_files_is_bounded(monkeypatch: pytest.M
 
 async def test_no_name_takes_another_one_away() -> None:
     context = await tree(member("d/.wh.passwd", b"x"))
-    found = found_sources(COPY, ["d"], context)
+    found = found_sources(COPY, "d", context)
     copy = Copy(COPY, found, "/etc/")
     with pytest.raises(ApiError, match="takes that for a whiteout"):
         layer(copy, Place("/etc", mode=0o40755))
@@ -217,7 +217,8 @@ async def test_files_go_into_a_directory_and_beside_a_name() -> None:
     context = await tree(member("a/x.txt", b"1", mode=0o4750), member("a/y.txt", b"2"))
 
     def copy(*paths: str, to: str) -> Copy:
-        return Copy(COPY, found_sources(COPY, paths, context), to)
+        sources = [found for path in paths for found in found_sources(COPY, path, context)]
+        return Copy(COPY, sources, to)
 
     renamed = layer(copy("a/x.txt", to="/new/name"), Place("/new/name", 2))
     assert list(renamed) == ["new", "new/name"]
@@ -237,7 +238,6 @@ async def test_files_go_into_a_directory_and_beside_a_name() -> None:
         layer(copy("a", to="/file"), Place("/file", 0, 0o100644))
     for path, message in (
         ("nothing", "file not found in build context"),
-        ("no*", "no source files were specified"),
         ("../a", "forbidden path outside"),
     ):
         with pytest.raises(ApiError, match=message):
@@ -247,7 +247,7 @@ async def test_files_go_into_a_directory_and_beside_a_name() -> None:
 async def test_a_digest_is_of_names_modes_and_contents() -> None:
     async def digest(name: str, content: bytes, **fields: object) -> str:
         context = await tree(member(name, content, **fields))
-        return Copy(COPY, found_sources(COPY, ["."], context), "/").digest()
+        return Copy(COPY, found_sources(COPY, ".", context), "/").digest()
 
     first = await digest("a", b"1", mtime=1)
     assert first.startswith("dir:")
@@ -265,7 +265,7 @@ async def test_an_archive_is_found_by_what_is_in_it() -> None:
     for name in ("a.tgz", "b"):
         found = archive_in(context, name, None)
         assert found is not None
-        source = of_archive(found_sources(COPY, [name], context)[0], found)
+        source = of_archive(found_sources(COPY, name, context)[0], found)
         made = layer(Copy(COPY, [source], "/to"), Place("/to", 1))
         assert made["to/in/side"].uid == 5
         found.close()
@@ -289,5 +289,5 @@ async def test_owners_are_the_images() -> None:
 
 def test_a_source_is_named_as_it_was_asked_for() -> None:
     with io.BytesIO(packed(member("real", b"1"), link("alias", "real"))) as file:
-        found: list[Source] = found_sources(COPY, ["alias"], index(file, "it"))
+        found: list[Source] = found_sources(COPY, "alias", index(file, "it"))
         assert [(one.name, one.entry.path) for one in found] == [("alias", "real")]

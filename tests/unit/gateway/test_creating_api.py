@@ -180,3 +180,31 @@ async def test_unknown_option_is_refused_by_name(client: httpx.AsyncClient) -> N
     answer = await client.post("/containers/create", json=body)
     assert answer.status_code == 501
     assert answer.json()["message"] == "HostConfig.FromTheFuture is not implemented yet"
+
+
+async def test_a_network_that_is_named_by_its_id_as_well_is_joined_once(
+    client: httpx.AsyncClient, suite: FakeSuite
+) -> None:
+    def body(**settings: dict[str, Any]) -> dict[str, Any]:
+        return {**CREATE, "NetworkingConfig": {"EndpointsConfig": settings}}
+
+    answer = await client.post(
+        "/containers/create", json=body(bridge={}, bbbbbb={"GwPriority": 5}, other={})
+    )
+    assert answer.status_code == 201, answer.text
+    joined = [(one.network, one.gateway_priority) for one in suite.exec.requests[-1].spec.networks]
+    assert joined == [("bridge", 5), ("other", 0)]
+    answer = await client.post(
+        "/containers/create", json=body(bridge={"GwPriority": 4}, bbbbbb={"GwPriority": 5})
+    )
+    assert answer.status_code == 400
+    assert answer.json()["message"] == (
+        "network bridge is named by its name and by its ID, with different settings"
+    )
+
+
+async def test_negative_cpus_are_too_many(client: httpx.AsyncClient, suite: FakeSuite) -> None:
+    body = {**CREATE, "HostConfig": {"NanoCpus": -1}}
+    await client.post("/containers/create", json=body)
+    # exec refuses it with the CPUs that there are
+    assert suite.exec.requests[-1].spec.resources.nano_cpus == 2**63

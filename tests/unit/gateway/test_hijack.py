@@ -72,8 +72,14 @@ async def test_body_and_early_bytes_however_segmented(socket_path: Path, step: i
         writer.close()
 
 
-async def test_output_waits_until_the_head_was_read(socket_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 5.0], ids=["soon", "when it has a CPU"])
+async def test_output_waits_until_the_head_was_read(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
     """docker-py reads the head through a buffer, and loses what is in it besides."""
+    loop = asyncio.get_running_loop()
+    passed, clock = 0.0, loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + passed)
 
     async def say(connection: HijackedConnection, body: bytes) -> None:
         await connection.write(b"first")
@@ -85,12 +91,14 @@ async def test_output_waits_until_the_head_was_read(socket_path: Path) -> None:
         sock.connect(str(socket_path))
         sock.sendall(ATTACH)
         await happens(engine.attached)
-        for _ in range(20):
-            await asyncio.sleep(0)
+        for more in (0.0, seconds):
+            passed += more
+            for _ in range(20):
+                await asyncio.sleep(0)
         assert sock.recv(4096).endswith(b"\r\n\r\n")
         sock.setblocking(False)
         received = b""
-        while piece := await asyncio.get_running_loop().sock_recv(sock, 4096):
+        while piece := await loop.sock_recv(sock, 4096):
             received += piece
         assert received == b"firstsecond"
         sock.close()

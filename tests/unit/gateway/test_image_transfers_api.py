@@ -66,6 +66,10 @@ async def test_what_is_pulled(
         ("", "", ""),
         ("%%%", "", ""),
         (auth([1]), "", ""),
+        # What nothing but JSON can spell, and what no reader of it should follow.
+        (auth({"username": "\ud800", "password": "p"}), "", ""),
+        (base64.urlsafe_b64encode(b'{"a":' * 900 + b"1" + b"}" * 900).decode(), "", ""),
+        (base64.urlsafe_b64encode(b"[" * 6000).decode(), "", ""),
     ],
 )
 async def test_credentials(

@@ -15,6 +15,13 @@ from gateway.listed import ListedContainers
 from gateway.translate.containers import summary_json
 
 
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes: what runs since now does so less than a second."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+
+
 def container(number: int, labels: dict[str, str] | None = None) -> Container:
     found = Container(id=f"{number:064x}", spec=ContainerSpec(name=f"c{number}", labels=labels))
     found.created_at.seconds = 1_700_000_000

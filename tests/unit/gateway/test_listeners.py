@@ -7,6 +7,7 @@ import pytest
 
 from gateway.listeners import ListenError, bound, inherited
 from gateway.settings import GatewaySettings
+from tests.ports import free_port
 
 
 def test_unix_socket_is_made_and_a_stale_one_replaced(tmp_path: Path) -> None:
@@ -21,9 +22,7 @@ def test_unix_socket_is_made_and_a_stale_one_replaced(tmp_path: Path) -> None:
 
 def test_loopback_tcp_is_served() -> None:
     for address in ("tcp://127.0.0.1", "tcp://localhost"):
-        probe = socket.create_server(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+        port = free_port()
         [listener] = bound([f"{address}:{port}"])
         assert listener.getsockname() == ("127.0.0.1", port)
         listener.close()
@@ -60,8 +59,7 @@ def test_inherited_sockets_are_checked(tmp_path: Path) -> None:
 
 
 def test_gateways_that_share_ports_listen_on_one() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    address = f"tcp://127.0.0.1:{free_port()}"
     [one] = bound([address], share_ports=True)
     [other] = bound([address], share_ports=True)
     with pytest.raises(ListenError, match="Address already in use"):

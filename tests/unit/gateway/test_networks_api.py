@@ -259,7 +259,7 @@ async def test_prune_waits_for_no_network_that_it_leaves(
     await create(client, Name="left", Labels={"a": "b"})
     made = await client.post("/containers/create", json={"Image": "busybox", "Cmd": ["sleep"]})
     suite.network.find("left").endpoints.add(container_id=made.json()["Id"], bound=True)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         answer = await client.post("/networks/prune", params={"filters": json.dumps(filters)})
     assert answer.json() == {"NetworksDeleted": None}
 

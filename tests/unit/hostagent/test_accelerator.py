@@ -82,6 +82,17 @@ async def test_a_guest_that_does_not_run_ends_the_trials(
     assert trials.cpus == ["host"]
 
 
+async def test_a_verdict_that_can_not_be_kept_is_one_all_the_same(
+    tmp_path: Path, open_kernel: Callable[[], int]
+) -> None:
+    """The disk is full."""
+    trials = Trials(first=WORKED)
+    choice = AcceleratorChoice(tmp_path / "missing" / "verdict", "auto", "7.2", trials)
+    for _ in range(2):
+        assert (await choice.decide(open_kernel)).accelerator is Accelerator.KVM
+    assert trials.cpus == ["host"]
+
+
 async def test_the_verdict_holds_for_this_boot_and_this_qemu(
     tmp_path: Path, open_kernel: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from hostagent.files import open_beneath, open_bootstrap, open_disk
 from portlayer.errors import InvalidArgument, NotFound, Reason
+from tests.descriptors import open_descriptors
 
 VMDK = b"KDMV" + bytes(508)
 
@@ -26,11 +27,11 @@ def store(tmp_path: Path) -> Path:
 
 
 def refused(path: str, store: Path, *, writable: bool) -> str:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(InvalidArgument) as caught:
         open_disk(path, [store], writable=writable)
     assert caught.value.reason is Reason.INVALID_MACHINE
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_descriptors() - before
     return caught.value.message
 
 

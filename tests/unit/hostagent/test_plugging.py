@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from hostagent.agent import HostAgent
 from hostagent.inventory import Inventory, LiveMachine
+from hostagent.launching import Host
 from hostagent.machine import MOST_NICS, NICS, Nic, Surroundings
 from hostagent.plugging import Plugging
 from hostagent.records import Record
@@ -41,6 +44,12 @@ class PlayedQemu:
     # Whether the guest lets devices go.
     obliging: bool = True
     names: set[str] = field(default_factory=set)
+    # A device is added when it is let, of which it was asked then.
+    asked: threading.Event = field(default_factory=threading.Event)
+    let: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.let.set()
 
     def carry_out(self, name: str, arguments: dict[str, Any], given: bool) -> Any:
         if name == self.refusing:
@@ -61,9 +70,11 @@ class PlayedQemu:
                 self.backends.add(arguments["id"])
             case "netdev_del":
                 if arguments["id"] not in self.backends:
-                    raise ValueError("no such backend")
+                    raise KeyError("no such backend")
                 self.backends.remove(arguments["id"])
             case "device_add":
+                self.asked.set()
+                assert self.let.wait(60)
                 if arguments["netdev"] not in self.backends:
                     raise ValueError("no such backend")
                 self.devices.add(arguments["id"])
@@ -113,8 +124,10 @@ class PlayedQemu:
                     given = message["execute"] == "getfd"
                     answer = self.carry_out(message["execute"], message["arguments"], given)
                     said = {"return": answer}
+                except KeyError as error:
+                    said = {"error": {"class": "DeviceNotFound", "desc": str(error)}}
                 except ValueError as error:
-                    said = {"error": {"desc": str(error)}}
+                    said = {"error": {"class": "GenericError", "desc": str(error)}}
                 connection.sendall(json.dumps(said).encode() + b"\n")
 
 
@@ -160,6 +173,33 @@ async def test_a_nic_comes_and_goes(
     assert qemu.devices == {"nic0", "nic1"}
     assert qemu.backends == {"net0", "net1"}
     assert live.record.plugged == ()
+
+
+async def test_what_was_taken_away_before_the_agent_came_to_its_end_is_taken_off_the_record(
+    plugging: Plugging, live: LiveMachine, qemu: PlayedQemu
+) -> None:
+    await plugging.plug(live, nic(1))
+    qemu.devices.remove("plug0")
+    qemu.backends.remove("tap0")
+    await plugging.unplug(live, nic(1).tap_name)
+    assert live.record.plugged == ()
+
+
+async def test_what_was_begun_comes_to_its_end_when_the_caller_gives_up(
+    plugging: Plugging, live: LiveMachine, qemu: PlayedQemu
+) -> None:
+    host, inventory = SimpleNamespace(slot=SLOT), SimpleNamespace(find=lambda _: live)
+    agent = HostAgent(cast("Host", host), cast("Inventory", inventory), *cast("Any", (None, None)))
+    agent._plugging = plugging
+    qemu.let.clear()
+    plug = asyncio.create_task(agent.plug("m", "1", nic(1)))
+    assert await asyncio.to_thread(qemu.asked.wait, 60)
+    plug.cancel()
+    qemu.let.set()
+    await asyncio.wait([plug])
+    await agent.plug("m", "1", nic(1))
+    assert qemu.devices == {"nic0", "nic1", "plug0"}
+    assert [plugged.tap_name for plugged in live.record.plugged] == [nic(1).tap_name]
 
 
 async def test_the_first_networks_nic_can_go_and_the_management_nic_cannot(

@@ -12,7 +12,7 @@ from services.interaction.output import Stream
 from services.interaction.pace import Pace
 from services.interaction.stdio import StdioConnection
 from services.interaction.streams import ProcessStreams
-from tests.unit.interaction.suite import BOOT, soon
+from tests.unit.interaction.fake_tether import BOOT, soon
 
 
 class BusyLog:

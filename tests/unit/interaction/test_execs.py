@@ -10,15 +10,14 @@ from vic.tether.v1 import process_pb2, tether_pb2
 
 from portlayer.errors import (
     AlreadyExists,
-    DeadlineExceeded,
     FailedPrecondition,
     NotFound,
     Reason,
     VicError,
     domain_errors,
 )
-from services.interaction import execs
-from tests.unit.interaction.suite import CONTAINER, ERR, OUT, Attached, FakeTether, Suite, soon
+from tests.unit.interaction.fake_tether import ERR, OUT, FakeTether, soon
+from tests.unit.interaction.suite import CONTAINER, Attached, Suite
 
 EXEC = "ec" * 32
 
@@ -127,22 +126,6 @@ async def test_the_end_of_an_execs_input_is_confirmed(suite: Suite) -> None:
         stdio = await tether.stdio(EXEC)
         assert await stdio.take_input(4) == b"ping"
         assert (await stdio.read()).stdin_end.offset == 4
-
-
-async def test_the_end_of_input_detaches_a_client_from_an_execs_terminal(suite: Suite) -> None:
-    async with suite.running() as tether:
-        await create(suite, tty=True)
-        client = await start(suite)
-        await tether.take_launch()
-        await client.call.write(interaction_pb2.StartExecRequest(stdin=b"ls\n"))
-        await client.call.done_writing()
-        assert await client.read_all() == b""
-        await runs(suite)
-        stdio = await tether.stdio(EXEC)
-        assert await stdio.take_input(3) == b"ls\n"
-        # It would come before this acknowledgement.
-        await stdio.send(b"$ ")
-        assert (await stdio.read()).WhichOneof("message") == "output_acknowledged"
 
 
 async def test_input_of_an_exec_without_stdin_is_ignored(suite: Suite) -> None:
@@ -273,51 +256,6 @@ def _launches_of(tether: FakeTether) -> Any:
     return command
 
 
-async def test_resize_goes_to_a_terminal_only(suite: Suite) -> None:
-    async with suite.running() as tether:
-        await create(suite, tty=True)
-        await start(suite)
-        await tether.take_launch()
-        request = interaction_pb2.ResizeRequest(
-            container_id=CONTAINER, exec_id=EXEC, window={"rows": 24, "columns": 80}
-        )
-        resizing = asyncio.ensure_future(suite.interaction().Resize(request))
-        command = (await tether.command()).resize
-        assert (command.process_id, command.window.rows, command.window.columns) == (EXEC, 24, 80)
-        await tether.say(result={"command_id": command.command_id})
-        await resizing
-        # As with dockerd, without a terminal there is nothing to do.
-        request.exec_id = ""
-        await suite.interaction().Resize(request)
-        request.exec_id = "99" * 32
-        with pytest.raises(FailedPrecondition) as caught:
-            await suite.interaction().Resize(request)
-        assert caught.value.reason is Reason.NOT_RUNNING
-
-
-async def test_a_resize_waits_for_somebody_to_start_the_exec(
-    suite: Suite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with suite.running() as tether:
-        await create(suite, tty=True)
-        request = interaction_pb2.ResizeRequest(
-            container_id=CONTAINER, exec_id=EXEC, window={"rows": 24, "columns": 80}
-        )
-        monkeypatch.setattr(execs, "CLAIM_SECONDS", 0.01)
-        with pytest.raises(DeadlineExceeded) as caught:
-            await suite.interaction().Resize(request)
-        assert caught.value.message == "timeout waiting for exec session ready"
-        assert caught.value.reason is Reason.EXEC_NOT_STARTED
-        monkeypatch.setattr(execs, "CLAIM_SECONDS", 60.0)
-        resizing = asyncio.ensure_future(suite.interaction().Resize(request))
-        await start(suite)
-        await tether.take_launch()
-        command = (await tether.command()).resize
-        assert (command.window.rows, command.window.columns) == (24, 80)
-        await tether.say(result={"command_id": command.command_id})
-        await soon(resizing)
-
-
 async def test_execs_that_have_not_ended_are_listed(suite: Suite) -> None:
     async def listed() -> list[str]:
         request = interaction_pb2.ListExecsRequest(container_id=CONTAINER)
@@ -354,30 +292,6 @@ async def test_an_exec_gives_the_streams_that_were_asked_for(suite: Suite) -> No
         assert client.output[ERR] == b"err"
         streams = (await inspect(suite)).streams
         assert (streams.stdout, streams.stderr, streams.detach_keys) == (False, True, "ctrl-a")
-
-
-async def test_the_terminals_size_may_be_given_at_the_start_and_while_it_starts(
-    suite: Suite,
-) -> None:
-    async with suite.running() as tether:
-        await create(suite, tty=True, window={"rows": 1, "columns": 2})
-        call: Any = suite.interaction().StartExec()
-        begin = interaction_pb2.StartExecStart(exec_id=EXEC, window={"rows": 24, "columns": 80})
-        await call.write(interaction_pb2.StartExecRequest(start=begin))
-        await soon(call.read())
-        resizing = asyncio.ensure_future(
-            suite.interaction().Resize(
-                interaction_pb2.ResizeRequest(
-                    container_id=CONTAINER, exec_id=EXEC, window={"rows": 25, "columns": 90}
-                )
-            )
-        )
-        launch = await tether.take_launch()
-        assert (launch.process.window.rows, launch.process.window.columns) == (24, 80)
-        command = (await tether.command()).resize
-        assert (command.window.rows, command.window.columns) == (25, 90)
-        await tether.say(result={"command_id": command.command_id})
-        await soon(resizing)
 
 
 async def test_exec_the_facet_is_told_what_becomes_of_what_clients_run(suite: Suite) -> None:

@@ -22,7 +22,8 @@ from portlayer.errors import (
     domain_errors,
 )
 from services.interaction.holding import Reached
-from tests.unit.interaction.suite import BOOT, CONTAINER, ERR, FakeStdio, FakeTether, Suite, soon
+from tests.unit.interaction.fake_tether import BOOT, ERR, FakeStdio, FakeTether, soon
+from tests.unit.interaction.suite import CONTAINER, Suite
 
 STAT = {"name": "passwd", "size": 7, "mode": 0o100644, "mtime_ns": 5, "link_target": ""}
 

@@ -23,7 +23,8 @@ from portlayer.errors import (
     domain_errors,
 )
 from services.interaction.streams import CLIENT_LIMIT
-from tests.unit.interaction.suite import BOOT, CONTAINER, ERR, INIT, OUT, Suite, soon
+from tests.unit.interaction.fake_tether import BOOT, ERR, INIT, OUT, soon
+from tests.unit.interaction.suite import CONTAINER, Suite
 
 CHUNK = 512 * 1024
 

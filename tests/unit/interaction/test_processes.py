@@ -18,17 +18,8 @@ from portlayer.errors import (
     domain_errors,
 )
 from services.interaction import launch
-from tests.unit.interaction.suite import (
-    BOOT,
-    CONTAINER,
-    INIT,
-    OTHER,
-    OUT,
-    FakeTether,
-    Suite,
-    give_up_soon,
-    soon,
-)
+from tests.unit.interaction.fake_tether import BOOT, INIT, OUT, FakeTether, soon
+from tests.unit.interaction.suite import CONTAINER, OTHER, Suite, give_up_soon
 
 
 async def watch(suite: Suite, after: int = 0) -> Any:

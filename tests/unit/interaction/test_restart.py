@@ -16,7 +16,8 @@ from vic.tether.v1 import tether_pb2
 
 from portlayer.identity import Credentials, Role
 from services.interaction.pulse import Pulse
-from tests.unit.interaction.suite import CONTAINER, INIT, OUT, FakeStdio, Suite, soon
+from tests.unit.interaction.fake_tether import INIT, OUT, FakeStdio, soon
+from tests.unit.interaction.suite import CONTAINER, Suite
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
 
 

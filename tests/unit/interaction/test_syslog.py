@@ -21,7 +21,9 @@ from services.interaction.sysloglines import (
     message,
 )
 from services.interaction.syslogsink import WAITING_BYTES, SyslogSink, check_address
-from tests.unit.interaction.suite import CONTAINER, Suite, soon
+from tests.ports import free_port
+from tests.unit.interaction.fake_tether import soon
+from tests.unit.interaction.suite import CONTAINER, Suite
 
 AT = 1_700_000_000_123_456_789
 
@@ -93,8 +95,7 @@ class Server:
         self.lines: asyncio.Queue[bytes] = asyncio.Queue()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     @property
     def address(self) -> str:

@@ -20,17 +20,8 @@ from portlayer.errors import (
 from portlayer.identity import Role
 from services.interaction import waiting
 from services.interaction.store import Given
-from tests.unit.interaction.suite import (
-    BOOT,
-    CONTAINER,
-    INIT,
-    OTHER,
-    OUT,
-    FakeTether,
-    Suite,
-    give_up_soon,
-    soon,
-)
+from tests.unit.interaction.fake_tether import BOOT, INIT, OUT, FakeTether, soon
+from tests.unit.interaction.suite import CONTAINER, OTHER, Suite, give_up_soon
 
 CLONE = "ready-00112233445566aa"
 SECOND = "ready-00112233445566bb"

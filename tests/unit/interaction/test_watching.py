@@ -5,6 +5,7 @@ from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from vic.tether.v1.tether_pb2 import StatsSample
 
 from services.interaction.pulse import Pulse
@@ -45,7 +46,11 @@ class Watched:
             return await self.told.get()
 
 
-async def test_two_samples_come_at_once_and_then_all_containers_at_one_moment() -> None:
+async def test_two_samples_come_at_once_and_then_all_containers_at_one_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.25  # and it stays that for as long as it is not set
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
     containers = Watched(), Watched()
     watchers = [asyncio.ensure_future(one.watch()) for one in containers]
     await asyncio.sleep(0)
@@ -55,13 +60,17 @@ async def test_two_samples_come_at_once_and_then_all_containers_at_one_moment() 
             assert (await one.next())[0].pids == number
     # From here on they wait for one another, whenever their tethers tell.
     first, second = containers
-    first.say(3)
-    await asyncio.sleep(0)
-    second.say(3)
-    (told, at), (also, then) = await first.next(), await second.next()
-    assert told.pids == also.pids == 3
-    # As near as two steps of one turn of the event loop.
-    assert abs(at - then) < 0.1
+    for one in containers:
+        one.say(3)
+        now += 0.25
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert first.told.empty()
+    assert second.told.empty()
+    now = 1001.0
+    for one in containers:
+        told, at = await one.next()
+        assert (told.pids, at) == (3, now)
     for watcher in watchers:
         watcher.cancel()
     await asyncio.wait(watchers)

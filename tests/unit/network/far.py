@@ -12,6 +12,8 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
+from tests.ports import free_port
+
 BOUND_SECONDS = 60.0
 
 
@@ -54,21 +56,14 @@ async def far_server() -> AsyncIterator[tuple[FarServer, int]]:
     """Serve elsewhere, by UDP and TCP on one port of loopback."""
     loop = asyncio.get_running_loop()
     server = FarServer()
-    tcp = await asyncio.start_server(server.converse, "127.0.0.1", 0)
-    port = tcp.sockets[0].getsockname()[1]
+    port = free_port()
+    tcp = await asyncio.start_server(server.converse, "127.0.0.1", port)
     udp, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", port))
     try:
         yield server, port
     finally:
         udp.close()
         tcp.close()
-
-
-def free_port() -> int:
-    """Return a port of loopback that is free for UDP and TCP, as far as one can tell."""
-    with socket.socket() as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        return int(tcp.getsockname()[1])
 
 
 async def ask_udp(gateway: str, port: int, query: bytes) -> bytes:

@@ -23,8 +23,9 @@ from services.network.names.questions import MOST_BYTES
 from services.network.names.server import MOST_CONNECTIONS_OF_ONE, NameServer
 from services.network.names.upstream import Upstream, answers
 from services.network.plans import Plan
+from tests.ports import free_port
 from tests.unit.network.conftest import Facet
-from tests.unit.network.far import BOUND_SECONDS, ask_tcp, ask_udp, far_server, free_port
+from tests.unit.network.far import BOUND_SECONDS, ask_tcp, ask_udp, far_server
 from tests.unit.network.naming import run
 
 LOOPBACK = IPv4Network("127.0.0.0/8")

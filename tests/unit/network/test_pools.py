@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from portlayer.errors import Reason, ResourceExhausted
+from portlayer.management import management_subnet
 from services.network import pools
 
 
@@ -40,7 +41,7 @@ def test_when_all_pools_are_taken_it_says_so() -> None:
 
 
 def test_each_slot_has_a_management_subnet_of_its_own() -> None:
-    subnets = [pools.management_subnet(slot) for slot in range(256)]
+    subnets = [management_subnet(slot) for slot in range(256)]
     assert str(subnets[0]) == "100.112.0.0/20"
     assert str(subnets[1]) == "100.112.16.0/20"
     assert str(subnets[255]) == "100.127.240.0/20"

@@ -17,24 +17,14 @@ from portlayer.errors import (
 )
 from services.network.drivers import Transport
 from services.network.external import PortWish
-from services.network.holds import free_ports
+from services.network.holds import free_ports as given_ports
 from services.network.model import Wish
 from services.network.plans import Plan
+from tests.ports import free_port, free_ports
 from tests.unit.network.conftest import Facet, Runs
 
 LOOPBACK = IPv4Address("127.0.0.1")
 ANYWHERE = IPv4Address(0)
-
-
-def free(count: int = 1, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
-    """Return ports that nobody has, as far as one can tell."""
-    made = [socket.socket(socket.AF_INET, kind) for _ in range(count)]
-    for one in made:
-        one.bind(("0.0.0.0", 0))
-    ports = [int(one.getsockname()[1]) for one in made]
-    for one in made:
-        one.close()
-    return ports
 
 
 def tcp(
@@ -52,7 +42,7 @@ async def reserve(facet: Facet, *container_ids: str) -> None:
 
 async def test_a_port_leads_to_the_container_until_it_is_given_back(facet: Facet) -> None:
     await reserve(facet, "c1")
-    (port,) = free()
+    port = free_port()
     (forward,) = await facet.publications.publish("c1", [tcp(80, port)])
     assert (forward.host_address, forward.host_port) == (ANYWHERE, port)
     assert (str(forward.address), forward.port) == ("172.17.0.2", 80)
@@ -70,7 +60,7 @@ async def test_a_port_leads_to_the_container_until_it_is_given_back(facet: Facet
 
 async def test_a_port_is_published_once(facet: Facet) -> None:
     await reserve(facet, "c1", "c2")
-    (port, second) = free(2)
+    port, second = free_ports(2)
     await facet.publications.publish("c1", [tcp(80, port)])
     for address in (None, LOOPBACK):
         with pytest.raises(AlreadyExists) as refusal:
@@ -131,7 +121,7 @@ async def test_who_names_no_port_gets_different_ones_from_the_host_s_range(facet
     second = await facet.publications.publish("c2", [tcp(80)])
     ports = [forward.host_port for forward in (*first, *second)]
     assert len(set(ports)) == 3
-    assert set(ports) <= set(free_ports())
+    assert set(ports) <= set(given_ports())
     await facet.publications.unpublish("c1")
     (third,) = await facet.publications.publish("c1", [tcp(80)])
     assert third.host_port not in ports
@@ -174,7 +164,7 @@ async def test_who_cannot_be_reached_publishes_nothing(facet: Facet) -> None:
 
 async def test_a_platform_that_refuses_leaves_nothing_held(facet: Facet) -> None:
     await reserve(facet, "c1")
-    (port,) = free()
+    port = free_port()
     facet.platform.refusing = True
     with pytest.raises(Unavailable):
         await facet.publications.publish("c1", [tcp(80, port)])
@@ -189,7 +179,7 @@ async def test_a_port_is_published_for_both_kinds_of_addresses_where_there_are_b
     facet = await runs.start()
     await facet.networks.create(Plan("six", ipv6=True))
     await facet.endpoints.reserve("c1", "", "", [Wish("six")])
-    (port,) = free()
+    port = free_port()
     published = await facet.publications.publish("c1", [tcp(80, port), tcp(81)])
     assert [(str(f.host_address), f.port) for f in published] == [
         *(("0.0.0.0", 80), ("::", 80)),

@@ -1,4 +1,4 @@
-"""Prepared statements do what SQLAlchemy would have done, errors included."""
+"""Prepared statements and queries do what SQLAlchemy would have done, errors included."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from portlayer.errors import Unavailable
 from portlayer.neighbours import Connection, Neighbours
-from portlayer.prepared import Prepared
+from portlayer.prepared import Prepared, Query
 from portlayer.sqlite import Database
 from portlayer.store import Store
 
@@ -85,7 +85,10 @@ async def test_errors_are_sqlalchemy_s_and_nothing_is_left(store: Store) -> None
     assert await all_of(store) == []
     with pytest.raises(KeyError):
         async with store.transaction() as connection:
-            await _ADD.on(connection, [{"id": "a"}])
+            await _ADD.on(connection, [row("a"), {"id": "b"}])
+    assert await all_of(store) == []
+    with pytest.raises(sa.exc.OperationalError, match="no such table"):
+        await store.read(Query(sa.select(sa.table("nowhere", sa.column("a")))), {})
 
 
 async def test_a_failing_database_is_unavailable(store: Store) -> None:
@@ -95,15 +98,86 @@ async def test_a_failing_database_is_unavailable(store: Store) -> None:
             await _ADD.on(connection, [row("a")])
 
 
+async def test_columns_that_a_row_lacks_stay_as_they_are(store: Store) -> None:
+    change = Prepared(sa.update(_things).where(_things.c.id == sa.bindparam("which")))
+    async with store.transaction() as connection:
+        await _ADD.on(connection, [{"id": "a", "number": 1}, {"id": "b", "number": 2}])
+        assert await change.on(connection, [{"which": "a", "words": [1], "number": 3}]) == 1
+        assert await change.on(connection, [{"which": "b", "number": 4}]) == 1
+        assert await change.on(connection, [{"which": "c", "number": 5}]) == 0
+        assert await change.on(connection, []) == 0
+    found = [(one["number"], one["words"], one["yes"]) for one in await all_of(store)]
+    assert found == [(3, [1], None), (4, None, None)]
+
+
+async def test_a_new_row_s_number_is_told(store: Store) -> None:
+    numbered = sa.Table(
+        "numbered",
+        sa.MetaData(),
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("what", sa.JSON),
+    )
+    add = Prepared(numbered.insert())
+    async with store.transaction() as connection:
+        await connection.execute(sa.schema.CreateTable(numbered))
+        numbers = [await add.number(connection, {"what": what}) for what in ("a", "b")]
+    found = await store.read(Query(sa.select(numbered).order_by(numbered.c.number)), {})
+    assert [tuple(one) for one in found] == list(zip(numbers, ("a", "b"), strict=True))
+
+
+_OF_NUMBER = Query(
+    sa.select(_things)
+    .where(_things.c.number == sa.bindparam("number"))
+    .where(_things.c.id.in_([sa.literal("a"), sa.literal("b")]))
+    .order_by(_things.c.id)
+    .limit(sa.bindparam("most"))
+)
+_COUNT = Query(sa.select(sa.select(sa.func.count()).select_from(_things).scalar_subquery()))
+
+
+async def test_rows_are_read_as_by_sqlalchemy(store: Store) -> None:
+    async with store.transaction() as connection:
+        rows = [row("a"), row("b", words=None, more=[1], yes=False), row("c"), row("d", number=8)]
+        await _ADD.on(connection, rows)
+        in_it = await _OF_NUMBER.on(connection, {"number": 7, "most": 9})
+    found = await store.read(_OF_NUMBER, {"number": 7, "most": 9})
+    assert [one._asdict() for one in found] == (await all_of(store))[:2]
+    assert found == in_it
+    assert [one.id for one in await store.read(_OF_NUMBER, {"number": 7, "most": 1})] == ["a"]
+    assert [one.id for one in await store.read(_OF_NUMBER, {"number": 9, "most": 1})] == []
+    assert [tuple(one) for one in await store.read(_COUNT, {})] == [(4,)]
+
+
+async def test_a_query_alone_sees_what_is_committed(store: Store) -> None:
+    async with store.transaction() as connection:
+        await _ADD.on(connection, [row("a")])
+        assert await store.read(_OF_NUMBER, {"number": 7, "most": 9}) == []
+        assert len(await _OF_NUMBER.on(connection, {"number": 7, "most": 9})) == 1
+    assert len(await store.read(_OF_NUMBER, {"number": 7, "most": 9})) == 1
+
+
 async def test_another_database_gets_the_statement() -> None:
+    class Done:
+        rowcount = 1
+        inserted_primary_key = (5,)
+
+        def all(self) -> list[str]:
+            return ["row"]
+
     class Other:
         def __init__(self) -> None:
             self.done: list[tuple[object, object]] = []
 
-        async def execute(self, statement: object, rows: object) -> None:
+        async def execute(self, statement: object, rows: object) -> Done:
             self.done.append((statement, rows))
+            return Done()
 
     other = Other()
+    connection = cast(Connection, other)
     statement = sa.delete(_things).where(_things.c.id == sa.bindparam("gone"))
-    await Prepared(statement).on(cast(Connection, other), [{"gone": "a"}])
-    assert other.done == [(statement, [{"gone": "a"}])]
+    assert await Prepared(statement).on(connection, [{"gone": "a"}]) == 1
+    assert await Prepared(statement).on(connection, []) == 0
+    insert, select = sa.insert(_things), sa.select(_things)
+    assert await Prepared(insert).number(connection, {"id": "a"}) == 5
+    assert await Query(select).on(connection, {}) == ["row"]
+    assert other.done == [(statement, [{"gone": "a"}]), (insert, {"id": "a"}), (select, {})]

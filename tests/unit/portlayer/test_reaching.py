@@ -56,3 +56,12 @@ def test_what_the_system_refuses_on_the_way_is_the_databases_state() -> None:
     assert domain_error(error) is None
     with pytest.raises(Unavailable, match="no such socket"), reaching():
         raise error
+
+
+def test_a_connection_that_ends_while_a_statement_is_prepared_is_a_database_that_is_away() -> None:
+    said = Exception("it says why")
+    said.__cause__ = asyncpg.InternalClientError("cannot switch to state 12")
+    failed = sa.exc.InternalError("SELECT 1", {}, said)
+    assert isinstance(domain_error(failed), Unavailable)
+    said.__cause__ = None
+    assert domain_error(failed) is None

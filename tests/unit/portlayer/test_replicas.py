@@ -13,6 +13,7 @@ from portlayer.interceptors import Access
 from portlayer.probe import own_address, serves
 from portlayer.server import FacetServer, rpc_names
 from portlayer.settings import FacetSettings
+from tests.ports import free_port
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
 
 SERVICE = exec_pb2.DESCRIPTOR.services_by_name["ExecService"]
@@ -46,10 +47,10 @@ async def asked(address: str, credentials: Credentials) -> str:
 
 
 async def test_replicas_share_a_port_and_the_work_of_one_that_ends(
-    authority: TestAuthority, free_port: int
+    authority: TestAuthority,
 ) -> None:
     credentials, caller = authority.issue(Role.EXEC), authority.issue(Role.GATEWAY)
-    address = f"127.0.0.1:{free_port}"
+    address = f"127.0.0.1:{free_port()}"
     one = await serve(credentials, "one", address, shared=True)
     other = await serve(credentials, "other", address, shared=True)
     # A hundred connections that all went to one would be no coincidence.

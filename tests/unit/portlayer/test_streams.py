@@ -62,6 +62,6 @@ async def test_a_stream_that_is_left_ends(
     await server.start([address])
     async with open_channel(address, Role.EXEC, INSTANCE, authority.issue(Role.GATEWAY)) as channel:
         await leave(channel)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await endless.left.wait()
     await server.stop()

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from portlayer.journal import Journal
+from portlayer.web.transport import Transport
 from services.storage.compile_pool import CompilePool, LayerLimits
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
@@ -27,7 +28,6 @@ from services.storage.imagec.progress import Progress
 from services.storage.imagec.pull import Pulled, Puller
 from services.storage.imagec.reference import parse_reference
 from services.storage.imagec.registries import Registries
-from services.storage.imagec.transport import Transport
 from services.storage.images import Images
 from services.storage.removal import Removal
 from tests.unit.storage.fake_registry import FakeRegistry, serving

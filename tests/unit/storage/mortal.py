@@ -26,10 +26,10 @@ from itertools import count
 from pathlib import Path
 
 from portlayer.errors import VicError
+from portlayer.web.transport import Transport
 from services.storage.checking.check import check
 from services.storage.checking.findings import Findings
 from services.storage.compile_pool import CompilePool, LayerLimits
-from services.storage.imagec.transport import Transport
 from services.storage.settings import StorageSettings
 from tests.unit.storage.conftest import BASE_SIZE
 from tests.unit.storage.mortal_verbs import (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portlayer.journal import Journal
+from portlayer.web.transport import Transport
 from services.storage.archive_work import ArchiveWork
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker, NewImage
@@ -18,7 +19,6 @@ from services.storage.imagec.layer_work import LayerWork
 from services.storage.imagec.manifest import Platform
 from services.storage.imagec.progress import Progress
 from services.storage.imagec.reference import parse_reference
-from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound, Saved
 from services.storage.pruning import Pruning
 from services.storage.volumes.catalogue import Volumes

@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 
 from portlayer.journal import Journal
+from portlayer.web.transport import Transport
 from services.storage.checking.check import check
 from services.storage.checking.findings import Finding, Findings, Outcome, Subject
 from services.storage.compile_pool import CompilePool
-from services.storage.imagec.transport import Transport
 from services.storage.settings import StorageSettings
 from services.storage.vmdk import Chain
 from services.storage.volumes.catalogue import Volumes

@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from portlayer.errors import InvalidArgument
+from portlayer.web.transport import Transport
 from services.storage import disks, files, vmdk
 from services.storage.compile_pool import CompilePool
 from services.storage.disk_records import DISK
 from services.storage.disks import Disk, DiskExists, DiskNotFound
 from services.storage.imagec.errors import StoreFull
-from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound
 from services.storage.vmdk import Chain
 from tests.images import Image, Layer, file, make_tar

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from portlayer.web.transport import Transport
 from services.storage.blobs import BlobStore
 from services.storage.imagec import download
 from services.storage.imagec.authorization import Credentials
@@ -25,7 +26,6 @@ from services.storage.imagec.progress import Progress, Status
 from services.storage.imagec.reference import parse_reference
 from services.storage.imagec.registries import Registries
 from services.storage.imagec.registry import Repository
-from services.storage.imagec.transport import Transport
 from tests.unit.storage.fake_registry import Answer, FakeRegistry, Request, problem
 
 CONTENT = b"".join(hashlib.sha256(n.to_bytes(4)).digest() for n in range(100_000))

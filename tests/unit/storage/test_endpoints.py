@@ -14,19 +14,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from portlayer.web.errors import HostNotFound, NotTls
+from portlayer.web.proxies import Proxies
+from portlayer.web.transport import Transport
 from services.storage.imagec.authorization import Credentials, read_limited
 from services.storage.imagec.endpoints import Endpoint, Endpoints
 from services.storage.imagec.errors import (
-    HostNotFound,
     RegistryMisbehaves,
     RegistryUnavailable,
 )
-from services.storage.imagec.proxies import Proxies
 from services.storage.imagec.reference import parse_reference
 from services.storage.imagec.registries import Registries
 from services.storage.imagec.registry import Repository
-from services.storage.imagec.transport import Transport
-from services.storage.imagec.unreachable import NotTls
 from tests.unit.storage.fake_registry import (
     Answer,
     FakeRegistry,
@@ -165,7 +164,7 @@ async def test_https_where_only_http_is_spoken(
 
 
 async def test_a_redirect_from_https_to_http_is_refused(
-    transport: Transport, registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = own_certificate(tmp_path)
     async with serving(context) as secure:
@@ -176,9 +175,11 @@ async def test_a_redirect_from_https_to_http_is_refused(
         checked.check_hostname = False
         monkeypatch.setattr(ssl, "create_default_context", lambda: checked)
         url = f"https://{secure.address}/x"
+        transport = Transport()
         with pytest.raises(RegistryMisbehaves, match="redirected from https to http"):
             async with transport.get(url, verify=True, headers={}, authorization=None):
                 pass
+        await transport.close()
     assert registry.requests == []
 
 

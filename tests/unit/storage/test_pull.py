@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from portlayer.web.transport import Transport
 from services.storage import compile_pool
 from services.storage.compile_pool import CompilePool, LayerLimits
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.progress import Status
-from services.storage.imagec.transport import Transport
 from services.storage.vmdk import Chain
 from services.storage.worker_process import WorkerProcess
 from tests.images import (

@@ -24,6 +24,28 @@ from tests.unit.storage.fake_registry import (
 from tests.unit.storage.test_pull import name, only
 
 
+class Watched:
+    """Tells when a pull has come to its layers."""
+
+    def __init__(self) -> None:
+        self.planned = asyncio.Event()
+
+    def __call__(self, line: Progress) -> None:
+        if line.status is Status.PULLING_LAYER:
+            self.planned.set()
+
+
+async def pull_once_planned(storage: Storage, reference: str) -> asyncio.Task[Pulled]:
+    """Begin a pull and let it come to what the others are doing."""
+    watched = Watched()
+    parsed = parse_reference(reference)
+    task = asyncio.create_task(storage.puller.pull(parsed, Credentials(), None, watched))
+    await asyncio.wait_for(watched.planned.wait(), 60)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return task
+
+
 async def test_five_pulls_at_once_fetch_everything_once(
     storage: Storage, registry: FakeRegistry
 ) -> None:
@@ -49,8 +71,8 @@ async def test_one_that_leaves_does_not_stop_the_others(
         return Answer(body=blob.blob, hold=hold)
 
     registry.faults[f"/v2/x/blobs/{blob.digest}"] = [slow]
-    first, second = (asyncio.create_task(storage.pull(name(registry))) for _ in range(2))
-    await reached.wait()
+    first, second = [await pull_once_planned(storage, name(registry)) for _ in range(2)]
+    await asyncio.wait_for(reached.wait(), 60)
     first.cancel()
     await asyncio.wait([first])
     hold.set()
@@ -70,34 +92,12 @@ async def test_the_last_one_that_leaves_stops_it_and_leaves_nothing(
         return Answer(body=image.layers[1].blob, hold=hold)
 
     registry.faults[f"/v2/x/blobs/{image.layers[1].digest}"] = [stall]
-    tasks = [asyncio.create_task(storage.pull(name(registry))) for _ in range(2)]
-    await reached.wait()
+    tasks = [await pull_once_planned(storage, name(registry)) for _ in range(2)]
+    await asyncio.wait_for(reached.wait(), 60)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
     assert storage.files() == []
-
-
-class Watched:
-    """Tells when a pull has come to its layers."""
-
-    def __init__(self) -> None:
-        self.planned = asyncio.Event()
-
-    def __call__(self, line: Progress) -> None:
-        if line.status is Status.PULLING_LAYER:
-            self.planned.set()
-
-
-async def pull_once_planned(storage: Storage, reference: str) -> asyncio.Task[Pulled]:
-    """Begin a pull and let it come to what the others are doing."""
-    watched = Watched()
-    parsed = parse_reference(reference)
-    task = asyncio.create_task(storage.puller.pull(parsed, Credentials(), None, watched))
-    await asyncio.wait_for(watched.planned.wait(), 60)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    return task
 
 
 async def test_a_blob_published_as_its_pull_is_cancelled_serves_the_next_pull(

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from portlayer.errors import InvalidArgument
+from portlayer.web.transport import Transport
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.endpoints import Endpoints
 from services.storage.imagec.errors import RegistryUnauthorized, RegistryUnavailable
@@ -14,7 +15,6 @@ from services.storage.imagec.progress import Progress, Status
 from services.storage.imagec.push import ATTEMPTS, Pushed, Pusher
 from services.storage.imagec.reference import parse_reference
 from services.storage.imagec.registries import Registries
-from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound, parse_push_reference
 from tests.images import Image, Layer, file, make_tar
 from tests.unit.storage.conftest import Storage

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from portlayer.errors import InvalidArgument
+from portlayer.web.transport import Transport
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.endpoints import AllowList, Endpoints
 from services.storage.imagec.errors import (
@@ -17,7 +18,6 @@ from services.storage.imagec.errors import (
 from services.storage.imagec.queries import Hit, RegistryQueries, registry_of
 from services.storage.imagec.reference import parse_reference
 from services.storage.imagec.registries import Registries
-from services.storage.imagec.transport import Transport
 from tests.images import Image, Layer, file, make_tar
 from tests.unit.storage.fake_registry import (
     Answer,

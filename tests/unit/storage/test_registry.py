@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from portlayer.errors import VicError
+from portlayer.web.transport import Transport
 from services.storage.imagec.authorization import Credentials
 from services.storage.imagec.challenge import parse_challenges
 from services.storage.imagec.digest import Digest
@@ -21,7 +22,6 @@ from services.storage.imagec.errors import (
 from services.storage.imagec.reference import parse_reference
 from services.storage.imagec.registries import Registries
 from services.storage.imagec.registry import FetchedManifest, Repository
-from services.storage.imagec.transport import Transport
 from tests.images import busybox_image
 from tests.unit.storage.fake_registry import (
     Answer,

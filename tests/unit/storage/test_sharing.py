@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from portlayer.web.transport import Transport
 from services.storage.commons import Commons
 from services.storage.compile_pool import CompilePool
 from services.storage.imagec.digest import Digest
 from services.storage.imagec.errors import StoreFull
-from services.storage.imagec.transport import Transport
 from services.storage.images import ImageNotFound
 from services.storage.leases import Leases
 from services.storage.leaving import leave

@@ -11,11 +11,11 @@ from enum import Enum, auto
 import aiohttp
 import pytest
 
-from services.storage.imagec import transport as module
+from portlayer.web import transport as module
+from portlayer.web.proxies import Proxies
+from portlayer.web.transport import Transport
 from services.storage.imagec.authorization import read_limited
 from services.storage.imagec.errors import RegistryUnavailable
-from services.storage.imagec.proxies import Proxies
-from services.storage.imagec.transport import Transport
 from tests.unit.storage.fake_registry import Answer, FakeRegistry
 
 PACKET_SECONDS = 0.01

@@ -121,6 +121,8 @@ def test_mount_points_that_the_vm_made_are_no_change(trees: tuple[Path, Path]) -
         (disk / path).mkdir()
     for name in ("hosts", "hostname", "resolv.conf", "machine-id"):
         (disk / "etc" / name).touch()
+    (disk / ".dockerenv").touch()
+    (disk / "etc/mtab").symlink_to("/proc/mounts")
     assert changes(trees) == []
     shutil.rmtree(image / "etc")
     # Nor is their directory, once the image has none; what the container puts there is.
@@ -130,6 +132,9 @@ def test_mount_points_that_the_vm_made_are_no_change(trees: tuple[Path, Path]) -
     assert changes(trees) == []
     (disk / "etc/hosts").write_text("127.0.0.1 me")
     assert changes(trees) == ["A /etc", "A /etc/hosts"]
+    (disk / "etc/mtab").unlink()
+    (disk / "etc/mtab").symlink_to("elsewhere")
+    assert changes(trees) == ["A /etc", "A /etc/hosts", "A /etc/mtab"]
 
 
 def test_a_new_name_of_a_file_stays_a_link_to_it(trees: tuple[Path, Path]) -> None:

@@ -48,7 +48,7 @@ class Call:
 
     async def next(self) -> ConnectRequest:
         """Return what was sent next."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.sent.get()
 
 
@@ -91,7 +91,7 @@ async def waiting(tether: Tether) -> AsyncIterator[Call]:
     """Have a tether's Hello wait for interaction."""
     serving = asyncio.create_task(tether.control.serve(cast(Any, tether)))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await tether.call.opened.wait()
         yield tether.call
     finally:

@@ -41,6 +41,24 @@ def test_only_root_may_write_the_directories_above_a_file_of_ours(tmp_path: Path
     assert stat.S_IMODE((tmp_path / "etc/a/b/hosts").stat().st_mode) == 0o644
 
 
+def test_a_container_is_marked_as_docker_marks_it(tmp_path: Path) -> None:
+    sandbox.make_marks(str(tmp_path))
+    sandbox.make_marks(str(tmp_path))
+    mark = (tmp_path / ".dockerenv").stat()
+    assert (stat.S_IMODE(mark.st_mode), mark.st_size) == (0o755, 0)
+    assert os.readlink(tmp_path / "etc/mtab") == "/proc/mounts"
+    assert modes(tmp_path) == {0o755}
+
+
+def test_marks_of_the_image_stay(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/mtab").symlink_to("../proc/self/mounts")
+    (tmp_path / ".dockerenv").symlink_to("etc/elsewhere")
+    sandbox.make_marks(str(tmp_path))
+    assert os.readlink(tmp_path / "etc/mtab") == "../proc/self/mounts"
+    assert not (tmp_path / "etc/elsewhere").exists()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="makes a device node")
 def test_only_root_may_write_the_directories_above_a_device(tmp_path: Path) -> None:
     surrounding.make_node(str(tmp_path / "dev/a/b/null"), os.stat("/dev/null"))

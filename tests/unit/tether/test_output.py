@@ -13,6 +13,7 @@ import pytest
 from vic.tether.v1.process_pb2 import STD_STREAM_STDERR, STD_STREAM_STDOUT
 from vic.tether.v1.tether_pb2 import StdioRequest
 
+from tether.agent import output as module
 from tether.agent.output import CHUNK_BYTES, WINDOW_BYTES, OutputBuffer
 
 BOUND = 60
@@ -181,15 +182,20 @@ async def test_abandoned_output_settles(pipes: Pipes) -> None:
     assert pipes.buffer.ended
 
 
-async def test_a_terminals_line_is_one_piece_and_what_has_no_end_does_not_wait_for_it() -> None:
+async def test_a_terminals_line_is_one_piece_and_what_has_no_end_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     buffer = OutputBuffer({"terminal": ours}, lambda: None)
     buffer.rewind()
-    # As the kernel hands on what is written to a terminal: the line's end by itself.
-    os.write(theirs, b"a line")
-    asyncio.get_running_loop().call_soon(os.write, theirs, b"\r\n")
-    assert (await expect(buffer))[1] == b"a line\r\n"
+    # As the kernel hands on what is written to a terminal: the line's end by itself, and by a
+    # thread of its own, which may be long in coming where there is much to do.
+    with monkeypatch.context() as patient:
+        patient.setattr(module, "_GATHER_SECONDS", BOUND)
+        os.write(theirs, b"a line")
+        asyncio.get_running_loop().call_soon(os.write, theirs, b"\r\n")
+        assert (await expect(buffer))[1] == b"a line\r\n"
     os.write(theirs, b"a prompt: ")
     assert (await expect(buffer))[1] == b"a prompt: "
     os.write(theirs, b"the last")

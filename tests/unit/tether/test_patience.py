@@ -9,6 +9,7 @@ from tether.agent.patience import SLACK_NS
 # In a process of its own: gRPC's threads in this one have been started by other tests.
 _PROGRAM = """
 import asyncio, json, os
+from contextlib import suppress
 import grpc.aio
 from tether.agent.patience import start_threads
 
@@ -23,8 +24,10 @@ async def talk():
         calls = [channel.unary_unary("/no/Such")(b"") for _ in range(20)]
         await asyncio.gather(*calls, return_exceptions=True)
         own = os.getpid()
-        threads_of_it = os.listdir("/proc/self/task")
-        slack = {t: int(open(f"/proc/{t}/timerslack_ns").read()) for t in threads_of_it}
+        slack = {}
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                slack[thread] = int(open(f"/proc/{thread}/timerslack_ns").read())
         print(json.dumps([slack.pop(str(own)), list(slack.values())]))
     await server.stop(None)
     await threads.close()

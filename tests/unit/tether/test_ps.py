@@ -110,8 +110,14 @@ def test_terminals_have_their_names() -> None:
 
 def test_processes_of_the_kernel_are_read_and_listed(tmp_path: Path) -> None:
     """A cgroup directory in a test's hands, the kernel's own /proc."""
-    child = subprocess.Popen(["sleep", "100"])
+    child = subprocess.Popen(["cat", "-u"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        # Its arguments are seen a moment after it has been executed.
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(b"there\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"there\n"
         below = tmp_path / "below"
         below.mkdir()
         (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n999999999\n")
@@ -119,7 +125,7 @@ def test_processes_of_the_kernel_are_read_and_listed(tmp_path: Path) -> None:
         found = {task.pid: task for task in Tasks(cgroup=tmp_path).read()}
         assert found.keys() == {os.getpid(), child.pid}
         assert found[child.pid].parent == os.getpid()
-        assert found[child.pid].command == "sleep 100"
+        assert found[child.pid].command == "cat -u"
         parts = list(process_list(TopCommand(command_id=7), os.getpid(), Tasks(cgroup=tmp_path)))
         assert parts[-1].complete
         assert {part.command_id for part in parts} == {7}
@@ -129,7 +135,7 @@ def test_processes_of_the_kernel_are_read_and_listed(tmp_path: Path) -> None:
         assert Tasks().user_names(child.pid)[0] == "root"
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
 
 
 def test_the_init_process_is_as_old_as_its_container(tmp_path: Path) -> None:

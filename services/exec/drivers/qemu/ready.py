@@ -14,7 +14,7 @@ from collections import deque
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
-from portlayer.errors import VicError
+from portlayer.errors import Reason, VicError
 from services.exec.drivers.qemu.classes import ClassTemplates
 from services.exec.drivers.qemu.dialling import Dialling
 from services.exec.drivers.qemu.hostmemory import MARGIN_BYTES, HostMemory
@@ -185,7 +185,13 @@ class ReadyClones:
 
     async def _prepare(self, shape: hostagent_pb2.Shape) -> ReadyClone:
         """Make a clone that has warmed up and stands still, or that dials where it is a fork."""
-        await self._template.prepare(shape)
+        try:
+            await self._template.prepare(shape)
+        except VicError as error:
+            if error.reason is not Reason.LAUNCH_FAILED:
+                raise
+            # It needs more of the host than other clones do: a user namespace, for one.
+            log.warning("no template can be launched: %s", error.message)
         clone = await self._template.fork(shape, connected=True)
         kind = hostagent_pb2.MACHINE_KIND_READY
         return clone or await self._warming.warm_up(READY_PREFIX, kind, shape)

@@ -21,6 +21,7 @@ from portlayer.errors import (
     Reason,
     VicError,
 )
+from portlayer.neighbours import Neighbours
 from portlayer.vsphere.identity import Identity
 from portlayer.vsphere.machines import power_on, reconfigure, suspend
 from portlayer.vsphere.properties import read
@@ -37,6 +38,7 @@ from services.exec.drivers import (
 from services.exec.drivers.shapes import MIB, ShapeClass, shape_class
 from services.exec.drivers.vsphere.affinity import Affinity
 from services.exec.drivers.vsphere.chains import Chains
+from services.exec.drivers.vsphere.claims import Claims
 from services.exec.drivers.vsphere.found import OFF, SUSPENDED, Found
 from services.exec.drivers.vsphere.guests import Guests
 from services.exec.drivers.vsphere.hardware import (
@@ -71,12 +73,16 @@ class VsphereHypervisor:
         place: PlaceSettings,
         instance_id: str,
         issuer: "hostagent_pb2_grpc.IssuerServiceAsyncStub",
+        neighbours: Neighbours | None = None,
     ) -> None:
+        """``neighbours`` tell replicas of one another."""
+        neighbours = neighbours or Neighbours(None)
         self._vcenter = vcenter
         self._place = place
         self._instance_id = instance_id
-        self._inventory = Inventory(vcenter, place.folder, instance_id)
-        self._parents = Parents(vcenter, self._inventory, place, instance_id)
+        self._claims = Claims(neighbours)
+        self._inventory = Inventory(vcenter, place.folder, instance_id, self._claims)
+        self._parents = Parents(vcenter, self._inventory, place, instance_id, neighbours)
         self._guests = Guests(issuer)
         self._chains = Chains(vcenter, place.folder)
         self._meter = Meter(vcenter)
@@ -107,6 +113,7 @@ class VsphereHypervisor:
             await asyncio.wait([self._rules])
         await self._parents.close()
         await self._inventory.close()
+        await self._claims.close()
         await self._vcenter.close()
 
     async def info(self) -> HypervisorInfo:
@@ -146,6 +153,7 @@ class VsphereHypervisor:
         told = await self._guests.told(machine)
         self._inventory.expect(machine.boot_id)
         try:
+            await self._claims.claim(machine.boot_id)
             if await self._inventory.of(machine.container_id, machine.boot_id) is not None:
                 return CreatedMachine(0, StartKind.COLD_BOOT)
             await self._free_name(machine)
@@ -156,6 +164,7 @@ class VsphereHypervisor:
             await self._make(machine, identity, shape, told)
         except BaseException:
             self._inventory.settle(machine.boot_id)
+            await self._claims.release(machine.boot_id)
             raise
         return CreatedMachine(0, StartKind.COLD_BOOT)
 
@@ -251,6 +260,7 @@ class VsphereHypervisor:
         else:
             await reconfigure(self._vcenter, vm, lambda _: vim.vm.ConfigSpec(extraConfig=told))
         self._inventory.begin(vm, boot_id)
+        await self._claims.release(boot_id)
 
     async def check_awake(self, container_id: str, boot_id: str) -> None:
         """Nothing: no VM is kept ready."""
@@ -262,6 +272,7 @@ class VsphereHypervisor:
             await remove(self._vcenter, found.vm)
         self._to_tell.pop(boot_id, None)
         self._inventory.settle(boot_id)
+        await self._claims.release(boot_id)
 
     async def pause(self, container_id: str) -> None:
         """Suspend the VM."""

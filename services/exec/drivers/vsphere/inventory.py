@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
-from pyVmomi import vim, vmodl
+from pyVmomi import vim
 
 from portlayer.errors import VicError
 from portlayer.vsphere.identity import (
@@ -18,11 +18,12 @@ from portlayer.vsphere.identity import (
 from portlayer.vsphere.lookup import find_child, find_folder, find_machine
 from portlayer.vsphere.properties import (
     Collector,
-    read,
     read_below,
+    read_present,
 )
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers import MachineExited
+from services.exec.drivers.vsphere.claims import Claims
 from services.exec.drivers.vsphere.found import (
     OFF,
     ON,
@@ -50,7 +51,7 @@ class Ended:
     vm: vim.VirtualMachine
     exited: MachineExited
     doubtful: bool = False
-    """It was off when it was seen first: whether it still is has to be looked at."""
+    """That it was off may have been before it was let run: whether it is has to be looked at."""
 
 
 class Inventory:
@@ -60,8 +61,9 @@ class Inventory:
     wasn't forgotten is found again then, since its VM is still there, powered off.
     """
 
-    def __init__(self, vcenter: VCenter, folder: str, instance_id: str) -> None:
+    def __init__(self, vcenter: VCenter, folder: str, instance_id: str, claims: Claims) -> None:
         self._vcenter = vcenter
+        self._claims = claims
         self._folder = folder
         self._instance_id = instance_id
         self._updates = Updates(vcenter, folder, self._apply, self._completed)
@@ -77,6 +79,8 @@ class Inventory:
         # Boots that were let run, of which no update has said whether they are on or off, and who
         # looks at them.
         self._assumed: dict[str, asyncio.Task[None]] = {}
+        # Boots that are off while another replica is about to let them run, and who waits for it.
+        self._left_alone: dict[str, asyncio.Task[None]] = {}
         self.complete = asyncio.Event()
         """Set when the folder has been read as a whole."""
         self.changed = asyncio.Event()
@@ -90,9 +94,10 @@ class Inventory:
 
     async def close(self) -> None:
         """Stop following."""
-        for confirming in self._assumed.values():
-            confirming.cancel()
-        await asyncio.gather(*self._assumed.values(), return_exceptions=True)
+        tasks = [*self._assumed.values(), *self._left_alone.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._updates.close()
 
     def expect(self, boot_id: str) -> None:
@@ -203,19 +208,14 @@ class Inventory:
         self, content: vim.ServiceInstanceContent, known: Sequence[Found]
     ) -> list[Found]:
         """Return VMs as they are now; those that have gone are left out."""
-        try:
-            told = read(content, [found.vm for found in known], vim.VirtualMachine, PATHS)
-        except vmodl.fault.ManagedObjectNotFound:
-            # One of them has: they are few.
-            again = (self._read(content, found.vm) for found in known)
-            return [found for found in again if found is not None]
+        told = read_present(content, [found.vm for found in known], vim.VirtualMachine, PATHS)
         return [self._known(changed(Found(vm), values)) for vm, values in told]
 
     def is_over(self, boot_id: str) -> bool:
         """Tell whether the end of a boot was told, although its VM is on: it was reset.
 
-        Of one that was seen off when it was seen first nothing was told yet: that it is on says
-        that the update was late.
+        Of one whose end is doubtful nothing was told yet: that it is on says that the update was
+        late.
         """
         doubtful = any(e.doubtful and e.exited.boot_id == boot_id for e in self._ended.values())
         return boot_id in self._over and not doubtful
@@ -230,11 +230,8 @@ class Inventory:
         return await self._vcenter.call(look, repeatable=True)
 
     def _read(self, content: vim.ServiceInstanceContent, vm: vim.VirtualMachine) -> Found | None:
-        try:
-            ((_, told),) = read(content, [vm], vim.VirtualMachine, PATHS)
-        except vmodl.fault.ManagedObjectNotFound:
-            return None  # It went meanwhile.
-        return self._known(changed(Found(vm), told))
+        there = read_present(content, [vm], vim.VirtualMachine, PATHS)
+        return next((self._known(changed(Found(vm), told)) for vm, told in there), None)
 
     async def ends(self, after: int) -> AsyncIterator[tuple[int, MachineExited | None]]:
         """Yield ends after a position, then None, then new ends."""
@@ -245,7 +242,12 @@ class Inventory:
             self._news.clear()
             for position, ended in self._after(told):
                 told = position
-                if not (ended.doubtful and await self._is_on(ended.exited)):
+                if ended.doubtful and await self._claims.is_claimed(ended.exited.boot_id):
+                    self._leave_alone(position, ended)
+                    continue
+                late = ended.doubtful and await self._runs(ended.exited)
+                # One that has gone since has ended, whatever was seen of it.
+                if not late or ended.vm._GetMoId() not in self._found:
                     if position in self._ended:
                         self._ended[position] = replace(ended, doubtful=False)
                     yield position, await self._with_record(ended.exited)
@@ -254,6 +256,8 @@ class Inventory:
                 self._ended.pop(position, None)
                 self._over.discard(ended.exited.boot_id)
                 self.changed.set()  # It is among those that live again.
+                # What ended it while we looked is told no more, nor that it is off once more.
+                self.begin(ended.vm, ended.exited.boot_id)
             if history:
                 history = False
                 yield told, None
@@ -264,12 +268,33 @@ class Inventory:
             (position, self._ended[position]) for position in sorted(self._ended) if position > told
         ]
 
-    async def _is_on(self, exited: MachineExited) -> bool:
+    def _leave_alone(self, position: int, ended: Ended) -> None:
+        """Take a boot for none that has ended, until another replica has let it run, or not."""
+        boot_id = ended.exited.boot_id
+        self._ended.pop(position, None)
+        self._over.discard(boot_id)
+
+        async def look_again() -> None:
+            try:
+                await self._claims.released(boot_id)
+            except VicError as error:
+                log.info("who starts %s is not known: %s", boot_id, error.message)
+            del self._left_alone[boot_id]
+            found = self._found.get(ended.vm._GetMoId())
+            if found is not None and found.power == OFF and found.identity is not None:
+                self._end(found, "powered off", doubtful=True)
+
+        if boot_id not in self._left_alone:
+            waiting = asyncio.create_task(look_again(), name=f"start of {boot_id} elsewhere")
+            self._left_alone[boot_id] = waiting
+
+    async def _runs(self, exited: MachineExited) -> bool:
+        """Tell whether a VM is on after all, or paused."""
         try:
             found = await self.of(exited.container_id, exited.boot_id)
         except VicError:
             return False
-        return found is not None and found.power == ON
+        return found is not None and found.power != OFF
 
     async def _with_record(self, exited: MachineExited) -> MachineExited:
         """Return an end with what its guest wrote at last: its update may come after the end's."""
@@ -302,6 +327,7 @@ class Inventory:
         assert isinstance(entry.obj, vim.VirtualMachine), "the filter asks for no other"
         now = woken(before, self._known(changed(before or Found(entry.obj), changes)))
         self._found[moid] = now
+        confirming = None
         if now.identity is not None and "runtime.powerState" in changes:
             confirming = self._assumed.pop(now.identity.boot_id, None)
             if confirming is not None:
@@ -315,8 +341,12 @@ class Inventory:
             return
         if now.power == OFF:
             if before is None or before.power != OFF or before.identity is None:
-                # What is seen for the first time may have been off before it was let run.
-                self._end(now, "powered off", doubtful=before is None)
+                # What is seen for the first time may have been off before it was let run: as a VM,
+                # as one of ours, whose configuration is told after the VM, or once more after an
+                # interruption.
+                again = confirming is not None and entry.kind == Collector.ObjectUpdate.Kind.enter
+                first = before is None or before.identity is None
+                self._end(now, "powered off", doubtful=first or again)
         elif before is not None and rebooted(before, now):
             self._end(now, "reset")
 

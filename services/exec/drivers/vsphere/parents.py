@@ -13,6 +13,7 @@ import logging
 from pyVmomi import vim
 
 from portlayer.errors import VicError
+from portlayer.neighbours import Neighbours
 from portlayer.vsphere.identity import PREFIX, VERSION, option_values
 from portlayer.vsphere.session import VCenter
 from services.exec.drivers.shapes import ShapeClass
@@ -27,14 +28,23 @@ log = logging.getLogger("vic.exec.vsphere.parents")
 
 # A parent for every size would hold memory that nobody uses: the commonest sizes have one.
 MOST_SIZES = 4
+# What replicas take turns at, by its name.
+MAKING = "vSphere's parents"
 
 
 class Parents:
     """Knows the parents that are frozen, and makes those that are missing, in the background."""
 
     def __init__(
-        self, vcenter: VCenter, inventory: Inventory, place: PlaceSettings, instance_id: str
+        self,
+        vcenter: VCenter,
+        inventory: Inventory,
+        place: PlaceSettings,
+        instance_id: str,
+        neighbours: Neighbours,
     ) -> None:
+        """Replicas, whom ``neighbours`` tell of one another, make and remove one at a time."""
+        self._neighbours = neighbours
         self._vcenter = vcenter
         self._inventory = inventory
         self._place = place
@@ -100,12 +110,13 @@ class Parents:
     async def _make_all(self) -> None:
         """Make what is missing of each size, and remove what is of no use any more."""
         try:
-            keys = set(self._sizes.values())
-            for parent in self._inventory.parents():
-                if parent.options[PARENT] not in keys or parent.power == OFF:
-                    await self._remove(parent)
-            for shape in list(self._sizes):
-                await self._make_of(shape)
+            async with self._neighbours.turn(MAKING):
+                keys = set(self._sizes.values())
+                for parent in self._inventory.parents():
+                    if parent.options[PARENT] not in keys or parent.power == OFF:
+                        await self._remove(parent)
+                for shape in list(self._sizes):
+                    await self._make_of(shape)
         except VicError as error:
             log.warning("parents can't be made; containers are booted: %s", error.message)
 

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from pyVmomi import vim, vmodl
@@ -19,6 +20,8 @@ log = logging.getLogger("vic.exec.vsphere.inventory")
 
 # Between attempts to follow a vCenter that is away, in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+# Between attempts to break off a wait, of which one that comes before the wait does nothing.
+CANCEL_PAUSE = 0.5
 
 
 class Updates:
@@ -41,6 +44,7 @@ class Updates:
         self._completed = completed
         self._following: asyncio.Task[None] | None = None
         self._closing = threading.Event()
+        self._closed = asyncio.Event()
         # That of the present wait, which can be broken off by it.
         self._collector: Collector | None = None
 
@@ -51,15 +55,21 @@ class Updates:
     async def close(self) -> None:
         """Stop following."""
         self._closing.set()
+        self._closed.set()
         if self._following is None:
             return
-        collector = self._collector
-        if collector is not None:
-            try:
-                await self._vcenter.call(lambda _: collector.CancelWaitForUpdates())
-            except VicError as error:
-                log.info("the wait for updates ends by itself: %s", error.message)
+        while not self._following.done():
+            collector = self._collector
+            if collector is not None:
+                await self._break_off(collector)
+            await asyncio.wait({self._following}, timeout=CANCEL_PAUSE)
         await self._following
+
+    async def _break_off(self, collector: Collector) -> None:
+        try:
+            await self._vcenter.call(lambda _: collector.CancelWaitForUpdates())
+        except VicError as error:
+            log.info("the wait for updates ends by itself: %s", error.message)
 
     async def _follow(self) -> None:
         pause = FIRST_PAUSE
@@ -74,7 +84,9 @@ class Updates:
                 if time.monotonic() - begun > LONGEST_PAUSE:
                     pause = FIRST_PAUSE
                 log.warning("can't follow vCenter for %.1f s: %s", pause, error.message)
-                await asyncio.sleep(pause)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._closed.wait()
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _watch(self, loop: asyncio.AbstractEventLoop, content: vim.ServiceInstanceContent) -> None:

@@ -19,7 +19,7 @@ from portlayer.vsphere.lookup import (
     find,
     find_datacenter,
 )
-from portlayer.vsphere.properties import read, read_below
+from portlayer.vsphere.properties import read, read_below, read_present
 from portlayer.vsphere.session import VCenter
 from services.network.drivers.vsphere.isolation import (
     Port,
@@ -106,12 +106,12 @@ class Found:
 def of_switch(
     content: vim.ServiceInstanceContent, switch: vim.DistributedVirtualSwitch
 ) -> list[Found]:
-    """Return all port groups of a switch."""
+    """Return all port groups of a switch, also while others remove some of theirs."""
     ((_, told),) = read(content, [switch], vim.DistributedVirtualSwitch, ["portgroup"])
     groups: Sequence[DistributedPortgroup] = told.get("portgroup", [])
     return [
         _found(group, values)
-        for group, values in read(content, groups, DistributedPortgroup, _PATHS)
+        for group, values in read_present(content, groups, DistributedPortgroup, _PATHS)
     ]
 
 

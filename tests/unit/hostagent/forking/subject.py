@@ -1,8 +1,12 @@
 """A process with two threads to fork."""
 
+import os
 import socket
 import subprocess
 import sys
+
+from hostagent import confine
+from hostagent.assembly import TEMPLATE_POWERS
 
 # Two threads that take turns at what comes over a socket, an event between them.
 SUBJECT = """
@@ -35,18 +39,26 @@ while True:
     channel.send(f"{data.decode()} {counted} {os.getuid()} {threading.active_count()}".encode())
 """
 UID = 1_900_000_999
+# What makes a process a template, as its launcher does; it may not be able to import anything then.
+AS_TEMPLATE = f"""
+import os, select, socket, sys, threading
+sys.path.append({os.path.dirname(confine.__file__)!r})
+import confine
+confine.own_users({UID - 9}, 100)
+confine.drop_powers({UID - 9}, {TEMPLATE_POWERS})
+{SUBJECT}"""
 
 
 class Subject:
     """A process to fork."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = SUBJECT) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.number = theirs.fileno()
         self.socket.settimeout(60)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SUBJECT, str(self.number)],
+                [sys.executable, "-c", program, str(self.number)],
                 pass_fds=[self.number],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

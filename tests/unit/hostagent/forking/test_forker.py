@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import socket
 
@@ -73,6 +74,39 @@ async def test_a_refusal_is_told_and_leaves_no_fork() -> None:
     forker = await seize(subject)
     with pytest.raises(Internal, match="would be its template's"):
         await forker.fork(ForkOrder(UID, [], {}, []))
+    made, channel = await fork(forker, subject)
+    channel.close()
+    await made.end()
+    await forker.end()
+    subject.end()
+
+
+async def test_what_went_wrong_is_told_though_the_fork_has_died_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """We are told that there is a fork when it is gone already, as we were busy."""
+    subject = Subject()
+    forker = await seize(subject)
+    answer = forker._answer
+
+    async def late(seconds: float) -> bytes:
+        found = await answer(seconds)
+        if found.isdigit():
+            fork = os.pidfd_open(int(found))
+            poll = select.poll()
+            poll.register(fork, select.POLLIN)
+            assert poll.poll(SECONDS * 1000)
+            os.close(fork)
+        return found
+
+    null = os.stat(os.devnull)
+    shared = [(null.st_dev, null.st_ino)]
+    no_capability = 1000
+    replacements = {subject.socket.fileno(): [subject.number]}
+    with monkeypatch.context() as patches, pytest.raises(Internal, match="Invalid argument"):
+        patches.setattr(forker, "_answer", late)
+        await forker.fork(ForkOrder(UID, [no_capability], replacements, shared))
+    # The template is none the worse for it.
     made, channel = await fork(forker, subject)
     channel.close()
     await made.end()

@@ -5,14 +5,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from hostagent.assembly import TEMPLATE_POWERS
 from hostagent.forking.original import CannotFork, Confinement, Original, Replacement
-from tests.unit.hostagent.forking.subject import UID, Subject, ask
+from tests.unit.hostagent.forking.subject import AS_TEMPLATE, UID, Subject, ask
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -46,13 +48,14 @@ def fork(original: Original, number: int) -> Iterator[tuple[int, socket.socket]]
 
 
 def until_at_rest(pid: int) -> Original:
-    """Hold a process; it may be on its way to where it waits."""
-    for _ in range(1000):
+    """Hold a process; it may be on its way to where it waits, and waits for a CPU as we do."""
+    deadline = time.monotonic() + 60
+    while True:
         try:
             return Original(pid)
         except CannotFork:
-            continue
-    raise AssertionError("it never comes to rest")
+            assert time.monotonic() < deadline, "it never comes to rest"
+            os.sched_yield()
 
 
 def test_a_fork_goes_on_where_its_template_stands_threads_and_all(subject: Subject) -> None:
@@ -64,6 +67,23 @@ def test_a_fork_goes_on_where_its_template_stands_threads_and_all(subject: Subje
         with fork(original, subject.number) as (_, other):
             assert ask(other, "second") == f"second 2 {UID} 2"
         assert ask(channel, "third") == f"third 3 {UID} 2"
+
+
+def test_a_template_whose_powers_are_over_machines_alone_has_forks_without_any() -> None:
+    subject = Subject(AS_TEMPLATE)
+    try:
+        with held(subject) as original, fork(original, subject.number) as (pid, channel):
+            assert ask(channel, "on") == f"on 1 {UID} 2"
+            users, powers = [], []
+            for one in (subject.process.pid, pid):
+                users.append(os.readlink(f"/proc/{one}/ns/user"))
+                status = Path(f"/proc/{one}/status").read_text()
+                fields = dict(line.split(":\t", 1) for line in status.splitlines())
+                powers.append([int(fields[f"Cap{name}"], 16) for name in ("Eff", "Bnd", "Amb")])
+            assert users[0] == users[1] != os.readlink("/proc/self/ns/user")
+            assert powers == [[sum(1 << power for power in TEMPLATE_POWERS)] * 3, [0] * 3]
+    finally:
+        subject.end()
 
 
 def test_a_fork_has_no_power_and_no_namespace_of_its_template(subject: Subject) -> None:

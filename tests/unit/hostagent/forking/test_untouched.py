@@ -89,6 +89,17 @@ class Subject:
         """How many bytes of the file there are."""
         return os.fstat(self.memory).st_blocks * 512
 
+    def until_out_of_reach(self) -> None:
+        """Wait until a thread waits where nothing but a kill reaches it. Source: proc(5)."""
+        deadline = time.monotonic() + 60
+        while "D" not in [self._state(tid) for tid in anatomy.thread_ids(self.process.pid)]:
+            assert time.monotonic() < deadline
+            os.sched_yield()
+
+    def _state(self, tid: int) -> str:
+        status = Path(f"/proc/{self.process.pid}/task/{tid}/stat").read_text()
+        return status.rpartition(") ")[2][0]
+
     def end_thread(self) -> None:
         """End the thread that reads its standard input."""
         assert self.process.stdin is not None
@@ -210,6 +221,7 @@ def test_a_thread_that_does_not_stop_is_not_waited_for_long(
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     subject = Subject(SPAWNS.format(fifo=os.fsencode(fifo)))
+    subject.until_out_of_reach()
     with ThreadPoolExecutor(1) as pool:
         owned = pool.submit(own_untouched, subject.process.pid, subject.memory)
         with pytest.raises(CannotStand, match="does not stop"):

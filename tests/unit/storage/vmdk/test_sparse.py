@@ -22,6 +22,7 @@ from services.storage.vmdk import (
     create_disk,
 )
 from services.storage.vmdk.format import NO_PARENT_CID, Descriptor, Header, Layout
+from tests.descriptors import open_descriptors
 
 SIZE = 64 << 20
 
@@ -172,10 +173,10 @@ def test_a_chain_that_loops_is_refused(tmp_path: Path) -> None:
         file.seek(layout.directory * 512)
         file.write(directory)
         file.truncate(layout.first_grain * 512)
-    descriptors = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(ChainBroken, match=f"over {MAX_DEPTH} levels"):
         Chain(tmp_path / "a.vmdk")
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert not open_descriptors() - before
 
 
 def test_no_layer_gets_a_content_id_with_a_meaning() -> None:

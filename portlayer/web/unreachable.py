@@ -1,4 +1,4 @@
-"""Why a registry couldn't be asked, in the words Docker users know: those of Go's net/http."""
+"""Why a server couldn't be asked, in the words Docker users know: those of Go's net/http."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from services.storage.imagec.addresses import port_of
-from services.storage.imagec.errors import HostNotFound, RegistryUnavailable
+from portlayer.web.addresses import port_of
+from portlayer.web.errors import AddressRefused, HostNotFound, NotTls, ServerUnavailable
+from portlayer.web.guarding import Refused
 
 _PLAIN_HTTP = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 """OpenSSL's reasons when the other side doesn't speak TLS."""
-
-
-class NotTls(RegistryUnavailable):
-    """An HTTPS request was answered in plain HTTP."""
 
 
 class explained:  # noqa: N801 - a context manager used like a function
@@ -36,16 +33,23 @@ class explained:  # noqa: N801 - a context manager used like a function
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Raise ours in place of the client's."""
+        if isinstance(error, Refused):
+            raise self._refusal(error) from error
         if isinstance(error, aiohttp.ClientError):
             raise self._explain(error) from error
 
-    def _explain(self, error: aiohttp.ClientError) -> RegistryUnavailable:
+    def _refusal(self, refused: Refused) -> AddressRefused:
+        return AddressRefused(f"{self._prefix}{self._dial}{refused.why}")
+
+    def _explain(self, error: aiohttp.ClientError) -> ServerUnavailable:
         cause = _cause(error)
+        if isinstance(cause, Refused):
+            return self._refusal(cause)
         if isinstance(cause, socket.gaierror):
             return HostNotFound(f"{self._prefix}dial tcp: lookup {self._host}: no such host")
         if isinstance(cause, ssl.SSLError) and cause.reason in _PLAIN_HTTP:
             return NotTls(f"{self._prefix}http: server gave HTTP response to HTTPS client")
-        return RegistryUnavailable(self._prefix + self._words(error, cause))
+        return ServerUnavailable(self._prefix + self._words(error, cause))
 
     def _words(self, error: aiohttp.ClientError, cause: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from services.storage.imagec.addresses import web_address
+from portlayer.web.addresses import web_address
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _EXCEPTION = re.compile(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")

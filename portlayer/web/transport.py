@@ -1,4 +1,4 @@
-"""HTTP to registries: limits, redirects by hand, and no answer that is another than was sent."""
+"""HTTP as a client: limits, redirects by hand, and no answer that is another than was sent."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -15,10 +16,11 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from services.storage.imagec.addresses import as_sent, origin_of, web_address
-from services.storage.imagec.errors import RegistryMisbehaves
-from services.storage.imagec.proxies import Proxies
-from services.storage.imagec.unreachable import explained
+from portlayer.web.addresses import as_sent, origin_of, web_address
+from portlayer.web.errors import ServerMisbehaves
+from portlayer.web.guarding import Guard, check_host, guarded_socket
+from portlayer.web.proxies import Proxies
+from portlayer.web.unreachable import explained
 
 MAX_REDIRECTS = 5
 CONNECT_TIMEOUT = 15.0
@@ -110,26 +112,41 @@ def _text(value: str) -> str:
 
 
 class Transport:
-    """Two HTTP clients, one of which doesn't check certificates.
+    """HTTP clients, some of which don't check certificates.
 
-    Neither follows redirects, keeps cookies, reads proxies from the environment, nor asks for
+    None follows redirects, keeps cookies, reads proxies from the environment, nor asks for
     compression: what is hashed must be what was sent.
     """
 
-    def __init__(self, authorities: Sequence[str] = (), proxies: Proxies | None = None) -> None:
+    def __init__(
+        self,
+        authorities: Sequence[str] = (),
+        proxies: Proxies | None = None,
+        *,
+        agent: str = "vic-imagec",
+        guard: Guard | None = None,
+    ) -> None:
         """`authorities` are certificates in PEM form that are trusted beside the system's.
 
-        Raises ValueError when one of them isn't a certificate.
+        What the guard refuses is not connected to, whatever name led there and at each redirect. A
+        name that a proxy is asked for is looked up by the proxy, so of that addresses alone are
+        seen. Reads the system's certificates, which takes some milliseconds. Raises ValueError when
+        one of the authorities isn't a certificate.
         """
-        self._authorities = authorities
         self._proxies = proxies or Proxies()
-        self._clients: dict[bool, aiohttp.ClientSession] = {}
-        _tls(authorities, verify=True)
+        self._agent = agent
+        self._guard = guard
+        self._clients: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
+        self._checking = _tls(authorities)
 
-    def _client(self, *, verify: bool) -> aiohttp.ClientSession:
-        client = self._clients.get(verify)
+    def _client(self, *, verify: bool, guarded: bool) -> aiohttp.ClientSession:
+        client = self._clients.get((verify, guarded))
         if client is None:
-            client = self._clients[verify] = _new_client(_tls(self._authorities, verify=verify))
+            client = self._clients[verify, guarded] = _new_client(
+                self._checking if verify else _any_tls(),
+                self._agent,
+                self._guard if guarded else None,
+            )
         return client
 
     async def close(self) -> None:
@@ -150,13 +167,17 @@ class Transport:
         """Send one request; yields the response with its body unread.
 
         Raises:
-            RegistryUnavailable: no connection, or it broke, also while the body is read.
+            ServerUnavailable: no connection, or it broke, also while the body is read.
             HostNotFound: the name doesn't resolve.
             NotTls: the server speaks plain HTTP.
+            AddressRefused: the guard refuses it.
         """
-        client = self._client(verify=verify)
+        proxy = self._proxies.of(url)
+        client = self._client(verify=verify, guarded=proxy is None)
         with explained(method, url):
-            answer = await self._answer(client, method, url, headers, content)
+            if proxy is not None and self._guard is not None:
+                check_host(self._guard, url)
+            answer = await self._answer(client, method, url, headers, content, proxy)
             try:
                 yield Response(answer, url, headers)
             finally:
@@ -170,6 +191,7 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         content: Body | None,
+        proxy: str | None,
     ) -> aiohttp.ClientResponse:
         try:
             target = as_sent(url)
@@ -192,7 +214,7 @@ class Transport:
                     trace_request_ctx=patience,
                     headers=headers,
                     data=data,
-                    proxy=self._proxies.of(url),
+                    proxy=proxy,
                     allow_redirects=False,
                 )
         except TimeoutError as error:
@@ -218,7 +240,7 @@ class Transport:
                     yield response
                     return
                 at = next_url(response, allow_http=not verify)
-        raise RegistryMisbehaves(f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
+        raise ServerMisbehaves(f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
 
 class _Patience:
@@ -288,33 +310,36 @@ class _Resolver(ThreadedResolver):
             raise socket.gaierror(socket.EAI_NONAME, "no host's name") from error
 
 
-def _tls(authorities: Sequence[str], *, verify: bool) -> ssl.SSLContext:
-    if verify:
-        context = ssl.create_default_context()
-        for pem in authorities:
-            try:
-                context.load_verify_locations(cadata=pem)
-            except (ssl.SSLError, ValueError) as error:
-                raise ValueError(f"a registry's authority is no certificate: {error}") from error
-        return context
+def _tls(authorities: Sequence[str]) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    for pem in authorities:
+        try:
+            context.load_verify_locations(cadata=pem)
+        except (ssl.SSLError, ValueError) as error:
+            raise ValueError(f"a registry's authority is no certificate: {error}") from error
+    return context
+
+
+def _any_tls() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _new_client(context: ssl.SSLContext) -> aiohttp.ClientSession:
+def _new_client(context: ssl.SSLContext, agent: str, guard: Guard | None) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         ssl=context,
         limit=_MAX_CONNECTIONS,
         keepalive_timeout=_KEPT_SECONDS,
         resolver=_Resolver(),
         use_dns_cache=False,
+        socket_factory=None if guard is None else partial(guarded_socket, guard),
     )
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": "vic-imagec", "Accept-Encoding": "identity"},
+        headers={"User-Agent": agent, "Accept-Encoding": "identity"},
         auto_decompress=False,
         trust_env=False,
         timeout=_TIMEOUT,
@@ -327,18 +352,18 @@ def _new_client(context: ssl.SSLContext) -> aiohttp.ClientSession:
 
 
 def next_url(response: Response, *, allow_http: bool) -> str:
-    """Where a response's Location leads. Raises RegistryMisbehaves where it may not."""
+    """Where a response's Location leads. Raises ServerMisbehaves where it may not."""
     at = response.url
     location = response.header("Location")
     if not location:
-        raise RegistryMisbehaves(f'Get "{at}": {response.status} response without Location')
+        raise ServerMisbehaves(f'Get "{at}": {response.status} response without Location')
     try:
         target = urljoin(at, location)
     except ValueError:
         target = ""
     parts = web_address(target)
     if parts is None:
-        raise RegistryMisbehaves(f'Get "{at}": redirected to an invalid URL')
+        raise ServerMisbehaves(f'Get "{at}": redirected to an invalid URL')
     if parts.scheme == "http" and urlsplit(at).scheme == "https" and not allow_http:
-        raise RegistryMisbehaves(f'Get "{at}": redirected from https to http')
+        raise ServerMisbehaves(f'Get "{at}": redirected from https to http')
     return target
