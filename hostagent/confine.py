@@ -236,7 +236,9 @@ def own_users(first: int, count: int) -> None:
     if outside == 0:
         # Who names users in it that aren't its maker's must have root's powers, and so be outside.
         try:
-            os.read(waiting, 1)
+            os.close(told)
+            if not os.read(waiting, 1):
+                os._exit(1)  # its maker has been killed
             for name in ("uid_map", "gid_map"):
                 with open(f"/proc/{os.getppid()}/{name}", "w") as file:
                     file.write(f"{first} {first} {count}")

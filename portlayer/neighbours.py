@@ -311,7 +311,8 @@ class Neighbours:
         fresh = await self._engine.connect()
         try:
             holder = await fresh.execution_options(isolation_level="AUTOCOMMIT")
-            await holder.execute(_RAISE)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await holder.execute(_RAISE)
             number = await _try(holder, key)
         except BaseException:
             await fresh.close()
@@ -322,7 +323,10 @@ class Neighbours:
     async def _drop(self) -> None:
         holder, self._holder = self._holder, None
         if holder is not None:
-            await holder.close()
+            # It says goodbye and waits for an answer, which may never come.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await holder.close()
 
     async def _give_back(self, holder: AsyncConnection, key: int) -> None:
         try:
@@ -366,12 +370,15 @@ async def _set_when_gone(lost: asyncio.Event, connection: AsyncConnection) -> No
 
 
 async def _try(connection: AsyncConnection, key: int) -> int | None:
-    number = (await connection.execute(_TRY, {"key": key})).scalar()
+    # All turns of this process wait meanwhile.
+    async with asyncio.timeout(ANSWER_SECONDS):
+        number = (await connection.execute(_TRY, {"key": key})).scalar()
     return None if number is None else int(number)
 
 
 async def _unlock(connection: AsyncConnection, key: int) -> None:
-    await connection.execute(_UNLOCK, {"key": key})
+    async with asyncio.timeout(ANSWER_SECONDS):
+        await connection.execute(_UNLOCK, {"key": key})
 
 
 async def _unlock_or_lost(connection: AsyncConnection, key: int) -> None:

@@ -13,6 +13,7 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
+    suppress,
 )
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from portlayer import sqlite
 from portlayer.errors import Reason, ResourceExhausted, Unavailable
-from portlayer.neighbours import Connection, Neighbours
+from portlayer.neighbours import CLOSE_SECONDS, Connection, Neighbours
 from portlayer.prepared import Query
 from portlayer.reaching import domain_error, reaching
 
@@ -140,8 +141,10 @@ class Postgres:
             yield connection
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._engine.dispose()
+        """Close all connections; of a database that doesn't answer, as many as there is time for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._engine.dispose()
 
 
 @contextmanager

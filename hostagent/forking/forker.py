@@ -109,7 +109,12 @@ class Forker:
             answer = await self._answer(FORK_SECONDS)
             if not answer.isdigit():
                 raise _failed(answer)
-            fork = Fork(int(answer))
+            try:
+                fork = Fork(int(answer))
+            except BaseException:
+                # Its second answer would be taken for the next order's first.
+                self._process.kill()
+                raise
             try:
                 answer = await self._answer(FORK_SECONDS)
                 if answer != server.READY:

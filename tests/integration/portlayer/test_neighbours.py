@@ -17,6 +17,7 @@ from portlayer.store import open_store
 from services.exec.store import MIGRATIONS
 from tests.databases import postgresql
 
+BOUND_SECONDS = 60.0
 END_ALL = sa.text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
     "AND backend_type = 'client backend'"
@@ -314,3 +315,22 @@ async def test_who_listens_notices_a_database_that_went_without_a_word(
             task.cancel()
         await asyncio.wait(following)
     await engine.dispose()
+
+
+async def test_a_database_that_went_without_a_word_keeps_nobody_from_ending(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 1.0)
+    store = await open_store(database, MIGRATIONS)
+    async with store.neighbours.turn("a"), store.reading() as connection:
+        backends = sa.text(
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        )
+        found = list((await connection.execute(backends)).scalars())
+    assert len(found) == 2
+    with standing_still(found):
+        async with asyncio.timeout(BOUND_SECONDS):
+            # A turn is another connection's then, and none of the old one is waited for.
+            async with store.neighbours.turn("b") as number:
+                assert number is not None
+            await store.close()

@@ -69,6 +69,21 @@ async def test_where_no_template_can_be_launched_clones_warm_up_themselves(
         assert kinds.count(hostagent_pb2.MACHINE_KIND_READY) == 2
 
 
+async def test_a_template_that_could_not_be_launched_thrice_is_not_tried_again(
+    qemu: Qemu, tmp_path: Path
+) -> None:
+    async with kept(tmp_path, hostagent_pb2.ACCELERATOR_TCG) as pool:
+        pool.agent.no_template = Internal("no user namespaces", Reason.LAUNCH_FAILED)
+        await pool.full()
+        for _ in range(3):
+            clone = await pool.clones.take(SHAPE)
+            assert clone is not None
+            pool.clones.give_up(clone.machine_id)
+            await pool.full()
+        kinds = [request.machine.kind for request in pool.agent.launches]
+        assert kinds.count(hostagent_pb2.MACHINE_KIND_TEMPLATE) == 3
+
+
 async def test_a_fork_that_nobody_waits_for_any_more_is_ended(emulated: Pool) -> None:
     await emulated.full()
     for _ in range(2):

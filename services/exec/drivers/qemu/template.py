@@ -9,7 +9,7 @@ import logging
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
-from portlayer.errors import VicError
+from portlayer.errors import Reason, VicError
 from services.exec.drivers.qemu.dialling import Dialling
 from services.exec.drivers.qemu.patience import LAUNCH_SECONDS
 from services.exec.drivers.qemu.qmp import command
@@ -46,14 +46,22 @@ class Template:
         return self._template is not None
 
     async def prepare(self, shape: hostagent_pb2.Shape) -> None:
-        """Warm one up, if there is none and the host can fork it. Raises VicError."""
+        """Warm one up, if there is none and the host can fork it. Raises VicError.
+
+        One that can't be launched counts as one that can't be forked.
+        """
         if self._template is not None or not self._forkable:
             return
         info = await self._agent.Info(hostagent_pb2.InfoRequest())
         self._forkable = info.accelerator == hostagent_pb2.ACCELERATOR_TCG
         if self._forkable:
             kind = hostagent_pb2.MACHINE_KIND_TEMPLATE
-            self._template = await self._warming.warm_up(TEMPLATE_PREFIX, kind, shape)
+            try:
+                self._template = await self._warming.warm_up(TEMPLATE_PREFIX, kind, shape)
+            except VicError as error:
+                if error.reason is Reason.LAUNCH_FAILED:
+                    self._count_failure()
+                raise
             log.info("a template is ready", extra={"machine": self._template.machine_id})
 
     async def fork(
@@ -81,8 +89,7 @@ class Template:
             log.warning("a template can't be forked: %s", error.message)
             await self._warming.end(machine.machine_id)
             if self._template is template:
-                self._failures += 1
-                self._forkable = self._failures < MOST_FAILURES
+                self._count_failure()
                 await self.give_up()
             return None
         except BaseException:
@@ -93,6 +100,10 @@ class Template:
         if dialling is not None and place is not None:
             await self._let_dial(forked, dialling)
         return ReadyClone(machine.machine_id, template.parent_id, place)
+
+    def _count_failure(self) -> None:
+        self._failures += 1
+        self._forkable = self._failures < MOST_FAILURES
 
     async def _let_dial(self, forked: hostagent_pb2.RunningMachine, dialling: Dialling) -> None:
         """Let a fork run that has an address. Raises VicError; it is ended then."""

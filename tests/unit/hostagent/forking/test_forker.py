@@ -1,6 +1,7 @@
 """The forker: what the agent has of it, and what is left when somebody dies."""
 
 import asyncio
+import errno
 import os
 import select
 import signal
@@ -66,6 +67,27 @@ async def test_a_template_ends_with_its_forker() -> None:
         assert (await asyncio.to_thread(ask, channel, "on")).startswith("on 1")
     await made.end()
     assert not os.path.exists(f"/proc/{made.pid}")
+    subject.end()
+
+
+async def test_a_forker_whose_fork_cannot_be_taken_over_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its second answer would be the next order's, and that one's fork another's."""
+    subject = Subject()
+    forker = await seize(subject)
+
+    def too_many(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pidfd_open", too_many)
+        with pytest.raises(OSError, match="Too many open files"):
+            await fork(forker, subject)
+    with pytest.raises(Internal):
+        await fork(forker, subject)
+    assert await asyncio.to_thread(subject.process.wait, SECONDS) == -signal.SIGKILL
+    await forker.end()
     subject.end()
 
 
