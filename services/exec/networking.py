@@ -305,6 +305,9 @@ def without(record: Record, endpoint: container_pb2.ContainerEndpoint) -> Record
     if attachment in spec.networks:
         spec.networks.remove(attachment)
     others = tuple(e for e in record.endpoints if e.endpoint_id != endpoint.endpoint_id)
+    if spec.network_mode == NO_NETWORK and not others:
+        # It was not made to be in none: it may join another one.
+        spec.none_left = True
     return replace(record, spec=spec, endpoints=others)
 
 

@@ -172,6 +172,12 @@ async def test_a_container_of_no_network_leaves_that_and_joins_one(
     assert networks_of(await facet.lifecycle.connect(container_id, DB)) == ["back"]
 
 
+async def test_one_of_mode_none_that_was_on_a_network_joins_it_again(facet: Facet) -> None:
+    made = await facet.creator.create("", spec(network_mode="none", networks=[DB]))
+    assert networks_of(await facet.lifecycle.disconnect(made.id, "back")) == []
+    assert networks_of(await facet.lifecycle.connect(made.id, DB)) == ["back"]
+
+
 async def test_a_container_ends_while_it_joins(facet: Facet) -> None:
     container_id = await facet.run()
     put = facet.peers.PutSpecification
