@@ -141,7 +141,7 @@ class Postgres:
             yield connection
 
     async def close(self) -> None:
-        """Close all connections; of a database that doesn't answer, as many as there is time for."""
+        """Close all connections; of a database that doesn't answer, those there is time for."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._engine.dispose()
