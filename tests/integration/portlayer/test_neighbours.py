@@ -323,9 +323,7 @@ async def test_a_database_that_went_without_a_word_keeps_nobody_from_ending(
     monkeypatch.setattr(module, "ANSWER_SECONDS", 1.0)
     store = await open_store(database, MIGRATIONS)
     async with store.neighbours.turn("a"), store.reading() as connection:
-        backends = sa.text(
-            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
-        )
+        backends = sa.text("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
         found = list((await connection.execute(backends)).scalars())
     assert len(found) == 2
     with standing_still(found):
