@@ -15,7 +15,8 @@ import sqlalchemy
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.ext.asyncio import create_async_engine
+
+from portlayer.postgres import new_engine
 
 # One replica at a time; the others find nothing left to do. The number is any, and ours; locks are
 # each database's own. Source: PostgreSQL 15, 13.3.5 Advisory Locks.
@@ -43,7 +44,7 @@ async def _main(url: str, migrations: Path) -> None:
         with sqlalchemy.create_engine(plain).begin() as connection:
             upgrade(connection, migrations)
         return
-    engine = create_async_engine(url)
+    engine = new_engine(url)
     try:
         async with engine.begin() as connection:
             await connection.execute(_ONE_AT_A_TIME)

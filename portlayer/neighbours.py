@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from portlayer.errors import VicError
+from portlayer.postgres import new_engine
 from portlayer.reaching import reaching
 from portlayer.sqlite import Statements
 
@@ -82,7 +83,7 @@ class Neighbours:
         """
         self._alone = engine is None
         self._statements = engine
-        self._standing = engine and create_async_engine(engine.url, poolclass=sa.pool.NullPool)
+        self._standing = engine and new_engine(engine.url, poolclass=sa.pool.NullPool)
         self._holder: AsyncConnection | None = None
         self._using = asyncio.Lock()
         # What is asked of the connection that holds locks for somebody who may have given up.

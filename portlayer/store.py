@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from portlayer import sqlite
 from portlayer.errors import Reason, ResourceExhausted, Unavailable
 from portlayer.neighbours import CLOSE_SECONDS, Connection, Neighbours
+from portlayer.postgres import new_engine
 from portlayer.prepared import Query
 from portlayer.reaching import domain_error, reaching
 
@@ -205,7 +206,7 @@ async def open_store(url: str, migrations: Path) -> Store:
         database: Database = sqlite.Database(path)
         neighbours = Neighbours(None)
     else:
-        engine = create_async_engine(url, pool_pre_ping=True)
+        engine = new_engine(url, pool_pre_ping=True)
         database, neighbours = Postgres(engine), Neighbours(engine)
     try:
         async with database.reading() as connection:

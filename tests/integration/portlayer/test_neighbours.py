@@ -332,3 +332,24 @@ async def test_a_database_that_went_without_a_word_keeps_nobody_from_ending(
             async with store.neighbours.turn("b") as number:
                 assert number is not None
             await store.close()
+
+
+async def test_the_server_notices_soon_that_a_clients_machine_is_gone(database: str) -> None:
+    store = await open_store(database, MIGRATIONS)
+    # What holds now is told as 0 over a Unix socket.
+    asked = sa.text(
+        "SELECT name, reset_val FROM pg_settings "
+        "WHERE name LIKE 'tcp_keepalives%' AND source = 'client'"
+    )
+    wanted = {
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }
+    try:
+        async with store.reading() as statements:
+            assert {row.name: row.reset_val for row in await statements.execute(asked)} == wanted
+        async with store.neighbours._connection() as standing:
+            assert {row.name: row.reset_val for row in await standing.execute(asked)} == wanted
+    finally:
+        await store.close()

@@ -5,6 +5,9 @@ from contextlib import AsyncExitStack
 
 from portlayer.neighbours import Neighbours
 
+# Boots of others' that are waited for at once.
+MOST_WAITING = 4
+
 
 class Claims:
     """This process's boots, and what it asks of others'.
@@ -15,8 +18,9 @@ class Claims:
     def __init__(self, neighbours: Neighbours) -> None:
         self._neighbours = neighbours
         self._held: dict[str, AsyncExitStack] = {}
-        # Whoever waits has a connection of its own, and a hundred may be started elsewhere at once.
-        self._waiting = asyncio.Lock()
+        # Whoever waits has a connection of its own, and a hundred may be started elsewhere at once;
+        # one that takes long doesn't hold up all others.
+        self._waiting = asyncio.Semaphore(MOST_WAITING)
 
     async def claim(self, boot_id: str) -> None:
         """Keep a boot from being taken for one that has ended. Idempotent. Raises Unavailable."""

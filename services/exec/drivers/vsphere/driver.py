@@ -267,12 +267,14 @@ class VsphereHypervisor:
 
     async def destroy(self, container_id: str, boot_id: str = "", *, wait: bool = True) -> None:
         """Power off and remove a container's VM; its disk stays."""
-        found = await self._inventory.of(container_id, boot_id)
-        if found is not None:
-            await remove(self._vcenter, found.vm)
-        self._to_tell.pop(boot_id, None)
-        self._inventory.settle(boot_id)
-        await self._claims.release(boot_id)
+        try:
+            found = await self._inventory.of(container_id, boot_id)
+            if found is not None:
+                assert found.identity is not None, "of() gives none but ours"
+                boot_id = found.identity.boot_id
+                await remove(self._vcenter, found.vm)
+        finally:
+            await self._give_up(boot_id)
 
     async def pause(self, container_id: str) -> None:
         """Suspend the VM."""
@@ -348,7 +350,16 @@ class VsphereHypervisor:
             )
         if found.power != OFF and not self._inventory.is_over(found.identity.boot_id):
             raise FailedPrecondition(f"a former VM of container {machine.container_id} still runs")
-        await remove(self._vcenter, found.vm)
+        try:
+            await remove(self._vcenter, found.vm)
+        finally:
+            await self._give_up(found.identity.boot_id)
+
+    async def _give_up(self, boot_id: str) -> None:
+        """Take a boot for one that runs no more, or never will: others may look at it too."""
+        self._to_tell.pop(boot_id, None)
+        self._inventory.settle(boot_id)
+        await self._claims.release(boot_id)
 
     async def _known(self, container_id: str, boot_id: str) -> vim.VirtualMachine:
         found = await self._inventory.of(container_id, boot_id)

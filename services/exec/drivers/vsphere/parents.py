@@ -89,8 +89,10 @@ class Parents:
 
     def _key(self, shape: ShapeClass) -> str:
         """Return what parents and clones have in common: the medium and the size."""
-        medium = hashlib.sha256(self._place.bootstrap.encode()).hexdigest()[:8]
-        return f"{medium}-{shape.memory_mib}m-{shape.vcpus}c"
+        return f"{self._medium()}{shape.memory_mib}m-{shape.vcpus}c"
+
+    def _medium(self) -> str:
+        return hashlib.sha256(self._place.bootstrap.encode()).hexdigest()[:8] + "-"
 
     def _name(self, key: str, host: str) -> str:
         return f"vic-{self._instance_id}-parent-{key}-{host}"
@@ -111,14 +113,22 @@ class Parents:
         """Make what is missing of each size, and remove what is of no use any more."""
         try:
             async with self._neighbours.turn(MAKING):
-                keys = set(self._sizes.values())
                 for parent in self._inventory.parents():
-                    if parent.options[PARENT] not in keys or parent.power == OFF:
+                    if parent.power == OFF or not self._is_of_use(parent.options[PARENT]):
                         await self._remove(parent)
                 for shape in list(self._sizes):
                     await self._make_of(shape)
         except VicError as error:
             log.warning("parents can't be made; containers are booted: %s", error.message)
+
+    def _is_of_use(self, key: str) -> bool:
+        """Tell whether containers may be cloned from parents of a key, here or elsewhere.
+
+        Which sizes other replicas were asked for isn't known, but all have the same medium.
+        """
+        if self._neighbours.alone:
+            return key in self._sizes.values()
+        return key.startswith(self._medium())
 
     async def _make_of(self, shape: ShapeClass) -> None:
         hosts = await self._vcenter.call(
