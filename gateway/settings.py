@@ -8,7 +8,6 @@ from pydantic_settings import NoDecode
 
 from gateway.build.web import Web
 from portlayer.identity import Role
-from portlayer.management import management_subnet
 from portlayer.settings import FacetSettings
 from portlayer.web.proxies import Proxies
 
@@ -50,8 +49,7 @@ class GatewaySettings(FacetSettings):
     @property
     def web(self) -> Web:
         """How builds fetch what is elsewhere. Raises ValueError for proxies that are none."""
-        proxies = Proxies(self.http_proxy, self.https_proxy, self.no_proxy)
-        return Web(proxies, management_subnet(self.slot))
+        return Web(Proxies(self.http_proxy, self.https_proxy, self.no_proxy))
 
     @model_validator(mode="after")
     def _check_web(self) -> Self:

@@ -70,17 +70,27 @@ def address_of(text: str) -> Address | None:
 def file_name(url: str, disposition: str) -> str:
     """What a file from a URL is called, else by Content-Disposition; empty where nothing says."""
     path = unquote(urlsplit(url).path, errors="surrogateescape")
-    for told in (path, _disposed(disposition)):
-        name = posixpath.basename(told)
-        if name not in ("", ".", "..") and "\0" not in name:
-            return name if len(os.fsencode(name)) <= _LONGEST_NAME else ""
-    return ""
+    name = _last(path) or _last(_disposed(disposition))
+    return name if len(os.fsencode(name)) <= _LONGEST_NAME else ""
+
+
+def _last(path: str) -> str:
+    """The last name of a path; empty where no file can be called so."""
+    name = posixpath.basename(path)
+    try:
+        os.fsencode(name)
+    except UnicodeError:
+        return ""
+    return "" if name in (".", "..") or "\0" in name else name
 
 
 def _disposed(header: str) -> str:
     message = Message()
     message["Content-Disposition"] = header.replace("\r", " ").replace("\n", " ")
-    return message.get_filename("")
+    try:
+        return message.get_filename("")
+    except (ValueError, TypeError):  # of charsets and numbers of parts that are none
+        return ""
 
 
 def last_modified(header: str) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gateway.build.addresses import Address, address_of, file_name, last_modified
+from gateway.build.encodings import BadEncoding, check_encoding, is_packed, unpacked
 from gateway.build.lexing import MAX_DOCKERFILE
 from gateway.build.output import Output
 from gateway.build.reach import guard_of
@@ -45,6 +46,7 @@ _OUTRIGHT = (400, 401, 403, 404)
 
 _CONTEXT = re.compile(r"application/(x-)?(tar|gzip|bzip2?|xz|zstd|octet-stream)|text/plain")
 _TEXT = "text/plain"
+_ENCODING = "Content-Encoding"
 _UNTOLD = ("", "application/octet-stream")
 
 
@@ -97,6 +99,10 @@ class Fetcher:
                 told = response.header("Content-Type")
                 if told not in _UNTOLD and _CONTEXT.search(told) is None:
                     raise _undetected(address, f'unsupported Content-Type "{told[:200]}"')
+                packed = is_packed(response.header(_ENCODING))
+                length = 0 if packed else response.length or 0
+                if _TEXT in told and length > MAX_DOCKERFILE:
+                    raise bad_parameter(f"the Dockerfile has more than {MAX_DOCKERFILE} bytes")
                 file = await self._put_aside(response, address, line)
         except _Failed as error:
             message = f"error downloading remote context {address.shown}: {error.message}"
@@ -140,14 +146,21 @@ class Fetcher:
             await transport.close()
 
     def _transport(self) -> Transport:
-        guard = guard_of(self._web.management)
-        return Transport((), self._web.proxies, agent=_AGENT, guard=guard)
+        return Transport((), self._web.proxies, agent=_AGENT, guard=guard_of())
 
     async def _put_aside(
         self, response: Response, address: Address, line: dict[str, Any]
     ) -> IO[bytes]:
-        async with aclosing(self._told(response, line)) as pieces:
-            file = await put_aside(pieces, self._spool, address.shown[:300])
+        encoding = response.header(_ENCODING)
+        try:
+            check_encoding(encoding)
+            async with (
+                aclosing(self._told(response, line)) as sent,
+                aclosing(unpacked(sent, encoding)) as pieces,
+            ):
+                file = await put_aside(pieces, self._spool, address.shown[:300])
+        except BadEncoding as error:
+            raise _Failed(500, f'Get "{address.shown}": {error}') from error
         try:
             await self._output.line({})  # by which the docker CLI leaves the line of the bar
         except BaseException:

@@ -1,15 +1,17 @@
-"""Which addresses builds fetch from: what a container of theirs could reach, and no more.
+"""Which addresses builds fetch from: not what is the host's own, a cloud's or the instances'.
 
 A fetch is made by the gateway, which stands in the host's own network and not behind a container's
 rules: what listens on the host's loopback alone, a cloud's metadata, and what is between this or
-another instance and its containers would be open to whoever may build.
+another instance and its containers would be open to whoever may build. The host's other addresses
+are not closed, nor is what its routes lead to.
 """
 
 import sys
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
+from portlayer.management import MANAGEMENT_RANGE
 from portlayer.web.guarding import Guard
 
 # Instances' bridges have names that begin so (docs/network.md).
@@ -20,28 +22,44 @@ _LOOPBACK = (
     "builds don't reach the host's loopback, where its own services are: name another address of it"
 )
 _LINK_LOCAL = "builds don't reach link-local addresses"
+_METADATA = "builds don't reach a cloud's metadata"
 _CONTAINERS = "builds don't reach the networks of containers and of their VMs"
 
+# Those that aren't link-local: of AWS and Google by IPv6, of Alibaba, of Azure.
+_CLOUDS = frozenset(
+    map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"))
+)
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""IPv4 addresses as IPv6 ones (RFC 6052)."""
 
-def guard_of(management: IPv4Network | None, proc: Path = _PROC) -> Guard:
+
+def guard_of(proc: Path = _PROC) -> Guard:
     """What keeps builds from addresses, as the host's routes are now. Reads files of the kernel's.
 
-    `management` is the network of this instance's VMs, wherever they run.
+    VMs of containers may run on another host, so the range of all instances' is closed anyway.
     """
-    closed: list[IPv4Network | IPv6Network] = [*_routes4(proc), *_routes6(proc)]
-    if management is not None:
-        closed.append(management)
+    closed: list[IPv4Network | IPv6Network] = [MANAGEMENT_RANGE]
+    closed += [*_routes4(proc), *_routes6(proc)]
 
     def why(address: IPv4Address | IPv6Address) -> str:
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
+        if isinstance(address, IPv6Address):
+            address = _unwrapped(address)
         if address.is_loopback or address.is_unspecified:  # to connect to none is to oneself
             return _LOOPBACK
         if address.is_link_local:
             return _LINK_LOCAL
+        if address in _CLOUDS:
+            return _METADATA
         return _CONTAINERS if any(address in network for network in closed) else ""
 
     return why
+
+
+def _unwrapped(address: IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv6 one stands for, or itself."""
+    if address in _NAT64:
+        return IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address
 
 
 def _routes4(proc: Path) -> Iterator[IPv4Network]:

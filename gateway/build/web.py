@@ -1,7 +1,6 @@
 """How builds reach the web."""
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Web:
-    """What the administrator has said of the way, and what of it is the instance's own."""
+    """What the administrator has said of the way."""
 
     proxies: Proxies = field(default_factory=Proxies)
-    management: IPv4Network | None = None
-    """The network of its containers' VMs."""
 
     def fetcher(self, output: Output, spool: Path | None) -> "Fetcher":
         """What fetches for one build. To be called in a thread.

@@ -34,7 +34,7 @@ class Proxies:
     def of(self, url: str) -> str | None:
         """The proxy for a URL; None: it is asked directly."""
         parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
+        host = (parts.hostname or "").lower().removesuffix(".")
         if host in _LOOPBACK or any(_excepts(entry.lower(), host) for entry in self.exceptions):
             return None
         return (self.https if parts.scheme == "https" else self.http) or None

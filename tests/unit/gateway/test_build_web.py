@@ -7,15 +7,13 @@ import io
 import json
 import tarfile
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Network, ip_address
-from pathlib import Path
+from ipaddress import ip_address
 from typing import Any
 
 import httpx
 import pytest
 
 from gateway.build import fetching, spooling
-from gateway.build.addresses import address_of, file_name, is_git, last_modified
 from gateway.build.reach import guard_of
 from tests.descriptors import open_descriptors
 from tests.unit.gateway.fake_facets import FakeSuite
@@ -31,7 +29,7 @@ def builds(suite: FakeSuite) -> None:
 @pytest.fixture
 async def web(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WebServer]:
     """A server that builds may reach although it is on this host."""
-    monkeypatch.setattr(fetching, "guard_of", lambda management: lambda address: "")
+    monkeypatch.setattr(fetching, "guard_of", lambda: lambda address: "")
     async with web_server() as server:
         yield server
 
@@ -73,6 +71,59 @@ async def test_a_file_is_added_from_the_web(
     digest, rest = instruction.split(" ", 1)
     assert (len(digest), rest) == (64, "in /new/ ")
     assert "User-Agent: vic-build" in web.asked[0]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "X-GZip"])
+async def test_what_was_packed_for_the_way_is_unpacked(
+    client: httpx.AsyncClient, suite: FakeSuite, web: WebServer, encoding: str
+) -> None:
+    content = bytes(3 << 20) + b"end"
+    packed = gzip.compress(content[:99]) + gzip.compress(content[99:])
+    web.pages["/x"] = Page(packed, headers={"Content-Encoding": encoding})
+    web.pages["/none"] = Page(b"", headers={"Content-Encoding": encoding})
+    await build(client, context(f"FROM busybox\nADD {web.url}/x {web.url}/none /to/\n"))
+    assert [(member.name, member.size) for member in layer(suite)] == [
+        *(("to", 0), ("to/x", len(content)), ("to/none", 0))
+    ]
+    assert end_of(suite, "to/x") == b"end"
+    dockerfile = gzip.compress(b"FROM busybox\nENV A=1\n")
+    headers = {"Content-Encoding": encoding, "Content-Type": "text/plain"}
+    web.pages["/D"] = Page(dockerfile, headers=headers)
+    answer = await client.post("/build", params={"remote": f"{web.url}/D"})
+    assert "Successfully built" in answer.text, answer.text
+
+
+def end_of(suite: FakeSuite, name: str) -> bytes:
+    """The last three bytes of a file of the last layer."""
+    data = b"".join(message.data for message in suite.images.uploads[-1])
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        file = tar.extractfile(name)
+        assert file is not None
+        return file.read()[-3:]
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "why"),
+    [
+        (gzip.compress(b"x" * 99)[:-3], "gzip", "its gzip ends in the middle"),
+        (gzip.compress(b"x" * 99) + b"more", "gzip", "its gzip is damaged"),
+        (gzip.compress(bytes(20_000)), "gzip", "has more than 15000 bytes"),
+        (b"x", "br", 'unsupported Content-Encoding "br"'),
+        (b"x", "gzip, gzip", 'unsupported Content-Encoding "gzip, gzip"'),
+    ],
+    ids=["cut", "garbage", "bomb", "other", "twice"],
+)
+async def test_what_is_packed_otherwise_or_badly_is_refused(
+    client: httpx.AsyncClient,
+    web: WebServer,
+    monkeypatch: pytest.MonkeyPatch,
+    body: bytes,
+    encoding: str,
+    why: str,
+) -> None:
+    monkeypatch.setattr(spooling, "MAX_BYTES", 15_000)
+    web.pages["/x"] = Page(body, headers={"Content-Encoding": encoding})
+    assert why in await failure(client, f"FROM busybox\nADD {web.url}/x /x")
 
 
 async def test_the_cache_goes_by_what_was_fetched(
@@ -180,36 +231,15 @@ async def test_what_is_the_hosts_own_is_not_fetched(client: httpx.AsyncClient, h
 async def test_a_redirect_leads_to_nothing_of_the_hosts_own(
     client: httpx.AsyncClient, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = guard_of(None)
+    refused = guard_of()
     allowed = ip_address("127.0.0.1")
     monkeypatch.setattr(
-        fetching, "guard_of", lambda _: lambda asked: "" if asked == allowed else refused(asked)
+        fetching, "guard_of", lambda: lambda asked: "" if asked == allowed else refused(asked)
     )
     web.pages["/x"] = Page(b"", "302 Found", {"Location": web.url.replace("127.0.0.1", "[::1]")})
     why = await failure(client, f"FROM busybox\nADD {web.url}/x /x")
     assert "dial tcp ::1:" in why
     assert "builds don't reach the host's loopback" in why
-
-
-def test_networks_of_instances_are_closed(tmp_path: Path) -> None:
-    (tmp_path / "route").write_text(
-        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-        "eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
-        "vic0m\t00007064\t00000000\t0001\t0\t0\t0\t00F0FFFF\t0\t0\t0\n"
-        "vic7b0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
-        "eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
-    )
-    guard = guard_of(IPv4Network("100.112.16.0/20"), tmp_path)
-    closed = ("100.112.15.9", "100.112.16.1", "172.17.255.1", "::ffff:172.17.0.2", "::", "fe80::2")
-    assert all(guard(ip_address(one)) for one in closed)
-    assert not any(guard(ip_address(one)) for one in ("100.112.32.1", "192.168.0.7", "1.1.1.1"))
-    (tmp_path / "ipv6_route").write_text(
-        f"fd0000000000000a{'0' * 16} 40 {'0' * 32} 00 {'0' * 32} 100 2 0 1 vic0b1\n"
-        f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} ffffffff 1 0 200200 lo\n"
-    )
-    guard = guard_of(None, tmp_path)
-    assert guard(ip_address("fd00:0:0:a::5"))
-    assert not guard(ip_address("2001:db8::1"))
 
 
 async def test_what_is_too_large_or_too_slow_is_given_up(
@@ -294,6 +324,17 @@ async def test_a_context_is_built_from_the_web(
     assert quiet.text.startswith('{"stream":"sha256:')
 
 
+async def test_a_dockerfile_that_is_too_large_is_not_waited_for(
+    client: httpx.AsyncClient, web: WebServer
+) -> None:
+    headers = {"Content-Type": "text/plain", "Content-Length": str(4 * 1024 * 1024 + 1)}
+    web.pages["/D"] = Page(b"FROM", headers=headers, endless=True)
+    async with asyncio.timeout(20):
+        answer = await client.post("/build", params={"remote": f"{web.url}/D"})
+    assert answer.status_code == 400, answer.text
+    assert "has more than 4194304 bytes" in answer.json()["message"]
+
+
 async def test_a_dockerfile_may_be_in_small_letters(client: httpx.AsyncClient) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
@@ -325,35 +366,3 @@ async def test_a_context_that_is_none_is_a_plain_status(
     answer = await client.post("/build", params={"remote": "http://nowhere.invalid/x"})
     assert answer.status_code == 404
     assert "lookup nowhere.invalid: no such host" in answer.json()["message"]
-
-
-@pytest.mark.parametrize(
-    ("url", "disposition", "name"),
-    [
-        ("http://h/a/b", "", "b"),
-        ("http://h/a%2Fb?x=/c", "", "b"),
-        ("http://h/%ff", "", "\udcff"),
-        ("http://h", "attachment; filename=n", "n"),
-        ("http://h/..", "attachment; filename*=UTF-8''n%20m", "n m"),
-        ("http://h/%00", "", ""),
-        ("http://h/" + "n" * 256, "", ""),
-        ("http://h/", "attachment; filename=../", ""),
-        ("http://h/", "attachment; filename=..", ""),
-        ("http://h/", "form-data\r\nX: y", ""),
-    ],
-)
-def test_names_of_files(url: str, disposition: str, name: str) -> None:
-    assert file_name(url, disposition) == name
-
-
-def test_what_urls_are() -> None:
-    assert is_git("https://h/x.git#a:b/c")
-    assert is_git("ssh://h/x")
-    assert not is_git("https://h/x.git/y")
-    assert not is_git("x.git")
-    assert address_of("http://u@h/x#f") is not None
-    assert address_of("http://h:99999/") is None
-    assert last_modified("Tuesday, 15-Nov-94 12:45:26 GMT") == 784903526
-    assert [last_modified(text) for text in ("", "yesterday", "Tue, 15 Nov 1904 12:45:26 GMT")] == [
-        *(0, 0, 0)
-    ]

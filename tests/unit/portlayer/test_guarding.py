@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from portlayer.web.errors import AddressRefused
+from portlayer.web.errors import AddressRefused, ServerUnavailable
 from portlayer.web.proxies import Proxies
 from portlayer.web.transport import Transport, _Resolver
 from tests.unit.gateway.web_server import Page, web_server
@@ -56,7 +56,14 @@ async def test_of_several_addresses_those_are_used_that_may_be(
             await get(Transport(guard=refuse_second), url)
 
 
-async def test_a_proxy_is_asked_for_names_alone_and_may_be_anywhere() -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("169.254.169.254", "127.1", "2130706433", "0x7f000001", "0251.0376.0251.0376"),
+        *("127.0.0.1.", "127.1.", "a.localhost", "A.LocalHost.", "[::1]", "\uff11\uff12\uff17.1"),
+    ],
+)
+async def test_a_proxy_is_asked_for_names_alone_and_may_be_anywhere(host: str) -> None:
     async with web_server() as proxy:
         proxy.pages["http://name.test/x"] = Page(b"by proxy")
 
@@ -66,6 +73,15 @@ async def test_a_proxy_is_asked_for_names_alone_and_may_be_anywhere() -> None:
         proxies = Proxies(http=proxy.url)
         transport = Transport(proxies=proxies, guard=refuse_all)
         assert await get(transport, "http://name.test/x") == b"by proxy"
-        with pytest.raises(AddressRefused, match="not anywhere"):
-            await get(Transport(proxies=proxies, guard=refuse_all), "http://169.254.169.254/x")
+        why = r"not anywhere|invalid URL"
+        with pytest.raises((AddressRefused, ServerUnavailable), match=why):
+            await get(Transport(proxies=proxies, guard=refuse_all), f"http://{host}/x")
         assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost.", "127.0.0.1", "127.0.0.1.", "[::1]"])
+def test_loopback_is_never_asked_through_a_proxy(host: str) -> None:
+    proxies = Proxies("http://proxy.test", "http://proxy.test", ["near.test"])
+    assert proxies.of(f"https://{host}/x") is None
+    assert proxies.of("http://near.test./x") is None
+    assert proxies.of("http://far.test./x") == "http://proxy.test"
