@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from portlayer.errors import AlreadyExists, InvalidArgument, NotFound, Reason
-from portlayer.threads import in_thread
+from portlayer.threads import in_thread, uncancelled
 from portlayer.turns import Turns
 from services.storage.disk_records import (
     DISK,
@@ -312,7 +312,8 @@ class DiskStore:
     async def remove(self, images: ImageStore, container_id: str) -> None:
         """Delete a disk with its specification, and layers that it alone needed. Idempotent.
 
-        One that is being made is waited for, also when whoever asked for it has gone since.
+        One that is being made is waited for, also when whoever asked for it has gone since; so is
+        what was begun here, which nobody else would find before the next start's sweep.
         """
         async with self._turns.of(container_id):
             record = self._known(container_id)
@@ -322,10 +323,16 @@ class DiskStore:
             size = self.writable_bytes(container_id)
             doomed = move_aside(self.directory / container_id)
             self._forget(container_id)
-            if doomed is not None:
-                await in_thread(sync_directory, self.directory)
-                await self._delete(doomed, size)
-            await images.release_chain(record.chain_id)
+            finishing = self._finish_removal(images, record, doomed, size)
+            await uncancelled(asyncio.ensure_future(finishing))
+
+    async def _finish_removal(
+        self, images: ImageStore, record: DiskRecord, doomed: Path | None, size: int
+    ) -> None:
+        if doomed is not None:
+            await in_thread(sync_directory, self.directory)
+            await self._delete(doomed, size)
+        await images.release_chain(record.chain_id)
 
     async def _delete(self, doomed: Path, size: int) -> None:
         """Delete what is out of sight; a small disk in the background."""

@@ -143,6 +143,30 @@ async def test_removal_is_idempotent(storage: Storage, name: str) -> None:
         await storage.disks.put_specification(ID, b"")
 
 
+async def test_a_removal_whose_caller_goes_in_the_middle_is_done_all_the_same(
+    storage: Storage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def sync_directory(path: Path) -> None:
+        syncing.set()
+        assert go_on.wait(60)
+        files.sync_directory(path)
+
+    await prepare(storage, name)
+    await storage.removal.remove(name, force=True)
+    monkeypatch.setattr(disks, "sync_directory", sync_directory)
+    removed = asyncio.create_task(storage.disks.remove(storage.store, ID))
+    assert await asyncio.to_thread(syncing.wait, 60)
+    removed.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await removed
+    await storage.disks.settle()
+    assert list((storage.root / "containers").iterdir()) == []
+    assert storage.store.layers.all() == []
+
+
 async def test_a_removal_that_failed_can_be_repeated(
     storage: Storage, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
