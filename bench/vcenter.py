@@ -12,6 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -95,13 +96,13 @@ async def measure(bench: Bench, simulated: Simulator, ours: int, rest_seconds: f
     await bench.timed("open, none of ours", come_up)
     made = [machine(name=f"web{number}") for number in range(ours)]
     for one in made:
-        await bench.timed("create", lambda one=one: driver.create(one))  # type: ignore[misc]
-        await bench.timed("run", lambda one=one: driver.run(one.container_id, one.boot_id))  # type: ignore[misc]
+        await bench.timed("create", partial(driver.create, one))
+        await bench.timed("run", partial(driver.run, one.container_id, one.boot_id))
     await driver.close()
     for _ in range(5):
         await bench.timed(f"open, {ours} of ours", come_up)
         await bench.timed("inventory", driver.inventory)
-        await bench.timed("usage", lambda: driver.usage(20))
+        await bench.timed("usage", partial(driver.usage, 20))
         await driver.close()
     await come_up()
     spent, begun = time.process_time(), time.monotonic()
@@ -109,7 +110,7 @@ async def measure(bench: Bench, simulated: Simulator, ours: int, rest_seconds: f
     share = (time.process_time() - spent) / (time.monotonic() - begun)
     bench.facts["of a core, when nothing happens"] = f"{share * 100:.2f} %"
     for one in made:
-        await bench.timed("destroy", lambda one=one: driver.destroy(one.container_id))  # type: ignore[misc]
+        await bench.timed("destroy", partial(driver.destroy, one.container_id))
     await driver.close()
 
 

@@ -52,6 +52,11 @@ async def read(call: ResponseStream[Message]) -> AsyncGenerator[Message, None]:
         call.cancel()
 
 
+# Calls of exec that go to another replica where theirs has just ended. Twice is as good as once:
+# the gateway chooses a container's ID, and the others change nothing.
+REPEATABLE = tuple(f"vic.exec.v1.ExecService/{method}" for method in ("Create", "Get", "List"))
+
+
 @dataclass(frozen=True)
 class Facets:
     """One client for each service that the Docker API is made of."""
@@ -79,7 +84,13 @@ async def connect(settings: FacetSettings, credentials: Credentials) -> AsyncIte
     """Open the channels; they connect on first use and close with the context."""
     roles = (Role.EXEC, Role.INTERACTION, Role.NETWORK, Role.STORAGE)
     channels = {
-        role: open_channel(settings.target(role), role, settings.instance_id, credentials)
+        role: open_channel(
+            settings.target(role),
+            role,
+            settings.instance_id,
+            credentials,
+            repeatable=REPEATABLE if role is Role.EXEC else (),
+        )
         for role in roles
     }
     try:

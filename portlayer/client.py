@@ -1,5 +1,6 @@
 """Channels to other facets: mTLS, deadlines, traces, turns, and errors as domain errors."""
 
+import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -172,9 +173,35 @@ def _never_sent(error: grpc.aio.AioRpcError) -> bool:
     )
 
 
+def _once_more(methods: Sequence[str]) -> str:
+    """Return the service configuration by which these are called a second time."""
+    named = [method.split("/") for method in methods]
+    policy = {
+        "maxAttempts": 2,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "0.05s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    names = [{"service": service, "method": method} for service, method in named]
+    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})
+
+
 def open_channel(
-    target: str, role: Role, instance_id: str, credentials: Credentials
+    target: str,
+    role: Role,
+    instance_id: str,
+    credentials: Credentials,
+    *,
+    repeatable: Sequence[str] = (),
 ) -> FacetChannel:
-    """Return a channel to the service that plays ``role``; close it at the end."""
+    """Return a channel to the service that plays ``role``; close it at the end.
+
+    ``repeatable`` methods ("package.Service/Method") are called once more where the one who was
+    called is UNAVAILABLE, be it that its connection ends before it has answered: to do them twice
+    must be as good as once. Source: gRPC's proposal A6, client retries.
+    """
     options = [*_OPTIONS, ("grpc.ssl_target_name_override", server_name(role, instance_id))]
+    if repeatable:
+        options.append(("grpc.service_config", _once_more(repeatable)))
     return FacetChannel(grpc.aio.secure_channel(target, credentials.channel(), options=options))

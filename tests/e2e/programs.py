@@ -84,7 +84,7 @@ class Program:
 
 
 def await_listener(path: Path) -> None:
-    """Return when somebody listens on a socket; fails when nobody does for long."""
+    """Return when somebody listens on a socket, of which nothing tells; fails after a bound."""
     begun = time.monotonic()
     while time.monotonic() - begun < PATIENCE_SECONDS:
         with socket.socket(socket.AF_UNIX) as client, suppress(OSError):

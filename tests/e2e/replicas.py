@@ -89,8 +89,7 @@ class TakenOver:
 def beside(victim: int, suites: Sequence[Suite], image: str) -> Iterator[list[str]]:
     """Make and remove a container again and again from a process's end on, by each suite in turn.
 
-    Yields the calls so far; fails in the end where one of them did, but for the first one that was
-    told to try again.
+    Yields the calls so far; fails in the end where one of them did.
     """
     over, calls, failures = threading.Event(), list[str](), list[str]()
     ended = os.pidfd_open(victim)
@@ -108,9 +107,6 @@ def beside(victim: int, suites: Sequence[Suite], image: str) -> Iterator[list[st
                 if over.is_set() and command[0] == "create":
                     return
                 done = suite.docker(*command)
-                if done.returncode and "please try again" in done.stderr and not calls:
-                    # Sent to who was dead already, on a connection whose end wasn't heard of yet.
-                    done = suite.docker(*command)
                 calls.append(command[0])
                 if done.returncode:
                     failures.append(f"{command[0]} by {suite.endpoint}: {done.stderr}")
@@ -227,7 +223,7 @@ class Replicas:
             time.sleep(0.2)
 
     def _settled(self, survivor: Side, name: str) -> int | None:
-        """Wait until a container is in a state that it can stay in; return it, None for none."""
+        """Return a container's state, None for none, once it can stay so; nothing tells of it."""
         deadline = time.monotonic() + TAKEN_OVER_SECONDS
         while True:
             state, running = self.state(survivor, name), machines(self.instance)
@@ -245,7 +241,10 @@ class Replicas:
             assert state is not None or verb.name not in ("start", "stop"), "it is lost"
 
     def _await_all_but_clones(self, nothing: Counts) -> None:
-        """Return when nothing is left but the dead replica's clones, which its successor ends."""
+        """Return when nothing is left but the dead replica's clones; nothing tells of it.
+
+        Its successor ends those.
+        """
         deadline = time.monotonic() + SETTLED_SECONDS
         wanted = {**nothing, "clones of nobody": 0}
         while {**(found := held(self.suite, self.instance, self)), "clones of nobody": 0} != (

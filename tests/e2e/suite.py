@@ -151,6 +151,17 @@ class Suite:
             check=False,
         )
 
+    def build(self, directory: Path, *options: str) -> Finished:
+        """Run `docker build` without BuildKit, whatever comes of it."""
+        return subprocess.run(
+            [self._docker, "build", *options, str(directory)],
+            env=self.environment | {"DOCKER_BUILDKIT": "0"},
+            capture_output=True,
+            text=True,
+            timeout=REQUEST_SECONDS,
+            check=False,
+        )
+
     def ok(
         self, *arguments: str, stdin: str | None = None, seconds: float = COMMAND_SECONDS
     ) -> str:

@@ -37,17 +37,6 @@ CMD ["/out/said"]
 """
 
 
-def _build(suite: Suite, directory: Path, *options: str) -> Finished:
-    return subprocess.run(
-        ["docker", "build", *options, str(directory)],
-        env=suite.environment | {"DOCKER_BUILDKIT": "0"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
     """A directory to build from."""
@@ -70,7 +59,7 @@ def test_stages_are_built_once_and_their_image_runs(
 ) -> None:
     options = ["-t", "built:one", "-t", "built:two", "--build-arg", "WHO=you", "--label", "by=me"]
     options += ["--build-arg", f"BASE={image}", "--build-arg", "NOBODY=1"]
-    built = _build(suite, context, *options)
+    built = suite.build(context, *options)
     told = built.stdout
     assert built.returncode == 0, told + built.stderr
     assert f"Step 1/17 : ARG BASE=missing\nStep 2/17 : FROM {'${BASE}'} AS made\n" in told
@@ -96,7 +85,7 @@ def test_stages_are_built_once_and_their_image_runs(
     assert config["OnBuild"] == ["RUN echo triggered > /triggered"]
     assert "ADD file:" in suite.ok("history", "--no-trunc", "built:one")
 
-    again = _build(suite, context, *options)
+    again = suite.build(context, *options)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count(" ---> Using cache\n") == 14
     assert " ---> Running in " not in again.stdout
@@ -104,13 +93,13 @@ def test_stages_are_built_once_and_their_image_runs(
     assert _id(again) == first
 
     (context / "a.txt").write_text("b")
-    quiet = _build(suite, context, "-q", *options)
+    quiet = suite.build(context, "-q", *options)
     assert quiet.returncode == 0, quiet.stderr
     assert quiet.stdout.startswith("sha256:")
     assert first not in quiet.stdout
 
     (context / "Dockerfile").write_text("FROM built:one\nRUN rm -r /out\n")
-    triggered = _build(suite, context, "-t", "built:on")
+    triggered = suite.build(context, "-t", "built:on")
     assert "# Executing 1 build trigger\n" in triggered.stdout, triggered.stderr
     ls = ("run", "--rm", "--entrypoint", "ls", "built:on", "/triggered", "/unpacked")
     assert suite.ok(*ls) == "/triggered\n\n/unpacked:\ninside"
@@ -125,18 +114,18 @@ def test_a_build_that_fails_says_which_command_did(
     suite: Suite, image: str, tmp_path: Path
 ) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM {image}\nRUN echo before; exit 7\nRUN never\n")
-    failed = _build(suite, tmp_path, "--force-rm")
+    failed = suite.build(tmp_path, "--force-rm")
     assert failed.returncode == 7
     assert "before\n" in failed.stdout
     message = "The command '/bin/sh -c echo before; exit 7' returned a non-zero code: 7"
     assert message in failed.stderr
     assert suite.ok("ps", "--all", "--quiet") == ""
-    kept = _build(suite, tmp_path)
+    kept = suite.build(tmp_path)
     assert kept.returncode == 7
     assert len(suite.ok("ps", "--all", "--quiet").split()) == 1
 
     (tmp_path / "Dockerfile").write_text(f"FROM {image}\nRUN --mount=type=cache,target=/x ls\n")
-    refused = _build(suite, tmp_path)
+    refused = suite.build(tmp_path)
     assert "the --mount option requires BuildKit" in refused.stderr
 
 

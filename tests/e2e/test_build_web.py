@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.e2e.suite import Finished, Suite
+from tests.e2e.suite import Suite
 
 pytestmark = pytest.mark.usefixtures("containers")
 
@@ -62,17 +62,6 @@ def pages() -> Iterator[tuple[str, dict[str, bytes]]]:
         subprocess.run(["ip", "address", "delete", f"{ADDRESS}/32", "dev", "lo"], check=True)
 
 
-def _build(suite: Suite, directory: Path, *options: str) -> Finished:
-    return subprocess.run(
-        ["docker", "build", *options, str(directory)],
-        env=suite.environment | {"DOCKER_BUILDKIT": "0"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
 def test_a_build_adds_what_it_fetches(
     suite: Suite, image: str, pages: tuple[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
@@ -81,14 +70,14 @@ def test_a_build_adds_what_it_fetches(
     (tmp_path / "Dockerfile").write_text(
         f"FROM {image}\nADD --chown=nobody:1 {url}/some/big%20file /to/\nCMD sha256sum /to/big*\n"
     )
-    built = _build(suite, tmp_path, "-t", "fetched")
+    built = suite.build(tmp_path, "-t", "fetched")
     assert built.returncode == 0, built.stderr
     assert suite.ok("run", "--rm", "fetched").split()[0] == hashlib.sha256(BIG).hexdigest()
     stat = ("stat", "-c", "%a %u %Y %n", "/to/big file")
     assert suite.ok("run", "--rm", "fetched", *stat) == "600 65534 784903526 /to/big file"
-    assert " ---> Using cache" in _build(suite, tmp_path).stdout
+    assert " ---> Using cache" in suite.build(tmp_path).stdout
     served["/some/big%20file"] = BIG[1:]
-    assert " ---> Using cache" not in _build(suite, tmp_path).stdout
+    assert " ---> Using cache" not in suite.build(tmp_path).stdout
 
     for source, why in (
         (f"{url}/nothing", "with status 404 Not Found"),
@@ -97,7 +86,7 @@ def test_a_build_adds_what_it_fetches(
         (f"http://{_management(suite)}:7443/", "builds don't reach the networks of containers"),
     ):
         (tmp_path / "Dockerfile").write_text(f"FROM {image}\nADD {source} /x\n")
-        refused = _build(suite, tmp_path)
+        refused = suite.build(tmp_path)
         assert refused.returncode == 1
         assert why in refused.stderr
     suite.ok("rmi", "fetched")

@@ -1,19 +1,12 @@
 """A PostgreSQL, and what is kept in it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
 
 from portlayer.store import Store, open_store
 from services.exec.store import MIGRATIONS
-from tests.databases import postgresql
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
 
 
 @pytest.fixture

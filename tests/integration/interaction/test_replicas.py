@@ -1,7 +1,7 @@
 """Two replicas of interaction on one PostgreSQL: a call to either reaches the container."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from portlayer.identity import Role
 from portlayer.store import open_store
 from services.interaction.service import InteractionService
 from services.interaction.store import MIGRATIONS
-from tests.databases import postgresql
 from tests.unit.interaction.fake_tether import BOOT, INIT, OUT, SOON, soon
 from tests.unit.interaction.suite import CONTAINER, OTHER, Suite
 from tests.unit.portlayer.conftest import INSTANCE, TestAuthority
@@ -59,12 +58,6 @@ class Replica(Suite):
     async def inspect(self, exec_id: str) -> interaction_pb2.InspectExecResponse:
         request = interaction_pb2.InspectExecRequest(exec_id=exec_id)
         return await self.interaction().InspectExec(request)
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
 
 
 @pytest.fixture

@@ -15,19 +15,12 @@ from portlayer.errors import Unavailable
 from portlayer.neighbours import Neighbours, log
 from portlayer.store import open_store
 from services.exec.store import MIGRATIONS
-from tests.databases import postgresql
 
 BOUND_SECONDS = 60.0
 END_ALL = sa.text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
     "AND backend_type = 'client backend'"
 )
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
 
 
 async def end_all_connections(database: str) -> None:
@@ -57,17 +50,27 @@ async def test_turns_go_on_after_the_database_was_restarted(database: str) -> No
     assert numbers == sorted(numbers, key=lambda number: number or 0)
 
 
-async def end_who(database: str, query: str) -> None:
-    """End those connections whose latest statement is like this, once there is one."""
+async def until(database: str, counted: str, query: str) -> None:
+    """Return once something can be counted of statements in hand that are like this."""
     engine = create_async_engine(database, isolation_level="AUTOCOMMIT")
-    end = sa.text(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    asked = sa.text(
+        f"SELECT count({counted}) FROM pg_stat_activity "
         "WHERE query LIKE :query AND state = 'active' AND pid <> pg_backend_pid()"
     )
-    async with asyncio.timeout(60), engine.connect() as connection:
-        while not (await connection.execute(end, {"query": query})).scalar():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    async with asyncio.timeout(BOUND_SECONDS), engine.connect() as connection:
+        while not (await connection.execute(asked, {"query": query})).scalar():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # nothing tells
     await engine.dispose()
+
+
+async def end_who(database: str, query: str) -> None:
+    """End those connections whose latest statement is like this, once there is one."""
+    await until(database, "pg_terminate_backend(pid)", query)
+
+
+async def is_asked(database: str, query: str) -> None:
+    """Return when a statement like this is in hand."""
+    await until(database, "*", query)
 
 
 async def test_who_waits_for_a_turn_when_the_database_ends_is_told_so(database: str) -> None:
@@ -256,19 +259,6 @@ async def test_who_gives_a_turn_up_takes_nobody_elses_away(
     finally:
         await one.close()
         await other.close()
-
-
-async def is_asked(database: str, query: str) -> None:
-    """Return when a statement like this is in hand."""
-    engine = create_async_engine(database, isolation_level="AUTOCOMMIT")
-    asked = sa.text(
-        "SELECT count(*) FROM pg_stat_activity "
-        "WHERE query LIKE :query AND state = 'active' AND pid <> pg_backend_pid()"
-    )
-    async with asyncio.timeout(60), engine.connect() as connection:
-        while not (await connection.execute(asked, {"query": query})).scalar():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    await engine.dispose()
 
 
 @contextmanager

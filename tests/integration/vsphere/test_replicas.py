@@ -1,7 +1,7 @@
 """Two replicas of exec on one vCenter and one PostgreSQL, as far as the driver is concerned."""
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -12,7 +12,6 @@ from services.exec.drivers import MachineSpec
 from services.exec.drivers.vsphere.driver import VsphereHypervisor
 from services.exec.drivers.vsphere.hardware import machine_name
 from services.exec.store import MIGRATIONS
-from tests.databases import postgresql
 from tests.integration.vsphere.hypervisor import (
     PLACE,
     caught_up,
@@ -24,12 +23,6 @@ from tests.integration.vsphere.hypervisor import (
 )
 from tests.integration.vsphere.others import Issuer, find_vm
 from tests.vcenter import Simulator
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """Servers of one role at one port, and who tells whether one of them serves."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from pydantic_settings import CliApp
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 
 from portlayer.client import open_channel
+from portlayer.errors import Unavailable
 from portlayer.identity import Credentials, Role
 from portlayer.interceptors import Access
 from portlayer.probe import own_address, serves
@@ -60,6 +64,55 @@ async def test_replicas_share_a_port_and_the_work_of_one_that_ends(
     await one.stop()
     assert {await asked(address, caller) for _ in range(10)} == {"other"}
     await other.stop()
+
+
+@asynccontextmanager
+async def relayed(address: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Pass on to a server; once the event is set, what comes next ends its connection unsent."""
+    host, _, port = address.rpartition(":")
+    cut = asyncio.Event()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if cut.is_set():
+                break
+            writer.write(data)
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, sending = await asyncio.open_connection(host, port)
+        back = asyncio.create_task(pass_on(upstream, writer))
+        await pass_on(reader, sending)
+        writer.close()
+        cut.clear()
+        await asyncio.wait([back])
+
+    relay = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with relay:
+        yield f"127.0.0.1:{relay.sockets[0].getsockname()[1]}", cut
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_what_met_a_connection_that_had_ended_is_sent_again_where_twice_is_as_good_as_once(
+    authority: TestAuthority, repeatable: bool
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    server = await serve(authority.issue(Role.EXEC), "one", address, shared=False)
+    caller = authority.issue(Role.GATEWAY)
+    names = [f"{SERVICE.full_name}/Get"] if repeatable else []
+    async with (
+        relayed(address) as (place, cut),
+        open_channel(place, Role.EXEC, INSTANCE, caller, repeatable=names) as channel,
+    ):
+        stub: exec_pb2_grpc.ExecServiceAsyncStub = exec_pb2_grpc.ExecServiceStub(channel)
+        await stub.Get(exec_pb2.GetRequest(), timeout=60)
+        cut.set()
+        if repeatable:
+            assert (await stub.Get(exec_pb2.GetRequest(), timeout=60)).container.id == "one"
+        else:
+            with pytest.raises(Unavailable):
+                await stub.Get(exec_pb2.GetRequest(), timeout=60)
+    await server.stop()
 
 
 async def test_a_probe_asks_the_process_that_it_is_of(
