@@ -13,6 +13,7 @@ import pytest
 from hostagent import journal as module
 from hostagent.journal import EXITED, LAUNCHED, REPORTED, Event, Journal
 from portlayer.errors import OutOfRange
+from portlayer.threads import in_thread
 
 KILLED = """
 import os, pathlib, sys
@@ -71,7 +72,7 @@ async def test_an_exit_is_told_once_however_often_it_is_found(journal: Journal) 
 
 
 async def test_what_is_not_acknowledged_outlives_the_process(path: Path) -> None:
-    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=True)
+    await in_thread(lambda: subprocess.run([sys.executable, "-c", KILLED, path], check=True))
     second = Journal(path)
     assert [event.launch_id for event in await take(second, 0, 1)] == ["2"]
     last = second.last
