@@ -127,6 +127,7 @@ _ANSWERS: dict[Reason, _Answer] = {
     Reason.REGISTRY_UNAUTHORIZED: _Answer(500),
     Reason.REGISTRY_UNAVAILABLE: _Answer(500),
     Reason.HOST_NOT_FOUND: _Answer(500),
+    Reason.ADDRESS_NOT_ALLOWED: _Answer(403),
     Reason.DIGEST_MISMATCH: _Answer(500),
     Reason.STORE_FULL: _Answer(507),
     Reason.STORE_FAILED: _Answer(500),

@@ -17,7 +17,6 @@ from gateway.build.addresses import Address, address_of, file_name, last_modifie
 from gateway.build.encodings import BadEncoding, check_encoding, is_packed, unpacked
 from gateway.build.lexing import MAX_DOCKERFILE
 from gateway.build.output import Output
-from gateway.build.reach import guard_of
 from gateway.build.spooling import put_aside, tree_of
 from gateway.build.trees import Entry, Tree
 from gateway.build.web import Web
@@ -26,6 +25,7 @@ from gateway.translate.progress import progress_bar
 from portlayer.errors import VicError
 from portlayer.threads import in_thread
 from portlayer.web.errors import AddressRefused, HostNotFound, ServerUnavailable
+from portlayer.web.reach import guard_of
 from portlayer.web.transport import Response, Transport
 
 UNNAMED = "__unnamed__"
@@ -146,7 +146,7 @@ class Fetcher:
             await transport.close()
 
     def _transport(self) -> Transport:
-        return Transport((), self._web.proxies, agent=_AGENT, guard=guard_of())
+        return Transport((), self._web.proxies, agent=_AGENT, guard=guard_of("builds"))
 
     async def _put_aside(
         self, response: Response, address: Address, line: dict[str, Any]

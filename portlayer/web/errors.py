@@ -5,7 +5,7 @@ The reasons are named after registries, which nearly all of the servers are that
 
 from __future__ import annotations
 
-from portlayer.errors import Reason, Unavailable
+from portlayer.errors import PermissionDenied, Reason, Unavailable
 
 
 class ServerUnavailable(Unavailable):
@@ -28,5 +28,7 @@ class NotTls(ServerUnavailable):
     """An HTTPS request was answered in plain HTTP."""
 
 
-class AddressRefused(ServerUnavailable):
+class AddressRefused(PermissionDenied):
     """All addresses of the server are such as the one who asks may not reach."""
+
+    default_reason = Reason.ADDRESS_NOT_ALLOWED

@@ -41,7 +41,7 @@ class explained:  # noqa: N801 - a context manager used like a function
     def _refusal(self, refused: Refused) -> AddressRefused:
         return AddressRefused(f"{self._prefix}{self._dial}{refused.why}")
 
-    def _explain(self, error: aiohttp.ClientError) -> ServerUnavailable:
+    def _explain(self, error: aiohttp.ClientError) -> ServerUnavailable | AddressRefused:
         cause = _cause(error)
         if isinstance(cause, Refused):
             return self._refusal(cause)

@@ -15,6 +15,7 @@ from portlayer.logs import configure_logs
 from portlayer.server import FacetServer, stop_requested
 from portlayer.telemetry import configure_telemetry
 from portlayer.threads import in_thread
+from portlayer.web.reach import guard_of
 from portlayer.web.transport import Transport
 from services.storage.archive_work import ArchiveWork
 from services.storage.authoring.loading import Loader
@@ -113,7 +114,7 @@ async def serve(settings: StorageSettings) -> None:
                 pusher,
                 maker,
                 loader,
-                transport,
+                lambda: import_transport(settings),
                 RegistryQueries(registries),
                 ImageEvents(journal),
             ),
@@ -133,6 +134,12 @@ async def serve(settings: StorageSettings) -> None:
             journal.end_streams()
             volume_events.end_streams()
             await server.stop()
+
+
+def import_transport(settings: StorageSettings) -> Transport:
+    """Return what fetches for an import: whoever may import is not who may use the host."""
+    guard = guard_of("imports")
+    return Transport(settings.registry_authorities, settings.proxies, guard=guard)
 
 
 def stores_of(settings: StorageSettings) -> StoreFaults:

@@ -11,11 +11,11 @@ import grpc
 from vic.storage.v1 import image_pb2
 
 from portlayer.errors import InvalidArgument
-from portlayer.web.transport import Transport
 from services.storage import messages
 from services.storage.authoring.loading import Loader
 from services.storage.authoring.maker import ImageMaker
 from services.storage.authoring.server import AuthoringServicer
+from services.storage.authoring.source_url import NewTransport
 from services.storage.disks import DiskStore
 from services.storage.image_events import ImageEvents
 from services.storage.image_records import StoredImage
@@ -50,11 +50,11 @@ class ImageServicer(AuthoringServicer):
         pusher: Pusher,
         maker: ImageMaker,
         loader: Loader,
-        transport: Transport,
+        new_transport: NewTransport,
         queries: RegistryQueries,
         events: ImageEvents,
     ) -> None:
-        super().__init__(store, images, maker, loader, transport, events)
+        super().__init__(store, images, maker, loader, new_transport, events)
         self._settings = settings
         self._disks = disks
         self._puller = puller

@@ -13,13 +13,12 @@ from vic.storage.v1 import image_pb2, image_pb2_grpc
 
 from portlayer.dockerfile.defaults import from_message
 from portlayer.errors import InvalidArgument, Reason
-from portlayer.web.transport import Transport
 from services.storage import messages
 from services.storage.authoring.archive_contents import ArchivedImage
 from services.storage.authoring.loading import Loaded, Loader, OpenArchive
 from services.storage.authoring.maker import ImageMaker, NewImage
 from services.storage.authoring.saving import save
-from services.storage.authoring.source_url import downloaded, source_address
+from services.storage.authoring.source_url import NewTransport, downloaded, source_address
 from services.storage.authoring.trees import Place, read_tree
 from services.storage.image_events import ImageEvents
 from services.storage.image_records import StoredImage
@@ -56,14 +55,14 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
         images: Images,
         maker: ImageMaker,
         loader: Loader,
-        transport: Transport,
+        new_transport: NewTransport,
         events: ImageEvents,
     ) -> None:
         self._store = store
         self._images = images
         self._maker = maker
         self._loader = loader
-        self._transport = transport
+        self._new_transport = new_transport
         self._events = events
 
     async def Import(
@@ -83,7 +82,7 @@ class AuthoringServicer(image_pb2_grpc.ImageServiceServicer):
         async def work(lines: ProgressLines) -> StoredImage:
             if not url:
                 return await self._made(new, rest, names)
-            async with downloaded(self._transport, url, lines.put) as body:
+            async with downloaded(self._new_transport, url, lines.put) as body:
                 return await self._made(new, body, names)
 
         async with aclosing(watched(work)) as items:

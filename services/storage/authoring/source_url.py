@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from portlayer.errors import InvalidArgument, NotFound
+from portlayer.threads import in_thread
 from portlayer.web.addresses import web_address
 from portlayer.web.transport import Response, Transport
 from services.storage.imagec.errors import RegistryUnavailable
 from services.storage.imagec.progress import Progress, Report, Status
+
+NewTransport = Callable[[], Transport]
+"""Makes an HTTP client for one import, in a thread: what may be reached is looked up anew."""
 
 
 def source_address(text: str) -> str:
@@ -27,21 +31,25 @@ def source_address(text: str) -> str:
 
 @asynccontextmanager
 async def downloaded(
-    transport: Transport, url: str, report: Report
+    new_transport: NewTransport, url: str, report: Report
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """Open what a URL sends; its bytes are reported as they come.
 
     Raises:
-        NotFound, RegistryUnavailable, HostNotFound.
+        NotFound, RegistryUnavailable, HostNotFound, AddressRefused.
     """
     shown = urlsplit(url)._replace(query="", fragment="").geturl()
-    async with transport.get(url, verify=True, headers={}, authorization=None) as response:
-        if response.status != 200:
-            status = f"{response.status} {response.reason}"
-            kind = NotFound if response.status == 404 else RegistryUnavailable
-            raise kind(f'failed to fetch "{shown}": {status}')
-        report(Progress("", Status.DOWNLOADING_FROM, text=shown))
-        yield _told(response, report)
+    transport = await in_thread(new_transport)
+    try:
+        async with transport.get(url, verify=True, headers={}, authorization=None) as response:
+            if response.status != 200:
+                status = f"{response.status} {response.reason}"
+                kind = NotFound if response.status == 404 else RegistryUnavailable
+                raise kind(f'failed to fetch "{shown}": {status}')
+            report(Progress("", Status.DOWNLOADING_FROM, text=shown))
+            yield _told(response, report)
+    finally:
+        await transport.close()
 
 
 async def _told(response: Response, report: Report) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import subprocess
 import tarfile
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +16,15 @@ import pytest
 import zstandard
 from vic.storage.v1 import image_pb2
 
-from portlayer.errors import DataLoss, InvalidArgument, NotFound, Reason, VicError, domain_errors
+from portlayer.errors import (
+    DataLoss,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    VicError,
+    domain_errors,
+)
 from tests.images import (
     Image,
     Layer,
@@ -30,6 +39,7 @@ from tests.images import (
 )
 from tests.integration.storage.service import Service, storage_service
 from tests.integration.storage.test_service import ID, check_disks, names, read_file
+from tests.unit.gateway.web_server import Page, web_server
 
 
 def skopeo(*words: str) -> str:
@@ -230,25 +240,26 @@ async def test_a_root_file_system_becomes_an_image(service: Service, tmp_path: P
     ):
         with pytest.raises(InvalidArgument):
             await service.import_tar(content, **start)
-    with pytest.raises(VicError) as refused:
-        await service.import_tar(b"", source_url="http://127.0.0.1:1/x.tar")
-    assert refused.value.reason is Reason.REGISTRY_UNAVAILABLE
+    for host in ("127.0.0.1:1", "localhost", "[::1]", "169.254.169.254"):
+        with pytest.raises(PermissionDenied, match="imports don't reach") as refused:
+            await service.import_tar(b"", source_url=f"http://{host}/x.tar")
+        assert refused.value.reason is Reason.ADDRESS_NOT_ALLOWED
     assert service.files() == before
 
 
-async def test_a_root_file_system_comes_from_a_url(service: Service) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives this host an address")
+async def test_a_root_file_system_comes_from_a_url(service: Service, address: str) -> None:
     tar = make_tar([file("x", "x")])
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(tar), tar))
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x.tar"
+    async with web_server(address) as web:
+        url = f"{web.url}/x.tar"
+        web.pages["/x.tar"] = Page(tar)
         image = await service.image(await service.import_tar(b"", source_url=url))
+        here = url.replace(address, "127.0.0.1")
+        web.pages["/moved"] = Page(b"", "302 Found", {"Location": here})
+        with pytest.raises(PermissionDenied, match=r"imports don't reach the host's loopback"):
+            await service.import_tar(b"", source_url=f"{web.url}/moved")
+        with pytest.raises(NotFound):
+            await service.import_tar(b"", source_url=f"{web.url}/nothing")
     assert image.comment == f"Imported from {url}"
     assert image.size_bytes == len(tar)
 

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -71,15 +70,6 @@ async def test_an_image_begins_with_nothing(service: Service, tmp_path: Path) ->
     assert sorted(names(raw, "/")) == ["deep", "w"]
     assert read_file(raw, "/deep/er/a") == b"1"
     assert dict((await service.image("built")).config.labels) == {"l": "1"}
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    """An address of this host that isn't loopback's own, of the range for tests of networks."""
-    address = f"198.18.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
-    run("ip", "address", "add", f"{address}/32", "dev", "lo")
-    yield address
-    run("ip", "address", "delete", f"{address}/32", "dev", "lo")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives this host an address")

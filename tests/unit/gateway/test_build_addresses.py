@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.build.addresses import address_of, file_name, is_git, last_modified
-from gateway.build.reach import guard_of
+from portlayer.web.reach import guard_of
 
 
 def test_networks_of_instances_are_closed(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_networks_of_instances_are_closed(tmp_path: Path) -> None:
         "vic7b0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
         "eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
     )
-    guard = guard_of(tmp_path)
+    guard = guard_of("builds", tmp_path)
     closed = (
         *("100.112.15.9", "100.127.255.1", "172.17.255.1", "::ffff:172.17.0.2", "::", "fe80::2"),
         *("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"),
@@ -30,7 +30,7 @@ def test_networks_of_instances_are_closed(tmp_path: Path) -> None:
         f"fd0000000000000a{'0' * 16} 40 {'0' * 32} 00 {'0' * 32} 100 2 0 1 vic0b1\n"
         f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} ffffffff 1 0 200200 lo\n"
     )
-    guard = guard_of(tmp_path)
+    guard = guard_of("builds", tmp_path)
     assert guard(ip_address("fd00:0:0:a::5"))
     assert not guard(ip_address("2001:db8::1"))
 

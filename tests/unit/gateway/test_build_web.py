@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from gateway.build import fetching, spooling
-from gateway.build.reach import guard_of
+from portlayer.web.reach import guard_of
 from tests.descriptors import open_descriptors
 from tests.unit.gateway.fake_facets import FakeSuite
 from tests.unit.gateway.test_build_api import build, committed, context, text
@@ -29,7 +29,7 @@ def builds(suite: FakeSuite) -> None:
 @pytest.fixture
 async def web(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WebServer]:
     """A server that builds may reach although it is on this host."""
-    monkeypatch.setattr(fetching, "guard_of", lambda: lambda address: "")
+    monkeypatch.setattr(fetching, "guard_of", lambda who: lambda address: "")
     async with web_server() as server:
         yield server
 
@@ -231,10 +231,10 @@ async def test_what_is_the_hosts_own_is_not_fetched(client: httpx.AsyncClient, h
 async def test_a_redirect_leads_to_nothing_of_the_hosts_own(
     client: httpx.AsyncClient, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = guard_of()
+    refused = guard_of("builds")
     allowed = ip_address("127.0.0.1")
     monkeypatch.setattr(
-        fetching, "guard_of", lambda: lambda asked: "" if asked == allowed else refused(asked)
+        fetching, "guard_of", lambda who: lambda asked: "" if asked == allowed else refused(asked)
     )
     web.pages["/x"] = Page(b"", "302 Found", {"Location": web.url.replace("127.0.0.1", "[::1]")})
     why = await failure(client, f"FROM busybox\nADD {web.url}/x /x")

@@ -240,7 +240,9 @@ class ImageServiceServicer:
         Progress comes as it goes, the image last. Repeating it makes another image, whose time is another.
         On failure nothing is left. Errors:
         INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
-        HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
+        HOST_NOT_FOUND) for the URL's server, PERMISSION_DENIED (ADDRESS_NOT_ALLOWED) for one on the host's
+        loopback, a link-local address, a cloud's metadata or a network of containers, RESOURCE_EXHAUSTED
+        (STORE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

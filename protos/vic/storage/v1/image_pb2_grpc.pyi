@@ -85,7 +85,9 @@ class ImageServiceStub:
     Progress comes as it goes, the image last. Repeating it makes another image, whose time is another.
     On failure nothing is left. Errors:
     INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
-    HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
+    HOST_NOT_FOUND) for the URL's server, PERMISSION_DENIED (ADDRESS_NOT_ALLOWED) for one on the host's
+    loopback, a link-local address, a cloud's metadata or a network of containers, RESOURCE_EXHAUSTED
+    (STORE_FULL).
     """
     Commit: _grpc.StreamUnaryMultiCallable[_image_pb2.CommitRequest, _image_pb2.CommitResponse]
     """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
@@ -179,7 +181,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     Progress comes as it goes, the image last. Repeating it makes another image, whose time is another.
     On failure nothing is left. Errors:
     INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
-    HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
+    HOST_NOT_FOUND) for the URL's server, PERMISSION_DENIED (ADDRESS_NOT_ALLOWED) for one on the host's
+    loopback, a link-local address, a cloud's metadata or a network of containers, RESOURCE_EXHAUSTED
+    (STORE_FULL).
     """
     Commit: _aio.StreamUnaryMultiCallable[_image_pb2.CommitRequest, _image_pb2.CommitResponse]  # type: ignore[assignment]
     """Commit makes an image of another one and a layer: a tar of what was changed since, in the form of
@@ -330,7 +334,9 @@ class ImageServiceServicer:
         Progress comes as it goes, the image last. Repeating it makes another image, whose time is another.
         On failure nothing is left. Errors:
         INVALID_ARGUMENT (INVALID_REFERENCE, INVALID_ARCHIVE), UNAVAILABLE (REGISTRY_UNAVAILABLE,
-        HOST_NOT_FOUND) for the URL's server, RESOURCE_EXHAUSTED (STORE_FULL).
+        HOST_NOT_FOUND) for the URL's server, PERMISSION_DENIED (ADDRESS_NOT_ALLOWED) for one on the host's
+        loopback, a link-local address, a cloud's metadata or a network of containers, RESOURCE_EXHAUSTED
+        (STORE_FULL).
         """
 
     def Commit(

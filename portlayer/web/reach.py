@@ -1,9 +1,9 @@
-"""Which addresses builds fetch from: not what is the host's own, a cloud's or the instances'.
+"""Which addresses are fetched from for users: not the host's own, a cloud's or the instances'.
 
-A fetch is made by the gateway, which stands in the host's own network and not behind a container's
-rules: what listens on the host's loopback alone, a cloud's metadata, and what is between this or
-another instance and its containers would be open to whoever may build. The host's other addresses
-are not closed, nor is what its routes lead to.
+What a build or an import names is fetched by the gateway or storage, which stand in the host's own
+network and not behind a container's rules: what listens on the host's loopback alone, a cloud's
+metadata, and what is between this or another instance and its containers would be open to whoever
+may use the endpoint. The host's other addresses are not closed, nor is what its routes lead to.
 """
 
 import sys
@@ -18,12 +18,10 @@ from portlayer.web.guarding import Guard
 _OURS = "vic"
 _PROC = Path("/proc/net")
 
-_LOOPBACK = (
-    "builds don't reach the host's loopback, where its own services are: name another address of it"
-)
-_LINK_LOCAL = "builds don't reach link-local addresses"
-_METADATA = "builds don't reach a cloud's metadata"
-_CONTAINERS = "builds don't reach the networks of containers and of their VMs"
+_LOOPBACK = "the host's loopback, where its own services are: name another address of it"
+_LINK_LOCAL = "link-local addresses"
+_METADATA = "a cloud's metadata"
+_CONTAINERS = "the networks of containers and of their VMs"
 
 # Those that aren't link-local: of AWS and Google by IPv6, of Alibaba, of Azure.
 _CLOUDS = frozenset(
@@ -33,15 +31,16 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 """IPv4 addresses as IPv6 ones (RFC 6052)."""
 
 
-def guard_of(proc: Path = _PROC) -> Guard:
-    """What keeps builds from addresses, as the host's routes are now. Reads files of the kernel's.
+def guard_of(who: str, proc: Path = _PROC) -> Guard:
+    """What keeps "builds", or who it is, from addresses, as the host's routes are now.
 
-    VMs of containers may run on another host, so the range of all instances' is closed anyway.
+    Reads files of the kernel's. VMs of containers may run on another host, so the range of all
+    instances' is closed anyway.
     """
     closed: list[IPv4Network | IPv6Network] = [MANAGEMENT_RANGE]
     closed += [*_routes4(proc), *_routes6(proc)]
 
-    def why(address: IPv4Address | IPv6Address) -> str:
+    def what(address: IPv4Address | IPv6Address) -> str:
         if isinstance(address, IPv6Address):
             address = _unwrapped(address)
         if address.is_loopback or address.is_unspecified:  # to connect to none is to oneself
@@ -51,6 +50,10 @@ def guard_of(proc: Path = _PROC) -> Guard:
         if address in _CLOUDS:
             return _METADATA
         return _CONTAINERS if any(address in network for network in closed) else ""
+
+    def why(address: IPv4Address | IPv6Address) -> str:
+        refused = what(address)
+        return f"{who} don't reach {refused}" if refused else ""
 
     return why
 
