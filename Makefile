@@ -19,8 +19,8 @@ TOOLS := /var/cache/vic/tools
 # Debian's docker CLI and registry, unpacked beside what the machine has itself.
 export PATH := $(PATH):/usr/sbin:/sbin:$(TOOLS)/usr/bin
 
-# What the suite runs with, and what its tests need besides.
-PACKAGES := qemu-system-x86 qemu-utils nftables iproute2 e2fsprogs busybox-static
+# What the suite runs with beside QEMU, and what its tests need besides.
+PACKAGES := nftables iproute2 e2fsprogs busybox-static
 TEST_PACKAGES := skopeo umoci debootstrap strace postgresql golang-go golang-github-vmware-govmomi-dev
 
 # The quick ones first; then those that run the whole suite, and look at the host for what it leaves.
@@ -53,6 +53,7 @@ install-missing = missing=; for package in $(1); do \
 .PHONY: packages test-packages
 packages:
 	@$(call install-missing,$(PACKAGES))
+	@deploy/install-qemu.sh
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or later is needed" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { $(call install-missing,python3-venv); }
 

@@ -34,7 +34,7 @@ _MACHINE = (
 TCG_CPU = "max,la57=off,erms=off,fsrm=off"
 # Retpolines and the like protect nothing where they are emulated: QEMU translates them to jumps of
 # its own. They cost each indirect call of the guest's kernel a way through QEMU's tables. The other
-# word is for the tether; see scheduling.py and agentprocess.py in tether/supervisor.
+# word is for the tether; see scheduling.py in tether/supervisor.
 _TCG_KERNEL = "mitigations=off vic.emulated"
 # Where QEMU can't set what the host itself claims to have (nested AMD: MSR 0x10a), it is left out.
 KVM_CPUS = ("host", "host,arch-capabilities=off")

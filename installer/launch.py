@@ -46,7 +46,7 @@ def launch_service(
     instance: Instance, kind: ProcessKind, listener: socket.socket | None = None
 ) -> Launched:
     """Start a service, which dies with this process. `listener` is what the gateway accepts on."""
-    environment = {**service_environment(instance), **kind.environment}
+    environment = service_environment(instance)
     inherited = []
     if listener is not None:
         environment["VIC_GATEWAY_LISTEN_FD"] = str(listener.fileno())

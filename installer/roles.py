@@ -1,7 +1,6 @@
 """The processes of a suite: who they are on the host, and in which order they come and go."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from portlayer.identity import Role
 
@@ -39,18 +38,9 @@ class ProcessKind:
     """Its user ID, counted from the slot's first; None means root."""
     capabilities: tuple[str, ...] = ()
     """What it keeps of root's powers, as setpriv(1) names them."""
-    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What is in its environment beside what all have; no secrets."""
     stop_seconds: float = 15.0
     """Time between SIGTERM and SIGKILL."""
 
-
-# What interaction says to tethers and hears of them is enciphered with ChaCha20, which BoringSSL
-# chooses on a server whose CPU has no instructions for AES: bit 57 of this variable. An emulated
-# guest does 56 MB/s of it and 41 of AES-128-GCM, whose carry-less products QEMU calculates bit by
-# bit; elsewhere both cost next to nothing beside the rest.
-# Source: BoringSSL, crypto/cpu_intel.cc; OPENSSL_ia32cap(3).
-_WITHOUT_AES = {"OPENSSL_ia32cap": "~0x200000000000000"}
 
 HOSTAGENT = ProcessKind(Role.HOSTAGENT, "hostagent", None)
 
@@ -63,7 +53,7 @@ SERVICES = (
         capabilities=("net_admin", "net_bind_service"),
     ),
     ProcessKind(Role.STORAGE, "services.storage", 5),
-    ProcessKind(Role.INTERACTION, "services.interaction", 3, environment=_WITHOUT_AES),
+    ProcessKind(Role.INTERACTION, "services.interaction", 3),
     ProcessKind(Role.EXEC, "services.exec", 2),
     ProcessKind(Role.GATEWAY, "gateway", 1),
 )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 
 from tether.link import Link, pair
-from tether.supervisor import kernelfile
-from tether.supervisor.scheduling import EMULATED
 
 _AGENT_DESCRIPTOR = 3
 _INTERPRETER = "/usr/bin/python3.11"
@@ -23,11 +21,6 @@ _AGENT_ENVIRONMENT = {
     "GRPC_DNS_RESOLVER": "native",
     "GRPC_VERBOSITY": "NONE",
 }
-# Instructions that the agent's BoringSSL does without where they are emulated: SSSE3 and SSE 4.1
-# (bits 41 and 51), and AVX2 (bit 5 of the second word). QEMU 7.2 shuffles vectors byte by byte, so
-# that what is made for them takes 1.7 times the CPU of plain x86-64's ChaCha20-Poly1305.
-# Source: BoringSSL, crypto/cpu_intel.cc; OPENSSL_ia32cap(3).
-_PLAIN_INSTRUCTIONS = "~0x8020000000000:~0x20"
 
 
 def start_agent() -> tuple[Link, int]:
@@ -36,15 +29,8 @@ def start_agent() -> tuple[Link, int]:
     pid = os.posix_spawn(
         _INTERPRETER,
         [_INTERPRETER, "-IBSu", "-c", _AGENT],
-        agent_environment(kernelfile.take("/proc/cmdline")),
+        _AGENT_ENVIRONMENT,
         file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _AGENT_DESCRIPTOR)],
     )
     theirs.close()
     return ours, pid
-
-
-def agent_environment(kernel_arguments: bytes) -> dict[str, str]:
-    """The agent's environment in a machine that was booted with these arguments."""
-    if EMULATED not in kernel_arguments.split():
-        return _AGENT_ENVIRONMENT
-    return _AGENT_ENVIRONMENT | {"OPENSSL_ia32cap": _PLAIN_INSTRUCTIONS}

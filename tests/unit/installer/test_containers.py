@@ -166,8 +166,6 @@ def test_a_facet_in_a_container_may_what_it_may_as_a_process(composed: dict[str,
         assert stage is not None
         assert f'"-m", "{kind.module}"]' in stage[1]
         assert "HEALTHCHECK" in stage[1]
-        for name, value in kind.environment.items():
-            assert f"ENV {name}={value}\n" in stage[1]
         for name in kind.capabilities:
             assert f"+{name}" in stage[1]
     assert "USER 65534:65534" in images
