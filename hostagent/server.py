@@ -71,7 +71,7 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
             for image in images
         )
         verdict = host.accelerator.verdict
-        if verdict is None and images:
+        if images:
             verdict = await self._agent.verdict(images[0])
         if verdict is None:
             response.accelerator_reason = "not tried yet: there is no bootstrap image"
