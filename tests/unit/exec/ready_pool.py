@@ -57,9 +57,10 @@ class FakeAgent:
     key: str = "key"
     parents: dict[str, str] = field(default_factory=lambda: {"parent-1": "key"})
     refused: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     async def Info(self, request: Any) -> hostagent_pb2.InfoResponse:
-        return hostagent_pb2.InfoResponse(accelerator=self.accelerator)
+        return hostagent_pb2.InfoResponse(accelerator=self.accelerator, warnings=self.warnings)
 
     async def GetShape(self, request: Any) -> hostagent_pb2.GetShapeResponse:
         return hostagent_pb2.GetShapeResponse(shape_key=self.key)

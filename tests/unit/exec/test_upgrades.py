@@ -17,6 +17,7 @@ from services.exec.drivers import MachineSpec, StartKind
 from services.exec.drivers.qemu import ready as module
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.drivers.qemu.hostmemory import HostMemory
+from tests.unit.exec.conftest import Facet
 from tests.unit.exec.ready_pool import DISK_BYTES, PLENTY, SHAPE, FakeAgent, Pool, Qemu, kept
 
 MACHINE = MachineSpec(
@@ -114,6 +115,14 @@ async def test_a_start_that_is_refused_for_its_own_fault_costs_no_other_clone(
     await driver.start("first")
     assert [clone.machine_id for clone in driver.hypervisor._ready._waiting] == [second]
     assert first != second
+
+
+async def test_what_the_agent_warns_of_is_told(driver: Driver, facet: Facet) -> None:
+    driver.agent.warnings = ["VMs that run on with the QEMU that was here before an upgrade: 1"]
+    warnings = (await driver.hypervisor.info()).warnings
+    assert list(warnings) == driver.agent.warnings
+    facet.hypervisor.warnings = ("one",)
+    assert (await facet.vch.info()).warnings == ["one"]
 
 
 @pytest.mark.parametrize(
