@@ -51,6 +51,8 @@ class LiveMachine:
     leaving: Leaving = field(default_factory=Leaving)
     mirror: Mirror | None = None
     """While it warms up."""
+    unrecorded: bool = False
+    """Whether it has ended and that could not be written down yet."""
     _program: tuple[int, int] | None = None
 
     @property
@@ -58,7 +60,7 @@ class LiveMachine:
         """Device and inode of its QEMU, looked up once; None where it has ended."""
         if self._program is None:
             self._program = self.process.program(self.record.process)
-        return self._program
+        return None if self.process.ended.is_set() else self._program
 
     def end_mirror(self) -> None:
         """Leave it alone. Idempotent."""
@@ -124,7 +126,7 @@ class Inventory:
             if pidfd is None:
                 here = record.process.of_this_boot
                 found = ExitCause.FOUND_DEAD if here else ExitCause.HOST_RESTARTED
-                self._finish(record, record.cause or found, ExitStatus())
+                self._found_ended(replace(record, cause=record.cause or found))
             else:
                 self._adopt(record, pidfd)
         self._sweep()
@@ -178,7 +180,11 @@ class Inventory:
         """Kill a machine, which runs no more then; it takes some time until it is gone."""
         live.process.kill()
         if not live.record.cause:
-            self.change(live, replace(live.record, cause=cause))
+            try:
+                self.change(live, replace(live.record, cause=cause))
+            except OSError as error:
+                # Only another agent, if one comes before its end is recorded, tells another cause.
+                log.warning("why %s is ended can't be kept: %s", live.record.machine_id, error)
 
     async def end(self, live: LiveMachine, cause: ExitCause) -> None:
         """Kill a machine and wait until nothing is left of it."""
@@ -197,9 +203,12 @@ class Inventory:
             live.port.close()
         try:
             self._finish(live.record, live.record.cause or ExitCause.ENDED, status)
-        except (OSError, sqlite3.Error):
+        except (OSError, sqlite3.Error) as error:
             # The disk is full, most likely: the exit must not be lost for that.
-            log.exception("the end of %s can't be recorded", live.record.machine_id)
+            if not live.unrecorded:
+                message = "the end of %s can't be recorded yet: %s"
+                log.error(message, live.record.machine_id, error)
+            live.unrecorded = True
             loop = asyncio.get_running_loop()
             loop.call_later(RETRY_SECONDS, self.ended, live, status)
         else:
@@ -234,6 +243,12 @@ class Inventory:
         with suppress(FileNotFoundError):
             return self._outputs.console(machine_id, TAIL_BYTES)
         return b""
+
+    def _found_ended(self, record: Record) -> None:
+        """Report a machine that nobody saw ending; it is known until that is recorded."""
+        live = LiveMachine(record, WatchedProcess(None, lambda _status: None))
+        self._live[record.machine_id] = live
+        self.ended(live, ExitStatus())
 
     def _adopt(self, record: Record, pidfd: int) -> None:
         # The callback needs the machine and the machine the process: the machine comes second.
@@ -289,7 +304,7 @@ class Inventory:
     def _spoken(self, machine_id: str) -> None:
         """See that a machine that says its last word goes."""
         live = self._live.get(machine_id)
-        if live is not None:
+        if live is not None and not live.process.ended.is_set():
             live.leaving.look(self._outputs, machine_id, partial(self._dismiss, live))
 
     def _dismiss(self, live: LiveMachine) -> None:

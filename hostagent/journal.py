@@ -77,6 +77,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open the journal or begin one. Raises sqlite3.Error where the file is damaged."""
         self._database = sqlite3.connect(path, isolation_level=None)
+        # Nobody else opens it; so it needs no file of shared memory, for which a full disk has no
+        # room: what there is can be read even there.
+        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(_SCHEMA)

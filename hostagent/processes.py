@@ -62,13 +62,19 @@ class ProcessName:
 class WatchedProcess:
     """A running process, a child of ours or not, whose end calls back once."""
 
-    def __init__(self, pidfd: int, on_exit: Callable[[ExitStatus], None]) -> None:
-        """Take a pidfd over and watch it on the running event loop."""
-        self._pidfd = pidfd
+    def __init__(self, pidfd: int | None, on_exit: Callable[[ExitStatus], None]) -> None:
+        """Take a pidfd over and watch it on the running event loop.
+
+        None is a process whose end is known already: of that nobody is called back.
+        """
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(pidfd, self._ended)
         self.ended = asyncio.Event()
+        if pidfd is None:
+            self.ended.set()
+        else:
+            self._pidfd = pidfd
+            self._loop.add_reader(pidfd, self._ended)
 
     def kill(self) -> None:
         """Send SIGKILL; nothing where it has ended."""

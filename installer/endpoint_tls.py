@@ -27,6 +27,7 @@ from installer.pki import (
     Identity,
     Names,
     needs_renewal,
+    read_certificate,
 )
 from installer.roles import kind_of, uid_of
 from portlayer.identity import Role
@@ -174,7 +175,7 @@ def _reached_at(instance: Instance) -> tuple[list[str], list[str]]:
 
 
 def _covers(directory: Path, names: list[str], addresses: list[str]) -> bool:
-    certificate = x509.load_pem_x509_certificate((directory / CERTIFICATE).read_bytes())
+    certificate = read_certificate(directory / CERTIFICATE)
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     known = {str(address) for address in found.get_values_for_type(x509.IPAddress)}
     return {*names} <= {*found.get_values_for_type(x509.DNSName)} and {*addresses} <= known

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from installer.errors import InstallerError
 from installer.instance import Instance
 from installer.ownership import give_below, open_directory, own_tree
 from installer.pki import AUTHORITY_KEY, Authority, needs_renewal
@@ -78,8 +79,8 @@ def hand_over(instance: Instance, former_first: int, first: int) -> None:
 def lay_out_identities(instance: Instance, renewed: set[Role] | None = None) -> None:
     """Make the authority and a certificate for each role, or renew what expires soon.
 
-    `renewed` gets the roles that have a new one, also where another's can't be made then; their
-    processes must be restarted to use it.
+    `renewed` gets the roles that have a new one, also where another's can't be made; their
+    processes must be restarted to use it. Raises InstallerError for those whose can't.
     """
     if (instance.pki_dir / AUTHORITY_KEY).exists():
         authority = Authority.load(instance.pki_dir)
@@ -87,19 +88,33 @@ def lay_out_identities(instance: Instance, renewed: set[Role] | None = None) -> 
         authority = Authority.create(instance.id)
         authority.write(instance.pki_dir)
     owners = {kind.role: uid_of(kind, instance.slot) for kind in PROCESSES}
+    failures = []
     for role, uid in {**owners, Role.INSTALLER: 0}.items():
-        directory = instance.pki_dir / role
-        if needs_renewal(directory, authority):
-            identity = authority.issue(
-                f"{role} of {instance.id}",
-                uri=peer_uri(role, instance.id),
-                dns_names=() if role is Role.INSTALLER else (server_name(role, instance.id),),
-            )
-            identity.write(directory, owner=(uid, uid))
-            if renewed is not None:
-                renewed.add(role)
+        try:
+            new = _lay_out_identity(instance, authority, role, uid)
+        except OSError as error:
+            failures.append(f"the certificate of {role} can't be laid out: {error}")
         else:
-            own_tree(directory, uid, uid)
+            if new and renewed is not None:
+                renewed.add(role)
+    if failures:
+        raise InstallerError("; ".join(failures))
+
+
+def _lay_out_identity(instance: Instance, authority: Authority, role: Role, uid: int) -> bool:
+    """Make a role's certificate, or renew it; tells whether there is a new one."""
+    directory = instance.pki_dir / role
+    new = needs_renewal(directory, authority)
+    if new:
+        identity = authority.issue(
+            f"{role} of {instance.id}",
+            uri=peer_uri(role, instance.id),
+            dns_names=() if role is Role.INSTALLER else (server_name(role, instance.id),),
+        )
+        identity.write(directory, owner=(uid, uid))
+    else:
+        own_tree(directory, uid, uid)
+    return new
 
 
 def _former_slot(instance: Instance) -> int | None:

@@ -35,6 +35,19 @@ def open_directory(path: Path, mode: int = 0o700) -> Iterator[int]:
         os.close(descriptor)
 
 
+def read_plainly(path: Path, most: int) -> bytes:
+    """Read a file that somebody else may have put there: never through a link, nor waiting for one.
+
+    Raises OSError; ValueError for what is no file, or one of more than `most` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            raise ValueError(f"{path} is not a file of at most {most} bytes")
+        return file.read(most)
+
+
 def own_directory(path: Path, uid: int, gid: int, mode: int) -> None:
     """Make a directory, or mend its owner and mode. Raises OSError."""
     with open_directory(path) as descriptor:

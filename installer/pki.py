@@ -21,12 +21,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from installer.errors import InstallerError
 from installer.instance import write_file
+from installer.ownership import read_plainly
 from portlayer.certificates import key_usage
 
 AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
 CERTIFICATE_LIFETIME = datetime.timedelta(days=365)
 RENEW_BEFORE = datetime.timedelta(days=60)
 """A certificate with less than this left is renewed at the next start or daily check."""
+
+_LARGEST_FILE = 1 << 20
+"""Bytes of a key, a certificate or a list of authorities."""
 
 # A machine whose clock is a little behind must accept what was issued just now.
 BACKDATE = datetime.timedelta(hours=1)
@@ -159,16 +163,26 @@ class Authority:
 def needs_renewal(directory: Path, authority: Authority, names: Names = NAMES) -> bool:
     """Tell whether the certificate in a directory is missing, expiring, or another authority's.
 
-    So it is where the key isn't its own: who renewed it was killed between the two.
+    So it is where the key isn't its own: who renewed it was killed between the two. The directory
+    may be a facet's own, which may put anything there.
     """
     try:
-        certificate = x509.load_pem_x509_certificate((directory / names.certificate).read_bytes())
-        key = serialization.load_pem_private_key((directory / names.key).read_bytes(), None)
-        present = (directory / names.authority).read_bytes() == authority.pem
-    except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
+        certificate = read_certificate(directory / names.certificate)
+        key = serialization.load_pem_private_key(_read(directory / names.key), None)
+        present = _read(directory / names.authority) == authority.pem
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
         return True
     left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
     return not present or key.public_key() != certificate.public_key() or left < RENEW_BEFORE
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Read a certificate from a directory that may be a facet's own. Raises OSError, ValueError."""
+    return x509.load_pem_x509_certificate(_read(path))
+
+
+def _read(path: Path) -> bytes:
+    return read_plainly(path, _LARGEST_FILE)
 
 
 def _builder(

@@ -166,19 +166,24 @@ class Watcher:
         renewed: set[Role] = set()
         try:
             lay_out_identities(instance, renewed)
-            if instance.options.tls_verify:
-                endpoint = renew_tls(instance)
-                if endpoint & {SERVER, PROBE}:
-                    renewed.add(Role.GATEWAY)
-                if CLIENT in endpoint:
-                    log.warning(
-                        "the first client's certificate was renewed: take it from %s",
-                        client_directory(instance),
-                    )
         finally:
-            self._outdated |= renewed & self._supervisors.keys()
-            if instance.in_containers and renewed:
-                log.warning("certificates were renewed: restart the facets' containers")
+            try:
+                if instance.options.tls_verify:
+                    renewed |= self._renew_endpoint(instance)
+            finally:
+                self._outdated |= renewed & self._supervisors.keys()
+                if instance.in_containers and renewed:
+                    log.warning("certificates were renewed: restart the facets' containers")
+
+    @staticmethod
+    def _renew_endpoint(instance: Instance) -> set[Role]:
+        renewed = renew_tls(instance)
+        if CLIENT in renewed:
+            log.warning(
+                "the first client's certificate was renewed: take it from %s",
+                client_directory(instance),
+            )
+        return {Role.GATEWAY} if renewed & {SERVER, PROBE} else set()
 
     async def _restart_outdated(self) -> None:
         """Restart who shows a former certificate; whom that fails with has another turn later."""

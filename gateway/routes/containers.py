@@ -37,7 +37,7 @@ from gateway.routes.endpoint import endpoint
 from gateway.tellings import tell
 from gateway.translate import states
 from gateway.translate.containers import inspect_json
-from gateway.translate.create import checked_name, read_create_request
+from gateway.translate.create import checked_name, deprecations, read_create_request
 from gateway.translate.filters import Filters
 from gateway.translate.host_config import read_restart_policy
 from gateway.translate.images import is_named
@@ -115,7 +115,8 @@ class ContainerRoutes:
             # dockerd says it when the container is started, by a 404. Here that would have the
             # docker CLI believe that the image is missing, and pull.
             raise bad_parameter(error.message) from error
-        answer = {"Id": created.container.id, "Warnings": list(created.warnings)}
+        warnings = [*created.warnings, *deprecations(body, call.version)]
+        answer = {"Id": created.container.id, "Warnings": warnings}
         return json_response(answer, 201)
 
     async def prune(self, call: Call) -> Response:

@@ -12,7 +12,7 @@ _DEFAULT_NETWORKS = ("default", "bridge")
 _NO_NETWORK = "none"
 # Versions of the API that came with several endpoints at once and a MAC address for each, and with
 # priorities of gateways.
-_SEVERAL_ENDPOINTS = (1, 44)
+SEVERAL_ENDPOINTS = (1, 44)
 _GATEWAY_PRIORITIES = (1, 48)
 # What dockerd fills in by itself, and ignores where it is sent.
 _TOLD = (
@@ -33,7 +33,7 @@ def read_attachments(
     """
     endpoints = _by_network(fields.mapping("EndpointsConfig"))
     fields.finish()
-    if len(endpoints) > 1 and version < _SEVERAL_ENDPOINTS:
+    if len(endpoints) > 1 and version < SEVERAL_ENDPOINTS:
         raise bad_parameter(
             "Container cannot be created with multiple network endpoints: " + ", ".join(endpoints)
         )
@@ -49,7 +49,7 @@ def read_attachments(
     ]
     for attachment in attachments:
         # What a version didn't have yet, dockerd leaves out.
-        if version < _SEVERAL_ENDPOINTS:
+        if version < SEVERAL_ENDPOINTS:
             attachment.mac_address = ""
         if version < _GATEWAY_PRIORITIES:
             attachment.gateway_priority = 0
@@ -66,7 +66,7 @@ def place_mac_address(
     if not mac:
         return
     main = _network_name(mode)
-    old = version < _SEVERAL_ENDPOINTS
+    old = version < SEVERAL_ENDPOINTS
     if main == _NO_NETWORK:
         if old:
             raise bad_parameter("conflicting options: mac-address and the network mode")

@@ -18,6 +18,7 @@ from vic.tether.v1.process_pb2 import ProcessSpec
 from gateway.errors import bad_parameter
 from gateway.fields import Fields
 from gateway.translate.attachments import (
+    SEVERAL_ENDPOINTS,
     place_mac_address,
     read_attachments,
     without_what_the_mode_says,
@@ -49,6 +50,19 @@ def read_create_request(
     except ValueError as error:
         # What the contract's messages can't hold: too large a number, or no Unicode.
         raise bad_parameter(f"invalid request: {error}") from error
+
+
+def deprecations(body: object, version: tuple[int, int]) -> list[str]:
+    """Return what a create request that was read asks for and should ask for otherwise.
+
+    Source: handleMACAddressBC of moby.
+    """
+    if version < SEVERAL_ENDPOINTS or not Fields(body).text("MacAddress"):
+        return []
+    return [
+        "The container-wide MacAddress field is now deprecated. It should be specified in "
+        "EndpointsConfig instead."
+    ]
 
 
 def _read(body: object, name: str, platform: str, version: tuple[int, int]) -> ContainerSpec:

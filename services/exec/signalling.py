@@ -41,7 +41,11 @@ class Signalling:
                         return
             check_record(Verb.SIGNAL, record)
             if record.state is State.RESTARTING:
-                return
+                # It is started again all the same, and stays ended after that.
+                if not ends_policy or await self._parts.containers.stop_by_hand(record):
+                    return
+                record = await self._parts.current(container_id)
+                continue
             before = record.stopped_by_hand
             if not ends_policy or await self._parts.containers.stop_by_hand(record):
                 break

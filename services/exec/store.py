@@ -152,14 +152,19 @@ class Containers(Lookup):
         return True
 
     async def stop_by_hand(self, record: Record, by_hand: bool = True) -> bool:
-        """Write that somebody ends a container; return whether its boot still runs."""
+        """Write that somebody ends a container.
+
+        Returns whether its boot still runs, or it still waits for its restart where it did.
+        """
+        waits = record.state is State.RESTARTING
+        states = [state for state in State if (state is record.state if waits else state.has_vm)]
         async with self._store.transaction() as connection:
             result = await connection.execute(
                 CONTAINERS.update()
                 .where(
                     CONTAINERS.c.id == record.id,
                     CONTAINERS.c.boot_id == record.boot_id,
-                    CONTAINERS.c.state.in_([state.value for state in State if state.has_vm]),
+                    CONTAINERS.c.state.in_([state.value for state in states]),
                 )
                 .values(stopped_by_hand=by_hand)
             )

@@ -5,6 +5,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,42 @@ async def test_an_exit_while_the_agent_is_away_is_told_with_its_record(suite: Su
         if response.event.sequence == exited.sequence:
             break
     assert [event.WhichOneof("kind") for event in events].count("exited") == 1
+
+
+@contextlib.contextmanager
+def full_disk(directory: Path) -> Iterator[Callable[[], None]]:
+    """Put a directory on a disk that has no room until it is made by a call."""
+    moved = directory.with_name("moved")
+    subprocess.run(["cp", "-a", directory, moved], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", directory], check=True)
+    try:
+        subprocess.run(["cp", "-a", f"{moved}/.", directory], check=True)
+        filling = directory / "filling"
+        with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        yield filling.unlink
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_agent_begins_on_a_full_disk_and_tells_an_exit_when_there_is_room(
+    suite: Suite, number: signal.Signals
+) -> None:
+    machine = suite.machine("stay")
+    running = await suite.launch(machine)
+    await suite.stop(number)
+    os.kill(running.pid, signal.SIGKILL)
+    await gone(running.pid)
+    with full_disk(suite.data_dir / "hostagent") as make_room:
+        await suite.start()
+        (known,) = (await suite.stub.List(pb.ListRequest())).machines
+        assert known.launch_id == running.launch_id
+        make_room()
+        exited = await suite.event(machine.machine_id, "exited")
+        assert exited.exited.cause == pb.EXIT_CAUSE_FOUND_DEAD
+        await suite.stop()
 
 
 async def test_a_tether_is_heard_after_a_restart(suite: Suite) -> None:

@@ -194,8 +194,10 @@ async def test_a_signal_that_does_not_arrive_leaves_the_policy_as_it_was(facet: 
         assert (await facet.containers.resolve(container_id)).stopped_by_hand is earlier
 
 
-async def waits_for_restart(facet: Facet, **fields: Any) -> str:
-    container_id = await facet.run(restart_policy=ALWAYS, **fields)
+async def waits_for_restart(
+    facet: Facet, policy: container_pb2.RestartPolicy = ALWAYS, **fields: Any
+) -> str:
+    container_id = await facet.run(restart_policy=policy, **fields)
     await facet.peers.end(container_id, 5)
     await facet.exits.drain()
     assert (await facet.containers.resolve(container_id)).state is State.RESTARTING
@@ -233,6 +235,22 @@ async def test_what_a_restarting_container_refuses(facet: Facet) -> None:
         await facet.lifecycle.remove(container_id, container_id, force=False)
     await facet.lifecycle.remove(container_id, container_id, force=True)
     assert facet.leftovers() == []
+
+
+@pytest.mark.parametrize(("policy", "ended"), [(ALWAYS, False), (UNLESS_STOPPED, True)])
+async def test_any_signal_while_it_waits_for_its_restart_makes_that_one_the_last_unless_stopped(
+    facet: Facet, policy: container_pb2.RestartPolicy, ended: bool
+) -> None:
+    container_id = await waits_for_restart(facet, policy, stop_signal="INT")
+    await facet.lifecycle.signal(container_id, "HUP")
+    assert facet.peers.signals == []
+    await facet.lifecycle.start_again(container_id)
+    running = await facet.containers.resolve(container_id)
+    assert (running.state, running.stopped_by_hand) == (State.RUNNING, ended)
+    await facet.peers.end(container_id, 5)
+    await facet.exits.drain()
+    state = State.EXITED if ended else State.RESTARTING
+    assert (await facet.containers.resolve(container_id)).state is state
 
 
 async def test_a_restart_by_hand_begins_the_policy_anew(facet: Facet) -> None:

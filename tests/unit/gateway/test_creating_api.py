@@ -208,3 +208,25 @@ async def test_negative_cpus_are_too_many(client: httpx.AsyncClient, suite: Fake
     await client.post("/containers/create", json=body)
     # exec refuses it with the CPUs that there are
     assert suite.exec.requests[-1].spec.resources.nano_cpus == 2**63
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "mode", "warned"),
+    [
+        ("v1.44", "MacAddress", "bridge", True),
+        ("v1.51", "macaddress", "none", True),
+        ("v1.43", "MacAddress", "bridge", False),
+        ("v1.51", "Hostname", "bridge", False),
+    ],
+)
+async def test_a_container_wide_mac_address_is_warned_of_since_1_44(
+    client: httpx.AsyncClient, version: str, name: str, mode: str, warned: bool
+) -> None:
+    body = {**CREATE, name: "02:42:0a:09:00:05", "HostConfig": {"NetworkMode": mode}}
+    answer = await client.post(f"/{version}/containers/create", json=body)
+    assert answer.status_code == 201, answer.text
+    warning = (
+        "The container-wide MacAddress field is now deprecated. It should be specified in "
+        "EndpointsConfig instead."
+    )
+    assert answer.json()["Warnings"] == [warning] * warned

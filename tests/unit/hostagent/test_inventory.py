@@ -1,9 +1,12 @@
 """Machines that come, and machines that go."""
 
 import asyncio
+import errno
+import logging
 import os
 import shutil
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 
+from hostagent import inventory as module
 from hostagent import leaving
 from hostagent.cgroups import MachineGroups
 from hostagent.inventory import Inventory, LiveMachine
@@ -172,3 +176,48 @@ async def test_a_containers_machine_whose_qemu_was_upgraded_meanwhile_is_counted
     assert outdated() == counts
     await instance.inventory.end(live, ExitCause.KILLED)
     assert outdated() == 0
+
+
+async def test_an_exit_that_was_found_is_recorded_when_the_disk_has_room(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_arguments: Any, **_fields: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    inventory = instance.inventory
+    inventory.records.save(RECORD)
+    os.write(instance.outputs.open_exit("m"), EXIT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", full)
+        patch.setattr(module, "RETRY_SECONDS", 0.0)
+        inventory.recover()
+        live = inventory.find("m")
+        assert live is not None
+        inventory.kill(live, ExitCause.KILLED)
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "the end of m can't be recorded yet: database or disk is full"
+    ]
+    async with asyncio.timeout(60):
+        await live.gone.wait()
+    assert inventory.find("m") is None
+    assert list(inventory.records.load()) == []
+    ((kind, fields),) = await instance.events(1)
+    assert (kind, fields["cause"]) == (EXITED, ExitCause.HOST_RESTARTED)
+    (event,) = inventory.journal._read(0)
+    assert event.record == EXIT
+
+
+async def test_a_machine_is_killed_also_where_the_disk_is_full(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    live = instance.know(instance.launcher())
+    monkeypatch.setattr(RecordStore, "save", full)
+    async with asyncio.timeout(60):
+        await instance.inventory.end(live, ExitCause.VIOLATION)
+    (_, _), (kind, fields) = await instance.events(2)
+    assert (kind, fields["cause"]) == (EXITED, ExitCause.VIOLATION)

@@ -1,6 +1,10 @@
 """The journal of events."""
 
 import asyncio
+import resource
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +13,18 @@ import pytest
 from hostagent import journal as module
 from hostagent.journal import EXITED, LAUNCHED, REPORTED, Event, Journal
 from portlayer.errors import OutOfRange
+from portlayer.threads import in_thread
+
+KILLED = """
+import os, pathlib, sys
+from hostagent.journal import LAUNCHED, Journal
+journal = Journal(pathlib.Path(sys.argv[1]))
+for number in range(3):
+    journal.append(LAUNCHED, "m", str(number), {})
+journal.forget(journal.last - 1)
+os._exit(0)
+"""
+"""A process that ends without closing its journal."""
 
 
 @pytest.fixture
@@ -56,20 +72,17 @@ async def test_an_exit_is_told_once_however_often_it_is_found(journal: Journal) 
 
 
 async def test_what_is_not_acknowledged_outlives_the_process(path: Path) -> None:
-    first = Journal(path)
-    for number in range(3):
-        first.append(LAUNCHED, "m", str(number), {})
-    first.forget(first.last - 1)
-    last = first.last
+    await in_thread(lambda: subprocess.run([sys.executable, "-c", KILLED, path], check=True))
     second = Journal(path)
     assert [event.launch_id for event in await take(second, 0, 1)] == ["2"]
-    assert second.last == last
+    last = second.last
+    assert last == second.forgotten + 1
     second.forget(last)
+    second.close()
     third = Journal(path)
     third.append(LAUNCHED, "m", "3", {})
     assert third.last == last + 1
-    for made in (first, second, third):
-        made.close()
+    third.close()
 
 
 async def test_who_asks_for_events_that_are_gone_is_told(journal: Journal) -> None:
@@ -115,3 +128,22 @@ def test_it_knows_machines_and_launches(journal: Journal) -> None:
     assert journal.knows("m", "1")
     assert not journal.knows("m", "2")
     assert not journal.knows("n", "")
+
+
+async def test_one_is_opened_and_read_where_nothing_can_be_written(path: Path) -> None:
+    first = Journal(path)
+    first.append(EXITED, "m", "1", {}, record=b"r")
+    first.close()
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))  # a full disk, as far as SQLite can tell
+    try:
+        second = Journal(path)
+        found = await take(second, 0, 1)
+        with pytest.raises(sqlite3.Error):
+            second.append(EXITED, "n", "1", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert found[0].record == b"r"
+    second.append(EXITED, "n", "1", {})
+    assert second.has_ended("n", "1")
+    second.close()

@@ -1,8 +1,10 @@
 """The instance's authority and what it issues."""
 
+import contextlib
 import datetime
 import itertools
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from installer import layout, pki
 from installer.errors import InstallerError
 from installer.instance import Instance, Options, write_file
 from installer.pki import RENEW_BEFORE, Authority, Identity, needs_renewal
+from installer.roles import PROCESSES
 from portlayer.identity import Credentials, Role
 
 ME = (os.getuid(), os.getgid())
@@ -107,6 +110,47 @@ def test_a_missing_file_calls_for_a_new_identity(
     issue(authority).write(tmp_path, owner=ME)
     (tmp_path / name).unlink()
     assert needs_renewal(tmp_path, authority)
+
+
+@pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt"])
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "directory", "endless device", "loop"])
+def test_what_is_no_file_calls_for_a_new_identity(
+    authority: Authority, tmp_path: Path, name: str, kind: str
+) -> None:
+    issue(authority).write(tmp_path, owner=ME)
+    path = tmp_path / name
+    path.unlink()
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound, contextlib.chdir(tmp_path):
+            bound.bind(name)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if kind == "endless device" else path)
+    assert needs_renewal(tmp_path, authority)
+
+
+def test_a_file_of_any_length_is_not_read_to_its_end(authority: Authority, tmp_path: Path) -> None:
+    issue(authority).write(tmp_path, owner=ME)
+    with (tmp_path / "ca.crt.new").open("wb") as file:
+        file.truncate(1 << 40)
+    (tmp_path / "ca.crt.new").replace(tmp_path / "ca.crt")
+    assert needs_renewal(tmp_path, authority)
+
+
+def test_one_role_whose_files_cannot_be_written_keeps_no_other_from_a_new_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = Instance(tmp_path, "0a1b2c3d", 0, Options(host="unix:///x.sock"))
+    instance.pki_dir.mkdir()
+    monkeypatch.setattr(layout, "uid_of", lambda *_: os.getuid())
+    (instance.pki_dir / Role.EXEC / "tls.key").mkdir(parents=True)
+    renewed: set[Role] = set()
+    with pytest.raises(InstallerError, match=r"certificate of exec .*Is a directory: .*tls\.key"):
+        layout.lay_out_identities(instance, renewed)
+    assert renewed == {kind.role for kind in PROCESSES} - {Role.EXEC} | {Role.INSTALLER}
 
 
 def test_an_identity_is_renewed_before_it_expires(authority: Authority, tmp_path: Path) -> None:

@@ -132,7 +132,10 @@ async def test_the_endpoints_certificates_are_renewed_in_time(
     restarts: list[Role],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("installer.watcher.lay_out_identities", lambda *_: None)
+    def fail(*_arguments: object) -> None:
+        raise InstallerError("the certificate of exec can't be written")
+
+    monkeypatch.setattr("installer.watcher.lay_out_identities", fail)
     monkeypatch.setattr("installer.watcher.RENEWAL_CHECK_ROUNDS", 1)
     monkeypatch.setattr(endpoint_tls, "uid_of", lambda *_: os.getuid())
     options = Options(host="tcp://127.0.0.1:2376", tls_verify=True)
@@ -152,6 +155,7 @@ async def test_the_endpoints_certificates_are_renewed_in_time(
     after = [path.read_bytes() for path in paths]
     assert not {*before} & {*after}
     assert restarts == [Role.GATEWAY]
+    assert "housekeeping failed: the certificate of exec can't be written" in caplog.text
     assert f"take it from {endpoint_tls.client_directory(instance)}" in caplog.text
     # Another `vic up` brings certificates, which the watcher finds in the record alone.
     brought = replace(options, tls_ca="/ca", tls_cert="/certificate", tls_key="/key")
