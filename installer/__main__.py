@@ -72,6 +72,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except InstallerError as error:
         print(f"vic: {error}", file=sys.stderr)
         return error.exit_code
+    except PermissionError as error:
+        if os.geteuid() == 0:
+            raise
+        why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"vic: {why}; run it as root, with sudo", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("vic: interrupted", file=sys.stderr)
         return 130

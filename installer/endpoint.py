@@ -36,7 +36,10 @@ class UnixEndpoint:
         Raises PreconditionError when someone listens there already, or when the path is no socket.
         """
         self._clear()
-        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise PreconditionError(f"cannot listen on {self}: {error}") from error
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             previous = os.umask(0o117)

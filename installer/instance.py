@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from installer.endpoint import TcpEndpoint, parse_endpoint
-from installer.errors import InstallerError, UsageError
+from installer.errors import InstallerError, PreconditionError, UsageError
 from installer.roles import SERVICES, facet_port
 from portlayer.identity import Role
 
@@ -184,9 +184,15 @@ def check_data_dir(path: Path) -> Path:
     if len(os.fsencode(resolved)) > LONGEST_DATA_DIR:
         raise UsageError(
             f"the data directory's path is too long: {resolved} has "
-            f"{len(os.fsencode(resolved))} bytes, a socket below it allows {LONGEST_DATA_DIR}"
+            f"{len(os.fsencode(resolved))} bytes, a socket below it allows {LONGEST_DATA_DIR}; "
+            "choose a shorter one with --data-dir"
         )
     return resolved
+
+
+def no_data_dir(path: Path, error: OSError) -> InstallerError:
+    """Return what is said of a data directory that is none, or can't be made."""
+    return PreconditionError(f"{path} can't be a data directory: {error.strerror}")
 
 
 def load_instance(data_dir: Path) -> Instance | None:
@@ -226,6 +232,8 @@ def load_instance(data_dir: Path) -> Instance | None:
         return Instance(data_dir, str(fields["instance_id"]), int(fields["slot"]), options)
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise no_data_dir(data_dir, error) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InstallerError(f"{path} is damaged ({error!r}); restore it from a copy") from error
 

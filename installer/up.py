@@ -3,6 +3,7 @@
 import compileall
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -29,6 +30,7 @@ from installer.instance import (
     default_options,
     load_instance,
     new_instance_id,
+    no_data_dir,
     save_instance,
 )
 from installer.kernels import provide_kernels
@@ -54,6 +56,7 @@ def bring_up(wishes: Wishes, say: Say) -> Instance:
     """
     require_root("up")
     data_dir = check_data_dir(wishes.data_dir)
+    check_usable(data_dir)
     known = load_instance(data_dir)
     options = wishes.options(known.options if known else default_options(data_dir))
     with lock_data_dir(data_dir):
@@ -61,6 +64,10 @@ def bring_up(wishes: Wishes, say: Say) -> Instance:
         running = known is not None and is_running(known)
         check_change(data_dir, known.options if known else None, options, running=running)
         if known is not None and running:
+            if wishes.bootstrap is not None:
+                raise PreconditionError(
+                    "run `vic down` before you give the suite another bootstrap image"
+                )
             instance = _reconfigure(known, options, say)
         else:
             if options.driver == "qemu":
@@ -71,6 +78,26 @@ def bring_up(wishes: Wishes, say: Say) -> Instance:
 
             map_recorded(instance, say)
         return instance
+
+
+def check_usable(data_dir: Path) -> None:
+    """Raise PreconditionError for a directory that others use, such as a home or ``/tmp``.
+
+    An instance takes its directory for itself: others may list it no more, and what has the name of
+    something of the instance's becomes the instance's.
+    """
+    try:
+        if load_instance(data_dir) is not None:
+            return
+        strangers = sorted(path.name for path in data_dir.iterdir() if path.name != "lost+found")
+        status = data_dir.stat()
+    except FileNotFoundError:
+        return
+    if strangers and (status.st_uid != 0 or status.st_mode & (stat.S_IROTH | stat.S_IWOTH)):
+        raise PreconditionError(
+            f"{data_dir} has other things in it ({', '.join(strangers[:3])}), and others may use "
+            "it; an instance needs a directory for itself: name one of its own with --data-dir"
+        )
 
 
 def is_running(instance: Instance) -> bool:
@@ -88,7 +115,10 @@ def lock_data_dir(data_dir: Path) -> Iterator[None]:
 
     Raises PreconditionError when one is at work.
     """
-    data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    except OSError as error:
+        raise no_data_dir(data_dir, error) from error
     descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     with ExitStack() as undo:
         undo.callback(os.close, descriptor)

@@ -25,11 +25,17 @@ def take_data_dir(*commands: argparse.ArgumentParser) -> None:
     for command in commands:
         command.add_argument(
             "--data-dir",
-            type=Path,
+            type=_directory,
             default=DEFAULT_DATA_DIR,
             metavar="DIR",
             help="the instance's directory (default: %(default)s)",
         )
+
+
+def _directory(text: str) -> Path:
+    if not text:  # A variable of a shell's that isn't set; Path takes it for the present directory.
+        raise argparse.ArgumentTypeError("it is empty")
+    return Path(text)
 
 
 def say(sentence: str) -> None:
