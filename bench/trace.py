@@ -1,27 +1,28 @@
 """Where the time of `docker run --rm IMAGE true` goes: its spans, over some runs with pauses.
 
+``--of`` traces another call: an exec by the docker CLI, or one of the API over a kept connection.
 Taken from what the services tell of themselves by their events, and from the spans of their calls,
 which they export in batches, so that little is slowed down by being watched.
 """
 
 import argparse
 import asyncio
-import re
+import os
 import subprocess
 import time
-from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from statistics import median
 
 from vic.exec.v1 import exec_pb2, exec_pb2_grpc
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
-from bench.collector import Collector, Span, collect
-from bench.cpu import clients_seconds
+from bench.collector import Collector, collect
+from bench.cpu import Account, clients_seconds
 from bench.report import Series, report
-from bench.subject import accounted_suite, starts
+from bench.spans import Period, calls, print_calls
+from bench.subject import accounted_suite, come_up, starts
+from bench.trace_calls import OF, periods, traced
 from installer.facets import facet_channel
 from installer.instance import Instance, load_instance
 from portlayer.client import open_channel
@@ -126,68 +127,17 @@ async def trace(suite: Suite, image: str, count: int, pause: float) -> list[Mark
     return runs[1:]
 
 
-def calls(runs: list[Marks], collector: Collector) -> list[dict[str, object]]:
-    """Return the calls of a run: when they began, how long they took; medians in milliseconds."""
-    found: dict[tuple[str, str, int], list[tuple[float, float]]] = defaultdict(list)
-    for run in runs:
-        begun, over = run.times["begun"], run.times["over"]
-        seen: Counter[tuple[str, str]] = Counter()
-        for span in collector.between(begun, over):
-            name = short(span)
-            seen[name] += 1
-            timing = ((span.begin_ns - begun) / 1e6, (span.end_ns - span.begin_ns) / 1e6)
-            found[(*name, seen[name])].append(timing)
-    rows: list[dict[str, object]] = [
-        {
-            "service": service,
-            "call": call if number == 1 else f"{call} ({number})",
-            "runs": len(timings),
-            "begins": round(median(begin for begin, _ in timings), 1),
-            "takes": round(median(taken for _, taken in timings), 1),
-        }
-        for (service, call, number), timings in found.items()
-        # What isn't in most runs is somebody else's: a refill, a reconciler.
-        if len(timings) * 2 > len(runs)
-    ]
-    return sorted(rows, key=lambda row: float(str(row["begins"])))
-
-
-def short(span: Span) -> tuple[str, str]:
-    """Return service and method of a span; of an HTTP request, its method and path without IDs."""
-    path = re.sub(r"[0-9a-f]{64}", "ID", span.path)
-    return span.service, f"{span.name} {path}" if path else span.name.rpartition("/")[2]
-
-
-def main() -> None:
-    """Measure and report."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=30, help="runs (default: %(default)s)")
-    parser.add_argument(
-        "--pause", type=float, default=4.0, help="seconds before each (default: %(default)s)"
-    )
-    parser.add_argument("--ready-clones", type=int, default=2, help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("trace.json"), help="JSON file to write")
-    arguments = parser.parse_args()
-    with ExitStack() as stack:
-        registry = stack.enter_context(Registry())
-        collector = stack.enter_context(collect())
-        suite, account = stack.enter_context(accounted_suite())
-        with account.charged():
-            suite.up(
-                f"--ready-clones={arguments.ready_clones}", f"--otlp-endpoint={collector.endpoint}"
-            )
-        image = registry.push(busybox_image(), "busybox")
-        suite.ok("pull", image)
-        suite.ok("run", "--rm", image, "true")  # the parent is built, caches are warm
-        before, cpu = starts(suite), account.seconds() + clients_seconds()
-        runs = asyncio.run(trace(suite, image, arguments.count, arguments.pause))
-        spent, after = account.seconds() + clients_seconds() - cpu, starts(suite)
-        collector.await_all(EXPORT_SECONDS)
-    table = calls(runs, collector)
-    print(f"\n{'service':<12}{'call':<44}{'runs':>6}{'begins':>10}{'takes':>10}")
-    for row in table:
-        print(f"{row['service']:<12}{row['call']:<44}{row['runs']:>6}", end="")
-        print(f"{row['begins']:>7} ms{row['takes']:>7} ms")
+def trace_runs(
+    suite: Suite, account: Account, image: str, collector: Collector, arguments: argparse.Namespace
+) -> None:
+    """Measure and report `docker run`."""
+    suite.ok("run", "--rm", image, "true")  # the parent is built, caches are warm
+    before, cpu = starts(suite), account.seconds() + clients_seconds()
+    runs = asyncio.run(trace(suite, image, arguments.count, arguments.pause))
+    spent, after = account.seconds() + clients_seconds() - cpu, starts(suite)
+    collector.await_all(EXPORT_SECONDS)
+    table = calls([Period(run.times["begun"], run.times["over"]) for run in runs], collector, 1)
+    print_calls(table)
     facts = {
         "CPU s a run": round(spent / arguments.count, 3),
         "ready clones": after.ready_clones - before.ready_clones,
@@ -201,6 +151,58 @@ def main() -> None:
         for name, (begin, end) in SPANS.items()
     ]
     report("spans of docker run --rm IMAGE true", series, facts, arguments.out)
+
+
+def trace_call(
+    suite: Suite, account: Account, image: str, collector: Collector, arguments: argparse.Namespace
+) -> None:
+    """Measure and report another call."""
+    load = os.getloadavg()[0]
+    with traced(arguments.of, suite, image) as call:
+        cpu = account.seconds() + clients_seconds()
+        found = periods(call, arguments.count, arguments.pause)
+        spent = account.seconds() + clients_seconds() - cpu
+        accelerator = starts(suite).accelerator
+        collector.await_all(EXPORT_SECONDS)
+    table = calls(found, collector, 2)
+    print_calls(table)
+    facts = {
+        "CPU ms a call": round(spent / arguments.count * 1000, 2),
+        "load before": round(load, 2),
+        "accelerator": accelerator,
+        "calls": table,
+    }
+    series = [Series("all", tuple(period.seconds for period in found))]
+    report(f"spans of {arguments.of}", series, facts, arguments.out, digits=2)
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--of", choices=("run", *OF), default="run", help="(default: %(default)s)")
+    parser.add_argument("--count", type=int, default=30, help="so often (default: %(default)s)")
+    parser.add_argument(
+        "--pause", type=float, help="seconds before each (default: 4 for runs, or else 0.2)"
+    )
+    parser.add_argument("--ready-clones", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("trace.json"), help="JSON file to write")
+    arguments = parser.parse_args()
+    if arguments.pause is None:
+        arguments.pause = 4.0 if arguments.of == "run" else 0.2
+    with ExitStack() as stack:
+        registry = stack.enter_context(Registry())
+        collector = stack.enter_context(collect())
+        suite, account = stack.enter_context(accounted_suite())
+        with account.charged():
+            come_up(
+                suite,
+                f"--ready-clones={arguments.ready_clones}",
+                f"--otlp-endpoint={collector.endpoint}",
+            )
+        image = registry.push(busybox_image(), "busybox")
+        suite.ok("pull", image)
+        measure = trace_runs if arguments.of == "run" else trace_call
+        measure(suite, account, image, collector, arguments)
 
 
 if __name__ == "__main__":

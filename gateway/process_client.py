@@ -1,7 +1,7 @@
 """A client on a process's streams, over a connection of its own: what attach and exec share."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
@@ -64,11 +64,16 @@ class ProcessClient(Generic[Request]):
         """Whether the client has typed the keys by which it detaches."""
         return self._detached.is_set()
 
-    async def requests(self, start: object) -> AsyncIterator[Request]:
+    async def requests(
+        self, start: object, allowed: Awaitable[None] | None = None
+    ) -> AsyncIterator[Request]:
         """What the facet reads: the start, then input; its end is the client's half-close.
 
         Detaching is an end as well: with a terminal, the facet leaves the process's input open.
+        The start waits until it is ``allowed``; what that raises ends the call.
         """
+        if allowed is not None:
+            await allowed
         yield self._request(start=start)
         if not self.takes_input:
             return

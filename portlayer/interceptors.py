@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind, Status, StatusCode, use_span
 
 from portlayer.errors import (
     DETAILS_KEY,
@@ -184,7 +184,9 @@ class FacetInterceptor(grpc.aio.ServerInterceptor):
                     finally:
                         await responses.aclose()
                 else:
-                    await behavior(request, context)
+                    # Not around a generator, whose caller would have it for its own.
+                    with use_span(span, record_exception=False, set_status_on_exception=False):
+                        await behavior(request, context)
             except Exception as error:  # noqa: BLE001 - the border: every error gets a status
                 span.set_status(Status(StatusCode.ERROR))
                 await _hear_out(request)

@@ -1,5 +1,6 @@
 """Additional processes in running containers: ``docker exec``."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 
@@ -81,14 +82,9 @@ class ExecRoutes:
         """POST /exec/{id}/start: runs it, and carries its streams unless detached."""
         detach, raw, window = read_start_request(await call.json(), call.version)
         info = self._created.pop(call.path("exec"), None) or await self._inspect(call)
-        try:
-            container = await self._container(info.container_id)
-        except NotFound:
-            await self._inspect(call)  # it has gone with its container
-            raise
-        _check_running(container)
         start = StartExecStart(exec_id=info.exec_id, detach=detach, window=window)
         if detach:
+            await self._check_start(call, info)
             return await self._start_detached(start)
         if EXTENSION not in call.request.scope.get("extensions", {}):
             raise bad_parameter("exec start needs HTTP/1.1 on a connection of its own")
@@ -99,7 +95,15 @@ class ExecRoutes:
             takes_input=process.stdin,
             keys=DetachKeys.parse(info.streams.detach_keys) if process.tty else None,
         )
-        answers = read(self._facets.interaction.StartExec(client.requests(start)))
+        # The stream is opened meanwhile; nothing is said on it before that is known.
+        checking = asyncio.ensure_future(self._check_start(call, info))
+        starting = self._facets.interaction.StartExec(client.requests(start, checking))
+        try:
+            await checking
+        except BaseException:
+            starting.cancel()
+            raise
+        answers = read(starting)
         first = await anext(answers, None)
         if first is None or not first.HasField("ready"):
             raise Internal("an exec began without its first message")
@@ -116,6 +120,15 @@ class ExecRoutes:
                 await tell(self._facets, info.container_id, kind, execID=info.exec_id)
 
         return HijackResponse(carry, media_type(call.version, raw), {})
+
+    async def _check_start(self, call: Call, info: InspectExecResponse) -> None:
+        """Raise what keeps an exec from being started."""
+        try:
+            container = await self._container(info.container_id)
+        except NotFound:
+            await self._inspect(call)  # it has gone with its container
+            raise
+        _check_running(container)
 
     async def _start_detached(self, start: StartExecStart) -> Response:
         async def requests() -> AsyncIterator[StartExecRequest]:

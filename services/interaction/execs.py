@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from opentelemetry.trace import SpanKind
 from vic.interaction.v1 import interaction_pb2
 from vic.tether.v1 import process_pb2, tether_pb2
 
@@ -18,6 +19,7 @@ from portlayer.errors import (
     NotFound,
     Reason,
 )
+from portlayer.telemetry import current_span
 from services.interaction.launch import Launcher
 from services.interaction.processes import Phase, Process
 from services.interaction.registry import Sessions
@@ -101,12 +103,13 @@ class Execs:
         spec = asked(process).process
         if window is not None:
             spec.window.CopyFrom(window)
-        await self._launcher.launch(
-            session,
-            session.boot_id,
-            tether_pb2.LaunchCommand(process_id=process.process_id, process=spec),
-            LAUNCH_SECONDS,
-        )
+        with current_span("tether/Launch", None, SpanKind.CLIENT):
+            await self._launcher.launch(
+                session,
+                session.boot_id,
+                tether_pb2.LaunchCommand(process_id=process.process_id, process=spec),
+                LAUNCH_SECONDS,
+            )
 
     def unended(self, container_id: str) -> list[str]:
         """Return the IDs of a container's additional processes that have not ended."""
@@ -129,7 +132,8 @@ class Execs:
 
     async def ended(self, session: Session, process: Process) -> None:
         """Return when a process's life has ended and that is on record."""
-        await session.changed.wait_for(lambda: process.over)
+        with current_span("tether/Exit", None, SpanKind.CLIENT):
+            await session.changed.wait_for(lambda: process.over)
 
     def _known(self, exec_id: str) -> tuple[Session, Process] | None:
         try:

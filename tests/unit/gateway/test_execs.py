@@ -166,7 +166,11 @@ async def test_what_is_not_there_is_404(
     ],
 )
 async def test_a_container_that_can_run_nothing_refuses(
-    engine: Endpoint, container: container_pb2.Container, state: Any, message: str
+    engine: Endpoint,
+    suite: FakeSuite,
+    container: container_pb2.Container,
+    state: Any,
+    message: str,
 ) -> None:
     made = await post(engine, "/v1.51/containers/c1/exec", {"Cmd": ["true"]})
     container.status.state = state
@@ -177,6 +181,9 @@ async def test_a_container_that_can_run_nothing_refuses(
         path = f"/v1.51/exec/{made.json()['Id']}/start"
         answer = await post(engine, path, {"Detach": detach})
         assert (answer.status_code, answer.json()) == (409, refusal)
+    assert suite.interaction.execs[made.json()["Id"]].running.task is None
+    container.status.state = S.CONTAINER_STATE_RUNNING
+    assert (await post(engine, path, {"Detach": True})).status_code == 200
 
 
 # The SDK's idioms
