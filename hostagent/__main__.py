@@ -71,10 +71,12 @@ async def run(settings: HostAgentSettings) -> None:
     outputs = Outputs(layout.consoles, layout.exits)
     bootstraps = BootstrapImages(settings.data_dir / "bootstrap")
     qemu = Qemu(settings.qemu)
+    # Without one that runs there is nothing to serve.
+    await qemu.version()
     choice = AcceleratorChoice(
         layout.accelerator,
         settings.accelerator,
-        await qemu.version(),
+        qemu.version,
         trial(launchpad, groups, settings.qemu),
     )
     async with AsyncExitStack() as stack:

@@ -3,7 +3,8 @@
 Some nested hosts open /dev/kvm, make a machine, and then spin without the guest ever getting on. So
 the real kernel is booted under KVM, confined as every machine is, with nothing to mount: a kernel
 that works comes as far as its panic, which powers the machine off. The verdict holds until the host
-boots again or QEMU changes; one that another trial may not confirm, until the agent's next start.
+boots again or QEMU changes; one that another trial may not confirm, until the agent's next start
+at most.
 """
 
 import asyncio
@@ -68,13 +69,13 @@ class TrialResult:
 
 
 class AcceleratorChoice:
-    """Knows the accelerator, or finds it out once."""
+    """Knows the accelerator, or finds it out once for each QEMU that is here."""
 
     def __init__(
         self,
         cache: Path,
         configured: str,
-        qemu_version: str,
+        qemu_version: Callable[[], Awaitable[str]],
         trial: Callable[[int, str], Awaitable[TrialResult]],
     ) -> None:
         """``configured`` is auto, kvm or tcg; ``trial`` boots a kernel on a CPU under KVM."""
@@ -82,22 +83,38 @@ class AcceleratorChoice:
         self._trial = trial
         self._qemu_version = qemu_version
         self._deciding = asyncio.Lock()
-        self._verdict = self._without_trial(configured)
+        self._verdict = _without_trial(configured)
+        self._needs_trial = self._verdict is None
+        # Of the QEMU that the verdict is on, where it needed a trial.
+        self._tried_version = ""
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict, where it is known."""
+        """The last verdict, where there is one; QEMU may have been replaced since."""
         return self._verdict
 
     async def decide(self, open_kernel: Callable[[], int]) -> Verdict:
-        """Return the verdict, after a trial with the kernel where there is none yet."""
+        """Return the verdict, after a trial with the kernel where there is none on this QEMU yet.
+
+        Raises VicError and OSError where that can't be had.
+        """
         async with self._deciding:
-            if self._verdict is None:
-                result, self._verdict = await self._try_all(open_kernel)
-                if result.is_final:
-                    self._save(self._verdict)
-                log.info("accelerator", extra=asdict(self._verdict))
+            if self._needs_trial:
+                version = await self._qemu_version()
+                if self._verdict is None or version != self._tried_version:
+                    self._verdict = self._kept(version) or await self._find_out(
+                        version, open_kernel
+                    )
+                    self._tried_version = version
+            assert self._verdict is not None
             return self._verdict
+
+    async def _find_out(self, version: str, open_kernel: Callable[[], int]) -> Verdict:
+        result, verdict = await self._try_all(open_kernel)
+        if result.is_final:
+            self._save(verdict, version)
+        log.info("accelerator", extra=asdict(verdict))
+        return verdict
 
     async def _try_all(self, open_kernel: Callable[[], int]) -> tuple[TrialResult, Verdict]:
         """Try each CPU that may do; QEMU's failure with one leads to the next."""
@@ -112,15 +129,11 @@ class AcceleratorChoice:
         finally:
             os.close(kernel)
 
-    def _without_trial(self, configured: str) -> Verdict | None:
-        if configured != "auto":
-            cpu = commandline.KVM_CPUS[0] if configured == Accelerator.KVM else commandline.TCG_CPU
-            return Verdict(Accelerator(configured), cpu, "it is configured")
-        if not KVM_DEVICE.exists():
-            return _emulation(f"this host has no {KVM_DEVICE}")
+    def _kept(self, version: str) -> Verdict | None:
+        """Return the verdict on this QEMU that was found out since the host was started."""
         try:
             fields = json.loads(self._cache.read_text())
-            if fields["boot_id"] != boot_id() or fields["qemu_version"] != self._qemu_version:
+            if fields["boot_id"] != boot_id() or fields["qemu_version"] != version:
                 return None
             return Verdict(
                 Accelerator(fields["accelerator"]), str(fields["cpu"]), str(fields["reason"])
@@ -128,8 +141,8 @@ class AcceleratorChoice:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _save(self, verdict: Verdict) -> None:
-        fields = {**asdict(verdict), "boot_id": boot_id(), "qemu_version": self._qemu_version}
+    def _save(self, verdict: Verdict, version: str) -> None:
+        fields = {**asdict(verdict), "boot_id": boot_id(), "qemu_version": version}
         staged = self._cache.with_suffix(".new")
         try:
             staged.write_text(json.dumps(fields, indent=1))
@@ -137,6 +150,16 @@ class AcceleratorChoice:
         except OSError as error:
             # The disk is full, most likely. It is known here; the next agent tries once more.
             log.warning("the accelerator's verdict is not kept: %s", error)
+
+
+def _without_trial(configured: str) -> Verdict | None:
+    """Return the verdict where the setting, or the host, leaves nothing to try."""
+    if configured != "auto":
+        cpu = commandline.KVM_CPUS[0] if configured == Accelerator.KVM else commandline.TCG_CPU
+        return Verdict(Accelerator(configured), cpu, "it is configured")
+    if not KVM_DEVICE.exists():
+        return _emulation(f"this host has no {KVM_DEVICE}")
+    return None
 
 
 def judge(result: TrialResult, cpu: str) -> Verdict:

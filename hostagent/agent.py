@@ -72,6 +72,17 @@ class HostAgent:
         image = self.host.bootstraps.get(shape.bootstrap_digest)
         return await self._shape_key(shape, image, await self.verdict(image))
 
+    async def warnings(self) -> list[str]:
+        """Return what there is to be known of the machines, a sentence each."""
+        warnings = list(self.host.groups.warnings)
+        version = await self.host.qemu.version()
+        if outdated := self.inventory.outdated(self.host.qemu.program):
+            warnings.append(
+                f"VMs that run on with the QEMU that was here before an upgrade: {outdated}; each "
+                f"gets QEMU {version} when its container is restarted"
+            )
+        return warnings
+
     async def verdict(self, image: Bootstrap) -> Verdict:
         """Return the accelerator's verdict; the first call may try a kernel for some seconds."""
         return await self.host.accelerator.decide(

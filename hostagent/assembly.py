@@ -1,5 +1,6 @@
 """Puts together what a machine inherits: descriptors, numbers, limits, and the order for QEMU."""
 
+import fcntl
 import os
 import socket
 from contextlib import AsyncExitStack, ExitStack
@@ -147,7 +148,7 @@ class Assembler:
         if memory is not None:
             given.append(memory)
         if state is not None:
-            give(_sealed_copy(state))
+            give(pipe_with(state))
         given += disks
         given += volumes
         for nic in machine.nics:
@@ -219,13 +220,20 @@ def listen(path: Path, uid: int) -> socket.socket:
     return listener
 
 
-def _sealed_copy(data: bytes) -> int:
-    """Return a file of some bytes with a position of its own, which one clone reads once."""
-    descriptor = os.memfd_create("vic-device-state", os.MFD_CLOEXEC)
+def pipe_with(data: bytes) -> int:
+    """Return the end of a pipe in which some bytes wait, and nothing behind them.
+
+    A pipe and no file: QEMU 9.1 and later deprecate an ``fd:`` that is one. Raises OSError where it
+    can't hold them; above 1 MiB that takes CAP_SYS_RESOURCE (pipe(7)).
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        os.write(descriptor, data)
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, len(data))
+        # It is empty and as large as that: all of them are taken at once.
+        os.write(writer, data)
     except BaseException:
-        os.close(descriptor)
+        os.close(reader)
         raise
-    return descriptor
+    finally:
+        os.close(writer)
+    return reader

@@ -53,6 +53,14 @@ class LiveMachine:
     """While it warms up."""
     unrecorded: bool = False
     """Whether it has ended and that could not be written down yet."""
+    _program: tuple[int, int] | None = None
+
+    @property
+    def program(self) -> tuple[int, int] | None:
+        """Device and inode of its QEMU, looked up once; None where it has ended."""
+        if self._program is None:
+            self._program = self.process.program(self.record.process)
+        return None if self.process.ended.is_set() else self._program
 
     def end_mirror(self) -> None:
         """Leave it alone. Idempotent."""
@@ -89,6 +97,12 @@ class Inventory:
     def live(self) -> list[LiveMachine]:
         """Return all running machines."""
         return list(self._live.values())
+
+    def outdated(self, program: tuple[int, int]) -> int:
+        """Return how many machines of containers run another QEMU than this one."""
+        kinds = (MachineKind.COLD, MachineKind.CLONE)
+        running = (one.program for one in self._live.values() if one.record.kind in kinds)
+        return sum(1 for found in running if found not in (None, program))
 
     def recover(self) -> None:
         """Find the machines of the agent before us, report those that ended, sweep what is left."""

@@ -94,6 +94,16 @@ class WatchedProcess:
             # It isn't collected yet: the number is still its own.
             resource.prlimit(name.pid, resource.RLIMIT_FSIZE, (size, size))
 
+    def program(self, name: ProcessName) -> tuple[int, int] | None:
+        """Return device and inode of what it runs; None where it has ended."""
+        if self.ended.is_set():
+            return None
+        try:
+            status = os.stat(f"/proc/{name.pid}/exe")
+        except OSError:
+            return None  # a zombie has none
+        return status.st_dev, status.st_ino
+
     def descriptor_of(self, number: int) -> int:
         """Return a copy of one of the process's descriptors (pidfd_getfd(2)). Raises OSError."""
         copy = _libc.syscall(_SYS_PIDFD_GETFD, self._pidfd, number, 0)

@@ -19,11 +19,14 @@ class Qemu:
         self.path = path
         self._seen: tuple[int, int, int] | None = None
         self._version = ""
+        self.program = (0, 0)
+        """Device and inode of the program whose version was asked for last."""
 
     async def version(self) -> str:
         """Return the version as QEMU prints it. Raises FailedPrecondition where it can't run."""
         try:
             status = self.path.stat()
+            self.program = (status.st_dev, status.st_ino)
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
             if seen != self._seen:
                 self._version = await asyncio.to_thread(_ask_version, self.path)

@@ -53,7 +53,7 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
             memory_limit_bytes=self._memory_limit,
             machines=len(self._agent.inventory.live()),
             parents=len(list(self._agent.parents)),
-            warnings=host.groups.warnings,
+            warnings=await self._agent.warnings(),
             allocation=convert.allocation_to_proto(host.claims.own),
             memory_reserved_by_others_bytes=sum(
                 other.memory_bytes for other in host.claims.others()
@@ -71,7 +71,7 @@ class HostAgentServicer(hostagent_pb2_grpc.HostAgentServiceServicer):
             for image in images
         )
         verdict = host.accelerator.verdict
-        if verdict is None and images:
+        if images:
             verdict = await self._agent.verdict(images[0])
         if verdict is None:
             response.accelerator_reason = "not tried yet: there is no bootstrap image"

@@ -124,7 +124,7 @@ def info_json(info: InfoResponse, images: ImageServiceInfoResponse) -> dict[str,
         "InitCommit": {"ID": ""},
         "SecurityOptions": [f"name={RUNTIME},accelerator={info.accelerator}"],
         "CDISpecDirs": [],
-        "Warnings": None,
+        "Warnings": [f"WARNING: {warning}" for warning in info.warnings] or None,
     }
 
 

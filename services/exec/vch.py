@@ -87,6 +87,7 @@ class Vch:
             allocation=platform.allocation.message(),
             memory_reserved_by_others_bytes=platform.reserved_by_others_bytes,
             log_syslog=log_syslog,
+            warnings=platform.warnings,
         )
 
     async def _given(self) -> list[Size]:

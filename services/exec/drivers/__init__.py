@@ -39,6 +39,8 @@ class HypervisorInfo:
     # Of the memory, what other VCHs on the platform have reserved.
     reserved_by_others_bytes: int = 0
     allocation: Allocation = field(default_factory=Allocation)
+    # What there is to be known of it, one sentence each.
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

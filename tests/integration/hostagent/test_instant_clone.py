@@ -71,6 +71,10 @@ async def test_a_clone_does_its_task_and_leaves_its_record(suite: Suite) -> None
     running = await clone(suite, parent_id, "record")
     exited = await suite.event(running.machine_id, "exited")
     assert exited.exited.exit_record == b"code 7\n"
+    for machine_id in (parent_id, running.machine_id):
+        # QEMU says there what it will refuse one day.
+        request = pb.GetConsoleRequest(machine_id=machine_id)
+        assert b"deprecated" not in (await suite.stub.GetConsole(request)).data
     disk = await clone(suite, parent_id, "disk")
     assert (await suite.event(disk.machine_id, "exited")).exited.exit_code == 0
 

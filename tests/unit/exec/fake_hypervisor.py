@@ -72,6 +72,7 @@ class FakeHypervisor:
     telling: set[asyncio.Task[None]] = field(default_factory=set)
     allocation: Allocation = field(default_factory=Allocation)
     reserved_by_others: int = 0
+    warnings: tuple[str, ...] = ()
     # As the host agent has them, and what the next creation waits for before it gets there.
     fences: Fences = field(default_factory=Fences)
     standstills: list[Standstill] = field(default_factory=list)
@@ -95,6 +96,7 @@ class FakeHypervisor:
             ready_wanted=self.wanted,
             reserved_by_others_bytes=self.reserved_by_others,
             allocation=self.allocation,
+            warnings=self.warnings,
         )
 
     async def allocate(self, allocation: Allocation) -> None:

@@ -11,11 +11,13 @@ import pytest
 from vic.hostagent.v1 import hostagent_pb2
 
 from portlayer.errors import (
+    FailedPrecondition,
     Internal,
     NotFound,
     VicError,
 )
 from services.exec.drivers.qemu import launching as launching_module
+from services.exec.drivers.qemu import parents as parents_module
 from services.exec.drivers.qemu import ready as module
 from services.exec.drivers.qemu import warming
 from services.exec.drivers.qemu.dialling import Dialling
@@ -36,7 +38,10 @@ LITTLE = "MemTotal:       16000000 kB\nMemAvailable:     400000 kB\n"
 
 @dataclass
 class FakeAgent:
-    """Machines in memory. ``failing`` makes launches fail that use a ready clone, or don't."""
+    """Machines in memory. ``failing`` makes launches fail that use a ready clone, or don't.
+
+    Another ``key`` is another QEMU: no clone is made of a parent that has the old one.
+    """
 
     machines: dict[str, hostagent_pb2.Machine] = field(default_factory=dict)
     launches: list[hostagent_pb2.LaunchRequest] = field(default_factory=list)
@@ -49,21 +54,35 @@ class FakeAgent:
     answers_launches: asyncio.Event | None = None
     accelerator: hostagent_pb2.Accelerator = hostagent_pb2.ACCELERATOR_KVM
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    key: str = "key"
+    parents: dict[str, str] = field(default_factory=lambda: {"parent-1": "key"})
+    refused: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     async def Info(self, request: Any) -> hostagent_pb2.InfoResponse:
-        return hostagent_pb2.InfoResponse(accelerator=self.accelerator)
+        return hostagent_pb2.InfoResponse(accelerator=self.accelerator, warnings=self.warnings)
 
     async def GetShape(self, request: Any) -> hostagent_pb2.GetShapeResponse:
-        return hostagent_pb2.GetShapeResponse(shape_key="key")
+        return hostagent_pb2.GetShapeResponse(shape_key=self.key)
 
     async def ListParents(self, request: Any) -> hostagent_pb2.ListParentsResponse:
         sealed = hostagent_pb2.PARENT_STATE_SEALED
-        parent = hostagent_pb2.Parent(
-            parent_id="parent-1", shape_key="key", state=sealed, current=True
-        )
-        return hostagent_pb2.ListParentsResponse(parents=[parent])
+        parents = [
+            hostagent_pb2.Parent(
+                parent_id=name, shape_key=key, state=sealed, current=key == self.key
+            )
+            for name, key in self.parents.items()
+        ]
+        return hostagent_pb2.ListParentsResponse(parents=parents)
 
-    async def RemoveParent(self, request: Any) -> None: ...
+    async def CreateParent(self, request: hostagent_pb2.CreateParentRequest) -> None: ...
+
+    async def SealParent(self, request: hostagent_pb2.SealParentRequest) -> None:
+        self.parents[request.parent_id] = self.key
+        del self.machines[request.parent_id]
+
+    async def RemoveParent(self, request: hostagent_pb2.RemoveParentRequest) -> None:
+        self.parents.pop(request.parent_id, None)
 
     async def List(self, request: Any) -> hostagent_pb2.ListResponse:
         running = [hostagent_pb2.RunningMachine(machine_id=name) for name in self.machines]
@@ -74,6 +93,7 @@ class FakeAgent:
     ) -> hostagent_pb2.LaunchResponse:
         self.launch_seconds.add(timeout)
         self.launches.append(request)
+        self._check_parent(request.machine)
         if request.template_id and self.unforkable:
             raise Internal("it can't be forked")
         template = request.machine.kind == hostagent_pb2.MACHINE_KIND_TEMPLATE
@@ -96,6 +116,17 @@ class FakeAgent:
         if self.answers_launches is not None:
             await self.answers_launches.wait()
         return hostagent_pb2.LaunchResponse(machine=running)
+
+    def _check_parent(self, machine: hostagent_pb2.Machine) -> None:
+        """As the agent does."""
+        if machine.kind in (hostagent_pb2.MACHINE_KIND_COLD, hostagent_pb2.MACHINE_KIND_PARENT):
+            return
+        if machine.parent_id not in self.parents:
+            self.refused += 1
+            raise NotFound(f"there is no parent {machine.parent_id}")
+        if self.parents[machine.parent_id] != self.key:
+            self.refused += 1
+            raise FailedPrecondition("the parent has another shape")
 
     async def Get(self, request: hostagent_pb2.GetRequest) -> hostagent_pb2.GetResponse:
         if request.machine_id not in self.machines:
@@ -138,6 +169,12 @@ class Qemu:
         assert state == hostagent_pb2.TETHER_STATE_WARM
         await self.command(machine_id, "warm")
 
+    async def boot(self, agent: Any, machine_id: str, state: int) -> None:
+        assert state == hostagent_pb2.TETHER_STATE_READY
+
+    async def save(self, path: str) -> bytes:
+        return b"state"
+
 
 @pytest.fixture
 def qemu(monkeypatch: pytest.MonkeyPatch) -> Qemu:
@@ -146,6 +183,8 @@ def qemu(monkeypatch: pytest.MonkeyPatch) -> Qemu:
         monkeypatch.setattr(target, "command", fake.command)
         monkeypatch.setattr(target, "load_clone", fake.load)
     monkeypatch.setattr(warming, "tether_reports", fake.warm)
+    monkeypatch.setattr(parents_module, "tether_reports", fake.boot)
+    monkeypatch.setattr(parents_module, "_save", fake.save)
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
     return fake

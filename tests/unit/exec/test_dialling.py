@@ -148,7 +148,7 @@ async def test_with_network_away_clones_wait_unconnected(connected: Connected) -
 async def test_memory_that_is_short_takes_their_addresses_as_well(
     connected: Connected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MEMORY_SECONDS", 0.0)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
     pool = await connected.pool()
     await pool.full()
     pool.meminfo.write_text(LITTLE)

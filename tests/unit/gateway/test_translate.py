@@ -6,12 +6,15 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
+from vic.exec.v1.exec_pb2 import InfoResponse
+from vic.storage.v1.image_pb2 import ImageServiceInfoResponse
 
 from gateway.errors import ApiError, describe
 from gateway.hijack.protocol import _CAPTURED
 from gateway.translate.detach import DetachKeys
 from gateway.translate.progress import human_size, progress_bar
 from gateway.translate.references import familiar, is_name_only, with_tag_or_digest
+from gateway.translate.system import info_json
 from gateway.translate.times import from_query, human_duration, log_timestamp, rfc3339
 from portlayer.errors import FailedPrecondition, NotFound, Reason, Unavailable
 
@@ -149,3 +152,10 @@ def test_sentence_falls_back_to_the_facets_own() -> None:
     error = NotFound("own words", Reason.NETWORK_NOT_FOUND)
     assert describe(error, {}).message == "own words"
     assert describe(error, {"network": "n"}).message == "network n not found"
+
+
+def test_warnings_of_the_platform_are_those_of_docker_info() -> None:
+    info = InfoResponse(warnings=["machines run without cgroup bounds on cpu"])
+    warnings = info_json(info, ImageServiceInfoResponse())["Warnings"]
+    assert warnings == ["WARNING: machines run without cgroup bounds on cpu"]
+    assert info_json(InfoResponse(), ImageServiceInfoResponse())["Warnings"] is None

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import shutil
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
@@ -21,6 +22,7 @@ from hostagent.inventory import Inventory, LiveMachine
 from hostagent.journal import EXITED, LAUNCHED, ExitCause, Journal
 from hostagent.launchpad import Launcher
 from hostagent.layout import Layout
+from hostagent.machine import MachineKind
 from hostagent.outputs import Outputs
 from hostagent.records import RecordStore
 from hostagent.users import MachineUsers
@@ -59,9 +61,9 @@ class Instance:
         """Start what becomes a machine."""
         return Launcher(RECORD.uid, RECORD.group, ["/bin/sleep", "1000"])
 
-    def know(self, launcher: Launcher) -> LiveMachine:
+    def know(self, launcher: Launcher, kind: MachineKind = RECORD.kind) -> LiveMachine:
         """Know it as a machine."""
-        record = replace(RECORD, process=launcher.name)
+        record = replace(RECORD, process=launcher.name, kind=kind)
         self.inventory.records.save(record)
         live = LiveMachine(record, launcher.process)
         self.inventory.add(live, self.port)
@@ -151,6 +153,29 @@ async def test_a_machine_that_was_found_again_has_the_rest_of_its_time(
     async with asyncio.timeout(60):
         await found.gone.wait()
     os.close(port)
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    [(MachineKind.COLD, True), (MachineKind.CLONE, True), (MachineKind.READY, False)],
+)
+async def test_a_containers_machine_whose_qemu_was_upgraded_meanwhile_is_counted(
+    instance: Instance, tmp_path: Path, kind: MachineKind, *, counts: bool
+) -> None:
+    path = tmp_path / "qemu"
+    shutil.copy("/bin/sleep", path)
+    live = instance.know(Launcher(RECORD.uid, RECORD.group, [str(path), "1000"]), kind)
+
+    def outdated() -> int:
+        status = path.stat()
+        return instance.inventory.outdated((status.st_dev, status.st_ino))
+
+    assert outdated() == 0
+    shutil.copy("/bin/sleep", tmp_path / "newer")
+    (tmp_path / "newer").rename(path)
+    assert outdated() == counts
+    await instance.inventory.end(live, ExitCause.KILLED)
+    assert outdated() == 0
 
 
 async def test_an_exit_that_was_found_is_recorded_when_the_disk_has_room(

@@ -6,6 +6,7 @@ the next ones are forks. No clone waits of them: a fork takes some 20 ms.
 
 import logging
 from collections import OrderedDict
+from collections.abc import Collection
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
@@ -61,6 +62,10 @@ class ClassTemplates:
         """Take in that a machine has ended."""
         for template in self._templates.values():
             template.ended(machine_id)
+
+    async def weed(self, current: Collection[str]) -> bool:
+        """End those of parents that are not current; tell whether there were any."""
+        return any([await one.weed(current) for one in list(self._templates.values())])
 
     async def give_up(self) -> None:
         """End all of them; clones that were forked of them go on."""

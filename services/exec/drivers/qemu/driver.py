@@ -125,6 +125,7 @@ class QemuHypervisor:
                 memory_shares=info.allocation.memory_shares,
                 memory_protected=info.memory_protected,
             ),
+            warnings=tuple(info.warnings),
         )
 
     async def allocate(self, allocation: Allocation) -> None:

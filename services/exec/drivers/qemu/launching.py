@@ -8,7 +8,15 @@ from dataclasses import replace
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
-from portlayer.errors import AlreadyExists, Reason, ResourceExhausted, Unavailable, VicError
+from portlayer.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    NotFound,
+    Reason,
+    ResourceExhausted,
+    Unavailable,
+    VicError,
+)
 from services.exec.drivers import CreatedMachine, MachineSpec, StartKind
 from services.exec.drivers.guest import guest_config
 from services.exec.drivers.qemu.images import BootstrapImages
@@ -50,8 +58,7 @@ class Launching:
             if created is not None:
                 return created
             try:
-                parent_id = await self._parents.ready(shape)
-                running = await self._launch(machine, shape, parent_id)
+                running = await self._clone(machine, shape)
             except ResourceExhausted:
                 raise
             except VicError as error:
@@ -84,10 +91,32 @@ class Launching:
         except VicError as error:
             log.info("a ready clone can't be used for %s: %s", machine.container_id, error.message)
             self._ready.give_up(ready.machine_id)
+            if isinstance(error, FailedPrecondition | NotFound):
+                await self._look_again()
             return None
         except BaseException:
             self._ready.give_up(ready.machine_id)
             raise
+
+    async def _clone(
+        self, machine: MachineSpec, shape: hostagent_pb2.Shape
+    ) -> hostagent_pb2.RunningMachine:
+        """Launch a clone of the shape's parent; of another one where that is out of date."""
+        parent_id = await self._parents.ready(shape)
+        try:
+            return await self._launch(machine, shape, parent_id)
+        except (FailedPrecondition, NotFound) as error:
+            log.info("no clone of %s: %s", parent_id, error.message)
+        await self._look_again()
+        return await self._launch(machine, shape, await self._parents.ready(shape))
+
+    async def _look_again(self) -> None:
+        """Find out which parents there are, and what waits in vain: a clone was refused.
+
+        QEMU has been upgraded, say. Where it was the container's own fault nothing is lost.
+        """
+        self._parents.doubt()
+        await self._ready.weed()
 
     async def _shape(self, machine: MachineSpec) -> hostagent_pb2.Shape:
         wanted = shape_class(machine.spec.resources)

@@ -6,8 +6,8 @@ while its memory stays in the file that all clones map privately. It contains no
 
 import asyncio
 import logging
-import os
 import secrets
+import socket
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -286,20 +286,37 @@ async def load_clone(machine: hostagent_pb2.RunningMachine) -> None:
 
 async def _save(qmp_path: str) -> bytes:
     """Stop a machine, return its device state, and end it; its memory stays where it is."""
-    descriptor = os.memfd_create("device-state", os.MFD_CLOEXEC)
+    # No file: QEMU 9.1 and later deprecate an fd: that is one.
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
     try:
-        async with asyncio.timeout(SAVE_SECONDS), connect(qmp_path) as qmp:
-            await qmp.execute("stop")
-            await qmp.execute("migrate-set-capabilities", {"capabilities": CAPABILITIES})
-            await qmp.execute("getfd", {"fdname": "state"}, descriptor=descriptor)
-            await qmp.execute("migrate", {"uri": "fd:state"})
-            await qmp.wait_for_migration()
-            await qmp.execute("quit")
-        size = os.fstat(descriptor).st_size
-        if not 0 < size <= MAX_STATE:
-            raise Unavailable(f"device state of {size} bytes", Reason.HYPERVISOR_FAILED)
-        return os.pread(descriptor, size, 0)
+        with ours, theirs:
+            async with asyncio.timeout(SAVE_SECONDS), connect(qmp_path) as qmp:
+                await qmp.execute("stop")
+                await qmp.execute("migrate-set-capabilities", {"capabilities": CAPABILITIES})
+                await qmp.execute("getfd", {"fdname": "state"}, descriptor=theirs.fileno())
+                # The end is told when nobody has it any more.
+                theirs.close()
+                await qmp.execute("migrate", {"uri": "fd:state"})
+                state = await _all_of(ours)
+                await qmp.wait_for_migration()
+                await qmp.execute("quit")
     except TimeoutError as error:
         raise Unavailable("saving the parent took too long", Reason.HYPERVISOR_FAILED) from error
-    finally:
-        os.close(descriptor)
+    if not state:
+        raise Unavailable("the parent has no device state", Reason.HYPERVISOR_FAILED)
+    return state
+
+
+async def _all_of(end: socket.socket) -> bytes:
+    """Return what comes until the other end is closed, :data:`MAX_STATE` bytes at most.
+
+    Raises Unavailable where it is more.
+    """
+    loop = asyncio.get_running_loop()
+    received = bytearray()
+    while some := await loop.sock_recv(end, 1 << 16):
+        received += some
+        if len(received) > MAX_STATE:
+            raise Unavailable(f"device state above {MAX_STATE} bytes", Reason.HYPERVISOR_FAILED)
+    return bytes(received)

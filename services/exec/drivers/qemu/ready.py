@@ -35,8 +35,8 @@ LONGEST_RETRY_SECONDS = 300.0
 # A container that does little is over soon after its start, and so is who waits for it: while
 # another clone is there for the next start, its replacement leaves the CPUs to both.
 QUIET_SECONDS = 0.5
-# How often the host's memory is looked at while clones wait.
-MEMORY_SECONDS = 15.0
+# How often is looked, while clones wait, whether the host has memory for them and QEMU is theirs.
+LOOK_SECONDS = 15.0
 
 
 class ReadyClones:
@@ -50,6 +50,7 @@ class ReadyClones:
         dialling: Dialling | None = None,
     ) -> None:
         self._agent = agent
+        self._parents = parents
         self._warming = Warming(agent, parents, dialling)
         self._template = Template(agent, self._warming)
         self._others = ClassTemplates(agent, self._warming, memory)
@@ -112,6 +113,25 @@ class ReadyClones:
             self._end_soon(machine_id)
             self._changed.set()
 
+    async def weed(self) -> None:
+        """End what no start can use: its parent is gone, or another QEMU's that was here before."""
+        try:
+            listed = (await self._agent.ListParents(hostagent_pb2.ListParentsRequest())).parents
+        except VicError as error:
+            # It is asked again before long, or by the next start that is refused.
+            log.info("what waits is not looked at: %s", error.message)
+            return
+        current = {parent.parent_id for parent in listed if parent.current}
+        stale = [clone for clone in self._waiting if clone.parent_id not in current]
+        for clone in stale:
+            self._waiting.remove(clone)
+            self._end_soon(clone.machine_id)
+        templates = [await self._template.weed(current), await self._others.weed(current)]
+        if stale or any(templates):
+            log.info("what waited was made with another QEMU, or of a parent that is gone")
+            self._parents.doubt()
+            self._changed.set()
+
     def hold_back(self, boot_id: str) -> None:
         """Begin no preparation until a start is done."""
         self._starts.add(boot_id)
@@ -133,12 +153,16 @@ class ReadyClones:
         self._shape = shape.SerializeToString(deterministic=True)
         retry = RETRY_SECONDS
         swept = False
+        look_at = time.monotonic() + LOOK_SECONDS
         while True:
             self._changed.clear()
             try:
                 if not swept:
                     await self._sweep()
                     swept = True
+                if time.monotonic() >= look_at:
+                    await self.weed()
+                    look_at = time.monotonic() + LOOK_SECONDS
                 await self._fill(shape)
                 retry = RETRY_SECONDS
             except VicError as error:
@@ -149,9 +173,9 @@ class ReadyClones:
             await self._wait()
 
     async def _wait(self) -> None:
-        """Wait for a change; while memory is short, or may become so, look at it now and then."""
-        # Nothing tells of memory running short before it is too late.
-        seconds = MEMORY_SECONDS if self._wanted else None
+        """Wait for a change, or until it is time to look."""
+        # Nothing tells of memory running short, or of QEMU's upgrade, before it is too late.
+        seconds = LOOK_SECONDS if self._wanted else None
         if len(self._waiting) < self._wanted and (pause := self._pause()) > 0:
             seconds = pause
         try:

@@ -6,6 +6,7 @@ emulator's process. See :mod:`hostagent.forking` for how.
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 from vic.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
 
@@ -37,7 +38,6 @@ class Template:
         self._agent = agent
         self._warming = warming
         self._template: ReadyClone | None = None
-        self._forkable = True
         self._failures = 0
 
     @property
@@ -50,19 +50,20 @@ class Template:
 
         One that can't be launched counts as one that can't be forked.
         """
-        if self._template is not None or not self._forkable:
+        if self._template is not None or self._failures >= MOST_FAILURES:
             return
+        # Asked each time: another QEMU may run under KVM where the last one did not.
         info = await self._agent.Info(hostagent_pb2.InfoRequest())
-        self._forkable = info.accelerator == hostagent_pb2.ACCELERATOR_TCG
-        if self._forkable:
-            kind = hostagent_pb2.MACHINE_KIND_TEMPLATE
-            try:
-                self._template = await self._warming.warm_up(TEMPLATE_PREFIX, kind, shape)
-            except VicError as error:
-                if error.reason is Reason.LAUNCH_FAILED:
-                    self._count_failure()
-                raise
-            log.info("a template is ready", extra={"machine": self._template.machine_id})
+        if info.accelerator != hostagent_pb2.ACCELERATOR_TCG:
+            return
+        kind = hostagent_pb2.MACHINE_KIND_TEMPLATE
+        try:
+            self._template = await self._warming.warm_up(TEMPLATE_PREFIX, kind, shape)
+        except VicError as error:
+            if error.reason is Reason.LAUNCH_FAILED:
+                self._failures += 1
+            raise
+        log.info("a template is ready", extra={"machine": self._template.machine_id})
 
     async def fork(
         self, shape: hostagent_pb2.Shape, *, connected: bool = False
@@ -89,7 +90,7 @@ class Template:
             log.warning("a template can't be forked: %s", error.message)
             await self._warming.end(machine.machine_id)
             if self._template is template:
-                self._count_failure()
+                self._failures += 1
                 await self.give_up()
             return None
         except BaseException:
@@ -100,10 +101,6 @@ class Template:
         if dialling is not None and place is not None:
             await self._let_dial(forked, dialling)
         return ReadyClone(machine.machine_id, template.parent_id, place)
-
-    def _count_failure(self) -> None:
-        self._failures += 1
-        self._forkable = self._failures < MOST_FAILURES
 
     async def _let_dial(self, forked: hostagent_pb2.RunningMachine, dialling: Dialling) -> None:
         """Let a fork run that has an address. Raises VicError; it is ended then."""
@@ -119,6 +116,13 @@ class Template:
         if self._template is None or self._template.machine_id != machine_id:
             return False
         self._template = None
+        return True
+
+    async def weed(self, current: Collection[str]) -> bool:
+        """End it where it is of none of the parents that are current; tell whether it was."""
+        if self._template is None or self._template.parent_id in current:
+            return False
+        await self.give_up()
         return True
 
     async def give_up(self) -> None:
