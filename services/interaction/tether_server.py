@@ -7,7 +7,7 @@ good for the others.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -171,9 +171,8 @@ class _Link:
                 await self._take_hello(hello, group)
             self._session.usage.connected(self._control)
             while (message := await _read(self._context)) is not None:
-                for one in _in_order(message):
-                    await self._session.pace.message()
-                    await self._take(one, group)
+                await self._session.pace.message()
+                await self._take(message, group)
             sending.cancel()
 
     async def _welcome(self) -> None:
@@ -238,15 +237,6 @@ class _Link:
         await self._session.exited(self._boot_id, exited.process_id, how)
 
 
-def _in_order(message: tether_pb2.ConnectRequest) -> Iterator[tether_pb2.ConnectRequest]:
-    """Yield a message and its followers. Raises InvalidArgument where one has followers itself."""
-    yield message
-    for follower in message.followers:
-        if follower.followers:
-            raise InvalidArgument("a follower has followers")
-        yield follower
-
-
 def _failure_name(reason: tether_pb2.LaunchFailure) -> str:
     """Return an enum's name, also of a number that this release doesn't know."""
     try:
@@ -268,8 +258,7 @@ def _reader(context: Context) -> Callable[[], Awaitable[Any]]:
 
 
 async def _welcome(context: Context) -> None:
-    welcome = tether_pb2.Welcome(takes_followers=True)
-    await context.write(tether_pb2.ConnectResponse(welcome=welcome))
+    await context.write(tether_pb2.ConnectResponse(welcome=tether_pb2.Welcome()))
 
 
 async def _settled(waiting: "asyncio.Future[Given]") -> None:

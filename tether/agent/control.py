@@ -28,9 +28,6 @@ from tether.agent.backoff import Backoff
 # Events waiting to be sent: start and end of as many processes as interaction lets a tether have
 # (4096), and answers to commands, of which it may have sent some without reading.
 _MOST_WAITING = 2 * 4096 + 1024
-# What is told together, without the last of it. To send a message costs an emulated guest ten
-# milliseconds, whatever is in it.
-_BYTES_TOGETHER = 32 * 1024
 
 
 class ControlStream:
@@ -54,7 +51,6 @@ class ControlStream:
         self._on_end = on_end
         self._health = health
         self._events: asyncio.Queue[ConnectRequest] = asyncio.Queue(_MOST_WAITING)
-        self._takes_followers = False
         self.connected = asyncio.Event()
         self.disconnected = asyncio.Event()
         self.disconnected.set()
@@ -99,7 +95,6 @@ class ControlStream:
                 async for response in call:
                     if response.WhichOneof("message") == "welcome":
                         backoff.reset()
-                        self._takes_followers = response.welcome.takes_followers
                         self.disconnected.clear()
                         self.connected.set()
                         self._tell_news(hello)
@@ -139,17 +134,6 @@ class ControlStream:
         try:
             await call.write(hello)
             while True:
-                event = await self._events.get()
-                if self._takes_followers:
-                    self._add_followers(event)
-                await call.write(event)
+                await call.write(await self._events.get())
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return  # the stream has ended, as its reader is told
-
-    def _add_followers(self, event: ConnectRequest) -> None:
-        """Have an event be followed by what waits, as much of it as is good for one message."""
-        size = event.ByteSize()
-        while size < _BYTES_TOGETHER and not self._events.empty():
-            follower = self._events.get_nowait()
-            event.followers.append(follower)
-            size += follower.ByteSize()

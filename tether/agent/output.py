@@ -143,12 +143,6 @@ class OutputBuffer:
         self._kept_bytes = self._sent = 0
         self._check_settled()
 
-    def look(self) -> None:
-        """Read what there is at once, or see the end, instead of in the event loop's next turn."""
-        for source in list(self._sources):
-            if source.reading and _readable(source.descriptor):
-                self._read(source)
-
     def end_soon(self, seconds: float) -> None:
         """The process has ended: don't wait longer than this for others who hold its pipes.
 

@@ -98,11 +98,7 @@ class WorkloadProcess:
             os.close(self._terminal)
             self._terminal = None
         self.output.end_soon(_LINGER_SECONDS)
-        if self.ended:
-            self._on_ended(self)
-        else:
-            # Of one that said nothing this is the end: it is told with what waits to be told.
-            self.output.look()
+        self._check_ended()
 
     def _check_ended(self) -> None:
         if self.ended:

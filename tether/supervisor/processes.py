@@ -28,7 +28,6 @@ from tether.supervisor.request import (
     process_fields,
 )
 from tether.supervisor.sandbox import wait_as_init
-from tether.supervisor.scheduling import give_way
 
 # Room for as much as the agent sends at once, so that it and the process take turns less often.
 _PIPE_BYTES = 512 * 1024
@@ -243,7 +242,7 @@ class ProcessTable:
             self._freezer.wait()
         return enter_comparison(task.image_lun)
 
-    def _read_report(self, process: Process, report: Link, *, ended: bool = False) -> None:
+    def _read_report(self, process: Process, report: Link) -> None:
         """Take in what a process that is about to be executed says; its silent end is success."""
         while process.state is State.LAUNCHING:
             try:
@@ -253,10 +252,6 @@ class ProcessTable:
             except LinkClosedError:
                 process.state = State.RUNNING
                 process.started_ns = time.time_ns()
-                if not ended:
-                    # One that is soon over, as many are, is told of once: to tell takes the agent
-                    # longer than `true` takes to end.
-                    give_way()
                 break
             self._take_report(process, message, descriptors)
         self._loop.forget(report.fileno())
@@ -285,7 +280,7 @@ class ProcessTable:
                 continue
             self._freezer.release(process.process_id)
             if process.state is State.LAUNCHING and process.report is not None:
-                self._read_report(process, process.report, ended=True)
+                self._read_report(process, process.report)
             if process.state is State.RUNNING:
                 code = os.waitstatus_to_exitcode(status)
                 process.exit_code = code if code >= 0 else 128 - code

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from tether.supervisor import kernelfile
-from tether.supervisor.boot import TETHER_CGROUP, log
+from tether.supervisor.boot import log
 from tether.supervisor.failures import sentence
 from tether.supervisor.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, unmount
 
@@ -13,9 +11,6 @@ EMULATED = b"vic.emulated"
 """Word of the kernel's command line: the processor is emulated."""
 
 _DEBUG = "/sys/kernel/debug"
-_WEIGHT = f"{TETHER_CGROUP}/cpu.weight"
-_OWN_WEIGHT = b"100"
-_LEAST_WEIGHT = b"1"
 # In nanoseconds; the kernel's own for one processor are 6, 0.75 and 1 ms, rounded up to its tick
 # of 4. An emulator forgets at each change of process where it has the guest's memory and code,
 # which costs it up to a millisecond: as much as a turn may then be worth. With these there are
@@ -49,19 +44,3 @@ def lengthen_turns() -> None:
             unmount(_DEBUG)
     except OSError as error:
         log(f"processes keep the kernel's own turns: {sentence(error)}")
-
-
-def give_way() -> None:
-    """Let the workload run until it waits or has had a turn; return at once where it waits already.
-
-    Without a lower weight the kernel takes who yields, but was asleep before, for the next one all
-    the same. A kernel without weights, which is another one than Debian's, goes on with us.
-    """
-    try:
-        kernelfile.put(_WEIGHT, _LEAST_WEIGHT)
-    except OSError:
-        return
-    try:
-        os.sched_yield()
-    finally:
-        kernelfile.put(_WEIGHT, _OWN_WEIGHT)

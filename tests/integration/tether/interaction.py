@@ -82,7 +82,7 @@ class Interaction(TetherServiceServicer):
         self.peers |= {name.decode() for name in names}
         hello = (await anext(request_iterator)).hello
         self.hellos.append(hello)
-        yield pb.ConnectResponse(welcome=pb.Welcome(takes_followers=True))
+        yield pb.ConnectResponse(welcome=pb.Welcome())
         if not self.hello.done():
             self.hello.set_result(hello)
         for state in hello.processes:
@@ -91,13 +91,12 @@ class Interaction(TetherServiceServicer):
 
         async def read() -> None:
             async for request in request_iterator:
-                for one in (request, *request.followers):
-                    kind = one.WhichOneof("message")
-                    if kind == "clock":
-                        continue  # what it asks is not for us to answer
-                    message = getattr(one, kind)
-                    key = message.command_id if kind == "result" else message.process_id
-                    self._tell(kind, str(key), message)
+                kind = request.WhichOneof("message")
+                if kind == "clock":
+                    continue  # what it asks is not for us to answer
+                message = getattr(request, kind)
+                key = message.command_id if kind == "result" else message.process_id
+                self._tell(kind, str(key), message)
 
         reading = asyncio.create_task(read())
         try:

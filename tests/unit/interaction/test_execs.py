@@ -87,29 +87,6 @@ async def test_an_exec_runs_with_all_its_streams_and_its_code(suite: Suite) -> N
         assert await suite.log_text() == b""
 
 
-async def test_an_exec_whose_start_and_end_come_in_one_message(suite: Suite) -> None:
-    async with suite.running() as tether:
-        call: Any = suite.processes().Watch(interaction_process_pb2.WatchRequest())
-        await create(suite, stdin=False)
-        client = await start(suite)
-        launch = (await tether.command()).launch
-        exited = {"process_id": launch.process_id, "exit_code": 6}
-        await tether.say(
-            started={"process_id": launch.process_id, "pid": 55},
-            followers=[tether_pb2.ConnectRequest(exited=exited)],
-        )
-        assert await client.read_all() == b""
-        state = await inspect(suite)
-        assert (state.running, state.exit_code, state.pid) == (False, 6, 55)
-        assert (await tether.command()).exit_acknowledged.process_id == EXEC
-        told: list[str | None] = []
-        while told[-1:] != ["ended"]:
-            event = (await soon(call.read())).event
-            if event.process_id == EXEC:
-                told.append(event.WhichOneof("event"))
-        assert told == ["created", "running", "ended"]
-
-
 async def test_a_detached_exec_runs_on_alone(suite: Suite) -> None:
     async with suite.running() as tether:
         await create(suite)

@@ -354,10 +354,3 @@ async def test_a_launch_carries_the_health_check(suite: Suite) -> None:
 
 async def _launch(suite: Suite, request: process_pb2.LaunchRequest) -> None:
     await suite.processes().Launch(request, timeout=60)
-
-
-async def test_a_follower_that_has_followers_ends_the_stream(suite: Suite) -> None:
-    async with suite.running() as tether:
-        inner = tether_pb2.ConnectRequest(followers=[tether_pb2.ConnectRequest()])
-        await tether.say(exited={"process_id": "nobody"}, followers=[inner])
-        assert await soon(tether.control.code()) is grpc.StatusCode.INVALID_ARGUMENT

@@ -41,11 +41,10 @@ class Call:
     def cancel(self) -> None:
         """End it."""
 
-    async def welcome(self, *, takes_followers: bool = False) -> None:
+    async def welcome(self) -> None:
         """Be there, and answer to Hello."""
         self.there.set()
-        welcome = Welcome(takes_followers=takes_followers)
-        self.answers.put_nowait(ConnectResponse(welcome=welcome))
+        self.answers.put_nowait(ConnectResponse(welcome=Welcome()))
 
     async def next(self) -> ConnectRequest:
         """Return what was sent next."""
@@ -132,43 +131,6 @@ async def test_what_starts_while_a_hello_waits_is_told_after_it() -> None:
         ]
         assert (told[0].started.process_id, told[0].started.pid) == ("short", 7)
         assert told[2].started.process_id == "long"
-
-
-async def test_what_is_to_be_told_at_once_is_told_in_one_message() -> None:
-    tether = Tether()
-    async with waiting(tether) as call:
-        for process_id in ("one", "two"):
-            tether.start(process_id)
-            tether.end(process_id, 3)
-        await call.welcome(takes_followers=True)
-        assert (await call.next()).WhichOneof("message") == "hello"
-        first = await call.next()
-        assert first.started.process_id == "one"
-        assert [one.WhichOneof("message") for one in first.followers] == [
-            "exited",
-            "started",
-            "exited",
-        ]
-        # What comes later comes by itself.
-        tether.end("two", 4)
-        alone = await call.next()
-        assert (alone.exited.exit_code, len(alone.followers)) == (4, 0)
-
-
-async def test_no_message_is_larger_than_interaction_takes() -> None:
-    tether = Tether()
-    async with waiting(tether) as call:
-        await call.welcome(takes_followers=True)
-        await call.next()
-        for number in range(4096):
-            tether.end(str(number), 0)
-        told, sizes = 0, []
-        while told < 4096:
-            message = await call.next()
-            told += 1 + len(message.followers)
-            sizes.append(message.ByteSize())
-        assert max(sizes) < 64 * 1024
-        assert len(sizes) < 10
 
 
 async def test_health_that_changes_while_a_hello_waits_is_told_after_it() -> None:

@@ -7,11 +7,9 @@ import pytest
 
 from tests.descriptors import open_descriptors
 from tether.link import Link, pair
-from tether.supervisor import kernelfile, processes
 from tether.supervisor.failures import LaunchFailure
 from tether.supervisor.processes import Process, ProcessTable, State
 from tether.supervisor.request import ProcessRequest
-from tether.supervisor.scheduling import give_way
 
 REQUEST = ProcessRequest(["true"])
 NOBODY = -1
@@ -97,43 +95,3 @@ def test_a_process_that_is_not_executed_leaves_no_descriptor(
     table.loop.readers[ours.fileno()]()
     assert (process.state, process.failure) == (State.FAILED, LaunchFailure.NOT_FOUND)
     assert not open_descriptors() - before
-
-
-@pytest.mark.parametrize("reaped", [False, True])
-def test_a_process_may_run_before_it_is_told_of_unless_it_has_ended(
-    monkeypatch: pytest.MonkeyPatch, reaped: bool
-) -> None:
-    table = Table()
-    given: list[list[State]] = []
-    monkeypatch.setattr(processes, "give_way", lambda: given.append(list(table.changes)))
-    monkeypatch.setattr(processes, "_oom_kills", lambda: 0)
-    # First, so that it has no copy of what is closed below.
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    ours, theirs = pair()
-
-    def fork(_request: ProcessRequest, _streams: list[int]) -> tuple[Link, int]:
-        return ours, pid
-
-    monkeypatch.setattr(table.table, "_fork", fork)
-    process = table.launch()
-    theirs.close()
-    if not reaped:
-        table.loop.readers[ours.fileno()]()
-        assert given == [[]]
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    table.table.reap()
-    assert table.changes == [State.RUNNING, State.EXITED]
-    assert len(given) == (0 if reaped else 1)
-    process.close_streams()
-
-
-def test_who_gives_way_has_its_weight_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[tuple[str, bytes]] = []
-    monkeypatch.setattr(kernelfile, "put", lambda path, text: written.append((path, text)))
-    give_way()
-    assert written == [
-        ("/sys/fs/cgroup/tether/cpu.weight", b"1"),
-        ("/sys/fs/cgroup/tether/cpu.weight", b"100"),
-    ]

@@ -203,18 +203,3 @@ async def test_a_terminals_line_is_one_piece_and_what_has_no_end_does_not_wait_f
     assert (await expect(buffer))[1] == b"the last"
     assert await take(buffer) is None
     buffer.abandon()
-
-
-async def test_a_look_sees_the_end_of_who_said_nothing_at_once(pipes: Pipes) -> None:
-    os.close(pipes.out)
-    os.close(pipes.err)
-    pipes.buffer.look()
-    assert (pipes.buffer.ended, pipes.buffer.settled) == (True, True)
-
-
-async def test_a_look_takes_what_there_is_and_waits_for_nothing(pipes: Pipes) -> None:
-    pipes.buffer.rewind()
-    os.write(pipes.out, b"last")
-    pipes.buffer.look()
-    assert not pipes.buffer.ended
-    assert await expect(pipes.buffer) == (1, b"last", STD_STREAM_STDOUT)

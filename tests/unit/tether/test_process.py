@@ -47,16 +47,11 @@ class Serving:
         if stdin:
             self.reading, streams["stdin"] = os.pipe()
         self.over = asyncio.Event()
-        self.told = 0
-        self.process = WorkloadProcess("init", 7, 1, streams, self._end)
+        self.process = WorkloadProcess("init", 7, 1, streams, lambda _: self.over.set())
         connected = asyncio.Event()
         connected.set()
         serving = self.process.serve(None, "boot", connected)  # type: ignore[arg-type]
         self.task = asyncio.create_task(serving)
-
-    def _end(self, _process: WorkloadProcess) -> None:
-        self.told += 1
-        self.over.set()
 
     async def opens(self) -> None:
         """Wait until it opens a stream."""
@@ -127,14 +122,3 @@ async def test_input_is_acknowledged_by_the_window_and_not_by_the_piece(
     await asyncio.wait([serving.task])
     for descriptor in (serving.writing, serving.reading):
         os.close(descriptor)
-
-
-async def test_the_end_of_one_that_said_nothing_is_told_with_its_exit_and_once() -> None:
-    serving = Serving(stdin=False)
-    os.close(serving.writing)
-    serving.process.exited(Exit(3, False, 1))
-    # In no later turn of the event loop: what is told then is a message by itself.
-    assert serving.over.is_set()
-    async with asyncio.timeout(60):
-        await serving.task
-    assert serving.told == 1

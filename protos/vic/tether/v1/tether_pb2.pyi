@@ -28,7 +28,7 @@ LAUNCH_FAILURE_WORKING_DIRECTORY: LaunchFailure
 LAUNCH_FAILURE_SETUP: LaunchFailure
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats", "process_list", "health", "clock", "followers")
+    __slots__ = ("hello", "started", "launch_failed", "exited", "result", "stats", "process_list", "health", "clock")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FAILED_FIELD_NUMBER: _ClassVar[int]
@@ -38,7 +38,6 @@ class ConnectRequest(_message.Message):
     PROCESS_LIST_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FIELD_NUMBER: _ClassVar[int]
-    FOLLOWERS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     started: ProcessStarted
     launch_failed: LaunchFailed
@@ -48,8 +47,7 @@ class ConnectRequest(_message.Message):
     process_list: ProcessList
     health: _health_pb2.Health
     clock: ClockQuestion
-    followers: _containers.RepeatedCompositeFieldContainer[ConnectRequest]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ..., process_list: _Optional[_Union[ProcessList, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., clock: _Optional[_Union[ClockQuestion, _Mapping]] = ..., followers: _Optional[_Iterable[_Union[ConnectRequest, _Mapping]]] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Union[ProcessStarted, _Mapping]] = ..., launch_failed: _Optional[_Union[LaunchFailed, _Mapping]] = ..., exited: _Optional[_Union[ProcessExited, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., stats: _Optional[_Union[StatsSample, _Mapping]] = ..., process_list: _Optional[_Union[ProcessList, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., clock: _Optional[_Union[ClockQuestion, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("boot_id", "kernel_release", "tether_version", "processes", "health")
@@ -245,10 +243,8 @@ class ConnectResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., launch: _Optional[_Union[LaunchCommand, _Mapping]] = ..., signal: _Optional[_Union[SignalCommand, _Mapping]] = ..., resize: _Optional[_Union[ResizeCommand, _Mapping]] = ..., exit_acknowledged: _Optional[_Union[ExitAcknowledged, _Mapping]] = ..., power_off: _Optional[_Union[PowerOffCommand, _Mapping]] = ..., stats: _Optional[_Union[StatsCommand, _Mapping]] = ..., top: _Optional[_Union[TopCommand, _Mapping]] = ..., clock: _Optional[_Union[ClockAnswer, _Mapping]] = ..., update_limits: _Optional[_Union[UpdateLimitsCommand, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("takes_followers",)
-    TAKES_FOLLOWERS_FIELD_NUMBER: _ClassVar[int]
-    takes_followers: bool
-    def __init__(self, takes_followers: _Optional[bool] = ...) -> None: ...
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ClockQuestion(_message.Message):
     __slots__ = ("asked_ns",)
