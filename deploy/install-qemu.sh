@@ -25,10 +25,20 @@ install() { apt-get -qq install --yes --no-install-recommends "$@" >/dev/null; }
 if is_installed && is_new_enough "$(installed_version)"; then
     exit 0
 fi
+# Whoever holds Debian 12's own back has chosen it (apt-mark(8)).
+if is_installed && apt-mark showhold | grep -qx "${PACKAGES[0]}"; then
+    exit 0
+fi
 if is_installed && [ -n "$(find "$MISSED" -mtime -1 2>/dev/null)" ]; then
     exit 0
 fi
-[ "$(id -u)" = 0 ] || exec sudo "$0"
+if [ "$(id -u)" != 0 ]; then
+    if is_installed && ! command -v sudo >/dev/null; then
+        echo "root can install a faster QEMU: $0" >&2
+        exit 0
+    fi
+    exec sudo "$0"
+fi
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 if [ "$codename" = bookworm ]; then
     is_new_enough "$(version_in_backports)" || apt-get -qq update || true

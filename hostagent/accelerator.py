@@ -4,7 +4,7 @@ Some nested hosts open /dev/kvm, make a machine, and then spin without the guest
 the real kernel is booted under KVM, confined as every machine is, with nothing to mount: a kernel
 that works comes as far as its panic, which powers the machine off. The verdict holds until the host
 boots again or QEMU changes; one that another trial may not confirm, until the agent's next start
-at most.
+at most. Where QEMU changed and a trial tells nothing, the last verdict stands until one does.
 """
 
 import asyncio
@@ -26,6 +26,8 @@ log = logging.getLogger("vic.accelerator")
 
 KVM_DEVICE = Path("/dev/kvm")
 TRIAL_SECONDS = 5.0
+AGAIN_SECONDS = 60.0
+"""Between trials of another QEMU that told nothing."""
 TRIAL_MEMORY_MIB = 128
 # The kernel finds no root file system and panics, which ends the machine.
 TRIAL_ARGUMENTS = "console=ttyS0 earlyprintk=ttyS0 panic=-1 nomodeset"
@@ -87,6 +89,8 @@ class AcceleratorChoice:
         self._needs_trial = self._verdict is None
         # Of the QEMU that the verdict is on, where it needed a trial.
         self._tried_version = ""
+        # Before then a trial that told nothing of another QEMU isn't repeated, by time.monotonic.
+        self._again_at = 0.0
 
     @property
     def verdict(self) -> Verdict | None:
@@ -102,19 +106,28 @@ class AcceleratorChoice:
             if self._needs_trial:
                 version = await self._qemu_version()
                 if self._verdict is None or version != self._tried_version:
-                    self._verdict = self._kept(version) or await self._find_out(
-                        version, open_kernel
-                    )
-                    self._tried_version = version
+                    await self._learn(version, open_kernel)
             assert self._verdict is not None
             return self._verdict
 
-    async def _find_out(self, version: str, open_kernel: Callable[[], int]) -> Verdict:
-        result, verdict = await self._try_all(open_kernel)
-        if result.is_final:
-            self._save(verdict, version)
-        log.info("accelerator", extra=asdict(verdict))
-        return verdict
+    async def _learn(self, version: str, open_kernel: Callable[[], int]) -> None:
+        """Take the verdict that is kept on a QEMU, or make one by a trial."""
+        verdict = self._kept(version)
+        if verdict is None:
+            before = self._verdict
+            if before is not None and time.monotonic() < self._again_at:
+                return
+            result, verdict = await self._try_all(open_kernel)
+            if result.is_final:
+                self._save(verdict, version)
+            elif before is not None:
+                # While a package is unpacked its program may not run, and the host is busy: what
+                # stood stands until a trial tells more.
+                self._again_at = time.monotonic() + AGAIN_SECONDS
+                log.warning("a trial told nothing of another QEMU", extra=asdict(verdict))
+                return
+            log.info("accelerator", extra=asdict(verdict))
+        self._verdict, self._tried_version = verdict, version
 
     async def _try_all(self, open_kernel: Callable[[], int]) -> tuple[TrialResult, Verdict]:
         """Try each CPU that may do; QEMU's failure with one leads to the next."""

@@ -13,6 +13,9 @@ from installer.pki import AUTHORITY_KEY, Authority, needs_renewal
 from installer.roles import PROCESSES, SERVICES, first_uid, uid_of
 from portlayer.identity import Role, peer_uri, server_name
 
+DATA_DIR_MODE = 0o711
+"""Of the data directory itself: services find their part of it, and nobody lists it."""
+
 
 @dataclass(frozen=True)
 class OwnedDirectory:
@@ -33,7 +36,7 @@ class OwnedDirectory:
 def directories(instance: Instance) -> Iterator[OwnedDirectory]:
     """Yield the directories of an instance, parents first."""
     suite = first_uid(instance.slot)
-    yield OwnedDirectory(instance.data_dir, 0, 0, 0o711)
+    yield OwnedDirectory(instance.data_dir, 0, 0, DATA_DIR_MODE)
     # Sockets made here get the suite's group (setgid), and none can remove another's (sticky).
     yield OwnedDirectory(instance.run_dir, 0, suite, 0o3771)
     yield OwnedDirectory(instance.log_dir, 0, 0, 0o700)

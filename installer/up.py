@@ -34,7 +34,7 @@ from installer.instance import (
     save_instance,
 )
 from installer.kernels import provide_kernels
-from installer.layout import lay_out, lay_out_identities
+from installer.layout import DATA_DIR_MODE, lay_out, lay_out_identities
 from installer.processes import processes_of_slot
 from installer.roles import first_uid
 from installer.slots import claim_slot
@@ -93,10 +93,12 @@ def check_usable(data_dir: Path) -> None:
         status = data_dir.stat()
     except FileNotFoundError:
         return
-    if strangers and (status.st_uid != 0 or status.st_mode & (stat.S_IROTH | stat.S_IWOTH)):
+    if strangers and (status.st_uid != 0 or stat.S_IMODE(status.st_mode) != DATA_DIR_MODE):
         raise PreconditionError(
-            f"{data_dir} has other things in it ({', '.join(strangers[:3])}), and others may use "
-            "it; an instance needs a directory for itself: name one of its own with --data-dir"
+            f"{data_dir} has other things in it ({', '.join(strangers[:3])}), and an instance "
+            "needs a directory for itself: name one of its own with --data-dir, or, where all in "
+            f"it is meant for the instance, `chown root {data_dir}` and "
+            f"`chmod {DATA_DIR_MODE:o} {data_dir}`"
         )
 
 
@@ -116,7 +118,7 @@ def lock_data_dir(data_dir: Path) -> Iterator[None]:
     Raises PreconditionError when one is at work.
     """
     try:
-        data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        data_dir.mkdir(mode=DATA_DIR_MODE, parents=True, exist_ok=True)
     except OSError as error:
         raise no_data_dir(data_dir, error) from error
     descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

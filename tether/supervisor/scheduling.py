@@ -37,9 +37,9 @@ def lengthen_turns() -> None:
     try:
         mount("debugfs", _DEBUG, "debugfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         try:
+            kernelfile.put(f"{_DEBUG}/fault_around_bytes", _FAULT_AROUND_BYTES)
             for name, nanoseconds in _TURNS.items():
                 kernelfile.put(f"{_DEBUG}/sched/{name}", nanoseconds)
-            kernelfile.put(f"{_DEBUG}/fault_around_bytes", _FAULT_AROUND_BYTES)
         finally:
             unmount(_DEBUG)
     except OSError as error:

@@ -148,6 +148,27 @@ async def test_a_qemu_that_is_upgraded_beneath_the_agent_is_tried_and_its_verdic
     assert len(trials.cpus) == 2
 
 
+async def test_kvm_stands_while_an_upgraded_qemu_can_not_be_tried(
+    tmp_path: Path, open_kernel: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package is being unpacked, or the host is busy with that."""
+    versions = ["7.2"]
+
+    async def qemu() -> str:
+        return versions[-1]
+
+    trials = Trials(first=WORKED, second=SLOW, third=SPINS)
+    choice = AcceleratorChoice(tmp_path / "verdict", "auto", qemu, trials)
+    worked = await choice.decide(open_kernel)
+    versions.append("10.0")
+    for _ in range(2):
+        assert await choice.decide(open_kernel) == worked
+    assert len(trials.cpus) == 2
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.0)
+    choice._again_at = 0.0
+    assert (await choice.decide(open_kernel)).accelerator is Accelerator.TCG
+
+
 @pytest.mark.parametrize(
     "result", [SLOW, MSR, TrialResult(b"", ExitStatus(signal=9), 0.1)], ids=["slow", "qemu", "oom"]
 )

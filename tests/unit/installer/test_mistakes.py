@@ -66,7 +66,7 @@ def test_a_path_that_is_too_long_says_what_to_do(
     assert "choose a shorter one with --data-dir" in told
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777, 0o711 | 0o002])
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777, 0o1777, 0o711 | 0o002])
 def test_a_directory_that_others_use_is_not_taken(
     short_dir: Path, capsys: pytest.CaptureFixture[str], mode: int
 ) -> None:
@@ -75,6 +75,7 @@ def test_a_directory_that_others_use_is_not_taken(
     told = said(capsys, "up", "--data-dir", str(short_dir))
     assert f"{short_dir} has other things in it (theirs)" in told
     assert "name one of its own with --data-dir" in told
+    assert f"`chmod 711 {short_dir}`" in told
     assert short_dir.stat().st_mode & 0o7777 == mode
 
 
