@@ -318,6 +318,8 @@ def replicas_of(suite: Suite, instance: Instance, image: str) -> Iterator[Replic
                 "VIC_GATEWAY_LISTEN": f"unix://{path}",
                 "VIC_TARGETS": json.dumps({"exec": target}),
             }
+            # A gateway leaves its socket, and the directory is another file's as well.
+            stack.callback(path.unlink, missing_ok=True)
             stack.enter_context(Program(gateway, settings, log / "gateways.log").running())
             await_listener(path)
             user.endpoint = f"unix://{path}"

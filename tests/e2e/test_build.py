@@ -188,6 +188,7 @@ def test_a_client_that_goes_away_leaves_no_container(
     suite: Suite, image: str, tmp_path: Path
 ) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM {image}\nRUN echo begun; sleep 1000\n")
+    before = set(os.listdir(suite.data_dir / "gateway"))
     build = subprocess.Popen(
         ["docker", "build", str(tmp_path)],
         env=suite.environment | {"DOCKER_BUILDKIT": "0"},
@@ -211,4 +212,4 @@ def test_a_client_that_goes_away_leaves_no_container(
         gone.kill()
         gone.wait()
         gone.stdout.close()
-    assert os.listdir(suite.data_dir / "gateway") == []
+    assert set(os.listdir(suite.data_dir / "gateway")) <= before
