@@ -33,7 +33,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         self._exported: set[str] = set()
         self._changed = threading.Condition()
 
-    def Export(  # noqa: N802
+    def Export(  # noqa: N802 # gRPC's name
         self, request: pb.ExportTraceServiceRequest, context: object
     ) -> pb.ExportTraceServiceResponse:
         """Take in a batch."""

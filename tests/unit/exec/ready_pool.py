@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2
+from vic.network.v1 import network_pb2
+from vic.storage.v1 import disk_pb2
 
 from portlayer.errors import (
     FailedPrecondition,
@@ -16,6 +19,7 @@ from portlayer.errors import (
     NotFound,
     VicError,
 )
+from services.exec.drivers import MachineSpec
 from services.exec.drivers.qemu import launching as launching_module
 from services.exec.drivers.qemu import parents as parents_module
 from services.exec.drivers.qemu import ready as module
@@ -205,6 +209,19 @@ class Pool:
 
     async def full(self) -> None:
         await self.until(lambda: self.clones.waiting == 2)
+
+
+def machine(container_id: str = "c", boot_id: str = "boot") -> MachineSpec:
+    """Return what a container's start asks the driver for."""
+    return MachineSpec(
+        container_id=container_id,
+        boot_id=boot_id,
+        spec=container_pb2.ContainerSpec(),
+        disk=disk_pb2.Disk(chain=["/own", "/base"], virtual_size_bytes=DISK_BYTES),
+        endpoints=[network_pb2.Endpoint(management=True, tap_name="vt1-000001")],
+        tether_endpoint="100.112.0.1:7443",
+        tether_server_name="interaction.test.vic",
+    )
 
 
 @asynccontextmanager

@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2
-from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2
 
 from hostagent import launching, launchpad
 from hostagent.forking import forker, server
@@ -19,12 +16,12 @@ from portlayer.errors import (
     Reason,
     Unavailable,
 )
-from services.exec.drivers import MachineSpec, StartKind
+from services.exec.drivers import StartKind
 from services.exec.drivers.qemu import launching as launching_module
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from services.exec.drivers.qemu.qmp import QmpError
-from tests.unit.exec.ready_pool import DISK_BYTES, PLENTY, SHAPE, FakeAgent, Qemu
+from tests.unit.exec.ready_pool import DISK_BYTES, PLENTY, SHAPE, FakeAgent, Qemu, machine
 
 # The driver, which takes them
 
@@ -46,18 +43,6 @@ async def hypervisor(qemu: Qemu, tmp_path: Path) -> AsyncIterator[tuple[QemuHype
             await asyncio.sleep(0)
     yield made, agent
     await made.close()
-
-
-def machine(container_id: str = "c") -> MachineSpec:
-    return MachineSpec(
-        container_id=container_id,
-        boot_id="boot",
-        spec=container_pb2.ContainerSpec(),
-        disk=disk_pb2.Disk(chain=["/own", "/base"], virtual_size_bytes=DISK_BYTES),
-        endpoints=[network_pb2.Endpoint(management=True, tap_name="vt1-000001")],
-        tether_endpoint="100.112.0.1:7443",
-        tether_server_name="interaction.test.vic",
-    )
 
 
 async def test_a_start_takes_a_ready_clone(

@@ -2,32 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from vic.exec.v1 import container_pb2
 from vic.hostagent.v1 import hostagent_pb2
-from vic.network.v1 import network_pb2
-from vic.storage.v1 import disk_pb2
 
 from portlayer.errors import FailedPrecondition
-from services.exec.drivers import MachineSpec, StartKind
+from services.exec.drivers import StartKind
 from services.exec.drivers.qemu import ready as module
 from services.exec.drivers.qemu.driver import QemuHypervisor
 from services.exec.drivers.qemu.hostmemory import HostMemory
 from tests.unit.exec.conftest import Facet
-from tests.unit.exec.ready_pool import DISK_BYTES, PLENTY, SHAPE, FakeAgent, Pool, Qemu, kept
-
-MACHINE = MachineSpec(
-    container_id="c",
-    boot_id="boot",
-    spec=container_pb2.ContainerSpec(),
-    disk=disk_pb2.Disk(chain=["/own", "/base"], virtual_size_bytes=DISK_BYTES),
-    endpoints=[network_pb2.Endpoint(management=True, tap_name="vt1-000001")],
-    tether_endpoint="100.112.0.1:7443",
-    tether_server_name="interaction.test.vic",
+from tests.unit.exec.ready_pool import (
+    DISK_BYTES,
+    PLENTY,
+    SHAPE,
+    FakeAgent,
+    Pool,
+    Qemu,
+    kept,
+    machine,
 )
 
 
@@ -49,8 +44,7 @@ class Driver:
                 await asyncio.sleep(0)
 
     async def start(self, name: str) -> StartKind:
-        machine = replace(MACHINE, container_id=name, boot_id=name)
-        created = await self.hypervisor.create(machine)
+        created = await self.hypervisor.create(machine(name, name))
         await self.hypervisor.load(name, name)
         await self.hypervisor.run(name, name)
         self.hypervisor.settled(name)
